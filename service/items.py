@@ -1,0 +1,70 @@
+"""What the engine is asked and what it answers, one object per series or digit: numpy only, no torch, no HTTP.
+
+Shapes: T observations, H steps ahead, Q quantile levels, S state width (`manifest.state.width`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForecastItem:
+    """One series to forecast. With `state`, `values` are only the new observations and may be empty."""
+
+    values: Floats  # (T,), NaN = missing, oldest first
+    horizon: int  # H >= 1
+    levels: Floats  # (Q,), ascending, strictly between 0 and 1
+    season: int = 0  # observations per season; 0 = let the model find it; ignored with `state`
+    history: bool = False
+    state: Floats | None = None  # (S,)
+
+    @property
+    def length(self) -> int:
+        """Observations to read, what the engine's limits count."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForecastResult:
+    """The forecast of one series: finite numbers, quantiles non-decreasing in the level."""
+
+    mean: Floats  # (H,)
+    quantiles: Floats  # (Q, H)
+    history: Floats | None  # (T, 1 + Q): one-step-ahead mean and quantiles; NaN before the first observed value
+    season: int  # season length in use, 1 = none
+    state: Floats  # (S,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DigitItem:
+    """One digit to read, top row first. With `state`, `rows` are only the new ones."""
+
+    rows: NDArray[np.float32]  # (T, 28), ink 0..1
+    trace: bool = False
+    stop: float | None = None  # stop reading at the first row whose best probability reaches this
+    state: Floats | None = None  # (S,)
+
+    @property
+    def length(self) -> int:
+        """Rows to read, what the engine's limits count."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DigitResult:
+    """Probabilities after the last row that was used; `state` belongs to that same row."""
+
+    probabilities: Floats  # (10,), sum 1
+    trace: Floats | None  # (rows_used, 10), after each row of this request
+    rows_used: int  # rows of this request that were read
+    state: Floats  # (S,)
+
+
+Item = ForecastItem | DigitItem
+Result = ForecastResult | DigitResult

@@ -1,0 +1,1 @@
+"""Ritmo's offline training: `python -m training <command>` writes `models/<name>/<version>/`."""
