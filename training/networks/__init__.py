@@ -1,0 +1,1 @@
+"""Networks of the project: TorchScript modules that obey docs/models.md."""
