@@ -1,0 +1,115 @@
+# One command per chore: `make help` lists them. Everything lives in .venv, which is made when there is none.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VENV ?= .venv
+# The first of these that runs, is a Python this project supports and can make environments.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	>/dev/null 2>&1 && echo $$p && break; done)
+TORCH_VERSION := 2.13.0
+# A CUDA build instead: `make serve TORCH_INDEX=https://download.pytorch.org/whl/cu130`
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_BUILD := $(notdir $(TORCH_INDEX))
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+# On Linux the suffix (+cpu) names the build, so that no other index can answer with several gigabytes of CUDA instead.
+# macOS has one build only, and no suffix.
+TORCH ?= torch==$(TORCH_VERSION)$(if $(filter Linux,$(shell uname -s)),+$(TORCH_BUILD))
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- the environment; a stamp says what is installed, so that a second `make` starts at once -------------------------
+
+$(VENV)/.torch-$(TORCH_BUILD): Makefile
+	@test -n '$(PYTHON)' || { echo 'Python 3.11, 3.12 or 3.13 (with its venv module) is needed; name one: make PYTHON=…'; exit 1; }
+	@test -x $(PY) || { echo 'Creating $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
+	@echo 'Installing $(TORCH) (about 200 MB)'
+	@$(PIP) install --quiet --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) '$(TORCH)' \
+		|| $(PIP) install --quiet --no-deps '$(TORCH)'
+	@rm -f $(VENV)/.torch-* && touch $@
+
+$(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
+	@echo 'Installing the service'
+	@$(PIP) install --quiet --retries 2 --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
+	@echo 'Installing the service, training and the development tools'
+	@$(PIP) install --quiet --retries 2 --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@ $(VENV)/.serve
+
+.PHONY: install
+install: $(VENV)/.dev ## everything for development, into .venv
+
+# --- serving and checking --------------------------------------------------------------------------------------------
+
+.PHONY: serve
+serve: $(VENV)/.serve ## start the service on RITMO_HOST:RITMO_PORT (127.0.0.1:8000)
+	@exec $(PY) -m service serve
+
+.PHONY: test
+test: $(VENV)/.dev ## all tests; PYTEST="-k digits" narrows them
+	$(PY) -m pytest $(PYTEST)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## ruff: rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+.PHONY: types
+types: $(VENV)/.dev ## mypy, strict
+	$(PY) -m mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## mend what ruff can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+# --- training: RITMO_DATA, or ../shared/data, holds the data sets; MNIST is fetched where it is absent ---------------
+
+.PHONY: train-forecaster
+train-forecaster: $(VENV)/.dev ## a new version of the default forecaster
+	$(PY) -m training forecaster $(ARGS)
+
+.PHONY: train-digits
+train-digits: $(VENV)/.dev ## a new version of the default digit reader
+	$(PY) -m training digits $(ARGS)
+
+.PHONY: train-tutorials
+train-tutorials: $(VENV)/.dev ## the tutorials' six models, a few minutes
+	$(PY) -m training tutorials $(ARGS)
+
+.PHONY: report
+report: $(VENV)/.dev ## score every model under models/ and write training/RESULTS.md with its plots
+	$(PY) -m training report $(ARGS)
+
+# --- containers ------------------------------------------------------------------------------------------------------
+
+.PHONY: docker-build
+docker-build: ## the service's image
+	docker compose build
+
+.PHONY: docker-test
+docker-test: $(VENV)/.dev ## build, start and question the container: needs a Docker engine
+	$(PY) -m pytest -m docker tests/docker
+
+# --- housekeeping ----------------------------------------------------------------------------------------------------
+
+.PHONY: constraints
+constraints: ## resolve everything anew and pin it in constraints.txt
+	rm -rf build/constraints
+	$(MAKE) --no-print-directory VENV=build/constraints build/constraints/.torch-$(TORCH_BUILD)
+	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[train,dev]'
+	{ head -n 1 constraints.txt; build/constraints/bin/python -m pip freeze --all --exclude-editable \
+		| grep -vE '^(pip|wheel)==' | sed 's/+cpu$$//'; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
+
+.PHONY: clean
+clean: ## remove the environment, caches and build output
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find service training tests benchmarks deploy -name __pycache__ -type d -prune -exec rm -rf {} +
