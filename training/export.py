@@ -55,7 +55,7 @@ def reload(data: bytes) -> Any:
     """The module that `script` wrote, as the service will see it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\..* is (deprecated|not supported)", DeprecationWarning)
-        return torch.jit.load(io.BytesIO(data), map_location="cpu")
+        return torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
 
 
 def forecast_golden(module: Any, sample: Mapping[str, np.ndarray[Any, Any]], horizon: int) -> Arrays:

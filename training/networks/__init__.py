@@ -1,1 +1,1 @@
-"""Networks of the project: TorchScript modules that obey docs/models.md."""
+"""The networks, written around `step(observations, lengths, state)` as docs/models.md asks."""

@@ -1,0 +1,47 @@
+"""One LSTM layer over ragged, right-padded rows, exact for every row: the building block of all LSTM networks here.
+
+A fused LSTM returns its cell state only after the last column, padding included. Here a row's padding is marked in one
+extra input channel whose weights are fixed: -`CLOSED` into the input gate and +`CLOSED` into the forget gate, so the
+gates saturate to exactly 0 and 1 and the cell keeps its value to the end of the batch, bit for bit. The hidden state is
+taken at each row's own last step. No packing, no sorting, and the fused kernel does all the work.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CLOSED = 1e4
+
+
+class RaggedLSTM(nn.Module):
+    """`forward(x, lengths, h, c) -> (y, h, c)`; x (B, T, F) and h, c (B, hidden) float32, y (B, T, hidden)."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.features, self.hidden = features, hidden
+        self.lstm = nn.LSTM(features + 1, hidden, batch_first=True)
+        with torch.no_grad():
+            self.lstm.bias_hh_l0.zero_()
+            self.lstm.bias_ih_l0[hidden : 2 * hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
+        self.fix()
+
+    @torch.no_grad()
+    @torch.jit.unused
+    def fix(self) -> None:
+        """Restore the fixed weights of the padding channel; call it after every optimiser step."""
+        column = self.lstm.weight_ih_l0[:, self.features]
+        column.zero_()
+        column[: self.hidden] = -CLOSED
+        column[self.hidden : 2 * self.hidden] = CLOSED
+
+    def forward(self, x: Tensor, lengths: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        steps = x.shape[1]
+        if steps == 0:
+            return x.new_zeros(x.shape[0], 0, self.hidden), h, c
+        padding = torch.arange(steps, device=x.device)[None, :] >= lengths[:, None]
+        marked = torch.cat([x, padding.to(x.dtype)[:, :, None]], 2)
+        y, (_, last_c) = self.lstm(marked, (h[None].contiguous(), c[None].contiguous()))
+        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, self.hidden)
+        some = (lengths > 0)[:, None]
+        return y, torch.where(some, y.gather(1, last)[:, 0], h), torch.where(some, last_c[0], c)
