@@ -1,0 +1,267 @@
+"""Series in and out of `POST /forecast`: the request's types, from them the engine's items, from results the answer.
+
+`read` knows only the limits of the service, `pack` knows the model as well, `unpack` writes the answer's bytes once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct, field
+
+from service import tokens
+from service.documents import Faults, Reader
+from service.errors import InvalidRequest, RitmoError
+from service.items import Floats, ForecastItem, ForecastResult
+from service.manifest import Manifest
+from service.settings import Settings
+
+DEFAULT_MODEL = "forecaster"
+MEDIAN = 0.5
+_FAR = 1e100  # beyond this magnitude arithmetic on float64 may leave the finite numbers
+_NEAR_CERTAIN = 1e-9  # levels nearer to 0 or 1 than this may have no finite quantile
+
+Level = Annotated[float, Meta(gt=0, lt=1)]
+ItemId = Annotated[str, Meta(max_length=256, description="echoed in the answer")]
+Timeout = Annotated[int, Meta(ge=1, le=3_600_000, description="deadline for the whole request, in milliseconds")]
+
+
+class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
+    """One series."""
+
+    target: Annotated[list[float | None], Meta(description="oldest first; null is a missing value")]
+    item_id: ItemId | None = None
+    state: Annotated[str, Meta(description="token of an earlier answer")] | None = None
+
+
+class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
+    """What to answer."""
+
+    prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 1
+    quantile_levels: Annotated[list[Level], Meta(max_length=99)] = field(default_factory=lambda: [0.1, 0.5, 0.9])
+    season_length: Annotated[int, Meta(ge=1, le=1_000_000, description="observations per season")] | None = None
+    return_state: bool = False
+    include: Annotated[list[Literal["history"]], Meta(max_length=8)] = field(default_factory=list)
+    timeout_ms: Timeout | None = None
+
+
+class ForecastRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of `POST /forecast`."""
+
+    inputs: Annotated[list[SeriesInput], Meta(description="series of any, different lengths")]
+    model: Annotated[str, Meta(max_length=256, description="a name, or name@version")] = DEFAULT_MODEL
+    parameters: ForecastParameters = field(default_factory=ForecastParameters)
+
+
+class History(Struct, frozen=True, gc=False):
+    """One-step-ahead predictions at every past point that was used; null where nothing had been observed yet."""
+
+    median: list[float | None]
+    mean: list[float | None]
+    quantiles: dict[str, list[float | None]]
+
+
+class Context(Struct, frozen=True, gc=False):
+    """What of the series was there, and what was used."""
+
+    observations: int
+    missing: int
+    used: int
+    season_length: int
+
+
+class SeriesPrediction(Struct, frozen=True, gc=False):
+    """The forecast of one series; every list has `prediction_length` entries."""
+
+    item_id: str | None
+    mean: list[float]
+    quantiles: dict[str, list[float]]
+    context: Context
+    state: str | None
+    history: History | None
+    warnings: list[str]
+
+
+class ForecastAnswer(Struct, frozen=True):
+    """The body of the answer; one prediction per input, in the order of the inputs."""
+
+    model: str
+    model_version: str
+    model_digest: str
+    predictions: list[SeriesPrediction]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Levels:
+    """Requested levels as the engine computes them: where the median is needed or nothing was asked, 0.5 is added."""
+
+    array: Floats  # (Q,) ascending
+    keys: tuple[str, ...]
+    asked: tuple[int, ...]  # positions in `array` of the levels that were asked for
+    median: int  # position of 0.5, or -1
+
+
+_reader = Reader(ForecastRequest)
+_encoder = msgspec.json.Encoder()
+
+
+def read(body: bytes, settings: Settings) -> ForecastRequest:
+    """The request in `body`; raises `InvalidRequest` for everything that is wrong whatever the model."""
+    request = _reader.read(body)
+    count = len(request.inputs)
+    if count > settings.max_items:
+        raise InvalidRequest(f"{count} series in one request; at most {settings.max_items}", code="too_many_items")
+    faults = Faults()
+    if not count:
+        faults.add("#/inputs", "out_of_range", "at least one series")
+    total = 0
+    for index, item in enumerate(request.inputs):
+        length = len(item.target)
+        total += length
+        if length > settings.max_observations:
+            detail = f"{length} values; at most {settings.max_observations}"
+            faults.add(f"#/inputs/{index}/target", "series_too_long", detail)
+        elif not length and item.state is None:
+            faults.add(f"#/inputs/{index}/target", "out_of_range", "at least one value")
+        tokens.check(item.state, f"#/inputs/{index}/state", faults)
+    tokens.check_wish(request.parameters.return_state, faults)
+    faults.check()
+    _check_size(request, total, settings)
+    return request
+
+
+def pack(request: ForecastRequest, manifest: Manifest) -> list[ForecastItem]:
+    """The engine's items; raises `InvalidRequest` for what this model cannot serve."""
+    parameters, contract = request.parameters, manifest.input
+    faults = Faults()
+    horizon = parameters.prediction_length
+    if contract.max_horizon is not None and horizon > contract.max_horizon:
+        detail = f"'{manifest.name}' looks at most {contract.max_horizon} steps ahead"
+        faults.add("#/parameters/prediction_length", "out_of_range", detail)
+    history = "history" in parameters.include
+    levels = _levels(tuple(parameters.quantile_levels), history).array
+    season = parameters.season_length or 0
+    items = [
+        ForecastItem(_values(item.target, index, manifest, faults), horizon, levels, season, history)
+        for index, item in enumerate(request.inputs)
+    ]
+    faults.check()
+    return items
+
+
+def unpack(
+    request: ForecastRequest, manifest: Manifest, items: Sequence[ForecastItem], results: Sequence[ForecastResult]
+) -> bytes:
+    """The answer as JSON. Raises `InvalidRequest` where numbers as extreme as these have no finite forecast."""
+    levels = _levels(tuple(request.parameters.quantile_levels), items[0].history)
+    warnings = [] if manifest.input.season or request.parameters.season_length is None else ["season_length_ignored"]
+    predictions = []
+    for index, (asked, item, result) in enumerate(zip(request.inputs, items, results, strict=True)):
+        mean = result.mean.tolist()
+        rows = result.quantiles.tolist()
+        quantiles = {levels.keys[position]: rows[position] for position in levels.asked}
+        if not math.isfinite(sum(mean) + sum(map(sum, rows))):
+            _check_finite(index, item, result)
+        observations, used = len(asked.target), len(item.values)
+        context = Context(observations, asked.target.count(None), used, result.season)
+        history = None if result.history is None else _history(result.history, levels)
+        noted = ["truncated", *warnings] if used < observations else warnings
+        predictions.append(SeriesPrediction(asked.item_id, mean, quantiles, context, None, history, noted))
+    return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, predictions))
+
+
+def cost(request: ForecastRequest) -> int:
+    """Numbers that reading and answering the request handles: what decides whether it is work for another thread."""
+    parameters = request.parameters
+    width = 1 + len(parameters.quantile_levels)
+    answered = len(request.inputs) * parameters.prediction_length * width
+    observed = sum(len(item.target) for item in request.inputs)
+    return answered + observed * (1 + width if parameters.include else 1)
+
+
+def _check_size(request: ForecastRequest, total: int, settings: Settings) -> None:
+    """Refuse what no queue could take and what no answer could hold."""
+    if total > settings.max_queue_observations:
+        detail = f"{total} values in one request; at most {settings.max_queue_observations}: send several requests"
+        raise InvalidRequest(detail, code="too_many_items")
+    numbers = cost(request) - total
+    if numbers > settings.max_answer_numbers:
+        detail = (
+            f"the answer would hold {numbers} numbers; at most {settings.max_answer_numbers}: send several requests"
+        )
+        raise InvalidRequest(detail, code="too_many_items")
+
+
+def _values(target: list[float | None], index: int, manifest: Manifest, faults: Faults) -> Floats:
+    """`target` as float64 (NaN = missing), cut to what the model can use; faults are noted."""
+    contract, pointer = manifest.input, f"#/inputs/{index}/target"
+    length = len(target)
+    if length < contract.min_length or (contract.max_length is not None and length > contract.max_length):
+        faults.add(pointer, "length_not_supported", f"{length} values; '{manifest.name}' reads {_lengths(manifest)}")
+        return np.empty(0)
+    if not contract.missing and None in target:
+        place = f"{pointer}/{target.index(None)}"
+        faults.add(place, "wrong_type", f"'{manifest.name}' cannot read missing values (null)")
+        return np.empty(0)
+    cut = contract.context is not None and length > contract.context
+    values = np.array(target[-contract.context :] if cut and contract.context else target, np.float64)
+    if target[-1] is None and np.isnan(values).all():
+        what = f"the last {len(values)} values, all that the model reads, are missing" if cut else "no value is present"
+        faults.add(pointer, "out_of_range", f"{what}: at least one must be a number")
+    return values
+
+
+def _lengths(manifest: Manifest) -> str:
+    least, most = manifest.input.min_length, manifest.input.max_length
+    if most is None:
+        return f"at least {least}"
+    return f"exactly {least}" if least == most else f"{least} to {most}"
+
+
+@lru_cache(maxsize=256)
+def _levels(requested: tuple[float, ...], median: bool) -> _Levels:
+    asked = sorted(set(requested))
+    computed = sorted({*asked, MEDIAN}) if median or not asked else asked
+    return _Levels(
+        array=np.array(computed, np.float64),
+        keys=tuple(decimal(level) for level in computed),
+        asked=tuple(computed.index(level) for level in asked),
+        median=computed.index(MEDIAN) if MEDIAN in computed else -1,
+    )
+
+
+def decimal(level: float) -> str:
+    """The shortest decimal that reads back as `level`, never in exponent notation: 0.1, 0.025, 0.00001."""
+    text = repr(level)
+    return np.format_float_positional(level, trim="-") if "e" in text else text
+
+
+def _history(history: Floats, levels: _Levels) -> History:
+    """`history` is (T, 1 + Q); NaN becomes null."""
+    numbers: list[list[float]] = history.T.tolist()
+    columns: list[list[float | None]] = [list(column) for column in numbers]
+    if np.isnan(history).any():
+        columns = [[None if math.isnan(value) else value for value in column] for column in numbers]
+    quantiles = {levels.keys[position]: columns[1 + position] for position in levels.asked}
+    return History(columns[1 + levels.median], columns[0], quantiles)
+
+
+def _check_finite(index: int, item: ForecastItem, result: ForecastResult) -> None:
+    """A sum of finite numbers may overflow, so look closely; then say whose fault it is."""
+    if np.isfinite(result.mean).all() and np.isfinite(result.quantiles).all():
+        return
+    extreme = float(np.nanmax(np.abs(item.values), initial=0.0)) > _FAR
+    certain = bool((np.minimum(item.levels, 1 - item.levels) < _NEAR_CERTAIN).any())
+    if not extreme and not certain:
+        raise RitmoError("the model answered with a number that is not finite")
+    place = f"#/inputs/{index}/target" if extreme else "#/parameters/quantile_levels"
+    detail = "too extreme for a finite forecast" + (": scale the series" if extreme else "")
+    faults = Faults()
+    faults.add(place, "out_of_range", detail)
+    faults.check()

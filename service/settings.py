@@ -1,0 +1,72 @@
+"""Everything that can be set, in one frozen typed object: flags beat the environment (`RITMO_*`), which beats defaults.
+
+Read once at start-up and passed down; no other module of the service reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "RITMO_"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """One field per setting; the description is what `--help` and the README's table say."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: Count = Field(default=1, description="processes that serve; each loads the models for itself")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto (the first GPU, else the CPU), cpu, cuda or cuda:<n>",
+    )
+    threads: Count | None = Field(default=None, description="torch threads; unset: from the container's CPU quota")
+    models: Path = Field(default=Path("models"), description="folder of models, one <name>/<version>/ each")
+
+    max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
+    max_held_bytes: Count = Field(default=256 << 20, description="request bodies held in memory at once, all together")
+    max_items: Count = Field(default=1024, description="series or digits in one request")
+    max_observations: Count = Field(default=100_000, description="values of one series")
+    max_answer_numbers: Count = Field(default=1_000_000, description="numbers in one answer, all series together")
+    max_pixels: Count = Field(
+        default=25_000_000, description="width x height of the images of one request, checked before decoding"
+    )
+    max_queue_items: Count = Field(default=4096, description="series and digits waiting for one model; more get 503")
+    max_queue_observations: Count = Field(default=4_000_000, description="observations waiting for one model")
+    timeout_ms: Count = Field(default=30_000, le=3_600_000, description="deadline of a request that states none")
+
+    drain_delay_seconds: Seconds = Field(
+        default=1.0, description="after SIGTERM: how long /readyz says 503 while requests are still taken"
+    )
+    drain_seconds: Seconds = Field(default=20.0, description="after that: how long requests in flight may go on")
+    log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
+    access_log: bool = Field(default=False, description="log a line for every request (costs about 10 us each)")
+
+    @model_validator(mode="after")
+    def _a_request_fits_the_queue(self) -> Self:
+        """A request that the limits allow must be one that an idle engine can take."""
+        if self.max_items > self.max_queue_items:
+            raise ValueError("max_items must not exceed max_queue_items")
+        if self.max_observations > self.max_queue_observations:
+            raise ValueError("max_observations must not exceed max_queue_observations")
+        return self
+
+
+def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
+    """The `RITMO_*` names among `names` that are no setting, each with the nearest one that is (or None)."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    strangers = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in strangers}
