@@ -4,7 +4,8 @@ They work in raw units, without any normalisation: that is the tutorial's point.
 feeding a model its own predictions. `Linear` and `Recurrent` answer quantiles from a table of the residuals that they
 had on the validation series, per step ahead; `Naive` from the textbook interval of a random walk.
 
-Column 0 of every state says whether anything was observed yet; all columns need float64.
+`forward` is what is trained, in any precision; the methods of the contract want the parameters in float64. Column 0 of
+every state says whether anything was observed yet; all columns are exact.
 """
 
 from __future__ import annotations
@@ -122,8 +123,8 @@ class Linear(nn.Module):
         self.residuals = _Residuals()
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Windows (…, 50) -> next values (…); inputs beyond 1e300 count as 1e300, so that no sum overflows."""
-        return self.dense(windows.clamp(-1e300, 1e300).to(self.dense.weight.dtype)).squeeze(-1)
+        """Windows (…, 50) -> next values (…)."""
+        return self.dense(windows).squeeze(-1)
 
     @torch.jit.export
     def initial(self, season: Tensor) -> Tensor:
@@ -140,14 +141,14 @@ class Linear(nn.Module):
         """(B, 51), (B, Q) -> (B, horizon, 1 + Q)."""
         series = state[:, 1:]
         for ahead in range(horizon):
-            series = torch.cat([series, self.forward(series[:, ahead:]).to(state.dtype).unsqueeze(1)], dim=1)
+            series = torch.cat([series, self._next(series[:, ahead:]).unsqueeze(1)], dim=1)
         return self.residuals(series[:, self.window :], torch.arange(horizon, device=state.device), levels)
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """-> state (B, 51), one-step-ahead predictions (B, T, 1 + Q)."""
         series = self._join(values, state)
-        points = self.forward(series[:, :-1].unfold(1, self.window, 1)) if values.size(1) > 0 else values
+        points = self._next(series[:, :-1].unfold(1, self.window, 1)) if values.size(1) > 0 else values
         predictions = self.residuals(
             points.to(state.dtype), torch.zeros(1, dtype=torch.int64, device=state.device), levels
         )
@@ -157,6 +158,9 @@ class Linear(nn.Module):
     def season(self, state: Tensor) -> Tensor:
         """(B,) int64, always 1."""
         return torch.ones(state.size(0), dtype=torch.int64, device=state.device)
+
+    def _next(self, windows: Tensor) -> Tensor:
+        return self.forward(windows.clamp(-1e300, 1e300))  # no sum overflows
 
     def _join(self, values: Tensor, state: Tensor) -> Tensor:
         """The 50 values before the new ones, and the new ones: (B, 50 + T)."""

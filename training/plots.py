@@ -1,0 +1,105 @@
+"""Figures as small PNG files: curves of a run, forecasts in a grid, confusion, accuracy against rows read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from service.items import Floats
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+FIGURES = Path(__file__).resolve().parent / "figures"
+INK = "0.25"
+COLOURS = ("#1b6ca8", "#d1603d", "#4f8a5b", "#8a5fa8", "#a8893a", "#5f5f5f", "#b0447a", "#2e9c9c", "#7a4a2a")
+
+
+def training_curves(
+    rows: Sequence[Mapping[str, float]], pairs: Mapping[str, tuple[str, str]], path: Path, title: str
+) -> None:
+    """One panel per measure: `pairs` maps its name to the columns for training and for validation; x is the epoch."""
+    figure, axes = plt.subplots(1, len(pairs), figsize=(4.2 * len(pairs), 3), squeeze=False)
+    epochs = np.arange(1, len(rows) + 1)
+    for axis, (measure, columns) in zip(axes[0], pairs.items(), strict=True):
+        for column, label, colour in zip(columns, ("train", "validation"), COLOURS, strict=False):
+            axis.plot(epochs, [row[column] for row in rows], marker=".", color=colour, label=label)
+        axis.set(xlabel="epoch", ylabel=measure)
+        axis.legend(frameon=False)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """N series with what a model said about them: past (N, T); actual, mean, low and high (N, H)."""
+
+    past: Floats
+    actual: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def forecast_grid(shown: Forecasts, path: Path, title: str) -> None:
+    """Fifteen forecasts, 3 x 5, each with its interval from low to high."""
+    figure, axes = plt.subplots(3, 5, figsize=(13, 6.2), sharex=True, sharey=True)
+    before = np.arange(shown.past.shape[1])
+    after = len(before) + np.arange(shown.actual.shape[1])
+    for k, axis in enumerate(axes.flat):
+        axis.plot(before, shown.past[k], color=INK, linewidth=0.9)
+        axis.fill_between(after, shown.low[k], shown.high[k], color=COLOURS[0], alpha=0.25, linewidth=0)
+        axis.plot(after, shown.mean[k], color=COLOURS[0], linewidth=1.4)
+        axis.plot(after, shown.actual[k], "x", color=COLOURS[1], markersize=4)
+    figure.suptitle(f"{title}: forecast and 80 % interval (blue), what came (crosses)")
+    _save(figure, path)
+
+
+def confusion(table: NDArray[np.int64], path: Path, title: str) -> None:
+    """Counts (C, C), row = label, column = answer; shaded by the logarithm, so that single errors can be seen."""
+    figure, axis = plt.subplots(figsize=(4.6, 4.4))
+    axis.imshow(np.log1p(table), cmap="Blues")
+    top = np.log1p(table).max()
+    for (row, column), count in np.ndenumerate(table):
+        colour = "white" if np.log1p(count) > 0.6 * top else INK
+        axis.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
+    ticks = range(len(table))
+    axis.set(xlabel="answer", ylabel="label", xticks=ticks, yticks=ticks, title=title)
+    _save(figure, path)
+
+
+def accuracy_by_row(curves: Mapping[str, Floats], path: Path) -> None:
+    """Test accuracy after each row: model -> (28,), 0..1."""
+    figure, axis = plt.subplots(figsize=(6, 3.8))
+    for (name, accuracy), colour in zip(curves.items(), COLOURS, strict=False):
+        axis.plot(np.arange(1, len(accuracy) + 1), 100 * accuracy, marker=".", color=colour, label=name)
+    axis.set(xlabel="rows read", ylabel="test accuracy, %", ylim=(0, 101))
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    _save(figure, path)
+
+
+def digit_answer(image: NDArray[np.float32], probabilities: Floats, path: Path, title: str) -> None:
+    """One digit (28, 28) beside its ten probabilities."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(5.6, 2.6), width_ratios=(1, 1.4))
+    left.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    left.set_axis_off()
+    right.barh(range(10), probabilities, color=COLOURS[0])
+    right.set(yticks=range(10), xlim=(0, 1), xlabel="probability")
+    right.invert_yaxis()
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    # Without the date and the version of the writer, the same figures give the same file.
+    figure.savefig(path, dpi=72, metadata={"Software": None})
+    plt.close(figure)
