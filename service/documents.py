@@ -1,8 +1,8 @@
 """JSON documents, read strictly: bytes in, a typed `msgspec` structure out, or every fault with a pointer to its place.
 
 The happy path is one pass of msgspec over the bytes, with no dictionary in between. msgspec stops at the first fault;
-only when it finds one is the document read again by `_Inspector`, which walks the same types, lists the first ten faults
-and counts them all: one schema, and a good request never pays for a bad one. Strict means: no number from a string or a
+only when it finds one is the document read again by `_Inspector`, which walks the same types, lists ten faults and
+counts all of them: one schema, and a good request never pays for a bad one. Strict means: no number from a string or a
 boolean, nothing but finite numbers, no unknown field. Nothing of the request but field names is repeated.
 """
 
