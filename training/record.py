@@ -13,12 +13,13 @@ import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from service.manifest import RECORD_FILE, Provenance
+if TYPE_CHECKING:
+    from service.manifest import Provenance
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Record:
 
     def provenance(self) -> Provenance:
         """The part of the record that the manifest shows to clients."""
+        # Imported here: a machine that only trains needs torch and numpy, not what reads and writes manifests.
+        from service.manifest import Provenance
+
         return Provenance(
             command=self.command,
             commit=self.commit,
@@ -54,6 +58,8 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Write `training.json` into `folder`."""
+        from service.manifest import RECORD_FILE
+
         (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 

@@ -187,6 +187,22 @@ class Forecaster(nn.Module):
         self.fast.fix()
         self.slow.fix()
 
+    @torch.jit.unused
+    def predict_at(self, values: Tensor, season: Tensor, cuts: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What training compares with the truth: forecasts made after the first `cuts` values of each row.
+
+        values (B, T) float64, season (B,) int64, cuts (B, R) int64 in 1..T, ahead (B, R, H) int64. Returns predicted
+        quantiles (B, R, H, K) less the last value seen, that value (B, R) and the mean absolute seasonal change (B, R).
+        """
+        lengths = torch.full_like(season, values.shape[1])
+        statistics, memory, fast, slow, _ = self.read_in(values, lengths, self.initial(season))
+        rows = torch.arange(len(values), device=values.device)[:, None]
+        units = torch.cat([fast, slow], 2)[rows, cuts - 1].flatten(0, 1)
+        known = statistics[rows, cuts - 1]
+        windows = self.windows(memory, cuts).flatten(0, 1)
+        predicted, swing = self.read_out(units, known.flatten(0, 1), windows, ahead.flatten(0, 1))
+        return predicted.unflatten(0, cuts.shape), known[:, :, LAST], swing.unflatten(0, cuts.shape)
+
     @torch.jit.export
     def initial(self, season: Tensor) -> Tensor:
         state = torch.zeros(season.shape[0], self.state_width, dtype=torch.float64, device=season.device)
@@ -208,7 +224,7 @@ class Forecaster(nn.Module):
 
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
-        statistics, memory = state[:, :self.STATISTICS], state[:, self.STATISTICS : self.exact]
+        statistics, memory = state[:, : self.STATISTICS], state[:, self.STATISTICS : self.exact]
         hidden = state[:, self.exact :].to(torch.float32)
         slow = self.exact + 2 * self.fast_size
         units = torch.cat([hidden[:, : self.fast_size], state[:, slow : slow + self.slow_size].to(torch.float32)], 1)
@@ -222,7 +238,7 @@ class Forecaster(nn.Module):
         if steps == 0:
             return state, values.new_zeros(rows, 0, 1 + levels.shape[1])
         statistics, memory, fast, slow, _ = self.read_in(values, lengths, state)
-        before = torch.cat([state[:, None, :self.STATISTICS], statistics[:, :-1]], 1)
+        before = torch.cat([state[:, None, : self.STATISTICS], statistics[:, :-1]], 1)
         h = self.exact
         fast = torch.cat([state[:, None, h : h + self.fast_size].to(torch.float32), fast[:, :-1]], 1)
         h = h + 2 * self.fast_size
@@ -244,7 +260,7 @@ class Forecaster(nn.Module):
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
-        statistics = state[:, :self.STATISTICS]
+        statistics = state[:, : self.STATISTICS]
         found, _ = find_season(state[:, self.STATISTICS : self.exact], self.scale(statistics), statistics[:, self.LAST])
         return self.chosen(statistics, found)
 
@@ -393,14 +409,14 @@ class Forecaster(nn.Module):
         x = x + self.mix2(functional.gelu(self.mix(x)))
         out = self.out(x).to(torch.float64)
 
-        weights = torch.softmax(out[:, :, :self.CANDIDATES].masked_fill(~there, -30.0), 2)
+        weights = torch.softmax(out[:, :, : self.CANDIDATES].masked_fill(~there, -30.0), 2)
         centre = (weights * candidates).sum(2)
         unit = scale[:, None] * torch.exp(out[:, :, self.CANDIDATES].clamp(-6, 6))
         raw = out[:, :, self.CANDIDATES + 1 :]
         median = centre + unit * raw[:, :, self.CENTRE]
         gaps = functional.softplus(raw - 1.0) * unit[:, :, None]
         upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
-        lower = median[:, :, None] - gaps[:, :, :self.CENTRE].flip(2).cumsum(2).flip(2)
+        lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
         return torch.cat([lower, median[:, :, None], upper], 2), swing
 
     def longer_season(self, season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,310 @@
+"""`python -m training forecaster`: the zero-shot forecaster; `python -m training sines`: the specialised one.
+
+One recipe for both: an endless stream of windows made on the training device, forecasts from a few random cuts of every
+window, the pinball loss of all levels in units of the series' own seasonal change. Every batch is a function of the seed
+and the step, so an interrupted run resumes to the same result.
+
+Training and export can run on different machines: `--weights FILE` ends after the fit and writes the weights, and
+`--from-weights FILE` starts from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import backtest, generators, loop, priors, real_series
+from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
+from training.record import command_line, current_commit
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+BAYES = {20: 1.21e-3, 50: 8.92e-4, 200: 8.37e-4}  # smallest possible error of the next value of the sine mixture
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Everything that shapes a run of the forecaster."""
+
+    seed: int = 0
+    steps: int = 12_000
+    values: int = 600_000  # values in a batch: rows x window length
+    lengths: tuple[int, ...] = (128, 320, 1280)  # window lengths, one drawn for each step
+    cuts: int = 4  # forecasts from each window
+    ahead: int = 16  # steps ahead of each forecast that enter the loss
+    real: float = 0.62  # share of windows from real series
+    fast: int = 96
+    slow: int = 192
+    width: int = 256
+    rate: float = 2.5e-3
+    decay: float = 0.01
+    ema: float = 0.999
+    specialised: bool = False  # the sine mixture alone
+
+
+GENERAL = Knobs()
+SINES = Knobs(steps=6_000, values=400_000, lengths=(80, 224), ahead=10, cuts=6, real=0.0, fast=128, slow=32, width=128,
+              specialised=True)  # fmt: skip
+
+
+class Stream:
+    """The endless stream of training windows."""
+
+    def __init__(self, knobs: Knobs, device: torch.device) -> None:
+        self.knobs, self.device = knobs, device
+        self.corpus: real_series.Corpus | None = None
+        self.digests: dict[str, str] = {"synthetic": "generated"}
+        if knobs.real > 0:
+            files = [f for f in real_series.read_all() if f.name not in real_series.HELD_OUT]
+            self.corpus = real_series.Corpus(files, device)
+            self.digests |= {f.name: f.digest for f in files}
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows of one step: what the network sees (B, T), what is true (B, T), the season it is told (B,)."""
+        knobs = self.knobs
+        generator = torch.Generator(self.device).manual_seed(knobs.seed * 1_000_003 + step)
+        length = knobs.lengths[step % len(knobs.lengths)]
+        rows = knobs.values // length
+        if self.corpus is None:
+            values, season = priors.sines(rows, length, generator, self.device)
+            return values, values, season
+        real = round(knobs.real * rows)
+        drawn, known = self.corpus.draw(real, length, generator)
+        made, known_made = priors.mixture(rows - real, length, generator, self.device)
+        truth, season = torch.cat([augment(drawn, generator), made]), torch.cat([known, known_made])
+        told = torch.rand(rows, device=self.device, generator=generator) < 0.5
+        return hide(truth, generator), truth, torch.where(told, season, 0)
+
+
+def augment(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Variations of real windows (B, T): upside down, mixed with one another, modulated, lifted by a constant."""
+    rows, length = values.shape
+    device = values.device
+
+    def uniform() -> Tensor:
+        return torch.rand(rows, 1, generator=generator, device=device, dtype=torch.float64)
+
+    known = torch.isfinite(values)
+    count = known.sum(1, keepdim=True).clamp(min=1)
+    mean = torch.where(known, values, 0).sum(1, keepdim=True) / count
+    spread = (torch.where(known, values - mean, 0).square().sum(1, keepdim=True) / count).sqrt()
+    spread = torch.where(spread > 0, spread, 1.0)
+    values = torch.where(uniform() < 0.1, -values, values)
+    other = ((values - mean) / spread).roll(1, 0)
+    mixed = values + spread * (0.2 + uniform()) * other
+    values = torch.where((uniform() < 0.12) & torch.isfinite(mixed), mixed, values)
+    wave = torch.linspace(0, 1, length, device=device, dtype=torch.float64)[None] * (0.3 + 2 * uniform()) + uniform()
+    wave = 1 + (0.5 * uniform()) * torch.sin(2 * torch.pi * wave)
+    values = torch.where(uniform() < 0.12, values * wave, values)
+    return torch.where(uniform() < 0.1, values + spread * 20 * (uniform() - 0.5), values)
+
+
+def hide(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Make values missing in some rows of (B, T): here and there, and in runs."""
+    rows, length = values.shape
+    device = values.device
+    uniform = torch.rand(rows, 4, generator=generator, device=device)
+    each = torch.rand(rows, length, generator=generator, device=device)
+    scattered = each < 0.4 * uniform[:, 1:2] ** 2
+    start = (uniform[:, 2] * length).long()
+    width = 1 + (uniform[:, 3] ** 3 * length / 3).long()
+    column = torch.arange(length, device=device)[None]
+    run = (column >= start[:, None]) & (column < (start + width)[:, None])
+    gone = (scattered & (uniform[:, :1] < 0.08)) | (run & (uniform[:, :1] > 0.92))
+    gone[:, 0] = False
+    return values.masked_fill(gone, float("nan"))
+
+
+def draw_cuts(truth: Tensor, knobs: Knobs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Where forecasts are made, (B, R) in 1..T-1, and how far ahead, (B, R, H): the next value and any up to the end."""
+    rows, length = truth.shape
+    device = truth.device
+    column = torch.arange(length, device=device)[None]
+    end = torch.where(torch.isfinite(truth), column + 1, 1).max(1)[0]  # values up to the last known one
+    uniform = torch.rand(rows, knobs.cuts, 2, generator=generator, device=device)
+    share = torch.where(uniform[..., 1] < 0.25, uniform[..., 0] ** 3, uniform[..., 0])
+    cuts = 1 + (share * (end[:, None] - 1)).long().minimum((end[:, None] - 2).clamp(min=0))
+    room = (end[:, None] - cuts).clamp(1, MAX_HORIZON)
+    cap = torch.exp(torch.rand(rows, knobs.cuts, generator=generator, device=device) * 3.5 + 2.1).long()
+    room = torch.minimum(room, cap)  # eight to 256 steps
+    spread = torch.rand(rows, knobs.cuts, knobs.ahead, generator=generator, device=device)
+    ahead = 1 + (spread * room[..., None]).long()
+    ahead[..., 0] = 1
+    return cuts.clamp(max=length - 1), ahead.clamp(max=MAX_HORIZON)
+
+
+def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
+    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change."""
+    seen, truth, season = stream.batch(step)
+    generator = torch.Generator(stream.device).manual_seed(stream.knobs.seed * 1_000_003 + step + 500_000_009)
+    cuts, ahead = draw_cuts(truth, stream.knobs, generator)
+    predicted, last, swing = network.predict_at(seen, season, cuts, ahead)
+    rows = torch.arange(len(truth), device=truth.device)[:, None, None]
+    index = cuts[..., None] + ahead - 1
+    actual = truth[rows, index.clamp(max=truth.shape[1] - 1)] - last[..., None]
+    known = torch.isfinite(actual) & (index < truth.shape[1])
+    actual = torch.where(known, actual, predicted[..., LEVELS.index(0.5)].detach())
+    error = actual[..., None] - predicted
+    levels = network.levels
+    pinball = torch.maximum(levels * error, (levels - 1) * error).mean(3)  # (B, R, H)
+    # Jumps that nothing announces would drown all else: a forecast that is far off weighs less.
+    off = torch.where(known, (actual - predicted[..., LEVELS.index(0.5)]).abs().detach(), 0).sum(2)
+    off = off / known.sum(2).clamp(min=1)
+    size = torch.maximum(swing, 1e-3 * network_scale(last)) + 0.25 * off  # (B, R)
+    relative = torch.where(known, pinball / size[..., None].clamp(min=1e-290), 0)
+    return (relative.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean().float()
+
+
+def network_scale(last: Tensor) -> Tensor:
+    """A size below which changes are rounding: a millionth of the value."""
+    return last.abs() * 1e-3 + 1e-9
+
+
+def predictor(module: Any, device: torch.device, *, seasons: bool = True) -> backtest.Predict:
+    """`module` (eager or scripted) as a function for `backtest`."""
+
+    def predict(contexts: Sequence[Floats], season: Sequence[int], horizon: int) -> Floats:
+        longest = max(len(c) for c in contexts)
+        values = np.zeros((len(contexts), longest))
+        for row, context in zip(values, contexts, strict=True):
+            row[: len(context)] = context
+        lengths = torch.tensor([len(c) for c in contexts], device=device)
+        told = torch.tensor(season if seasons else [0] * len(season), device=device)
+        levels = torch.tensor(backtest.LEVELS, dtype=torch.float64, device=device).expand(len(contexts), -1)
+        with torch.no_grad():
+            state = module.step(torch.from_numpy(values).to(device), lengths, module.initial(told))
+            answer = module.forecast(state, horizon, levels)
+        return np.asarray(answer[:, :, 1:].cpu().numpy())
+
+    return predict
+
+
+def sine_errors(module: Any, device: torch.device, series: Floats) -> dict[int, float]:
+    """Mean squared error of the next value (the forecast's mean) after n = 20, 50, 200 values; series (N, > 200)."""
+    errors = {}
+    levels = torch.full((len(series), 1), 0.5, dtype=torch.float64, device=device)
+    for n in BAYES:
+        values = torch.from_numpy(np.ascontiguousarray(series[:, :n])).to(device)
+        lengths = torch.full((len(series),), n, device=device)
+        with torch.no_grad():
+            state = module.step(values, lengths, module.initial(torch.zeros_like(lengths)))
+            mean = module.forecast(state, 1, levels)[:, 0, 0].cpu().numpy()
+        errors[n] = float(np.mean((mean - series[:, n]) ** 2))
+    return errors
+
+
+class Validation:
+    """Scores during training: held-out files (never the test parts of training files) and fresh sine mixtures."""
+
+    def __init__(self, knobs: Knobs, device: torch.device, *, most: int = 100) -> None:
+        self.device, self.most = device, most
+        self.sines = generators.sine_mixture(4000, 201, np.random.default_rng(987_654_321))
+        self.files: list[real_series.SeriesFile] = []
+        if not knobs.specialised:
+            self.files = [f for f in real_series.read_all() if f.name in real_series.HELD_OUT]
+
+    def __call__(self, module: Any) -> dict[str, float]:
+        row = {f"sines{n}": e / BAYES[n] for n, e in sine_errors(module, self.device, self.sines).items()}
+        if self.files:
+            row |= backtest.geometric_means(self.rows(module))
+        return row
+
+    def rows(self, module: Any, *, seasons: bool = True) -> list[backtest.FileScore]:
+        predict = predictor(module, self.device, seasons=seasons)
+        return [backtest.score_file(f, predict, most=self.most, context=2048) for f in self.files]
+
+
+def train(knobs: Knobs, device: torch.device, folder: Path | None, deadline: float | None) -> tuple[Forecaster, Any]:
+    """Fit a network; returns it with the averaged weights, and the fit's record (curves, digests, seconds)."""
+    torch.manual_seed(knobs.seed)
+    network = Forecaster(knobs.fast, knobs.slow, knobs.width).to(device)
+    stream = Stream(knobs, device)
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": knobs.decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=knobs.rate, betas=(0.9, 0.98), fused=device.type == "cuda")
+    plan = loop.Plan(
+        steps=knobs.steps,
+        warmup=min(300, knobs.steps // 10 + 1),
+        hold=0.4,
+        ema=knobs.ema,
+        evaluate_every=max(1, knobs.steps // 12),
+        checkpoint_every=max(1, knobs.steps // 12) if folder else 0,
+    )
+    validation = Validation(knobs, device)
+    curves = loop.fit(
+        network,
+        lambda step: loss(network, stream, step),
+        optimizer,
+        plan,
+        evaluate=validation,
+        after_step=network.fix,
+        folder=folder,
+        label="sines" if knobs.specialised else "forecaster",
+        deadline=deadline,
+    )
+    network.fix()
+    return network, {"curves": curves.rows, "data": stream.digests, "knobs": asdict(knobs), "device": _device_name(device)}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def add_arguments(parser: argparse.ArgumentParser, knobs: Knobs = GENERAL) -> None:
+    """Flags of the command; every knob has one."""
+    for name, value in asdict(knobs).items():
+        if name in ("specialised", "lengths"):
+            continue
+        parser.add_argument(f"--{name}", type=type(value), default=value, help="default: %(default)s")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--folder", type=Path, help="where checkpoints are kept; an interrupted run resumes from there")
+    parser.add_argument("--deadline", type=float, help="seconds after which to stop with a checkpoint")
+    parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
+    parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
+
+
+def main(args: argparse.Namespace, knobs: Knobs = GENERAL) -> None:
+    """Train, calibrate, export."""
+    chosen = {k: v for k, v in vars(args).items() if k in asdict(knobs)}
+    knobs = Knobs(**{**asdict(knobs), **chosen})
+    device = torch.device(args.device)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    if args.from_weights is None:
+        network, record = train(knobs, device, args.folder, args.deadline)
+    else:
+        network, record = read_weights(args.from_weights)
+    if args.weights is not None:
+        write_weights(args.weights, network, record)
+        return
+    from training.forecaster_export import export_forecaster  # needs what only the export's machine has
+
+    export_forecaster(network.cpu(), record)
+
+
+def write_weights(path: Path, network: Forecaster, record: dict[str, Any]) -> None:
+    """Weights and record of a fit in one `.npz` file."""
+    arrays = {k: v.detach().cpu().numpy() for k, v in network.state_dict().items()}
+    record = {**record, "command": command_line(), "commit": current_commit(), "torch": torch.__version__}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, record=np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays)
+
+
+def read_weights(path: Path) -> tuple[Forecaster, dict[str, Any]]:
+    """The network and record that `write_weights` wrote."""
+    with np.load(path, allow_pickle=False) as z:
+        record = json.loads(z["record"].tobytes())
+        arrays = {k: torch.from_numpy(z[k]) for k in z.files if k != "record"}
+    knobs = record["knobs"]
+    network = Forecaster(knobs["fast"], knobs["slow"], knobs["width"])
+    network.load_state_dict(arrays)
+    return network, record

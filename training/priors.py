@@ -1,0 +1,204 @@
+"""Synthetic series on the training device, whole batches at a time: the priors of the zero-shot forecaster.
+
+Each prior takes `(batch, length, generator, device)` and returns values (batch, length) float64 and the season length
+(batch,) int64 that a caller might know, 0 where there is none to know. They cover what real series do and the real
+collection shows too rarely: clean seasons of any length, trends that bend, levels that jump, counts, sparse demand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Drawn = tuple[Tensor, Tensor]
+Prior = Callable[[int, int, torch.Generator, torch.device], Drawn]
+
+CALENDAR = (4, 5, 6, 7, 12, 13, 24, 26, 30, 48, 52, 96, 144, 168, 288)
+
+
+class _Random:
+    """Draws with one generator on one device, in float64."""
+
+    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
+        self.generator, self.device = generator, device
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        u = torch.rand(*shape, generator=self.generator, device=self.device, dtype=torch.float64)
+        return low + (high - low) * u
+
+    def log_uniform(self, *shape: int, low: float, high: float) -> Tensor:
+        return torch.exp(self.uniform(*shape, low=math.log(low), high=math.log(high)))
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator, device=self.device, dtype=torch.float64)
+
+    def chance(self, probability: float, *shape: int) -> Tensor:
+        return self.uniform(*shape) < probability
+
+
+def sines(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+    """The forecasting tutorial's mixture of two sine waves and uniform noise (see `generators.sine_mixture`)."""
+    random = _Random(generator, device)
+    time = torch.arange(length, device=device, dtype=torch.float64)[None, :] / 50
+    u = random.uniform(batch, 4, 1)
+    series = 0.5 * torch.sin((time - u[:, 0]) * (10 + 10 * u[:, 1]))
+    series += 0.2 * torch.sin((time - u[:, 2]) * (20 + 20 * u[:, 3]))
+    series += 0.1 * (random.uniform(batch, length) - 0.5)
+    return series, torch.zeros(batch, dtype=torch.int64, device=device)
+
+
+def seasonal(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+    """Trend + one or two seasons with harmonics that may drift + noise; one in three multiplicative and positive."""
+    random = _Random(generator, device)
+    period = _periods(batch, random)
+    season = _shape(batch, length, period, random)
+    second = period * (2 + (6 * random.uniform(batch)).floor())
+    season = season + torch.where(random.chance(0.3, batch), random.uniform(batch), 0.0)[:, None] * _shape(
+        batch, length, second, random
+    )
+    drift = 1 + random.log_uniform(batch, 1, low=0.01, high=0.6) * _walk(batch, length, random)
+    trend = _bent_trend(batch, length, random) * random.log_uniform(batch, 1, low=0.05, high=4.0)
+    noise = random.normal(batch, length) * random.log_uniform(batch, 1, low=0.01, high=1.0)
+    level = random.log_uniform(batch, 1, low=0.05, high=4.0) * _walk(batch, length, random)
+    level = torch.where(random.chance(0.5, batch, 1), level, 0.0)
+    total = season * torch.where(random.chance(0.4, batch, 1), drift, 1.0) + trend + noise + level
+    factor = torch.exp(total * random.log_uniform(batch, 1, low=0.05, high=0.6))
+    series = torch.where(random.chance(0.35, batch, 1), factor, total)
+    known = torch.where((period - period.round()).abs() < 1e-9, period.round(), 0.0).to(torch.int64)
+    return series, known
+
+
+def rough(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+    """Noise of a power-law or a rational spectrum: from white noise over random walks to smooth curves, AR(2) swings."""
+    random = _Random(generator, device)
+    size = 2 * length
+    frequency = torch.fft.rfftfreq(size, device=device, dtype=torch.float64)[None, :]
+    exponent = random.uniform(batch, 1, low=0.0, high=3.5)
+    floor = random.log_uniform(batch, 1, low=0.2 / size, high=0.1)
+    power_law = (frequency**2 + floor**2) ** (-exponent / 4)
+    radius, angle = 1 - random.log_uniform(batch, 1, low=0.003, high=0.8), random.log_uniform(batch, 1, low=0.02, high=3.0)
+    z = torch.exp(-2j * math.pi * frequency)
+    pole = torch.polar(radius, angle)
+    swing = 1 / ((1 - pole * z).abs() * (1 - pole.conj() * z).abs()).clamp(min=1e-4)
+    gain = torch.where(random.chance(0.6, batch, 1), power_law, swing)
+    series = torch.fft.irfft(torch.fft.rfft(random.normal(batch, size)) * gain, size)[:, :length]
+    series = series / series.std(1, keepdim=True).clamp(min=1e-9)
+    series = series + random.normal(batch, length) * torch.where(
+        random.chance(0.5, batch, 1), random.log_uniform(batch, 1, low=0.005, high=0.5), 0.0
+    )
+    return _exponentiated(series, random), torch.zeros(batch, dtype=torch.int64, device=device)
+
+
+def walks(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+    """Local level and local trend models: integrated noise with drift, changing volatility and heavy tails."""
+    random = _Random(generator, device)
+    shocks = random.normal(batch, length)
+    heavy = shocks / random.uniform(batch, length, low=0.05).sqrt()
+    shocks = torch.where(random.chance(0.3, batch, 1), heavy, shocks)
+    volatility = torch.exp(random.log_uniform(batch, 1, low=0.02, high=1.0) * _walk(batch, length, random))
+    shocks = shocks * torch.where(random.chance(0.4, batch, 1), volatility, 1.0)
+    slope = random.normal(batch, 1) * random.log_uniform(batch, 1, low=0.001, high=0.5)
+    slopes = slope + random.log_uniform(batch, 1, low=0.0005, high=0.1) * random.normal(batch, length).cumsum(1)
+    slopes = torch.where(random.chance(0.4, batch, 1), slopes, slope * random.chance(0.5, batch, 1))
+    series = (shocks + slopes).cumsum(1)
+    noise = random.normal(batch, length) * random.log_uniform(batch, 1, low=0.05, high=5.0)
+    series = series + torch.where(random.chance(0.5, batch, 1), noise, 0.0)
+    return _exponentiated(series, random), torch.zeros(batch, dtype=torch.int64, device=device)
+
+
+def counts(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+    """Poisson counts of a rate with season and drift; one in two intermittent (mostly zero, sizes when not)."""
+    random = _Random(generator, device)
+    period = _periods(batch, random).round()
+    swing = random.log_uniform(batch, 1, low=0.05, high=1.0)
+    log_rate = swing * _shape(batch, length, period, random)
+    log_rate = log_rate + random.log_uniform(batch, 1, low=0.05, high=1.0) * _walk(batch, length, random)
+    rate = torch.exp(log_rate.clamp(-5, 5)) * random.log_uniform(batch, 1, low=0.05, high=100.0)
+    plain = torch.poisson(rate.clamp(max=1e6), generator=generator)
+    demand = random.chance(1.0, batch, length) & (random.uniform(batch, length) < random.uniform(batch, 1, high=0.6))
+    size = 1 + torch.poisson(rate.clamp(max=1e4), generator=generator)
+    series = torch.where(random.chance(0.5, batch, 1), plain, demand * size)
+    return series, torch.where(swing[:, 0] > 0.3, period, 0).to(torch.int64)
+
+
+PRIORS: dict[str, tuple[Prior, float]] = {
+    "sines": (sines, 0.22),
+    "seasonal": (seasonal, 0.36),
+    "rough": (rough, 0.16),
+    "walks": (walks, 0.16),
+    "counts": (counts, 0.10),
+}
+
+
+def mixture(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+    """A batch with every prior in its share, disturbed now and then by jumps, spikes and flat stretches."""
+    shares = [share for _, share in PRIORS.values()]
+    sizes = [int(batch * share) for share in shares]
+    sizes[1] += batch - sum(sizes)
+    of_each = zip(PRIORS.values(), sizes, strict=True)
+    drawn = [prior(n, length, generator, device) for (prior, _), n in of_each if n > 0]
+    clean = sizes[0]  # the sine mixture stays as the tutorial has it
+    values, season = torch.cat([v for v, _ in drawn]), torch.cat([s for _, s in drawn])
+    values[clean:] = disturb(values[clean:], _Random(generator, device))
+    return values, season
+
+
+def disturb(values: Tensor, random: _Random) -> Tensor:
+    """Level shifts, spikes, censoring and rounding on a few of the rows of values (batch, length)."""
+    batch, length = values.shape
+    spread = values.std(1, keepdim=True).clamp(min=1e-9)
+    jump = (random.uniform(batch, length) < 2 / length).to(torch.float64) * random.normal(batch, length)
+    values = values + torch.where(random.chance(0.12, batch, 1), 2 * spread * jump.cumsum(1), 0.0)
+    spike = (random.uniform(batch, length) < 0.01).to(torch.float64) * random.normal(batch, length)
+    values = values + torch.where(random.chance(0.1, batch, 1), 5 * spread * spike, 0.0)
+    ceiling = values.mean(1, keepdim=True) + spread * random.uniform(batch, 1, low=0.3, high=2.0)
+    values = torch.where(random.chance(0.05, batch, 1), torch.minimum(values, ceiling), values)
+    grain = spread * random.log_uniform(batch, 1, low=0.02, high=1.0)
+    return torch.where(random.chance(0.1, batch, 1), (values / grain).round() * grain, values)
+
+
+def _periods(batch: int, random: _Random) -> Tensor:
+    """Season lengths: two in three from the calendar, the others anywhere from 3 to 300, one in six not whole."""
+    calendar = torch.tensor(CALENDAR, device=random.device, dtype=torch.float64)
+    weight = calendar**-0.25
+    chosen = torch.multinomial(weight, batch, replacement=True, generator=random.generator)
+    anywhere = random.log_uniform(batch, low=3.0, high=300.0)
+    anywhere = torch.where(random.chance(0.5, batch), anywhere.round(), anywhere)
+    return torch.where(random.chance(2 / 3, batch), calendar[chosen], anywhere)
+
+
+def _shape(batch: int, length: int, period: Tensor, random: _Random) -> Tensor:
+    """A repeating pattern of unit spread: up to eight harmonics, or a few narrow bumps, (batch, length)."""
+    phase = torch.arange(length, device=random.device, dtype=torch.float64)[None, :] / period[:, None]
+    phase = phase + random.uniform(batch, 1)
+    order = torch.arange(1, 9, device=random.device, dtype=torch.float64)
+    decay = random.uniform(batch, 1, low=0.3, high=2.5)
+    amplitude = random.normal(batch, 8) * order**-decay * (order <= (period[:, None] / 2).clamp(min=1))
+    total = torch.zeros(batch, length, device=random.device, dtype=torch.float64)
+    for k in range(8):
+        total += amplitude[:, k, None] * torch.sin(2 * math.pi * ((k + 1) * phase + random.uniform(batch, 1)))
+    sharp = torch.exp(random.log_uniform(batch, 1, low=0.3, high=3.0) * torch.sin(2 * math.pi * phase))
+    pattern = torch.where(random.chance(0.25, batch, 1), sharp, total)
+    return (pattern - pattern.mean(1, keepdim=True)) / pattern.std(1, keepdim=True).clamp(min=1e-6)
+
+
+def _walk(batch: int, length: int, random: _Random) -> Tensor:
+    """A random walk scaled to end about one unit from its start."""
+    return random.normal(batch, length).cumsum(1) / math.sqrt(length)
+
+
+def _bent_trend(batch: int, length: int, random: _Random) -> Tensor:
+    """A piecewise linear trend with about three bends, of order one over the window."""
+    bend = (random.uniform(batch, length) < 3 / length).to(torch.float64) * random.normal(batch, length)
+    slope = random.normal(batch, 1) + torch.where(random.chance(0.6, batch, 1), bend.cumsum(1), 0.0)
+    return slope.cumsum(1) / length
+
+
+def _exponentiated(series: Tensor, random: _Random) -> Tensor:
+    """One series in three as a positive, multiplicative one."""
+    spread = series.std(1, keepdim=True).clamp(min=1e-9)
+    log = (series - series.mean(1, keepdim=True)) / spread * random.log_uniform(len(series), 1, low=0.02, high=1.0)
+    return torch.where(random.chance(1 / 3, len(series), 1), torch.exp(log.clamp(-20, 20)), series)
