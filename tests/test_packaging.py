@@ -1,0 +1,204 @@
+"""What is installed, pinned, built and documented agrees: pyproject, constraints, Makefile, Docker, README, changelog."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+from pydantic_core import PydanticUndefined
+
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TOP_LEVEL = {"prometheus-client": "prometheus_client", "python-multipart": "python_multipart", "pillow": "PIL"}
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for line in requirements}
+
+
+CORE = names(PROJECT["dependencies"])
+EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
+
+
+def closure(direct: set[str]) -> set[str]:
+    """All distributions that installing `direct` installs here, by the metadata of those that are installed."""
+    found: set[str] = set()
+    waiting = set(direct)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        needed = [Requirement(line) for line in metadata.requires(name) or []]
+        wanted = {canonicalize_name(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})}
+        waiting |= wanted - found
+    return found
+
+
+def imports(package: str) -> set[str]:
+    """Top-level names of everything outside the standard library and this project that `package` imports."""
+    found: set[str] = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"service", "training", "tests"}
+
+
+def provided(distributions: set[str]) -> set[str]:
+    """The names by which `distributions` are imported."""
+    return {TOP_LEVEL.get(name, name.replace("-", "_")) for name in distributions}
+
+
+def pins() -> dict[NormalizedName, str]:
+    """Distribution -> version of constraints.txt."""
+    lines = [line for line in text("constraints.txt").splitlines() if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
+# --- dependencies ----------------------------------------------------------------------------------------------------
+
+
+def test_the_serving_install_pulls_no_training_or_development_dependency() -> None:
+    serving = closure(CORE)
+    assert serving & (EXTRAS["train"] | EXTRAS["dev"]) == set()
+    assert serving & {"contourpy", "pandas", "scikit-learn", "tensorboard"} == set()
+
+
+def test_the_service_imports_only_what_the_serving_install_names() -> None:
+    # starlette is FastAPI's own vocabulary, pydantic-core pydantic's
+    assert imports("service") - provided(CORE) - {"starlette", "pydantic_core"} == set()
+
+
+def test_every_serving_dependency_is_used() -> None:
+    used = imports("service") | {"httptools", "uvloop", "python_multipart"}  # by uvicorn and by starlette's forms
+    assert provided(CORE) - used == set()
+
+
+def test_training_imports_only_what_its_extra_names() -> None:
+    assert imports("training") - provided(CORE | EXTRAS["train"]) == set()
+
+
+def test_everything_that_is_installed_is_pinned() -> None:
+    wanted = closure(CORE.union(*EXTRAS.values()))
+    assert wanted - set(pins()) == set()
+
+
+def test_the_tests_run_on_the_pinned_versions() -> None:
+    installed = {canonicalize_name(d.metadata["Name"]): d.version.partition("+")[0] for d in metadata.distributions()}
+    wanted = closure(CORE.union(*EXTRAS.values()))
+    different = {
+        name: (installed[name], pin) for name, pin in pins().items() if name in wanted and installed[name] != pin
+    }
+    assert different == {}
+
+
+def test_the_closure_would_notice() -> None:
+    assert "contourpy" in closure({"matplotlib"})
+    assert "sympy" in closure({"torch"})
+
+
+# --- one fact, one value ---------------------------------------------------------------------------------------------
+
+
+def test_torch_is_the_same_everywhere() -> None:
+    pinned = pins()[canonicalize_name("torch")]
+    assert f"torch=={pinned}" in PROJECT["dependencies"]
+    assert f"TORCH_VERSION := {pinned}\n" in text("Makefile")
+    assert f"ARG TORCH_VERSION={pinned}\n" in text("Dockerfile")
+    assert f"torch=={pinned}+cpu" in text("README.md")
+
+
+def test_torch_is_never_installed_from_an_index_that_has_the_cuda_build() -> None:
+    [index] = re.findall(r"^TORCH_INDEX \?= (\S+)$", text("Makefile"), re.MULTILINE)
+    assert index.endswith("/cpu")
+    assert f"ARG TORCH_INDEX={index}\n" in text("Dockerfile")
+    # Wherever torch itself is asked for, the local version (+cpu) is asked for with it.
+    lines = [line for name in ("Makefile", "Dockerfile", "README.md") for line in text(name).splitlines()]
+    asked = [line for line in lines if "torch==" in line]
+    assert len(asked) >= 3
+    assert [line for line in asked if "+" not in line.partition("torch==")[2]] == []
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    newest = re.search(r"^## \[(\S+)\]", text("CHANGELOG.md"), re.MULTILINE)
+    assert newest is not None
+    assert newest.group(1) == PROJECT["version"]
+
+
+def test_supported_pythons_are_the_same_everywhere() -> None:
+    assert PROJECT["requires-python"] == ">=3.11,<3.14"
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in text("Makefile")
+    assert "Python 3.11, 3.12 or 3.13" in text("README.md")
+
+
+def test_license_is_the_whole_apache_license() -> None:
+    licence = text("LICENSE")
+    assert licence.lstrip().startswith("Apache License")
+    assert "END OF TERMS AND CONDITIONS" in licence
+
+
+# --- containers ------------------------------------------------------------------------------------------------------
+
+
+def test_the_image_is_built_from_one_base_alone() -> None:
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", text("Dockerfile"), re.MULTILINE)
+    own = {name for _, name in stages if name}
+    assert {base for base, _ in stages} - own == {"python:3.11-slim-bookworm"}
+    assert "# syntax" not in text("Dockerfile")
+
+
+def test_compose_waits_longer_than_the_service_drains() -> None:
+    grace = re.search(r"stop_grace_period: (\d+)s", text("docker-compose.yml"))
+    assert grace is not None
+    fields = Settings.model_fields
+    assert int(grace.group(1)) > fields["drain_delay_seconds"].default + fields["drain_seconds"].default
+
+
+# --- documentation ---------------------------------------------------------------------------------------------------
+
+
+def settings_rows() -> Iterator[str]:
+    """The README's table of settings, as it has to be."""
+    for name, field in Settings.model_fields.items():
+        assert field.default is not PydanticUndefined
+        default = "" if field.default is None else f"`{field.default}`"
+        meaning = (field.description or "").replace("<", r"\<")  # Markdown would take <n> for a tag
+        yield f"| `{PREFIX}{name.upper()}` | {default} | {meaning} |"
+
+
+def test_readme_documents_every_setting() -> None:
+    readme = text("README.md")
+    missing = [row for row in settings_rows() if row not in readme]
+    assert not missing, "add to README.md:\n" + "\n".join(missing)
+    documented = set(re.findall(r"^\| `(RITMO_\w+)` \|", readme, re.MULTILINE))
+    assert documented == {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("document", ["README.md", "Makefile", ".ci/run", "training/RESULTS.md", "docs/models.md"])
+def test_every_chore_that_is_named_exists(document: str) -> None:
+    if not (ROOT / document).exists():
+        pytest.skip(f"{document} is written by `make report`")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", text("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^|check \w+ )make ([a-z][a-z-]*)", text(document), re.MULTILINE))
+    assert named - targets == set()
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text("README.md"))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
