@@ -1,0 +1,229 @@
+"""TorchScript: verify a model folder, load it, prove it against its golden sample, warm it up, run it.
+
+The only module of the service that knows torch. What a loaded model does with a list of items stands in
+`service.passes`; here are its methods over numpy arrays, and what must be true before anyone is answered.
+
+The executor's profiling mode is off: it would compile the graph anew for new shapes (first call 43 ms instead of 7 ms),
+and gains nothing on these few large operators. What remains is oneDNN, which prepares a primitive for each new shape
+(0.4 ms); `service.packing` keeps the shapes few, and every one of them is run before the model is ready.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from service import cpus, golden
+from service.errors import BrokenModel
+from service.items import DigitItem, Floats, ForecastItem, Item, Result
+from service.manifest import MODEL_FILE, Manifest, Task, read_manifest
+from service.packing import Ints, Shapes
+from service.passes import Answers, Array, Gone, digit_pass, forecast_pass
+from service.warmup import warm_up
+
+METHODS: dict[Task, tuple[str, ...]] = {
+    "forecast": ("initial", "step", "forecast", "history", "season"),
+    "classify-digit": ("initial", "step", "read", "trace"),
+}
+SEASONS_KEPT = 1024
+CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def resolve_device(wanted: str | torch.device) -> torch.device:
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`; raises ValueError for anything that is not there.
+
+    Counting devices does not initialise CUDA, so a process may still fork afterwards.
+    """
+    if isinstance(wanted, torch.device):
+        return wanted
+    count = _cuda_devices()
+    if wanted == "cpu" or (wanted == "auto" and not count):
+        return torch.device("cpu")
+    name, _, number = wanted.partition(":")
+    if wanted not in {"auto", "cuda"} and (name != "cuda" or not number.isdecimal()):
+        raise ValueError(f"device {wanted!r} is not one of auto, cpu, cuda, cuda:<number>")
+    index = int(number or 0)
+    if index >= count:
+        build = "this build of torch has no CUDA" if torch.version.cuda is None else f"torch sees {count} CUDA devices"
+        raise ValueError(f"device {wanted!r} was asked for, but {build}; choose cpu or auto")
+    return torch.device("cuda", index)
+
+
+def _cuda_devices() -> int:
+    if torch.version.cuda is None:
+        return 0
+    # With this set torch asks the driver's management library instead of opening a context, which would end forking.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    return torch.cuda.device_count()
+
+
+def set_threads(threads: int | None = None) -> int:
+    """Give torch `threads` threads per operation (None: what the container's quota allows); returns the number."""
+    torch.set_num_threads(threads or cpus.available())
+    return torch.get_num_threads()
+
+
+def load(folder: Path, device: str | torch.device = "cpu", *, warm: bool = True) -> LoadedModel:
+    """Verify, load, prove and warm up the model in `folder`.
+
+    Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. The digest is taken of the bytes
+    that torch gets: a model file is a program, and none runs that the manifest does not vouch for.
+    """
+    manifest = read_manifest(folder)
+    place = resolve_device(device)
+    network = ScriptedNetwork(_module(folder, manifest, place), manifest, place)
+    sample = golden.read(folder, manifest)
+    shapes = Shapes() if place.type == "cpu" else Shapes(rows=CUDA_ROWS)
+    model = LoadedModel(manifest, network, shapes)
+    model.prove(sample)
+    if warm:
+        model.warm_up(sample)
+    return model
+
+
+def _module(folder: Path, manifest: Manifest, device: torch.device) -> torch.jit.ScriptModule:
+    path = folder / MODEL_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BrokenModel(f"{path} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != manifest.sha256:
+        raise BrokenModel(f"{path} is not what the manifest describes: sha256 {found}, expected {manifest.sha256}")
+    try:
+        with warnings.catch_warnings():
+            # TorchScript is deprecated in favour of torch.export, which freezes the time length of a recurrent network.
+            warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is (deprecated|not supported)", DeprecationWarning)
+            module = torch.jit.load(io.BytesIO(data), map_location=device)
+    except RuntimeError as error:
+        raise BrokenModel(f"{path} is no TorchScript module: {error}") from error
+    missing = [name for name in METHODS[manifest.task] if not hasattr(module, name)]
+    if missing:
+        raise BrokenModel(f"{path} lacks the methods {', '.join(missing)} of task {manifest.task!r}")
+    return cast("torch.jit.ScriptModule", module.eval())
+
+
+class ScriptedNetwork:
+    """The methods of docs/models.md over numpy arrays; errors of the module pass through as they are."""
+
+    def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
+        # Process-wide, and idempotent; see the module's docstring.
+        torch._C._jit_set_profiling_executor(False)
+        torch._C._jit_set_profiling_mode(False)
+        self.max_horizon = manifest.input.max_horizon
+        self.device = device
+        self._module = module
+        self._width = manifest.state.width
+        self._task = manifest.task
+        self._initial: dict[int, Floats] = {}
+
+    def initial(self, season: int) -> Floats:
+        """The state (S,) before the first observation, for a `season` (digit readers have none)."""
+        state = self._initial.get(season)
+        if state is None:
+            if len(self._initial) >= SEASONS_KEPT:
+                self._initial.clear()
+            argument = torch.tensor([season], device=self.device) if self._task == "forecast" else 1
+            with torch.inference_mode():
+                state = cast("Floats", self._module.initial(argument)[0].cpu().numpy())
+            if state.dtype != np.float64 or state.shape != (self._width,):
+                raise BrokenModel(
+                    f"initial() gave a state of {state.dtype} {state.shape}, not float64 ({self._width},)"
+                )
+            state.flags.writeable = False
+            self._initial[season] = state
+        return state
+
+    def step(self, values: Array, lengths: Ints, state: Floats) -> Floats:
+        """State (R, S) after `values` (R, T, …)."""
+        with torch.inference_mode():
+            return self._out(self._module.step(self._in(values), self._in(lengths), self._in(state)))
+
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]:
+        """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
+        with torch.inference_mode():
+            there = self._in(state)
+            said = self._module.forecast(there, horizon, self._in(levels))
+            return self._out(said), self._out(self._module.season(there))
+
+    def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
+        """State (R, S) after `values`, and what was forecast before each of them (R, T, 1 + Q)."""
+        with torch.inference_mode():
+            after, said = self._module.history(self._in(values), self._in(lengths), self._in(state), self._in(levels))
+            return self._out(after), self._out(said)
+
+    def read(self, state: Floats) -> Array:
+        """Log-probabilities (R, 10)."""
+        with torch.inference_mode():
+            return self._out(self._module.read(self._in(state)))
+
+    def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
+        """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
+        with torch.inference_mode():
+            after, said = self._module.trace(self._in(rows), self._in(lengths), self._in(state))
+            return self._out(after), self._out(said)
+
+    def _in(self, array: NDArray[Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor if self.device.type == "cpu" else tensor.to(self.device)
+
+    def _out(self, tensor: torch.Tensor) -> Any:
+        return tensor.numpy() if self.device.type == "cpu" else tensor.cpu().numpy()
+
+
+class LoadedModel:
+    """A model that has proved itself; not thread-safe: one thread runs it."""
+
+    def __init__(self, manifest: Manifest, network: ScriptedNetwork, shapes: Shapes) -> None:
+        self.manifest = manifest
+        self.network = network
+        self.shapes = shapes
+        self.batch_invariant: bool | None = None  # None: not measured
+        self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
+
+    def stream(self, items: Sequence[Item], gone: Gone) -> Iterator[Answers]:
+        """One pass over `items` (see `service.passes`); `gone(i)` says that nobody waits for item `i` any more."""
+        if self.manifest.task == "forecast":
+            return forecast_pass(self.network, self.shapes, cast("Sequence[ForecastItem]", items), gone)
+        return digit_pass(self.network, self.shapes, cast("Sequence[DigitItem]", items), gone)
+
+    def run(self, items: Sequence[Item]) -> list[Result]:
+        """The results of `items` in their order; raises the first item's error where one has no sound answer."""
+        results: list[Result | None] = [None] * len(items)
+        for answers in self.stream(items, _nobody) if items else ():
+            for index, answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+                results[index] = answer
+        return cast("list[Result]", results)
+
+    def prove(self, sample: golden.Sample) -> None:
+        """Replay the golden sample through `run`; raises `BrokenModel` where it differs beyond the tolerance."""
+        try:
+            sample.compare(self.run(sample.items), self.run(sample.plain_items))
+        except (RuntimeError, TypeError, ValueError) as error:  # what a scripted module raises, or wrong shapes
+            raise BrokenModel(f"the golden sample cannot be computed: {_last_line(error)}") from error
+
+    def warm_up(self, sample: golden.Sample) -> None:
+        """Run every shape bucket, and pad from now on to the least row count whose bits do not depend on neighbours."""
+        found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length)
+        self.batch_invariant, self.batch_deviation = found.least_rows is not None, found.deviation
+        self.shapes = Shapes(found.least_rows or 1, self.shapes.rows)
+
+
+def _nobody(_: int) -> bool:
+    return False
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of a scripted module's traceback, which is the one that names the fault."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

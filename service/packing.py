@@ -1,0 +1,120 @@
+"""Ragged rows to dense, right-padded arrays of few shapes: which rows are computed together, and how they are laid out.
+
+A recurrent step over rows x steps costs about `CALL + steps * (STEP + rows)`, in units of one row's step (measured on
+CPU, one-layer LSTM 64: a call 80 us, a step 0.8 us, a row's step 0.24 us). Rows are sorted by length and cut into
+groups by that price, so padding never costs more than the call it saves. Lengths and row counts are rounded up to a few
+buckets: every new shape costs half a millisecond once and stays in oneDNN's cache, so all of them fit and can be warm.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+CHUNK = 128  # most steps of one call: between two chunks callers may leave and shorter work may overtake
+LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 112, CHUNK)
+ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128)  # above 128 a CPU's rate no longer rises
+HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # then multiples of 64
+LEVELS = (1, 3, 5, 9, 19, 49, 99)
+CALL, STEP = 330, 3.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The shapes in use: `least_rows` is the smallest row count from which a model's kernels agree on every row."""
+
+    least_rows: int = 1
+    rows: tuple[int, ...] = ROWS
+    _rows_for: Ints = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        usable = tuple(r for r in self.rows if r >= self.least_rows) or (self.least_rows,)
+        object.__setattr__(self, "rows", usable)
+        object.__setattr__(self, "_rows_for", _lookup(usable))
+
+    @property
+    def most_rows(self) -> int:
+        """Most rows of one call."""
+        return self.rows[-1]
+
+    def rows_for(self, count: int) -> int:
+        """The row count that `count` rows are padded to."""
+        return int(self._rows_for[count])
+
+    def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
+        """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.
+
+        With `merge`, a few short rows join longer ones where that costs less than a call of their own. Without it a
+        row's padding depends on its own length alone.
+        """
+        order = np.argsort(counts, kind="stable")
+        order = order[np.searchsorted(counts[order], 1) :]
+        if not len(order):
+            return []
+        buckets = _LENGTH_FOR[counts[order]]  # ascending
+        starts = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist()]
+        groups: list[Group] = []
+        end, begin = len(order), starts[-1]
+        for start, upto in zip(starts[-2::-1], starts[:0:-1], strict=True):
+            steps, shorter = int(buckets[end - 1]), int(buckets[start])
+            if not merge or (upto - start) * (steps - shorter) > CALL + STEP * shorter:
+                groups += self._cut(order, buckets, begin, end)
+                end = upto
+            begin = start
+        groups += self._cut(order, buckets, begin, end)
+        return groups[::-1]
+
+    def _cut(self, order: Ints, buckets: Ints, begin: int, end: int) -> list[Group]:
+        """Rows `begin`..`end` of `order` in groups of at most `most_rows`, the longest rows first."""
+        cuts = [*range(end, begin, -self.most_rows), begin]
+        return [Group(order[low:high], int(buckets[high - 1])) for high, low in itertools.pairwise(cuts)]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows to compute in one call of `steps` steps."""
+
+    rows: Ints  # indices into the counts that were split
+    steps: int
+
+
+def pack(parts: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDArray[Any], Ints]:
+    """`parts` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; rows without one have length 0."""
+    counts = np.zeros(rows, np.int64)
+    counts[: len(parts)] = [len(part) for part in parts]
+    dense = np.zeros((rows, steps, *parts[0].shape[1:]), parts[0].dtype)
+    dense[_STEPS[:steps] < counts[:, None]] = np.concatenate(parts)
+    return dense, counts
+
+
+def padded(index: Ints, rows: int) -> Ints:
+    """`index` with its last entry repeated up to `rows` entries: what fills a batch is a copy of a real row."""
+    return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index
+
+
+def horizon_for(steps: int, most: int | None) -> int:
+    """The horizon that is computed for `steps` steps ahead, at most `most`; the neighbours have no say in it."""
+    rounded = next((h for h in HORIZONS if h >= steps), -(-steps // 64) * 64)
+    return rounded if most is None else max(steps, min(rounded, most))
+
+
+def levels_for(count: int) -> int:
+    """The number of quantile levels that is computed for `count` levels."""
+    return next((q for q in LEVELS if q >= count), count)
+
+
+def _lookup(buckets: tuple[int, ...]) -> Ints:
+    """`table[n]` is the smallest bucket that holds n, for n up to the last bucket."""
+    sizes = np.array((0, *buckets), np.int64)
+    return sizes[np.searchsorted(sizes, np.arange(sizes[-1] + 1))]
+
+
+_LENGTH_FOR = _lookup(LENGTHS)
+_STEPS = np.arange(CHUNK)
