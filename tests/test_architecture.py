@@ -16,22 +16,35 @@ ROOT = Path(__file__).resolve().parents[1]
 
 CONTRACT = {"service.errors", "service.items", "service.manifest"}
 
-# module (or package, ending in a dot: all its modules) -> what it may import of this project
+# module (or package, ending in a dot: all its modules) -> what it may import of this project; leaves first
 MAY_IMPORT: dict[str, set[str]] = {
     "service": set(),
+    "service.cpus": set(),
     "service.errors": set(),
     "service.items": set(),
-    "service.manifest": {"service.errors"},
-    "service.settings": set(),
     "service.logs": set(),
     "service.metrics": set(),
-    "service.series": CONTRACT,
-    "service.digits": CONTRACT,
-    "service.backend": CONTRACT,
+    "service.packing": set(),
+    "service.settings": set(),
+    "service.manifest": {"service.errors"},
+    "service.documents": {"service.errors"},
+    "service.images": {"service.errors"},
+    "service.tokens": {"service.errors", "service.documents"},
+    # the two wires: a request's bytes to items, results to bytes
+    "service.series": CONTRACT | {"service.documents", "service.settings", "service.tokens"},
+    "service.digits": CONTRACT
+    | {"service.documents", "service.images", "service.series", "service.settings", "service.tokens"},
+    # the engine: what runs a network, what gathers work for it, what is on disk, what is loaded
+    "service.golden": CONTRACT,
+    "service.passes": CONTRACT | {"service.packing"},
+    "service.warmup": CONTRACT | {"service.packing", "service.passes"},
+    "service.backend": CONTRACT
+    | {"service.cpus", "service.golden", "service.packing", "service.passes", "service.warmup"},
     "service.batching": {"service.errors", "service.items"},
     "service.repository": CONTRACT,
     "service.registry": CONTRACT
     | {"service.repository", "service.backend", "service.batching", "service.metrics", "service.settings"},
+    # HTTP
     "service.api.": CONTRACT
     | {"service.registry", "service.series", "service.digits", "service.settings", "service.metrics", "service.api."},
     "service.app": {"service."},

@@ -1,4 +1,4 @@
-"""What is installed, pinned, built and documented agrees: pyproject, constraints, Makefile, Docker, README, changelog."""
+"""What is installed, pinned, built and documented agrees: pyproject, constraints, Makefile, containers, README."""
 
 from __future__ import annotations
 
