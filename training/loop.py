@@ -147,9 +147,7 @@ def fit(
 class _Run:
     """Everything of a fit that a checkpoint must hold."""
 
-    def __init__(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, folder: Path | None
-    ) -> None:
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, folder: Path | None) -> None:
         self.module, self.optimizer = module, optimizer
         self.average = AveragedWeights(module, plan.ema) if plan.ema else None
         self.curves = Curves()

@@ -79,7 +79,10 @@ def rough(batch: int, length: int, generator: torch.Generator, device: torch.dev
     exponent = random.uniform(batch, 1, low=0.0, high=3.5)
     floor = random.log_uniform(batch, 1, low=0.2 / size, high=0.1)
     power_law = (frequency**2 + floor**2) ** (-exponent / 4)
-    radius, angle = 1 - random.log_uniform(batch, 1, low=0.003, high=0.8), random.log_uniform(batch, 1, low=0.02, high=3.0)
+    radius, angle = (
+        1 - random.log_uniform(batch, 1, low=0.003, high=0.8),
+        random.log_uniform(batch, 1, low=0.02, high=3.0),
+    )
     z = torch.exp(-2j * math.pi * frequency)
     pole = torch.polar(radius, angle)
     swing = 1 / ((1 - pole * z).abs() * (1 - pole.conj() * z).abs()).clamp(min=1e-4)

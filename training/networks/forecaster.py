@@ -199,7 +199,8 @@ class Forecaster(nn.Module):
         rows = torch.arange(len(values), device=values.device)[:, None]
         units = torch.cat([fast, slow], 2)[rows, cuts - 1].flatten(0, 1)
         known = statistics[rows, cuts - 1]
-        windows = self.windows(memory, cuts).flatten(0, 1)
+        width = min(MEMORY, 1 << (values.shape[1] - 1).bit_length())  # what lies before the window is missing anyway
+        windows = self.windows(memory, cuts)[:, :, -width:].flatten(0, 1)
         predicted, swing = self.read_out(units, known.flatten(0, 1), windows, ahead.flatten(0, 1))
         return predicted.unflatten(0, cuts.shape), known[:, :, LAST], swing.unflatten(0, cuts.shape)
 
@@ -383,7 +384,7 @@ class Forecaster(nn.Module):
     def read_out(self, units: Tensor, statistics: Tensor, memory: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
         """Forecast quantiles at LEVELS for the steps `ahead`, relative to the last value.
 
-        units (N, fast + slow), statistics (N, STATISTICS), memory (N, MEMORY), ahead (N, H) int64 >= 1. Returns
+        units (N, fast + slow), statistics (N, STATISTICS), memory (N, W), ahead (N, H) int64 >= 1. Returns
         (N, H, K) float64, in the series' units less its last value, and the mean absolute seasonal change (N,).
         """
         last, scale = statistics[:, self.LAST], self.scale(statistics)
@@ -401,8 +402,9 @@ class Forecaster(nn.Module):
         per_row = self.row_features(
             statistics, scale, season, longer, strength, longer_strength, level, older_level, swing
         )
-        lagged = relative.gather(1, (self.MEMORY - 1 - self.lags)[None, :].expand(relative.shape[0], -1))
-        known = torch.isfinite(lagged)
+        at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)
+        lagged = relative.gather(1, at.clamp(min=0))
+        known = torch.isfinite(lagged) & (at >= 0)
         lagged = torch.asinh(torch.where(known, lagged, 0.0) / scale[:, None]).to(torch.float32)
         row = self.context(torch.cat([units, per_row, lagged, known.to(torch.float32)], 1))
         x = functional.gelu(row[:, None, :] + self.ahead(per_step))
@@ -436,10 +438,10 @@ class Forecaster(nn.Module):
         filled = torch.where(present, relative, 0.0)
         total = functional.pad(filled.cumsum(1), (1, 0))
         count = functional.pad(present.to(torch.float64).cumsum(1), (1, 0))
-        edges = (self.MEMORY - season[:, None] * torch.arange(3, device=season.device)[None, :]).clamp(min=0)
+        edges = (relative.shape[1] - season[:, None] * torch.arange(3, device=season.device)[None, :]).clamp(min=0)
         t, c = total.gather(1, edges), count.gather(1, edges)
         means = (t[:, :-1] - t[:, 1:]) / (c[:, :-1] - c[:, 1:]).clamp(min=1)
-        before = torch.arange(self.MEMORY, device=season.device)[None, :] - season[:, None]
+        before = torch.arange(relative.shape[1], device=season.device)[None, :] - season[:, None]
         earlier = torch.where(before >= 0, relative.gather(1, before.clamp(min=0)), float("nan"))
         change = (relative - earlier).abs()
         both = torch.isfinite(change)
@@ -472,7 +474,7 @@ class Forecaster(nn.Module):
             ],
             2,
         )
-        index = self.MEMORY - 1 + offsets
+        index = relative.shape[1] - 1 + offsets
         looked = relative.gather(1, index.clamp(min=0).flatten(1)).unflatten(1, (ahead.shape[1], 5))
         there = torch.isfinite(looked) & (index >= 0)
         looked = torch.where(there, looked, 0.0)
