@@ -1,0 +1,96 @@
+"""What the contract tests run over: every network of the project with seeded weights, and every committed model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from service.manifest import MANIFEST_FILE, MODEL_FILE, Task, read_manifest
+from training.export import MODELS, reload, script
+from training.networks.digits import DigitReader, RowReader
+from training.networks.forecaster import MAX_HORIZON, Forecaster
+from training.networks.tutorial_digits import TutorialReader
+from training.networks.tutorials import HORIZON, Linear, Naive, Recurrent
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A scripted module, as the service would hold it, and what its manifest says (or would say)."""
+
+    module: Any
+    task: Task
+    exact: int
+    missing: bool = False
+    max_horizon: int = 1
+
+
+def _forecaster() -> nn.Module:
+    module = Forecaster(fast=8, slow=12, width=16)
+    nn.init.normal_(module.out.weight, std=0.3)  # the untrained read-out is zero and would hide what lies before it
+    return module
+
+
+def _with_residuals(module: Any) -> nn.Module:
+    module.double()
+    spread = torch.arange(1, HORIZON + 1, dtype=torch.float64).sqrt()
+    module.residuals.measure(torch.randn(500, HORIZON, dtype=torch.float64) * spread)
+    return module
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Task]] = {
+    "naive": (Naive, "forecast"),
+    "linear": (lambda: _with_residuals(Linear()), "forecast"),
+    "rnn-1": (lambda: _with_residuals(Recurrent(1, dense=False)), "forecast"),
+    "rnn-20": (lambda: _with_residuals(Recurrent(20, dense=True)), "forecast"),
+    "forecaster": (_forecaster, "forecast"),
+    "digits-rnn-10": (lambda: TutorialReader((10,)), "classify-digit"),
+    "digits-rnn-16-8-4": (lambda: TutorialReader((16, 8, 4)), "classify-digit"),
+    "digits": (lambda: DigitReader(RowReader(hidden=12, layers=2), torch.linspace(1, 2, 64)), "classify-digit"),
+}
+
+
+def build(name: str) -> nn.Module:
+    """The named network with seeded weights, eager and ready to be scripted."""
+    torch.manual_seed(5)
+    module = NETWORKS[name][0]()
+    return module.eval().requires_grad_(False)
+
+
+def names(task: Task) -> list[str]:
+    """Ids of all subjects of a task: `network:<name>` and `model:<name>/<version>`."""
+    networks = [f"network:{name}" for name, (_, its_task) in NETWORKS.items() if its_task == task]
+    manifests = sorted(MODELS.glob(f"[a-z]*/[0-9]*/{MANIFEST_FILE}"))
+    models = [path.parent for path in manifests if read_manifest(path.parent).task == task]
+    return networks + [f"model:{folder.parent.name}/{folder.name}" for folder in models]
+
+
+@cache
+def subject(name: str) -> Subject:
+    """The subject with that id."""
+    kind, _, which = name.partition(":")
+    return _committed(MODELS / which) if kind == "model" else _network(which)
+
+
+def _committed(folder: Path) -> Subject:
+    manifest = read_manifest(folder)
+    contract = manifest.input
+    module = reload((folder / MODEL_FILE).read_bytes())
+    return Subject(module, manifest.task, manifest.state.exact, contract.missing, contract.max_horizon or 1)
+
+
+def _network(name: str) -> Subject:
+    task = NETWORKS[name][1]
+    eager = build(name)
+    module = reload(script(eager))
+    if task == "classify-digit":
+        return Subject(module, task, exact=0)
+    if isinstance(eager, Forecaster):
+        return Subject(module, task, eager.exact, missing=True, max_horizon=MAX_HORIZON)
+    width = module.initial(torch.zeros(1, dtype=torch.int64)).shape[1]
+    return Subject(module, task, exact=width, missing=name == "naive", max_horizon=HORIZON)
