@@ -29,7 +29,8 @@ $(VENV)/.torch-$(TORCH_BUILD): Makefile
 	@test -x $(PY) || { echo 'Creating $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'Installing $(TORCH) (about 200 MB)'
 	@$(PIP) install --quiet --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) '$(TORCH)' \
-		|| $(PIP) install --quiet --no-deps '$(TORCH)'
+		|| $(PIP) install --quiet --no-deps '$(TORCH)' \
+		|| { echo '$(TORCH) is neither at $(TORCH_INDEX) nor where pip looks by itself; name a mirror: make TORCH_INDEX=…/$(TORCH_BUILD)'; exit 1; }
 	@rm -f $(VENV)/.torch-* && touch $@
 
 $(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
@@ -74,6 +75,10 @@ format: $(VENV)/.dev ## mend what ruff can mend
 .PHONY: train-forecaster
 train-forecaster: $(VENV)/.dev ## a new version of the default forecaster
 	$(PY) -m training forecaster $(ARGS)
+
+.PHONY: train-sines
+train-sines: $(VENV)/.dev ## a new version of the specialist for the tutorial's sine mixture
+	$(PY) -m training sines $(ARGS)
 
 .PHONY: train-digits
 train-digits: $(VENV)/.dev ## a new version of the default digit reader
