@@ -1,7 +1,7 @@
 """Glyphs drawn by the project: digits in several hands, letters, shapes and scribbles, as strokes and as images.
 
 They join MNIST in training (other hands; what is no digit) and make the golden samples, which may not be MNIST images.
-A stroke is a polyline in the unit square, x to the right and y down; `~` strokes are rounded, others keep their corners.
+A stroke is a polyline in the unit square, x to the right and y down; `~` strokes are rounded, others keep corners.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ Floats = NDArray[np.float64]
 
 # Several ways to write each digit: with and without a bar, open and closed, with a foot or a flag.
 DIGITS: dict[int, tuple[str, ...]] = {
-    0: ("~.5,0 .1,.15 .05,.5 .12,.88 .5,1 .88,.88 .95,.5 .9,.12 .5,0", "~.6,0 .2,.1 .1,.6 .3,1 .7,.95 .9,.5 .75,.08 .45,.03"),
+    0: (
+        "~.5,0 .1,.15 .05,.5 .12,.88 .5,1 .88,.88 .95,.5 .9,.12 .5,0",
+        "~.6,0 .2,.1 .1,.6 .3,1 .7,.95 .9,.5 .75,.08 .45,.03",
+    ),
     1: (".5,0 .5,1", ".25,.25 .55,0 .55,1", ".2,.3 .5,0 .5,1|.2,1 .8,1", ".1,.45 .55,0 .5,1", ".6,0 .4,1"),
     2: (
         "~.08,.25 .2,.02 .75,.0 .92,.3 .6,.6 .05,1 .05,1|.05,1 .95,1",

@@ -47,7 +47,7 @@ def _head(hidden: int, readout: int, dropout: float) -> nn.Module:
 
 
 def _initialise(lstm: nn.Module) -> None:
-    """Orthogonal recurrence and a forget gate that starts open (Jozefowicz et al., 2015): answers survive blank rows."""
+    """Orthogonal recurrence and a forget gate that starts open (Jozefowicz et al., 2015), so that answers last."""
     hidden = int(lstm.hidden_size)
     with torch.no_grad():
         for name, parameter in lstm.named_parameters():
@@ -84,7 +84,9 @@ class DigitReader(nn.Module):
     @torch.jit.export
     def initial(self, batch: int) -> Tensor:
         """State of `batch` digits of which nothing has been read."""
-        return torch.zeros([batch, 2 * self.layers * self.hidden + 1], dtype=torch.float64, device=self.temperatures.device)
+        return torch.zeros(
+            [batch, 2 * self.layers * self.hidden + 1], dtype=torch.float64, device=self.temperatures.device
+        )
 
     @torch.jit.export
     def step(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tensor:

@@ -1,0 +1,226 @@
+"""How a digit reader is trained: data on the device, batches by step number, the loss after every row, distillation.
+
+Needs torch and numpy only, so that it runs on a bare GPU machine; what needs more is in `training.digits`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training import glyphs
+from training.digit_images import SIDE, Distortion, distort
+from training.loop import Curves, Plan, fit
+from training.mnist import Digits, Mnist
+from training.networks.convolutional import Committee, ConvolutionalReader
+from training.networks.digits import CLASSES, RowReader
+
+CANVASES = (32, 40, 48, 56, 64)  # rows of the free canvases: few heights, so that kernels are planned once
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Everything that shapes a run besides the data."""
+
+    sizes: tuple[str, ...] = ("256x1",)  # readers trained side by side on the same batches: hidden x layers, or "conv"
+    readout: int = 256
+    epochs: float = 30.0
+    batch: int = 256
+    peak: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    dropout: float = 0.2
+    smoothing: float = 0.03
+    ema: float = 0.999
+    free: float = 0.2  # share of the batches on free canvases
+    emphasis: float = 2.0  # the weight of a row grows with this power of the share of the digit that has been seen
+    final: float = 2.0  # extra weight of the last row
+    distilled: float = 0.8  # share of the teachers' answer in the target, where there are teachers
+    drawn: int = 1500  # drawn digits beside MNIST's
+    others: int = 2400  # images of what is no digit; their target is an even distribution
+    seed: int = 0
+    distortion: Distortion = field(default_factory=Distortion)
+
+
+class Cohort(nn.Module):
+    """Readers that see the same batches and nothing of each other."""
+
+    def __init__(self, knobs: Knobs) -> None:
+        super().__init__()
+        self.names = list(knobs.sizes)
+        self.members = nn.ModuleList(build(name, knobs.readout, knobs.dropout) for name in knobs.sizes)
+
+    def forward(self, rows: Tensor) -> list[Tensor]:
+        """(B, T, 28) -> each member's logits (B, T, 10)."""
+        return [member(rows) for member in self.members]
+
+
+def build(size: str, readout: int, dropout: float) -> nn.Module:
+    """A reader by its size: `256x1` is an LSTM of one layer of 256, `conv` the convolutional teacher."""
+    if size == "conv":
+        return ConvolutionalReader().to(memory_format=torch.channels_last)
+    hidden, layers = (int(part) for part in size.split("x"))
+    return RowReader(hidden, layers, readout, dropout)
+
+
+class Deck:
+    """The training images on the device, shuffled anew for every pass; a step's cards depend on seed and step only."""
+
+    def __init__(self, digits: Digits, knobs: Knobs, device: torch.device) -> None:
+        drawn, others = glyphs.digit_images(knobs.drawn, 1), glyphs.other_images(knobs.others, 2)
+        images = np.concatenate([digits.images, drawn[0], others[0]])
+        labels = np.concatenate([digits.labels, drawn[1], others[1]])
+        self.images, self.labels = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+        self.batch, self.seed = knobs.batch, knobs.seed
+        self.per_epoch = len(labels) // knobs.batch
+        self._epoch, self._order = -1, self.labels
+
+    def deal(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (B, 28, 28), ink 0..1, and labels (B,) of one step; -1 is no digit."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
+            self._order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
+            self._epoch = epoch
+        chosen = self._order[place * self.batch : (place + 1) * self.batch]
+        return self.images[chosen].float() / 255, self.labels[chosen]
+
+
+class Lesson:
+    """The loss of one step: deal, distort, ask the teachers, compare after every row."""
+
+    def __init__(self, cohort: Cohort, deck: Deck, knobs: Knobs, teachers: Committee | None) -> None:
+        self.cohort, self.deck, self.knobs, self.teachers = cohort, deck, knobs, teachers
+        self.device = deck.images.device
+
+    def __call__(self, step: int) -> Tensor:
+        torch.manual_seed(self.knobs.seed * 1_000_003 + step)
+        images, labels = self.deck.deal(step)
+        free = float(torch.rand(())) < self.knobs.free
+        rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
+        canvas, seen = distort(images, self.knobs.distortion, rows, free=free)
+        with half_precision(self.device):
+            logits = self.cohort(canvas)
+            target = self._target(canvas, labels)
+        weight = self._weight(seen)
+        losses = [-(weight * (target * functional.log_softmax(x.float(), -1)).sum(-1)).sum(1).mean() for x in logits]
+        return torch.stack(losses).sum()
+
+    def _target(self, canvas: Tensor, labels: Tensor) -> Tensor:
+        """(B, T or 1, 10): smoothed labels, mixed with what the teachers say after each row."""
+        smoothing = torch.where(labels < 0, 1.0, self.knobs.smoothing)[:, None]
+        hard = functional.one_hot(labels.clamp(min=0), CLASSES) * (1 - smoothing) + smoothing / CLASSES
+        if self.teachers is None:
+            return hard[:, None]
+        return torch.lerp(hard[:, None], self.teachers.probabilities(canvas), self.knobs.distilled)
+
+    def _weight(self, seen: Tensor) -> Tensor:
+        """(B, T), sums to 1 over the rows."""
+        weight = 0.02 + seen.pow(self.knobs.emphasis)
+        weight[:, -1] += self.knobs.final
+        return weight / weight.sum(1, keepdim=True)
+
+
+def half_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 matrix products on CUDA; a CPU keeps float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def train(
+    mnist: Mnist,
+    knobs: Knobs,
+    device: torch.device,
+    teachers: Committee | None = None,
+    *,
+    budget: float | None = None,
+    folder: Path | None = None,
+) -> tuple[Cohort, Curves, Knobs]:
+    """Train a cohort. `budget` (seconds) lowers the epochs to what fits, as measured; returns the knobs that ran."""
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(knobs.seed)
+    cohort = Cohort(knobs).to(device)
+    deck = Deck(mnist.train, knobs, device)
+    teachers = None if teachers is None else teachers.to(device)
+    lesson = Lesson(cohort, deck, knobs, teachers)
+    if budget is not None:
+        affordable = budget / (_seconds_per_step(cohort, lesson) * deck.per_epoch)
+        knobs = replace(knobs, epochs=math.floor(10 * min(knobs.epochs, affordable)) / 10)
+        torch.manual_seed(knobs.seed)
+        cohort = Cohort(knobs).to(device)
+        lesson = Lesson(cohort, deck, knobs, teachers)
+    steps = max(round(knobs.epochs * deck.per_epoch), 1)
+    print(f"{knobs.epochs} epochs, {steps} steps of {knobs.batch}", flush=True)
+    plan = Plan(
+        steps,
+        warmup=round(knobs.warmup * steps),
+        hold=0.0,
+        floor=0.005,
+        clip=float(len(knobs.sizes)),
+        ema=None if "conv" in knobs.sizes else knobs.ema,  # batch statistics belong to the weights that made them
+        evaluate_every=max(steps // 20, 1),
+        checkpoint_every=0 if folder is None else max(deck.per_epoch, 1),
+    )
+    optimizer = _optimizer(cohort, knobs)
+    curves = fit(
+        cohort, lesson, optimizer, plan, evaluate=_evaluation(mnist.validation, device), folder=folder, label="digits"
+    )
+    return cohort, curves, knobs
+
+
+def _optimizer(cohort: Cohort, knobs: Knobs) -> torch.optim.Optimizer:
+    matrices = [p for p in cohort.parameters() if p.ndim > 1]
+    vectors = [p for p in cohort.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": knobs.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    fused = next(cohort.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=knobs.peak, betas=(0.9, 0.99), fused=fused)
+
+
+def _seconds_per_step(cohort: Cohort, lesson: Lesson, steps: int = 120) -> float:
+    """Measured on a throw-away copy of the first steps; the first third plans kernels and is not counted."""
+    optimizer = _optimizer(cohort, lesson.knobs)
+    started = 0.0
+    for step in range(steps):
+        if step == steps // 3:
+            lesson(step).item()
+            started = time.monotonic()
+        optimizer.zero_grad()
+        lesson(step).backward()
+        nn.utils.clip_grad_norm_(cohort.parameters(), 1.0)
+        optimizer.step()
+    next(cohort.parameters()).sum().item()
+    return (time.monotonic() - started) / (steps - steps // 3)
+
+
+def _evaluation(digits: Digits, device: torch.device) -> Callable[[nn.Module], dict[str, float]]:
+    """Accuracy after 14, 21 and 28 rows and the last cross-entropy, for each member of a cohort."""
+    rows, labels = torch.from_numpy(digits.rows()).to(device), torch.from_numpy(digits.labels).to(device)
+
+    def evaluate(module: nn.Module) -> dict[str, float]:
+        row: dict[str, float] = {}
+        for name, logits in logits_of(module, rows).items():
+            right = (logits.argmax(-1) == labels[:, None]).float().mean(0)
+            row |= {f"{name} row {n}": float(right[n - 1]) for n in (14, 21, 28)}
+            row[f"{name} nll"] = float(functional.cross_entropy(logits[:, -1], labels))
+        return row
+
+    return evaluate
+
+
+@torch.no_grad()
+def logits_of(module: Any, rows: Tensor, batch: int = 500) -> dict[str, Tensor]:
+    """Member -> logits after each row (N, T, 10) float32."""
+    parts: list[list[Tensor]] = []
+    for chunk in rows.split(batch):
+        with half_precision(rows.device):
+            parts.append([x.float() for x in module(chunk)])
+    return {name: torch.cat([part[i] for part in parts]) for i, name in enumerate(module.names)}
