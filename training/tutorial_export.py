@@ -79,7 +79,7 @@ def export_reader(module: TutorialReader, name: str, record: Record, models: Pat
         description=READERS[name][1],
         inputs=InputContract(features=28, min_length=1, max_length=64, missing=False),
         outputs=OutputContract(classes=10),
-        state=StateContract(width=sum(READERS[name][0]), exact=0),
+        state=StateContract(width=sum(READERS[name][0]), exact=sum(READERS[name][0])),
         golden=lambda m: digit_golden(m, digit_sample()),
         record=record,
         metrics_of=metrics_of,

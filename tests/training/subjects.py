@@ -49,8 +49,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Task]] = {
     "rnn-1": (lambda: _with_residuals(Recurrent(1, dense=False)), "forecast"),
     "rnn-20": (lambda: _with_residuals(Recurrent(20, dense=True)), "forecast"),
     "forecaster": (_forecaster, "forecast"),
-    "digits-rnn-10": (lambda: TutorialReader((10,)), "classify-digit"),
-    "digits-rnn-16-8-4": (lambda: TutorialReader((16, 8, 4)), "classify-digit"),
+    "digits-rnn-10": (lambda: TutorialReader((10,)).double(), "classify-digit"),
+    "digits-rnn-16-8-4": (lambda: TutorialReader((16, 8, 4)).double(), "classify-digit"),
     "digits": (lambda: DigitReader(RowReader(hidden=12, layers=2), torch.linspace(1, 2, 64)), "classify-digit"),
 }
 
@@ -89,7 +89,7 @@ def _network(name: str) -> Subject:
     eager = build(name)
     module = reload(script(eager))
     if task == "classify-digit":
-        return Subject(module, task, exact=0)
+        return Subject(module, task, exact=sum(eager.sizes) if isinstance(eager, TutorialReader) else 0)
     if isinstance(eager, Forecaster):
         return Subject(module, task, eager.exact, missing=True, max_horizon=MAX_HORIZON)
     width = module.initial(torch.zeros(1, dtype=torch.int64)).shape[1]

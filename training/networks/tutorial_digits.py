@@ -17,7 +17,8 @@ class TutorialReader(nn.Module):
 
     Initialised as Keras does: input weights and dense layer Glorot-uniform, recurrent weights orthogonal, biases zero.
     Keras' layer has one bias where torch's has two, so the second is held at zero and is no parameter.
-    State: the hidden units of all layers, one after the other (float32 values).
+    State: the hidden units of all layers, one after the other, all exact. The methods of the contract want parameters in
+    float64: in float32 the product with a 10 x 10 matrix depends on a row's place in the batch (torch 2.13, CPU).
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -50,7 +51,7 @@ class TutorialReader(nn.Module):
     @torch.jit.export
     def read(self, state: Tensor) -> Tensor:
         """(B, S) -> (B, 10) log-probabilities"""
-        return self._log_probabilities(state[:, -self.dense.in_features :].float())
+        return self._log_probabilities(state[:, -self.dense.in_features :])
 
     @torch.jit.export
     def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,20 +60,20 @@ class TutorialReader(nn.Module):
         return state, self._log_probabilities(units)
 
     def _log_probabilities(self, units: Tensor) -> Tensor:
-        return torch.log_softmax(self.dense(units) / self.temperature, dim=-1)
+        return torch.log_softmax(self.dense(units) / self.temperature, dim=-1).float()
 
     def _scan(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """-> state after each digit's own last row (B, S), the last layer's units after each row (B, T, units)."""
         if rows.size(1) == 0:
-            return state, torch.zeros(rows.size(0), 0, self.dense.in_features, device=state.device)
+            return state, state.new_zeros(rows.size(0), 0, self.dense.in_features)
         digits = torch.arange(rows.size(0), device=state.device)
         ends: list[Tensor] = []
-        starts = torch.split(state.float(), self.sizes, dim=1)
+        starts = torch.split(state, self.sizes, dim=1)
+        rows = rows.to(state.dtype)
         for i, layer in enumerate(self.layers):
             rows, _ = layer(rows, starts[i].unsqueeze(0).contiguous())
             ends.append(rows[digits, (lengths - 1).clamp(min=0)])
-        after = torch.cat(ends, dim=1).to(state.dtype)
-        return torch.where(lengths.unsqueeze(1) > 0, after, state), rows
+        return torch.where(lengths.unsqueeze(1) > 0, torch.cat(ends, dim=1), state), rows
 
 
 def _keras_rnn(inputs: int, hidden: int) -> nn.RNN:
