@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import tempfile
 import warnings
@@ -55,11 +54,11 @@ def reload(data: bytes) -> Any:
     """The module that `script` wrote, as the service will see it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\..* is (deprecated|not supported)", DeprecationWarning)
-        return torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
+        return torch.jit.load(io.BytesIO(data), map_location="cpu")
 
 
 def forecast_golden(module: Any, sample: Mapping[str, np.ndarray[Any, Any]], horizon: int) -> Arrays:
-    """Outputs of a forecaster for `sample` (values, lengths, season, levels), with the inputs: a golden file's content."""
+    """A golden file's content: `sample` (values, lengths, season, levels) with a forecaster's outputs for it."""
     values, lengths, levels = (torch.from_numpy(sample[k]) for k in ("values", "lengths", "levels"))
     with torch.inference_mode():
         fresh = module.initial(torch.from_numpy(sample["season"]))
@@ -71,7 +70,7 @@ def forecast_golden(module: Any, sample: Mapping[str, np.ndarray[Any, Any]], hor
 
 
 def digit_golden(module: Any, sample: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
-    """Outputs of a digit reader for `sample` (rows, lengths), with the inputs: a golden file's content."""
+    """A golden file's content: `sample` (rows, lengths) with a digit reader's outputs for it."""
     rows, lengths = torch.from_numpy(sample["rows"]), torch.from_numpy(sample["lengths"])
     with torch.inference_mode():
         fresh = module.initial(len(lengths))
@@ -151,8 +150,8 @@ def _put(folder: Path, target: Path) -> Path:
     """Rename `folder` to `target`, replacing an older folder of that name."""
     old = target.with_name(f".old-{target.name}")
     if target.exists():
-        os.replace(target, old)
-    os.replace(folder, target)
+        target.replace(old)
+    folder.replace(target)
     shutil.rmtree(old, ignore_errors=True)
     return target
 

@@ -1,8 +1,8 @@
 """`python -m training forecaster`: the zero-shot forecaster; `python -m training sines`: the specialised one.
 
-One recipe for both: an endless stream of windows made on the training device, forecasts from a few random cuts of every
-window, the pinball loss of all levels in units of the series' own seasonal change. Every batch is a function of the seed
-and the step, so an interrupted run resumes to the same result.
+One recipe for both: an endless stream of windows made on the training device, forecasts from a few random cuts of
+every window, the pinball loss of all levels in units of the series' own seasonal change. Every batch is a function of
+the seed and the step, so an interrupted run resumes to the same result.
 
 Training and export can run on different machines: `--weights FILE` ends after the fit and writes the weights, and
 `--from-weights FILE` starts from them.
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from training import backtest, generators, loop, priors, real_series
+from training.export import MODELS
+from training.forecaster_export import export_forecaster
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 from training.record import command_line, current_commit
 
@@ -125,7 +127,7 @@ def hide(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def draw_cuts(truth: Tensor, knobs: Knobs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Where forecasts are made, (B, R) in 1..T-1, and how far ahead, (B, R, H): the next value and any up to the end."""
+    """Where forecasts are made, (B, R) in 1..T-1, and how far ahead, (B, R, H): one step and any up to the end."""
     rows, length = truth.shape
     device = truth.device
     column = torch.arange(length, device=device)[None]
@@ -253,6 +255,9 @@ def train(knobs: Knobs, device: torch.device, folder: Path | None, deadline: flo
         "data": stream.digests,
         "knobs": asdict(knobs),
         "device": _device_name(device),
+        "command": command_line(),
+        "commit": current_commit(),
+        "torch": torch.__version__,
     }
 
 
@@ -271,6 +276,8 @@ def add_arguments(parser: argparse.ArgumentParser, knobs: Knobs = GENERAL) -> No
     parser.add_argument("--folder", type=Path, help="where checkpoints are kept; an interrupted run resumes from there")
     parser.add_argument("--deadline", type=float, help="seconds after which to stop with a checkpoint")
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
+    parser.add_argument("--version", type=int, help="version to write; default: one above the highest there is")
+    parser.add_argument("--models", type=Path, default=MODELS, help="where to write it; default: models/")
     parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
 
 
@@ -290,15 +297,12 @@ def main(args: argparse.Namespace, knobs: Knobs = GENERAL) -> None:
     if args.weights is not None:
         write_weights(args.weights, network, record)
         return
-    from training.forecaster_export import export_forecaster  # needs what only the export's machine has
-
-    export_forecaster(network.cpu(), record)
+    print(export_forecaster(network.cpu(), record, version=args.version, models=args.models))
 
 
 def write_weights(path: Path, network: Forecaster, record: dict[str, Any]) -> None:
     """Weights and record of a fit in one `.npz` file."""
     arrays = {k: v.detach().cpu().numpy() for k, v in network.state_dict().items()}
-    record = {**record, "command": command_line(), "commit": current_commit(), "torch": torch.__version__}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, record=np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays)
 

@@ -118,7 +118,7 @@ def fit(
             group["lr"] = rate * plan.rate(run.step)
         loss = loss_at(run.step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if plan.clip is not None:
             nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
         optimizer.step()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ HELD_OUT = (
 
 @dataclass(frozen=True)
 class Window:
-    """One evaluation window: forecast `future` (h,) from `context` (n,); `lag` is the season of the MASE denominator."""
+    """One evaluation window: forecast `future` (h,) from `context` (n,); `lag` is that of the MASE denominator."""
 
     context: np.ndarray[Any, np.dtype[np.float64]]
     future: np.ndarray[Any, np.dtype[np.float64]]
@@ -83,7 +84,7 @@ def read(path: Path) -> SeriesFile:
     """Read one `.npz` file of ragged series."""
     z = np.load(path, allow_pickle=False)
     start = z["start"]
-    series = [np.asarray(z["y"][a:b], np.float64) for a, b in zip(start[:-1], start[1:], strict=True)]
+    series = [np.asarray(z["y"][a:b], np.float64) for a, b in pairwise(start)]
     count = len(series)
 
     def per_series(key: str) -> list[int]:

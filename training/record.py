@@ -13,54 +13,12 @@ import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from service.manifest import Provenance
-
-
-@dataclass(frozen=True)
-class Record:
-    """One training run. `command` repeats it; `knobs` are all values that shaped it, defaults included."""
-
-    command: str
-    seed: int
-    seconds: float
-    device: str
-    parameters: int
-    data: dict[str, str]
-    knobs: dict[str, Any]
-    curves: list[dict[str, float]]
-    commit: str = field(default_factory=lambda: current_commit())
-    torch: str = torch.__version__
-    python: str = platform.python_version()
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-    def provenance(self) -> Provenance:
-        """The part of the record that the manifest shows to clients."""
-        # Imported here: a machine that only trains needs torch and numpy, not what reads and writes manifests.
-        from service.manifest import Provenance
-
-        return Provenance(
-            command=self.command,
-            commit=self.commit,
-            seed=self.seed,
-            data=self.data,
-            torch=self.torch,
-            device=self.device,
-            created=self.created,
-            seconds=self.seconds,
-            parameters=self.parameters,
-        )
-
-    def write(self, folder: Path) -> None:
-        """Write `training.json` into `folder`."""
-        from service.manifest import RECORD_FILE
-
-        (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+from service.manifest import RECORD_FILE, Provenance
 
 
 def current_commit() -> str:
@@ -76,6 +34,42 @@ def _git(*arguments: str) -> str:
     root = Path(__file__).resolve().parent
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One training run. `command` repeats it; `knobs` are all values that shaped it, defaults included."""
+
+    command: str
+    seed: int
+    seconds: float
+    device: str
+    parameters: int
+    data: dict[str, str]
+    knobs: dict[str, Any]
+    curves: list[dict[str, float]]
+    commit: str = field(default_factory=current_commit)
+    torch: str = torch.__version__
+    python: str = platform.python_version()
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def provenance(self) -> Provenance:
+        """The part of the record that the manifest shows to clients."""
+        return Provenance(
+            command=self.command,
+            commit=self.commit,
+            seed=self.seed,
+            data=self.data,
+            torch=self.torch,
+            device=self.device,
+            created=self.created,
+            seconds=self.seconds,
+            parameters=self.parameters,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write `training.json` into `folder`."""
+        (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 def command_line() -> str:

@@ -1,12 +1,12 @@
 """The forecaster: two recurrent clocks over a causally scaled series, and one head for every step ahead.
 
-A fast LSTM reads every value; a slow one reads the fast one's state every `STRIDE` values, so it sees eight times as far
-for an eighth of the cost. Everything a forecast needs is in the state: running statistics (level, scale), the last
+A fast LSTM reads every value; a slow one reads the fast one's state every `STRIDE` values, so it sees eight times as
+far for an eighth of the cost. Everything a forecast needs is in the state: running statistics (level, scale), the last
 `MEMORY` values as they came, and the hidden units. Nothing looks ahead, so a batch, a resumed series and a history of
 one-step-ahead forecasts are the same computation.
 
-The season is computed, not learned: the autocorrelation of the remembered values gives it where the caller did not, and
-the head is shown the values one to four seasons back at the phase of the step that it forecasts. The median is a learned
+The season is computed, not learned: the autocorrelation of the remembered values gives it where the caller did not,
+and the head is shown the values one to four seasons back at the phase of the step that it forecasts. The median is a learned
 mixture of those and other simple forecasts plus a learned correction in units of the series' own scale; the other
 quantiles are stacked on it with positive gaps, so they cannot cross.
 
@@ -16,6 +16,8 @@ Shapes: B rows, T new values, N read-outs, H steps ahead, K predicted levels.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -172,7 +174,7 @@ class Forecaster(nn.Module):
             self.out.bias[1] = 2.0  # start near the seasonal naive forecast
         self.levels: Tensor
         self.register_buffer("levels", torch.tensor(LEVELS, dtype=torch.float64))
-        edges = torch.tensor((0.0, *((a + b) / 2 for a, b in zip(LEVELS, LEVELS[1:], strict=False)), 1.0))
+        edges = torch.tensor((0.0, *((a + b) / 2 for a, b in pairwise(LEVELS)), 1.0))
         self.shares: Tensor
         self.register_buffer("shares", edges.double().diff())
         self.lags: Tensor
@@ -285,7 +287,7 @@ class Forecaster(nn.Module):
         Returns the statistics after every step (B, T, STATISTICS), memory with the new values behind it
         (B, MEMORY + T), the hidden units of both clocks after every step, and all hidden units at each row's end.
         """
-        rows, steps = values.shape
+        steps = values.shape[1]
         column = torch.arange(steps, device=values.device)
         inside = column[None, :] < lengths[:, None]
         observed = torch.isfinite(values) & inside
@@ -541,7 +543,11 @@ class Forecaster(nn.Module):
         horizon = predicted.shape[1]
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
         step = torch.arange(horizon, device=predicted.device).clamp(max=self.MAX_HORIZON - 1)
-        predicted = median + (predicted - median) * self.widen[step][None]
+        distance = (predicted - median) * self.widen[step][None]
+        # Factors that differ from level to level may not make quantiles cross.
+        lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
+        upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]
+        predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
         absolute = (statistics[:, self.LAST, None, None] + predicted).clamp(-self.LARGEST, self.LARGEST)
         # A history that never went below zero (counts, sales, prices) does not in the forecast either.
         lowest = statistics[:, self.LOWEST, None, None]

@@ -21,16 +21,17 @@ class RaggedLSTM(nn.Module):
         super().__init__()
         self.features, self.hidden = features, hidden
         self.lstm = nn.LSTM(features + 1, hidden, batch_first=True)
+        weights = dict(self.lstm.named_parameters())
         with torch.no_grad():
-            self.lstm.bias_hh_l0.zero_()
-            self.lstm.bias_ih_l0[hidden : 2 * hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
+            weights["bias_hh_l0"].zero_()
+            weights["bias_ih_l0"][hidden : 2 * hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
         self.fix()
 
     @torch.no_grad()
     @torch.jit.unused
     def fix(self) -> None:
         """Restore the fixed weights of the padding channel; call it after every optimiser step."""
-        column = self.lstm.weight_ih_l0[:, self.features]
+        column = dict(self.lstm.named_parameters())["weight_ih_l0"][:, self.features]
         column.zero_()
         column[: self.hidden] = -CLOSED
         column[self.hidden : 2 * self.hidden] = CLOSED
