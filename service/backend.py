@@ -27,7 +27,7 @@ from service.errors import BrokenModel
 from service.items import DigitItem, Floats, ForecastItem, Item, Result
 from service.manifest import MODEL_FILE, Manifest, Task, read_manifest
 from service.packing import Ints, Shapes
-from service.passes import Answers, Array, Gone, digit_pass, forecast_pass
+from service.passes import Answers, Array, Gone, Tally, digit_pass, forecast_pass
 from service.warmup import warm_up
 
 METHODS: dict[Task, tuple[str, ...]] = {
@@ -190,16 +190,16 @@ class LoadedModel:
         self.batch_invariant: bool | None = None  # None: not measured
         self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
 
-    def stream(self, items: Sequence[Item], gone: Gone) -> Iterator[Answers]:
+    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally) -> Iterator[Answers]:
         """One pass over `items` (see `service.passes`); `gone(i)` says that nobody waits for item `i` any more."""
         if self.manifest.task == "forecast":
-            return forecast_pass(self.network, self.shapes, cast("Sequence[ForecastItem]", items), gone)
-        return digit_pass(self.network, self.shapes, cast("Sequence[DigitItem]", items), gone)
+            return forecast_pass(self.network, self.shapes, cast("Sequence[ForecastItem]", items), gone, tally)
+        return digit_pass(self.network, self.shapes, cast("Sequence[DigitItem]", items), gone, tally)
 
     def run(self, items: Sequence[Item]) -> list[Result]:
         """The results of `items` in their order; raises the first item's error where one has no sound answer."""
         results: list[Result | None] = [None] * len(items)
-        for answers in self.stream(items, _nobody) if items else ():
+        for answers in self.stream(items, _nobody, Tally()) if items else ():
             for index, answer in answers:
                 if isinstance(answer, Exception):
                     raise answer

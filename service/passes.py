@@ -10,6 +10,7 @@ steps, whose kernel may depend on their number: such items are padded by their o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -27,6 +28,14 @@ T = TypeVar("T", bound=Item)
 READOUT = 4096  # most rows x horizon of one read-out call: like a chunk, some 10 ms
 
 
+@dataclass(slots=True)
+class Tally:
+    """Steps of rows: `real` ones were observations, `computed` ones include the padding. A pass adds to it."""
+
+    real: int = 0
+    computed: int = 0
+
+
 class Network(Protocol):
     """The methods of docs/models.md over numpy arrays; `initial` answers for one row, (S,)."""
 
@@ -40,7 +49,9 @@ class Network(Protocol):
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]: ...
 
 
-def forecast_pass(network: Network, shapes: Shapes, items: Sequence[ForecastItem], gone: Gone) -> Iterator[Answers]:
+def forecast_pass(
+    network: Network, shapes: Shapes, items: Sequence[ForecastItem], gone: Gone, tally: Tally
+) -> Iterator[Answers]:
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
     states = np.stack([network.initial(i.season) if i.state is None else i.state for i in items])
     # One list of pieces per item that asked for its history; which method steps a row is the item's own choice.
@@ -62,7 +73,7 @@ def forecast_pass(network: Network, shapes: Shapes, items: Sequence[ForecastItem
         return levels_for(len(item.levels)) if item.history else 0
 
     for members in _partition(items, key):
-        cursor = _Cursor(shapes, [item.values for item in items], members, gone)
+        cursor = _Cursor(shapes, [item.values for item in items], members, gone, tally)
         for ended in cursor.rounds(step, merge=members[0] not in pieces):
             yield from _read_forecasts(network, shapes, items, states=states, pieces=pieces, ended=ended)
 
@@ -139,7 +150,9 @@ def _levels(items: Sequence[ForecastItem], rows: Ints, count: int) -> Floats:
     return table
 
 
-def digit_pass(network: Network, shapes: Shapes, items: Sequence[DigitItem], gone: Gone) -> Iterator[Answers]:
+def digit_pass(
+    network: Network, shapes: Shapes, items: Sequence[DigitItem], gone: Gone, tally: Tally
+) -> Iterator[Answers]:
     """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
     states = np.stack([network.initial(0) if i.state is None else i.state for i in items])
     used = np.zeros(len(items), np.int64)
@@ -167,7 +180,7 @@ def digit_pass(network: Network, shapes: Shapes, items: Sequence[DigitItem], gon
         used[rows] += kept[: len(rows)]
 
     for members in _partition(items, lambda item: item.trace or (item.stop is not None and item.length > 0)):
-        cursor = _Cursor(shapes, [item.rows for item in items], members, gone)
+        cursor = _Cursor(shapes, [item.rows for item in items], members, gone, tally)
         for ended in cursor.rounds(step, merge=members[0] not in pieces):
             if not len(ended):
                 yield []
@@ -217,7 +230,10 @@ def _probabilities(logarithms: Array) -> Floats:
 class _Cursor:
     """How far each of `members` has been read, chunk by chunk."""
 
-    def __init__(self, shapes: Shapes, inputs: Sequence[Array], members: Sequence[int], gone: Gone) -> None:
+    def __init__(
+        self, shapes: Shapes, inputs: Sequence[Array], members: Sequence[int], gone: Gone, tally: Tally
+    ) -> None:
+        self._tally = tally
         self._shapes = shapes
         self._inputs = inputs
         self._gone = gone
@@ -245,7 +261,10 @@ class _Cursor:
     def pack(self, group: Group) -> tuple[Array, Ints]:
         """The next chunk of the group's rows, `(R, steps, …)`, and its lengths, R rounded up to a row bucket."""
         parts = [self._inputs[row][self._at : self._at + CHUNK] for row in group.rows.tolist()]
-        return pack(parts, self._shapes.rows_for(len(parts)), group.steps)
+        dense, counts = pack(parts, self._shapes.rows_for(len(parts)), group.steps)
+        self._tally.real += int(counts.sum())
+        self._tally.computed += dense.shape[0] * dense.shape[1]
+        return dense, counts
 
     def end(self, rows: Ints) -> None:
         """Read nothing more of `rows`."""

@@ -1,0 +1,417 @@
+"""Batching while busy: one thread computes what has gathered, while the next batch gathers; no timer.
+
+Knows neither models nor HTTP nor torch. A *lane* is a bounded queue with the runner that answers it; all lanes of a
+device share one thread. An idle thread starts at once. A runner is a generator function: between two of its calls the
+thread looks at the clock, and a pass that has had its turn waits while fresh work starts, so that long series never
+hold up short ones and no lane starves another.
+
+    event loop                                     inference thread
+    submit -> lane.waiting ------------------->    take a batch (lanes in turn) -> run for a turn -> finished?
+    await future <- _settle <- call_soon_threadsafe (one per turn) <----------------------- yes | no: after the others
+
+Every future is settled, whatever happens: a caller that left is skipped, an expired one gets `DeadlineExceeded`, a
+raising runner costs only the entry that makes it raise (each is tried again alone), a wrong number of answers is an
+error, and when the thread itself dies its entries fail, another thread takes over, and `restarts` counts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from service.errors import DeadlineExceeded, RitmoError, Unavailable
+
+log = logging.getLogger(__name__)
+
+TURN = 0.010  # seconds a pass may compute while other work waits
+SWEEP = 0.025  # seconds between two looks for expired entries
+
+
+class Sized(Protocol):
+    """An item; `length` is what it costs to read."""
+
+    @property
+    def length(self) -> int: ...
+
+
+Answer = tuple[int, Any]  # index of the item, and its result or the exception it gets instead
+Runner = Callable[[Sequence[Any], Callable[[int], bool]], Iterator[Sequence[Answer]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one lane may hold, and what one batch may."""
+
+    queue_items: int = 4096
+    queue_observations: int = 4_000_000
+    batch_items: int = 512
+    batch_observations: int = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The results of one submission, in its order, and how long it waited and was computed."""
+
+    results: Sequence[Any]
+    queue_seconds: float
+    compute_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """One submission: it is computed in one batch and settled once."""
+
+    lane: Lane
+    items: Sequence[Any]
+    observations: int
+    deadline: float | None
+    future: asyncio.Future[Outcome]
+    enqueued: float
+    started: float = 0.0
+    results: list[Any] = field(default_factory=list)
+    missing: int = 0
+    alone: bool = False  # it was in a batch that failed, and is tried again by itself
+    closed: bool = False  # the thread is done with it
+    answer: Outcome | BaseException | None = None
+
+    def expired(self, now: float) -> bool:
+        return self.deadline is not None and now >= self.deadline
+
+
+class Lane:
+    """A queue of its own in a batcher. Its counts belong to the event loop, its entries are handed to the thread."""
+
+    def __init__(self, batcher: Batcher, name: str, runner: Runner, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+        self.items = 0  # admitted and not yet settled: waiting or being computed
+        self.observations = 0
+        self.on_batch: Callable[[int, int, float], None] | None = (
+            None  # items, observations, seconds of a finished pass
+        )
+        self._runner = runner
+        self._batcher = batcher
+        self._waiting: deque[_Entry] = deque()
+
+    async def submit(self, items: Sequence[Sized], deadline: float | None = None) -> Outcome:
+        """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
+
+        Raises `Unavailable` (`queue_full`, `draining`) at once, `DeadlineExceeded`, or what the runner raised.
+        """
+        entry = self._admit(items, deadline)
+        try:
+            return await entry.future
+        finally:
+            self.items -= len(items)
+            self.observations -= entry.observations
+            self._batcher._release(entry)
+
+    def _admit(self, items: Sequence[Sized], deadline: float | None) -> _Entry:
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            raise DeadlineExceeded("the request's time had run out before it could be queued")
+        observations = sum([item.length for item in items])
+        limits = self.limits
+        # An idle lane takes any request: its size was judged by the limits of a request, and it must fit somewhere.
+        if self.items and (
+            self.items + len(items) > limits.queue_items or self.observations + observations > limits.queue_observations
+        ):
+            raise Unavailable(
+                f"the queue of {self.name} is full: {self.items} items and {self.observations} observations wait",
+                code="queue_full",
+                retry_after=1.0,
+            )
+        entry = _Entry(self, items, observations, deadline, self._batcher._new_future(), now)
+        self.items += len(items)
+        self.observations += observations
+        self._batcher._enter(entry, self._waiting)
+        return entry
+
+    def _take(self) -> list[_Entry]:
+        """Entries for the next batch, oldest first, at least one if any waits for an answer."""
+        taken: list[_Entry] = []
+        items = observations = 0
+        now = time.monotonic()
+        while self._waiting:
+            entry = self._waiting[0]
+            if entry.future.done() or entry.expired(now):
+                self._waiting.popleft()  # nobody waits; the sweep or the batcher's close settles what is expired
+                continue
+            items += len(entry.items)
+            observations += entry.observations
+            full = items > self.limits.batch_items or observations > self.limits.batch_observations
+            if taken and (full or entry.alone):
+                break
+            taken.append(self._waiting.popleft())
+            if entry.alone:
+                break
+        return taken
+
+
+class _Pass:
+    """A batch on its way through its lane's runner."""
+
+    def __init__(self, lane: Lane, entries: list[_Entry]) -> None:
+        self.lane = lane
+        self.entries = entries
+        self.seconds = 0.0
+        self._now = time.monotonic()
+        self._owners: list[tuple[_Entry, int]] = []
+        for entry in entries:
+            entry.started = self._now
+            entry.results = [None] * len(entry.items)
+            entry.missing = len(entry.items)
+            self._owners += [(entry, index) for index in range(len(entry.items))]
+        self._steps = self._run()
+
+    def turn(self, hurry: Callable[[], bool]) -> tuple[bool, list[_Entry]]:
+        """Compute until done, or until `hurry()` after `TURN` seconds; is it done, and which entries are to settle."""
+        settled: list[_Entry] = []
+        start = self._now = time.monotonic()
+        try:
+            for answers in self._steps:
+                self._now = time.monotonic()
+                self._accept(answers, settled)
+                if self._now - start > TURN and hurry():
+                    return False, settled
+            settled += self._close_all(None)
+        except Exception as error:  # noqa: BLE001 (whatever a runner raises must reach those who wait for it)
+            settled += self._close_all(error)
+        finally:
+            self.seconds += time.monotonic() - start
+        return True, settled
+
+    def _run(self) -> Iterator[Sequence[Answer]]:
+        items = [item for entry in self.entries for item in entry.items]
+        yield from self.lane._runner(items, self._gone)
+
+    def _gone(self, index: int) -> bool:
+        entry = self._owners[index][0]
+        return entry.closed or entry.future.done() or entry.expired(self._now)
+
+    def _accept(self, answers: Sequence[Answer], settled: list[_Entry]) -> None:
+        for index, result in answers:
+            entry, position = self._owners[index]
+            if entry.closed:
+                continue
+            if isinstance(result, BaseException):
+                entry.answer, entry.closed = result, True
+                settled.append(entry)
+                continue
+            if entry.results[position] is None:
+                entry.missing -= 1
+            entry.results[position] = result
+            if not entry.missing:
+                entry.answer = Outcome(entry.results, entry.started - entry.enqueued, self._now - entry.started)
+                entry.closed = True
+                settled.append(entry)
+
+    def _close_all(self, error: Exception | None) -> list[_Entry]:
+        """Settle or send back whatever has no answer although the runner has ended."""
+        left = [entry for entry in self.entries if not entry.closed and not entry.future.done()]
+        if error is not None and len(self.entries) > 1:
+            log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.lane.name, error)
+            for entry in reversed(left):
+                entry.alone = True
+                self.lane._waiting.appendleft(entry)
+            return []
+        for entry in left:
+            entry.closed = True
+            if entry.expired(time.monotonic()):
+                entry.answer = _too_late()
+            else:
+                entry.answer = error or RuntimeError(f"{self.lane.name} gave no answer for {entry.missing} items")
+        return left
+
+
+class Batcher:
+    """The lanes of one device and the thread that serves them; made, used and closed on one event loop."""
+
+    def __init__(self, name: str = "cpu") -> None:
+        self.name = name
+        self.restarts = 0
+        self._lanes: tuple[Lane, ...] = ()
+        self._loop = asyncio.get_running_loop()
+        self._thread: threading.Thread | None = None
+        self._pending: set[_Entry] = set()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._idle = False
+        self._closing = False
+        self._stopped = False
+        self._sweeping = False
+        self._turn = 0
+        self._spawn()
+
+    def lane(self, name: str, runner: Runner, limits: Limits) -> Lane:
+        """A new lane whose batches `runner` answers."""
+        lane = Lane(self, name, runner, limits)
+        self._lanes = (*self._lanes, lane)
+        return lane
+
+    def remove(self, lane: Lane) -> None:
+        """Forget a lane that nobody submits to any more."""
+        self._lanes = tuple(other for other in self._lanes if other is not lane)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def drain(self) -> None:
+        """Refuse new submissions from now on; those that wait are still computed."""
+        self._closing = True
+
+    async def close(self, drain_seconds: float) -> None:
+        """Refuse new work, finish what waits within `drain_seconds`, fail the rest, end the thread."""
+        self.drain()
+        until = time.monotonic() + drain_seconds
+        while self._pending and time.monotonic() < until:
+            waiting = [entry.future for entry in self._pending]
+            await asyncio.wait(waiting, timeout=max(0.0, until - time.monotonic()))
+            await asyncio.sleep(0)  # let the submitters run, who take themselves off the list
+        self._fail(list(self._pending), _draining())
+        self._stopped = True
+        self._wake.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, 5.0)
+
+    # On the event loop
+
+    def _new_future(self) -> asyncio.Future[Outcome]:
+        if self._closing:
+            raise _draining()
+        return self._loop.create_future()
+
+    def _enter(self, entry: _Entry, waiting: deque[_Entry]) -> None:
+        self._pending.add(entry)
+        waiting.append(entry)
+        if self._idle:  # a stale True only wakes the thread once too often
+            self._idle = False
+            self._wake.put(None)
+        if entry.deadline is not None and not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP, self._sweep)
+
+    def _release(self, entry: _Entry) -> None:
+        self._pending.discard(entry)
+
+    def _sweep(self) -> None:
+        """Settle what has expired while it waited or was computed; the thread then skips it."""
+        now = time.monotonic()
+        self._sweeping = False
+        for entry in self._pending:
+            if entry.deadline is None or entry.future.done():
+                continue
+            if now >= entry.deadline:
+                entry.future.set_exception(_too_late())
+            else:
+                self._sweeping = True
+        if self._sweeping:
+            self._loop.call_later(SWEEP, self._sweep)
+
+    def _settle(self, entries: Sequence[_Entry]) -> None:
+        for entry in entries:
+            if entry.future.done():
+                continue
+            if isinstance(entry.answer, Outcome):
+                entry.future.set_result(entry.answer)
+            else:
+                entry.future.set_exception(entry.answer or RuntimeError("settled without an answer"))
+
+    def _recover(self, error: BaseException) -> None:
+        """Fail what the dead thread was computing, and start another one for what still waits."""
+        self.restarts += 1
+        waiting = {entry for lane in self._lanes for entry in lane._waiting}
+        for entry in self._pending - waiting:
+            if not entry.future.done():
+                entry.future.set_exception(RuntimeError(f"the inference thread died while it computed this: {error!r}"))
+        if not self._stopped:
+            self._spawn()
+
+    @staticmethod
+    def _fail(entries: Sequence[_Entry], error: RitmoError) -> None:
+        for entry in entries:
+            if not entry.future.done():
+                entry.future.set_exception(error)
+
+    # In the thread
+
+    def _spawn(self) -> None:
+        # A daemon: a forward that never returns must not keep the process from ending.
+        self._thread = threading.Thread(target=self._main, name=f"inference-{self.name}", daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        running: deque[_Pass] = deque()
+        try:
+            while not self._stopped:
+                if not self._work(running):
+                    self._sleep()
+        except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: those who wait must not wait for ever)
+            log.critical("the inference thread of %s died; another one takes over: %r", self.name, error)
+            self._post(self._recover, error)
+
+    def _work(self, running: deque[_Pass]) -> bool:
+        """Give a turn to fresh work, and one to the oldest of the interrupted passes; False when there is neither."""
+        fresh = self._next_batch()
+        if fresh is not None:
+            running.append(fresh)
+            self._advance(running, fresh)
+        if running and running[0] is not fresh:
+            self._advance(running, running[0])
+        return fresh is not None or bool(running)
+
+    def _next_batch(self) -> _Pass | None:
+        """A batch from the next lane in turn that has one."""
+        lanes = self._lanes
+        for offset in range(len(lanes)):
+            lane = lanes[(self._turn + offset) % len(lanes)]
+            if lane._waiting and (entries := lane._take()):
+                self._turn = (self._turn + offset + 1) % len(lanes)
+                return _Pass(lane, entries)
+        return None
+
+    def _advance(self, running: deque[_Pass], work: _Pass) -> None:
+        done, settled = work.turn(self._hurry if len(running) == 1 else _always)
+        if settled:
+            self._post(self._settle, settled)
+        running.remove(work)
+        if not done:
+            running.append(work)
+        elif work.lane.on_batch is not None:
+            entries = work.entries
+            work.lane.on_batch(sum(len(e.items) for e in entries), sum(e.observations for e in entries), work.seconds)
+
+    def _hurry(self) -> bool:
+        return any(lane._waiting for lane in self._lanes)
+
+    def _sleep(self) -> None:
+        self._idle = True
+        if not self._stopped and not self._hurry():  # nothing came between the last look and the flag
+            self._wake.get()
+        self._idle = False
+
+    def _post(self, call: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:  # the loop is closed: nobody is left to be told
+            self._stopped = True
+
+
+def _always() -> bool:
+    return True
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the request's time ran out; send less at once, or allow more time (timeout_ms)")
+
+
+def _draining() -> Unavailable:
+    return Unavailable("the service is going down", code="draining", retry_after=5.0)
