@@ -24,11 +24,11 @@ class Distortion:
     """
 
     untouched: float = 0.1  # share of images that are not warped at all
-    rotation: float = 11.0
-    shear: float = 0.22
-    scale: float = 0.12
-    shift: float = 1.3
-    elastic: float = 1.25  # displacement of a coarse grid of control points
+    rotation: float = 9.0
+    shear: float = 0.2
+    scale: float = 0.1
+    shift: float = 1.2
+    elastic: float = 1.1  # displacement of a coarse grid of control points
     pen: float = 0.35  # share with a thicker or thinner stroke
     contrast: float = 0.25  # share with another gamma and brightness
     erased: float = 0.15  # share with a rectangle of paper over the ink

@@ -32,9 +32,9 @@ class Knobs:
     """Everything that shapes a run besides the data."""
 
     sizes: tuple[str, ...] = ("256x1",)  # readers trained side by side on the same batches: hidden x layers, or "conv"
-    readout: int = 256
-    epochs: float = 30.0
-    batch: int = 256
+    readout: int = 0
+    epochs: float = 44.0
+    batch: int = 128
     peak: float = 3e-3
     weight_decay: float = 0.01
     warmup: float = 0.1
@@ -47,6 +47,7 @@ class Knobs:
     distilled: float = 0.8  # share of the teachers' answer in the target, where there are teachers
     drawn: int = 1500  # drawn digits beside MNIST's
     others: int = 2400  # images of what is no digit; their target is an even distribution
+    bfloat16: bool = True  # matrix products of training in bfloat16; slower on a CPU that has none
     seed: int = 0
     distortion: Distortion = field(default_factory=Distortion)
 
@@ -67,7 +68,7 @@ class Cohort(nn.Module):
 def build(size: str, readout: int, dropout: float) -> nn.Module:
     """A reader by its size: `256x1` is an LSTM of one layer of 256, `conv` the convolutional teacher."""
     if size == "conv":
-        return ConvolutionalReader().to(memory_format=torch.channels_last)
+        return ConvolutionalReader()
     hidden, layers = (int(part) for part in size.split("x"))
     return RowReader(hidden, layers, readout, dropout)
 
@@ -108,7 +109,7 @@ class Lesson:
         free = float(torch.rand(())) < self.knobs.free
         rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
         canvas, seen = distort(images, self.knobs.distortion, rows, free=free)
-        with half_precision(self.device):
+        with half_precision(self.device, enabled=self.knobs.bfloat16):
             logits = self.cohort(canvas)
             target = self._target(canvas, labels)
         weight = self._weight(seen)
@@ -130,9 +131,9 @@ class Lesson:
         return weight / weight.sum(1, keepdim=True)
 
 
-def half_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 matrix products on CUDA; a CPU keeps float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+def half_precision(device: torch.device, *, enabled: bool = True) -> torch.autocast:
+    """bfloat16 for matrix products, float32 for weights, sums and losses."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def train(
@@ -221,6 +222,6 @@ def logits_of(module: Any, rows: Tensor, batch: int = 500) -> dict[str, Tensor]:
     """Member -> logits after each row (N, T, 10) float32."""
     parts: list[list[Tensor]] = []
     for chunk in rows.split(batch):
-        with half_precision(rows.device):
+        with half_precision(rows.device, enabled=rows.is_cuda):
             parts.append([x.float() for x in module(chunk)])
     return {name: torch.cat([part[i] for part in parts]) for i, name in enumerate(module.names)}

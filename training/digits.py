@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name))
     for name in ("readout", "batch", "drawn", "others", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=defaults.bfloat16)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--budget", type=float, help="seconds: fewer epochs where --epochs would take longer")
     parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="checkpoints to learn from")

@@ -16,6 +16,8 @@ class CausalConvolution(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, 3, bias=False)
+        weight = self.convolution.weight  # the layout that CUDA's half-precision kernels want
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:

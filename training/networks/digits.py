@@ -10,12 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.networks.ragged import RaggedLSTM
+
 COLUMNS = 28
 CLASSES = 10
 MAX_ROWS = 64
-
-# Input weight of the pad channel: sigmoid(-1e4) is 0 and sigmoid(1e4) is 1 exactly, in any precision.
-SATURATED = 1e4
 
 
 class RowReader(nn.Module):
@@ -26,11 +25,9 @@ class RowReader(nn.Module):
         super().__init__()
         self.hidden, self.layers, self.readout = hidden, layers, readout
         widths = [COLUMNS] + [hidden] * (layers - 1)
-        self.lstms = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
+        self.lstms = nn.ModuleList(_initialised(nn.LSTM(width, hidden, batch_first=True)) for width in widths)
         self.dropout = nn.Dropout(dropout)
         self.head = _head(hidden, readout, dropout)
-        for lstm in self.lstms:
-            _initialise(lstm)
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, T, 28), ink 0..1 -> logits after each row (B, T, 10)."""
@@ -46,9 +43,9 @@ def _head(hidden: int, readout: int, dropout: float) -> nn.Module:
     return nn.Sequential(nn.Linear(hidden, readout), nn.SiLU(), nn.Dropout(dropout), nn.Linear(readout, CLASSES))
 
 
-def _initialise(lstm: nn.Module) -> None:
+def _initialised(lstm: nn.LSTM) -> nn.LSTM:
     """Orthogonal recurrence and a forget gate that starts open (Jozefowicz et al., 2015), so that answers last."""
-    hidden = int(lstm.hidden_size)
+    hidden = lstm.hidden_size
     with torch.no_grad():
         for name, parameter in lstm.named_parameters():
             if name.startswith("weight_hh"):
@@ -60,25 +57,25 @@ def _initialise(lstm: nn.Module) -> None:
                 parameter.zero_()
                 if name.startswith("bias_ih"):
                     parameter[hidden : 2 * hidden] = 1.0
+    return lstm
 
 
 class DigitReader(nn.Module):
     """A trained `RowReader` behind the digit contract of docs/models.md.
 
     State, float64 `(B, 2 * layers * H + 1)`: h and c of every layer (float32 values), then the number of rows read.
-    Each LSTM has one more input channel than the trained one, 1 on padding and else 0, whose fixed weights shut the
-    input gate and hold the forget gate open: a row that has ended keeps its c bit for bit while its neighbours go on.
     """
 
     def __init__(self, core: RowReader, temperatures: Tensor | None = None) -> None:
         """`temperatures` (64,): the logits after row t are divided by entry t - 1 (the last one for later rows)."""
         super().__init__()
         self.hidden, self.layers = core.hidden, core.layers
-        self.lstms = nn.ModuleList(_with_pad_channel(lstm) for lstm in core.lstms)
+        self.lstms = nn.ModuleList(_ragged(lstm) for lstm in core.lstms)
         self.head = core.head
         values = torch.ones(MAX_ROWS) if temperatures is None else temperatures.detach().float().clone()
         if values.shape != (MAX_ROWS,) or not bool((values > 0).all()):
             raise ValueError(f"temperatures must be {MAX_ROWS} positive numbers")
+        self.temperatures: Tensor
         self.register_buffer("temperatures", values)
 
     @torch.jit.export
@@ -118,37 +115,28 @@ class DigitReader(nn.Module):
 
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """-> state after the rows, and the last layer's h after each of them (B, T, H)."""
-        batch, steps = rows.size(0), rows.size(1)
-        if batch == 0 or steps == 0:
-            return state, torch.zeros([batch, steps, self.hidden], device=rows.device)
-        padding = torch.arange(steps, device=rows.device).unsqueeze(0) >= lengths.unsqueeze(1)
-        padding = padding.unsqueeze(2)
-        pad = padding.to(torch.float32)
-        last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.hidden)
-        empty = (lengths == 0).unsqueeze(1)
-        x = rows.float()
+        padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
+        x = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # what stands there may be anything, NaN included
         parts: list[Tensor] = []
         for i, lstm in enumerate(self.lstms):
             at = 2 * i * self.hidden
             h = state[:, at : at + self.hidden].float()
-            c = state[:, at + self.hidden : at + 2 * self.hidden].float().contiguous()
-            # What stands in the padding may be anything, NaN included.
-            x = torch.cat([x.masked_fill(padding, 0.0), pad], dim=2)
-            x, (_, c) = lstm(x, (h.unsqueeze(0).contiguous(), c.unsqueeze(0)))
-            parts.append(torch.where(empty, h, x.gather(1, last).squeeze(1)).double())
-            parts.append(c.squeeze(0).double())
+            c = state[:, at + self.hidden : at + 2 * self.hidden].float()
+            x, h, c = lstm(x, lengths, h, c)
+            parts += [h.double(), c.double()]
         parts.append(state[:, -1:] + lengths.unsqueeze(1).double())
         return torch.cat(parts, dim=1), x
 
 
-def _with_pad_channel(trained: nn.Module) -> nn.LSTM:
-    """A copy of a trained LSTM with the pad channel of `DigitReader` as its last input."""
-    hidden, width = int(trained.hidden_size), int(trained.input_size)
-    column = torch.zeros(4 * hidden, 1)  # gates in torch's order: input, forget, cell, output
-    column[:hidden] = -SATURATED
-    column[hidden : 2 * hidden] = SATURATED
-    lstm = nn.LSTM(width + 1, hidden, batch_first=True)
+def _ragged(trained: nn.Module) -> RaggedLSTM:
+    """A trained LSTM's weights in a layer that takes ragged rows."""
     weights = {name: value.detach().cpu().float() for name, value in trained.state_dict().items()}
-    weights["weight_ih_l0"] = torch.cat([weights["weight_ih_l0"], column], dim=1)
-    lstm.load_state_dict(weights)
-    return lstm
+    hidden, width = weights["weight_hh_l0"].shape[1], weights["weight_ih_l0"].shape[1]
+    layer = RaggedLSTM(width, hidden)
+    with torch.no_grad():
+        for name, parameter in layer.lstm.named_parameters():
+            if name == "weight_ih_l0":
+                parameter[:, :width] = weights[name]
+            else:
+                parameter.copy_(weights[name])
+    return layer
