@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.backend import LoadedModel, load
 from service.items import DigitItem, DigitResult, Floats, ForecastItem, ForecastResult, Item, Result
@@ -47,7 +48,9 @@ def test_digits() -> mnist.Digits:
 def metrics_of(folder: Path) -> dict[str, float]:
     """All scores of the model in `folder`, as they stand in its manifest."""
     model = load(folder, warm=False)
-    return forecast_metrics(model) if model.manifest.task == "forecast" else digit_metrics(model, test_digits())
+    if model.manifest.task == "forecast":
+        return forecast_metrics(model)
+    return digit_metrics(digit_traces(model, test_digits()), test_digits().labels)
 
 
 def forecast_metrics(model: LoadedModel) -> dict[str, float]:
@@ -74,13 +77,16 @@ def forecast_metrics(model: LoadedModel) -> dict[str, float]:
     return found
 
 
-def digit_metrics(model: LoadedModel, digits: mnist.Digits) -> dict[str, float]:
-    """Test accuracy, accuracy after some of the rows, and expected calibration error after the last one."""
-    trace = digit_traces(model, digits)
-    found = {"test_accuracy": scores.accuracy(digits.labels, trace[:, -1])}
+def digit_metrics(trace: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
+    """Scores of the probabilities after every row (N, 28, 10) against the labels (N,).
+
+    `test_accuracy` after all rows, `test_accuracy_row_7` after seven of them, and the expected calibration error of the
+    last answer.
+    """
+    found = {"test_accuracy": scores.accuracy(labels, trace[:, -1])}
     for row in READ_ROWS:
-        found[f"test_accuracy_row_{row}"] = scores.accuracy(digits.labels, trace[:, row - 1])
-    found["test_calibration_error"] = scores.calibration_error(digits.labels, trace[:, -1])
+        found[f"test_accuracy_row_{row}"] = scores.accuracy(labels, trace[:, row - 1])
+    found["test_calibration_error"] = scores.calibration_error(labels, trace[:, -1])
     return found
 
 

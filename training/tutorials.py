@@ -7,11 +7,9 @@ whatever the others reached. Every score is measured on an exported file.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -34,28 +32,13 @@ from training.tutorial_recipes import (
     READERS,
     DigitSplits,
     digit_splits,
-    least_squares,
     train_forecaster,
     train_reader,
 )
+from training.tutorial_runs import NAMES, RESULTS, SCORES, Run, save, table
 from training.tutorial_series import GENERATOR, tutorial_series
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "tutorials.csv"
-NAMES = (*FORECASTERS, *READERS)
-SCORES = {"forecast": "tutorial_mse", "classify-digit": "test_accuracy"}
-PUBLISHED = {"naive": 0.0206, "linear": 0.0031, "rnn-1": 0.1149, "rnn-20": 0.0044}  # mean squared errors
 DRAWN_DIGITS_SEED = 3
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trained and exported model and its score on the test set."""
-
-    model: str
-    seed: int
-    score: str
-    value: float
-    seconds: float
 
 
 @cache
@@ -103,35 +86,6 @@ def draw(name: str, folder: Path, curves: Curves, figures: Path) -> None:
         answer = cast("DigitResult", load(folder, warm=False).run([DigitItem(rows=image)])[0])
         plots.digit_answer(image, answer.probabilities, figures / f"{name}-digit.png", f"{name} reads a drawn digit")
     plots.training_curves(curves.rows, pairs, figures / f"{name}-curves.png", name)
-
-
-def table(runs: Sequence[Run]) -> str:
-    """The tutorials' table in Markdown: published, then mean and spread over the seeds."""
-    lines = ["| model | score | published | mean | spread | seeds |", "| --- | --- | --- | --- | --- | --- |"]
-    for name in dict.fromkeys(r.model for r in runs):
-        mine = [r for r in runs if r.model == name]
-        values = np.array([r.value for r in mine])
-        published = PUBLISHED.get(name, "")
-        spread = f"{values.min():.4f} … {values.max():.4f}"
-        lines.append(f"| {name} | {mine[0].score} | {published} | {values.mean():.4f} | {spread} | {len(mine)} |")
-    if any(r.model == "linear" for r in runs):
-        best = least_squares(tutorial_series())
-        lines.append(f"| linear, by least squares | tutorial_mse | | {best:.4f} | | |")
-    return "\n".join(lines)
-
-
-def save(runs: Sequence[Run], path: Path) -> None:
-    """Write one row a run; rows of models that were not trained now stay."""
-    kept = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if row["model"] not in {r.model for r in runs}]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = sorted([*kept, *(asdict(r) for r in runs)], key=lambda row: (NAMES.index(row["model"]), int(row["seed"])))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(asdict(runs[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
