@@ -40,14 +40,32 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.warmup": CONTRACT | {"service.packing", "service.passes"},
     "service.backend": CONTRACT
     | {"service.cpus", "service.golden", "service.packing", "service.passes", "service.warmup"},
-    "service.batching": {"service.errors", "service.items"},
+    "service.lanes": {"service.errors"},
+    "service.batching": {"service.errors", "service.lanes"},
     "service.repository": CONTRACT,
     "service.registry": CONTRACT
-    | {"service.repository", "service.backend", "service.batching", "service.metrics", "service.settings"},
+    | {
+        "service.repository",
+        "service.backend",
+        "service.passes",
+        "service.batching",
+        "service.lanes",
+        "service.metrics",
+    },
     # HTTP
     "service.api.": CONTRACT
-    | {"service.registry", "service.series", "service.digits", "service.settings", "service.metrics", "service.api."},
+    | {
+        "service.registry",
+        "service.series",
+        "service.digits",
+        "service.documents",
+        "service.settings",
+        "service.metrics",
+        "service.api.",
+    },
     "service.app": {"service."},
+    "service.server": {"service."},
+    "service.server": {"service.app", "service.logs", "service.registry", "service.settings"},
     "service.__main__": {"service."},
     "training.networks.": {"training.networks."},
     "training.scores": set(),
@@ -58,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "fastapi": {"service.app", "service.api."},
     "starlette": {"service.app", "service.api."},
-    "uvicorn": {"service.__main__", "service.app"},
+    "uvicorn": {"service.server"},
     "torch": {"service.backend", "training."},
     "torch.jit": {"service.backend", "training.export"},
 }

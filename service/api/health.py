@@ -1,0 +1,64 @@
+"""`/livez` and `/readyz`: the process turns; models are loaded, self-tested and warm, and nobody stops the server."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from service.api.problems import MEDIA_TYPE, describe
+from service.registry import Registry
+
+
+class Alive(BaseModel):
+    """The event loop answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ModelState(BaseModel):
+    """One model version and where it stands."""
+
+    name: str
+    version: str
+    state: Literal["loading", "ready", "failed"]
+    reason: str | None = None
+
+
+class Ready(BaseModel):
+    """Requests will be answered."""
+
+    status: Literal["ready"] = "ready"
+    models: list[ModelState]
+    warnings: list[str] = Field(description="what is wrong although requests will be answered")
+
+
+def states(registry: Registry) -> list[ModelState]:
+    """Every version the registry knows, in its order."""
+    return [
+        ModelState(name=entry.name, version=str(entry.version), state=entry.state, reason=entry.reason)
+        for entry in registry.models()
+    ]
+
+
+def health_router(registry: Registry, unready: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """The two routes; `unready` declares the answer of `/readyz` while it is not ready."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/livez", summary="The process turns")
+    async def livez() -> Alive:
+        return Alive()
+
+    @router.get("/readyz", summary="Models are loaded, self-tested and warm", response_model=Ready, responses=unready)
+    async def readyz(request: Request) -> Ready | Response:
+        health, models = registry.health(), states(registry)
+        if health.ready:
+            return Ready(models=models, warnings=list(health.warnings))
+        code = "draining" if registry.draining else "model_not_ready"
+        problem = describe(code, "; ".join(health.reasons), request.state.request_id)
+        body = msgspec.to_builtins(problem) | {"models": [model.model_dump() for model in models]}
+        return Response(msgspec.json.encode(body), problem.status, {"Retry-After": "1"}, MEDIA_TYPE)
+
+    return router

@@ -1,0 +1,144 @@
+"""The one table from error to HTTP status, and its wire form: `application/problem+json` (RFC 9457).
+
+The request is never echoed and no inner detail of an unexpected failure leaves the process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.exceptions import HTTPException
+
+from service.errors import FieldError, InvalidRequest, RitmoError
+
+MEDIA_TYPE = "application/problem+json"
+INTERNAL = "internal_error"
+NOT_FOUND, NOT_ALLOWED = "route_not_found", "method_not_allowed"
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one error code means over HTTP."""
+
+    status: int
+    title: str
+    retryable: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "malformed_json": Kind(400, "The body is not JSON"),
+    "bad_encoding": Kind(400, "The text is not UTF-8"),
+    "bad_multipart": Kind(400, "The form cannot be read"),
+    "bad_binary_header": Kind(400, "The header of a binary body does not fit the body"),
+    "unauthenticated": Kind(401, "Who is asking is not known"),
+    "forbidden": Kind(403, "This is not allowed"),
+    "model_not_found": Kind(404, "No such model"),
+    "version_not_found": Kind(404, "No such version of the model"),
+    NOT_FOUND: Kind(404, "No such route"),
+    NOT_ALLOWED: Kind(405, "The route does not take this method"),
+    "body_too_large": Kind(413, "The body is too large"),
+    "too_many_items": Kind(413, "Too much for one request"),
+    "series_too_long": Kind(413, "The series is too long"),
+    "image_too_large": Kind(413, "The image has too many pixels"),
+    "unsupported_media_type": Kind(415, "The route does not read this kind of body"),
+    "not_finite": Kind(422, "A number is not finite"),
+    "wrong_type": Kind(422, "A value is of the wrong type"),
+    "unknown_field": Kind(422, "There is no such field"),
+    "missing_field": Kind(422, "A field is missing"),
+    "out_of_range": Kind(422, "A value is out of range"),
+    "length_not_supported": Kind(422, "The model does not read this length"),
+    "bad_image": Kind(422, "The image cannot be read"),
+    "blank_image": Kind(422, "The image shows no ink"),
+    "wrong_row_width": Kind(422, "A row has the wrong width"),
+    "state_invalid": Kind(422, "The state token is not valid"),
+    "state_expired": Kind(422, "The state token has expired"),
+    "state_model_mismatch": Kind(422, "The state token belongs to another model"),
+    "rate_limited": Kind(429, "Too many requests", retryable=True),
+    INTERNAL: Kind(500, "Something failed in the service"),
+    "queue_full": Kind(503, "The queue is full", retryable=True),
+    "draining": Kind(503, "The server is about to stop", retryable=True),
+    "model_not_ready": Kind(503, "The model is not ready", retryable=True),
+    "deadline_exceeded": Kind(504, "The deadline passed", retryable=True),
+}
+
+_RETRY_STATUSES = (429, 503)
+
+
+class Fault(Struct, frozen=True, gc=False):
+    """One fault at one place of the request."""
+
+    pointer: Annotated[str, Meta(description="JSON pointer (RFC 6901) as a URI fragment")]
+    code: str
+    detail: str
+
+
+class Problem(Struct, frozen=True):
+    """The body of every answer that is not a success."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Meta(description="stable: what a program should look at")]
+    request_id: str
+    retryable: Annotated[bool, Meta(description="the same request may succeed later")]
+    errors: Annotated[list[Fault], Meta(description="the first ten faults")]
+    errors_total: Annotated[int, Meta(description="how many faults there are")]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, ready to be sent."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def describe(code: str, detail: str, request_id: str, errors: Sequence[FieldError] = (), total: int = 0) -> Problem:
+    """The problem object of `code`; an unknown code is an internal error, and its detail stays inside."""
+    kind = KINDS.get(code)
+    if kind is None or code == INTERNAL:
+        code, kind, detail = INTERNAL, KINDS[INTERNAL], "the log has the details under this request_id"
+    faults = [Fault(error.pointer, error.code, error.detail) for error in errors]
+    problem_type = f"urn:ritmo:problem:{code}"
+    return Problem(problem_type, kind.title, kind.status, detail, code, request_id, kind.retryable, faults, total)
+
+
+def render(error: RitmoError, request_id: str, headers: Sequence[Header] = ()) -> Answer:
+    """The answer to a request that ended in `error`."""
+    problem = describe(error.code, error.detail, request_id, error.errors, error.errors_total)
+    sent = [(b"content-type", MEDIA_TYPE.encode()), *headers]
+    if problem.status in _RETRY_STATUSES:
+        sent.append((b"retry-after", str(math.ceil(error.retry_after or 1)).encode()))
+    return Answer(problem.status, sent, _encoder.encode(problem))
+
+
+def internal(request_id: str) -> Answer:
+    """The answer to a request that ended in an exception nobody foresaw."""
+    return render(RitmoError("", code=INTERNAL), request_id)
+
+
+def from_exception(error: Exception, request_id: str) -> Answer:
+    """The answer to what a FastAPI route raised: our own errors, or the framework's refusals in our words."""
+    if isinstance(error, RitmoError):
+        return render(error, request_id)
+    if not isinstance(error, HTTPException):  # a path or query parameter that FastAPI could not read
+        return render(InvalidRequest("a parameter of this route is not valid"), request_id)
+    headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in (error.headers or {}).items()]
+    if error.status_code == KINDS[NOT_FOUND].status:
+        return render(RitmoError("no such route: /docs lists them all", code=NOT_FOUND), request_id, headers)
+    if error.status_code == KINDS[NOT_ALLOWED].status:
+        allowed = dict(headers).get(b"allow", b"another method").decode("latin-1")
+        return render(RitmoError(f"this route takes {allowed}", code=NOT_ALLOWED), request_id, headers)
+    return internal(request_id)

@@ -1,0 +1,98 @@
+"""`create_app(settings)`: the application. Importing this module loads no model and reads no environment."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.api.edge import Edge, Traffic
+from service.api.exchange import Intake
+from service.api.fast import ClassifyDigit, Forecast
+from service.api.health import health_router
+from service.api.models import models_router
+from service.api.openapi import declare, problem_responses
+from service.api.problems import from_exception
+from service.errors import RitmoError
+from service.lanes import Limits
+from service.metrics import CONTENT_TYPE, Metrics
+from service.registry import Registry
+from service.settings import Settings
+
+PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
+DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service as an ASGI application; without an argument its settings come from the environment.
+
+    Models load in the background of the lifespan: `/readyz` says when they are ready, requests before that get 503.
+    `app.state.registry` is for whoever stops the server: `drain()` makes it not ready while it still answers.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    registry = _registry(settings, metrics)
+    pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await registry.start()
+        try:
+            yield
+        finally:
+            await registry.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPI(title="Ritmo", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    app.state.registry = registry
+    app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining"))))
+    app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
+    app.add_api_route("/metrics", _page(metrics), tags=["health"], summary="Prometheus", response_class=_MetricsPage)
+    hot = {
+        "/forecast": Forecast(registry, settings, pool),
+        "/classify-digit": ClassifyDigit(registry, settings, pool),
+    }
+    app.add_middleware(Edge, hot=hot, intake=Intake(settings), traffic=Traffic(metrics), access_log=settings.access_log)
+    _answer_with_problems(app)
+    declare(app)
+    return app
+
+
+def _registry(settings: Settings, metrics: Metrics) -> Registry:
+    limits = Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
+    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=limits, metrics=metrics)
+
+
+class _MetricsPage(Response):
+    media_type = CONTENT_TYPE
+
+
+def _page(metrics: Metrics) -> Callable[[], Awaitable[Response]]:
+    async def page() -> Response:
+        return _MetricsPage(metrics.render())
+
+    return page
+
+
+def _answer_with_problems(app: FastAPI) -> None:
+    """FastAPI's routes answer errors as the hot routes do."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        answer = from_exception(error, request.state.request_id)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        return Response(answer.body, answer.status, headers)
+
+    for kind in (RitmoError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, refuse)
+
+
+def _version() -> str:
+    try:
+        return version("ritmo")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

@@ -1,0 +1,145 @@
+"""The server process: uvicorn with our application, a stop that nobody notices, and more processes where wanted.
+
+On SIGTERM uvicorn alone closes its listener at once, while load balancers still send requests there. Here readiness
+turns false first, requests are taken for a while, then the listener closes, what is in flight is finished (bounded),
+and the process ends with 0. Ctrl-C skips the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import multiprocessing
+import signal
+import socket
+import threading
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+import uvicorn
+
+from service import logs
+from service.app import create_app
+from service.registry import Registry
+from service.settings import Settings
+
+_POLL = 0.5  # seconds between two looks at the workers
+_KEEP_ALIVE = 75  # seconds an idle connection stays open: longer than common load balancers keep theirs
+
+logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server that drains before it stops, and ends with 0 when it was told to."""
+
+    def __init__(self, config: uvicorn.Config, registry: Registry, delay: float) -> None:
+        super().__init__(config)
+        self._registry = registry
+        self._delay = delay
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening; the loop is remembered for the signal that will come."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """Called by the signal. uvicorn would send itself the signal again afterwards, and the exit status say so."""
+        if self._registry.draining:  # a second signal: stop now; a third: without waiting for anybody
+            self.force_exit = self.should_exit
+            self.should_exit = True
+            return
+        self._registry.drain()
+        if sig == signal.SIGINT or not self.started or self._loop is None:
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        logger.info("not ready any more; the listener closes in %g s", self._delay)
+        asyncio.get_running_loop().call_later(self._delay, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; the exit status."""
+    logs.configure(settings.log_level)
+    if settings.workers == 1:
+        return _serve(settings)
+    return _Workers(settings).run()
+
+
+def _serve(settings: Settings, sockets: list[socket.socket] | None = None) -> int:
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+    )
+    server = Server(config, app.state.registry, settings.drain_delay_seconds)
+    try:
+        server.run(sockets)
+    except SystemExit as stop:  # the port is taken, or the application could not start: already logged
+        return int(stop.code or 0)
+    return 0
+
+
+def _work(settings: Settings, listener: socket.socket) -> None:
+    """A worker process."""
+    logs.configure(settings.log_level)
+    raise SystemExit(_serve(settings, [listener]))
+
+
+class _Workers:
+    """Processes that share one listener, kept alive by this one. Spawned, not forked: CUDA does not survive a fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._context = multiprocessing.get_context("spawn")
+        self._listener = uvicorn.Config(
+            "service.app:create_app", host=settings.host, port=settings.port, log_config=None
+        ).bind_socket()
+
+    def run(self) -> int:
+        """Until a signal comes, or a worker cannot start."""
+        previous = {sig: signal.signal(sig, self._stop) for sig in (signal.SIGTERM, signal.SIGINT)}
+        workers = [self._spawn() for _ in range(self._settings.workers)]
+        status = 0
+        try:
+            while not self._stopping.wait(_POLL) and not status:
+                for place, worker in enumerate(workers):
+                    if worker.is_alive():
+                        continue
+                    logger.error("a worker died", extra={"worker": worker.pid, "status": worker.exitcode})
+                    if worker.exitcode == uvicorn.config.STARTUP_FAILURE:
+                        status = uvicorn.config.STARTUP_FAILURE
+                        break
+                    workers[place] = self._spawn()
+        finally:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.join()
+            for sig, handler in previous.items():
+                signal.signal(sig, handler)
+        return status
+
+    def _spawn(self) -> BaseProcess:
+        worker = self._context.Process(target=_work, args=(self._settings, self._listener))
+        worker.start()
+        return worker
+
+    def _stop(self, _sig: int, _frame: FrameType | None) -> None:
+        self._stopping.set()
