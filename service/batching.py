@@ -22,11 +22,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
-from service.errors import DeadlineExceeded, RitmoError, Unavailable
+from service.errors import RitmoError, Unavailable
+from service.lanes import Answer, Entry, Lane, Limits, Outcome, Runner, too_late
 
 log = logging.getLogger(__name__)
 
@@ -34,136 +34,15 @@ TURN = 0.010  # seconds a pass may compute while other work waits
 SWEEP = 0.025  # seconds between two looks for expired entries
 
 
-class Sized(Protocol):
-    """An item; `length` is what it costs to read."""
-
-    @property
-    def length(self) -> int: ...
-
-
-Answer = tuple[int, Any]  # index of the item, and its result or the exception it gets instead
-Runner = Callable[[Sequence[Any], Callable[[int], bool]], Iterator[Sequence[Answer]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one lane may hold, and what one batch may."""
-
-    queue_items: int = 4096
-    queue_observations: int = 4_000_000
-    batch_items: int = 512
-    batch_observations: int = 262_144
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The results of one submission, in its order, and how long it waited and was computed."""
-
-    results: Sequence[Any]
-    queue_seconds: float
-    compute_seconds: float
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One submission: it is computed in one batch and settled once."""
-
-    lane: Lane
-    items: Sequence[Any]
-    observations: int
-    deadline: float | None
-    future: asyncio.Future[Outcome]
-    enqueued: float
-    started: float = 0.0
-    results: list[Any] = field(default_factory=list)
-    missing: int = 0
-    alone: bool = False  # it was in a batch that failed, and is tried again by itself
-    closed: bool = False  # the thread is done with it
-    answer: Outcome | BaseException | None = None
-
-    def expired(self, now: float) -> bool:
-        return self.deadline is not None and now >= self.deadline
-
-
-class Lane:
-    """A queue of its own in a batcher. Its counts belong to the event loop, its entries are handed to the thread."""
-
-    def __init__(self, batcher: Batcher, name: str, runner: Runner, limits: Limits) -> None:
-        self.name = name
-        self.limits = limits
-        self.items = 0  # admitted and not yet settled: waiting or being computed
-        self.observations = 0
-        self.on_batch: Callable[[int, int, float], None] | None = (
-            None  # items, observations, seconds of a finished pass
-        )
-        self._runner = runner
-        self._batcher = batcher
-        self._waiting: deque[_Entry] = deque()
-
-    async def submit(self, items: Sequence[Sized], deadline: float | None = None) -> Outcome:
-        """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
-
-        Raises `Unavailable` (`queue_full`, `draining`) at once, `DeadlineExceeded`, or what the runner raised.
-        """
-        entry = self._admit(items, deadline)
-        try:
-            return await entry.future
-        finally:
-            self.items -= len(items)
-            self.observations -= entry.observations
-            self._batcher._release(entry)
-
-    def _admit(self, items: Sequence[Sized], deadline: float | None) -> _Entry:
-        now = time.monotonic()
-        if deadline is not None and now >= deadline:
-            raise DeadlineExceeded("the request's time had run out before it could be queued")
-        observations = sum([item.length for item in items])
-        limits = self.limits
-        # An idle lane takes any request: its size was judged by the limits of a request, and it must fit somewhere.
-        if self.items and (
-            self.items + len(items) > limits.queue_items or self.observations + observations > limits.queue_observations
-        ):
-            raise Unavailable(
-                f"the queue of {self.name} is full: {self.items} items and {self.observations} observations wait",
-                code="queue_full",
-                retry_after=1.0,
-            )
-        entry = _Entry(self, items, observations, deadline, self._batcher._new_future(), now)
-        self.items += len(items)
-        self.observations += observations
-        self._batcher._enter(entry, self._waiting)
-        return entry
-
-    def _take(self) -> list[_Entry]:
-        """Entries for the next batch, oldest first, at least one if any waits for an answer."""
-        taken: list[_Entry] = []
-        items = observations = 0
-        now = time.monotonic()
-        while self._waiting:
-            entry = self._waiting[0]
-            if entry.future.done() or entry.expired(now):
-                self._waiting.popleft()  # nobody waits; the sweep or the batcher's close settles what is expired
-                continue
-            items += len(entry.items)
-            observations += entry.observations
-            full = items > self.limits.batch_items or observations > self.limits.batch_observations
-            if taken and (full or entry.alone):
-                break
-            taken.append(self._waiting.popleft())
-            if entry.alone:
-                break
-        return taken
-
-
 class _Pass:
     """A batch on its way through its lane's runner."""
 
-    def __init__(self, lane: Lane, entries: list[_Entry]) -> None:
+    def __init__(self, lane: Lane, entries: list[Entry]) -> None:
         self.lane = lane
         self.entries = entries
         self.seconds = 0.0
         self._now = time.monotonic()
-        self._owners: list[tuple[_Entry, int]] = []
+        self._owners: list[tuple[Entry, int]] = []
         for entry in entries:
             entry.started = self._now
             entry.results = [None] * len(entry.items)
@@ -171,9 +50,9 @@ class _Pass:
             self._owners += [(entry, index) for index in range(len(entry.items))]
         self._steps = self._run()
 
-    def turn(self, hurry: Callable[[], bool]) -> tuple[bool, list[_Entry]]:
+    def turn(self, hurry: Callable[[], bool]) -> tuple[bool, list[Entry]]:
         """Compute until done, or until `hurry()` after `TURN` seconds; is it done, and which entries are to settle."""
-        settled: list[_Entry] = []
+        settled: list[Entry] = []
         start = self._now = time.monotonic()
         try:
             for answers in self._steps:
@@ -190,13 +69,13 @@ class _Pass:
 
     def _run(self) -> Iterator[Sequence[Answer]]:
         items = [item for entry in self.entries for item in entry.items]
-        yield from self.lane._runner(items, self._gone)
+        yield from self.lane.runner(items, self._gone)
 
     def _gone(self, index: int) -> bool:
         entry = self._owners[index][0]
         return entry.closed or entry.future.done() or entry.expired(self._now)
 
-    def _accept(self, answers: Sequence[Answer], settled: list[_Entry]) -> None:
+    def _accept(self, answers: Sequence[Answer], settled: list[Entry]) -> None:
         for index, result in answers:
             entry, position = self._owners[index]
             if entry.closed:
@@ -213,19 +92,19 @@ class _Pass:
                 entry.closed = True
                 settled.append(entry)
 
-    def _close_all(self, error: Exception | None) -> list[_Entry]:
+    def _close_all(self, error: Exception | None) -> list[Entry]:
         """Settle or send back whatever has no answer although the runner has ended."""
         left = [entry for entry in self.entries if not entry.closed and not entry.future.done()]
         if error is not None and len(self.entries) > 1:
             log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.lane.name, error)
             for entry in reversed(left):
                 entry.alone = True
-                self.lane._waiting.appendleft(entry)
+                self.lane.waiting.appendleft(entry)
             return []
         for entry in left:
             entry.closed = True
             if entry.expired(time.monotonic()):
-                entry.answer = _too_late()
+                entry.answer = too_late()
             else:
                 entry.answer = error or RuntimeError(f"{self.lane.name} gave no answer for {entry.missing} items")
         return left
@@ -240,7 +119,7 @@ class Batcher:
         self._lanes: tuple[Lane, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
-        self._pending: set[_Entry] = set()
+        self._pending: set[Entry] = set()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
         self._closing = False
@@ -284,14 +163,15 @@ class Batcher:
 
     # On the event loop
 
-    def _new_future(self) -> asyncio.Future[Outcome]:
+    def new_future(self) -> asyncio.Future[Outcome]:
+        """A future of this batcher's event loop; raises `Unavailable` (`draining`) once it is closing."""
         if self._closing:
             raise _draining()
         return self._loop.create_future()
 
-    def _enter(self, entry: _Entry, waiting: deque[_Entry]) -> None:
+    def enter(self, entry: Entry) -> None:
+        """Wake the thread for `entry`, and watch its deadline."""
         self._pending.add(entry)
-        waiting.append(entry)
         if self._idle:  # a stale True only wakes the thread once too often
             self._idle = False
             self._wake.put(None)
@@ -299,7 +179,8 @@ class Batcher:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)
 
-    def _release(self, entry: _Entry) -> None:
+    def release(self, entry: Entry) -> None:
+        """Forget `entry`, which is settled or abandoned."""
         self._pending.discard(entry)
 
     def _sweep(self) -> None:
@@ -310,13 +191,13 @@ class Batcher:
             if entry.deadline is None or entry.future.done():
                 continue
             if now >= entry.deadline:
-                entry.future.set_exception(_too_late())
+                entry.future.set_exception(too_late())
             else:
                 self._sweeping = True
         if self._sweeping:
             self._loop.call_later(SWEEP, self._sweep)
 
-    def _settle(self, entries: Sequence[_Entry]) -> None:
+    def _settle(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.future.done():
                 continue
@@ -328,7 +209,7 @@ class Batcher:
     def _recover(self, error: BaseException) -> None:
         """Fail what the dead thread was computing, and start another one for what still waits."""
         self.restarts += 1
-        waiting = {entry for lane in self._lanes for entry in lane._waiting}
+        waiting = {entry for lane in self._lanes for entry in lane.waiting}
         for entry in self._pending - waiting:
             if not entry.future.done():
                 entry.future.set_exception(RuntimeError(f"the inference thread died while it computed this: {error!r}"))
@@ -336,7 +217,7 @@ class Batcher:
             self._spawn()
 
     @staticmethod
-    def _fail(entries: Sequence[_Entry], error: RitmoError) -> None:
+    def _fail(entries: Sequence[Entry], error: RitmoError) -> None:
         for entry in entries:
             if not entry.future.done():
                 entry.future.set_exception(error)
@@ -373,7 +254,7 @@ class Batcher:
         lanes = self._lanes
         for offset in range(len(lanes)):
             lane = lanes[(self._turn + offset) % len(lanes)]
-            if lane._waiting and (entries := lane._take()):
+            if lane.waiting and (entries := lane.take()):
                 self._turn = (self._turn + offset + 1) % len(lanes)
                 return _Pass(lane, entries)
         return None
@@ -390,7 +271,7 @@ class Batcher:
             work.lane.on_batch(sum(len(e.items) for e in entries), sum(e.observations for e in entries), work.seconds)
 
     def _hurry(self) -> bool:
-        return any(lane._waiting for lane in self._lanes)
+        return any(lane.waiting for lane in self._lanes)
 
     def _sleep(self) -> None:
         self._idle = True
@@ -407,10 +288,6 @@ class Batcher:
 
 def _always() -> bool:
     return True
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded("the request's time ran out; send less at once, or allow more time (timeout_ms)")
 
 
 def _draining() -> Unavailable:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Literal
 
 from service.backend import LoadedModel, load, resolve_device, set_threads
-from service.batching import Batcher, Lane, Limits, Outcome
+from service.batching import Batcher
 from service.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
 from service.items import Item
+from service.lanes import Lane, Limits, Outcome
 from service.manifest import Manifest
 from service.metrics import EngineState, LaneMetrics, LaneState, Metrics, ModelState
 from service.passes import Answers, Gone, Tally
@@ -85,7 +86,7 @@ class Served:
         return self._model.batch_deviation if self._model else None
 
     async def submit(self, items: Sequence[Item], deadline: float | None = None) -> Outcome:
-        """The results for `items`; see `service.batching.Lane.submit`."""
+        """The results for `items`; see `service.lanes.Lane.submit`."""
         if self._lane is None or self._metrics is None:
             raise self.unavailable()
         outcome = await self._lane.submit(items, deadline)
