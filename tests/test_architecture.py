@@ -64,7 +64,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.api.",
     },
     "service.app": {"service."},
-    "service.server": {"service."},
     "service.server": {"service.app", "service.logs", "service.registry", "service.settings"},
     "service.__main__": {"service."},
     "training.networks.": {"training.networks."},
