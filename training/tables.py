@@ -63,26 +63,9 @@ def document(scored: Sequence[Scored], runs: Sequence[Run], machine: str, figure
 FORECAST_NOTE = (
     f"Mean squared errors on sine mixtures (lower is better). `tutorial`: the 51st value of the tutorial's 1,000 test "
     f"series. The others: the 1st and the {AHEAD}th value after n, on {FRESH_SERIES:,} further series (standard error "
-    f"of each 1.4 %). Coverage: share of the {AHEAD} values after 50 between the 10 % and the 90 % quantile. WQL is the "
-    f"weighted quantile loss there, at 10, 50 and 90 %. The Bayes limit is the error of the posterior mean under the "
-    f"known prior; no forecaster can do better. `linear` accepts exactly 50 values."
-)
-READER_NOTE, _image("accuracy-by-row.png", figures)]
-    if runs:
-        parts += ["## The tutorials, over several seeds", tutorial_runs.table(runs), RUNS_NOTE]
-    others = list(_others(scored))
-    if others:
-        parts += ["## Other scores in the manifests", _table(["model", "score", "value"], others)]
-    parts += ["## Figures", *(_image(name, figures) for s in scored for name in s.figures)]
-    return "\n\n".join(parts) + "\n"
-
-
-FORECAST_NOTE = (
-    f"Mean squared errors on sine mixtures (lower is better). `tutorial`: the 51st value of the tutorial's 1,000 test "
-    f"series. The others: the 1st and the {AHEAD}th value after n, on {FRESH_SERIES:,} further series (standard error "
-    f"of each 1.4 %). Coverage: share of the {AHEAD} values after 50 between the 10 % and the 90 % quantile. WQL "
-    f"is the weighted quantile loss there, at 10, 50, 90 %. The Bayes limit is the error of the posterior mean under the "
-    f"known prior; no forecaster can do better. `linear` accepts exactly 50 values."
+    f"of each 1.4 %). Coverage: share of the {AHEAD} values after 50 between the 10 % and the 90 % quantile. WQL is "
+    f"the weighted quantile loss there, at 10, 50 and 90 %. The Bayes limit is the error of the posterior mean under "
+    f"the known prior; no forecaster can do better. `linear` accepts exactly 50 values."
 )
 READER_NOTE = (
     "Accuracy on the 10,000 test images of MNIST, after the given number of rows from the top; ECE is the expected "
