@@ -28,15 +28,15 @@ PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service as an ASGI application; without an argument its settings come from the environment.
+def create_app(settings: Settings | None = None, *, registry: Registry | None = None) -> FastAPI:
+    """The service as an ASGI application; without arguments: settings from the environment, models from their folder.
 
     Models load in the background of the lifespan: `/readyz` says when they are ready, requests before that get 503.
     `app.state.registry` is for whoever stops the server: `drain()` makes it not ready while it still answers.
     """
     settings = settings or Settings()
-    metrics = Metrics()
-    registry = _registry(settings, metrics)
+    registry = registry or _registry(settings)
+    metrics = registry.metrics
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
 
     @contextlib.asynccontextmanager
@@ -63,9 +63,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _registry(settings: Settings, metrics: Metrics) -> Registry:
+def _registry(settings: Settings) -> Registry:
     limits = Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
-    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=limits, metrics=metrics)
+    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=limits)
 
 
 class _MetricsPage(Response):
