@@ -11,7 +11,7 @@ hold up short ones and no lane starves another.
 
 Every future is settled, whatever happens: a caller that left is skipped, an expired one gets `DeadlineExceeded`, a
 raising runner costs only the entry that makes it raise (each is tried again alone), a wrong number of answers is an
-error, and when the thread itself dies its entries fail, another thread takes over, and `restarts` counts it.
+error, and when the thread itself dies another one takes over in the same way, and `restarts` counts it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class _Pass:
         self.seconds = 0.0
         self._now = time.monotonic()
         self._owners: list[tuple[Entry, int]] = []
+        if len(entries) == 1:
+            entries[0].alone = True
         for entry in entries:
             entry.started = self._now
             entry.results = [None] * len(entry.items)
@@ -207,12 +209,16 @@ class Batcher:
                 entry.future.set_exception(entry.answer or RuntimeError("settled without an answer"))
 
     def _recover(self, error: BaseException) -> None:
-        """Fail what the dead thread was computing, and start another one for what still waits."""
+        """Try again, one by one, what the dead thread was computing, and start another one."""
         self.restarts += 1
         waiting = {entry for lane in self._lanes for entry in lane.waiting}
         for entry in self._pending - waiting:
-            if not entry.future.done():
-                entry.future.set_exception(RuntimeError(f"the inference thread died while it computed this: {error!r}"))
+            if entry.answer is None and not entry.alone:
+                entry.alone = True
+                entry.lane.waiting.appendleft(entry)  # no thread takes anything just now
+            elif entry.answer is None:
+                entry.answer = RuntimeError(f"the inference thread died while it computed this: {error!r}")
+        self._settle([entry for entry in self._pending if entry.answer is not None])
         if not self._stopped:
             self._spawn()
 
