@@ -122,6 +122,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
         self._pending: set[Entry] = set()
+        self._current: _Pass | None = None
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
         self._closing = False
@@ -212,12 +213,18 @@ class Batcher:
         """Try again, one by one, what the dead thread was computing, and start another one."""
         self.restarts += 1
         waiting = {entry for lane in self._lanes for entry in lane.waiting}
+        suspects = self._current.entries if self._current else []
+        now = time.monotonic()
         for entry in self._pending - waiting:
-            if entry.answer is None and not entry.alone:
+            if entry.answer is not None or entry.future.done():
+                continue
+            if entry.expired(now):
+                entry.answer = too_late()
+            elif entry.alone and entry in suspects:
+                entry.answer = RuntimeError(f"the inference thread died while it computed this: {error!r}")
+            else:
                 entry.alone = True
                 entry.lane.waiting.appendleft(entry)  # no thread takes anything just now
-            elif entry.answer is None:
-                entry.answer = RuntimeError(f"the inference thread died while it computed this: {error!r}")
         self._settle([entry for entry in self._pending if entry.answer is not None])
         if not self._stopped:
             self._spawn()
@@ -266,6 +273,7 @@ class Batcher:
         return None
 
     def _advance(self, running: deque[_Pass], work: _Pass) -> None:
+        self._current = work
         done, settled = work.turn(self._hurry if len(running) == 1 else _always)
         if settled:
             self._post(self._settle, settled)
