@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import PREFIX, Settings, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+def test_defaults_are_safe() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.device, settings.workers) == ("127.0.0.1", 8000, "auto", 1)
+    assert settings.models == Path("models")
+
+
+def test_flags_beat_environment_beats_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RITMO_PORT", "9001")
+    monkeypatch.setenv("RITMO_MODELS", "/somewhere/else")
+    assert Settings().port == 9001
+    assert Settings(port=9002).port == 9002
+    assert Settings().models == Path("/somewhere/else")
+
+
+def test_settings_cannot_change_later() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"port": 70000},
+        {"device": "gpu"},
+        {"device": "cuda:x"},
+        {"workers": 0},
+        {"timeout_ms": 0},
+        {"log_level": "loud"},
+        {"drain_seconds": -1},
+        {"max_items": 5, "max_queue_items": 4},
+        {"max_observations": 5, "max_queue_observations": 4},
+        {"prot": 1},
+    ],
+)
+def test_nonsense_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_devices(device: str) -> None:
+    assert Settings(device=device).device == device
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_misspelt_variables_are_named_with_the_nearest_setting() -> None:
+    names = ["PATH", "RITMO_PROT", "RITMO_HOST", "RITMO_ZZZZZZZZ"]
+    assert unknown_variables(names) == {"RITMO_PROT": "RITMO_PORT", "RITMO_ZZZZZZZZ": None}
