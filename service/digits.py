@@ -190,7 +190,10 @@ def pack(
                 rows, preparation = prepare(data, pixels)
                 pixels -= preparation.source_size[0] * preparation.source_size[1]
             except InvalidRequest as error:
-                faults.add(f"{pointer}/image" if images is None else pointer, error.code, error.detail)
+                detail = error.detail
+                if error.code == "image_too_large":
+                    detail = f"the images of a request have at most {settings.max_pixels} pixels together"
+                faults.add(f"{pointer}/image" if images is None else pointer, error.code, detail)
                 rows = np.zeros((manifest.input.min_length, WIDTH), np.float32)
         _check_length(len(rows), f"{pointer}/rows", manifest, faults)
         items.append(DigitItem(rows, request.parameters.trace, request.parameters.stop_at_confidence))
