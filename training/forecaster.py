@@ -36,7 +36,7 @@ class Knobs:
     """Everything that shapes a run of the forecaster."""
 
     seed: int = 0
-    steps: int = 30_000
+    steps: int = 24_000
     values: int = 20_000  # values in a batch: rows x window length
     lengths: tuple[int, ...] = (128, 320, 1280)  # window lengths, one drawn for each step
     cuts: int = 4  # forecasts from each window
@@ -202,7 +202,7 @@ def sine_errors(module: Any, device: torch.device, series: Floats) -> dict[int, 
 class Validation:
     """Scores during training: held-out files (never the test parts of training files) and fresh sine mixtures."""
 
-    def __init__(self, knobs: Knobs, device: torch.device, *, most: int = 40) -> None:
+    def __init__(self, knobs: Knobs, device: torch.device, *, most: int = 25) -> None:
         self.device, self.most = device, most
         self.sines = generators.sine_mixture(2000, 201, np.random.default_rng(987_654_321))
         self.files: list[real_series.SeriesFile] = []
@@ -234,8 +234,8 @@ def train(knobs: Knobs, device: torch.device, folder: Path | None, deadline: flo
         warmup=min(300, knobs.steps // 10 + 1),
         hold=0.4,
         ema=knobs.ema,
-        evaluate_every=max(1, knobs.steps // 12),
-        checkpoint_every=max(1, knobs.steps // 12) if folder else 0,
+        evaluate_every=max(1, knobs.steps // 8),
+        checkpoint_every=max(1, knobs.steps // 8) if folder else 0,
     )
     validation = Validation(knobs, device)
     curves = loop.fit(

@@ -72,7 +72,7 @@ def seasonal(batch: int, length: int, generator: torch.Generator, device: torch.
 
 
 def rough(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
-    """Noise of a power-law or a rational spectrum: from white noise over random walks to smooth curves, AR(2) swings."""
+    """Noise of a power-law or a rational spectrum: white noise, random walks, smooth curves, the swings of an AR(2)."""
     random = _Random(generator, device)
     size = 2 * length
     frequency = torch.fft.rfftfreq(size, device=device, dtype=torch.float64)[None, :]

@@ -82,9 +82,10 @@ def folder() -> Path:
 
 def read(path: Path) -> SeriesFile:
     """Read one `.npz` file of ragged series."""
-    z = np.load(path, allow_pickle=False)
-    start = z["start"]
-    series = [np.asarray(z["y"][a:b], np.float64) for a, b in pairwise(start)]
+    with np.load(path, allow_pickle=False) as archive:
+        z = {key: archive[key] for key in archive.files}  # an archive unpacks an array at every access
+    y = z["y"].astype(np.float64)
+    series = [y[a:b] for a, b in pairwise(z["start"])]
     count = len(series)
 
     def per_series(key: str) -> list[int]:

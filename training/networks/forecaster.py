@@ -6,9 +6,9 @@ far for an eighth of the cost. Everything a forecast needs is in the state: runn
 one-step-ahead forecasts are the same computation.
 
 The season is computed, not learned: the autocorrelation of the remembered values gives it where the caller did not,
-and the head is shown the values one to four seasons back at the phase of the step that it forecasts. The median is a learned
-mixture of those and other simple forecasts plus a learned correction in units of the series' own scale; the other
-quantiles are stacked on it with positive gaps, so they cannot cross.
+and the head is shown the values one to four seasons back at the phase of the step that it forecasts. The median is a
+learned mixture of those and other simple forecasts plus a learned correction in units of the series' own scale; the
+other quantiles are stacked on it with positive gaps, so they cannot cross.
 
 Sources of the ideas: the scale of MASE (Hyndman and Koehler 2006), the mixing of exponential smoothing and a recurrent
 network (Smyl 2020), clocks of different speed (El Hihi and Bengio 1995), non-crossing increments (Park et al. 2022).
@@ -88,11 +88,17 @@ def find_season(memory: Tensor, scale: Tensor, last: Tensor) -> tuple[Tensor, Te
     pairs = (count - lag).clamp(min=1)
     peak = functional.pad((acf[:, 1:-1] > acf[:, :-2]) & (acf[:, 1:-1] >= acf[:, 2:]), (1, 1))
     enough = (lag >= 2) & (2 * lag + 1 <= count)
-    candidate = peak & enough & (acf > 0.12 + 1.8 / pairs.sqrt())
-    value = torch.where(candidate, acf, 0.0)
+    # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike.
+    rise = acf - acf.cummin(1)[0]
+    candidate = peak & enough & (acf > 0.12 + 1.8 / pairs.sqrt()) & (rise > 0.2)
+    value = torch.where(candidate, rise, 0.0)
     best = value.max(1, keepdim=True)[0]
-    first = (candidate & (value >= 0.85 * best)).to(torch.int64).argmax(1)
-    return torch.where(best[:, 0] > 0, first, 1).clamp(min=1), acf
+    # Multiples of a season are as good as it is: take the first, and of its neighbours, which noise may favour, the
+    # best. (Averages over neighbouring lags were worse on real series, whose peaks are sharp.)
+    first = (candidate & (value >= 0.85 * best)).to(torch.int64).argmax(1, keepdim=True)
+    near = (lag >= first) & (lag <= 1.25 * first)
+    season = torch.where(near, value, 0.0).argmax(1)
+    return torch.where(best[:, 0] > 0, season, 1).clamp(min=1), acf
 
 
 def autocorrelation(x: Tensor, mask: Tensor) -> Tensor:

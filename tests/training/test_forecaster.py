@@ -1,0 +1,171 @@
+"""The forecaster's recipe: its batches, cuts and loss; that it learns, resumes, is calibrated and can be served."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.backend import load
+from training import forecaster, sines
+from training.forecaster import SINES, Knobs, Stream, draw_cuts, hide, loss, read_weights, train, write_weights
+from training.forecaster_export import conformal_factors, export_forecaster
+from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster, find_season, running
+
+CPU = torch.device("cpu")
+TINY = replace(SINES, steps=4, values=800, lengths=(40,), cuts=2, fast=8, slow=4, width=8)
+
+
+def test_running_sums_forget_exponentially_over_observed_values_only() -> None:
+    rng = np.random.default_rng(0)
+    observed = rng.random(700) < 0.7
+    values = np.where(observed, rng.normal(size=700), 0)
+    want, total = [], 2.5
+    for value, seen in zip(values, observed, strict=True):
+        total = math.exp(-1 / 16) * total + value if seen else total
+        want.append(total)
+    counts = torch.from_numpy(observed.astype(float).cumsum())[None]
+    got = running(torch.from_numpy(values)[None], counts, torch.tensor([2.5], dtype=torch.float64), 16.0)
+    np.testing.assert_allclose(got[0].numpy(), want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("season", [4, 7, 12, 24, 52])
+def test_a_clear_season_is_found_under_trend_and_noise(season: int) -> None:
+    rng = np.random.default_rng(season)
+    time = np.arange(8 * season)
+    series = 3 * np.sin(2 * np.pi * time / season) + np.cos(4 * np.pi * time / season) + 0.05 * time
+    memory = np.full((1, 1024), np.nan)
+    memory[0, -len(time) :] = series + 0.4 * rng.normal(size=len(time))
+    found, _ = find_season(torch.from_numpy(memory), torch.ones(1).double(), torch.from_numpy(memory[:, -1]))
+    assert abs(int(found) - season) <= 0.04 * season  # the peak of a long season is flat
+
+
+def test_noise_and_walks_have_no_season() -> None:
+    rng = np.random.default_rng(0)
+    memory = np.full((40, 1024), np.nan)
+    memory[:20, -120:] = rng.normal(size=(20, 120))
+    memory[20:, -120:] = rng.normal(size=(20, 120)).cumsum(1)
+    found, _ = find_season(torch.from_numpy(memory), torch.ones(40).double(), torch.from_numpy(memory[:, -1]))
+    assert (found == 1).sum() >= 36  # significance is not certainty
+
+
+def test_cuts_lie_inside_the_known_values_and_steps_ahead_in_what_follows() -> None:
+    truth = torch.zeros(200, 60, dtype=torch.float64)
+    ends = torch.arange(200) % 50 + 8
+    truth = truth.masked_fill(torch.arange(60)[None] >= ends[:, None], torch.nan)
+    cuts, ahead = draw_cuts(truth, TINY, torch.Generator().manual_seed(0))
+    assert (cuts >= 1).all()
+    assert (cuts < ends[:, None]).all()
+    assert (ahead[..., 0] == 1).all()
+    assert (cuts[..., None] + ahead <= ends[:, None, None]).all()
+    assert ahead.max() <= MAX_HORIZON
+
+
+def test_hiding_keeps_the_first_value_and_most_others() -> None:
+    values = torch.zeros(2000, 50, dtype=torch.float64)
+    gone = torch.isnan(hide(values, torch.Generator().manual_seed(0)))
+    assert not gone[:, 0].any()
+    assert 0.1 < gone.any(1).double().mean() < 0.2
+    assert gone.double().mean() < 0.05
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    stream = Stream(TINY, CPU)
+    again = Stream(TINY, CPU)
+    assert torch.equal(stream.batch(7)[0], again.batch(7)[0])
+    assert not torch.equal(stream.batch(7)[0], stream.batch(8)[0])
+
+
+def test_the_loss_falls_and_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    knobs = replace(TINY, steps=40, values=2000)
+    network, record = train(knobs, CPU, None, None)
+    assert record["curves"][-1]["loss"] < record["curves"][0]["loss"]
+    with pytest.raises(TimeoutError):
+        train(knobs, CPU, tmp_path, 0.0)
+    resumed, _ = train(knobs, CPU, tmp_path, None)
+    for mine, theirs in zip(network.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_scale_and_level_do_not_change_the_relative_forecast() -> None:
+    torch.manual_seed(0)
+    network = Forecaster(8, 8, 8).eval()
+    torch.nn.init.normal_(network.out.weight, std=0.3)
+    series = torch.sin(torch.arange(60, dtype=torch.float64))[None] + 2
+    lengths, levels = torch.tensor([60]), torch.tensor([[0.1, 0.5, 0.9]], dtype=torch.float64)
+    with torch.no_grad():
+        fresh = network.initial(torch.zeros(1, dtype=torch.int64))
+        plain = network.forecast(network.step(series, lengths, fresh), 10, levels)
+        for factor in (1e-6, 1e12):
+            scaled = network.forecast(network.step(series * factor, lengths, fresh), 10, levels)
+            torch.testing.assert_close(scaled / factor, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_history_without_negative_values_has_a_forecast_without_them() -> None:
+    torch.manual_seed(0)
+    network = Forecaster(8, 8, 8).eval()
+    counts = torch.poisson(torch.full((20, 40), 0.4, dtype=torch.float64))
+    levels = torch.tensor([[0.01, 0.5, 0.99]], dtype=torch.float64).expand(20, -1)
+    with torch.no_grad():
+        state = network.step(counts, torch.full((20,), 40), network.initial(torch.zeros(20, dtype=torch.int64)))
+        answer = network.forecast(state, 30, levels)
+    assert (answer >= 0).all()
+
+
+def test_conformal_factors_repair_intervals_that_are_too_narrow() -> None:
+    rng = np.random.default_rng(0)
+    normal = torch.special.ndtri(torch.tensor(LEVELS, dtype=torch.float64)).numpy()
+
+    def sample(n: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+        actual = rng.normal(size=(n, 16))
+        return np.broadcast_to(normal / 1.4, (n, 16, len(LEVELS))), actual
+
+    factors = conformal_factors(iter([sample(3000), sample(3000)])).numpy()
+    assert factors.shape == (MAX_HORIZON, len(LEVELS))
+    np.testing.assert_allclose(np.delete(factors[:16], 7, 1), 1.4, rtol=0.08)
+    assert (factors[:, 7] == 1).all()
+
+
+def test_weights_survive_the_trip_through_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Forecaster(TINY.fast, TINY.slow, TINY.width)
+    knobs = {"fast": TINY.fast, "slow": TINY.slow, "width": TINY.width}
+    write_weights(tmp_path / "w.npz", network, {"knobs": knobs, "seed": 3})
+    again, record = read_weights(tmp_path / "w.npz")
+    assert record["seed"] == 3
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+
+
+def test_the_command_trains_exports_and_the_service_loads(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    sines.add_arguments(parser)
+    flags = "--steps 2 --values 800 --cuts 2 --fast 8 --slow 4 --width 8 --device cpu --models"
+    sines.main(parser.parse_args([*flags.split(), str(tmp_path)]))
+    model = load(tmp_path / "sines" / "1", warm=False)
+    assert model.manifest.name == "sines"
+    assert model.manifest.metrics["tutorial_mse"] > 0
+    assert model.manifest.training.data == {"synthetic": "generated"}
+
+
+@pytest.mark.data
+def test_real_and_synthetic_windows_meet_in_a_batch(real_data: Path) -> None:
+    knobs = Knobs(values=3000, lengths=(60,))
+    stream = Stream(knobs, CPU)
+    seen, truth, season = stream.batch(0)
+    assert seen.shape == truth.shape == (50, 60)
+    assert (season > 1).any()
+    assert set(stream.digests) > {"synthetic", "m4_weekly"}
+    assert not set(stream.digests) & set(forecaster.real_series.HELD_OUT)
+    torch.manual_seed(0)
+    assert math.isfinite(float(loss(Forecaster(8, 8, 8), stream, 0).detach()))
+
+
+def test_the_exports_name_follows_the_knobs(tmp_path: Path) -> None:
+    network, record = train(TINY, CPU, None, None)
+    folder = export_forecaster(network, record, version=4, models=tmp_path)
+    assert folder == tmp_path / "sines" / "4"
