@@ -99,7 +99,7 @@ def test_rows_without_ink_are_answered_with_a_warning() -> None:
         ({"inputs": [{}]}, "missing_field", "#/inputs/0"),
         ({"inputs": [{"rows": [ROW], "image": "AAAA"}]}, "out_of_range", "#/inputs/0/image"),
         ({"inputs": [{"rows": []}]}, "out_of_range", "#/inputs/0/rows"),
-        ({"inputs": [{"rows": [ROW, ROW + [0]]}]}, "wrong_row_width", "#/inputs/0/rows/1"),
+        ({"inputs": [{"rows": [ROW, [*ROW, 0]]}]}, "wrong_row_width", "#/inputs/0/rows/1"),
         ({"inputs": [{"rows": [[]]}]}, "wrong_row_width", "#/inputs/0/rows/0"),
         ({"inputs": [{"rows": [ROW], "state": "x"}]}, "state_invalid", "#/inputs/0/state"),
         (

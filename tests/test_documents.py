@@ -139,20 +139,23 @@ values = st.recursive(
 )
 
 
+def attempt(body: bytes) -> InvalidRequest | None:
+    try:
+        READER.read(body)
+    except InvalidRequest as error:
+        return error
+    return None
+
+
 @given(values)
 def test_both_readers_agree_on_every_document(value: Any) -> None:
     """msgspec decides; when it refuses, the inspector finds the place, so no refusal is without a reason."""
     body = json.dumps(value).encode()
-    try:
-        READER.read(body)
-    except InvalidRequest as error:
-        assert error.errors, (error.detail, body)
-        assert error.errors_total >= len(error.errors)
+    error = attempt(body)
+    assert error is None or 0 < len(error.errors) <= error.errors_total
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    try:
-        READER.read(body)
-    except InvalidRequest as error:
-        assert error.code
+    error = attempt(body)
+    assert error is None or error.code

@@ -221,6 +221,18 @@ def test_the_size_is_checked_before_anything_is_decoded() -> None:
     prepare(encoded(drawn(size=200)), 200 * 200)
 
 
+def attempt(data: bytes) -> Plane | str:
+    """The rows, or the code of the refusal."""
+    try:
+        return prepare(data, PIXELS)[0]
+    except InvalidRequest as error:
+        return error.code
+
+
+def is_prepared(answer: Plane | str) -> bool:
+    return isinstance(answer, np.ndarray) and answer.shape == (SIDE, SIDE) and 0 <= answer.min() <= answer.max() <= 1
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(min_value=0, max_value=10_000),
@@ -230,26 +242,16 @@ def test_the_size_is_checked_before_anything_is_decoded() -> None:
 def test_a_flipped_byte_is_answered_or_refused(place: int, flip: int, form: str) -> None:
     data = bytearray(encoded(drawn(size=64), form))
     data[place % len(data)] ^= flip
-    try:
-        rows, _ = prepare(bytes(data), PIXELS)
-    except InvalidRequest as error:
-        assert error.code in {"bad_image", "blank_image", "image_too_large"}
-    else:
-        assert np.isfinite(rows).all()
+    answer = attempt(bytes(data))
+    assert is_prepared(answer) or answer in ("bad_image", "blank_image", "image_too_large")
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 40), st.integers(1, 40), st.randoms(use_true_random=False))
-def test_any_pixels_give_finite_rows_or_a_refusal(width: int, height: int, random: object) -> None:
-    seed = getattr(random, "getrandbits")(32)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
+def test_any_pixels_give_finite_rows_or_a_refusal(width: int, height: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
-    try:
-        rows, _ = prepared(Image.fromarray(pixels))
-    except InvalidRequest as error:
-        assert error.code == "blank_image"
-    else:
-        assert rows.shape == (SIDE, SIDE)
-        assert 0 <= rows.min() <= rows.max() <= 1
+    answer = attempt(encoded(Image.fromarray(pixels)))
+    assert is_prepared(answer) or answer == "blank_image"
 
 
 @pytest.mark.data

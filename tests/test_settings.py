@@ -30,7 +30,7 @@ def test_flags_beat_environment_beats_defaults(monkeypatch: pytest.MonkeyPatch) 
 
 def test_settings_cannot_change_later() -> None:
     with pytest.raises(ValidationError):
-        Settings().port = 1
+        Settings().port = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
