@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_rates_rise_hold_and_fall() -> None:
     rates = [plan.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert set(rates[9:50]) == {1.0}
-    assert all(a > b for a, b in zip(rates[50:], rates[51:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[50:]))
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
 
 
