@@ -1,0 +1,88 @@
+"""Which rows are computed together, and how they are laid out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.packing import CHUNK, LENGTHS, ROWS, Shapes, horizon_for, levels_for, pack, padded
+
+Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
+
+
+@given(counts=Counts, merge=st.booleans(), least=st.sampled_from([1, 2, 4, 8]))
+def test_every_row_is_in_one_group_that_holds_it(counts: list[int], merge: bool, least: int) -> None:
+    shapes = Shapes(least)
+    groups = shapes.split(np.array(counts, np.int64), merge=merge)
+    rows = sorted(row for group in groups for row in group.rows.tolist())
+    assert rows == [row for row, count in enumerate(counts) if count]
+    for group in groups:
+        assert max(counts[row] for row in group.rows) <= group.steps
+        assert group.steps in LENGTHS
+        assert len(group.rows) <= shapes.rows_for(len(group.rows)) <= shapes.most_rows
+    assert [group.steps for group in groups] == sorted(group.steps for group in groups)
+
+
+@given(counts=Counts)
+def test_without_merging_padding_depends_on_a_row_alone(counts: list[int]) -> None:
+    for group in Shapes().split(np.array(counts, np.int64), merge=False):
+        assert {next(n for n in LENGTHS if n >= counts[row]) for row in group.rows.tolist()} == {group.steps}
+
+
+@given(counts=st.lists(st.integers(1, CHUNK), min_size=1, max_size=300))
+def test_merging_never_costs_more_than_the_calls_it_saves(counts: list[int]) -> None:
+    def cells(merge: bool) -> tuple[int, int]:
+        groups = Shapes().split(np.array(counts, np.int64), merge=merge)
+        return sum(len(g.rows) * g.steps for g in groups), len(groups)
+
+    (merged, calls), (plain, all_calls) = cells(True), cells(False)
+    assert merged - plain <= (all_calls - calls) * (330 + 3.5 * CHUNK)
+
+
+def test_few_short_rows_join_longer_ones_and_many_do_not() -> None:
+    few = Shapes().split(np.array([10, 100]))
+    many = Shapes().split(np.array([10] * 100 + [100] * 20))
+    assert [(len(g.rows), g.steps) for g in few] == [(2, 112)]
+    assert [(len(g.rows), g.steps) for g in many] == [(100, 12), (20, 112)]
+
+
+def test_rows_are_padded_to_the_least_count_that_agrees() -> None:
+    shapes = Shapes(8)
+    assert [shapes.rows_for(n) for n in (1, 8, 9, 128)] == [8, 8, 12, 128]
+    assert shapes.rows == tuple(r for r in ROWS if r >= 8)
+    assert Shapes(200).rows == (200,)
+
+
+@pytest.mark.parametrize("shape", [(), (28,)])
+def test_pack_pads_on_the_right_with_zeros(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 1, 4, 0)]
+    dense, counts = pack(parts, 6, 5)
+    assert dense.shape == (6, 5, *shape)
+    assert dense.dtype == np.float32
+    assert counts.tolist() == [3, 1, 4, 0, 0, 0]
+    for row, part in zip(dense, parts, strict=False):
+        np.testing.assert_array_equal(row[: len(part)], part)
+        assert not row[len(part) :].any()
+    assert not dense[4:].any()
+
+
+def test_padded_repeats_the_last_row() -> None:
+    assert padded(np.array([4, 2]), 4).tolist() == [4, 2, 2, 2]
+    assert padded(np.array([4, 2]), 2).tolist() == [4, 2]
+
+
+@given(steps=st.integers(1, 2000), most=st.none() | st.integers(1, 2000))
+def test_horizons_are_rounded_up_within_what_the_model_can(steps: int, most: int | None) -> None:
+    if most is not None and steps > most:
+        return
+    rounded = horizon_for(steps, most)
+    assert rounded >= steps
+    assert most is None or rounded <= most
+    assert rounded <= max(steps * 1.5, steps + 63)
+
+
+def test_levels_are_rounded_up() -> None:
+    assert [levels_for(n) for n in (0, 1, 2, 3, 4, 99, 100)] == [1, 1, 3, 3, 5, 99, 100]
