@@ -1,7 +1,7 @@
 """What can go wrong, in the words of the domain; `service.api.problems` alone knows the HTTP status of each.
 
 RitmoError
-├── InvalidRequest     the caller's request cannot be understood or served as it is (malformed, out of range, too large …)
+├── InvalidRequest     the caller's request cannot be understood or served as it is (malformed, out of range, too large)
 ├── UnknownModel       no such model, or no such version
 ├── Unavailable        right now it cannot be served, later it can (queue full, draining, model not ready …)
 ├── DeadlineExceeded   the caller's time ran out before the answer was there

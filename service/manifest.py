@@ -47,7 +47,7 @@ class OutputContract(_Part):
 
 
 class StateContract(_Part):
-    """The state between two calls of `step`: float64 columns, of which all but the first `exact` hold float32 values."""
+    """The state between two calls of `step`: float64 columns, all but the first `exact` hold float32 values."""
 
     width: int = Field(ge=1)
     exact: int = Field(ge=0)
