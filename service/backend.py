@@ -210,7 +210,7 @@ class LoadedModel:
         """Replay the golden sample through `run`; raises `BrokenModel` where it differs beyond the tolerance."""
         try:
             sample.compare(self.run(sample.items), self.run(sample.plain_items))
-        except (RuntimeError, TypeError, ValueError) as error:  # what a scripted module raises, or wrong shapes
+        except (RuntimeError, TypeError, ValueError, torch.jit.Error) as error:
             raise BrokenModel(f"the golden sample cannot be computed: {_last_line(error)}") from error
 
     def warm_up(self, sample: golden.Sample) -> None:
