@@ -202,3 +202,13 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text("README.md"))
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_layout_of_the_readme_is_the_layout() -> None:
+    [tree] = re.findall(r"^```\n(models/.*?)^```", text("README.md"), re.MULTILINE | re.DOTALL)
+    parent = ""
+    for line in tree.splitlines():
+        name = line.split()[0].split("<")[0]
+        parent = parent if line.startswith(" ") else name
+        path = parent + name if line.startswith(" ") else name
+        assert (ROOT / path).is_dir(), f"{path} is in the README's layout, but not here"
