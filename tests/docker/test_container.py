@@ -76,7 +76,7 @@ def container() -> Iterator[Container]:
     container = Container(f"ritmo-test-{os.getpid()}", free_port())
     try:
         container.compose("build")
-        up = container.compose("up", "--detach", "--wait", "--wait-timeout", "240", check=False)
+        up = container.compose("up", "--detach", "--wait", "--wait-timeout", "400", check=False)
         if up.returncode:
             pytest.fail(f"docker compose up --wait:\n{up.stderr}\n{container.compose('logs', check=False).stdout}")
         yield container

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"  # as the README writes it
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(360)
 
 
 def commands() -> list[str]:
@@ -62,7 +62,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert status == 0, log.read_text()
 
 
-def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:
+def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 300) -> None:
     """Return when `/readyz` says 200; fail when the process ends before, or takes too long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
