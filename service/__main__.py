@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
 from pydantic import ValidationError
 
-from service import logs
-from service.api.inprocess import ask
-from service.app import create_app
+from service import digits, logs, series
+from service.api.inprocess import Application, ask
+from service.app import create_app, make_registry
 from service.server import serve
 from service.settings import Settings, unknown_variables
 
@@ -34,8 +36,28 @@ _MEDIA_TYPES = {
 logger = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, 1 for an answer that is a problem, 2 for a wrong command line or setting."""
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One request."""
+
+    path: str
+    media_type: str
+    body: bytes
+    model: str
+
+
+def _application(settings: Settings, model: str) -> Application:
+    """The service with one model: nobody waits for the others to be loaded."""
+    return create_app(settings, registry=make_registry(settings, only=model))
+
+
+def main(
+    arguments: Sequence[str] | None = None, application: Callable[[Settings, str], Application] = _application
+) -> int:
+    """Run one command; the exit status: 0, 1 for an answer that is a problem, 2 for a wrong command line or setting.
+
+    `application` makes what answers a one-shot command, from the settings and the name of the model that is asked.
+    """
     options = _parser().parse_args(arguments)
     flags = {name: getattr(options, name) for name in Settings.model_fields if getattr(options, name) is not None}
     try:
@@ -50,11 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "serve":
         return serve(settings)
     try:
-        path, media_type, body = _forecast(options) if options.command == "forecast" else _classify(options)
+        question = _forecast(options) if options.command == "forecast" else _classify(options)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    status, answer = asyncio.run(ask(create_app(settings), path, media_type, body))
+    app = application(settings, question.model.partition("@")[0])
+    status, answer = asyncio.run(ask(app, question.path, question.media_type, question.body))
     print(json.dumps(json.loads(answer), indent=2, ensure_ascii=False))
     return 0 if status < 400 else 1
 
@@ -79,27 +102,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _forecast(options: argparse.Namespace) -> tuple[str, str, bytes]:
-    """Path, media type and body of the request."""
+def _forecast(options: argparse.Namespace) -> _Question:
     text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
     if text.lstrip().startswith("{"):
-        return "/forecast", "application/json", text.encode()
+        return _Question("/forecast", "application/json", text.encode(), _model_in(text, series.DEFAULT_MODEL))
+    missing = {"na", "nan", "null", "none"}
     words = text.replace(",", " ").split()
-    missing = {"", "na", "nan", "null", "none"}
     target = [None if word.lower() in missing else float(word) for word in words]
     given = {"prediction_length": options.prediction_length, "season_length": options.season_length}
     parameters = {name: value for name, value in given.items() if value is not None}
-    request = {"inputs": [{"target": target}], "parameters": parameters}
-    if options.model:
-        request["model"] = options.model
-    return "/forecast", "application/json", json.dumps(request).encode()
+    model = options.model or series.DEFAULT_MODEL
+    body = json.dumps({"model": model, "inputs": [{"target": target}], "parameters": parameters}).encode()
+    return _Question("/forecast", "application/json", body, model)
 
 
-def _classify(options: argparse.Namespace) -> tuple[str, str, bytes]:
+def _classify(options: argparse.Namespace) -> _Question:
     file = Path(options.file)
-    query = "?" + urlencode({"model": options.model}) if options.model else ""
-    media_type = _MEDIA_TYPES.get(file.suffix.lower(), "application/json")
-    return "/classify-digit" + query, media_type, file.read_bytes()
+    body = file.read_bytes()
+    media_type = _MEDIA_TYPES.get(file.suffix.lower())
+    if media_type is None:
+        model = _model_in(body.decode("utf-8", "replace"), digits.DEFAULT_MODEL)
+        return _Question("/classify-digit", "application/json", body, model)
+    model = options.model or digits.DEFAULT_MODEL
+    return _Question("/classify-digit?" + urlencode({"model": model}), media_type, body, model)
+
+
+def _model_in(text: str, default: str) -> str:
+    """The model that a request names; what is wrong with it is for the service to say."""
+    with contextlib.suppress(ValueError, RecursionError):
+        request = json.loads(text)
+        if isinstance(request, dict) and isinstance(request.get("model"), str):
+            return str(request["model"])
+    return default
 
 
 if __name__ == "__main__":

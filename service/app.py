@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
     `app.state.registry` is for whoever stops the server: `drain()` makes it not ready while it still answers.
     """
     settings = settings or Settings()
-    registry = registry or _registry(settings)
+    registry = registry or make_registry(settings)
     metrics = registry.metrics
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
 
@@ -63,9 +63,10 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
     return app
 
 
-def _registry(settings: Settings) -> Registry:
+def make_registry(settings: Settings, only: str | None = None) -> Registry:
+    """The registry that `settings` describe; with `only` it knows no model but that one."""
     limits = Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
-    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=limits)
+    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=limits, only=only)
 
 
 class _MetricsPage(Response):

@@ -136,6 +136,7 @@ class Registry:
         limits: Limits | None = None,
         metrics: Metrics | None = None,
         defaults: Sequence[str] = DEFAULTS,
+        only: str | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
@@ -143,6 +144,7 @@ class Registry:
         self._threads = threads
         self._limits = limits or Limits()
         self._defaults = tuple(defaults)
+        self._only = only
         self._served: list[Served] = []
         self._by_reference: dict[str, Served] = {}
         self._batcher: Batcher | None = None
@@ -166,7 +168,7 @@ class Registry:
             self._fault = error.detail
             return
         self._fault = "" if found else f"there are no models in {self._models}"
-        self._served = [Served(each) for each in found]
+        self._served = [Served(each) for each in found if self._only in (None, each.name)]
         for served in self._served:
             if served.reason:
                 log.error("model %s is broken: %s", served.reference, served.reason)

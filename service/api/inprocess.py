@@ -7,8 +7,10 @@ import asyncio
 from fastapi import FastAPI
 from starlette.types import Message
 
+Application = FastAPI
 
-async def ask(app: FastAPI, path: str, media_type: str, body: bytes) -> tuple[int, bytes]:
+
+async def ask(app: Application, path: str, media_type: str, body: bytes) -> tuple[int, bytes]:
     """One POST to the application in this process, once its models are loaded: status and body of the answer."""
     path, _, query = path.partition("?")
     scope = {
