@@ -13,7 +13,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -125,7 +125,7 @@ class Served:
 
 
 class Registry:
-    """All models of one process, the device they run on and the thread that runs them."""
+    """All models of one process (or those named `only`), the device they run on and the thread that runs them."""
 
     def __init__(
         self,
@@ -137,6 +137,7 @@ class Registry:
         metrics: Metrics | None = None,
         defaults: Sequence[str] = DEFAULTS,
         only: str | None = None,
+        load: Callable[[Path, str], LoadedModel] = load,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
@@ -145,6 +146,7 @@ class Registry:
         self._limits = limits or Limits()
         self._defaults = tuple(defaults)
         self._only = only
+        self._load_folder = load
         self._served: list[Served] = []
         self._by_reference: dict[str, Served] = {}
         self._batcher: Batcher | None = None
@@ -269,7 +271,7 @@ class Registry:
     async def _load(self, served: Served, device: str, batcher: Batcher) -> None:
         start = time.monotonic()
         try:
-            model = await asyncio.to_thread(load, served.folder, device)
+            model = await asyncio.to_thread(self._load_folder, served.folder, device)
         except RitmoError as error:
             served.fail(error.detail)
         except Exception as error:  # one model, whatever is wrong with it, must not keep the others from loading

@@ -19,7 +19,7 @@ from service.passes import Array, Network
 
 MOST_LEAST = 32  # a model whose kernels agree only beyond this many rows is served as not invariant
 STEPS = 8  # length at which all row counts are compared
-ROWS = 8  # row count at which all lengths are compared
+ROWS = 16  # row count at which all lengths are compared
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ def warm_up(network: Network, shapes: Shapes, items: Sequence[Item], longest: in
     by_rows = {rows: probe.difference(rows, min(STEPS, lengths[-1])) for rows in reversed(shapes.rows)}
     agreeing = list(itertools.takewhile(lambda rows: not by_rows[rows], by_rows))
     least = agreeing[-1] if agreeing and agreeing[-1] <= MOST_LEAST else None
-    by_padding = [probe.difference(least or ROWS, steps) for steps in lengths]
+    by_padding = [probe.difference(shapes.rows_for(max(least or 1, ROWS)), steps) for steps in lengths]
     if least is not None and not any(by_padding):
         return Invariance(least, 0.0)
     return Invariance(None, max(*by_rows.values(), *by_padding))

@@ -1,0 +1,53 @@
+"""What the metrics page shows, read back with the client library's own parser."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.metrics import EngineState, LaneState, Metrics, ModelState
+
+
+def page(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def test_a_lane_counts_requests_batches_and_padding() -> None:
+    metrics = Metrics()
+    lane = metrics.lane("forecaster")
+    lane.request(0.003, 0.02)
+    lane.request(0.0, 0.02)
+    lane.batch(2, 150, 0.02)
+    lane.padding(150, 200)
+    shown, model = page(metrics), ("model", "forecaster")
+    assert shown["ritmo_queue_seconds_count", (model,)] == 2
+    assert shown["ritmo_queue_seconds_bucket", (("le", "0.002"), model)] == 1
+    assert shown["ritmo_compute_seconds_sum", (model,)] == 0.04
+    assert shown["ritmo_batch_items_sum", (model,)] == 2
+    assert shown["ritmo_batch_observations_sum", (model,)] == 150
+    assert shown["ritmo_batch_seconds_count", (model,)] == 1
+    assert shown["ritmo_steps_total", (("kind", "real"), model)] == 150
+    assert shown["ritmo_steps_total", (("kind", "padding"), model)] == 50
+
+
+def test_the_engine_is_looked_at_when_someone_scrapes() -> None:
+    metrics = Metrics()
+    state = EngineState([LaneState("a", 3, 40)], [ModelState("a", 1, "ready"), ModelState("b", 2, "failed")], 0)
+    metrics.watch(lambda: state)
+    assert page(metrics)["ritmo_queue_items", (("model", "a"),)] == 3
+    state = EngineState([LaneState("a", 0, 0)], [ModelState("a", 1, "ready")], 2)
+    shown = page(metrics)
+    assert shown["ritmo_queue_items", (("model", "a"),)] == 0
+    assert shown["ritmo_queue_observations", (("model", "a"),)] == 0
+    assert shown["ritmo_worker_restarts_total", ()] == 2
+    assert shown["ritmo_model_state", (("model", "a"), ("state", "ready"), ("version", "1"))] == 1
+    assert not any(dict(labels).get("model") == "b" for _, labels in shown)
+
+
+def test_each_service_has_its_own_numbers() -> None:
+    one, other = Metrics(), Metrics()
+    one.requests.labels("/forecast", "a", "200").inc()
+    one.request_seconds.labels("/forecast").observe(0.01)
+    labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
+    assert page(one)["ritmo_requests_total", labels] == 1
+    assert ("ritmo_requests_total", labels) not in page(other)
