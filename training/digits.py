@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from torch import nn
 from training import mnist
 from training.digit_recipe import Cohort, Knobs, build, train
 from training.networks.convolutional import Committee
+
+# Options with a value that say where files go or when to stop, and nothing about what is learned.
+ELSEWHERE = ("--budget", "--resume", "--checkpoint-only")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Checkpoint:
         """Read what `save` wrote."""
         return cls(**torch.load(file, map_location="cpu", weights_only=True))
 
+    def record(self) -> dict[str, Any]:
+        """What `training.json` tells of the run, the member's size apart."""
+        told = {name: value for name, value in vars(self).items() if name != "weights"}
+        return told | {"seed": self.knobs["seed"]}
+
     def member(self, size: str) -> nn.Module:
         """One trained network, in eval mode."""
         network = build(size, int(self.knobs["readout"]), 0.0)
@@ -60,22 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = Knobs()
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
     parser.add_argument("--sizes", nargs="+", default=list(defaults.sizes), help="hidden x layers (256x1), or conv")
-    for name in (
-        "epochs",
-        "peak",
-        "weight_decay",
-        "dropout",
-        "smoothing",
-        "ema",
-        "free",
-        "emphasis",
-        "final",
-        "distilled",
-    ):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name))
-    for name in ("readout", "batch", "drawn", "others", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
-    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=defaults.bfloat16)
+    for knob in fields(Knobs):
+        value, option = getattr(defaults, knob.name), f"--{knob.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=value)
+        elif isinstance(value, int | float):
+            parser.add_argument(option, type=type(value), default=value, metavar="N", help=f"default: {value}")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--budget", type=float, help="seconds: fewer epochs where --epochs would take longer")
     parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="checkpoints to learn from")
@@ -84,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-checkpoint", type=Path, metavar="FILE", help="export what an earlier run stored")
     parser.add_argument("--pick", metavar="SIZE", help="which member to export; default: the best on validation")
     parser.add_argument("--name", default="digits", help="name to serve it under")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="where the model's folder goes")
     parser.add_argument("--version", type=int, help="version to write; default: the next one")
 
 
@@ -99,7 +98,13 @@ def main(arguments: argparse.Namespace) -> None:
     from training.digit_export import export_digits  # pydantic, which a bare GPU machine lacks
 
     folder = export_digits(
-        checkpoint, mnist.load(), name=arguments.name, pick=arguments.pick, version=arguments.version
+        {size: checkpoint.member(size) for size in checkpoint.weights},
+        checkpoint.record(),
+        mnist.load(),
+        name=arguments.name,
+        pick=arguments.pick,
+        version=arguments.version,
+        models=arguments.models,
     )
     print(f"wrote {folder}")
 
@@ -112,29 +117,32 @@ def _trained(arguments: argparse.Namespace) -> Checkpoint:
     members = [teacher.member(size) for teacher in teachers for size in teacher.weights]
     committee = Committee(members) if members else None
     data = mnist.load()
-    started = time.monotonic()
+    commit = _commit()
     cohort, curves, knobs = train(data, knobs, device, committee, budget=arguments.budget, folder=arguments.resume)
     return Checkpoint(
         weights=_weights(cohort),
         knobs=asdict(knobs) | {"teachers": len(members)},
         curves=curves.rows,
         data=data.digests,
-        command=_command(arguments, knobs),
-        commit=_commit(),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        command=_command(sys.argv[1:], knobs, budgeted=arguments.budget is not None),
+        commit=commit,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {arguments.threads} thread(s)",
         torch=str(torch.__version__),
-        seconds=round(time.monotonic() - started, 1),
+        seconds=curves.last["seconds"],
     )
 
 
-def _command(arguments: argparse.Namespace, knobs: Knobs) -> str:
-    """The command that repeats the run: a budget is replaced by the epochs that it came to."""
-    words = ["python -m training", *sys.argv[1:]]
-    if arguments.budget is None:
-        return " ".join(words)
-    at = next(i for i, word in enumerate(words) if word.startswith("--budget"))
-    del words[at : at + 1 + ("=" not in words[at])]
-    return " ".join([*words, "--epochs", str(knobs.epochs)])
+def _command(words: Sequence[str], knobs: Knobs, *, budgeted: bool) -> str:
+    """The command that repeats the run in one go: without where files went, and with epochs instead of a budget."""
+    kept, left = [], iter(words)
+    for word in left:
+        name, _, value = word.partition("=")
+        if name in ELSEWHERE:
+            if not value:
+                next(left)
+            continue
+        kept.append(word)
+    return " ".join(["python -m training", *kept, *(["--epochs", str(knobs.epochs)] if budgeted else [])])
 
 
 def _commit() -> str:

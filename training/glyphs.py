@@ -136,11 +136,13 @@ def draw(parts: list[Stroke], *, width: float = 2.4, box: float = BOX, aspect: f
 
 def _ink(starts: Stroke, ends: Stroke, width: float) -> Floats:
     """(28, 28): how far each pixel's middle lies inside the pen's trace, over one pixel of soft edge."""
-    middles = np.stack(np.meshgrid(np.arange(SIDE) + 0.5, np.arange(SIDE) + 0.5), axis=-1)[:, :, None, :]
-    along = ends - starts
-    length = np.maximum((along**2).sum(axis=-1), 1e-9)
-    position = np.clip(((middles - starts) * along).sum(axis=-1) / length, 0, 1)
-    distance = np.sqrt(((middles - starts - position[..., None] * along) ** 2).sum(axis=-1)).min(axis=-1)
+    middles = np.arange(SIDE) + 0.5
+    along_x, along_y = (ends - starts).T
+    from_x, from_y = middles[None, :, None] - starts[:, 0], middles[:, None, None] - starts[:, 1]
+    length = np.maximum(along_x**2 + along_y**2, 1e-9)
+    position = np.clip((from_x * along_x + from_y * along_y) / length, 0, 1)
+    square = (from_x - position * along_x) ** 2 + (from_y - position * along_y) ** 2
+    distance = np.sqrt(square.min(axis=-1))
     return np.clip(0.5 + width / 2 - distance, 0, 1)
 
 
@@ -209,4 +211,4 @@ def _blank(generator: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _bytes(images: list[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    return np.round(np.stack(images) * 255).astype(np.uint8)
+    return np.round(np.array(images).reshape(-1, SIDE, SIDE) * 255).astype(np.uint8)

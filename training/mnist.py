@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Sequence
@@ -147,6 +148,8 @@ def _download(name: str, folder: Path, mirrors: Sequence[str]) -> None:
                 archive = answer.read()
             _check(name, gzip.decompress(archive), url)
         except (OSError, EOFError, zlib.error, DamagedData) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection open
             failure = error
             continue
         partial = folder / f"{name}.gz.{os.getpid()}.partial"

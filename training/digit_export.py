@@ -1,0 +1,144 @@
+"""From a trained digit reader to `models/digits/<version>/`: choose, calibrate, export, measure the exported file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from service.backend import LoadedModel, load
+from service.items import Floats
+from service.manifest import InputContract, OutputContract, StateContract
+from training import evaluate, glyphs, scores
+from training.calibration import fit_temperatures, smooth
+from training.digit_images import SIDE, Distortion, warp
+from training.export import MODELS, Arrays, digit_golden, export
+from training.mnist import Digits, Mnist
+from training.networks.digits import CLASSES, MAX_ROWS, DigitReader, RowReader
+from training.record import Record, parameters
+
+CONFIDENT = 0.99
+UNSEEN = 9  # seed of drawn images that training did not have
+STILL = Distortion(untouched=1.0)
+# A row's temperature is fitted on digits where MNIST has them from here on; above it there is hardly any ink yet.
+FIRST_INK = 6
+
+
+def export_digits(
+    weights: dict[str, nn.Module],
+    record: dict[str, Any],
+    data: Mnist,
+    *,
+    name: str = "digits",
+    pick: str | None = None,
+    version: int | None = None,
+    models: Path = MODELS,
+) -> Path:
+    """Write `models/<name>/<version>/` for one of the trained networks: `pick`, or the best on validation digits."""
+    readers = {size: network for size, network in weights.items() if isinstance(network, RowReader)}
+    size = best(readers, data.validation) if pick is None else pick
+    core = readers[size]
+    reader = DigitReader(core, temperatures(core, data.validation))
+    return export(
+        reader,
+        name=name,
+        task="classify-digit",
+        description=f"Reads a digit row by row and answers after each: LSTM {size}, one temperature for each row",
+        inputs=InputContract(features=SIDE, min_length=1, max_length=MAX_ROWS, missing=False),
+        outputs=OutputContract(classes=CLASSES),
+        state=StateContract(width=reader.initial(1).shape[1], exact=0),
+        golden=lambda module: digit_golden(module, golden_sample()),
+        record=Record(**record, parameters=parameters(core)),
+        metrics_of=lambda folder: metrics(folder, data),
+        version=version,
+        models=models,
+    )
+
+
+def best(readers: dict[str, RowReader], validation: Digits) -> str:
+    """The size whose reader is right most often over the last rows of the validation digits."""
+    labels = torch.from_numpy(validation.labels)
+    right = {size: (logits(core, validation.rows()).argmax(-1) == labels[:, None]) for size, core in readers.items()}
+    return max(right, key=lambda size: float(right[size][:, -4:].float().mean()))
+
+
+@torch.inference_mode()
+def logits(core: RowReader, rows: Floats | np.ndarray[Any, np.dtype[np.float32]], batch: int = 250) -> Tensor:
+    """(N, T, 28) -> (N, T, 10) after each row."""
+    core.eval()
+    return torch.cat([core(part) for part in torch.from_numpy(rows).float().split(batch)])
+
+
+def temperatures(core: RowReader, validation: Digits) -> Tensor:
+    """(64,): rows up to 28 from digits where MNIST has them, the rest (and the first few) from digits anywhere."""
+    labels = torch.from_numpy(validation.labels)
+    tall = smooth(fit_temperatures(logits(core, anywhere(validation)), labels), 3)
+    usual = smooth(fit_temperatures(logits(core, validation.rows()), labels))
+    tall[FIRST_INK - 1 : SIDE] = usual[FIRST_INK - 1 :]
+    return tall
+
+
+def anywhere(digits: Digits) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(N, 64, 28): the digits at random heights of a tall canvas and scaled at random, the same ones on every call."""
+    torch.manual_seed(20_260_301)
+    return np.concatenate(
+        [warp(part, STILL, MAX_ROWS, free=True)[0].numpy() for part in torch.from_numpy(digits.rows()).split(500)]
+    )
+
+
+def metrics(folder: Path, data: Mnist) -> dict[str, float]:
+    """Scores of the exported file beyond those every digit reader has: see the comment at each."""
+    model = load(folder, warm=False)
+    trace = evaluate.digit_traces(model, data.test)
+    found = evaluate.digit_metrics(trace, data.test.labels) | reading_metrics(trace, data.test.labels)
+    found["validation_accuracy"] = scores.accuracy(
+        data.validation.labels, evaluate.digit_traces(model, data.validation)[:, -1]
+    )
+    tall = Digits(np.round(anywhere(data.test) * 255).astype(np.uint8), data.test.labels)
+    found["anywhere_accuracy"] = scores.accuracy(tall.labels, evaluate.digit_traces(model, tall)[:, -1])
+    return found | drawn_metrics(model)
+
+
+def reading_metrics(trace: Floats, labels: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:
+    """How well the score is calibrated over all rows, and what stopping at a score of 0.99 costs and saves.
+
+    trace (N, T, 10). A digit whose score never reaches 0.99 is read to the end; `stop_99_reached` is the share that
+    does, and `stop_99_accuracy` is the accuracy of those.
+    """
+    errors = [scores.calibration_error(labels, trace[:, row]) for row in range(trace.shape[1])]
+    sure = trace.max(axis=2) >= CONFIDENT
+    reached = sure.any(axis=1)
+    stop = np.where(reached, sure.argmax(axis=1), trace.shape[1] - 1)
+    right = trace[np.arange(len(trace)), stop].argmax(axis=1) == labels
+    return {
+        "test_calibration_error_rows": float(np.mean(errors)),
+        "stop_99_rows": float(np.mean(stop + 1)),
+        "stop_99_reached": float(reached.mean()),
+        "stop_99_accuracy": float(right[reached].mean()) if reached.any() else 0.0,
+    }
+
+
+def drawn_metrics(model: LoadedModel) -> dict[str, float]:
+    """Accuracy on digits drawn by the project, and the share of what is no digit whose score is below a half."""
+    drawn = Digits(*glyphs.digit_images(500, UNSEEN))
+    others = Digits(*glyphs.other_images(400, UNSEEN))
+    doubt = evaluate.digit_traces(model, others)[:, -1].max(axis=1) < 0.5
+    return {
+        "drawn_accuracy": scores.accuracy(drawn.labels, evaluate.digit_traces(model, drawn)[:, -1]),
+        "others_doubted": float(doubt.mean()),
+    }
+
+
+def golden_sample() -> Arrays:
+    """Drawn digits and a scribble, read whole, taller than usual, in part, and by their first row alone."""
+    images = np.concatenate([glyphs.digit_images(7, 7)[0], glyphs.other_images(4, 7)[0][3:]])
+    rows = np.zeros((len(images), MAX_ROWS, SIDE), np.float32)
+    rows[:, :SIDE] = images / np.float32(255)
+    rows[1, 30 : 30 + SIDE] = rows[1, :SIDE]
+    rows[1, :SIDE] = 0
+    lengths = np.array([28, 64, 28, 21, 14, 7, 1, 28])
+    rows[np.arange(MAX_ROWS) >= lengths[:, None]] = 0
+    return {"rows": rows, "lengths": lengths}
