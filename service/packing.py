@@ -8,6 +8,7 @@ buckets: every new shape costs half a millisecond once and stays in oneDNN's cac
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -99,12 +100,14 @@ def padded(index: Ints, rows: int) -> Ints:
     return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index
 
 
+@functools.lru_cache(maxsize=4096)  # asked for every item, and almost always for the same
 def horizon_for(steps: int, most: int | None) -> int:
     """The horizon that is computed for `steps` steps ahead, at most `most`; the neighbours have no say in it."""
     rounded = next((h for h in HORIZONS if h >= steps), -(-steps // 64) * 64)
     return rounded if most is None else max(steps, min(rounded, most))
 
 
+@functools.lru_cache(maxsize=256)
 def levels_for(count: int) -> int:
     """The number of quantile levels that is computed for `count` levels."""
     return next((q for q in LEVELS if q >= count), count)

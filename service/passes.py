@@ -116,24 +116,26 @@ def _forecast_answers(
     said, seasons = forecasts
     sound = np.isfinite(said).all()  # one look at the whole, a second at each row only where it fails
     answers: Answers = []
-    for row, answer, season in zip(rows.tolist(), said, seasons.tolist(), strict=False):
+    for row, answer, season in zip(rows.tolist(), said.transpose(0, 2, 1), seasons.tolist(), strict=False):
         item = items[row]
-        answer = answer[: item.horizon, : 1 + len(item.levels)].T  # noqa: PLW2901 (1 + Q, H)
-        history = np.concatenate(pieces[row]) if pieces.get(row) else _no_history(item)
-        if (not sound and not np.isfinite(answer).all()) or _faulty(item, history):
+        history = _history(item, pieces[row]) if item.history else None
+        mean, quantiles = answer[0, : item.horizon], answer[1 : 1 + len(item.levels), : item.horizon]
+        if (not sound and not np.isfinite(answer[: 1 + len(item.levels), : item.horizon]).all()) or (
+            history is not None and _faulty(item, history)
+        ):
             answers.append((row, _not_finite("forecast")))
         else:
-            answers.append((row, ForecastResult(answer[0], answer[1:], history, season, states[row])))
+            answers.append((row, ForecastResult(mean, quantiles, history, season, states[row])))
     return answers
 
 
-def _no_history(item: ForecastItem) -> Floats | None:
-    return np.zeros((0, 1 + len(item.levels))) if item.history else None
+def _history(item: ForecastItem, pieces: list[Floats]) -> Floats:
+    return np.concatenate(pieces) if pieces else np.zeros((0, 1 + len(item.levels)))
 
 
-def _faulty(item: ForecastItem, history: Floats | None) -> bool:
+def _faulty(item: ForecastItem, history: Floats) -> bool:
     """Whether `history` has a number that is not finite past the first observed value."""
-    if history is None or np.isfinite(history).all():
+    if np.isfinite(history).all():
         return False
     seen = np.isfinite(item.values)
     first = int(seen.argmax()) if seen.any() else len(seen)
@@ -142,9 +144,11 @@ def _faulty(item: ForecastItem, history: Floats | None) -> bool:
 
 def _levels(items: Sequence[ForecastItem], rows: Ints, count: int) -> Floats:
     """The levels of `rows`, `(len(rows), count)`: the last one repeated, or the median where none is asked for."""
+    asked = [items[row].levels for row in rows.tolist()]
+    if all([len(levels) == count for levels in asked]):  # noqa: C419 (a list is twice as fast as a generator)
+        return np.array(asked)
     table: Floats = np.empty((len(rows), count))
-    for line, row in zip(table, rows.tolist(), strict=True):
-        levels = items[row].levels
+    for line, levels in zip(table, asked, strict=True):
         line[: len(levels)] = levels
         line[len(levels) :] = levels[-1] if len(levels) else 0.5
     return table
