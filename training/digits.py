@@ -82,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-checkpoint", type=Path, metavar="FILE", help="export what an earlier run stored")
     parser.add_argument("--pick", metavar="SIZE", help="which member to export; default: the best on validation")
     parser.add_argument("--name", default="digits", help="name to serve it under")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="where the model's folder goes")
+    parser.add_argument("--models", type=Path, help="where the model's folder goes (default: models/)")
+    parser.add_argument("--figures", type=Path, help="where the curves go (default: training/figures/)")
     parser.add_argument("--version", type=int, help="version to write; default: the next one")
 
 
@@ -95,7 +96,13 @@ def main(arguments: argparse.Namespace) -> None:
         checkpoint.save(arguments.checkpoint_only)
         print(f"wrote {arguments.checkpoint_only}")
         return
-    from training.digit_export import export_digits  # pydantic, which a bare GPU machine lacks
+    _export(arguments, checkpoint)
+
+
+def _export(arguments: argparse.Namespace, checkpoint: Checkpoint) -> None:
+    from training import plots  # these need matplotlib and pydantic, which a bare GPU machine lacks
+    from training.digit_export import export_digits
+    from training.export import MODELS
 
     folder = export_digits(
         {size: checkpoint.member(size) for size in checkpoint.weights},
@@ -104,8 +111,14 @@ def main(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         pick=arguments.pick,
         version=arguments.version,
-        models=arguments.models,
+        models=arguments.models or MODELS,
     )
+    rows = checkpoint.curves
+    panels = {"training loss, all rows": ["loss"]}
+    for measure in ("nll", "row 28", "row 21", "row 14"):
+        panels[f"validation, {measure}"] = [column for column in rows[0] if column.endswith(f" {measure}")]
+    figures: Path = arguments.figures or plots.FIGURES
+    plots.progress(rows, panels, figures / f"{arguments.name}-curves.png", arguments.name)
     print(f"wrote {folder}")
 
 

@@ -47,6 +47,20 @@ class Forecasts:
     high: Floats
 
 
+def progress(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]], path: Path, title: str) -> None:
+    """One panel per measure: `panels` maps its name to columns of the curves; x is the step."""
+    figure = Figure((4.2 * len(panels), 3), DPI)
+    axes = figure.subplots(1, len(panels), squeeze=False)
+    steps = [row["step"] for row in rows]
+    for axis, (measure, columns) in zip(axes[0], panels.items(), strict=True):
+        for column, colour in zip(columns, COLOURS, strict=False):
+            axis.plot(steps, [row[column] for row in rows], marker=".", color=colour, label=column)
+        axis.set(xlabel="step", ylabel=measure)
+        axis.legend(frameon=False)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
 def forecast_grid(shown: Forecasts, path: Path, title: str) -> None:
     """Fifteen forecasts, 3 x 5, each with its interval from low to high."""
     figure = Figure((13, 6.2), DPI)

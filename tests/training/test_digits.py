@@ -14,8 +14,9 @@ import torch
 from service.backend import load
 from service.items import DigitItem, DigitResult
 from service.manifest import read_manifest
-from training import digit_export, digits, glyphs
+from training import digit_export, digits, evaluate, glyphs, mnist, scores
 from training.digit_recipe import Knobs, build
+from training.export import MODELS
 from training.mnist import Digits, Mnist
 from training.networks.digits import RowReader
 
@@ -119,3 +120,16 @@ def test_every_knob_is_an_option_with_the_recipes_default() -> None:
     for name, value in asdict(KNOBS).items():
         if name not in ("distortion", "sizes"):
             assert getattr(parsed, name) == value, name
+
+
+@pytest.mark.data
+def test_the_committed_reader_reads_mnist_as_its_manifest_says(real_data: Path) -> None:
+    folder = max((MODELS / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
+    model, count = load(folder, "cpu", warm=False), 1000
+    test = mnist.load(real_data / "mnist").test
+    trace = evaluate.digit_traces(model, Digits(test.images[:count], test.labels[:count]))
+    for row in (14, 21, 28):
+        told = model.manifest.metrics[f"test_accuracy_row_{row}"]
+        margin = 4 * (told * (1 - told) / count) ** 0.5
+        assert abs(scores.accuracy(test.labels[:count], trace[:, row - 1]) - told) < margin
+    assert model.manifest.metrics["test_accuracy"] >= 0.995
