@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from pydantic_core import PydanticUndefined
 
+from service.api.problems import KINDS
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,6 +188,21 @@ def test_readme_documents_every_setting() -> None:
     assert not missing, "add to README.md:\n" + "\n".join(missing)
     documented = set(re.findall(r"^\| `(RITMO_\w+)` \|", readme, re.MULTILINE))
     assert documented == {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+def test_readme_documents_the_status_of_every_error() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", text("README.md"), re.MULTILINE)
+    documented = {code: int(status) for status, codes in rows for code in re.findall(r"`([a-z_]+)`", codes)}
+    assert documented == {code: KINDS[code].status for code in documented}
+    later = {
+        "bad_binary_header",
+        "unauthenticated",
+        "forbidden",
+        "rate_limited",
+        "state_expired",
+        "state_model_mismatch",
+    }
+    assert set(KINDS) - set(documented) == later
 
 
 @pytest.mark.parametrize("document", ["README.md", "Makefile", ".ci/run", "training/RESULTS.md", "docs/models.md"])

@@ -1,4 +1,4 @@
-"""The README's commands do what it says: its curl lines answer, from a service started as it says."""
+"""The README's curl lines answer what it says they do, from a service with the committed models."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.servers import running
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"  # as the README writes it
 
-pytestmark = pytest.mark.timeout(360)
+pytestmark = pytest.mark.timeout(240)
 
 
 def commands() -> list[str]:
@@ -34,47 +33,21 @@ def commands() -> list[str]:
 FORECAST, DIGIT = commands()
 
 
-def start(port: int, log: Path) -> subprocess.Popen[bytes]:
-    """The process that `make serve` ends in."""
-    [command] = re.findall(r"^\.venv/bin/python (-m service serve)$", README, re.MULTILINE)
-    environment = {"PATH": "/usr/bin:/bin", "RITMO_HOST": "127.0.0.1", "RITMO_PORT": str(port)}
-    with log.open("wb") as sink:
-        return subprocess.Popen(
-            [sys.executable, *shlex.split(command)], cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT
-        )
-
-
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a service with the committed models, ready; it must end with 0 when it is told to stop."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    process = start(port, log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_ready(address, process, log)
-        yield address
-    finally:
-        process.send_signal(signal.SIGTERM)
-        status = process.wait(timeout=60)
-    assert status == 0, log.read_text()
+def address() -> Iterator[str]:
+    """Address of a service with the committed models, all ready; it ends with 0 when it is told to stop."""
+    with running(ROOT / "models") as server:
+        failed = [model for model in models(server.settled().url) if model["state"] != "ready"]
+        assert not failed
+        yield server.url
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0, server.lines
 
 
-def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 300) -> None:
-    """Return when `/readyz` says 200; fail when the process ends before, or takes too long."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{address}/readyz").status_code == httpx.codes.OK:
-                return
-        except httpx.ConnectError:
-            pass
-        time.sleep(0.1)  # another process: nothing to wait on but its port
-    pytest.fail(f"the service is not ready (exit status {process.poll()}):\n{log.read_text()}")
+def models(address: str) -> list[dict[str, Any]]:
+    """What `/models` says of every version."""
+    listed: list[dict[str, Any]] = httpx.get(f"{address}/models").json()["models"]
+    return listed
 
 
 def answer(command: str, address: str) -> Any:
