@@ -226,8 +226,9 @@ def _digit_answers(
 
 def _probabilities(logarithms: Array) -> Floats:
     """Log-probabilities (…, 10) as float64 probabilities that sum to 1."""
-    raw: Floats = np.exp(logarithms.astype(np.float64))
-    normal: Floats = raw / raw.sum(axis=-1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by whoever asked
+        raw: Floats = np.exp(logarithms.astype(np.float64))
+        normal: Floats = raw / raw.sum(axis=-1, keepdims=True)
     return normal
 
 
