@@ -93,6 +93,50 @@ class RunningMean(nn.Module):
         return self.step(values, lengths, state)
 
 
+class LastValue(nn.Module):
+    """Forecasts the last value it has seen, plus or minus the level; no loop, so it is loaded and warm at once.
+
+    State (B, 1): the last observed value, NaN before the first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exact, self.width = 1, 1
+
+    @torch.jit.export
+    def initial(self, season: Tensor) -> Tensor:
+        return torch.full((season.size(0), 1), math.nan, dtype=torch.float64, device=season.device)
+
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        return self._latest(values, lengths, state)[:, -1:]
+
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        return torch.cat((state, state + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+
+    @torch.jit.export
+    def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        latest = self._latest(values, lengths, state)
+        before = latest[:, :-1].unsqueeze(2)
+        return latest[:, -1:], torch.cat((before, before + levels.unsqueeze(1) - 0.5), 2)
+
+    @torch.jit.export
+    def season(self, state: Tensor) -> Tensor:
+        return torch.ones((state.size(0),), dtype=torch.int64, device=state.device)
+
+    def _latest(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        """(B, 1 + T): the last value known before and after each step."""
+        index = torch.arange(values.size(1), device=values.device).unsqueeze(0)
+        seen = (index < lengths.unsqueeze(1)) & ~torch.isnan(values)
+        known = torch.cat((state, values), 1)
+        place = torch.cat((torch.zeros_like(lengths).unsqueeze(1), torch.where(seen, index + 1, 0)), 1)
+        return known.gather(1, place.cummax(1)[0])
+
+    def forward(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        return self.step(values, lengths, state)
+
+
 class MaskedLSTM(nn.Module):
     """One LSTM layer over ragged, right-padded rows; an input channel that closes the gates keeps c of ended rows.
 

@@ -1,0 +1,54 @@
+"""One server with tiny models for all tests that only ask it something."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.manifest import InputContract
+from tests.integration.servers import PATIENCE, Server, running
+from tests.models import LastValue, LSTMDigits, LSTMForecaster, RunningMean, write_model
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`forecaster` reads any length, `linear` only 50 values, `lstm` is cut at 100; `digits` reads rows."""
+    folder = tmp_path_factory.mktemp("models")
+    write_model(folder, "forecaster", RunningMean())
+    fixed = InputContract(features=1, min_length=50, max_length=50, missing=False, max_horizon=1)
+    write_model(folder, "linear", LastValue(), inputs=fixed)
+    cut = InputContract(features=1, min_length=1, max_length=None, context=100, missing=True, max_horizon=64)
+    write_model(folder, "lstm", LSTMForecaster(), inputs=cut)
+    write_model(folder, "digits", LSTMDigits())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that loads at once: `forecaster` answers with the last value."""
+    folder = tmp_path_factory.mktemp("one")
+    write_model(folder, "forecaster", LastValue())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `forecaster` takes about a second for a hundred thousand values."""
+    folder = tmp_path_factory.mktemp("slow")
+    write_model(folder, "forecaster", RunningMean())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tiny_models: Path) -> Iterator[Server]:
+    with running(tiny_models) as server:
+        yield server.settled()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        yield client

@@ -1,0 +1,118 @@
+"""From the first line to the exit status: readiness, draining, broken models, several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.servers import PATIENCE, running, until
+from tests.models import LastValue, write_model
+
+BODY = {"inputs": [{"target": [1, 2, 3]}]}
+LONG = {"inputs": [{"target": [1.0] * 100_000}] * 2}  # takes about a second or more
+
+
+async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
+    with running(slow_model, drain_delay_seconds=1.5) as server:
+        server.listening()
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            first = await client.get("/readyz")  # it listens before its models are loaded, and says so
+            if first.status_code != 200:
+                assert (first.status_code, first.json()["code"]) == (503, "model_not_ready")
+                assert "forecaster@1" in first.json()["detail"]
+            server.settled()
+            assert (await client.get("/readyz")).status_code == 200
+
+            in_flight = asyncio.create_task(client.post("/forecast", json=LONG))
+            await asyncio.sleep(0.1)
+            server.signal(signal.SIGTERM)
+
+            async def refused() -> bool:
+                return (await client.get("/readyz")).status_code == 503
+
+            await until(refused)
+            assert (await client.get("/readyz")).json()["code"] == "draining"
+            assert (await client.post("/forecast", json=BODY)).status_code == 200  # still taken
+            assert (await in_flight).status_code == 200
+        assert await asyncio.to_thread(server.wait) == 0
+        assert all(entry["level"] in {"info", "debug"} for entry in server.log())
+
+
+async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model: Path) -> None:
+    with running(slow_model, drain_delay_seconds=0) as server:
+        server.settled()
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            in_flight = asyncio.create_task(client.post("/forecast", json=LONG))
+            await asyncio.sleep(0.2)
+            server.signal(signal.SIGTERM)
+            assert (await in_flight).status_code == 200
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_control_c_ends_at_once(one_model: Path) -> None:
+    with running(one_model, drain_delay_seconds=600) as server:
+        server.listening()
+        server.signal(signal.SIGINT)
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+@pytest.mark.parametrize("file", ["model.pt", "golden.npz", "manifest.json"])
+async def test_a_flipped_byte_is_found_at_the_start(one_model: Path, tmp_path: Path, file: str) -> None:
+    shutil.copytree(one_model / "forecaster", tmp_path / "forecaster")
+    write_model(tmp_path, "linear", LastValue())
+    path = tmp_path / "linear" / "1" / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    with running(tmp_path) as server:
+        server.settled()
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            states = {m["name"]: m["state"] for m in (await client.get("/models")).json()["models"]}
+            assert states == {"forecaster": "ready", "linear": "failed"}
+            refused = await client.post("/forecast", json={"model": "linear", "inputs": [{"target": [1.0] * 50}]})
+            assert (refused.status_code, refused.json()["code"]) == (503, "model_not_ready")
+            assert (await client.post("/forecast", json=BODY)).status_code == 200
+        assert any(entry["level"] == "error" and "linear@1" in entry["message"] for entry in server.log())
+
+
+async def test_without_models_it_lives_and_is_not_ready(tmp_path: Path) -> None:
+    with running(tmp_path / "nowhere") as server:
+        server.listening()
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            assert (await client.get("/livez")).status_code == 200
+            response = await client.get("/readyz")
+            assert (response.status_code, response.json()["code"]) == (503, "model_not_ready")
+            assert (await client.post("/forecast", json=BODY)).json()["code"] == "model_not_found"
+
+
+def test_a_port_that_is_taken_is_an_error(one_model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, running(one_model, port=taken.getsockname()[1]) as server:
+        assert server.wait() not in (0, None)
+        assert any("address already in use" in line for line in server.lines)
+
+
+def test_a_device_that_is_not_there_is_an_error(one_model: Path) -> None:
+    with running(one_model, device="cuda:77") as server:
+        assert server.wait() not in (0, None)
+        assert any("cuda:77" in line for line in server.lines)
+
+
+async def test_two_processes_share_the_port_and_end_together(one_model: Path) -> None:
+    with running(one_model, workers=2) as server:
+        server.listening()
+
+        async def both_ready() -> bool:
+            return sum("forecaster@1 is ready" in line for line in server.lines) == 2
+
+        await until(both_ready)
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            assert (await client.post("/forecast", json=BODY)).status_code == 200
+        server.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait) == 0
+        assert sum("Finished server process" in line for line in server.lines) == 2
