@@ -42,6 +42,24 @@ def test_rows_keep_their_own_levels() -> None:
     torch.testing.assert_close(found, torch.tensor([[[1.0, 3.0]], [[10.0, 12.0]]], dtype=torch.float64))
 
 
+def test_the_middle_of_the_largest_values_is_in_the_middle() -> None:
+    grid = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    values = torch.tensor([[[-1.7e308, 1.7e308]]], dtype=torch.float64)
+    assert interpolate(grid, values, _levels(0.5)).abs() < 1e293
+
+
+def test_next_to_the_grid_rounding_crosses_no_neighbour() -> None:
+    rng = np.random.default_rng(0)
+    values = np.sort(rng.normal(size=(300, 1, 7)) * 10.0 ** rng.integers(-20, 3, size=(300, 1, 7)), axis=2)
+    near = [np.nextafter(level, side) for level in GRID.numpy() for side in (0, 1)]
+    found = interpolate(GRID, torch.from_numpy(values), torch.tensor([near] * 300, dtype=torch.float64)).numpy()
+    below, above = found[:, :, 0::2], found[:, :, 1::2]
+    assert (below <= values).all()
+    assert (values <= above).all()
+    assert (below[:, :, 1:] >= values[:, :, :-1]).all()
+    assert (above[:, :, :-1] <= values[:, :, 1:]).all()
+
+
 def test_it_agrees_with_a_plain_loop() -> None:
     rng = np.random.default_rng(1)
     values = np.sort(rng.normal(size=(3, 2, 7)), axis=2)

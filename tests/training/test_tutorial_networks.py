@@ -68,6 +68,21 @@ def test_naive_follows_the_scale_of_a_series_however_far_it_goes(scale: float) -
     np.testing.assert_allclose(said, unit * scale, rtol=1e-9)
 
 
+def test_naive_keeps_the_bits_of_any_state_when_nothing_is_read() -> None:
+    values = torch.randn(500, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    state = Naive().step(values, torch.full((500,), 9), Naive().initial(torch.zeros(500, dtype=torch.int64)))
+    assert torch.equal(Naive().step(values, torch.zeros(500, dtype=torch.int64), state), state)
+
+
+@pytest.mark.parametrize("signs", [(1.0, 1.0), (1.0, -1.0)])
+def test_linear_sums_the_largest_values_without_overflow(signs: tuple[float, float]) -> None:
+    module: Any = Linear().double().requires_grad_(False)
+    module.dense.weight.copy_(3 * torch.tensor(signs).repeat(25))
+    state = _after(module, [1.7e308, -1.7e308] * 25)
+    assert module.forecast(state, HORIZON, LEVELS).isfinite().all()
+    assert module.forecast(_after(module, [1.7e308] * 50), HORIZON, LEVELS).isfinite().all()
+
+
 def test_linear_is_its_weights_times_the_last_fifty_values() -> None:
     module = Linear().double()
     values = np.random.default_rng(0).normal(size=70)

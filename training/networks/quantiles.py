@@ -30,8 +30,8 @@ def interpolate(grid: Tensor, values: Tensor, levels: Tensor) -> Tensor:
     fraction = ((torch.special.ndtri(levels) - start) / (end - start)).unsqueeze(1)  # (B, 1, Q), outside 0..1 in tails
     right = upper.unsqueeze(1).expand(batch, horizon, levels.size(1))
     low, high = torch.gather(values, 2, right - 1), torch.gather(values, 2, right)
-    # Halves keep the difference of two huge values finite; the clamps keep rounding from crossing a neighbour.
+    # Halves keep the difference of two huge values finite. Rounding may carry the line's right end past `high` or leave
+    # it short; the bounds keep neighbouring lines from crossing there.
     found = low + 2 * (fraction * (0.5 * high - 0.5 * low))
-    found = torch.where(fraction < 0, torch.minimum(found, low), torch.maximum(found, low))
     found = torch.where(fraction > 1, torch.maximum(found, high), torch.minimum(found, high))
     return finite(found)

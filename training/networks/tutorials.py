@@ -36,7 +36,7 @@ class Naive(nn.Module):
     @torch.jit.export
     def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         """(B, T) with NaN = missing, (B,), (B, 5) -> (B, 5)."""
-        track = self._track(values, lengths, state)
+        track = self._track(values, state)
         return track[torch.arange(values.size(0), device=state.device), lengths]
 
     @torch.jit.export
@@ -48,7 +48,7 @@ class Naive(nn.Module):
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """-> state (B, 5), one-step-ahead predictions (B, T, 1 + Q)."""
-        track = self._track(values, lengths, state)
+        track = self._track(values, state)
         before = track[:, : values.size(1)]
         predictions = self._read(before, torch.ones(1, dtype=torch.float64, device=state.device), levels)
         predictions = torch.where(before[:, :, :1] > 0, predictions, torch.nan)
@@ -59,11 +59,11 @@ class Naive(nn.Module):
         """(B,) int64, always 1."""
         return torch.ones(state.size(0), dtype=torch.int64, device=state.device)
 
-    def _track(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+    def _track(self, values: Tensor, state: Tensor) -> Tensor:
         """The states after 0, 1 … T observations: (B, T + 1, 5)."""
         time = torch.arange(values.size(1) + 1, device=values.device)
         known = torch.cat([state[:, 1:2], values], dim=1)  # (B, T + 1): the last value so far, then the new ones
-        observed = (time > 0) & (time <= lengths.unsqueeze(1)) & ~torch.isnan(known)
+        observed = (time > 0) & ~torch.isnan(known)  # padding counts too: it comes later than all that is read
         latest = torch.cummax(torch.where(observed, time, 0), dim=1).values  # index of the last observed value
         last = torch.gather(known, 1, latest)
         seen = (state[:, :1] > 0) | (latest > 0)
@@ -107,7 +107,7 @@ class _Residuals(nn.Module):
         """Points (B, P), rows of the table (P,) or (1,), levels (B, Q) -> (B, P, 1 + Q), the points first."""
         rows = self.table[ahead].unsqueeze(0).expand(levels.size(0), -1, -1)
         offsets = interpolate(self.grid, rows, levels)  # (B, P or 1, Q)
-        return finite(torch.cat([points.unsqueeze(2), points.unsqueeze(2) + offsets], dim=2))
+        return torch.cat([points.unsqueeze(2), points.unsqueeze(2) + offsets], dim=2)
 
 
 class Linear(nn.Module):
