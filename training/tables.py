@@ -44,8 +44,8 @@ def document(scored: Sequence[Scored], runs: Sequence[Run], machine: str, figure
         "backend; do not edit. Every score is of data that the model was not trained on.",
         "## All models",
         _overview(scored),
-        f"Time is for one series of 50 values (the next value with three quantiles) or one digit of 28 rows, alone and "
-        f"in a batch of 64, without HTTP: {machine}.",
+        f"Time is processor time for one series of 50 values (the next value with three quantiles) or one digit of 28 "
+        f"rows, alone and in a batch of 64, without HTTP: {machine}.",
     ]
     if forecasters:
         parts += ["## Forecasters", _forecasters(forecasters), FORECAST_NOTE]
