@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.manifest import InputContract
-from tests.integration.servers import PATIENCE, Server, running
+from tests.integration.servers import PATIENCE, ROOT, Server, running
 from tests.models import LastValue, LSTMDigits, LSTMForecaster, RunningMean, write_model
 
 
@@ -45,6 +45,13 @@ def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(tiny_models: Path) -> Iterator[Server]:
     with running(tiny_models) as server:
+        yield server.settled()
+
+
+@pytest.fixture(scope="session")
+def committed() -> Iterator[Server]:
+    """A server with the committed models."""
+    with running(ROOT / "models") as server:
         yield server.settled()
 
 

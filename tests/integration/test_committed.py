@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import itertools
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.manifest import Manifest, read_manifest
-from tests.integration.servers import PATIENCE, ROOT, Server, running
+from tests.integration.servers import PATIENCE, ROOT, Server
 from tests.models import series
 from tests.pictures import drawn, encoded
 
@@ -31,12 +31,6 @@ pytestmark = pytest.mark.timeout(300)
 
 def name(manifest: Manifest) -> str:
     return f"{manifest.name}@{manifest.version}"
-
-
-@pytest.fixture(scope="module")
-def committed() -> Iterator[Server]:
-    with running(MODELS) as server:
-        yield server.settled()
 
 
 @pytest.fixture

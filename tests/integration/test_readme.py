@@ -6,16 +6,13 @@ import json
 import re
 import shlex
 import shutil
-import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.integration.servers import running
+from tests.integration.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,23 +30,6 @@ def commands() -> list[str]:
 FORECAST, DIGIT = commands()
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Address of a service with the committed models, all ready; it ends with 0 when it is told to stop."""
-    with running(ROOT / "models") as server:
-        failed = [model for model in models(server.settled().url) if model["state"] != "ready"]
-        assert not failed
-        yield server.url
-        server.signal(signal.SIGTERM)
-        assert server.wait() == 0, server.lines
-
-
-def models(address: str) -> list[dict[str, Any]]:
-    """What `/models` says of every version."""
-    listed: list[dict[str, Any]] = httpx.get(f"{address}/models").json()["models"]
-    return listed
-
-
 def answer(command: str, address: str) -> Any:
     """Run one of the README's commands against `address` and parse what it prints."""
     words = shlex.split(command.replace(ADDRESS, address))
@@ -62,8 +42,8 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the README
 
 
 @needs_curl
-def test_the_forecast_of_the_readme(address: str) -> None:
-    [prediction] = answer(FORECAST, address)["predictions"]
+def test_the_forecast_of_the_readme(committed: Server) -> None:
+    [prediction] = answer(FORECAST, committed.url)["predictions"]
     assert prediction["item_id"] == "sales"
     assert prediction["context"]["missing"] == 1
     assert len(prediction["mean"]) == 6
@@ -75,17 +55,17 @@ def test_the_forecast_of_the_readme(address: str) -> None:
 
 
 @needs_curl
-def test_the_digit_of_the_readme(address: str) -> None:
-    [prediction] = answer(DIGIT, address)["predictions"]
+def test_the_digit_of_the_readme(committed: Server) -> None:
+    [prediction] = answer(DIGIT, committed.url)["predictions"]
     assert prediction["label"] == 7
     assert prediction["score"] > 0.5
 
 
 @needs_curl
 @pytest.mark.parametrize("command", [FORECAST, DIGIT], ids=["forecast", "digit"])
-def test_without_its_content_type_a_command_gets_a_problem(address: str, command: str) -> None:
+def test_without_its_content_type_a_command_gets_a_problem(committed: Server, command: str) -> None:
     without = re.sub(r" -H 'Content-Type: [^']+'", "", command)
     assert without != command
-    problem = answer(without, address)  # curl then says it is a form
+    problem = answer(without, committed.url)  # curl then says it is a form
     assert problem["code"] == "unsupported_media_type"
     assert problem["status"] == 415
