@@ -48,13 +48,13 @@ class Traffic:
 
 
 class Edge:
-    """ASGI middleware around the FastAPI application; `hot` maps paths to the handlers of their POST."""
+    """ASGI application around the FastAPI one; `hot` maps paths to the handlers of their POST."""
 
     def __init__(
         self,
         app: ASGIApp,
-        *,
         hot: Mapping[str, Handler],
+        *,
         intake: Intake,
         traffic: Traffic,
         access_log: bool,
@@ -115,10 +115,11 @@ class Edge:
         """A request for FastAPI: the answer gets the request's id, an exception becomes an answer."""
         started = time.monotonic()
         scope.setdefault("state", {})["request_id"] = name
-        status = 0
+        status, complete = 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
+            complete = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": [*message.get("headers", ()), _id_header(name)]}
@@ -128,10 +129,11 @@ class Edge:
             await self._app(scope, receive, send_with_id)
         except Exception:
             logger.exception("a request failed", extra={"request_id": name})
-            if status:
-                raise
-            await self._send(send, internal(name), name)
-            status = 500
+            if not status:
+                await self._send(send, internal(name), name)
+                status = 500
+            elif not complete:
+                raise  # the server closes the connection, so that half an answer is not taken for a whole one
         self._note(scope, getattr(scope.get("route"), "path", _OTHER), "", status, name, started)
 
     async def _send(self, send: Send, answer: Answer, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.errors import FieldError, InvalidRequest, RitmoError
@@ -133,8 +134,10 @@ def from_exception(error: Exception, request_id: str) -> Answer:
     """The answer to what a FastAPI route raised: our own errors, or the framework's refusals in our words."""
     if isinstance(error, RitmoError):
         return render(error, request_id)
-    if not isinstance(error, HTTPException):  # a path or query parameter that FastAPI could not read
+    if isinstance(error, RequestValidationError):  # a path or query parameter that FastAPI could not read
         return render(InvalidRequest("a parameter of this route is not valid"), request_id)
+    if not isinstance(error, HTTPException):
+        return internal(request_id)
     headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in (error.headers or {}).items()]
     if error.status_code == KINDS[NOT_FOUND].status:
         return render(RitmoError("no such route: /docs lists them all", code=NOT_FOUND), request_id, headers)
