@@ -34,8 +34,10 @@ class Scored:
     figures: list[str] = field(default_factory=list)  # file names under the folder of figures
 
 
-def document(scored: Sequence[Scored], runs: Sequence[Run], machine: str, figures: str) -> str:
-    """The whole report; `figures` is the folder of the pictures as seen from the report."""
+def document(
+    scored: Sequence[Scored], runs: Sequence[Run], machine: str, figures: str, training: Sequence[str] = ()
+) -> str:
+    """The whole report; `figures` is the folder of the pictures as seen from it, `training` names those of the runs."""
     forecasters = [s for s in scored if s.manifest.task == "forecast"]
     readers = [s for s in scored if s.manifest.task == "classify-digit"]
     parts = [
@@ -44,8 +46,8 @@ def document(scored: Sequence[Scored], runs: Sequence[Run], machine: str, figure
         "backend; do not edit. Every score is of data that the model was not trained on.",
         "## All models",
         _overview(scored),
-        f"Time is processor time for one series of 50 values (the next value with three quantiles) or one digit of 28 "
-        f"rows, alone and in a batch of 64, without HTTP: {machine}.",
+        f"Time is processor time (the quickest of some calls) for one series of 50 values (the next value with three "
+        f"quantiles) or one digit of 28 rows, alone and in a batch of 64, without HTTP: {machine}.",
     ]
     if forecasters:
         parts += ["## Forecasters", _forecasters(forecasters), FORECAST_NOTE]
@@ -57,6 +59,8 @@ def document(scored: Sequence[Scored], runs: Sequence[Run], machine: str, figure
     if others:
         parts += ["## Other scores in the manifests", _table(["model", "score", "value"], others)]
     parts += ["## Figures", *(_image(name, figures) for s in scored for name in s.figures)]
+    if training:
+        parts += ["## Training", *(_image(name, figures) for name in training)]
     return "\n\n".join(parts) + "\n"
 
 
