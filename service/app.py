@@ -24,6 +24,7 @@ from service.lanes import Limits
 from service.metrics import CONTENT_TYPE, Metrics
 from service.registry import Registry
 from service.settings import Settings
+from service.tokens import Tokens
 
 PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
@@ -48,6 +49,7 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
     settings = settings or Settings()
     registry = registry or make_registry(settings)
     metrics = registry.metrics
+    tokens = Tokens(settings.secrets, settings.state_ttl_seconds)
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
 
     @contextlib.asynccontextmanager
@@ -65,8 +67,8 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
     app.add_api_route("/metrics", _page(metrics), tags=["health"], summary="Prometheus", response_class=_MetricsPage)
     hot = {
-        "/forecast": Forecast(registry, settings, pool),
-        "/classify-digit": ClassifyDigit(registry, settings, pool),
+        "/forecast": Forecast(registry, settings, tokens, pool),
+        "/classify-digit": ClassifyDigit(registry, settings, tokens, pool),
     }
     traffic, intake = Traffic(metrics), Intake(settings)
     app.edge = Edge(

@@ -1,12 +1,14 @@
 """Series in and out of `POST /forecast`: the request's types, from them the engine's items, from results the answer.
 
-`read` knows only the limits of the service, `pack` knows the model as well, `unpack` writes the answer's bytes once.
+`read` knows only the limits of the service, `pack` knows the model as well and where each series stood before,
+`predictions` and `unpack` make the answer. A series that goes on (`state`, or a live connection) is judged as a whole:
+its counts and the model's limits include all that was sent before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -15,12 +17,12 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct, field
 
-from service import tokens
 from service.documents import Faults, Reader
 from service.errors import InvalidRequest, RitmoError
 from service.items import Floats, ForecastItem, ForecastResult
 from service.manifest import Manifest
 from service.settings import Settings
+from service.tokens import Progress
 
 DEFAULT_MODEL = "forecaster"
 MEDIAN = 0.5
@@ -29,15 +31,20 @@ _NEAR_CERTAIN = 1e-9  # levels nearer to 0 or 1 than this may have no finite qua
 
 Level = Annotated[float, Meta(gt=0, lt=1)]
 ItemId = Annotated[str, Meta(max_length=256, description="echoed in the answer")]
+StateToken = Annotated[str, Meta(description="token of an earlier answer: what it was about goes on from there")]
+ReturnState = Annotated[bool, Meta(description="answer a token with which a later request can go on from here")]
 Timeout = Annotated[int, Meta(ge=1, le=3_600_000, description="deadline for the whole request, in milliseconds")]
 
 
 class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """One series."""
 
-    target: Annotated[list[float | None], Meta(description="oldest first; null is a missing value")]
+    target: Annotated[
+        list[float | None],
+        Meta(description="oldest first; null is a missing value; with state only the new values, or none"),
+    ]
     item_id: ItemId | None = None
-    state: Annotated[str, Meta(description="token of an earlier answer")] | None = None
+    state: StateToken | None = None
 
 
 class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -46,7 +53,7 @@ class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=Fal
     prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 1
     quantile_levels: Annotated[list[Level], Meta(max_length=99)] = field(default_factory=lambda: [0.1, 0.5, 0.9])
     season_length: Annotated[int, Meta(ge=1, le=1_000_000, description="observations per season")] | None = None
-    return_state: bool = False
+    return_state: ReturnState = False
     include: Annotated[list[Literal["history"]], Meta(max_length=8)] = field(default_factory=list)
     timeout_ms: Timeout | None = None
 
@@ -68,7 +75,7 @@ class History(Struct, frozen=True, gc=False):
 
 
 class Context(Struct, frozen=True, gc=False):
-    """What of the series was there, and what was used."""
+    """What of the series was there, and what was used; with state: of the whole series."""
 
     observations: int
     missing: int
@@ -107,6 +114,15 @@ class _Levels:
     median: int  # position of 0.5, or -1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedSeries:
+    """The engine's items, where each series stood before (None: nowhere), and what to call it in an error."""
+
+    items: list[ForecastItem]
+    before: list[Progress | None]
+    pointers: list[str]
+
+
 _reader = Reader(ForecastRequest)
 _encoder = msgspec.json.Encoder()
 
@@ -122,58 +138,117 @@ def read(body: bytes, settings: Settings) -> ForecastRequest:
         faults.add("#/inputs", "out_of_range", "at least one series")
     total = 0
     for index, item in enumerate(request.inputs):
-        length = len(item.target)
-        total += length
-        if length > settings.max_observations:
-            detail = f"{length} values; at most {settings.max_observations}"
-            faults.add(f"#/inputs/{index}/target", "series_too_long", detail)
-        elif not length and item.state is None:
-            faults.add(f"#/inputs/{index}/target", "out_of_range", "at least one value")
-        tokens.check(item.state, f"#/inputs/{index}/state", faults)
-    tokens.check_wish(request.parameters.return_state, faults)
+        total += len(item.target)
+        check_target(item.target, item.state is not None, f"#/inputs/{index}/target", settings, faults)
     faults.check()
     _check_size(request, total, settings)
     return request
 
 
-def pack(request: ForecastRequest, manifest: Manifest) -> list[ForecastItem]:
-    """The engine's items; raises `InvalidRequest` for what this model cannot serve."""
-    parameters, contract = request.parameters, manifest.input
+def check_target(target: list[float | None], goes_on: bool, pointer: str, settings: Settings, faults: Faults) -> None:
+    """Note whether `target` has too many values, or none although the series does not go on from earlier ones."""
+    if len(target) > settings.max_observations:
+        faults.add(pointer, "series_too_long", f"{len(target)} values; at most {settings.max_observations}")
+    elif not target and not goes_on:
+        faults.add(pointer, "out_of_range", "at least one value")
+
+
+def pack(
+    request: ForecastRequest,
+    manifest: Manifest,
+    before: list[Progress | None] | None = None,
+    place: str = "#/inputs/{}",
+) -> PackedSeries:
+    """The engine's items; raises `InvalidRequest` for what this model cannot serve.
+
+    `before` says of each series where it stood; `place` is the pointer to an input in the document that was sent.
+    """
     faults = Faults()
-    horizon = parameters.prediction_length
-    if contract.max_horizon is not None and horizon > contract.max_horizon:
-        detail = f"'{manifest.name}' looks at most {contract.max_horizon} steps ahead"
-        faults.add("#/parameters/prediction_length", "out_of_range", detail)
+    check_parameters(request.parameters, manifest, faults)
+    before = before or [None] * len(request.inputs)
+    items: list[ForecastItem] = []
+    pointers = [place.format(index) for index in range(len(request.inputs))]
+    parameters = request.parameters
     history = "history" in parameters.include
     levels = _levels(tuple(parameters.quantile_levels), history).array
     season = parameters.season_length or 0
-    items = [
-        ForecastItem(_values(item.target, index, manifest, faults), horizon, levels, season, history)
-        for index, item in enumerate(request.inputs)
-    ]
+    for asked, earlier, pointer in zip(request.inputs, before, pointers, strict=True):
+        values = _values(asked.target, f"{pointer}/target", manifest, earlier, faults)
+        if earlier is not None and season not in (0, earlier.season) and manifest.input.season:
+            begun = f"with {earlier.season}" if earlier.season else "without one"
+            detail = (
+                f"this series was begun {begun}: the season is part of its state, send the whole series to change it"
+            )
+            faults.add("#/parameters/season_length", "out_of_range", detail)
+        state = None if earlier is None else earlier.state
+        items.append(ForecastItem(values, parameters.prediction_length, levels, season, history, state))
     faults.check()
-    return items
+    return PackedSeries(items, before, pointers)
 
 
-def unpack(
-    request: ForecastRequest, manifest: Manifest, items: Sequence[ForecastItem], results: Sequence[ForecastResult]
-) -> bytes:
-    """The answer as JSON. Raises `InvalidRequest` where numbers as extreme as these have no finite forecast."""
-    levels = _levels(tuple(request.parameters.quantile_levels), items[0].history)
+def check_parameters(parameters: ForecastParameters, manifest: Manifest, faults: Faults) -> None:
+    """Note what of `parameters` this model cannot serve, whatever the series."""
+    most = manifest.input.max_horizon
+    if most is not None and parameters.prediction_length > most:
+        detail = f"'{manifest.name}' looks at most {most} steps ahead"
+        faults.add("#/parameters/prediction_length", "out_of_range", detail)
+
+
+def progress(request: ForecastRequest, packed: PackedSeries, results: Sequence[ForecastResult]) -> list[Progress]:
+    """Where each series stands after `results`."""
+    stated = request.parameters.season_length or 0
+    reached = []
+    for asked, item, earlier, result in zip(request.inputs, packed.items, packed.before, results, strict=True):
+        sent, missing = len(asked.target), asked.target.count(None)
+        skipped = sent - len(item.values)
+        if earlier is None:
+            reached.append(Progress(result.state, sent, missing, skipped, stated))
+        else:
+            skipped += earlier.skipped
+            observations, missing = earlier.observations + sent, earlier.missing + missing
+            reached.append(Progress(result.state, observations, missing, skipped, earlier.season))
+    return reached
+
+
+def predictions(
+    request: ForecastRequest,
+    manifest: Manifest,
+    packed: PackedSeries,
+    results: Sequence[ForecastResult],
+    seal: Callable[[Progress, Manifest], str],
+) -> list[SeriesPrediction]:
+    """The answers, one per series. Raises `InvalidRequest` where numbers as extreme as these have no finite forecast.
+
+    `seal` makes the tokens where they were asked for.
+    """
+    levels = _levels(tuple(request.parameters.quantile_levels), packed.items[0].history)
     warnings = [] if manifest.input.season or request.parameters.season_length is None else ["season_length_ignored"]
-    predictions = []
-    for index, (asked, item, result) in enumerate(zip(request.inputs, items, results, strict=True)):
+    answers = []
+    reached = progress(request, packed, results)
+    for index, (asked, after, result) in enumerate(zip(request.inputs, reached, results, strict=True)):
         mean = result.mean.tolist()
         rows = result.quantiles.tolist()
         quantiles = {levels.keys[position]: rows[position] for position in levels.asked}
         if not math.isfinite(sum(mean) + sum(map(sum, rows))):
-            _check_finite(index, item, result)
-        observations, used = len(asked.target), len(item.values)
-        context = Context(observations, asked.target.count(None), used, result.season)
+            _check_finite(packed.pointers[index], packed.items[index], result)
+        context = Context(after.observations, after.missing, after.observations - after.skipped, result.season)
+        state = seal(after, manifest) if request.parameters.return_state else None
         history = None if result.history is None else _history(result.history, levels)
-        noted = ["truncated", *warnings] if used < observations else warnings
-        predictions.append(SeriesPrediction(asked.item_id, mean, quantiles, context, None, history, noted))
-    return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, predictions))
+        noted = ["truncated", *warnings] if after.skipped else warnings
+        answers.append(SeriesPrediction(asked.item_id, mean, quantiles, context, state, history, noted))
+    return answers
+
+
+def unpack(
+    request: ForecastRequest,
+    manifest: Manifest,
+    packed: PackedSeries,
+    results: Sequence[ForecastResult],
+    seal: Callable[[Progress, Manifest], str],
+) -> bytes:
+    """The answer as JSON; see `predictions`."""
+    answers = predictions(request, manifest, packed, results, seal)
+    return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, answers))
 
 
 def cost(request: ForecastRequest) -> int:
@@ -198,20 +273,24 @@ def _check_size(request: ForecastRequest, total: int, settings: Settings) -> Non
         raise InvalidRequest(detail, code="too_many_items")
 
 
-def _values(target: list[float | None], index: int, manifest: Manifest, faults: Faults) -> Floats:
+def _values(
+    target: list[float | None], pointer: str, manifest: Manifest, before: Progress | None, faults: Faults
+) -> Floats:
     """`target` as float64 (NaN = missing), cut to what the model can use; faults are noted."""
-    contract, pointer = manifest.input, f"#/inputs/{index}/target"
+    contract = manifest.input
     length = len(target)
-    if length < contract.min_length or (contract.max_length is not None and length > contract.max_length):
-        faults.add(pointer, "length_not_supported", f"{length} values; '{manifest.name}' reads {_lengths(manifest)}")
+    whole = length if before is None else before.observations + length
+    if whole < contract.min_length or (contract.max_length is not None and whole > contract.max_length):
+        faults.add(pointer, "length_not_supported", f"{whole} values; '{manifest.name}' reads {_lengths(manifest)}")
         return np.empty(0)
     if not contract.missing and None in target:
         place = f"{pointer}/{target.index(None)}"
         faults.add(place, "wrong_type", f"'{manifest.name}' cannot read missing values (null)")
         return np.empty(0)
-    cut = contract.context is not None and length > contract.context
+    # A series that goes on is not cut: what came before is in the state, and nothing may be missing in between.
+    cut = before is None and contract.context is not None and length > contract.context
     values = np.array(target[-contract.context :] if cut and contract.context else target, np.float64)
-    if target[-1] is None and np.isnan(values).all():
+    if before is None and target[-1] is None and np.isnan(values).all():
         what = f"the last {len(values)} values, all that the model reads, are missing" if cut else "no value is present"
         faults.add(pointer, "out_of_range", f"{what}: at least one must be a number")
     return values
@@ -252,16 +331,17 @@ def _history(history: Floats, levels: _Levels) -> History:
     return History(columns[1 + levels.median], columns[0], quantiles)
 
 
-def _check_finite(index: int, item: ForecastItem, result: ForecastResult) -> None:
+def _check_finite(pointer: str, item: ForecastItem, result: ForecastResult) -> None:
     """A sum of finite numbers may overflow, so look closely; then say whose fault it is."""
     if np.isfinite(result.mean).all() and np.isfinite(result.quantiles).all():
         return
     extreme = float(np.nanmax(np.abs(item.values), initial=0.0)) > _FAR
+    remembered = item.state is not None and float(np.nanmax(np.abs(item.state), initial=0.0)) > _FAR
     certain = bool((np.minimum(item.levels, 1 - item.levels) < _NEAR_CERTAIN).any())
-    if not extreme and not certain:
+    if not extreme and not remembered and not certain:
         raise RitmoError("the model answered with a number that is not finite")
-    place = f"#/inputs/{index}/target" if extreme else "#/parameters/quantile_levels"
-    detail = "too extreme for a finite forecast" + (": scale the series" if extreme else "")
+    place = f"{pointer}/target" if extreme or remembered else "#/parameters/quantile_levels"
+    detail = "too extreme for a finite forecast" + (": scale the series" if extreme or remembered else "")
     faults = Faults()
     faults.add(place, "out_of_range", detail)
     faults.check()

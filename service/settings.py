@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "RITMO_"
+SHORTEST_KEY = 16  # bytes
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Count = Annotated[int, Field(ge=1)]
@@ -23,7 +24,9 @@ Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """One field per setting; the description is what `--help` and the README's table say."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True
+    )
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -48,12 +51,32 @@ class Settings(BaseSettings):
     max_queue_observations: Count = Field(default=4_000_000, description="observations waiting for one model")
     timeout_ms: Count = Field(default=30_000, le=3_600_000, description="deadline of a request that states none")
 
+    state_keys: SecretStr | None = Field(
+        default=None,
+        description="secrets of 16 bytes or more, commas between: the first signs tokens, any verifies; unset: random",
+    )
+    state_ttl_seconds: Count = Field(default=604_800, description="how long a state token is good for")
+    max_streams: Count = Field(default=10_000, description="live connections (WebSocket) of one process; more get 503")
+    max_message_bytes: Count = Field(default=1 << 20, description="largest message of a live connection")
+
     drain_delay_seconds: Seconds = Field(
         default=1.0, description="after SIGTERM: how long /readyz says 503 while requests are still taken"
     )
     drain_seconds: Seconds = Field(default=20.0, description="after that: how long requests in flight may go on")
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
     access_log: bool = Field(default=False, description="log a line for every request (costs about 10 us each)")
+
+    @field_validator("state_keys")
+    @classmethod
+    def _keys_are_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if any(len(key) < SHORTEST_KEY for key in _split(value)):
+            raise ValueError(f"every key must have at least {SHORTEST_KEY} bytes")
+        return value
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The keys of state tokens; the first one signs."""
+        return _split(self.state_keys)
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:
@@ -63,6 +86,11 @@ class Settings(BaseSettings):
         if self.max_observations > self.max_queue_observations:
             raise ValueError("max_observations must not exceed max_queue_observations")
         return self
+
+
+def _split(keys: SecretStr | None) -> tuple[bytes, ...]:
+    parts = (part.strip() for part in (keys.get_secret_value() if keys else "").split(","))
+    return tuple(part.encode() for part in parts if part)
 
 
 def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:

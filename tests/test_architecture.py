@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.manifest": {"service.errors"},
     "service.documents": {"service.errors"},
     "service.images": {"service.errors"},
-    "service.tokens": {"service.errors", "service.documents"},
+    "service.tokens": CONTRACT | {"service.documents"},
     # the two wires: a request's bytes to items, results to bytes
     "service.series": CONTRACT | {"service.documents", "service.settings", "service.tokens"},
     "service.digits": CONTRACT
@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.documents",
         "service.settings",
         "service.metrics",
+        "service.tokens",
         "service.api.",
     },
     "service.app": {"service."},

@@ -11,11 +11,14 @@ import pytest
 from service import digits
 from service.errors import DeadlineExceeded, InvalidRequest, RitmoError
 from service.items import DigitItem, DigitResult
+from service.manifest import Manifest
 from service.settings import Settings
+from service.tokens import Progress, Tokens
 from tests.fakes import manifest
 from tests.pictures import drawn, encoded
 
 SETTINGS = Settings(max_items=3, max_pixels=159_999)
+TOKENS = Tokens([b"a key of a test, long enough"])
 ROW = [0.0] * 27 + [1.0]
 
 
@@ -31,6 +34,12 @@ def result(item: DigitItem) -> DigitResult:
     trace = np.full((len(item.rows), 10), 0.05)
     trace[:, 7] = 0.55
     return DigitResult(trace[-1], trace if item.trace else None, len(item.rows), np.zeros(2))
+
+
+def unpacked(request: digits.DigitRequest, contract: Manifest, packed: digits.PackedDigits) -> dict[str, Any]:
+    answer = digits.unpack(request, contract, packed, [result(item) for item in packed.items], TOKENS.seal)
+    document: dict[str, Any] = json.loads(answer)
+    return document
 
 
 def test_rows_are_taken_as_they_are() -> None:
@@ -51,7 +60,7 @@ def test_the_answer_has_every_field() -> None:
     contract = manifest("digits", "classify-digit")
     packed = digits.pack(request, contract, SETTINGS)
     assert packed.items[0].stop == 0.9
-    document = json.loads(digits.unpack(request, contract, packed, [result(packed.items[0])]))
+    document = unpacked(request, contract, packed)
     assert document["model"] == "digits"
     assert document["model_version"] == "1"
     assert document["model_digest"] == "sha256:" + "ab" * 32
@@ -77,7 +86,9 @@ def test_images_are_prepared_and_the_answer_says_how() -> None:
         contract = manifest("digits", "classify-digit")
         packed = digits.pack(request, contract, SETTINGS)
         assert [len(item.rows) for item in packed.items] == [28, 1]
-        document = json.loads(digits.unpack(request, contract, packed, [result(item) for item in packed.items]))
+        document = json.loads(
+            digits.unpack(request, contract, packed, [result(item) for item in packed.items], TOKENS.seal)
+        )
         report = document["predictions"][0]["preprocessing"]
         assert report["source_size"] == [280, 280]
         assert report["inverted"] is True
@@ -88,7 +99,7 @@ def test_images_are_prepared_and_the_answer_says_how() -> None:
 def test_rows_without_ink_are_answered_with_a_warning() -> None:
     request, contract = read(inputs=[{"rows": [[0] * 28] * 4}]), manifest("digits", "classify-digit")
     packed = digits.pack(request, contract, SETTINGS)
-    document = json.loads(digits.unpack(request, contract, packed, [result(packed.items[0])]))
+    document = unpacked(request, contract, packed)
     assert document["predictions"][0]["warnings"] == ["no_ink"]
 
 
@@ -101,12 +112,7 @@ def test_rows_without_ink_are_answered_with_a_warning() -> None:
         ({"inputs": [{"rows": []}]}, "out_of_range", "#/inputs/0/rows"),
         ({"inputs": [{"rows": [ROW, [*ROW, 0]]}]}, "wrong_row_width", "#/inputs/0/rows/1"),
         ({"inputs": [{"rows": [[]]}]}, "wrong_row_width", "#/inputs/0/rows/0"),
-        ({"inputs": [{"rows": [ROW], "state": "x"}]}, "state_invalid", "#/inputs/0/state"),
-        (
-            {"inputs": [{"rows": [ROW]}], "parameters": {"return_state": True}},
-            "state_invalid",
-            "#/parameters/return_state",
-        ),
+        ({"inputs": [{"image": "x", "state": "x"}]}, "out_of_range", "#/inputs/0/state"),
         (
             {"inputs": [{"rows": [ROW]}], "parameters": {"stop_at_confidence": 1.5}},
             "out_of_range",
@@ -205,10 +211,9 @@ def test_a_name_that_looks_like_a_number_is_a_name() -> None:
     assert digits.read_options({"item_id": "12", "model": "true"}).item_id == "12"
 
 
-def test_files_cannot_ask_for_state_yet() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        digits.from_files([digits.File(b"")], digits.read_options({"return_state": "true"}), SETTINGS)
-    assert caught.value.code == "state_invalid"
+def test_files_can_ask_for_a_token() -> None:
+    request, _ = digits.from_files([digits.File(b"")], digits.read_options({"return_state": "true"}), SETTINGS)
+    assert request.parameters.return_state
 
 
 def test_a_number_that_is_not_finite_never_leaves() -> None:
@@ -216,5 +221,75 @@ def test_a_number_that_is_not_finite_never_leaves() -> None:
     packed = digits.pack(request, contract, SETTINGS)
     broken = DigitResult(np.full(10, np.nan), None, 1, np.zeros(2))
     with pytest.raises(RitmoError) as caught:
-        digits.unpack(request, contract, packed, [broken])
+        digits.unpack(request, contract, packed, [broken], TOKENS.seal)
     assert caught.value.code == "internal_error"
+
+
+# --- digits that go on -----------------------------------------------------------------------------------------------
+
+CONTRACT = manifest("digits", "classify-digit")
+STATE = np.array([0.1, 0.5])
+
+
+def go_on(rows: list[list[float]], flags: int = 0, observations: int = 5, **parameters: Any) -> digits.PackedDigits:
+    request = read(inputs=[{"rows": rows, "state": "the caller opened it"}], parameters=parameters)
+    return digits.pack(request, CONTRACT, SETTINGS, before=[Progress(STATE, observations, flags=flags)])
+
+
+def test_a_digit_that_goes_on_counts_all_its_rows() -> None:
+    request = read(inputs=[{"rows": [ROW, ROW], "state": "x"}], parameters={"trace": True, "return_state": True})
+    packed = digits.pack(request, CONTRACT, SETTINGS, before=[Progress(STATE, 5, flags=digits.UNIT | digits.INK)])
+    assert packed.items[0].state is STATE
+    (prediction,) = unpacked(request, CONTRACT, packed)["predictions"]
+    assert prediction["rows_used"] == 7
+    assert [point["row"] for point in prediction["trace"]] == [6, 7]
+    after = TOKENS.open(prediction["state"], CONTRACT)
+    assert (after.observations, after.flags) == (7, digits.UNIT | digits.INK)
+
+
+@pytest.mark.parametrize(
+    ("flags", "row", "ink", "after"),
+    [
+        (0, [0.0] * 28, 0.0, 0),  # no ink yet: the scale is still open
+        (0, [1.0] + [0.0] * 27, 1.0, digits.UNIT | digits.INK),
+        (0, [2.0] + [0.0] * 27, 2 / 255, digits.BYTES | digits.INK),
+        (digits.BYTES | digits.INK, [1.0] + [0.0] * 27, 1 / 255, digits.BYTES | digits.INK),
+        (digits.UNIT | digits.INK, [0.5] + [0.0] * 27, 0.5, digits.UNIT | digits.INK),
+        (digits.INK, [51.0] + [0.0] * 27, 0.2, digits.BYTES | digits.INK),  # after an image either scale may follow
+    ],
+)
+def test_the_scale_of_a_digit_is_decided_once(flags: int, row: list[float], ink: float, after: int) -> None:
+    packed = go_on([row], flags)
+    np.testing.assert_allclose(packed.items[0].rows[0, 0], ink, rtol=1e-7)
+    (reached,) = digits.progress(packed, [result(packed.items[0])])
+    assert reached.flags == after
+
+
+def test_a_digit_begun_in_0_to_1_does_not_go_on_in_0_to_255() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        go_on([ROW, [0.0] * 27 + [254.0]], digits.UNIT | digits.INK)
+    assert (caught.value.code, caught.value.errors[0].pointer) == ("out_of_range", "#/inputs/0/rows/1/27")
+    assert "earlier rows" in caught.value.detail
+
+
+def test_no_new_rows_ask_for_the_reading_so_far() -> None:
+    packed = go_on([], digits.INK)
+    assert packed.items[0].rows.shape == (0, 28)
+    reading = DigitResult(np.full(10, 0.1), None, 0, STATE)
+    (reached,) = digits.progress(packed, [reading])
+    assert (reached.observations, reached.flags) == (5, digits.INK)
+
+
+def test_a_stopped_reading_goes_on_from_the_row_where_it_stopped() -> None:
+    packed = go_on([[0.0] * 28, ROW], stop_at_confidence=0.5)
+    stopped = DigitResult(np.full(10, 0.1), None, 1, STATE)
+    (reached,) = digits.progress(packed, [stopped])
+    assert (reached.observations, reached.flags & digits.INK) == (6, 0)  # the row with ink was not read
+
+
+def test_the_limit_of_rows_is_that_of_the_whole_digit() -> None:
+    go_on([ROW] * 4, observations=60)
+    with pytest.raises(InvalidRequest) as caught:
+        go_on([ROW] * 5, observations=60)
+    assert caught.value.code == "length_not_supported"
+    assert "65 rows" in caught.value.detail

@@ -199,8 +199,6 @@ def test_readme_documents_the_status_of_every_error() -> None:
         "unauthenticated",
         "forbidden",
         "rate_limited",
-        "state_expired",
-        "state_model_mismatch",
     }
     assert set(KINDS) - set(documented) == later
 

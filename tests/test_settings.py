@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from service.settings import PREFIX, Settings, unknown_variables
 
@@ -45,6 +45,9 @@ def test_settings_cannot_change_later() -> None:
         {"drain_seconds": -1},
         {"max_items": 5, "max_queue_items": 4},
         {"max_observations": 5, "max_queue_observations": 4},
+        {"state_keys": "fifteen bytes.."},
+        {"state_keys": "sixteen bytes ok,short"},
+        {"state_ttl_seconds": 0},
         {"prot": 1},
     ],
 )
@@ -65,3 +68,21 @@ def test_every_setting_says_what_it_is() -> None:
 def test_misspelt_variables_are_named_with_the_nearest_setting() -> None:
     names = ["PATH", "RITMO_PROT", "RITMO_HOST", "RITMO_ZZZZZZZZ"]
     assert unknown_variables(names) == {"RITMO_PROT": "RITMO_PORT", "RITMO_ZZZZZZZZ": None}
+
+
+def test_keys_are_separated_by_commas_and_never_shown() -> None:
+    settings = Settings(state_keys=SecretStr("sixteen bytes ok, another one that is longer,"))
+    assert settings.secrets == (b"sixteen bytes ok", b"another one that is longer")
+    assert Settings().secrets == ()
+    with pytest.raises(ValidationError) as caught:
+        Settings(state_keys=SecretStr("sixteen bytes ok,secret"))
+    for text in (repr(settings), str(settings), settings.model_dump_json(), str(caught.value)):
+        assert "sixteen" not in text
+        assert "secret" not in text.replace("Secret", "").replace("state_keys", "")
+
+
+def test_a_key_from_the_environment_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RITMO_STATE_KEYS", "xyzzy")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "xyzzy" not in str(caught.value)

@@ -21,8 +21,9 @@ from service.digits import DigitRequest, PackedDigits
 from service.errors import DeadlineExceeded, InvalidRequest, UnknownModel
 from service.items import Item
 from service.manifest import Manifest, Task
-from service.series import ForecastRequest
+from service.series import ForecastRequest, PackedSeries
 from service.settings import Settings
+from service.tokens import Progress, Tokens
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,9 +67,10 @@ class Route:
 
     task: Task
 
-    def __init__(self, models: Models, settings: Settings, pool: Executor) -> None:
+    def __init__(self, models: Models, settings: Settings, tokens: Tokens, pool: Executor) -> None:
         self._models = models
         self._settings = settings
+        self._tokens = tokens
         self._pool = pool
 
     async def __call__(self, exchange: Exchange) -> Answer:
@@ -92,6 +94,10 @@ class Route:
         exchange.model = served.manifest.name
         return served
 
+    def _before(self, tokens: list[str | None], manifest: Manifest) -> list[Progress | None] | None:
+        """What the tokens of the inputs hold; None where there is none, as in most requests."""
+        return None if tokens.count(None) == len(tokens) else self._tokens.open_all(tokens, manifest)
+
     def _deadline(self, exchange: Exchange, timeout_ms: int | None) -> float:
         deadline = exchange.deadline(timeout_ms, self._settings.timeout_ms)
         if time.monotonic() >= deadline:
@@ -113,12 +119,16 @@ class Forecast(Route):
     async def _answer(self, exchange: Exchange, body: bytes) -> Answer:
         request = await self._call(len(body) > _LARGE_BODY, series.read, body, self._settings)
         served = self._model(exchange, request.model)
-        large = _is_large(request)
-        items = await self._call(large, series.pack, request, served.manifest)
+        large = _is_large(request, served.manifest)
+        packed = await self._call(large, self._pack, request, served.manifest)
         deadline = self._deadline(exchange, request.parameters.timeout_ms)
-        outcome = await served.submit(items, deadline)
-        answer = await self._call(large, series.unpack, request, served.manifest, items, outcome.results)
+        outcome = await served.submit(packed.items, deadline)
+        results, seal = outcome.results, self._tokens.seal
+        answer = await self._call(large, series.unpack, request, served.manifest, packed, results, seal)
         return _success(answer, served.manifest, outcome)
+
+    def _pack(self, request: ForecastRequest, manifest: Manifest) -> PackedSeries:
+        return series.pack(request, manifest, self._before([item.state for item in request.inputs], manifest))
 
 
 class ClassifyDigit(Route):
@@ -139,12 +149,17 @@ class ClassifyDigit(Route):
         served = self._model(exchange, request.model)
         deadline = self._deadline(exchange, request.parameters.timeout_ms)
         large = images is not None or digits.holds_images(request) or len(body) > _LARGE_BODY
-        packed: PackedDigits = await self._call(
-            large, digits.pack, request, served.manifest, self._settings, images, deadline
-        )
+        packed = await self._call(large, self._pack, request, served.manifest, images, deadline)
         outcome = await served.submit(packed.items, deadline)
-        answer = await self._call(large, digits.unpack, request, served.manifest, packed, outcome.results)
+        results, seal = outcome.results, self._tokens.seal
+        answer = await self._call(large, digits.unpack, request, served.manifest, packed, results, seal)
         return _success(answer, served.manifest, outcome)
+
+    def _pack(
+        self, request: DigitRequest, manifest: Manifest, images: list[bytes] | None, deadline: float
+    ) -> PackedDigits:
+        before = self._before([item.state for item in request.inputs], manifest)
+        return digits.pack(request, manifest, self._settings, images, deadline, before=before)
 
     def _read(self, exchange: Exchange, body: bytes, media_type: str) -> tuple[DigitRequest, list[bytes] | None]:
         if media_type == FORM:
@@ -168,8 +183,9 @@ def _require_json(exchange: Exchange, alternatives: str) -> None:
     raise InvalidRequest(detail, code="unsupported_media_type")
 
 
-def _is_large(request: ForecastRequest) -> bool:
-    return series.cost(request) > _LARGE_WORK
+def _is_large(request: ForecastRequest, manifest: Manifest) -> bool:
+    tokens = len(request.inputs) * request.parameters.return_state * manifest.state.width  # large bodies are counted so
+    return series.cost(request) + tokens // 4 > _LARGE_WORK
 
 
 def _success(body: bytes, manifest: Manifest, outcome: Outcome) -> Answer:

@@ -31,10 +31,11 @@ _ENGINE = (
     "model_not_ready",
     "deadline_exceeded",
 )
-FORECAST_CODES = (*_SHARED, *_FIELDS, *_ENGINE, "series_too_long", "state_invalid", "method_not_allowed")
+_STATE = ("state_invalid", "state_expired", "state_model_mismatch")
+FORECAST_CODES = (*_SHARED, *_FIELDS, *_ENGINE, *_STATE, "series_too_long", "method_not_allowed")
 DIGIT_CODES = (
-    *(*_SHARED, *_FIELDS, *_ENGINE, "bad_multipart", "image_too_large", "bad_image", "blank_image"),
-    *("wrong_row_width", "state_invalid", "method_not_allowed"),
+    *(*_SHARED, *_FIELDS, *_ENGINE, *_STATE, "bad_multipart", "image_too_large", "bad_image", "blank_image"),
+    *("wrong_row_width", "method_not_allowed"),
 )
 
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
