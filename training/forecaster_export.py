@@ -8,6 +8,7 @@ the held-out files stays a fair figure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -41,7 +42,7 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
     network.widen.copy_(conformal_factors(samples))
     name = "sines" if specialised else "forecaster"
     record = Record(
-        command=fitted["command"],
+        command=_repeating(fitted["command"]),
         seed=fitted["knobs"]["seed"],
         seconds=fitted["curves"][-1]["seconds"],
         device=fitted["device"],
@@ -74,6 +75,11 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
         version=version,
         models=models,
     )
+
+
+def _repeating(command: str) -> str:
+    """The command that repeats fit and export in one go: without the flags that divide them or name places."""
+    return re.sub(r" --(folder|weights|deadline|models|version)[ =]\S+", "", command)
 
 
 _DESCRIPTIONS = {
