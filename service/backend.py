@@ -214,10 +214,10 @@ class LoadedModel:
             raise BrokenModel(f"the golden sample cannot be computed: {_last_line(error)}") from error
 
     def warm_up(self, sample: golden.Sample) -> None:
-        """Run every shape bucket, and pad from now on to the least row count whose bits do not depend on neighbours."""
+        """Run every shape bucket, and pad from now on to the least shape whose bits do not depend on neighbours."""
         found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length)
-        self.batch_invariant, self.batch_deviation = found.least_rows is not None, found.deviation
-        self.shapes = Shapes(found.least_rows or 1, self.shapes.rows)
+        self.batch_invariant, self.batch_deviation = found.exact, found.deviation
+        self.shapes = Shapes(found.least_rows, found.least_steps, self.shapes.rows)
 
 
 def _nobody(_: int) -> bool:

@@ -29,16 +29,19 @@ CALL, STEP = 330, 3.5
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """The shapes in use: `least_rows` is the smallest row count from which a model's kernels agree on every row."""
+    """The shapes in use: from `least_rows` rows and `least_steps` steps on, a model's kernels agree on every row."""
 
     least_rows: int = 1
+    least_steps: int = 1
     rows: tuple[int, ...] = ROWS
     _rows_for: Ints = field(init=False, repr=False, compare=False)
+    _steps_for: Ints = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         usable = tuple(r for r in self.rows if r >= self.least_rows) or (self.least_rows,)
         object.__setattr__(self, "rows", usable)
         object.__setattr__(self, "_rows_for", _lookup(usable))
+        object.__setattr__(self, "_steps_for", _lookup(tuple(n for n in LENGTHS if n >= self.least_steps)))
 
     @property
     def most_rows(self) -> int:
@@ -59,7 +62,7 @@ class Shapes:
         order = order[np.searchsorted(counts[order], 1) :]
         if not len(order):
             return []
-        buckets = _LENGTH_FOR[counts[order]]  # ascending
+        buckets = self._steps_for[counts[order]]  # ascending
         starts = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist()]
         groups: list[Group] = []
         end, begin = len(order), starts[-1]
@@ -119,5 +122,4 @@ def _lookup(buckets: tuple[int, ...]) -> Ints:
     return sizes[np.searchsorted(sizes, np.arange(sizes[-1] + 1))]
 
 
-_LENGTH_FOR = _lookup(LENGTHS)
 _STEPS = np.arange(CHUNK)

@@ -1,15 +1,16 @@
-"""Before the first answer: which row counts give the same bits, and one run of every shape bucket.
+"""Before the first answer: which shapes give the same bits, and one run of every shape bucket.
 
 Matrix kernels choose their order of summation by shape: a row computed alone may differ in the last bit from the same
-row in a batch. From some row count on they agree. It is found here by running the same rows in every row count and with
-every amount of padding that the service ever uses; smaller batches are then padded up to it (`Shapes.least_rows`).
+row in a batch. From some row count and some number of steps on they agree. Both are found here by running the same rows
+in every row count and with every amount of padding that the service ever uses; smaller batches are then padded up to
+them (`Shapes.least_rows`, `Shapes.least_steps`).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,57 +18,86 @@ from service.items import DigitItem, Floats, ForecastItem, Item
 from service.packing import LENGTHS, Shapes, pack
 from service.passes import Array, Network
 
-MOST_LEAST = 32  # a model whose kernels agree only beyond this many rows is served as not invariant
-STEPS = 8  # length at which all row counts are compared
+PIECES = (1, 3, 8)  # lengths of the pieces of the golden sample that are run
+EACH = 4  # pieces of one length of one item
+STEPS = PIECES[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
+MOST_ROWS, MOST_STEPS = 32, STEPS  # a model whose kernels agree only beyond these is served as not invariant
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Invariance:
-    """What was found: the `least_rows` from which all agree (None: never), and the largest difference otherwise."""
+    """Whether all agree from `least_rows` and `least_steps` on, and the largest relative difference if they do not."""
 
-    least_rows: int | None
-    deviation: float  # relative to the largest number of the row; 0.0 when invariant
+    exact: bool
+    least_rows: int
+    least_steps: int
+    deviation: float  # 0.0 when exact
 
 
 def warm_up(network: Network, shapes: Shapes, items: Sequence[Item], longest: int | None) -> Invariance:
     """Run every row bucket and every length bucket (up to `longest` observations) on `items`, and compare the bits."""
     probe = _Probe(network, items)
     lengths = [n for n in LENGTHS if longest is None or n < 2 * longest] or [LENGTHS[0]]
-    # From the largest row count down: the first, well-filled run is the reference of all others.
+    # From the largest down: the first, well-filled runs are the reference of all others.
     by_rows = {rows: probe.difference(rows, min(STEPS, lengths[-1])) for rows in reversed(shapes.rows)}
-    agreeing = list(itertools.takewhile(lambda rows: not by_rows[rows], by_rows))
-    least = agreeing[-1] if agreeing and agreeing[-1] <= MOST_LEAST else None
-    by_padding = [probe.difference(shapes.rows_for(max(least or 1, ROWS)), steps) for steps in lengths]
-    if least is not None and not any(by_padding):
-        return Invariance(least, 0.0)
-    return Invariance(None, max(*by_rows.values(), *by_padding))
+    least_rows = _least(by_rows, MOST_ROWS)
+    few = least_rows or 1
+    by_steps = {
+        steps: max(
+            probe.difference(shapes.rows_for(max(few, ROWS)), steps, whole=steps <= STEPS),
+            # Products see rows x steps, so where both are small is where they differ.
+            probe.difference(few, steps) if steps <= STEPS else 0.0,
+        )
+        for steps in reversed(lengths)
+    }
+    least_steps = _least(by_steps, MOST_STEPS)
+    if least_rows is None or least_steps is None:
+        return Invariance(False, few, least_steps or 1, max(*by_rows.values(), *by_steps.values()))
+    return Invariance(True, least_rows, least_steps, 0.0)
+
+
+def _least(differences: dict[int, float], most: int) -> int | None:
+    """The smallest size down to which there is no difference, if it is not above `most`; sizes are descending."""
+    agreeing = list(itertools.takewhile(lambda size: not differences[size], differences))
+    return agreeing[-1] if agreeing and (agreeing[-1] <= most or agreeing[-1] == min(differences)) else None
 
 
 class _Probe:
-    """Runs the same rows in different company; a row is the first `cut` observations of an item."""
+    """Runs the same short pieces of `items` in different company."""
 
     def __init__(self, network: Network, items: Sequence[Item]) -> None:
         self._network = network
-        cuts = {(i, min(item.length, cut)) for i, item in enumerate(items) for cut in (1, 3, 5, STEPS)}
-        self._pool = [(items[i], cut, (i, cut)) for i, cut in sorted(cuts, key=lambda key: (key[1], key[0]))]
-        self._ends: dict[tuple[int, int], list[Array]] = {}
-        self._stepwise: dict[tuple[int, int, int], list[Array]] = {}
+        pieces = [piece for length in PIECES for item in items for piece in _pieces(item, length)]
+        # Pieces of all lengths beside one another, and always in the same order.
+        order = np.random.default_rng(0).permutation(len(pieces)).tolist()
+        self._pool = [(i, pieces[i]) for i in order]
+        self._ends: dict[int, list[Array]] = {}
+        self._stepwise: dict[tuple[int, int], list[Array]] = {}
 
-    def difference(self, rows: int, steps: int) -> float:
-        """Largest relative difference of any row of the pool, among `rows` rows of `steps` steps, from its first run.
+    def difference(self, rows: int, steps: int, *, whole: bool = True) -> float:
+        """Largest relative difference of any piece, run among `rows` rows of `steps` steps, from its first run.
 
-        Outputs of single steps are compared at equal `steps` only, as they are never padded otherwise.
+        Every piece is run (or, if not `whole`, as many as there are rows). Outputs of single steps are compared at
+        equal `steps` only, as they are never padded otherwise.
         """
-        pool = [entry for entry in self._pool if entry[1] <= steps]
+        pool = [(i, piece) for i, piece in self._pool if piece.length <= steps]
         worst = 0.0
-        for start in range(0, len(pool), rows):  # every row at least once, in other places for every row count
+        for start in range(0, len(pool) if whole else 1, rows):  # in other places for every row count
             chosen = [pool[(start + i) % len(pool)] for i in range(rows)]
-            outputs = _run(self._network, [item for item, _, _ in chosen], [cut for _, cut, _ in chosen], steps)
-            for (_, _, key), (ends, stepwise) in zip(chosen, outputs, strict=True):
-                worst = max(worst, _difference(ends, self._ends.setdefault(key, ends)))
-                worst = max(worst, _difference(stepwise, self._stepwise.setdefault((*key, steps), stepwise)))
+            outputs = _run(self._network, [piece for _, piece in chosen], steps)
+            for (i, _), (ends, stepwise) in zip(chosen, outputs, strict=True):
+                worst = max(worst, _difference(ends, self._ends.setdefault(i, ends)))
+                worst = max(worst, _difference(stepwise, self._stepwise.setdefault((i, steps), stepwise)))
         return worst
+
+
+def _pieces(item: Item, length: int) -> list[Item]:
+    """Up to `EACH` pieces of `length` observations, evenly from all over `item`."""
+    starts = sorted({int(s) for s in np.linspace(0, item.length - length, EACH)}) if item.length >= length else []
+    if isinstance(item, ForecastItem):
+        return [replace(item, values=item.values[start : start + length]) for start in starts]
+    return [replace(item, rows=item.rows[start : start + length]) for start in starts]
 
 
 def _difference(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
@@ -80,31 +110,24 @@ def _difference(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
     return worst
 
 
-def _run(
-    network: Network, items: Sequence[Item], cut: Sequence[int], steps: int
-) -> list[tuple[list[Array], list[Array]]]:
-    """All that a network says of `items`, each cut to its first observations: at its end, and at every step."""
+def _run(network: Network, items: Sequence[Item], steps: int) -> list[tuple[list[Array], list[Array]]]:
+    """All that a network says of each of `items`: at its end, and at every step."""
     if isinstance(items[0], DigitItem):
-        ends, stepwise = _run_digits(network, [i for i in items if isinstance(i, DigitItem)], cut, steps)
+        ends, (after, said) = _run_digits(network, [i for i in items if isinstance(i, DigitItem)], steps)
     else:
-        ends, stepwise = _run_series(network, [i for i in items if isinstance(i, ForecastItem)], cut, steps)
-    after, said = stepwise
-    return [([end[row] for end in ends], [after[row], said[row, :n]]) for row, n in enumerate(cut)]
+        ends, (after, said) = _run_series(network, [i for i in items if isinstance(i, ForecastItem)], steps)
+    return [([end[n] for end in ends], [after[n], said[n, : item.length]]) for n, item in enumerate(items)]
 
 
-def _run_digits(
-    network: Network, items: Sequence[DigitItem], cut: Sequence[int], steps: int
-) -> tuple[list[Array], tuple[Array, Array]]:
-    rows, counts = pack([item.rows[:n] for item, n in zip(items, cut, strict=True)], len(items), steps)
+def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tuple[list[Array], tuple[Array, Array]]:
+    rows, counts = pack([item.rows for item in items], len(items), steps)
     fresh: Floats = np.repeat(network.initial(0)[None], len(items), axis=0)
     state = network.step(rows, counts, fresh)
     return [state, network.read(state)], network.trace(rows, counts, fresh)
 
 
-def _run_series(
-    network: Network, items: Sequence[ForecastItem], cut: Sequence[int], steps: int
-) -> tuple[list[Array], tuple[Array, Array]]:
-    values, counts = pack([item.values[:n] for item, n in zip(items, cut, strict=True)], len(items), steps)
+def _run_series(network: Network, items: Sequence[ForecastItem], steps: int) -> tuple[list[Array], tuple[Array, Array]]:
+    values, counts = pack([item.values for item in items], len(items), steps)
     fresh = np.stack([network.initial(item.season) for item in items])
     levels = np.stack([item.levels for item in items])
     state = network.step(values, counts, fresh)

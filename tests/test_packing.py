@@ -55,6 +55,12 @@ def test_rows_are_padded_to_the_least_count_that_agrees() -> None:
     assert Shapes(200).rows == (200,)
 
 
+def test_steps_are_padded_to_the_least_number_that_agrees() -> None:
+    counts = np.array([1, 2, 3, 5, 0])
+    assert [g.steps for g in Shapes(least_steps=4).split(counts, merge=False)] == [4, 8]
+    assert [g.steps for g in Shapes().split(counts, merge=False)] == [1, 2, 4, 8]
+
+
 @pytest.mark.parametrize("shape", [(), (28,)])
 def test_pack_pads_on_the_right_with_zeros(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.items import DigitItem, Floats, ForecastItem, Item
 from service.packing import LENGTHS, ROWS, Ints, Shapes
-from service.warmup import warm_up
+from service.warmup import Invariance, warm_up
 
 Array = NDArray[Any]
 LEVELS = np.array([0.1, 0.9])
@@ -19,10 +19,10 @@ LEVELS = np.array([0.1, 0.9])
 
 @dataclass
 class Wavering:
-    """The mean of a row, a little different in fewer than `rows` rows, or when padded beyond `steps` steps."""
+    """The mean of a row, a little different in fewer than `rows` rows, or in fewer than `steps` steps."""
 
     rows: int = 1
-    steps: int = 1000
+    steps: int = 1
     shapes: set[tuple[int, int]] = field(default_factory=set)
     max_horizon: int | None = None
 
@@ -31,7 +31,7 @@ class Wavering:
 
     def step(self, values: Array, lengths: Ints, state: Floats) -> Floats:
         self.shapes.add(values.shape[:2])
-        padded = 1e-9 if values.shape[1] > self.steps else 0.0
+        padded = 1e-9 if values.shape[1] < self.steps else 0.0
         total = values.reshape(*values.shape[:2], -1).sum(axis=(1, 2))
         return state + (total / np.maximum(lengths, 1))[:, None] * (1.0 + padded)
 
@@ -63,14 +63,21 @@ def sample(kind: str) -> list[Item]:
 @pytest.mark.parametrize(("threshold", "least"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 12), (32, 32)])
 def test_the_least_row_count_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
     found = warm_up(Wavering(threshold), Shapes(), sample(kind), None)
-    assert (found.least_rows, found.deviation) == (least, 0.0)
+    assert found == Invariance(True, least, 1, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])
-@pytest.mark.parametrize("network", [Wavering(rows=33), Wavering(rows=10_000, steps=8), Wavering(steps=64)])
+@pytest.mark.parametrize(("threshold", "least"), [(2, 2), (3, 4), (8, 8)])
+def test_the_least_number_of_steps_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
+    found = warm_up(Wavering(4, threshold), Shapes(), sample(kind), None)
+    assert found == Invariance(True, 4, least, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["series", "digits"])
+@pytest.mark.parametrize("network", [Wavering(rows=33), Wavering(rows=100, steps=16), Wavering(steps=64)])
 def test_what_never_agrees_is_told_with_the_largest_difference(kind: str, network: Wavering) -> None:
     found = warm_up(network, Shapes(), sample(kind), None)
-    assert found.least_rows is None
+    assert not found.exact
     assert found.deviation == pytest.approx(1e-9, rel=0.2)
 
 
