@@ -19,6 +19,7 @@ from service.api.health import health_router
 from service.api.models import models_router
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
+from service.api.streams import LiveClassifyDigit, LiveForecast, Streams
 from service.errors import RitmoError
 from service.lanes import Limits
 from service.metrics import CONTENT_TYPE, Metrics
@@ -44,7 +45,8 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
     """The service as an ASGI application; without arguments: settings from the environment, models from their folder.
 
     Models load in the background of the lifespan: `/readyz` says when they are ready, requests before that get 503.
-    `app.state.registry` is for whoever stops the server: `drain()` makes it not ready while it still answers.
+    For whoever stops the server: `app.state.registry.drain()` makes it not ready while it still answers, and
+    `app.state.streams.close()` says goodbye to the live connections.
     """
     settings = settings or Settings()
     registry = registry or make_registry(settings)
@@ -71,8 +73,13 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
         "/classify-digit": ClassifyDigit(registry, settings, tokens, pool),
     }
     traffic, intake = Traffic(metrics), Intake(settings)
+    streams = app.state.streams = Streams(settings.max_streams, metrics.streams)
+    live = {
+        kind.path: kind(registry, settings, tokens, pool, streams=streams, traffic=traffic)
+        for kind in (LiveForecast, LiveClassifyDigit)
+    }
     app.edge = Edge(
-        super(Application, app).__call__, hot, intake=intake, traffic=traffic, access_log=settings.access_log
+        super(Application, app).__call__, hot, live, intake=intake, traffic=traffic, access_log=settings.access_log
     )
     _answer_with_problems(app)
     declare(app)

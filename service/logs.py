@@ -39,4 +39,6 @@ def configure(level: str, stream: TextIO | None = None) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # At its debug level the WebSocket protocol logs what its frames hold: nothing of a request is ever logged.
+    logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.INFO))
     logging.captureWarnings(capture=True)

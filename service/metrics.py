@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
@@ -92,6 +92,7 @@ class Metrics:
             registry=registry,
             buckets=SECONDS,
         )
+        self.streams = Gauge("ritmo_streams", "Live connections", registry=registry, multiprocess_mode="livesum")
         self.queue_seconds = _histogram(registry, "queue_seconds", "Waiting for the batch before", SECONDS)
         self.compute_seconds = _histogram(registry, "compute_seconds", "From batch start to the request's end", SECONDS)
         self.batch_seconds = _histogram(registry, "batch_seconds", "Inference thread's time for a batch", SECONDS)

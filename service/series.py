@@ -141,7 +141,7 @@ def read(body: bytes, settings: Settings) -> ForecastRequest:
         total += len(item.target)
         check_target(item.target, item.state is not None, f"#/inputs/{index}/target", settings, faults)
     faults.check()
-    _check_size(request, total, settings)
+    check_size(request, total, settings)
     return request
 
 
@@ -260,7 +260,7 @@ def cost(request: ForecastRequest) -> int:
     return answered + observed * (1 + width if parameters.include else 1)
 
 
-def _check_size(request: ForecastRequest, total: int, settings: Settings) -> None:
+def check_size(request: ForecastRequest, total: int, settings: Settings) -> None:
     """Refuse what no queue could take and what no answer could hold."""
     if total > settings.max_queue_observations:
         detail = f"{total} values in one request; at most {settings.max_queue_observations}: send several requests"

@@ -14,17 +14,21 @@ import multiprocessing
 import signal
 import socket
 import threading
+import time
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import uvicorn
 
 from service import logs
+from service.api.streams import Streams
 from service.app import create_app
 from service.registry import Registry
 from service.settings import Settings
 
+_GLANCE = 0.02  # seconds between two looks at the live connections, while the last ones end
 _POLL = 0.5  # seconds between two looks at the workers
+_PING, _PONG = 30.0, 60.0  # seconds: a live connection is asked whether it is there, and has so long to say so
 _KEEP_ALIVE = 75  # seconds an idle connection stays open: longer than common load balancers keep theirs
 
 logger = logging.getLogger(__name__)
@@ -33,10 +37,12 @@ logger = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Uvicorn's server that drains before it stops, and ends with 0 when it was told to."""
 
-    def __init__(self, config: uvicorn.Config, registry: Registry, delay: float) -> None:
+    def __init__(self, config: uvicorn.Config, registry: Registry, streams: Streams, settings: Settings) -> None:
         super().__init__(config)
         self._registry = registry
-        self._delay = delay
+        self._streams = streams
+        self._delay = settings.drain_delay_seconds
+        self._patience = settings.drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -63,6 +69,21 @@ class Server(uvicorn.Server):
     def _stop(self) -> None:
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listener, send live connections away with what they wait for, then finish as uvicorn does.
+
+        uvicorn alone would cut a live connection in the middle of an answer.
+        """
+        for server in self.servers:
+            server.close()
+        begun = time.monotonic()
+        self._streams.close()
+        # A signal may end the waiting, too, and signals set no event.
+        while len(self._streams) and not self.force_exit and time.monotonic() - begun < self._patience:  # noqa: ASYNC110
+            await asyncio.sleep(_GLANCE)
+        self.config.timeout_graceful_shutdown = math.ceil(max(1, self._patience - (time.monotonic() - begun)))
+        await super().shutdown(sockets)
+
 
 def serve(settings: Settings) -> int:
     """Serve until told to stop; the exit status."""
@@ -84,10 +105,15 @@ def _serve(settings: Settings, sockets: list[socket.socket] | None = None) -> in
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_message_bytes,
+        ws_per_message_deflate=False,  # its dictionaries cost more memory than a live series
+        ws_ping_interval=_PING,
+        ws_ping_timeout=_PONG,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
-    server = Server(config, app.state.registry, settings.drain_delay_seconds)
+    server = Server(config, app.state.registry, app.state.streams, settings)
     try:
         server.run(sockets)
     except SystemExit as stop:  # the port is taken, or the application could not start: already logged

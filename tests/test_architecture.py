@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.api.",
     },
     "service.app": {"service."},
-    "service.server": {"service.app", "service.logs", "service.registry", "service.settings"},
+    "service.server": {"service.api.streams", "service.app", "service.logs", "service.registry", "service.settings"},
     "service.__main__": {"service."},
     "training.networks.": {"training.networks."},
     "training.scores": set(),

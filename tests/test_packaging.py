@@ -86,7 +86,7 @@ def test_the_service_imports_only_what_the_serving_install_names() -> None:
 
 
 def test_every_serving_dependency_is_used() -> None:
-    used = imports("service") | {"httptools", "uvloop", "python_multipart"}  # by uvicorn and by starlette's forms
+    used = imports("service") | {"httptools", "uvloop", "websockets", "python_multipart"}  # by uvicorn and by starlette
     assert provided(CORE) - used == set()
 
 

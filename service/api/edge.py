@@ -48,12 +48,13 @@ class Traffic:
 
 
 class Edge:
-    """ASGI application around the FastAPI one; `hot` maps paths to the handlers of their POST."""
+    """ASGI application around the FastAPI one; `hot` maps paths to the handlers of their POST, `live` to WebSockets."""
 
     def __init__(
         self,
         app: ASGIApp,
         hot: Mapping[str, Handler],
+        live: Mapping[str, ASGIApp],
         *,
         intake: Intake,
         traffic: Traffic,
@@ -61,21 +62,25 @@ class Edge:
     ) -> None:
         self._app = app
         self._hot = hot
+        self._live = live
         self._intake = intake
         self._traffic = traffic
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        name = request_id(headers.get(b"x-request-id"))
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
         if root:
             path = path.removeprefix(root)
+        if scope["type"] != "http":
+            await self._live.get(path, self._app)(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        name = request_id(headers.get(b"x-request-id"))
         handler = self._hot.get(path)
         if handler is None:
             await self._through(scope, receive, send, name)

@@ -31,7 +31,7 @@ R = TypeVar("R")
 JSON = "application/json"
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp")
 FORM = "multipart/form-data"
-_LARGE_BODY = 64 << 10  # bytes; reading one takes half a millisecond
+LARGE_BODY = 64 << 10  # bytes; reading one takes half a millisecond
 _LARGE_WORK = 20_000  # numbers; converting them takes a millisecond
 
 
@@ -62,8 +62,8 @@ class Models(Protocol):
         """The model that serves `name` or `name@version`; raises `UnknownModel`, `Unavailable`."""
 
 
-class Route:
-    """What both hot routes share."""
+class Work:
+    """What every route to a model needs: the models, the limits, the tokens, and threads for large work."""
 
     task: Task
 
@@ -73,13 +73,6 @@ class Route:
         self._tokens = tokens
         self._pool = pool
 
-    async def __call__(self, exchange: Exchange) -> Answer:
-        """The answer; raises the domain's errors and `Disconnected`."""
-        raise NotImplementedError
-
-    async def _body(self, exchange: Exchange) -> bytes:
-        return await exchange.body(exchange.deadline(None, self._settings.timeout_ms))
-
     async def _call(self, large: bool, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`function` here, or in a thread where it is `large` work."""
         if not large:
@@ -87,10 +80,26 @@ class Route:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
 
-    def _model(self, exchange: Exchange, reference: str) -> Served:
+    def _find(self, reference: str) -> Served:
+        """The model that `reference` means, if it has this route's task."""
         served = self._models.get(reference)
         if served.manifest.task != self.task:
             raise UnknownModel(f"'{served.manifest.name}' serves /{served.manifest.task}, not /{self.task}")
+        return served
+
+
+class Route(Work):
+    """What both hot routes share."""
+
+    async def __call__(self, exchange: Exchange) -> Answer:
+        """The answer; raises the domain's errors and `Disconnected`."""
+        raise NotImplementedError
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        return await exchange.body(exchange.deadline(None, self._settings.timeout_ms))
+
+    def _model(self, exchange: Exchange, reference: str) -> Served:
+        served = self._find(reference)
         exchange.model = served.manifest.name
         return served
 
@@ -117,9 +126,9 @@ class Forecast(Route):
         return await exchange.while_there(self._answer(exchange, body))
 
     async def _answer(self, exchange: Exchange, body: bytes) -> Answer:
-        request = await self._call(len(body) > _LARGE_BODY, series.read, body, self._settings)
+        request = await self._call(len(body) > LARGE_BODY, series.read, body, self._settings)
         served = self._model(exchange, request.model)
-        large = _is_large(request, served.manifest)
+        large = is_large(request, served.manifest)
         packed = await self._call(large, self._pack, request, served.manifest)
         deadline = self._deadline(exchange, request.parameters.timeout_ms)
         outcome = await served.submit(packed.items, deadline)
@@ -145,10 +154,10 @@ class ClassifyDigit(Route):
         return await exchange.while_there(self._answer(exchange, body, media_type))
 
     async def _answer(self, exchange: Exchange, body: bytes, media_type: str) -> Answer:
-        request, images = await self._call(len(body) > _LARGE_BODY, self._read, exchange, body, media_type)
+        request, images = await self._call(len(body) > LARGE_BODY, self._read, exchange, body, media_type)
         served = self._model(exchange, request.model)
         deadline = self._deadline(exchange, request.parameters.timeout_ms)
-        large = images is not None or digits.holds_images(request) or len(body) > _LARGE_BODY
+        large = images is not None or digits.holds_images(request) or len(body) > LARGE_BODY
         packed = await self._call(large, self._pack, request, served.manifest, images, deadline)
         outcome = await served.submit(packed.items, deadline)
         results, seal = outcome.results, self._tokens.seal
@@ -183,7 +192,8 @@ def _require_json(exchange: Exchange, alternatives: str) -> None:
     raise InvalidRequest(detail, code="unsupported_media_type")
 
 
-def _is_large(request: ForecastRequest, manifest: Manifest) -> bool:
+def is_large(request: ForecastRequest, manifest: Manifest) -> bool:
+    """Whether packing and unpacking `request` would hold up the event loop."""
     tokens = len(request.inputs) * request.parameters.return_state * manifest.state.width  # large bodies are counted so
     return series.cost(request) + tokens // 4 > _LARGE_WORK
 
