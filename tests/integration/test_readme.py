@@ -7,9 +7,11 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.servers import Server
@@ -28,6 +30,12 @@ def commands() -> list[str]:
 
 
 FORECAST, DIGIT = commands()
+
+
+def program() -> str:
+    """The README's program in Python; it has one."""
+    [block] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return str(block)
 
 
 def answer(command: str, address: str) -> Any:
@@ -69,3 +77,15 @@ def test_without_its_content_type_a_command_gets_a_problem(committed: Server, co
     problem = answer(without, committed.url)  # curl then says it is a form
     assert problem["code"] == "unsupported_media_type"
     assert problem["status"] == 415
+
+
+def test_the_program_of_the_readme(committed: Server) -> None:
+    code = program().replace(ADDRESS, committed.url)
+    assert committed.url in code
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["3", "5", "6"]
+    body = {"inputs": [{"target": [132, 128, 151, 160, 172, 190]}]}
+    [whole] = httpx.post(f"{committed.url}/forecast", json=body).json()["predictions"]
+    assert float(lines[-1].split()[-1]) == pytest.approx(whole["mean"][0], rel=1e-6)
