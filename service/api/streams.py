@@ -12,6 +12,7 @@ dropped. All connections share the lanes of the engine with every other request,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -40,6 +41,7 @@ from service.tokens import Tokens
 
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
 TRY_LATER = 1013
+_PARTING = 5.0  # seconds
 
 logger = logging.getLogger("service.http")
 
@@ -104,7 +106,7 @@ class Live(Work):
             self.streams.check()
         except Unavailable as error:
             answer = render(error, name)
-            await _refuse(scope, send, answer, name)
+            await _refuse(scope, receive, send, answer, name)
             self.traffic.note(self.path, "", answer.status, 0)
             return
         connection = Connection(self, name, receive, send)
@@ -262,7 +264,7 @@ class Connection:
         return message
 
 
-async def _refuse(scope: Scope, send: Send, answer: Answer, name: str) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Answer, name: str) -> None:
     """Answer the handshake with a problem; servers without that extension can only close."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": TRY_LATER})
@@ -270,3 +272,9 @@ async def _refuse(scope: Scope, send: Send, answer: Answer, name: str) -> None:
     headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode()), (b"x-request-id", name.encode())]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})
+    # uvicorn tells of the end twice: when the answer is written and when the connection is gone. Until then it would
+    # take our return for a handshake that was forgotten, and log an error.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PARTING):
+            for _ in range(2):
+                await receive()
