@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from service import digits, logs, series
 from service.api.inprocess import Application, ask
-from service.app import create_app, make_registry
+from service.app import create_app, one_shot_registry
 from service.server import serve
 from service.settings import Settings, unknown_variables
 
@@ -47,8 +47,8 @@ class _Question:
 
 
 def _application(settings: Settings, model: str) -> Application:
-    """The service with one model: nobody waits for the others to be loaded."""
-    return create_app(settings, registry=make_registry(settings, only=model))
+    """The service for one question to one model."""
+    return create_app(settings, registry=one_shot_registry(settings, model))
 
 
 def main(

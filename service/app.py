@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI, Request, Response
@@ -20,6 +21,7 @@ from service.api.models import models_router
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
 from service.api.streams import LiveClassifyDigit, LiveForecast, Streams
+from service.backend import load
 from service.errors import RitmoError
 from service.lanes import Limits
 from service.metrics import CONTENT_TYPE, Metrics
@@ -86,10 +88,22 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
     return app
 
 
-def make_registry(settings: Settings, only: str | None = None) -> Registry:
-    """The registry that `settings` describe; with `only` it knows no model but that one."""
-    limits = Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
-    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=limits, only=only)
+def make_registry(settings: Settings) -> Registry:
+    """The registry that `settings` describe."""
+    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=_limits(settings))
+
+
+def one_shot_registry(settings: Settings, model: str) -> Registry:
+    """A registry for one answer of one model: nobody waits for the others, nor until every shape is warm."""
+    unwarmed = partial(load, warm=False)
+    limits = _limits(settings)
+    return Registry(
+        settings.models, device=settings.device, threads=settings.threads, limits=limits, only=model, load=unwarmed
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
 
 
 class _MetricsPage(Response):
