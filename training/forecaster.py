@@ -53,8 +53,8 @@ class Knobs:
 
 GENERAL = Knobs()
 SINES = Knobs(
-    steps=12_000, values=16_000, lengths=(64, 112, 224), ahead=4, cuts=8, real=0.0, fast=96, slow=16, width=96,
-    specialised=True,
+    steps=8_000, values=16_000, lengths=(64, 112, 224), ahead=2, cuts=24, real=0.0, fast=96, slow=16, width=96,
+    rate=4e-3, specialised=True,
 )  # fmt: skip
 
 
