@@ -1,0 +1,71 @@
+"""The peers' virtual environments: one each under build/bench/, made from PyPI when first needed.
+
+torch goes in first, as the CPU build of the release that this project pins, so that no peer's resolver fetches a CUDA
+build and all serve with the same kernels. Peers are pinned; what they depend on is whatever pip finds for them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH = "torch==2.13.0+cpu" if sys.platform == "linux" else "torch==2.13.0"
+REQUIREMENTS: dict[str, tuple[str, ...]] = {
+    "mosec": ("mosec==0.9.8",),
+    "litserve": ("litserve==0.2.19",),
+    # 1.4.40 asks for certifi>=2026.10.19; where this was written, pip's newest certifi was 2026.10.18.
+    "bentoml": ("bentoml==1.4.39",),
+    "mlserver": ("mlserver==1.7.1",),
+    "ray": ("ray[serve]==2.60.0",),
+    "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
+}
+
+
+def python(name: str) -> Path:
+    """The interpreter of environment `name`, which is made where it is absent or was made for other requirements."""
+    folder = BUILD / "envs" / name
+    interpreter, stamp = folder / "bin" / "python", folder / "requirements.json"
+    wanted = json.dumps([TORCH, *REQUIREMENTS[name], f"python {sys.version_info[0]}.{sys.version_info[1]}"])
+    if stamp.exists() and stamp.read_text() == wanted and interpreter.exists():
+        return interpreter
+    print(f"making the environment of {name}: {' '.join(REQUIREMENTS[name])} (a few minutes)", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    _install_torch(interpreter)
+    _pip(interpreter, TORCH, "numpy", *REQUIREMENTS[name])
+    stamp.write_text(wanted)
+    return interpreter
+
+
+def versions(interpreter: Path | str, packages: Sequence[str]) -> str:
+    """`name version` of those `packages` that are installed for `interpreter`, and Python's own version."""
+    code = (
+        "import importlib.metadata as m, json, platform, sys\n"
+        "found = {d.metadata['Name'].lower(): d.version for d in m.distributions()}\n"
+        "known = [f'{p} {found[p]}' for p in sys.argv[1:] if p in found]\n"
+        "print(json.dumps([*known, 'python ' + platform.python_version()]))"
+    )
+    done = subprocess.run([str(interpreter), "-c", code, *packages], check=True, capture_output=True, text=True)
+    return ", ".join(json.loads(done.stdout))
+
+
+def _install_torch(interpreter: Path) -> None:
+    """From torch's own index, else from wherever pip is configured to look."""
+    try:
+        _pip(interpreter, "--no-deps", "--retries", "1", "--timeout", "15", "--index-url", TORCH_INDEX, TORCH)
+    except subprocess.CalledProcessError:
+        _pip(interpreter, "--no-deps", TORCH)
+
+
+def _pip(interpreter: Path, *arguments: str) -> None:
+    options = ["--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([str(interpreter), "-m", "pip", *options, *arguments], check=True)
+
+
+if __name__ == "__main__":
+    for environment in sys.argv[1:] or REQUIREMENTS:
+        print(environment, versions(python(environment), [environment, "torch", "numpy"]), flush=True)
