@@ -48,6 +48,7 @@ class Knobs:
     rate: float = 2e-3
     decay: float = 0.01
     ema: float = 0.999
+    evaluations: int = 8  # rows of the curves, each with a validation and a checkpoint
     specialised: bool = False  # the sine mixture alone
 
 
@@ -229,13 +230,14 @@ def train(knobs: Knobs, device: torch.device, folder: Path | None, deadline: flo
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": knobs.decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=knobs.rate, betas=(0.9, 0.98), fused=device.type == "cuda")
+    every = max(1, knobs.steps // knobs.evaluations)
     plan = loop.Plan(
         steps=knobs.steps,
         warmup=min(300, knobs.steps // 10 + 1),
         hold=0.4,
         ema=knobs.ema,
-        evaluate_every=max(1, knobs.steps // 8),
-        checkpoint_every=max(1, knobs.steps // 8) if folder else 0,
+        evaluate_every=every,
+        checkpoint_every=every if folder else 0,
     )
     validation = Validation(knobs, device)
     curves = loop.fit(
