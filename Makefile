@@ -92,6 +92,12 @@ train-tutorials: $(VENV)/.dev ## the tutorials' six models, a few minutes
 report: $(VENV)/.dev ## score every model under models/ and write training/RESULTS.md with its plots
 	$(PY) -m training report $(ARGS)
 
+# --- benchmarks: their rows and plots are written to benchmarks/results/ and docs/ --------------------------------
+
+.PHONY: bench-serving
+bench-serving: $(VENV)/.dev ## this service against others, with wrk; each of them in an environment of its own
+	$(PY) -m benchmarks.serving $(ARGS)
+
 # --- containers ------------------------------------------------------------------------------------------------------
 
 .PHONY: docker-build
