@@ -284,7 +284,7 @@ class Forecaster(nn.Module):
         size = statistics[..., self.LAST].abs()
         unknown = torch.where(size > 0, size, 1.0)
         mean = statistics[..., self.ABS_SLOW] / weight.clamp(min=1e-300)
-        floor = (1e-9 * size).clamp(min=1e-300)
+        floor = (1e-13 * size).clamp(min=1e-300)  # what is left of a change after rounding
         return torch.where(weight > 0, torch.maximum(mean, floor), unknown)
 
     def read_in(self, values: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -365,18 +365,22 @@ class Forecaster(nn.Module):
             [
                 torch.asinh(change / scale),
                 (change / scale).clamp(-4, 4),
-                torch.asinh((last - mean) / scale),
+                self.height((last - mean) / scale),
                 self.liveliness(statistics),
                 observed.to(torch.float64),
-                torch.asinh(mean / scale) / 4,
-                torch.asinh(last / scale) / 4,
+                self.height(mean / scale) / 4,
+                self.height(last / scale) / 4,
                 torch.log1p(statistics[:, :, self.SEEN]) / 4,
                 torch.log1p(statistics[:, :, self.GAP]) / 4,
-                torch.asinh((last - lowest) / scale) / 4,
+                self.height((last - lowest) / scale) / 4,
                 (change == 0).to(torch.float64),
             ],
             2,
         ).to(torch.float32)
+
+    def height(self, ratio: Tensor) -> Tensor:
+        """How many scales high something is, compressed, and bounded where no series of the training went."""
+        return torch.asinh(ratio).clamp(-14.0, 14.0)
 
     def liveliness(self, statistics: Tensor) -> Tensor:
         """Log ratio of the recent to the long-run mean change, bounded."""
@@ -535,10 +539,10 @@ class Forecaster(nn.Module):
                 torch.asinh((level - older_level) / scale),
                 torch.log((swing / scale).clamp(1e-3, 1e3)),
                 torch.asinh((last - mean) / scale) / 2,
-                torch.asinh((last - lowest) / scale) / 4,
+                self.height((last - lowest) / scale) / 4,
                 torch.log1p(statistics[:, self.GAP]) / 4,
                 torch.log1p(seen) / 4,
-                torch.asinh(last / scale) / 4,
+                self.height(last / scale) / 4,
             ],
             1,
         )
