@@ -21,9 +21,8 @@ from pydantic import ValidationError
 
 from service import digits, logs, series
 from service.api.inprocess import Application, ask
-from service.app import create_app, one_shot_registry
-from service.server import serve
 from service.settings import Settings, unknown_variables
+from service.workers import serve
 
 _MEDIA_TYPES = {
     ".png": "image/png",
@@ -48,6 +47,8 @@ class _Question:
 
 def _application(settings: Settings, model: str) -> Application:
     """The service for one question to one model."""
+    from service.app import create_app, one_shot_registry  # only here: the parent of several processes needs no torch
+
     return create_app(settings, registry=one_shot_registry(settings, model))
 
 

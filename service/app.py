@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
 from service.api.streams import LiveClassifyDigit, LiveForecast, Streams
 from service.backend import load
+from service.crew import Crew
 from service.errors import RitmoError
 from service.lanes import Limits
 from service.metrics import CONTENT_TYPE, Metrics
@@ -30,6 +32,7 @@ from service.settings import Settings
 from service.tokens import Tokens
 
 PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
+REFRESH = 1.0  # seconds between two looks of a process at its own engine, where another one may be asked for it
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 
@@ -43,33 +46,41 @@ class Application(FastAPI):
         await self.edge(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None, *, registry: Registry | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, *, registry: Registry | None = None, crew: Crew | None = None
+) -> FastAPI:
     """The service as an ASGI application; without arguments: settings from the environment, models from their folder.
 
     Models load in the background of the lifespan: `/readyz` says when they are ready, requests before that get 503.
     For whoever stops the server: `app.state.registry.drain()` makes it not ready while it still answers, and
-    `app.state.streams.close()` says goodbye to the live connections.
+    `app.state.streams.close()` says goodbye to the live connections. `crew`: where several processes serve.
     """
     settings = settings or Settings()
-    registry = registry or make_registry(settings)
+    registry = registry or make_registry(settings, metrics=Metrics(crew.folder) if crew else None)
     metrics = registry.metrics
-    tokens = Tokens(settings.secrets, settings.state_ttl_seconds)
+    shared = [crew.key] if crew and not settings.secrets else []
+    tokens = Tokens(settings.secrets or shared, settings.state_ttl_seconds, passing=bool(shared))
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await registry.start()
+        reporting = asyncio.create_task(_report(registry, crew)) if crew else None
         try:
             yield
         finally:
+            if reporting:
+                reporting.cancel()
             await registry.close()
             pool.shutdown(wait=False, cancel_futures=True)
 
     app = Application(title="Ritmo", version=_version(), description=DESCRIPTION, lifespan=lifespan)
     app.state.registry = registry
-    app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining"))))
+    app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), crew))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
-    app.add_api_route("/metrics", _page(metrics), tags=["health"], summary="Prometheus", response_class=_MetricsPage)
+    app.add_api_route(
+        "/metrics", _page(metrics, crew), tags=["health"], summary="Prometheus", response_class=_MetricsPage
+    )
     hot = {
         "/forecast": Forecast(registry, settings, tokens, pool),
         "/classify-digit": ClassifyDigit(registry, settings, tokens, pool),
@@ -88,9 +99,16 @@ def create_app(settings: Settings | None = None, *, registry: Registry | None = 
     return app
 
 
-def make_registry(settings: Settings) -> Registry:
+def make_registry(settings: Settings, metrics: Metrics | None = None) -> Registry:
     """The registry that `settings` describe."""
-    return Registry(settings.models, device=settings.device, threads=settings.threads, limits=_limits(settings))
+    return Registry(
+        settings.models,
+        device=settings.device,
+        threads=settings.threads,
+        processes=settings.workers,
+        limits=_limits(settings),
+        metrics=metrics,
+    )
 
 
 def one_shot_registry(settings: Settings, model: str) -> Registry:
@@ -106,13 +124,23 @@ def _limits(settings: Settings) -> Limits:
     return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
 
 
+async def _report(registry: Registry, crew: Crew) -> None:
+    """Tell the others when this process is ready, and how its engine stands."""
+    await registry.loaded()
+    if registry.ready:
+        crew.arrive()
+    while True:
+        registry.metrics.refresh()
+        await asyncio.sleep(REFRESH)
+
+
 class _MetricsPage(Response):
     media_type = CONTENT_TYPE
 
 
-def _page(metrics: Metrics) -> Callable[[], Awaitable[Response]]:
+def _page(metrics: Metrics, crew: Crew | None) -> Callable[[], Awaitable[Response]]:
     async def page() -> Response:
-        return _MetricsPage(metrics.render())
+        return _MetricsPage(metrics.render(crew.replaced.value if crew else None))
 
     return page
 

@@ -67,13 +67,13 @@ def _cuda_devices() -> int:
     return torch.cuda.device_count()
 
 
-def set_threads(threads: int | None = None) -> int:
+def set_threads(threads: int | None = None, processes: int = 1) -> int:
     """Give torch `threads` threads per operation; returns the number.
 
     None: half of the CPUs that the container may use, at most `MOST_THREADS`. The event loop needs one as well, and two
-    threads gain 5 % on large batches of small networks and lose a third on small ones.
+    threads gain 5 % on large batches of small networks and lose a third on small ones. Several `processes` share them.
     """
-    torch.set_num_threads(threads or min(MOST_THREADS, max(1, cpus.available() // 2)))
+    torch.set_num_threads(threads or min(MOST_THREADS, max(1, cpus.available() // (2 * processes))))
     return torch.get_num_threads()
 
 

@@ -133,6 +133,7 @@ class Registry:
         *,
         device: str = "auto",
         threads: int | None = None,
+        processes: int = 1,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
         defaults: Sequence[str] = DEFAULTS,
@@ -143,6 +144,7 @@ class Registry:
         self._models = models
         self._device = device
         self._threads = threads
+        self._processes = processes
         self._limits = limits or Limits()
         self._defaults = tuple(defaults)
         self._only = only
@@ -161,7 +163,7 @@ class Registry:
         ready, and no worse.
         """
         device = resolve_device(self._device)
-        set_threads(self._threads)
+        set_threads(self._threads, self._processes)
         self._batcher = Batcher(str(device))
         self.metrics.watch(self._engine_state)
         try:

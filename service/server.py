@@ -1,4 +1,4 @@
-"""The server process: uvicorn with our application, a stop that nobody notices, and more processes where wanted.
+"""The server process: uvicorn with our application, and a stop that nobody notices.
 
 On SIGTERM uvicorn alone closes its listener at once, while load balancers still send requests there. Here readiness
 turns false first, requests are taken for a while, then the listener closes, what is in flight is finished (bounded),
@@ -13,9 +13,7 @@ import math
 import multiprocessing
 import signal
 import socket
-import threading
 import time
-from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import uvicorn
@@ -23,11 +21,11 @@ import uvicorn
 from service import logs
 from service.api.streams import Streams
 from service.app import create_app
+from service.crew import Crew
 from service.registry import Registry
 from service.settings import Settings
 
 _GLANCE = 0.02  # seconds between two looks at the live connections, while the last ones end
-_POLL = 0.5  # seconds between two looks at the workers
 _PING, _PONG = 30.0, 60.0  # seconds: a live connection is asked whether it is there, and has so long to say so
 _KEEP_ALIVE = 75  # seconds an idle connection stays open: longer than common load balancers keep theirs
 
@@ -37,8 +35,17 @@ logger = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Uvicorn's server that drains before it stops, and ends with 0 when it was told to."""
 
-    def __init__(self, config: uvicorn.Config, registry: Registry, streams: Streams, settings: Settings) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        registry: Registry,
+        streams: Streams,
+        settings: Settings,
+        *,
+        patient: bool,
+    ) -> None:
         super().__init__(config)
+        self._patient = patient  # to listen only when the models are loaded: others listen meanwhile
         self._registry = registry
         self._streams = streams
         self._delay = settings.drain_delay_seconds
@@ -48,7 +55,17 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening; the loop is remembered for the signal that will come."""
         self._loop = asyncio.get_running_loop()
+        parent = multiprocessing.parent_process()
+        if parent is not None:  # nobody may stay behind alone and keep the port
+            self._loop.add_reader(int(parent.sentinel), self._orphaned, int(parent.sentinel))
+        if self._patient:
+            await self._registry.loaded()
         await super().startup(sockets)
+
+    def _orphaned(self, sentinel: int) -> None:
+        asyncio.get_running_loop().remove_reader(sentinel)
+        logger.error("the parent process is gone")
+        self.handle_exit(signal.SIGTERM, None)
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Called by the signal. uvicorn would send itself the signal again afterwards, and the exit status say so."""
@@ -85,16 +102,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings) -> int:
-    """Serve until told to stop; the exit status."""
+def run(settings: Settings, crew: Crew | None = None, listener: socket.socket | None = None) -> int:
+    """Serve in this process until told to stop; the exit status. `crew` and `listener`: where it is one of several."""
     logs.configure(settings.log_level)
-    if settings.workers == 1:
-        return _serve(settings)
-    return _Workers(settings).run()
-
-
-def _serve(settings: Settings, sockets: list[socket.socket] | None = None) -> int:
-    app = create_app(settings)
+    app = create_app(settings, crew=crew)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -113,59 +124,9 @@ def _serve(settings: Settings, sockets: list[socket.socket] | None = None) -> in
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
-    server = Server(config, app.state.registry, app.state.streams, settings)
+    server = Server(config, app.state.registry, app.state.streams, settings, patient=bool(crew and crew.substitute))
     try:
-        server.run(sockets)
+        server.run([listener] if listener else None)
     except SystemExit as stop:  # the port is taken, or the application could not start: already logged
         return int(stop.code or 0)
     return 0
-
-
-def _work(settings: Settings, listener: socket.socket) -> None:
-    """A worker process."""
-    logs.configure(settings.log_level)
-    raise SystemExit(_serve(settings, [listener]))
-
-
-class _Workers:
-    """Processes that share one listener, kept alive by this one. Spawned, not forked: CUDA does not survive a fork."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stopping = threading.Event()
-        self._context = multiprocessing.get_context("spawn")
-        self._listener = uvicorn.Config(
-            "service.app:create_app", host=settings.host, port=settings.port, log_config=None
-        ).bind_socket()
-
-    def run(self) -> int:
-        """Until a signal comes, or a worker cannot start."""
-        previous = {sig: signal.signal(sig, self._stop) for sig in (signal.SIGTERM, signal.SIGINT)}
-        workers = [self._spawn() for _ in range(self._settings.workers)]
-        status = 0
-        try:
-            while not self._stopping.wait(_POLL) and not status:
-                for place, worker in enumerate(workers):
-                    if worker.is_alive():
-                        continue
-                    logger.error("a worker died", extra={"worker": worker.pid, "status": worker.exitcode})
-                    if worker.exitcode == uvicorn.config.STARTUP_FAILURE:
-                        status = uvicorn.config.STARTUP_FAILURE
-                        break
-                    workers[place] = self._spawn()
-        finally:
-            for worker in workers:
-                worker.terminate()
-            for worker in workers:
-                worker.join()
-            for sig, handler in previous.items():
-                signal.signal(sig, handler)
-        return status
-
-    def _spawn(self) -> BaseProcess:
-        worker = self._context.Process(target=_work, args=(self._settings, self._listener))
-        worker.start()
-        return worker
-
-    def _stop(self, _sig: int, _frame: FrameType | None) -> None:
-        self._stopping.set()

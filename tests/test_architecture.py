@@ -20,6 +20,7 @@ CONTRACT = {"service.errors", "service.items", "service.manifest"}
 MAY_IMPORT: dict[str, set[str]] = {
     "service": set(),
     "service.cpus": set(),
+    "service.crew": set(),
     "service.errors": set(),
     "service.items": set(),
     "service.logs": set(),
@@ -62,10 +63,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.settings",
         "service.metrics",
         "service.tokens",
+        "service.crew",
         "service.api.",
     },
     "service.app": {"service."},
-    "service.server": {"service.api.streams", "service.app", "service.logs", "service.registry", "service.settings"},
+    "service.server": {"service.api.streams", "service.app", "service.crew", "service.logs", "service.registry", "service.settings"},
+    "service.workers": {"service.crew", "service.logs", "service.metrics", "service.server", "service.settings"},
     "service.__main__": {"service."},
     "training.networks.": {"training.networks."},
     "training.scores": set(),
@@ -76,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "fastapi": {"service.app", "service.api."},
     "starlette": {"service.app", "service.api."},
-    "uvicorn": {"service.server"},
+    "uvicorn": {"service.server", "service.workers"},
     "torch": {"service.backend", "training."},
     "torch.jit": {"service.backend", "training.export"},
 }

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.problems import MEDIA_TYPE, describe
+from service.crew import Crew
 from service.registry import Registry
 
 
@@ -43,8 +44,12 @@ def states(registry: Registry) -> list[ModelState]:
     ]
 
 
-def health_router(registry: Registry, unready: dict[int | str, dict[str, Any]]) -> APIRouter:
-    """The two routes; `unready` declares the answer of `/readyz` while it is not ready."""
+def health_router(registry: Registry, unready: dict[int | str, dict[str, Any]], crew: Crew | None = None) -> APIRouter:
+    """The two routes; `unready` declares the answer of `/readyz` while it is not ready.
+
+    Where several processes share the port, the one that is asked answers for itself, and for those that have never been
+    ready so far: they listen, too.
+    """
     router = APIRouter(tags=["health"])
 
     @router.get("/livez", summary="The process turns")
@@ -54,10 +59,11 @@ def health_router(registry: Registry, unready: dict[int | str, dict[str, Any]]) 
     @router.get("/readyz", summary="Models are loaded, self-tested and warm", response_model=Ready, responses=unready)
     async def readyz(request: Request) -> Ready | Response:
         health, models = registry.health(), states(registry)
-        if health.ready:
-            return Ready(models=models, warnings=list(health.warnings))
+        reasons = [*health.reasons, *(crew.reasons() if crew else ())]
+        if not reasons:
+            return Ready(models=models, warnings=[*health.warnings, *(crew.warnings() if crew else ())])
         code = "draining" if registry.draining else "model_not_ready"
-        problem = describe(code, "; ".join(health.reasons), request.state.request_id)
+        problem = describe(code, "; ".join(reasons), request.state.request_id)
         body = msgspec.to_builtins(problem) | {"models": [model.model_dump() for model in models]}
         return Response(msgspec.json.encode(body), problem.status, {"Retry-After": "1"}, MEDIA_TYPE)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
 from fastapi.exceptions import RequestValidationError
+from msgspec import Meta, Struct
 from starlette.exceptions import HTTPException
 
 from service.errors import FieldError, InvalidRequest, RitmoError
