@@ -207,7 +207,7 @@ class Validation:
         self.device, self.most = device, most
         self.sines = generators.sine_mixture(2000, 201, np.random.default_rng(987_654_321))
         self.files: list[real_series.SeriesFile] = []
-        if not knobs.specialised:
+        if knobs.real > 0:
             self.files = [f for f in real_series.read_all() if f.name in real_series.HELD_OUT]
 
     def __call__(self, module: Any) -> dict[str, float]:

@@ -36,10 +36,10 @@ Sample = tuple[Floats, Floats]  # quantiles (N, H, K), actual (N, H) with NaN wh
 
 def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: int | None, models: Path) -> Path:
     """Calibrate `network`, export it and return the folder. `fitted` is the record that `forecaster.train` made."""
-    specialised = fitted["knobs"]["specialised"]
+    specialised, real = fitted["knobs"]["specialised"], fitted["knobs"]["real"] > 0
     network.eval()
-    samples = _fresh_sines(network) if specialised else _test_parts(network)
-    network.widen.copy_(conformal_factors(samples))
+    if specialised or real:  # without real series there is nothing that the general forecaster could be calibrated on
+        network.widen.copy_(conformal_factors(_test_parts(network) if real else _fresh_sines(network)))
     name = "sines" if specialised else "forecaster"
     record = Record(
         command=_repeating(fitted["command"]),
@@ -71,7 +71,7 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
         state=StateContract(width=network.state_width, exact=network.exact),
         golden=lambda module: forecast_golden(module, golden_sample(specialised), GOLDEN_HORIZON),
         record=record,
-        metrics_of=lambda folder: metrics(folder, specialised),
+        metrics_of=lambda folder: metrics(folder, held_out=real),
         version=version,
         models=models,
     )
@@ -88,10 +88,10 @@ _DESCRIPTIONS = {
 }
 
 
-def metrics(folder: Path, specialised: bool) -> dict[str, float]:
-    """Scores of the exported folder: the sine mixture and, for the general forecaster, the held-out files."""
+def metrics(folder: Path, *, held_out: bool) -> dict[str, float]:
+    """Scores of the exported folder: the sine mixture and, where real series were trained on, the held-out files."""
     found = evaluate.metrics_of(folder)
-    if specialised:
+    if not held_out:
         return found
     model = load(folder, warm=False)
     files = [f for f in real_series.read_all() if f.name in real_series.HELD_OUT]
