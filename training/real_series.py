@@ -77,8 +77,8 @@ def folder() -> Path:
     found = data_folder()
     if found is None or not (found / "forecasting").is_dir():
         raise FileNotFoundError(
-            "no real series here: set RITMO_DATA to a folder that contains forecasting/*.npz, or train on the synthetic "
-            "priors alone with --real 0"
+            "no real series here: set RITMO_DATA to a folder that contains forecasting/*.npz, or train on "
+            "the synthetic priors alone with --real 0"
         )
     return found / "forecasting"
 
