@@ -61,7 +61,7 @@ class Unfaithful(Last):
 
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
-        shift = 1.0 if torch.jit.is_scripting() else 0.0
+        shift = 1.0 if torch.jit.is_scripting() else 0.0  # type: ignore[attr-defined]
         point = (state[:, :1, None] + shift).expand(-1, horizon, 1)
         return torch.cat([point, point + levels[:, None, :]], 2)
 
