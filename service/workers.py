@@ -31,6 +31,7 @@ _POLL = 0.2  # seconds between two looks at the workers
 _STEADY = 60.0  # seconds: who dies younger is replaced later and later
 _LATEST = 30.0  # seconds before a substitute starts, at most
 _GRACE = 10.0  # seconds that a worker may need to end, beyond what it may take to drain
+_BACKLOG = 2048
 _STARTUP_FAILURE = uvicorn.config.STARTUP_FAILURE
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Workers:
         self._listener = uvicorn.Config(
             "service.app:create_app", host=settings.host, port=settings.port, log_config=None
         ).bind_socket()
+        self._listener.listen(_BACKLOG)  # already: who connects before a worker is there waits for it
 
     def run(self) -> int:
         """Until a signal comes, or a worker cannot start."""
@@ -99,6 +101,7 @@ class Workers:
                 status = self._look()
                 self._stopping.wait(_POLL)
         finally:
+            self._listener.close()  # the workers have theirs, and close it when they have drained
             if not self._stopping.is_set():
                 self._pass_on(signal.SIGTERM)
             self._join()

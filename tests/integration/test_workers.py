@@ -1,0 +1,102 @@
+"""Several processes on one port: one service to whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.integration.servers import PATIENCE, Server, running, until
+
+STARTED = re.compile(r"Started server process \[(\d+)\]")
+
+
+def workers(server: Server) -> list[int]:
+    """Process ids of all that have begun to serve, in the order of their start."""
+    return [int(found.group(1)) for line in list(server.lines) if (found := STARTED.search(line))]
+
+
+async def ask(server: Server, path: str, item: dict[str, Any] | None = None, **parameters: Any) -> httpx.Response:
+    """One request over a connection of its own: whichever process takes it."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        if item is None:
+            return await client.get(path)
+        return await client.post(path, json={"inputs": [item], "parameters": parameters})
+
+
+async def counted(server: Server, sample: str) -> float:
+    lines = (await ask(server, "/metrics")).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
+
+
+async def test_two_processes_are_one_service(one_model: Path) -> None:
+    """Readiness, counters, tokens; one is killed and replaced; then the parent is killed, and nobody stays behind."""
+    with running(one_model, workers=2) as server:
+        server.listening()
+
+        async def ready() -> bool:
+            response = await ask(server, "/readyz")
+            if response.status_code == 200:  # then all of them are: whichever is asked, and from the first time on
+                return True
+            assert response.json()["code"] == "model_not_ready"
+            return False
+
+        await until(ready)
+        assert sum("forecaster@1 is ready" in line for line in server.lines) == 2
+        assert [(await ask(server, "/readyz")).status_code for _ in range(10)] == [200] * 10
+
+        begun = (await ask(server, "/forecast", {"target": [1, 2]}, return_state=True)).json()["predictions"][0]
+        item = {"target": [3], "state": begun["state"]}
+        answers = await asyncio.gather(*(ask(server, "/forecast", item) for _ in range(39)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.json()["predictions"][0]["context"]["observations"] for answer in answers} == {3}
+        sample = 'ritmo_requests_total{code="200",model="forecaster",route="/forecast"}'
+        assert [await counted(server, sample) for _ in range(10)] == [40.0] * 10
+        assert await counted(server, "ritmo_queue_items{") == 0
+        assert await counted(server, 'ritmo_model_state{model="forecaster",state="ready"') == 2
+        assert await counted(server, "ritmo_process_restarts_total") == 0
+
+        killed, survivor = workers(server)
+        os.kill(killed, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            try:
+                response = await ask(server, "/readyz")
+            except httpx.TransportError:  # taken by the one that died, in the moment that it died
+                return False
+            assert response.status_code == 200, response.text
+            return len(workers(server)) == 3 and sum("forecaster@1 is ready" in line for line in server.lines) == 3
+
+        await until(replaced)
+        assert (await ask(server, "/readyz")).json()["warnings"] == ["a serving process died and was replaced 1 times"]
+        assert [await counted(server, sample) for _ in range(5)] == [40.0] * 5  # nothing that was counted is lost
+        assert await counted(server, "ritmo_process_restarts_total") == 1
+        assert (await ask(server, "/forecast", item)).status_code == 200
+        errors = [entry["message"] for entry in server.log() if entry["level"] == "error"]
+        assert errors == ["a worker died"]
+
+        server.signal(signal.SIGKILL)
+
+        async def gone() -> bool:
+            try:
+                await ask(server, "/livez")
+            except httpx.TransportError:
+                return not any(alive(pid) for pid in workers(server)[1:])
+            return False
+
+        await until(gone)
+        assert survivor in workers(server)
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; a zombie, which only waits to be reaped, does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
