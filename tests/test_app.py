@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import json
 import logging
@@ -380,8 +381,8 @@ async def test_a_failure_of_an_ordinary_route(house: House, caplog: pytest.LogCa
     assert caplog.records[0].__dict__["request_id"] == "find-me"
 
 
-async def post_and_leave(house: House, body: bytes) -> list[Message]:
-    """POST over bare ASGI; the caller goes as soon as the model has been asked."""
+async def post_and_leave(house: House, body: bytes, *, leave: bool = True) -> list[Message]:
+    """POST over bare ASGI; the caller goes as soon as the model has been asked, or the server stops then."""
     scope = {
         "type": "http",
         "method": "POST",
@@ -395,13 +396,19 @@ async def post_and_leave(house: House, body: bytes) -> list[Message]:
     async def receive() -> Message:
         if messages:
             return messages.pop()
-        await house.forecaster.waiting.wait()
+        await (house.forecaster.waiting if leave else asyncio.Event()).wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await house.app(scope, receive, send)
+    request = asyncio.create_task(house.app(scope, receive, send))
+    if not leave:
+        await house.forecaster.waiting.wait()
+        request.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await request
+    assert request.cancelled() is not leave
     return sent
 
 
@@ -412,6 +419,14 @@ async def test_a_caller_who_leaves_takes_the_work_along(house: House) -> None:
     assert house.forecaster.cancelled.is_set()
     page = (await house.client.get("/metrics")).text
     assert 'ritmo_requests_total{code="499",model="forecaster",route="/forecast"} 1.0' in page
+
+
+async def test_a_request_that_the_stopping_server_cancels_may_be_sent_again(house: House) -> None:
+    house.forecaster.hold = asyncio.Event()
+    start, body = await post_and_leave(house, json.dumps(BODY).encode(), leave=False)
+    assert start["status"] == 503
+    assert json.loads(body["body"])["code"] == "draining"
+    assert house.forecaster.cancelled.is_set()
 
 
 async def test_a_cancelled_request_stays_cancelled(house: House) -> None:

@@ -6,6 +6,7 @@ headers on its answer. Whatever happens inside, the caller gets a complete answe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.exchange import Disconnected, Exchange, Intake, request_id
 from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
-from service.errors import RitmoError
+from service.errors import RitmoError, Unavailable
 from service.metrics import Metrics
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
@@ -24,6 +25,10 @@ GONE = 499  # the caller left before the answer: a status that is counted and lo
 _OTHER = "other"  # one label for all paths that are none of ours
 
 logger = logging.getLogger("service.http")
+
+
+class _Stopped(Unavailable):
+    """The request was cancelled from outside: the server has waited for what is in flight as long as it may."""
 
 
 class Traffic:
@@ -90,6 +95,9 @@ class Edge:
             answer = await self._answer(handler, exchange)
             if answer is not None:
                 await self._send(send, answer, name)
+        except _Stopped as stopped:
+            await self._send(send, render(stopped, name), name)
+            raise asyncio.CancelledError from stopped
         finally:
             exchange.close()
         status = GONE if answer is None else answer.status
@@ -106,6 +114,8 @@ class Edge:
             return self._refusal(error, exchange.request_id)
         except Disconnected:
             return None
+        except asyncio.CancelledError as error:
+            raise _Stopped("the server stops and could not wait for this answer", code="draining") from error
         except Exception:
             logger.exception("a request failed", extra={"request_id": exchange.request_id})
             return internal(exchange.request_id)

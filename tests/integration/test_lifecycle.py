@@ -15,11 +15,11 @@ from tests.integration.servers import PATIENCE, running, until
 from tests.models import LastValue, write_model
 
 BODY = {"inputs": [{"target": [1, 2, 3]}]}
-LONG = {"inputs": [{"target": [1.0] * 100_000}] * 2}  # takes about a second or more
+LONG = {"inputs": [{"target": [1.0] * 60_000}]}  # takes a second or more
 
 
 async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
-    with running(slow_model, drain_delay_seconds=1.5) as server:
+    with running(slow_model, drain_delay_seconds=1.5, drain_seconds=PATIENCE) as server:
         server.listening()
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             first = await client.get("/readyz")  # it listens before its models are loaded, and says so
@@ -45,13 +45,26 @@ async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
 
 
 async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model: Path) -> None:
-    with running(slow_model, drain_delay_seconds=0) as server:
+    with running(slow_model, drain_delay_seconds=0, drain_seconds=PATIENCE) as server:
         server.settled()
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             in_flight = asyncio.create_task(client.post("/forecast", json=LONG))
             await asyncio.sleep(0.2)
             server.signal(signal.SIGTERM)
             assert (await in_flight).status_code == 200
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_model: Path) -> None:
+    with running(slow_model, drain_delay_seconds=0, drain_seconds=1) as server:
+        server.settled()
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            endless = {"inputs": [{"target": [1] * 100_000}] * 15}
+            in_flight = asyncio.create_task(client.post("/forecast", json=endless))
+            await asyncio.sleep(0.5)
+            server.signal(signal.SIGTERM)
+            response = await in_flight
+            assert (response.status_code, response.json()["code"]) == (503, "draining")
         assert await asyncio.to_thread(server.wait) == 0
 
 
