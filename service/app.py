@@ -65,6 +65,8 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await registry.start()
+        if crew and crew.substitute:  # the others listen meanwhile
+            await registry.loaded()
         reporting = asyncio.create_task(_report(registry, crew)) if crew else None
         try:
             yield

@@ -41,11 +41,8 @@ class Server(uvicorn.Server):
         registry: Registry,
         streams: Streams,
         settings: Settings,
-        *,
-        patient: bool,
     ) -> None:
         super().__init__(config)
-        self._patient = patient  # to listen only when the models are loaded: others listen meanwhile
         self._registry = registry
         self._streams = streams
         self._delay = settings.drain_delay_seconds
@@ -58,8 +55,6 @@ class Server(uvicorn.Server):
         parent = multiprocessing.parent_process()
         if parent is not None:  # nobody may stay behind alone and keep the port
             self._loop.add_reader(int(parent.sentinel), self._orphaned, int(parent.sentinel))
-        if self._patient:
-            await self._registry.loaded()
         await super().startup(sockets)
 
     def _orphaned(self, sentinel: int) -> None:
@@ -124,7 +119,7 @@ def run(settings: Settings, crew: Crew | None = None, listener: socket.socket | 
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
-    server = Server(config, app.state.registry, app.state.streams, settings, patient=bool(crew and crew.substitute))
+    server = Server(config, app.state.registry, app.state.streams, settings)
     try:
         server.run([listener] if listener else None)
     except SystemExit as stop:  # the port is taken, or the application could not start: already logged
