@@ -14,6 +14,8 @@ TORCH_BUILD := $(notdir $(TORCH_INDEX))
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
+# --no-compile: Python compiles what is imported, when it is; all of it at once takes as long as the installation itself.
+INSTALL := $(PIP) install --quiet --no-compile
 # On Linux the suffix (+cpu) names the build, so that no other index can answer with several gigabytes of CUDA instead.
 # macOS has one build only, and no suffix.
 TORCH ?= torch==$(TORCH_VERSION)$(if $(filter Linux,$(shell uname -s)),+$(TORCH_BUILD))
@@ -28,19 +30,19 @@ $(VENV)/.torch-$(TORCH_BUILD): Makefile
 	@test -n '$(PYTHON)' || { echo 'Python 3.11, 3.12 or 3.13 (with its venv module) is needed; name one: make PYTHON=…'; exit 1; }
 	@test -x $(PY) || { echo 'Creating $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'Installing $(TORCH) (about 200 MB)'
-	@$(PIP) install --quiet --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) '$(TORCH)' \
-		|| $(PIP) install --quiet --no-deps '$(TORCH)' \
+	@$(INSTALL) --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) '$(TORCH)' \
+		|| $(INSTALL) --no-deps '$(TORCH)' \
 		|| { echo '$(TORCH) is neither at $(TORCH_INDEX) nor where pip looks by itself; name a mirror: make TORCH_INDEX=…/$(TORCH_BUILD)'; exit 1; }
 	@rm -f $(VENV)/.torch-* && touch $@
 
 $(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
 	@echo 'Installing the service'
-	@$(PIP) install --quiet --retries 2 --constraint constraints.txt --editable .
+	@$(INSTALL) --retries 2 --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
 	@echo 'Installing the service, training and the development tools'
-	@$(PIP) install --quiet --retries 2 --constraint constraints.txt --editable '.[train,dev]'
+	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[train,dev]'
 	@touch $@ $(VENV)/.serve
 
 .PHONY: install
