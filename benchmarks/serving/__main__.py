@@ -52,9 +52,15 @@ def main() -> int:
     for row in _all(chosen, options, faults):
         found.append(replace(row, versions=versions[row.contestant], **shared))
         rows.write(results / "serving.csv", found)  # after each, so that an interrupted run is not lost
+    if not found:
+        return _failed(faults)
     report.write(found, results / "serving.md")
     report.draw(found, results / "serving.png" if results != RESULTS else PICTURE)
     print(f"\n{(results / 'serving.md').read_text()}")
+    return _failed(faults)
+
+
+def _failed(faults: Sequence[str]) -> int:
     for fault in faults:
         print(f"FAILED: {fault}", file=sys.stderr)
     return 1 if faults else 0

@@ -23,7 +23,7 @@ BUILD = environments.BUILD
 MODELS = BUILD / "models"
 PLAIN = BUILD / "lstm64.pt"
 SCRATCH = BUILD / "scratch"
-STATE_KEY = "a key for measurements only, known to all processes"
+STATE_KEY = "a key that all processes of a measurement know"
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ def _mlserver(port: int, processes: int) -> Launch:
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "model-settings.json").write_text(json.dumps(model))
-    command = [str(environments.python("mlserver")), "-m", "mlserver.cli", "start", str(folder)]
-    return Launch(command, _variables(port, processes), folder)
+    command = environments.python("mlserver").with_name("mlserver")
+    return Launch([str(command), "start", str(folder)], _variables(port, processes), folder)
 
 
 def _ray() -> dict[str, str]:

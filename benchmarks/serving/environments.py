@@ -20,7 +20,8 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "litserve": ("litserve==0.2.19",),
     # 1.4.40 asks for certifi>=2026.10.19; where this was written, pip's newest certifi was 2026.10.18.
     "bentoml": ("bentoml==1.4.39",),
-    "mlserver": ("mlserver==1.7.1",),
+    # Its worker processes ask for a loop that newer releases of uvloop no longer make on the side.
+    "mlserver": ("mlserver==1.7.1", "uvloop<0.22"),
     "ray": ("ray[serve]==2.60.0",),
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
 }

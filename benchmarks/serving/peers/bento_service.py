@@ -11,6 +11,6 @@ class Forecast:
     def __init__(self) -> None:
         self.forecaster = Forecaster()
 
-    @bentoml.api(batchable=True, max_batch_size=128, max_latency_ms=1000)
+    @bentoml.api(batchable=True, max_batch_size=128)
     def forecast(self, values: list[list[float]]) -> list[float]:
         return self.forecaster.predict(values)
