@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import EngineState, LaneState, Metrics, ModelState
+from service.metrics import SHARED, EngineState, LaneState, Metrics, ModelState, forget
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def page(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    families = text_string_to_metric_families(metrics.render().decode())
+    return samples(metrics.render().decode())
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(text)
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 
@@ -51,3 +62,48 @@ def test_each_service_has_its_own_numbers() -> None:
     labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
     assert page(one)["ritmo_requests_total", labels] == 1
     assert ("ritmo_requests_total", labels) not in page(other)
+
+
+PROCESS = """
+import os, sys
+from pathlib import Path
+from service.metrics import EngineState, LaneState, Metrics, ModelState
+metrics = Metrics(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+state = EngineState([LaneState("a", 3, 40)], [ModelState("a", 1, "loading")], 2)
+metrics.watch(lambda: state)
+metrics.refresh()
+state = EngineState([LaneState("a", 2, 10)], [ModelState("a", 1, "ready")], 2)
+metrics.requests.labels("/forecast", "a", "200").inc(5)
+metrics.lane("a").request(0.003, 0.02)
+page = metrics.render(7)
+if sys.argv[1:]:
+    sys.stdout.buffer.write(page)
+print(os.getpid(), file=sys.stderr)
+"""
+
+
+def test_several_processes_are_added_up_and_what_the_dead_counted_stays(tmp_path: Path) -> None:
+    def process(*arguments: str) -> tuple[str, int]:
+        environment = os.environ | {SHARED: str(tmp_path)}
+        command = [sys.executable, "-c", PROCESS, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout, int(done.stderr.split()[-1])
+
+    _, first = process()
+    text, second = process("show")
+    shown = samples(text)
+    labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
+    loading, ready = ((("model", "a"), ("state", state), ("version", "1")) for state in ("loading", "ready"))
+    assert shown["ritmo_requests_total", labels] == 10
+    assert shown["ritmo_queue_seconds_count", (("model", "a"),)] == 2
+    assert shown["ritmo_worker_restarts_total", ()] == 4
+    assert shown["ritmo_process_restarts_total", ()] == 7
+    assert shown["ritmo_queue_items", (("model", "a"),)] == 4
+    assert (shown["ritmo_model_state", loading], shown["ritmo_model_state", ready]) == (0, 2)
+
+    forget(tmp_path, first)
+    forget(tmp_path, second)
+    shown = samples(process("show")[0])
+    assert shown["ritmo_requests_total", labels] == 15
+    assert shown["ritmo_queue_items", (("model", "a"),)] == 2
+    assert shown["ritmo_model_state", ready] == 1

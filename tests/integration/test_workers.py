@@ -93,6 +93,12 @@ async def test_two_processes_are_one_service(one_model: Path) -> None:
         assert survivor in workers(server)
 
 
+def test_workers_that_cannot_start_end_the_service(one_model: Path) -> None:
+    with running(one_model, workers=2, device="cuda:77") as server:
+        assert server.wait() not in (0, None)
+        assert any("cuda:77" in line for line in server.lines)
+
+
 def alive(pid: int) -> bool:
     """Whether it runs; a zombie, which only waits to be reaped, does not."""
     try:
