@@ -36,7 +36,9 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto (the first GPU, else the CPU), cpu, cuda or cuda:<n>",
     )
-    threads: Count | None = Field(default=None, description="torch threads; unset: from the container's CPU quota")
+    threads: Count | None = Field(
+        default=None, description="torch threads of each process; unset: from the container's CPU quota"
+    )
     models: Path = Field(default=Path("models"), description="folder of models, one <name>/<version>/ each")
 
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")

@@ -61,6 +61,10 @@ FORECAST_REQUEST = {
             },
         },
     },
+    "state": {
+        "summary": "answer a token too: sent back as `state`, with new values only, the series goes on from there",
+        "value": {"inputs": [{"target": [1, 2, 3, 4, 5]}], "parameters": {"return_state": True}},
+    },
 }
 FORECAST_ANSWER = {
     "model": "forecaster",
@@ -156,7 +160,9 @@ def _forecast() -> dict[str, Any]:
         "summary": "Forecast series of any, different lengths",
         "description": (
             "As many predictions as inputs and in their order; only finite numbers; quantiles never cross. A series "
-            "longer than the model can use is cut to its last part: `context.used`, and `truncated` in `warnings`."
+            "longer than the model can use is cut to its last part: `context.used`, and `truncated` in `warnings`. "
+            "With `return_state` each prediction has a `state`; sent back with new values only, the series goes on "
+            "from there, and counts as if it had been sent at once. `WebSocket /forecast/stream` does the same live."
         ),
         "operationId": "forecast",
         "parameters": _header_parameters(),
@@ -195,7 +201,8 @@ def _classify_digit(options: dict[str, Any]) -> dict[str, Any]:
         "summary": "Read handwritten digits, row by row",
         "description": (
             "`rows` are read as they are; an image of any size is prepared as MNIST was, and `preprocessing` says what "
-            "was done. A blank image is refused; rows without ink are answered with `no_ink` in `warnings`."
+            "was done. A blank image is refused; rows without ink are answered with `no_ink` in `warnings`. A `state`, "
+            "sent back with new rows only, goes on with that digit; `WebSocket /classify-digit/stream` does it live."
         ),
         "operationId": "classify_digit",
         "parameters": [*query, *_header_parameters()],
