@@ -90,7 +90,7 @@ def create_app(
     traffic, intake = Traffic(metrics), Intake(settings)
     streams = app.state.streams = Streams(settings.max_streams, metrics.streams)
     live = {
-        kind.path: kind(registry, settings, tokens, pool, streams=streams, traffic=traffic)
+        kind.path: kind(registry, settings, tokens, pool, streams=streams, traffic=traffic, intake=intake)
         for kind in (LiveForecast, LiveClassifyDigit)
     }
     app.edge = Edge(

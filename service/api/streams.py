@@ -23,7 +23,7 @@ from prometheus_client import Gauge
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.edge import Traffic
-from service.api.exchange import PATIENCE, request_id
+from service.api.exchange import PATIENCE, Intake, request_id
 from service.api.fast import LARGE_BODY, Models, Work
 from service.api.problems import Answer, internal, render
 from service.api.talks import (
@@ -92,11 +92,20 @@ class Live(Work):
     path: str
 
     def __init__(
-        self, models: Models, settings: Settings, tokens: Tokens, pool: Executor, *, streams: Streams, traffic: Traffic
+        self,
+        models: Models,
+        settings: Settings,
+        tokens: Tokens,
+        pool: Executor,
+        *,
+        streams: Streams,
+        traffic: Traffic,
+        intake: Intake,
     ) -> None:
         super().__init__(models, settings, tokens, pool)
         self.streams = streams
         self.traffic = traffic
+        self.intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, from the handshake to its end."""
@@ -175,20 +184,19 @@ class Connection:
 
     async def run(self) -> None:
         """Answer message after message, until somebody closes."""
-        await self._send({"type": "websocket.accept", "headers": [(b"x-request-id", self._name.encode())]})
+        if not await self._say({"type": "websocket.accept", "headers": [(b"x-request-id", self._name.encode())]}):
+            return
         try:
             while (message := await self._next())["type"] == "websocket.receive":
                 self.busy = True
                 answer = await self._while_there(self._turn(message))
                 if self._closed:
                     return
-                if answer:
-                    await self._send({"type": "websocket.send", "text": answer.decode()})
+                if answer and not await self._say({"type": "websocket.send", "text": answer.decode()}):
+                    return
                 self.busy = False
                 if self._live.streams.closing:
                     await self.close(GOING_AWAY)
-        except OSError:  # sent to somebody who has left
-            return
         finally:
             if self._ahead is not None:
                 self._ahead.cancel()
@@ -197,10 +205,15 @@ class Connection:
         """Close from our side."""
         if not self._closed:
             self._closed = True
-            try:
-                await self._send({"type": "websocket.close", "code": code})
-            except OSError:  # it left by itself
-                return
+            await self._say({"type": "websocket.close", "code": code})
+
+    async def _say(self, message: Message) -> bool:
+        """Send; False when nobody is there any more."""
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError):  # it left, or uvicorn has closed (a frame too large, a ping unanswered)
+            return False
+        return True
 
     async def _turn(self, message: Message) -> bytes:
         """The answer to one message, empty for an opening that is as it should be."""
@@ -228,7 +241,13 @@ class Connection:
         if self._talk is None:
             self._talk = self._live.open(body)
             return b""
-        return await self._live.answer(self._talk, body)
+        if len(body) <= LARGE_BODY:
+            return await self._live.answer(self._talk, body)
+        self._live.intake.take(len(body))
+        try:
+            return await self._live.answer(self._talk, body)
+        finally:
+            self._live.intake.give_back(len(body))
 
     async def _while_there(self, work: Coroutine[Any, Any, bytes]) -> bytes:
         """The result of `work`; when the caller leaves it is cancelled, and the result is empty."""
