@@ -252,7 +252,7 @@ class Forecaster(nn.Module):
         fast = torch.cat([state[:, None, h : h + self.fast_size].to(torch.float32), fast[:, :-1]], 1)
         h = h + 2 * self.fast_size
         slow = torch.cat([state[:, None, h : h + self.slow_size].to(torch.float32), slow[:, :-1]], 1)
-        block = max(1, 2048 // rows)  # bounds the memory that a long history takes
+        block = max(1, 256 // rows)  # bounds the memory that a long history takes
         answers: list[Tensor] = []
         for start in range(0, steps, block):
             stop = min(start + block, steps)
