@@ -39,7 +39,8 @@ class Plain(nn.Module):
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         outputs, _ = self.lstm(values[:, :, None])
         last = outputs[torch.arange(values.shape[0]), lengths - 1]
-        return self.head(last)[:, 0]
+        answers: Tensor = self.head(last)[:, 0]
+        return answers
 
 
 class Contract(nn.Module):

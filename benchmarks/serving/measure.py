@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.serving import load
 from benchmarks.serving.contestants import SCRATCH, Contestant
+from benchmarks.serving.load import Request
 from benchmarks.serving.processes import PATIENCE, Server, free_port, server
 from benchmarks.serving.rows import Row
 from benchmarks.serving.workloads import Workload, ask
@@ -35,7 +36,7 @@ def measure(
     log = SCRATCH / "logs" / f"{contestant.name}-{processes}.log".replace(" ", "-")
     begun = time.monotonic()
     with server(launch.command, port=port, environment=launch.variables, folder=launch.folder, log=log) as running:
-        _first_answer(running, first)
+        first_answer(running, first.requests[0])
         cold = time.monotonic() - begun
         _steady(running, first)
         check(running, first)
@@ -96,7 +97,7 @@ def _loads(
         )  # fmt: skip
 
 
-def _first_answer(running: Server, workload: Workload) -> None:
+def first_answer(running: Server, request: Request) -> None:
     """Wait for the first answer of 200."""
     until = time.monotonic() + PATIENCE
     status: Any = "no answer"
@@ -104,7 +105,7 @@ def _first_answer(running: Server, workload: Workload) -> None:
         if not running.alive:
             raise Wrong(f"the server ended:\n{running.tail()}")
         try:
-            status, answer = ask(running.port, workload.requests[0])
+            status, answer = ask(running.port, request)
             if status == 200:
                 return
             status = f"{status} {answer!r}"
@@ -140,16 +141,18 @@ def check(running: Server, workload: Workload) -> None:
         if status != 200:
             raise Wrong(f"{workload.name}: request {index} was answered with {status}: {answer!r}\n{running.tail()}")
         got = list(workload.read(answer))
-        if workload.expected is None:
-            right = all(math.isfinite(value) for value in got) and len(got) == workload.items
-        else:
-            wanted = workload.expected[index]
-            right = len(got) == len(wanted) and all(abs(a - b) <= TOLERANCE for a, b in zip(got, wanted, strict=True))
-        if not right:
-            raise Wrong(
-                f"{workload.name}: the answer to request {index} is {got[:3]}, not {workload.expected and wanted[:3]}"
-            )
+        if not _right(got, workload, index):
+            expected = workload.expected and workload.expected[index][:3]
+            raise Wrong(f"{workload.name}: the answer to request {index} is {got[:3]}, not {expected}")
 
     with ThreadPoolExecutor(max(2, TOGETHER // workload.items)) as pool:
         for done in [pool.submit(one, index) for index in range(len(workload.requests))]:
             done.result()
+
+
+def _right(got: Sequence[float], workload: Workload, index: int) -> bool:
+    """Whether these are the expected numbers; where none are known, whether they are as many, and finite."""
+    if workload.expected is None:
+        return len(got) == workload.items and all(map(math.isfinite, got))
+    wanted = workload.expected[index]
+    return len(got) == len(wanted) and all(abs(a - b) <= TOLERANCE for a, b in zip(got, wanted, strict=True))

@@ -67,7 +67,11 @@ def even(seed: int) -> list[Series]:
 
 def _walk(rng: np.random.Generator, length: int) -> Series:
     steps = rng.normal(0, 0.3, length)
-    return np.round(np.cumsum(steps) + rng.normal(), 4).tolist()
+    walk: Series = np.round(np.cumsum(steps) + rng.normal(), 4).tolist()
+    return walk
+
+
+Expect = Callable[[Sequence[Series]], list[list[float]]]
 
 
 class Reference:
@@ -81,13 +85,13 @@ class Reference:
             return [[self._model(torch.tensor([one]), torch.tensor([len(one)])).item()] for one in series]
 
 
-def series_workload(dialect: Dialect, reference: Reference) -> Workload:
+def series_workload(dialect: Dialect, reference: Expect) -> Workload:
     """One series a request."""
     series = ragged()
     return Workload("series", [dialect.one(one) for one in series], dialect.read, reference(series))
 
 
-def bulk_workload(dialect: Dialect, reference: Reference) -> Workload | None:
+def bulk_workload(dialect: Dialect, reference: Expect) -> Workload | None:
     """512 series of 50 values a request; None where the server has no natural way to take them."""
     if dialect.many is None or dialect.read_many is None:
         return None
