@@ -1,17 +1,20 @@
 """Ragged rows to dense, right-padded arrays of few shapes: which rows are computed together, and how they are laid out.
 
 A recurrent step over rows x steps costs about `CALL + steps * (STEP + rows)`, in units of one row's step (measured on
-CPU, one-layer LSTM 64: a call 80 us, a step 0.8 us, a row's step 0.24 us). Rows are sorted by length and cut into
-groups by that price, so padding never costs more than the call it saves. Lengths and row counts are rounded up to a few
-buckets: every new shape costs half a millisecond once and stays in oneDNN's cache, so all of them fit and can be warm.
+CPU among calls of other shapes: an LSTM 64 120 us a call, 0.24 us a row's step; `forecaster` 670 and 0.73 us; Python
+around a call 20 us). Lengths and row counts
+are rounded up to buckets: every new shape costs a millisecond once and stays in oneDNN's cache, so they must be few
+enough to stay there. Rows are sorted by length and cut into the cheapest groups, the padding of both kinds included.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -20,11 +23,11 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 CHUNK = 128  # most steps of one call: between two chunks callers may leave and shorter work may overtake
-LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 112, CHUNK)
-ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128)  # above 128 a CPU's rate no longer rises
+LENGTHS = (1, 2, *range(4, 32, 4), *range(32, CHUNK + 1, 8))
+ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))  # 36 gives other bits than 40; above 128 a CPU's rate no longer rises
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # then multiples of 64
 LEVELS = (1, 3, 5, 9, 19, 49, 99)
-CALL, STEP = 330, 3.5
+CALL, STEP = 700, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +58,42 @@ class Shapes:
     def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
         """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.
 
-        With `merge`, a few short rows join longer ones where that costs less than a call of their own. Without it a
-        row's padding depends on its own length alone.
+        With `merge`, short rows join longer ones where that costs less than a call of their own. Without it a row's
+        padding depends on its own length alone.
         """
         order = np.argsort(counts, kind="stable")
         order = order[np.searchsorted(counts[order], 1) :]
         if not len(order):
             return []
         buckets = self._steps_for[counts[order]]  # ascending
-        starts = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist()]
+        bounds = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(order)]
+        if merge and len(bounds) > 2:
+            alone = self.rows_for(len(order)) * int(buckets[-1]) if len(order) <= self.most_rows else math.inf
+            if alone - int(buckets.sum()) <= CALL:  # no padding at all would not be worth another call
+                bounds = [0, len(order)]
+            else:
+                bounds = self._cheapest(np.array(bounds), buckets)
         groups: list[Group] = []
-        end, begin = len(order), starts[-1]
-        for start, upto in zip(starts[-2::-1], starts[:0:-1], strict=True):
-            steps, shorter = int(buckets[end - 1]), int(buckets[start])
-            if not merge or (upto - start) * (steps - shorter) > CALL + STEP * shorter:
-                groups += self._cut(order, buckets, begin, end)
-                end = upto
-            begin = start
-        groups += self._cut(order, buckets, begin, end)
+        for end, begin in itertools.pairwise(reversed(bounds)):
+            groups += self._cut(order, buckets, begin, end)
         return groups[::-1]
+
+    def _cheapest(self, bounds: Ints, buckets: Ints) -> list[int]:
+        """Those of `bounds`, between rows of different length, at which it costs the least to cut."""
+        counts = bounds - bounds[:, None]  # of the rows from one bound (line) to another (column)
+        whole, rest = np.divmod(np.maximum(counts, 0), self.most_rows)
+        steps = np.array((0, *buckets[bounds[1:] - 1]))
+        rows = whole * self.most_rows + self._rows_for[rest]
+        prices = ((whole + (rest > 0)) * (CALL + STEP * steps) + rows * steps).T.tolist()
+        least, came = [0.0], [0]  # of the rows up to a bound: what they cost, and where their last group begins
+        for end in range(1, len(bounds)):
+            sums = list(map(add, least, prices[end]))  # as many as there are bounds before this one
+            least.append(min(sums))
+            came.append(sums.index(least[-1]))
+        chosen = [len(bounds) - 1]
+        while chosen[-1]:
+            chosen.append(came[chosen[-1]])
+        return [int(bounds[place]) for place in reversed(chosen)]
 
     def _cut(self, order: Ints, buckets: Ints, begin: int, end: int) -> list[Group]:
         """Rows `begin`..`end` of `order` in groups of at most `most_rows`, the longest rows first."""

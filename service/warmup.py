@@ -40,12 +40,15 @@ def warm_up(network: Network, shapes: Shapes, items: Sequence[Item], longest: in
     probe = _Probe(network, items)
     lengths = [n for n in LENGTHS if longest is None or n < 2 * longest] or [LENGTHS[0]]
     # From the largest down: the first, well-filled runs are the reference of all others.
-    by_rows = {rows: probe.difference(rows, min(STEPS, lengths[-1])) for rows in reversed(shapes.rows)}
+    by_rows: dict[int, float] = {}
+    for rows in reversed(shapes.rows):  # all pieces where a difference would decide
+        whole = rows <= MOST_ROWS and not any(by_rows.values())
+        by_rows[rows] = probe.difference(rows, min(STEPS, lengths[-1]), whole=whole)
     least_rows = _least(by_rows, MOST_ROWS)
     few = least_rows or 1
     by_steps = {
         steps: max(
-            probe.difference(shapes.rows_for(max(few, ROWS)), steps, whole=steps <= STEPS),
+            probe.difference(shapes.rows_for(max(few, ROWS if steps <= STEPS else 1)), steps, whole=steps <= STEPS),
             # Products see rows x steps, so where both are small is where they differ.
             probe.difference(few, steps) if steps <= STEPS else 0.0,
         )

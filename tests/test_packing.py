@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.packing import CHUNK, LENGTHS, ROWS, Shapes, horizon_for, levels_for, pack, padded
+from service.packing import CALL, CHUNK, LENGTHS, ROWS, STEP, Shapes, horizon_for, levels_for, pack, padded
 
 Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
 
@@ -31,21 +31,25 @@ def test_without_merging_padding_depends_on_a_row_alone(counts: list[int]) -> No
         assert {next(n for n in LENGTHS if n >= counts[row]) for row in group.rows.tolist()} == {group.steps}
 
 
-@given(counts=st.lists(st.integers(1, CHUNK), min_size=1, max_size=300))
-def test_merging_never_costs_more_than_the_calls_it_saves(counts: list[int]) -> None:
-    def cells(merge: bool) -> tuple[int, int]:
-        groups = Shapes().split(np.array(counts, np.int64), merge=merge)
-        return sum(len(g.rows) * g.steps for g in groups), len(groups)
-
-    (merged, calls), (plain, all_calls) = cells(True), cells(False)
-    assert merged - plain <= (all_calls - calls) * (330 + 3.5 * CHUNK)
+@given(counts=st.lists(st.integers(1, CHUNK), min_size=1, max_size=128), least=st.sampled_from([1, 4]))
+def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) -> None:
+    shapes = Shapes(least)
+    steps = sorted(next(n for n in LENGTHS if n >= count) for count in counts)
+    ends = [i for i in range(1, len(steps) + 1) if i == len(steps) or steps[i] > steps[i - 1]]
+    cheapest = {0: 0.0}
+    for end in ends:  # price of one call: see service.packing
+        prices = {begin: CALL + steps[end - 1] * (STEP + shapes.rows_for(end - begin)) for begin in cheapest}
+        cheapest[end] = min(cheapest[begin] + price for begin, price in prices.items())
+    groups = shapes.split(np.array(counts, np.int64))
+    found = sum(CALL + group.steps * (STEP + shapes.rows_for(len(group.rows))) for group in groups)
+    assert found == pytest.approx(cheapest[len(steps)])
 
 
 def test_few_short_rows_join_longer_ones_and_many_do_not() -> None:
     few = Shapes().split(np.array([10, 100]))
     many = Shapes().split(np.array([10] * 100 + [100] * 20))
-    assert [(len(g.rows), g.steps) for g in few] == [(2, 112)]
-    assert [(len(g.rows), g.steps) for g in many] == [(100, 12), (20, 112)]
+    assert [(len(g.rows), g.steps) for g in few] == [(2, 104)]
+    assert [(len(g.rows), g.steps) for g in many] == [(100, 12), (20, 104)]
 
 
 def test_rows_are_padded_to_the_least_count_that_agrees() -> None:

@@ -153,7 +153,7 @@ def test_states_go_in_and_out() -> None:
 def test_a_group_that_nobody_waits_for_is_not_computed() -> None:
     network = Summing()
     assert set(forecasts(network, [item(8)] * 100 + [item(CHUNK)] * 100, lambda i: i >= 100)) == set(range(100))
-    assert [call for call in network.calls if call[0] == "step"] == [("step", 112, 8)]
+    assert [call for call in network.calls if call[0] == "step"] == [("step", 104, 8)]
     network = Summing()
     assert forecasts(network, [item(1000)] * 3, lambda _: True) == {}
     assert network.calls == []
