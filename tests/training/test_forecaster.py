@@ -15,7 +15,7 @@ from service.backend import load
 from training import sines
 from training.forecaster import SINES, Knobs, Stream, draw_cuts, hide, loss, read_weights, train, write_weights
 from training.forecaster_export import conformal_factors, export_forecaster
-from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster, find_season, running
+from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster, running
 from training.real_series import HELD_OUT
 
 CPU = torch.device("cpu")
@@ -33,26 +33,6 @@ def test_running_sums_forget_exponentially_over_observed_values_only() -> None:
     counts = torch.from_numpy(observed.astype(float).cumsum())[None]
     got = running(torch.from_numpy(values)[None], counts, torch.tensor([2.5], dtype=torch.float64), 16.0)
     np.testing.assert_allclose(got[0].numpy(), want, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("season", [4, 7, 12, 24, 52])
-def test_a_clear_season_is_found_under_trend_and_noise(season: int) -> None:
-    rng = np.random.default_rng(season)
-    time = np.arange(8 * season)
-    series = 3 * np.sin(2 * np.pi * time / season) + np.cos(4 * np.pi * time / season) + 0.05 * time
-    memory = np.full((1, 1024), np.nan)
-    memory[0, -len(time) :] = series + 0.4 * rng.normal(size=len(time))
-    found, _ = find_season(torch.from_numpy(memory), torch.ones(1).double(), torch.from_numpy(memory[:, -1]))
-    assert abs(int(found) - season) <= 0.04 * season  # the peak of a long season is flat
-
-
-def test_noise_and_walks_have_no_season() -> None:
-    rng = np.random.default_rng(0)
-    memory = np.full((40, 1024), np.nan)
-    memory[:20, -120:] = rng.normal(size=(20, 120))
-    memory[20:, -120:] = rng.normal(size=(20, 120)).cumsum(1)
-    found, _ = find_season(torch.from_numpy(memory), torch.ones(40).double(), torch.from_numpy(memory[:, -1]))
-    assert (found == 1).sum() >= 36  # significance is not certainty
 
 
 def test_cuts_lie_inside_the_known_values_and_steps_ahead_in_what_follows() -> None:
