@@ -221,7 +221,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     counts = sorted({row.processes for row in here})
     if not counts:
         return
-    figure, panels = plt.subplots(1, len(counts), figsize=(5.2 * len(counts), 4.4), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(counts), figsize=(1.8 + 4.6 * len(counts), 4.4), sharey=True, squeeze=False)
     names = _names([row for row in here if row.processes == counts[0]])
     styles = {name: f"C{place}" for place, name in enumerate(names)}
     for panel, processes in zip(panels[0], counts, strict=True):
@@ -233,7 +233,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("answers a second")
-    panels[0][0].legend(fontsize=8)
+    panels[0][-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     one = rows[0]
     figure.suptitle(f"LSTM-64, one series a request; {one.machine}, {one.cores} cores, {one.date}", fontsize=10)
     figure.tight_layout()
