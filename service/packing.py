@@ -2,9 +2,9 @@
 
 A recurrent step over rows x steps costs about `CALL + steps * (STEP + rows)`, in units of one row's step (measured on
 CPU among calls of other shapes: an LSTM 64 120 us a call, 0.24 us a row's step; `forecaster` 670 and 0.73 us; Python
-around a call 20 us). Lengths and row counts
-are rounded up to buckets: every new shape costs a millisecond once and stays in oneDNN's cache, so they must be few
-enough to stay there. Rows are sorted by length and cut into the cheapest groups, the padding of both kinds included.
+around a call 20 us). Lengths and row counts are rounded up to buckets: every new shape costs a millisecond once and
+stays in oneDNN's cache, so they must be few enough to stay there. Rows are sorted by length and cut into the cheapest
+groups, the padding of both kinds included.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Shapes:
     def rows_for(self, count: int) -> int:
         """The row count that `count` rows are padded to."""
         return int(self._rows_for[count])
+
+    def steps_for(self, count: int) -> int:
+        """The number of steps that a row of `count` steps is padded to where it is alone."""
+        return int(self._steps_for[count])
 
     def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
         """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.

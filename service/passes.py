@@ -53,6 +53,9 @@ def forecast_pass(
     network: Network, shapes: Shapes, items: Sequence[ForecastItem], gone: Gone, tally: Tally
 ) -> Iterator[Answers]:
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
+    if len(items) == 1 and not items[0].history:
+        yield from _forecast_alone(network, shapes, items[0], gone, tally)
+        return
     states = np.stack([network.initial(i.season) if i.state is None else i.state for i in items])
     # One list of pieces per item that asked for its history; which method steps a row is the item's own choice.
     pieces: dict[int, list[Floats]] = {i: [] for i, item in enumerate(items) if item.history}
@@ -76,6 +79,32 @@ def forecast_pass(
         cursor = _Cursor(shapes, [item.values for item in items], members, gone, tally)
         for ended in cursor.rounds(step, merge=members[0] not in pieces):
             yield from _read_forecasts(network, shapes, items, states=states, pieces=pieces, ended=ended)
+
+
+def _forecast_alone(
+    network: Network, shapes: Shapes, item: ForecastItem, gone: Gone, tally: Tally
+) -> Iterator[Answers]:
+    """What `forecast_pass` does with one series in the same calls, without arranging anything."""
+    rows = shapes.rows_for(1)
+    states = np.repeat((network.initial(item.season) if item.state is None else item.state)[None], rows, axis=0)
+    for at in range(0, item.length, CHUNK):
+        if gone(0):
+            return
+        part = item.values[at : at + CHUNK]
+        values, counts = np.zeros((rows, shapes.steps_for(len(part)))), np.zeros(rows, np.int64)
+        values[0, : len(part)] = part
+        counts[0] = len(part)
+        states = network.step(values, counts, states)
+        tally.real += len(part)
+        tally.computed += values.size
+        if at + CHUNK < item.length:
+            yield []
+    if gone(0):
+        return
+    states = np.repeat(states[:1], rows, axis=0)  # the other rows have read nothing, and have nothing to say
+    levels = _levels([item], np.zeros(rows, np.int64), levels_for(len(item.levels)))
+    said = network.forecast(states, horizon_for(item.horizon, network.max_horizon), levels)
+    yield _forecast_answers([item], states, {}, np.zeros(1, np.int64), said)
 
 
 def _read_forecasts(

@@ -159,6 +159,28 @@ def test_a_group_that_nobody_waits_for_is_not_computed() -> None:
     assert network.calls == []
 
 
+@pytest.mark.parametrize("length", [0, 5, CHUNK, 2 * CHUNK + 1])
+def test_a_series_alone_is_answered_as_in_company_and_by_no_more_calls(length: int) -> None:
+    asked = item(length, 5, state=np.array([3.0, 1.0]))
+    single, several = Summing(), Summing()
+    (alone,) = forecasts(single, [asked], shapes=Shapes(4)).values()
+    company = forecasts(several, [asked, asked], shapes=Shapes(4))[1]
+    assert single.calls == several.calls
+    assert isinstance(alone, ForecastResult)
+    assert isinstance(company, ForecastResult)
+    assert (alone.season, alone.history) == (company.season, company.history)
+    for one, other in ((alone.mean, company.mean), (alone.quantiles, company.quantiles), (alone.state, company.state)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_nothing_more_is_computed_for_one_who_left() -> None:
+    network = Summing()
+    assert forecasts(network, [item(1000)], lambda _: len(network.calls) >= 2) == {}
+    assert network.calls == [("step", 1, CHUNK)] * 2
+    assert forecasts(network, [item(5)], lambda _: len(network.calls) >= 3) == {}
+    assert network.calls[2:] == [("step", 1, 8)]
+
+
 @pytest.mark.parametrize("bad", [np.inf, -np.inf])
 @pytest.mark.parametrize("history", [False, True])
 def test_only_the_item_with_a_number_that_is_not_finite_fails(bad: float, history: bool) -> None:
