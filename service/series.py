@@ -199,15 +199,18 @@ def progress(request: ForecastRequest, packed: PackedSeries, results: Sequence[F
     stated = request.parameters.season_length or 0
     reached = []
     for asked, item, earlier, result in zip(request.inputs, packed.items, packed.before, results, strict=True):
-        sent, missing = len(asked.target), asked.target.count(None)
-        skipped = sent - len(item.values)
-        if earlier is None:
-            reached.append(Progress(result.state, sent, missing, skipped, stated))
-        else:
-            skipped += earlier.skipped
-            observations, missing = earlier.observations + sent, earlier.missing + missing
-            reached.append(Progress(result.state, observations, missing, skipped, earlier.season))
+        season = stated if earlier is None else earlier.season
+        reached.append(Progress(result.state, *_counts(asked, item, earlier), season))
     return reached
+
+
+def _counts(asked: SeriesInput, item: ForecastItem, earlier: Progress | None) -> tuple[int, int, int]:
+    """Values of the whole series, those that are missing, and those that were not read."""
+    sent, missing = len(asked.target), asked.target.count(None)
+    skipped = sent - len(item.values)
+    if earlier is None:
+        return sent, missing, skipped
+    return earlier.observations + sent, earlier.missing + missing, earlier.skipped + skipped
 
 
 def predictions(
@@ -224,17 +227,18 @@ def predictions(
     levels = _levels(tuple(request.parameters.quantile_levels), packed.items[0].history)
     warnings = [] if manifest.input.season or request.parameters.season_length is None else ["season_length_ignored"]
     answers = []
-    reached = progress(request, packed, results)
-    for index, (asked, after, result) in enumerate(zip(request.inputs, reached, results, strict=True)):
+    reached = progress(request, packed, results) if request.parameters.return_state else []
+    for index, (asked, result) in enumerate(zip(request.inputs, results, strict=True)):
         mean = result.mean.tolist()
         rows = result.quantiles.tolist()
         quantiles = {levels.keys[position]: rows[position] for position in levels.asked}
         if not math.isfinite(sum(mean) + sum(map(sum, rows))):
             _check_finite(packed.pointers[index], packed.items[index], result)
-        context = Context(after.observations, after.missing, after.observations - after.skipped, result.season)
-        state = seal(after, manifest) if request.parameters.return_state else None
+        observations, missing, skipped = _counts(asked, packed.items[index], packed.before[index])
+        context = Context(observations, missing, observations - skipped, result.season)
+        state = seal(reached[index], manifest) if reached else None
         history = None if result.history is None else _history(result.history, levels)
-        noted = ["truncated", *warnings] if after.skipped else warnings
+        noted = ["truncated", *warnings] if skipped else warnings
         answers.append(SeriesPrediction(asked.item_id, mean, quantiles, context, state, history, noted))
     return answers
 
