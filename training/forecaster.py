@@ -23,7 +23,7 @@ from torch import Tensor
 
 from training import backtest, generators, loop, priors, real_series
 from training.export import MODELS
-from training.forecaster_export import export_forecaster
+from training.forecaster_export import export_forecaster, predicted
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 from training.record import command_line, current_commit
 
@@ -167,21 +167,11 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
     return (relative.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean().float()
 
 
-def predictor(module: Any, device: torch.device, *, seasons: bool = True) -> backtest.Predict:
+def predictor(module: Any, device: torch.device) -> backtest.Predict:
     """`module` (eager or scripted) as a function for `backtest`."""
 
-    def predict(contexts: Sequence[Floats], season: Sequence[int], horizon: int) -> Floats:
-        longest = max(len(c) for c in contexts)
-        values = np.zeros((len(contexts), longest))
-        for row, context in zip(values, contexts, strict=True):
-            row[: len(context)] = context
-        lengths = torch.tensor([len(c) for c in contexts], device=device)
-        told = torch.tensor(season if seasons else [0] * len(season), device=device)
-        levels = torch.tensor(backtest.LEVELS, dtype=torch.float64, device=device).expand(len(contexts), -1)
-        with torch.no_grad():
-            state = module.step(torch.from_numpy(values).to(device), lengths, module.initial(told))
-            answer = module.forecast(state, horizon, levels)
-        return np.asarray(answer[:, :, 1:].cpu().numpy())
+    def predict(contexts: Sequence[Floats], seasons: Sequence[int], horizon: int) -> Floats:
+        return predicted(module, contexts, seasons, horizon, backtest.LEVELS, device)
 
     return predict
 
@@ -216,8 +206,8 @@ class Validation:
             row |= backtest.geometric_means(self.rows(module))
         return row
 
-    def rows(self, module: Any, *, seasons: bool = True) -> list[backtest.FileScore]:
-        predict = predictor(module, self.device, seasons=seasons)
+    def rows(self, module: Any) -> list[backtest.FileScore]:
+        predict = predictor(module, self.device)
         return [backtest.score_file(f, predict, most=self.most, context=2048) for f in self.files]
 
 

@@ -31,6 +31,7 @@ EDGES = (1, 2, 4, 8, 16, 32, 64, MAX_HORIZON + 1)  # steps ahead that share a fa
 BOUNDS = (0.6, 1.7)  # a factor beyond these would say that the fit is wrong, not its width
 CENTRE = LEVELS.index(0.5)
 GOLDEN_HORIZON = 12
+_CPU = torch.device("cpu")
 Sample = tuple[Floats, Floats]  # quantiles (N, H, K), actual (N, H) with NaN where there is none
 
 
@@ -166,7 +167,7 @@ def _test_parts(network: Forecaster) -> Iterator[Sample]:
         contexts = [w.context[-2048:] for w in chosen]
         quantiles = np.concatenate(
             [
-                _predicted(network, contexts[i : i + 20], [w.season for w in chosen[i : i + 20]], horizon)
+                predicted(network, contexts[i : i + 20], [w.season for w in chosen[i : i + 20]], horizon)
                 for i in range(0, len(chosen), 20)
             ]
         )
@@ -178,20 +179,28 @@ def _fresh_sines(network: Forecaster) -> Iterator[Sample]:
     series = generators.sine_mixture(2000, 280, np.random.default_rng(31_337))
     for length in (5, 10, 20, 50, 100, 200):
         past, future = series[:, :length], series[:, length : length + 64]
-        yield _predicted(network, list(past), [0] * len(past), 64), future
+        yield predicted(network, list(past), [0] * len(past), 64), future
 
 
-def _predicted(network: Forecaster, contexts: Sequence[Floats], seasons: Sequence[int], horizon: int) -> Floats:
-    """Quantiles (N, H, K) at LEVELS."""
+def predicted(
+    module: Any,
+    contexts: Sequence[Floats],
+    seasons: Sequence[int],
+    horizon: int,
+    levels: Sequence[float] = LEVELS,
+    device: torch.device = _CPU,
+) -> Floats:
+    """Quantiles (N, H, len(levels)) of `module`, eager or scripted, after contexts of any lengths."""
     longest = max(len(c) for c in contexts)
     values = np.zeros((len(contexts), longest))
     for row, context in zip(values, contexts, strict=True):
         row[: len(context)] = context
-    lengths = torch.tensor([len(c) for c in contexts])
-    levels = network.levels.expand(len(contexts), -1)
-    with torch.inference_mode():
-        state = network.step(torch.from_numpy(values), lengths, network.initial(torch.tensor(seasons)))
-        return np.asarray(network.forecast(state, horizon, levels)[:, :, 1:].numpy())
+    lengths = torch.tensor([len(c) for c in contexts], device=device)
+    wanted = torch.tensor(levels, dtype=torch.float64, device=device).expand(len(contexts), -1)
+    with torch.no_grad():
+        fresh = module.initial(torch.tensor(seasons, device=device))
+        state = module.step(torch.from_numpy(values).to(device), lengths, fresh)
+        return np.asarray(module.forecast(state, horizon, wanted)[:, :, 1:].cpu().numpy())
 
 
 def golden_sample(specialised: bool) -> dict[str, np.ndarray[Any, Any]]:
