@@ -1,7 +1,8 @@
 """The peers' virtual environments: one each under build/bench/, made from PyPI when first needed.
 
-torch goes in first, as the CPU build of the release that this project pins, so that no peer's resolver fetches a CUDA
-build and all serve with the same kernels. Peers are pinned; what they depend on is whatever pip finds for them.
+Where a peer serves with torch, torch goes in first, as the CPU build of the release that this project pins, so that no
+peer's resolver fetches a CUDA build and all serve with the same kernels. Peers are pinned; what they depend on is
+whatever pip finds for them.
 """
 
 from __future__ import annotations
@@ -24,20 +25,24 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "mlserver": ("mlserver==1.7.1", "uvloop<0.22"),
     "ray": ("ray[serve]==2.60.0",),
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
+    "statsforecast": ("statsforecast==2.1.1",),
 }
+WITHOUT_TORCH = {"statsforecast"}
 
 
 def python(name: str) -> Path:
     """The interpreter of environment `name`, which is made where it is absent or was made for other requirements."""
     folder = BUILD / "envs" / name
     interpreter, stamp = folder / "bin" / "python", folder / "requirements.json"
-    wanted = json.dumps([TORCH, *REQUIREMENTS[name], f"python {sys.version_info[0]}.{sys.version_info[1]}"])
+    torch = () if name in WITHOUT_TORCH else (TORCH,)
+    wanted = json.dumps([*torch, *REQUIREMENTS[name], f"python {sys.version_info[0]}.{sys.version_info[1]}"])
     if stamp.exists() and stamp.read_text() == wanted and interpreter.exists():
         return interpreter
     print(f"making the environment of {name}: {' '.join(REQUIREMENTS[name])} (a few minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    _install_torch(interpreter)
-    _pip(interpreter, TORCH, "numpy", *REQUIREMENTS[name])
+    if torch:
+        _install_torch(interpreter)
+    _pip(interpreter, *torch, "numpy", *REQUIREMENTS[name])
     stamp.write_text(wanted)
     return interpreter
 
