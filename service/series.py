@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -18,7 +17,7 @@ import numpy as np
 from msgspec import Meta, Struct, field
 
 from service.documents import Faults, Reader
-from service.errors import InvalidRequest, RitmoError
+from service.errors import FieldError, InvalidRequest, RitmoError
 from service.items import Floats, ForecastItem, ForecastResult
 from service.manifest import Manifest
 from service.settings import Settings
@@ -104,8 +103,7 @@ class ForecastAnswer(Struct, frozen=True):
     predictions: list[SeriesPrediction]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Levels:
+class _Levels(Struct, frozen=True, eq=False):
     """Requested levels as the engine computes them: where the median is needed or nothing was asked, 0.5 is added."""
 
     array: Floats  # (Q,) ascending
@@ -114,15 +112,25 @@ class _Levels:
     median: int  # position of 0.5, or -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PackedSeries:
-    """The engine's items, where each series stood before (None: nowhere), and what to call it in an error."""
+class Counts(Struct, frozen=True, eq=False, gc=False):
+    """Values of a whole series, those of them that are missing, and those that were not read."""
+
+    observations: int
+    missing: int
+    skipped: int
+
+
+class PackedSeries(Struct, frozen=True, eq=False, gc=False):
+    """The engine's items, where each series stood before (None: nowhere), and the counts with what was sent now."""
 
     items: list[ForecastItem]
     before: list[Progress | None]
-    pointers: list[str]
+    counts: list[Counts]
+    place: str  # pointer to an input in the document that was sent
 
 
+_NOTHING: Floats = np.empty(0)
+_ZEROS: Floats = np.zeros(1024)
 _reader = Reader(ForecastRequest)
 _encoder = msgspec.json.Encoder()
 
@@ -130,19 +138,23 @@ _encoder = msgspec.json.Encoder()
 def read(body: bytes, settings: Settings) -> ForecastRequest:
     """The request in `body`; raises `InvalidRequest` for everything that is wrong whatever the model."""
     request = _reader.read(body)
-    count = len(request.inputs)
-    if count > settings.max_items:
-        raise InvalidRequest(f"{count} series in one request; at most {settings.max_items}", code="too_many_items")
+    lengths = [len(item.target) for item in request.inputs]
+    if len(lengths) > settings.max_items:
+        detail = f"{len(lengths)} series in one request; at most {settings.max_items}"
+        raise InvalidRequest(detail, code="too_many_items")
+    if not lengths or min(lengths) == 0 or max(lengths) > settings.max_observations:
+        _check_targets(request, settings)
+    check_size(request, sum(lengths), settings)
+    return request
+
+
+def _check_targets(request: ForecastRequest, settings: Settings) -> None:
     faults = Faults()
-    if not count:
+    if not request.inputs:
         faults.add("#/inputs", "out_of_range", "at least one series")
-    total = 0
     for index, item in enumerate(request.inputs):
-        total += len(item.target)
         check_target(item.target, item.state is not None, f"#/inputs/{index}/target", settings, faults)
     faults.check()
-    check_size(request, total, settings)
-    return request
 
 
 def check_target(target: list[float | None], goes_on: bool, pointer: str, settings: Settings, faults: Faults) -> None:
@@ -166,14 +178,15 @@ def pack(
     faults = Faults()
     check_parameters(request.parameters, manifest, faults)
     before = before or [None] * len(request.inputs)
-    items: list[ForecastItem] = []
-    pointers = [place.format(index) for index in range(len(request.inputs))]
+    packed = PackedSeries([], before, [], place)
     parameters = request.parameters
     history = "history" in parameters.include
     levels = _levels(tuple(parameters.quantile_levels), history).array
     season = parameters.season_length or 0
-    for asked, earlier, pointer in zip(request.inputs, before, pointers, strict=True):
-        values = _values(asked.target, f"{pointer}/target", manifest, earlier, faults)
+    for index, (asked, earlier) in enumerate(zip(request.inputs, before, strict=True)):
+        values, fault = _values(asked.target, manifest, earlier)
+        if fault is not None:
+            faults.add(f"{place.format(index)}/target{fault.pointer}", fault.code, fault.detail)
         if earlier is not None and season not in (0, earlier.season) and manifest.input.season:
             begun = f"with {earlier.season}" if earlier.season else "without one"
             detail = (
@@ -181,9 +194,10 @@ def pack(
             )
             faults.add("#/parameters/season_length", "out_of_range", detail)
         state = None if earlier is None else earlier.state
-        items.append(ForecastItem(values, parameters.prediction_length, levels, season, history, state))
+        packed.items.append(ForecastItem(values, parameters.prediction_length, levels, season, history, state))
+        packed.counts.append(_counts(asked.target, values, earlier))
     faults.check()
-    return PackedSeries(items, before, pointers)
+    return packed
 
 
 def check_parameters(parameters: ForecastParameters, manifest: Manifest, faults: Faults) -> None:
@@ -197,20 +211,20 @@ def check_parameters(parameters: ForecastParameters, manifest: Manifest, faults:
 def progress(request: ForecastRequest, packed: PackedSeries, results: Sequence[ForecastResult]) -> list[Progress]:
     """Where each series stands after `results`."""
     stated = request.parameters.season_length or 0
-    reached = []
-    for asked, item, earlier, result in zip(request.inputs, packed.items, packed.before, results, strict=True):
-        season = stated if earlier is None else earlier.season
-        reached.append(Progress(result.state, *_counts(asked, item, earlier), season))
-    return reached
+    return [
+        Progress(
+            result.state, c.observations, c.missing, c.skipped, season=stated if earlier is None else earlier.season
+        )
+        for c, earlier, result in zip(packed.counts, packed.before, results, strict=True)
+    ]
 
 
-def _counts(asked: SeriesInput, item: ForecastItem, earlier: Progress | None) -> tuple[int, int, int]:
-    """Values of the whole series, those that are missing, and those that were not read."""
-    sent, missing = len(asked.target), asked.target.count(None)
-    skipped = sent - len(item.values)
+def _counts(target: list[float | None], values: Floats, earlier: Progress | None) -> Counts:
+    sent, read = len(target), len(values)
+    missing = target.count(None) if read < sent or _some_missing(values) else 0
     if earlier is None:
-        return sent, missing, skipped
-    return earlier.observations + sent, earlier.missing + missing, earlier.skipped + skipped
+        return Counts(sent, missing, sent - read)
+    return Counts(earlier.observations + sent, earlier.missing + missing, earlier.skipped + sent - read)
 
 
 def predictions(
@@ -228,17 +242,16 @@ def predictions(
     warnings = [] if manifest.input.season or request.parameters.season_length is None else ["season_length_ignored"]
     answers = []
     reached = progress(request, packed, results) if request.parameters.return_state else []
-    for index, (asked, result) in enumerate(zip(request.inputs, results, strict=True)):
-        mean = result.mean.tolist()
-        rows = result.quantiles.tolist()
+    for index, (asked, counts, result) in enumerate(zip(request.inputs, packed.counts, results, strict=True)):
+        mean: list[float] = result.mean.tolist()
+        rows: list[list[float]] = result.quantiles.tolist()
         quantiles = {levels.keys[position]: rows[position] for position in levels.asked}
-        if not math.isfinite(sum(mean) + sum(map(sum, rows))):
-            _check_finite(packed.pointers[index], packed.items[index], result)
-        observations, missing, skipped = _counts(asked, packed.items[index], packed.before[index])
-        context = Context(observations, missing, observations - skipped, result.season)
+        if not math.isfinite(sum(map(sum, rows), sum(mean))):
+            _check_finite(packed.place.format(index), packed.items[index], result)
+        context = Context(counts.observations, counts.missing, counts.observations - counts.skipped, result.season)
         state = seal(reached[index], manifest) if reached else None
         history = None if result.history is None else _history(result.history, levels)
-        noted = ["truncated", *warnings] if skipped else warnings
+        noted = ["truncated", *warnings] if counts.skipped else warnings
         answers.append(SeriesPrediction(asked.item_id, mean, quantiles, context, state, history, noted))
     return answers
 
@@ -257,11 +270,15 @@ def unpack(
 
 def cost(request: ForecastRequest) -> int:
     """Numbers that reading and answering the request handles: what decides whether it is work for another thread."""
+    observed = sum([len(item.target) for item in request.inputs])
+    return observed + _answered(request, observed)
+
+
+def _answered(request: ForecastRequest, observed: int) -> int:
+    """Numbers in the answer to a request with `observed` values."""
     parameters = request.parameters
     width = 1 + len(parameters.quantile_levels)
-    answered = len(request.inputs) * parameters.prediction_length * width
-    observed = sum(len(item.target) for item in request.inputs)
-    return answered + observed * (1 + width if parameters.include else 1)
+    return width * (len(request.inputs) * parameters.prediction_length + (observed if parameters.include else 0))
 
 
 def check_size(request: ForecastRequest, total: int, settings: Settings) -> None:
@@ -269,7 +286,7 @@ def check_size(request: ForecastRequest, total: int, settings: Settings) -> None
     if total > settings.max_queue_observations:
         detail = f"{total} values in one request; at most {settings.max_queue_observations}: send several requests"
         raise InvalidRequest(detail, code="too_many_items")
-    numbers = cost(request) - total
+    numbers = _answered(request, total)
     if numbers > settings.max_answer_numbers:
         detail = (
             f"the answer would hold {numbers} numbers; at most {settings.max_answer_numbers}: send several requests"
@@ -278,26 +295,32 @@ def check_size(request: ForecastRequest, total: int, settings: Settings) -> None
 
 
 def _values(
-    target: list[float | None], pointer: str, manifest: Manifest, before: Progress | None, faults: Faults
-) -> Floats:
-    """`target` as float64 (NaN = missing), cut to what the model can use; faults are noted."""
+    target: list[float | None], manifest: Manifest, before: Progress | None
+) -> tuple[Floats, FieldError | None]:
+    """`target` as float64 (NaN = missing), cut to what the model can use, and a fault, its pointer from there."""
     contract = manifest.input
     length = len(target)
     whole = length if before is None else before.observations + length
     if whole < contract.min_length or (contract.max_length is not None and whole > contract.max_length):
-        faults.add(pointer, "length_not_supported", f"{whole} values; '{manifest.name}' reads {_lengths(manifest)}")
-        return np.empty(0)
+        detail = f"{whole} values; '{manifest.name}' reads {_lengths(manifest)}"
+        return _NOTHING, FieldError("", "length_not_supported", detail)
     if not contract.missing and None in target:
-        place = f"{pointer}/{target.index(None)}"
-        faults.add(place, "wrong_type", f"'{manifest.name}' cannot read missing values (null)")
-        return np.empty(0)
+        detail = f"'{manifest.name}' cannot read missing values (null)"
+        return _NOTHING, FieldError(f"/{target.index(None)}", "wrong_type", detail)
     # A series that goes on is not cut: what came before is in the state, and nothing may be missing in between.
     cut = before is None and contract.context is not None and length > contract.context
     values = np.array(target[-contract.context :] if cut and contract.context else target, np.float64)
     if before is None and target[-1] is None and np.isnan(values).all():
         what = f"the last {len(values)} values, all that the model reads, are missing" if cut else "no value is present"
-        faults.add(pointer, "out_of_range", f"{what}: at least one must be a number")
-    return values
+        return values, FieldError("", "out_of_range", f"{what}: at least one must be a number")
+    return values, None
+
+
+def _some_missing(values: Floats) -> bool:
+    """Whether one is NaN: of products with 0 only that of NaN is not 0, and a product takes a quarter of a search."""
+    if len(values) > len(_ZEROS):
+        return bool(np.isnan(values).any())
+    return math.isnan(values.dot(_ZEROS[: len(values)]))
 
 
 def _lengths(manifest: Manifest) -> str:

@@ -21,9 +21,9 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from service.documents import Faults
 from service.errors import InvalidRequest
@@ -38,8 +38,7 @@ _SIGNATURE = 43  # characters of 32 bytes in base64 without padding
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Progress:
+class Progress(Struct, frozen=True, eq=False, gc=False):
     """Where a series or digit stands, after all of it that was sent so far."""
 
     state: Floats  # (S,)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec.structs import replace
 
 from service.items import DigitItem, Floats, ForecastItem, Item
 from service.packing import LENGTHS, Shapes, pack

@@ -5,11 +5,11 @@ A message brings one series or digit, so pointers in problems start at the messa
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
 from service import digits, series
 from service.api.fast import Served, is_large
