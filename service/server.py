@@ -22,6 +22,7 @@ from service import logs
 from service.api.streams import Streams
 from service.app import create_app
 from service.crew import Crew
+from service.protocol import Protocol
 from service.registry import Registry
 from service.settings import Settings
 
@@ -106,7 +107,8 @@ def run(settings: Settings, crew: Crew | None = None, listener: socket.socket | 
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
+        proxy_headers=False,  # nothing here depends on a caller's address or scheme
         lifespan="on",
         log_config=None,
         access_log=False,

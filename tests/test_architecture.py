@@ -72,9 +72,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.app",
         "service.crew",
         "service.logs",
+        "service.protocol",
         "service.registry",
         "service.settings",
     },
+    "service.protocol": {"service.api.edge"},
     "service.workers": {"service.crew", "service.logs", "service.metrics", "service.server", "service.settings"},
     "service.__main__": {"service."},
     "training.networks.": {"training.networks."},
@@ -86,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "fastapi": {"service.app", "service.api."},
     "starlette": {"service.app", "service.api."},
-    "uvicorn": {"service.server", "service.workers"},
+    "uvicorn": {"service.protocol", "service.server", "service.workers"},
     "torch": {"service.backend", "training."},
     "torch.jit": {"service.backend", "training.export"},
 }

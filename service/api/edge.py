@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.exchange import Disconnected, Exchange, Intake, request_id
+from service.api.exchange import Disconnected, Exchange, Intake, Watch, request_id
 from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
 from service.errors import RitmoError, Unavailable
 from service.metrics import Metrics
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
+WHOLE = "ritmo.response"  # a message, and the ASGI extension of a server that understands it: `service.protocol`
 GONE = 499  # the caller left before the answer: a status that is counted and logged, and never sent
 _OTHER = "other"  # one label for all paths that are none of ours
 
@@ -69,6 +70,7 @@ class Edge:
         self._hot = hot
         self._live = live
         self._intake = intake
+        self._watch = Watch()
         self._traffic = traffic
         self._access_log = access_log
 
@@ -90,13 +92,13 @@ class Edge:
         if handler is None:
             await self._through(scope, receive, send, name)
             return
-        exchange = Exchange(scope, receive, headers, self._intake, name)
+        exchange = Exchange(scope, receive, headers, self._intake, self._watch, name)
         try:
             answer = await self._answer(handler, exchange)
             if answer is not None:
-                await self._send(send, answer, name)
+                await self._send(scope, send, answer, name)
         except _Stopped as stopped:
-            await self._send(send, render(stopped, name), name)
+            await self._send(scope, send, render(stopped, name), name)
             raise asyncio.CancelledError from stopped
         finally:
             exchange.close()
@@ -145,14 +147,17 @@ class Edge:
         except Exception:
             logger.exception("a request failed", extra={"request_id": name})
             if not status:
-                await self._send(send, internal(name), name)
+                await self._send(scope, send, internal(name), name)
                 status = 500
             elif not complete:
                 raise  # the server closes the connection, so that half an answer is not taken for a whole one
         self._note(scope, getattr(scope.get("route"), "path", _OTHER), "", status, name, started)
 
-    async def _send(self, send: Send, answer: Answer, name: str) -> None:
-        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode()), _id_header(name)]
+    async def _send(self, scope: Scope, send: Send, answer: Answer, name: str) -> None:
+        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), _id_header(name)]
+        if WHOLE in scope.get("extensions", ()):
+            await send({"type": WHOLE, "status": answer.status, "headers": headers, "body": answer.body})
+            return
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

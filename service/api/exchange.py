@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope
@@ -21,9 +21,8 @@ from service.settings import Settings
 
 T = TypeVar("T")
 
-PATIENCE = (
-    0.05  # seconds of work before anyone looks whether the caller is still there: a task most requests never need
-)
+# Seconds of work before anyone looks whether the caller is still there: a task that most requests never need.
+PATIENCE = 0.05
 _MOST_TIMEOUT_MS = 3_600_000
 _FOREIGN = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _LONGEST_ID = 128
@@ -64,6 +63,36 @@ def request_id(sent: bytes | None) -> str:
     return f"{_process}-{next(_count):x}"
 
 
+class Watch:
+    """Looks after callers whose answer takes longer than `PATIENCE`: one timer for all, a place in a row for each."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Exchange, None] = {}  # in the order in which they came
+        self._set = False
+
+    def enter(self, exchange: Exchange) -> None:
+        """`exchange` is being worked on."""
+        self._waiting[exchange] = None
+        if not self._set:
+            self._set = True
+            asyncio.get_running_loop().call_later(PATIENCE, self._look)
+
+    def leave(self, exchange: Exchange) -> None:
+        """It is no more."""
+        self._waiting.pop(exchange, None)
+
+    def _look(self) -> None:
+        before = time.monotonic() - PATIENCE
+        for exchange in [*self._waiting]:
+            if exchange.started > before:
+                break
+            del self._waiting[exchange]
+            exchange.watch()
+        self._set = bool(self._waiting)
+        if self._set:
+            asyncio.get_running_loop().call_later(PATIENCE, self._look)
+
+
 class Exchange:
     """One request on its way through a hot route."""
 
@@ -72,6 +101,8 @@ class Exchange:
         "_held",
         "_intake",
         "_receive",
+        "_task",
+        "_watch",
         "_watcher",
         "headers",
         "model",
@@ -80,7 +111,15 @@ class Exchange:
         "started",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], intake: Intake, name: str) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        intake: Intake,
+        watch: Watch,
+        name: str,
+    ) -> None:
         self.scope = scope
         self.headers = headers
         self.request_id = name
@@ -88,8 +127,10 @@ class Exchange:
         self.started = time.monotonic()
         self._receive = receive
         self._intake = intake
+        self._watch = watch
         self._held = 0
         self._gone = False
+        self._task: asyncio.Task[Any] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -112,9 +153,12 @@ class Exchange:
             raise InvalidRequest(detail, code="out_of_range")
         return self.started + min(int(header), timeout_ms or _MOST_TIMEOUT_MS) / 1000
 
-    async def body(self, deadline: float) -> bytes:
-        """The whole body. Raises `InvalidRequest` (`body_too_large`, `unsupported_media_type`), `DeadlineExceeded`,
-        `Unavailable`, `Disconnected`."""
+    async def body(self, default_ms: int) -> bytes:
+        """The whole body, by the deadline of the header or within `default_ms`.
+
+        Raises `InvalidRequest` (`body_too_large`, `unsupported_media_type`), `DeadlineExceeded`, `Unavailable`,
+        `Disconnected`.
+        """
         if self.headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             detail = "compressed bodies are not read: send it without Content-Encoding"
             raise InvalidRequest(detail, code="unsupported_media_type")
@@ -127,6 +171,7 @@ class Exchange:
             if len(body) > self._intake.most_each:
                 raise self._too_large()
             return body
+        deadline = self.deadline(None, default_ms)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 return await self._rest(message)
@@ -154,30 +199,29 @@ class Exchange:
 
     async def while_there(self, work: Awaitable[T]) -> T:
         """The result of `work`, which is cancelled when the caller leaves; then raises `Disconnected`."""
-        task = asyncio.current_task()
-        if task is None:  # not in a task: nobody can be told to stop
-            return await work
-        handle = asyncio.get_running_loop().call_later(PATIENCE, self._watch, task)
+        self._task = asyncio.current_task()
+        self._watch.enter(self)
         try:
             return await work
         except asyncio.CancelledError:
-            if not self._gone:
+            if not self._gone or self._task is None:
                 raise
-            task.uncancel()
+            self._task.uncancel()
             raise Disconnected from None
         finally:
-            handle.cancel()
+            self._watch.leave(self)
             if self._watcher is not None:
                 self._watcher.cancel()
 
-    def _watch(self, task: asyncio.Task[object]) -> None:
-        self._watcher = asyncio.create_task(self._wait_for_disconnect(task))
+    def watch(self) -> None:
+        """Cancel the work as soon as the caller leaves."""
+        self._watcher = asyncio.create_task(self._wait_for_disconnect())
 
-    async def _wait_for_disconnect(self, task: asyncio.Task[object]) -> None:
+    async def _wait_for_disconnect(self) -> None:
         message = await self._receive()
-        if message["type"] == "http.disconnect":
+        if message["type"] == "http.disconnect" and self._task is not None:
             self._gone = True
-            task.cancel()
+            self._task.cancel()
 
     def close(self) -> None:
         """Give back what the exchange held."""

@@ -95,9 +95,6 @@ class Route(Work):
         """The answer; raises the domain's errors and `Disconnected`."""
         raise NotImplementedError
 
-    async def _body(self, exchange: Exchange) -> bytes:
-        return await exchange.body(exchange.deadline(None, self._settings.timeout_ms))
-
     def _model(self, exchange: Exchange, reference: str) -> Served:
         served = self._find(reference)
         exchange.model = served.manifest.name
@@ -122,7 +119,7 @@ class Forecast(Route):
     async def __call__(self, exchange: Exchange) -> Answer:
         """JSON in, JSON out."""
         _require_json(exchange, "")
-        body = await self._body(exchange)
+        body = await exchange.body(self._settings.timeout_ms)
         return await exchange.while_there(self._answer(exchange, body))
 
     async def _answer(self, exchange: Exchange, body: bytes) -> Answer:
@@ -150,7 +147,7 @@ class ClassifyDigit(Route):
         media_type = exchange.media_type
         if media_type not in IMAGES and media_type != FORM:
             _require_json(exchange, f", {', '.join(IMAGES)} or {FORM}")
-        body = await self._body(exchange)
+        body = await exchange.body(self._settings.timeout_ms)
         return await exchange.while_there(self._answer(exchange, body, media_type))
 
     async def _answer(self, exchange: Exchange, body: bytes, media_type: str) -> Answer:
