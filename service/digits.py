@@ -34,6 +34,7 @@ from service.tokens import Progress
 
 DEFAULT_MODEL = "digits"
 WIDTH = 28  # numbers in a row
+SQUARE = 28  # rows of a whole image: before, a low score says only that there is more to read
 MOST_ROWS = 64
 _LITERAL = re.compile(r"true|false|null|-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,")
@@ -234,6 +235,7 @@ def predictions(
 ) -> list[DigitPrediction]:
     """The answers, one per digit; `seal` makes the tokens where they were asked for."""
     answers = []
+    unlikely = manifest.output.unlikely_below or 0.0
     reached = progress(packed, results)
     parts = zip(request.inputs, packed.items, packed.preparations, reached, results, strict=True)
     for asked, item, preparation, after, result in parts:
@@ -242,6 +244,8 @@ def predictions(
             raise RitmoError("the model answered with a number that is not finite")
         label = int(result.probabilities.argmax())
         warnings = [] if after.flags & INK or item.rows.any() else ["no_ink"]
+        if after.observations >= SQUARE and probabilities[label] < unlikely:
+            warnings.append("unlikely_digit")
         first = after.observations - result.rows_used + 1
         answers.append(
             DigitPrediction(

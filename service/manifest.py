@@ -44,6 +44,9 @@ class OutputContract(_Part):
 
     quantile_levels: tuple[float, ...] = Field(default=(), description="levels predicted directly; others interpolated")
     classes: int | None = Field(default=None, description="number of classes of a digit reader")
+    unlikely_below: float | None = Field(
+        default=None, ge=0, le=1, description="a whole digit with a score below this is probably none; null: not known"
+    )
 
 
 class StateContract(_Part):

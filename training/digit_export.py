@@ -12,15 +12,18 @@ from torch import Tensor, nn
 from service.backend import LoadedModel, load
 from service.items import Floats
 from service.manifest import InputContract, OutputContract, StateContract
-from training import evaluate, glyphs, scores
+from training import damage, evaluate, glyphs, scores, typeset
 from training.calibration import fit_temperatures, smooth
 from training.digit_images import SIDE, Distortion, warp
 from training.export import MODELS, Arrays, digit_golden, export
 from training.mnist import Digits, Mnist
-from training.networks.digits import CLASSES, MAX_ROWS, DigitReader, RowReader
+from training.networks.digits import CLASSES, MAX_ROWS, DigitReader, RowReader, answered
 from training.record import Record, parameters
 
 CONFIDENT = 0.99
+DOUBT = 0.5  # a score below this says that the reader does not know
+UNLIKELY_SHARE = 0.01  # of the digits, half of them damaged, may be called unlikely to be one
+DAMAGED = 2_000  # validation digits on which each kind of damage is tried
 UNSEEN = 9  # seed of drawn images that training did not have
 STILL = Distortion(untouched=1.0)
 # A row's temperature is fitted on digits where MNIST has them from here on; above it there is hardly any ink yet.
@@ -33,22 +36,22 @@ def export_digits(
     data: Mnist,
     *,
     name: str = "digits",
-    pick: str | None = None,
     version: int | None = None,
     models: Path = MODELS,
 ) -> Path:
-    """Write `models/<name>/<version>/` for one of the trained networks: `pick`, or the best on validation digits."""
+    """Write `models/<name>/<version>/` for the trained network that is the best on validation digits."""
     readers = {size: network for size, network in weights.items() if isinstance(network, RowReader)}
-    size = best(readers, data.validation) if pick is None else pick
+    size = best(readers, data.validation)
     core = readers[size]
-    reader = DigitReader(core, temperatures(core, data.validation))
+    scale = temperatures(core, data.validation)
+    reader = DigitReader(core, scale)
     return export(
         reader,
         name=name,
         task="classify-digit",
-        description=f"Reads a digit row by row and answers after each: LSTM {size}, one temperature for each row",
+        description=f"Reads a digit row by row and answers after each: strokes of three rows, LSTM {size}, calibrated",
         inputs=InputContract(features=SIDE, min_length=1, max_length=MAX_ROWS, missing=False),
-        outputs=OutputContract(classes=CLASSES),
+        outputs=OutputContract(classes=CLASSES, unlikely_below=unlikely_below(core, scale, data.validation)),
         state=StateContract(width=reader.initial(1).shape[1], exact=0),
         golden=lambda module: digit_golden(module, golden_sample()),
         record=Record(**record, parameters=parameters(core)),
@@ -61,13 +64,16 @@ def export_digits(
 def best(readers: dict[str, RowReader], validation: Digits) -> str:
     """The size whose reader is right most often over the last rows of the validation digits."""
     labels = torch.from_numpy(validation.labels)
-    right = {size: (logits(core, validation.rows()).argmax(-1) == labels[:, None]) for size, core in readers.items()}
+    right = {
+        size: logits(core, validation.rows())[..., :CLASSES].argmax(-1) == labels[:, None]
+        for size, core in readers.items()
+    }
     return max(right, key=lambda size: float(right[size][:, -4:].float().mean()))
 
 
 @torch.inference_mode()
 def logits(core: RowReader, rows: Floats | np.ndarray[Any, np.dtype[np.float32]], batch: int = 250) -> Tensor:
-    """(N, T, 28) -> (N, T, 10) after each row."""
+    """(N, T, 28) -> (N, T, 11) after each row."""
     core.eval()
     return torch.cat([core(part) for part in torch.from_numpy(rows).float().split(batch)])
 
@@ -79,6 +85,16 @@ def temperatures(core: RowReader, validation: Digits) -> Tensor:
     usual = smooth(fit_temperatures(logits(core, validation.rows()), labels))
     tall[FIRST_INK - 1 : SIDE] = usual[FIRST_INK - 1 :]
     return tall
+
+
+def unlikely_below(core: RowReader, scale: Tensor, validation: Digits) -> float:
+    """The score that `UNLIKELY_SHARE` of the validation digits stay below after all rows, every other one damaged."""
+    images = validation.images.copy()
+    for place, kind in enumerate(damage.KINDS):
+        chosen = slice(2 * place, None, 2 * len(damage.KINDS))
+        images[chosen] = damage.damaged(images[chosen], kind, seed=1)
+    said = answered(logits(core, Digits(images, validation.labels).rows())[:, -1] / scale[SIDE - 1])
+    return round(float(said.exp().amax(-1).quantile(UNLIKELY_SHARE)), 3)
 
 
 def anywhere(digits: Digits) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -99,7 +115,16 @@ def metrics(folder: Path, data: Mnist) -> dict[str, float]:
     )
     tall = Digits(np.round(anywhere(data.test) * 255).astype(np.uint8), data.test.labels)
     found["anywhere_accuracy"] = scores.accuracy(tall.labels, evaluate.digit_traces(model, tall)[:, -1])
-    return found | drawn_metrics(model)
+    return found | damaged_metrics(model, data.validation) | elsewhere_metrics(model) | doubt_metrics(model, trace)
+
+
+def damaged_metrics(model: LoadedModel, validation: Digits) -> dict[str, float]:
+    """Accuracy over all kinds of damage done to validation digits, and under the kind that costs the most."""
+    labels, found = validation.labels[:DAMAGED], []
+    for kind in damage.KINDS:
+        digits = Digits(damage.damaged(validation.images[:DAMAGED], kind), labels)
+        found.append(scores.accuracy(labels, evaluate.digit_traces(model, digits)[:, -1]))
+    return {"damaged_accuracy": float(np.mean(found)), "damaged_accuracy_worst": min(found)}
 
 
 def reading_metrics(trace: Floats, labels: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:
@@ -121,15 +146,32 @@ def reading_metrics(trace: Floats, labels: np.ndarray[Any, np.dtype[np.int64]]) 
     }
 
 
-def drawn_metrics(model: LoadedModel) -> dict[str, float]:
-    """Accuracy on digits drawn by the project, and the share of what is no digit whose score is below a half."""
+def elsewhere_metrics(model: LoadedModel) -> dict[str, float]:
+    """Accuracy on digits drawn by the project, and on those typed in fonts that training did not have."""
     drawn = Digits(*glyphs.digit_images(500, UNSEEN))
-    others = Digits(*glyphs.other_images(400, UNSEEN))
-    doubt = evaluate.digit_traces(model, others)[:, -1].max(axis=1) < 0.5
+    typed = Digits(*typeset.typed_digits(500, UNSEEN, typeset.HELD_OUT_FONTS))
     return {
         "drawn_accuracy": scores.accuracy(drawn.labels, evaluate.digit_traces(model, drawn)[:, -1]),
-        "others_doubted": float(doubt.mean()),
+        "typed_accuracy": scores.accuracy(typed.labels, evaluate.digit_traces(model, typed)[:, -1]),
     }
+
+
+def doubt_metrics(model: LoadedModel, trace: Floats) -> dict[str, float]:
+    """Shares whose score is below a half, and below what the contract calls unlikely: of digits, and of other things.
+
+    trace (N, T, 10) is that of test digits. The others: half drawn, half typed in fonts that training did not have.
+    """
+    others = (
+        Digits(*glyphs.other_images(500, UNSEEN)),
+        Digits(*typeset.typed_others(500, UNSEEN, typeset.HELD_OUT_FONTS)),
+    )
+    said = {"digits": trace[:, -1], "others": np.concatenate([evaluate.digit_traces(model, d)[:, -1] for d in others])}
+    unlikely = model.manifest.output.unlikely_below or 0.0
+    found = {}
+    for name, probabilities in said.items():
+        found[f"{name}_doubted"] = float((probabilities.max(axis=1) < DOUBT).mean())
+        found[f"{name}_unlikely"] = float((probabilities.max(axis=1) < unlikely).mean())
+    return found
 
 
 def golden_sample() -> Arrays:

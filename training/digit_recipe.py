@@ -1,14 +1,9 @@
-"""How a digit reader is trained: data on the device, batches by step number, the loss after every row, distillation.
-
-Needs torch and numpy only, so that it runs on a bare GPU machine; what needs more is in `training.digits`.
-"""
+"""How a digit reader is trained: data on the device, batches by step number, the loss after every row, distillation."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import glyphs
-from training.digit_images import SIDE, Distortion, distort
+from training import glyphs, typeset
+from training.digit_images import SIDE, Distortion, pen, photograph, warp
 from training.loop import Curves, Plan, fit
 from training.mnist import Digits, Mnist
-from training.networks.convolutional import Committee, ConvolutionalReader
+from training.networks.convolutional import Committee, ImageReader
 from training.networks.digits import CLASSES, RowReader
 
 CANVASES = (32, 40, 48, 56, 64)  # rows of the free canvases: few heights, so that kernels are planned once
+WHOLE = 24.5 / SIDE  # MNIST has nothing below row 24
 
 
 @dataclass(frozen=True)
 class Knobs:
     """Everything that shapes a run besides the data."""
 
-    sizes: tuple[str, ...] = ("256x1",)  # readers trained side by side on the same batches: hidden x layers, or "conv"
-    readout: int = 0
+    sizes: tuple[str, ...] = ("256x1",)  # readers trained side by side on the same batches: hidden x layers, or "image"
     epochs: float = 44.0
     batch: int = 128
     peak: float = 3e-3
@@ -44,9 +39,9 @@ class Knobs:
     free: float = 0.2  # share of the batches on free canvases
     emphasis: float = 2.0  # the weight of a row grows with this power of the share of the digit that has been seen
     final: float = 2.0  # extra weight of the last row
-    distilled: float = 0.8  # share of the teachers' answer in the target, where there are teachers
-    drawn: int = 1500  # drawn digits beside MNIST's
-    others: int = 2400  # images of what is no digit; their target is an even distribution
+    distilled: float = 0.7  # share of the teachers' answer in the target once a digit has been seen
+    drawn: int = 1500  # drawn digits beside MNIST's, and as many typed ones
+    others: int = 3000  # drawn images of what is no digit, and as many typed ones
     bfloat16: bool = True  # matrix products of training in bfloat16; slower on a CPU that has none
     seed: int = 0
     distortion: Distortion = field(default_factory=Distortion)
@@ -58,28 +53,38 @@ class Cohort(nn.Module):
     def __init__(self, knobs: Knobs) -> None:
         super().__init__()
         self.names = list(knobs.sizes)
-        self.members = nn.ModuleList(build(name, knobs.readout, knobs.dropout) for name in knobs.sizes)
+        self.members = nn.ModuleList(build(name, knobs.dropout) for name in knobs.sizes)
 
     def forward(self, rows: Tensor) -> list[Tensor]:
-        """(B, T, 28) -> each member's logits (B, T, 10)."""
+        """(B, T, 28) -> each member's logits (B, T, 11), or (B, T, 10) from one that knows digits only."""
         return [member(rows) for member in self.members]
 
 
-def build(size: str, readout: int, dropout: float) -> nn.Module:
-    """A reader by its size: `256x1` is an LSTM of one layer of 256, `conv` the convolutional teacher."""
-    if size == "conv":
-        return ConvolutionalReader()
+def build(size: str, dropout: float) -> nn.Module:
+    """A reader by its size: `256x1` is an LSTM of one layer of 256, `image` the convolutional teacher."""
+    if size == "image":
+        return ImageReader()
     hidden, layers = (int(part) for part in size.split("x"))
-    return RowReader(hidden, layers, readout, dropout)
+    return RowReader(hidden, layers, dropout)
+
+
+@torch.no_grad()
+def begin_from(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give `network` the weights of a smaller one: its inputs and answers come first, the new ones begin at zero."""
+    own = network.state_dict()
+    for name, given in weights.items():
+        own[name].zero_()
+        own[name][tuple(slice(size) for size in given.shape)] = given
 
 
 class Deck:
     """The training images on the device, shuffled anew for every pass; a step's cards depend on seed and step only."""
 
     def __init__(self, digits: Digits, knobs: Knobs, device: torch.device) -> None:
-        drawn, others = glyphs.digit_images(knobs.drawn, 1), glyphs.other_images(knobs.others, 2)
-        images = np.concatenate([digits.images, drawn[0], others[0]])
-        labels = np.concatenate([digits.labels, drawn[1], others[1]])
+        made = [glyphs.digit_images(knobs.drawn, 1), typeset.typed_digits(knobs.drawn, 3)]
+        made += [glyphs.other_images(knobs.others, 2), typeset.typed_others(knobs.others, 4)]
+        images = np.concatenate([digits.images, *(part[0] for part in made)])
+        labels = np.concatenate([digits.labels, *(part[1] for part in made)])
         self.images, self.labels = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
         self.batch, self.seed = knobs.batch, knobs.seed
         self.per_epoch = len(labels) // knobs.batch
@@ -108,21 +113,26 @@ class Lesson:
         images, labels = self.deck.deal(step)
         free = float(torch.rand(())) < self.knobs.free
         rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
-        canvas, seen = distort(images, self.knobs.distortion, rows, free=free)
+        canvas, seen = warp(pen(images, self.knobs.distortion.pen), self.knobs.distortion, rows, free=free)
+        target = self._target(canvas, labels, seen)  # teachers see the digit before it is damaged
         with half_precision(self.device, enabled=self.knobs.bfloat16):
-            logits = self.cohort(canvas)
-            target = self._target(canvas, labels)
+            logits = self.cohort(photograph(canvas, self.knobs.distortion))
         weight = self._weight(seen)
-        losses = [-(weight * (target * functional.log_softmax(x.float(), -1)).sum(-1)).sum(1).mean() for x in logits]
-        return torch.stack(losses).sum()
+        losses = [-(weight * (target[..., : x.shape[-1]] * x.float().log_softmax(-1)).sum(-1)).sum(1) for x in logits]
+        return torch.stack(losses).mean(1).sum()
 
-    def _target(self, canvas: Tensor, labels: Tensor) -> Tensor:
-        """(B, T or 1, 10): smoothed labels, mixed with what the teachers say after each row."""
-        smoothing = torch.where(labels < 0, 1.0, self.knobs.smoothing)[:, None]
-        hard = functional.one_hot(labels.clamp(min=0), CLASSES) * (1 - smoothing) + smoothing / CLASSES
-        if self.teachers is None:
-            return hard[:, None]
-        return torch.lerp(hard[:, None], self.teachers.probabilities(canvas), self.knobs.distilled)
+    def _target(self, canvas: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, 11): smoothed labels, mixed with what the teachers say of digits that have been seen whole."""
+        classes = torch.where(labels < 0, CLASSES, labels)
+        hard = functional.one_hot(classes, CLASSES + 1) * (1 - self.knobs.smoothing)
+        hard[:, :CLASSES] += self.knobs.smoothing / CLASSES
+        target = hard[:, None].expand(-1, canvas.shape[1], -1)
+        if self.teachers is None or canvas.shape[1] != SIDE:
+            return target
+        with half_precision(self.device, enabled=self.knobs.bfloat16):
+            said = functional.pad(self.teachers.probabilities(canvas), (0, 1))
+        taught = (seen > WHOLE) & (labels >= 0)[:, None]
+        return torch.lerp(target, said, self.knobs.distilled * taught.float()[:, :, None])
 
     def _weight(self, seen: Tensor) -> Tensor:
         """(B, T), sums to 1 over the rows."""
@@ -142,23 +152,19 @@ def train(
     device: torch.device,
     teachers: Committee | None = None,
     *,
-    budget: float | None = None,
+    start: dict[str, Tensor] | None = None,
     folder: Path | None = None,
-) -> tuple[Cohort, Curves, Knobs]:
-    """Train a cohort. `budget` (seconds) lowers the epochs to what fits, as measured; returns the knobs that ran."""
+) -> tuple[Cohort, Curves]:
+    """Train a cohort; `start` holds the weights that every member begins from, see `begin_from`.
+
+    With `folder` an interrupted run goes on where it was.
+    """
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    torch.manual_seed(knobs.seed)
-    cohort = Cohort(knobs).to(device)
+    cohort = _cohort(knobs, start).to(device)
     deck = Deck(mnist.train, knobs, device)
     teachers = None if teachers is None else teachers.to(device)
     lesson = Lesson(cohort, deck, knobs, teachers)
-    if budget is not None:
-        affordable = budget / (_seconds_per_step(cohort, lesson) * deck.per_epoch)
-        knobs = replace(knobs, epochs=math.floor(10 * min(knobs.epochs, affordable)) / 10)
-        torch.manual_seed(knobs.seed)
-        cohort = Cohort(knobs).to(device)
-        lesson = Lesson(cohort, deck, knobs, teachers)
     steps = max(round(knobs.epochs * deck.per_epoch), 1)
     print(f"{knobs.epochs} epochs, {steps} steps of {knobs.batch}", flush=True)
     plan = Plan(
@@ -167,7 +173,7 @@ def train(
         hold=0.0,
         floor=0.005,
         clip=float(len(knobs.sizes)),
-        ema=None if "conv" in knobs.sizes else knobs.ema,  # batch statistics belong to the weights that made them
+        ema=None if "image" in knobs.sizes else knobs.ema,  # batch statistics belong to the weights that made them
         evaluate_every=max(steps // 20, 1),
         checkpoint_every=0 if folder is None else max(deck.per_epoch, 1),
     )
@@ -175,7 +181,16 @@ def train(
     curves = fit(
         cohort, lesson, optimizer, plan, evaluate=_evaluation(mnist.validation, device), folder=folder, label="digits"
     )
-    return cohort, curves, knobs
+    return cohort, curves
+
+
+def _cohort(knobs: Knobs, start: dict[str, Tensor] | None) -> Cohort:
+    torch.manual_seed(knobs.seed)
+    cohort = Cohort(knobs)
+    if start is not None:
+        for member in cohort.members:
+            begin_from(member, start)
+    return cohort
 
 
 def _optimizer(cohort: Cohort, knobs: Knobs) -> torch.optim.Optimizer:
@@ -186,22 +201,6 @@ def _optimizer(cohort: Cohort, knobs: Knobs) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=knobs.peak, betas=(0.9, 0.99), fused=fused)
 
 
-def _seconds_per_step(cohort: Cohort, lesson: Lesson, steps: int = 120) -> float:
-    """Measured on a throw-away copy of the first steps; the first third plans kernels and is not counted."""
-    optimizer = _optimizer(cohort, lesson.knobs)
-    started = 0.0
-    for step in range(steps):
-        if step == steps // 3:
-            lesson(step).item()
-            started = time.monotonic()
-        optimizer.zero_grad()
-        lesson(step).backward()
-        nn.utils.clip_grad_norm_(cohort.parameters(), 1.0)
-        optimizer.step()
-    next(cohort.parameters()).sum().item()
-    return (time.monotonic() - started) / (steps - steps // 3)
-
-
 def _evaluation(digits: Digits, device: torch.device) -> Callable[[nn.Module], dict[str, float]]:
     """Accuracy after 14, 21 and 28 rows and the last cross-entropy, for each member of a cohort."""
     rows, labels = torch.from_numpy(digits.rows()).to(device), torch.from_numpy(digits.labels).to(device)
@@ -209,7 +208,7 @@ def _evaluation(digits: Digits, device: torch.device) -> Callable[[nn.Module], d
     def evaluate(module: nn.Module) -> dict[str, float]:
         row: dict[str, float] = {}
         for name, logits in logits_of(module, rows).items():
-            right = (logits.argmax(-1) == labels[:, None]).float().mean(0)
+            right = (logits[..., :CLASSES].argmax(-1) == labels[:, None]).float().mean(0)
             row |= {f"{name} row {n}": float(right[n - 1]) for n in (14, 21, 28)}
             row[f"{name} nll"] = float(functional.cross_entropy(logits[:, -1], labels))
         return row
@@ -219,7 +218,7 @@ def _evaluation(digits: Digits, device: torch.device) -> Callable[[nn.Module], d
 
 @torch.no_grad()
 def logits_of(module: Any, rows: Tensor, batch: int = 500) -> dict[str, Tensor]:
-    """Member -> logits after each row (N, T, 10) float32."""
+    """Member -> logits after each row (N, T, 11 or 10) float32."""
     parts: list[list[Tensor]] = []
     for chunk in rows.split(batch):
         with half_precision(rows.device, enabled=rows.is_cuda):

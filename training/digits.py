@@ -1,30 +1,37 @@
-"""`python -m training digits`: train the digit reader, calibrate it on validation digits, export it.
+"""`python -m training digits`: train the digit reader in three stages, calibrate it on validation digits, export it.
 
-In one go, or in two: `--checkpoint-only FILE` trains and stores weights, curves and knobs (torch and numpy are enough
-there), `--from-checkpoint FILE` does the rest. A strong teacher first, then a pupil that learns from it:
+`teacher` is a convolutional network that sees whole images; `labels` is the reader, trained on labels alone; `taught`
+is the same reader, trained on with the teacher's answers beside the labels. A stage that was finished is taken from its
+file, one that was interrupted goes on where it was: the same command again. One stage alone, with other knobs:
 
-    python -m training digits --device cuda --sizes conv --checkpoint-only runs/teacher.pt
-    python -m training digits --device cuda --sizes 256x1 --teacher runs/teacher.pt
+    python -m training digits --stage teacher --epochs 30
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from training import mnist
+from training import mnist, plots
+from training.digit_export import export_digits
 from training.digit_recipe import Cohort, Knobs, build, train
+from training.export import MODELS
 from training.networks.convolutional import Committee
+from training.record import command_line, current_commit
 
-# Options with a value that say where files go or when to stop, and nothing about what is learned.
-ELSEWHERE = ("--budget", "--resume", "--checkpoint-only")
+FOLDER = Path("runs/digits")
+STAGES = {
+    "teacher": Knobs(
+        sizes=("image",), epochs=12.0, weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, others=0, seed=1
+    ),
+    "labels": Knobs(),
+    "taught": Knobs(epochs=20.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2),
+}
 
 
 @dataclass(frozen=True)
@@ -51,36 +58,30 @@ class Checkpoint:
         """Read what `save` wrote."""
         return cls(**torch.load(file, map_location="cpu", weights_only=True))
 
-    def record(self) -> dict[str, Any]:
-        """What `training.json` tells of the run, the member's size apart."""
-        told = {name: value for name, value in vars(self).items() if name != "weights"}
-        return told | {"seed": self.knobs["seed"]}
-
     def member(self, size: str) -> nn.Module:
         """One trained network, in eval mode."""
-        network = build(size, int(self.knobs["readout"]), 0.0)
+        network = build(size, 0.0)
         network.load_state_dict(self.weights[size])
         return network.eval()
+
+    def members(self) -> list[nn.Module]:
+        """All trained networks, in eval mode."""
+        return [self.member(size) for size in self.weights]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m training digits`."""
-    defaults = Knobs()
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
-    parser.add_argument("--sizes", nargs="+", default=list(defaults.sizes), help="hidden x layers (256x1), or conv")
-    for knob in fields(Knobs):
-        value, option = getattr(defaults, knob.name), f"--{knob.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=value)
-        elif isinstance(value, int | float):
-            parser.add_argument(option, type=type(value), default=value, metavar="N", help=f"default: {value}")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--budget", type=float, help="seconds: fewer epochs where --epochs would take longer")
-    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="checkpoints to learn from")
-    parser.add_argument("--resume", type=Path, help="folder of an interruptible run")
-    parser.add_argument("--checkpoint-only", type=Path, metavar="FILE", help="train, store, and do not export")
-    parser.add_argument("--from-checkpoint", type=Path, metavar="FILE", help="export what an earlier run stored")
-    parser.add_argument("--pick", metavar="SIZE", help="which member to export; default: the best on validation")
+    parser.add_argument("--stage", choices=STAGES, help="train this stage only, with its knobs as below; no export")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"what the stages leave (default: {FOLDER}/)")
+    parser.add_argument("--sizes", nargs="+", help="hidden x layers (256x1), or image")
+    for knob in fields(Knobs):
+        value, option = getattr(Knobs(), knob.name), f"--{knob.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
+        elif isinstance(value, int | float):
+            parser.add_argument(option, type=type(value), metavar="N")
     parser.add_argument("--name", default="digits", help="name to serve it under")
     parser.add_argument("--models", type=Path, help="where the model's folder goes (default: models/)")
     parser.add_argument("--figures", type=Path, help="where the curves go (default: training/figures/)")
@@ -88,82 +89,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Train, or take what was trained; then export, unless only the checkpoint is asked for."""
+    """Train all stages that are not there yet and export the last; or one stage, and leave it in the folder."""
     torch.set_num_threads(arguments.threads)
-    source: Path | None = arguments.from_checkpoint
-    checkpoint = _trained(arguments) if source is None else Checkpoint.load(source)
-    if arguments.checkpoint_only is not None:
-        checkpoint.save(arguments.checkpoint_only)
-        print(f"wrote {arguments.checkpoint_only}")
-        return
-    _export(arguments, checkpoint)
+    changed = {name: value for name, value in vars(arguments).items() if name in Knobs.__dataclass_fields__}
+    changed = {name: value for name, value in changed.items() if value is not None}
+    if changed and arguments.stage is None:
+        raise SystemExit(f"--{next(iter(changed))} changes a knob of one stage: say which, with --stage")
+    if "sizes" in changed:
+        changed["sizes"] = tuple(changed["sizes"])
+    stages = list(STAGES) if arguments.stage is None else [arguments.stage]
+    for stage in stages:
+        file: Path = arguments.folder / f"{stage}.pt"
+        if not file.exists():
+            trained(stage, replace(STAGES[stage], **changed), arguments.folder, arguments.device).save(file)
+            print(f"wrote {file}", flush=True)
+    if arguments.stage is None:
+        _export(arguments, {stage: Checkpoint.load(arguments.folder / f"{stage}.pt") for stage in stages})
 
 
-def _export(arguments: argparse.Namespace, checkpoint: Checkpoint) -> None:
-    from training import plots  # these need matplotlib and pydantic, which a bare GPU machine lacks
-    from training.digit_export import export_digits
-    from training.export import MODELS
+def trained(stage: str, knobs: Knobs, folder: Path, device: str) -> Checkpoint:
+    """Train one stage; `taught` needs the files of the other two in `folder`."""
+    committee, start = None, None
+    if stage == "taught":
+        committee = Committee(Checkpoint.load(folder / "teacher.pt").members())
+        start = next(iter(Checkpoint.load(folder / "labels.pt").weights.values()))
+    data, commit, chosen = mnist.load(), current_commit(), torch.device(device)
+    cohort, curves = train(data, knobs, chosen, committee, start=start, folder=folder / stage)
+    return Checkpoint(
+        weights=_weights(cohort),
+        knobs=asdict(knobs),
+        curves=curves.rows,
+        data=data.digests,
+        command=command_line(),
+        commit=commit,
+        device=torch.cuda.get_device_name(chosen)
+        if chosen.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} thread(s)",
+        torch=str(torch.__version__),
+        seconds=curves.last["seconds"],
+    )
 
+
+def record(checkpoints: dict[str, Checkpoint]) -> dict[str, Any]:
+    """What manifest and `training.json` tell of a reader whose stages these are, the last of them the reader itself."""
+    told = {stage: {k: v for k, v in vars(c).items() if k != "weights"} for stage, c in checkpoints.items()}
+    *earlier, last = told.values()
+    stages = {stage: told[stage] for stage in list(told)[:-1]}
+    return last | {
+        "command": " && ".join(dict.fromkeys(one["command"] for one in told.values())),
+        "seconds": last["seconds"] + sum(one["seconds"] for one in earlier),
+        "seed": last["knobs"]["seed"],
+        "knobs": last["knobs"] | {"earlier": stages},
+    }
+
+
+def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint]) -> None:
+    last = list(checkpoints.values())[-1]
     folder = export_digits(
-        {size: checkpoint.member(size) for size in checkpoint.weights},
-        checkpoint.record(),
+        {size: last.member(size) for size in last.weights},
+        record(checkpoints),
         mnist.load(),
         name=arguments.name,
-        pick=arguments.pick,
         version=arguments.version,
         models=arguments.models or MODELS,
     )
-    rows = checkpoint.curves
+    rows = last.curves
     panels = {"training loss, all rows": ["loss"]}
     for measure in ("nll", "row 28", "row 21", "row 14"):
         panels[f"validation, {measure}"] = [column for column in rows[0] if column.endswith(f" {measure}")]
     figures: Path = arguments.figures or plots.FIGURES
     plots.progress(rows, panels, figures / f"{arguments.name}-curves.png", arguments.name)
     print(f"wrote {folder}")
-
-
-def _trained(arguments: argparse.Namespace) -> Checkpoint:
-    chosen = {name: value for name, value in vars(arguments).items() if name in Knobs.__dataclass_fields__}
-    knobs = Knobs(**(chosen | {"sizes": tuple(arguments.sizes)}))
-    device = torch.device(arguments.device)
-    teachers = [Checkpoint.load(file) for file in arguments.teacher]
-    members = [teacher.member(size) for teacher in teachers for size in teacher.weights]
-    committee = Committee(members) if members else None
-    data = mnist.load()
-    commit = _commit()
-    cohort, curves, knobs = train(data, knobs, device, committee, budget=arguments.budget, folder=arguments.resume)
-    return Checkpoint(
-        weights=_weights(cohort),
-        knobs=asdict(knobs) | {"teachers": len(members)},
-        curves=curves.rows,
-        data=data.digests,
-        command=_command(sys.argv[1:], knobs, budgeted=arguments.budget is not None),
-        commit=commit,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {arguments.threads} thread(s)",
-        torch=str(torch.__version__),
-        seconds=curves.last["seconds"],
-    )
-
-
-def _command(words: Sequence[str], knobs: Knobs, *, budgeted: bool) -> str:
-    """The command that repeats the run in one go: without where files went, and with epochs instead of a budget."""
-    kept, left = [], iter(words)
-    for word in left:
-        name, _, value = word.partition("=")
-        if name in ELSEWHERE:
-            if not value:
-                next(left)
-            continue
-        kept.append(word)
-    return " ".join(["python -m training", *kept, *(["--epochs", str(knobs.epochs)] if budgeted else [])])
-
-
-def _commit() -> str:
-    try:
-        from training.record import current_commit
-    except ModuleNotFoundError:  # pydantic, on a bare GPU machine
-        return "unknown"
-    return current_commit()
 
 
 def _weights(cohort: Cohort) -> dict[str, dict[str, torch.Tensor]]:

@@ -155,9 +155,9 @@ def digit_images(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.i
 
 
 def other_images(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """`count` images of what is no digit (letters and signs, scribbles, noise, blots, blank), labels `NO_DIGIT`."""
+    """`count` images of no digit (letters and signs, scribbles, noise, blots, blank, textures), labels `NO_DIGIT`."""
     generator = np.random.default_rng(seed)
-    kinds = (_sign, _sign, _sign, _scribble, _scribble, _noise, _blot, _blank)
+    kinds = (_sign, _sign, _sign, _scribble, _scribble, _noise, _blot, _blank, _texture)
     images = [kinds[i % len(kinds)](generator) for i in range(count)]
     return _bytes(images), np.full(count, NO_DIGIT, np.int64)
 
@@ -203,6 +203,18 @@ def _blot(generator: np.random.Generator) -> NDArray[np.float32]:
         u, v = np.abs(y - cy) / ry, np.abs(x - cx) / rx
         image[(np.maximum(u, v) if generator.random() < 0.5 else np.hypot(u, v)) < 1] = generator.uniform(0.4, 1)
     return image.astype(np.float32)
+
+
+def _texture(generator: np.random.Generator) -> NDArray[np.float32]:
+    """Waves in one direction or two crossed ones, soft or hard: hatching, grids, checks, moire."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    waves = []
+    for _ in range(int(generator.integers(1, 3))):
+        angle, phase = generator.uniform(0, np.pi), generator.uniform(0, 2 * np.pi)
+        along = (x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / generator.uniform(3, 12)
+        waves.append(np.sin(along + phase))
+    wave = np.clip(np.prod(waves, axis=0) * generator.uniform(0.5, 4), -1, 1)
+    return (generator.uniform(0.3, 1) * (0.5 + 0.5 * wave)).astype(np.float32)
 
 
 def _blank(generator: np.random.Generator) -> NDArray[np.float32]:

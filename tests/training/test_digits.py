@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from training import digit_export, digits, evaluate, glyphs, mnist, scores
 from training.digit_recipe import Knobs, build
 from training.export import MODELS
 from training.mnist import Digits, Mnist
-from training.networks.digits import RowReader
+from training.networks.digits import RowReader, answered
 
 KNOBS = Knobs(sizes=("10x1", "6x2"))
 
@@ -27,7 +27,7 @@ KNOBS = Knobs(sizes=("10x1", "6x2"))
 def checkpoint() -> digits.Checkpoint:
     torch.manual_seed(9)
     return digits.Checkpoint(
-        weights={size: build(size, 0, 0.0).state_dict() for size in KNOBS.sizes},
+        weights={size: build(size, 0.0).state_dict() for size in KNOBS.sizes},
         knobs=asdict(KNOBS),
         curves=[{"step": 1.0, "seconds": 2.0, "loss": 3.0}],
         data={"mnist/train-images-idx3-ubyte": "0" * 64},
@@ -49,7 +49,7 @@ def test_a_checkpoint_comes_back_from_its_file(checkpoint: digits.Checkpoint, tm
     checkpoint.save(tmp_path / "deep" / "run.pt")
     got = digits.Checkpoint.load(tmp_path / "deep" / "run.pt")
     assert got.knobs == checkpoint.knobs
-    assert got.record() == checkpoint.record()
+    assert digits.record({"taught": got}) == digits.record({"taught": checkpoint})
     rows = torch.rand(2, 9, 28)
     assert torch.equal(got.member("6x2")(rows), checkpoint.member("6x2")(rows))
 
@@ -58,11 +58,13 @@ def test_an_exported_reader_is_what_the_service_loads(
     checkpoint: digits.Checkpoint, data: Mnist, tmp_path: Path
 ) -> None:
     members = {size: checkpoint.member(size) for size in checkpoint.weights}
-    folder = digit_export.export_digits(members, checkpoint.record(), data, pick="6x2", models=tmp_path)
+    told = digits.record({"teacher": checkpoint, "taught": checkpoint})
+    del members["10x1"]
+    folder = digit_export.export_digits(members, told, data, models=tmp_path)
     assert folder == tmp_path / "digits" / "1"
     manifest = read_manifest(folder)
     assert manifest.input.max_length == 64
-    assert manifest.state.width == 2 * 2 * 6 + 1
+    assert manifest.state.width == 2 * 2 * 6 + 57
     assert {"test_accuracy", "test_accuracy_row_14", "stop_99_rows", "anywhere_accuracy"} <= set(manifest.metrics)
     record = json.loads((folder / "training.json").read_text())
     assert record["knobs"]["distortion"]["rotation"] == KNOBS.distortion.rotation
@@ -73,18 +75,31 @@ def test_an_exported_reader_is_what_the_service_loads(
     core = members["6x2"]
     assert isinstance(core, RowReader)
     temperature = digit_export.temperatures(core, data.validation)[27]
-    want = (digit_export.logits(core, image[None])[0, -1] / temperature).softmax(-1)
+    want = answered(digit_export.logits(core, image[None])[0, -1] / temperature).exp()
     np.testing.assert_allclose(result.probabilities, want.numpy(), rtol=1e-4)
 
 
 def test_the_better_size_on_validation_is_chosen(data: Mnist) -> None:
-    torch.manual_seed(3)
+    torch.manual_seed(4)
     readers = {"a": RowReader(8), "b": RowReader(8)}
-    labels = torch.from_numpy(data.validation.labels)
-    right = {k: float((digit_export.logits(r, data.validation.rows()).argmax(-1)[:, -4:] == labels[:, None]).sum())
-             for k, r in readers.items()}  # fmt: skip
+    labels = torch.from_numpy(data.validation.labels)[:, None]
+    right = {}
+    for size, reader in readers.items():
+        said = digit_export.logits(reader, data.validation.rows())[:, -4:, :10].argmax(-1)
+        right[size] = int((said == labels).sum())
     assert right["a"] != right["b"]
     assert digit_export.best(readers, data.validation) == max(right, key=lambda size: right[size])
+
+
+def test_one_digit_in_a_hundred_lies_below_what_is_called_unlikely() -> None:
+    torch.manual_seed(6)
+    core, scale = RowReader(8), torch.full((64,), 0.1)
+    some = Digits(*glyphs.digit_images(300, 5))
+    level = digit_export.unlikely_below(core, scale, some)
+    said = answered(digit_export.logits(core, some.rows())[:, -1] / 0.1).exp().amax(-1)
+    below = (said < level).float().mean()
+    assert 0 < level < float(said.quantile(0.1))
+    assert below < 0.05
 
 
 def test_stopping_scores_by_hand() -> None:
@@ -107,19 +122,54 @@ def test_the_golden_sample_has_mixed_lengths_and_clean_padding() -> None:
     assert (sample["rows"][:4].max((1, 2)) > 0.5).all()
 
 
-def test_the_recorded_command_repeats_the_run() -> None:
-    words = ["digits", "--seed", "3", "--budget", "60", "--resume=runs/a", "--checkpoint-only", "x.pt", "--hidden"]
-    told = digits._command(words, Knobs(epochs=7.5), budgeted=True)
-    assert told == "python -m training digits --seed 3 --hidden --epochs 7.5"
+def test_a_record_tells_of_all_stages(checkpoint: digits.Checkpoint) -> None:
+    other = replace(checkpoint, command="python -m training digits --stage teacher", seconds=5.0)
+    told = digits.record({"teacher": other, "labels": checkpoint, "taught": checkpoint})
+    assert told["command"] == "python -m training digits --stage teacher && python -m training digits --epochs 1"
+    assert told["seconds"] == 9.0
+    assert told["knobs"]["earlier"]["teacher"]["seconds"] == 5.0
+    assert told["knobs"]["epochs"] == KNOBS.epochs
+    assert "weights" not in told
 
 
-def test_every_knob_is_an_option_with_the_recipes_default() -> None:
+def _parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     digits.add_arguments(parser)
-    parsed = parser.parse_args([])
-    for name, value in asdict(KNOBS).items():
-        if name not in ("distortion", "sizes"):
-            assert getattr(parsed, name) == value, name
+    return parser.parse_args(words)
+
+
+def test_every_knob_is_an_option_of_a_stage() -> None:
+    parsed = vars(_parsed())
+    for name in asdict(KNOBS):
+        if name != "distortion":
+            assert parsed[name] is None, name
+    with pytest.raises(SystemExit, match="--stage"):
+        digits.main(_parsed("--epochs", "3"))
+
+
+def test_stages_that_are_done_are_exported_and_not_trained_again(
+    checkpoint: digits.Checkpoint, data: Mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mnist, "load", lambda: data)  # the real one needs files or a network
+    measured = {f"10x1 {measure}": 0.5 for measure in ("nll", "row 14", "row 21", "row 28")}
+    curves = [{"step": 1.0, "seconds": 1.0, "loss": 2.0} | measured]
+    for stage in digits.STAGES:
+        replace(checkpoint, curves=curves).save(tmp_path / "runs" / f"{stage}.pt")
+    where = ["--folder", str(tmp_path / "runs"), "--models", str(tmp_path / "models"), "--figures", str(tmp_path)]
+    digits.main(_parsed(*where))
+    assert read_manifest(tmp_path / "models" / "digits" / "1").training.seconds == 6.0
+    assert (tmp_path / "digits-curves.png").is_file()
+
+
+def test_the_three_stages_train_on_each_other(data: Mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist, "load", lambda: data)
+    quick = ["--folder", str(tmp_path), "--epochs", "1", "--batch", "30", "--drawn", "10", "--others", "10"]
+    quick += ["--free", "0", "--no-bfloat16"]
+    for stage in digits.STAGES:
+        digits.main(_parsed("--stage", stage, *([] if stage == "teacher" else ["--sizes", "6x1"]), *quick))
+    taught = digits.Checkpoint.load(tmp_path / "taught.pt")
+    assert taught.knobs["final"] == digits.STAGES["taught"].final
+    assert taught.member("6x1")(torch.rand(1, 28, 28)).shape == (1, 28, 11)
 
 
 @pytest.mark.data

@@ -1,4 +1,4 @@
-"""The teacher: a convolutional recurrent reader, too slow to serve, whose answers the served reader learns to give."""
+"""The teacher: a convolutional reader of whole images, whose answers the served reader learns to give."""
 
 from __future__ import annotations
 
@@ -10,48 +10,33 @@ from torch import Tensor, nn
 from training.networks.digits import CLASSES, COLUMNS
 
 
-class CausalConvolution(nn.Module):
-    """3 x 3 over (rows, columns) that sees two rows above and none below, normalised over the batch."""
+class ImageReader(nn.Module):
+    """Convolutions over the whole image, normalised over the batch, in three stages of half the size each.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, 3, bias=False)
-        weight = self.convolution.weight  # the layout that CUDA's half-precision kernels want
-        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, W) -> (B, C', T, W)."""
-        return nn.functional.silu(self.norm(self.convolution(nn.functional.pad(x, (1, 1, 2, 0)))))
-
-
-class ConvolutionalReader(nn.Module):
-    """Causal convolutions that halve the columns, then LSTMs over the rows: an answer after every row.
-
-    The interface of `RowReader`, about twenty times the work of an LSTM of 256.
+    It has the interface of `RowReader` and is not causal: its one answer, which needs all rows, stands at every row.
     """
 
-    def __init__(self, width: int = 48, hidden: int = 384, layers: int = 2, dropout: float = 0.3) -> None:
+    def __init__(self, width: int = 32, dropout: float = 0.3) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            CausalConvolution(1, width),
-            CausalConvolution(width, width),
-            nn.MaxPool2d((1, 2)),
-            CausalConvolution(width, 2 * width),
-            CausalConvolution(2 * width, 2 * width),
-            nn.MaxPool2d((1, 2)),
-            CausalConvolution(2 * width, 2 * width),
+        stages = [_convolution(1, width, 5), nn.MaxPool2d(2)]
+        stages += [_convolution(width, 2 * width), _convolution(2 * width, 2 * width), nn.MaxPool2d(2)]
+        stages += [_convolution(2 * width, 4 * width), _convolution(4 * width, 4 * width), nn.MaxPool2d(2)]
+        self.features: nn.Module = nn.Sequential(*stages)
+        self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast in bfloat16
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width * (COLUMNS // 8) ** 2, CLASSES)
         )
-        inputs = 2 * width * (COLUMNS // 4)
-        self.dropout = nn.Dropout(dropout)
-        self.lstm = nn.LSTM(inputs, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-        self.head = nn.Linear(hidden, CLASSES)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(B, T, 28), ink 0..1 -> logits after each row (B, T, 10)."""
+        """(B, 28, 28), ink 0..1 -> logits (B, 28, 10)."""
         features = self.features(rows.unsqueeze(1).contiguous(memory_format=torch.channels_last))
-        x = self.dropout(features.permute(0, 2, 1, 3).flatten(2))
-        return self.head(self.dropout(self.lstm(x)[0]))
+        answer: Tensor = self.head(features)
+        return answer.unsqueeze(1).expand(-1, rows.shape[1], -1)
+
+
+def _convolution(inputs: int, outputs: int, size: int = 3) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class Committee(nn.Module):

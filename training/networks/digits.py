@@ -2,7 +2,7 @@
 
 `RowReader` is what is trained (whole batches of one height, no padding); `DigitReader` is what is served: the same
 weights behind the contract of docs/models.md, with ragged batches, resumable state and calibrated answers.
-Shapes: B digits, T rows, 28 columns, H hidden units, 10 classes.
+Shapes: B digits, T rows, 28 columns, H hidden units, 10 digits and an eleventh class for what is none.
 """
 
 from __future__ import annotations
@@ -15,32 +15,41 @@ from training.networks.ragged import RaggedLSTM
 COLUMNS = 28
 CLASSES = 10
 MAX_ROWS = 64
+CHANNELS = 4  # kinds of strokes, each looked for at every second column
+STROKES = CHANNELS * COLUMNS // 2
+REACH = 3  # rows that a stroke is seen in
 
 
 class RowReader(nn.Module):
-    """Stacked unidirectional LSTMs and a read-out that may be asked after every row; causal by construction."""
+    """Strokes seen in the last three rows, stacked LSTMs, and an answer after every row; causal by construction.
 
-    def __init__(self, hidden: int = 256, layers: int = 1, readout: int = 0, dropout: float = 0.0) -> None:
-        """`readout` > 0 puts one hidden layer of that width before the ten logits."""
+    The answer has eleven classes: the ten digits, and that it is none of them.
+    """
+
+    def __init__(self, hidden: int = 256, layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        self.hidden, self.layers, self.readout = hidden, layers, readout
-        widths = [COLUMNS] + [hidden] * (layers - 1)
+        self.hidden, self.layers = hidden, layers
+        self.strokes = nn.Conv2d(1, CHANNELS, (REACH, 3), stride=(1, 2), padding=(0, 1))
+        widths = [COLUMNS + STROKES] + [hidden] * (layers - 1)
         self.lstms = nn.ModuleList(_initialised(nn.LSTM(width, hidden, batch_first=True)) for width in widths)
         self.dropout = nn.Dropout(dropout)
-        self.head = _head(hidden, readout, dropout)
+        self.head = nn.Linear(hidden, CLASSES + 1)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(B, T, 28), ink 0..1 -> logits after each row (B, T, 10)."""
-        x = rows
+        """(B, T, 28), ink 0..1 -> logits after each row (B, T, 11)."""
+        taller = nn.functional.pad(rows, (0, 0, REACH - 1, 0))
+        strokes = self.strokes(taller.unsqueeze(1)).relu().transpose(1, 2).flatten(2)
+        x = torch.cat([rows, strokes], 2)
         for lstm in self.lstms:
             x = self.dropout(lstm(x)[0])
-        return self.head(x)
+        answer: Tensor = self.head(x)
+        return answer
 
 
-def _head(hidden: int, readout: int, dropout: float) -> nn.Module:
-    if not readout:
-        return nn.Linear(hidden, CLASSES)
-    return nn.Sequential(nn.Linear(hidden, readout), nn.SiLU(), nn.Dropout(dropout), nn.Linear(readout, CLASSES))
+def answered(logits: Tensor) -> Tensor:
+    """(..., 11) logits -> (..., 10) log-probabilities: if it is no digit, each is as likely as the others."""
+    known = torch.log_softmax(logits, dim=-1)
+    return torch.logaddexp(known[..., :10], known[..., 10:] - 2.302585092994046)
 
 
 def _initialised(lstm: nn.LSTM) -> nn.LSTM:
@@ -63,13 +72,16 @@ def _initialised(lstm: nn.LSTM) -> nn.LSTM:
 class DigitReader(nn.Module):
     """A trained `RowReader` behind the digit contract of docs/models.md.
 
-    State, float64 `(B, 2 * layers * H + 1)`: h and c of every layer (float32 values), then the number of rows read.
+    State, float64 `(B, 2 * layers * H + 57)`: h and c of every layer, the last two rows (float32 values), and the
+    number of rows read.
     """
 
     def __init__(self, core: RowReader, temperatures: Tensor | None = None) -> None:
         """`temperatures` (64,): the logits after row t are divided by entry t - 1 (the last one for later rows)."""
         super().__init__()
         self.hidden, self.layers = core.hidden, core.layers
+        self.width = 2 * core.layers * core.hidden
+        self.strokes = _dense(core.strokes)
         self.lstms = nn.ModuleList(_ragged(lstm) for lstm in core.lstms)
         self.head = core.head
         values = torch.ones(MAX_ROWS) if temperatures is None else temperatures.detach().float().clone()
@@ -81,9 +93,7 @@ class DigitReader(nn.Module):
     @torch.jit.export
     def initial(self, batch: int) -> Tensor:
         """State of `batch` digits of which nothing has been read."""
-        return torch.zeros(
-            [batch, 2 * self.layers * self.hidden + 1], dtype=torch.float64, device=self.temperatures.device
-        )
+        return torch.zeros([batch, self.width + 57], dtype=torch.float64, device=self.temperatures.device)
 
     @torch.jit.export
     def step(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
@@ -110,13 +120,16 @@ class DigitReader(nn.Module):
     def _answer(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """(..., H) and rows read (...) -> (..., 10)."""
         temperature = self.temperatures[counts.long().clamp(1, 64) - 1].unsqueeze(-1)
-        known = torch.log_softmax(self.head(hidden) / temperature, dim=-1)
+        known = answered(self.head(hidden) / temperature)
         return torch.where(counts.unsqueeze(-1) > 0, known, torch.full_like(known, -2.302585092994046))
 
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """-> state after the rows, and the last layer's h after each of them (B, T, H)."""
         padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
-        x = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # what stands there may be anything, NaN included
+        fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # what stands there may be anything, NaN included
+        seen = torch.cat([state[:, self.width : -1].float().view(-1, 2, 28), fresh], 1)
+        strokes = self.strokes(torch.cat([seen[:, :-2], seen[:, 1:-1], fresh], 2)).relu()
+        x = torch.cat([fresh, strokes], 2)
         parts: list[Tensor] = []
         for i, lstm in enumerate(self.lstms):
             at = 2 * i * self.hidden
@@ -124,8 +137,21 @@ class DigitReader(nn.Module):
             c = state[:, at + self.hidden : at + 2 * self.hidden].float()
             x, h, c = lstm(x, lengths, h, c)
             parts += [h.double(), c.double()]
+        last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
+        parts.append(seen.gather(1, last.expand(-1, -1, 28)).flatten(1).double())
         parts.append(state[:, -1:] + lengths.unsqueeze(1).double())
         return torch.cat(parts, dim=1), x
+
+
+def _dense(convolution: nn.Conv2d) -> nn.Linear:
+    """The convolution over three rows as one product: quicker, and the same bits however many rows come at once."""
+    layer = nn.Linear(REACH * COLUMNS, STROKES)
+    with torch.no_grad():
+        pictures = torch.eye(REACH * COLUMNS).view(-1, 1, REACH, COLUMNS)
+        layer.weight.copy_(nn.functional.conv2d(pictures, convolution.weight, None, (1, 2), (0, 1)).flatten(1).T)
+        if convolution.bias is not None:
+            layer.bias.copy_(convolution.bias.repeat_interleave(COLUMNS // 2))
+    return layer
 
 
 def _ragged(trained: nn.Module) -> RaggedLSTM:
