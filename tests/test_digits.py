@@ -11,7 +11,7 @@ import pytest
 from service import digits
 from service.errors import DeadlineExceeded, InvalidRequest, RitmoError
 from service.items import DigitItem, DigitResult
-from service.manifest import Manifest
+from service.manifest import Manifest, OutputContract
 from service.settings import Settings
 from service.tokens import Progress, Tokens
 from tests.fakes import manifest
@@ -101,6 +101,20 @@ def test_rows_without_ink_are_answered_with_a_warning() -> None:
     packed = digits.pack(request, contract, SETTINGS)
     document = unpacked(request, contract, packed)
     assert document["predictions"][0]["warnings"] == ["no_ink"]
+
+
+@pytest.mark.parametrize(
+    ("level", "count", "warnings"),
+    [(0.56, 28, ["unlikely_digit"]), (0.55, 28, []), (0.56, 27, []), (None, 28, []), (0.56, 40, ["unlikely_digit"])],
+)
+def test_a_whole_digit_of_a_low_score_is_unlikely_to_be_one(
+    level: float | None, count: int, warnings: list[str]
+) -> None:
+    request, contract = read(inputs=[{"rows": [ROW] * count}]), manifest("digits", "classify-digit")
+    contract = contract.model_copy(update={"output": OutputContract(classes=10, unlikely_below=level)})
+    document = unpacked(request, contract, digits.pack(request, contract, SETTINGS))
+    assert document["predictions"][0]["score"] == 0.55
+    assert document["predictions"][0]["warnings"] == warnings
 
 
 @pytest.mark.parametrize(
