@@ -1,26 +1,33 @@
-"""Prometheus objects of one process, in a registry of their own; labels never carry ids.
+"""What the page `/metrics` shows; labels never carry ids.
 
-Every number a process counts is kept here and written by `Metrics.render`, for this process or added up over several.
+Every number a process counts has its place in `service.counters`; `Metrics.render` adds up what all processes have
+there and writes the page, with prometheus_client's own types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Generic, Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
+from service.counters import Count, Numbers, Spread, bury
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 # From a single tiny model call to the longest deadline anyone should accept.
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 OBSERVATIONS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,54 @@ class EngineState:
     restarts: int
 
 
+class Family(Generic[T]):
+    """Numbers of one meaning, told apart by their labels."""
+
+    def __init__(
+        self,
+        kind: Literal["counter", "gauge", "histogram"],
+        name: str,
+        text: str,
+        names: tuple[str, ...],
+        make: Callable[[str, tuple[str, ...]], T],
+        bounds: Sequence[float] = (),
+    ) -> None:
+        self.kind = kind
+        self.name = f"ritmo_{name}"
+        self._text = text
+        self._names = names
+        self._make = make
+        self._bounds = bounds
+        self._made: dict[tuple[str, ...], T] = {}
+        if not names:
+            self.labels()
+
+    def labels(self, *values: str) -> T:
+        """The number with these labels; who counts often keeps it."""
+        made = self._made.get(values)
+        if made is None:
+            made = self._made[values] = self._make(self.name, values)
+        return made
+
+    def made(self) -> KeysView[tuple[str, ...]]:
+        """The labels that have occurred in this process."""
+        return self._made.keys()
+
+    def page(self, rows: dict[tuple[str, ...], list[float]]) -> Metric:
+        """As the page shows it."""
+        if self.kind == "histogram":
+            ends = [*map(floatToGoString, self._bounds), "+Inf"]
+            histogram = HistogramMetricFamily(self.name, self._text, labels=self._names)
+            for labels, (*buckets, total) in rows.items():
+                histogram.add_metric(labels, list(zip(ends, accumulate(buckets), strict=True)), total)
+            return histogram
+        kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        single = kind(self.name, self._text, labels=self._names)
+        for labels, (value,) in rows.items():
+            single.add_metric(labels, value)
+        return single
+
+
 class LaneMetrics:
     """The engine's metrics of one model, its labels bound once."""
 
@@ -63,63 +118,45 @@ class LaneMetrics:
         self._padding = metrics.steps.labels(model, "padding")
 
     def request(self, queue_seconds: float, compute_seconds: float) -> None:
-        """A submission was answered."""
+        """A submission was answered; called by the event loop."""
         self._queue_seconds.observe(queue_seconds)
         self._compute_seconds.observe(compute_seconds)
 
     def batch(self, items: int, observations: int, seconds: float) -> None:
-        """A batch was computed, in `seconds` of the inference thread."""
+        """A batch was computed, in `seconds` of the inference thread, which calls this."""
         self._batch_items.observe(items)
         self._batch_observations.observe(observations)
         self._batch_seconds.observe(seconds)
 
     def padding(self, real: int, computed: int) -> None:
-        """Of `computed` steps of rows, `real` ones were observations that someone sent."""
+        """Of `computed` steps of rows, `real` ones were observations that someone sent; for the inference thread."""
         self._real.inc(real)
         self._padding.inc(computed - real)
 
 
-class Metrics:
-    """All that `/metrics` shows.
-
-    With a `folder` the process is one of several: prometheus_client keeps their values in files there (its multiprocess
-    mode, chosen by `SHARED` in the environment before it is imported), and every page is the sum over all processes,
-    the counters of those that have died included.
-    """
+class Metrics(Collector):
+    """All that `/metrics` shows. With a `folder` the process is one of several, and every page the sum over all."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        registry = self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "ritmo_requests", "Requests answered", ("route", "model", "code"), registry=registry
-        )  # code: the HTTP status
-        self.request_seconds = Histogram(
-            "ritmo_request_seconds",
-            "From the request's first byte to the answer",
-            ("route",),
-            registry=registry,
-            buckets=SECONDS,
+        self._numbers = Numbers(folder)
+        self._families: list[Family[Count] | Family[Spread]] = []
+        count, spread = self._count, self._spread
+        self.requests = count("counter", "requests", "Requests answered", "route", "model", "code")  # the HTTP status
+        self.request_seconds = spread("request_seconds", "From the first byte to the answer", SECONDS, "route")
+        self.queue_seconds = spread("queue_seconds", "Waiting for the batch before", SECONDS)
+        self.compute_seconds = spread("compute_seconds", "From batch start to the request's end", SECONDS)
+        self.batch_seconds = spread("batch_seconds", "Inference thread's time for a batch", SECONDS)
+        self.batch_items = spread("batch_items", "Series or digits in a batch", ITEMS)
+        self.batch_observations = spread("batch_observations", "Observations in a batch", OBSERVATIONS)
+        self.steps = count("counter", "steps", "Steps of rows computed: real observations and padding", "model", "kind")
+        self.streams = count("gauge", "streams", "Live connections").labels()
+        self._items = count("gauge", "queue_items", "Series or digits waiting or being computed", "model")
+        self._observations = count("gauge", "queue_observations", "Their observations", "model")
+        self._models = count(
+            "gauge", "model_state", "Processes in which a version is in that state", "model", "version", "state"
         )
-        self.queue_seconds = _histogram(registry, "queue_seconds", "Waiting for the batch before", SECONDS)
-        self.compute_seconds = _histogram(registry, "compute_seconds", "From batch start to the request's end", SECONDS)
-        self.batch_seconds = _histogram(registry, "batch_seconds", "Inference thread's time for a batch", SECONDS)
-        self.batch_items = _histogram(registry, "batch_items", "Series or digits in a batch", ITEMS)
-        self.batch_observations = _histogram(registry, "batch_observations", "Observations in a batch", OBSERVATIONS)
-        self.steps = Counter(
-            "ritmo_steps", "Steps of rows computed: real observations and padding", ("model", "kind"), registry=registry
-        )
-        self.streams = _gauge(registry, "streams", "Live connections")
-        self._items = _gauge(registry, "queue_items", "Series or digits waiting or being computed", "model")
-        self._observations = _gauge(registry, "queue_observations", "Their observations", "model")
-        self._models = _gauge(
-            registry, "model_state", "Processes in which a version is in that state", "model", "version", "state"
-        )
-        self._restarts = Counter(
-            "ritmo_worker_restarts", "Inference threads that died and were replaced", registry=registry
-        )
-        self._folder = folder
+        self._restarts = count("counter", "worker_restarts", "Inference threads that died and were replaced").labels()
         self._state: Callable[[], EngineState] | None = None
-        self._restarts_seen = 0
-        self._shown: dict[Gauge, set[tuple[str, ...]]] = {}
 
     def lane(self, model: str) -> LaneMetrics:
         """The engine's metrics of `model`."""
@@ -135,37 +172,52 @@ class Metrics:
             return
         state = self._state()
         lanes = list(state.lanes)
-        self._show(self._items, {(lane.model,): lane.items for lane in lanes})
-        self._show(self._observations, {(lane.model,): lane.observations for lane in lanes})
-        self._show(self._models, {(m.model, str(m.version), m.state): 1 for m in state.models})
-        self._restarts.inc(state.restarts - self._restarts_seen)
-        self._restarts_seen = state.restarts
+        _show(self._items, {(lane.model,): lane.items for lane in lanes})
+        _show(self._observations, {(lane.model,): lane.observations for lane in lanes})
+        _show(self._models, {(m.model, str(m.version), m.state): 1 for m in state.models})
+        self._restarts.set(state.restarts)
 
     def render(self, replaced: int | None = None) -> bytes:
         """The page, in the text format of `CONTENT_TYPE`; `replaced`: how many processes died and were replaced."""
         self.refresh()
-        registry = self.registry
-        if self._folder is not None:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(self._folder))
-        page = generate_latest(registry)
-        if replaced is None:
-            return page
-        own = CollectorRegistry()
-        own.register(_Replaced(replaced))
-        return page + generate_latest(own)
+        page = CollectorRegistry()
+        page.register(self)
+        if replaced is not None:
+            page.register(_Replaced(replaced))
+        return generate_latest(page)
 
-    def _show(self, gauge: Gauge, values: dict[tuple[str, ...], int]) -> None:
-        """Set `gauge`; what it showed before and has no value now is 0, or gone where this is the only process."""
-        gone = self._shown.get(gauge, set()) - values.keys()
-        for labels in gone:
-            if self._folder is None:
-                gauge.remove(*labels)
-            else:  # a value in a file stays there
-                gauge.labels(*labels).set(0)
-        for labels, value in values.items():
-            gauge.labels(*labels).set(value)
-        self._shown[gauge] = set(values)
+    def collect(self) -> Iterator[Metric]:
+        """What prometheus_client asks for: every family, its numbers added up."""
+        gauges = {family.name for family in self._families if family.kind == "gauge"}
+        sums: dict[str, dict[tuple[str, ...], list[float]]] = {family.name: {} for family in self._families}
+        for name, labels, lives, numbers in self._numbers.rows():
+            if name in gauges and (not lives or math.isnan(numbers[0])):
+                continue
+            before = sums[name].get(labels, [0.0] * len(numbers))
+            sums[name][labels] = [one + other for one, other in zip(before, numbers, strict=True)]
+        for family in self._families:
+            yield family.page(sums[family.name])
+
+    def _count(self, kind: Literal["counter", "gauge"], name: str, text: str, *labels: str) -> Family[Count]:
+        family = Family(kind, name, text, labels, lambda of, values: Count(self._numbers, of, values))
+        self._families.append(family)
+        return family
+
+    def _spread(self, name: str, text: str, bounds: Sequence[float], label: str = "model") -> Family[Spread]:
+        def make(of: str, values: tuple[str, ...]) -> Spread:
+            return Spread(self._numbers, of, values, bounds)
+
+        family = Family("histogram", name, text, (label,), make, bounds)
+        self._families.append(family)
+        return family
+
+
+def _show(gauge: Family[Count], values: dict[tuple[str, ...], int]) -> None:
+    """Set `gauge`; what it showed before and has no value now is shown no more."""
+    for labels in gauge.made() - values.keys():
+        gauge.labels(*labels).set(math.nan)
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)
 
 
 class _Replaced(Collector):
@@ -180,12 +232,4 @@ class _Replaced(Collector):
 
 def forget(folder: Path, pid: int) -> None:
     """A process has died: its gauges are no more; its counters stay."""
-    mark_process_dead(pid, path=str(folder))
-
-
-def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
-    return Gauge(f"ritmo_{name}", text, labels, registry=registry, multiprocess_mode="livesum")
-
-
-def _histogram(registry: CollectorRegistry, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-    return Histogram(f"ritmo_{name}", text, ("model",), registry=registry, buckets=buckets)
+    bury(folder, pid)

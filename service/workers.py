@@ -94,7 +94,6 @@ class Workers:
     def run(self) -> int:
         """Until a signal comes, or a worker cannot start."""
         previous = {sig: signal.signal(sig, self._stop) for sig in (signal.SIGTERM, signal.SIGINT)}
-        os.environ[metrics.SHARED] = str(self._folder)  # read by the workers as they import prometheus_client
         status = 0
         try:
             while not self._stopping.is_set() and not status:
@@ -105,7 +104,6 @@ class Workers:
             if not self._stopping.is_set():
                 self._pass_on(signal.SIGTERM)
             self._join()
-            del os.environ[metrics.SHARED]
             for sig, handler in previous.items():
                 signal.signal(sig, handler)
         return status

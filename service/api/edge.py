@@ -11,11 +11,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.exchange import Disconnected, Exchange, Intake, Watch, request_id
 from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
+from service.counters import Count
 from service.errors import RitmoError, Unavailable
 from service.metrics import Metrics
 
@@ -37,20 +37,15 @@ class Traffic:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._counters: dict[tuple[str, str, int], Counter] = {}
-        self._seconds: dict[str, Histogram] = {}
+        self._counts: dict[tuple[str, str, int], Count] = {}
 
     def note(self, route: str, model: str, status: int, seconds: float) -> None:
         """A request was answered; `model` is empty where none was reached."""
-        counter = self._counters.get((route, model, status))
-        if counter is None:
-            counter = self._metrics.requests.labels(route, model, str(status))
-            self._counters[route, model, status] = counter
-        histogram = self._seconds.get(route)
-        if histogram is None:
-            histogram = self._seconds[route] = self._metrics.request_seconds.labels(route)
-        counter.inc()
-        histogram.observe(seconds)
+        count = self._counts.get((route, model, status))
+        if count is None:
+            count = self._counts[route, model, status] = self._metrics.requests.labels(route, model, str(status))
+        count.inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
 
 
 class Edge:

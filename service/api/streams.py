@@ -19,7 +19,6 @@ from collections.abc import Coroutine
 from concurrent.futures import Executor
 from typing import Any
 
-from prometheus_client import Gauge
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.edge import Traffic
@@ -35,6 +34,7 @@ from service.api.talks import (
     digit_opening,
     series_opening,
 )
+from service.counters import Count
 from service.errors import InvalidRequest, RitmoError, Unavailable
 from service.settings import Settings
 from service.tokens import Tokens
@@ -49,7 +49,7 @@ logger = logging.getLogger("service.http")
 class Streams:
     """The live connections of this process."""
 
-    def __init__(self, most: int, gauge: Gauge) -> None:
+    def __init__(self, most: int, gauge: Count) -> None:
         self.closing = False
         self._most = most
         self._gauge = gauge
@@ -74,7 +74,7 @@ class Streams:
     def leave(self, connection: Connection) -> None:
         """A connection has ended."""
         self._open.discard(connection)
-        self._gauge.dec()
+        self._gauge.inc(-1)
 
     def close(self) -> None:
         """Say goodbye to everybody: to the idle now, to the others with the answer they wait for."""
