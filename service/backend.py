@@ -23,16 +23,36 @@ import torch
 from numpy.typing import NDArray
 
 from service import cpus, golden
+from service.cursor import Gone, Tally
 from service.errors import BrokenModel
 from service.items import DigitItem, Floats, ForecastItem, Item, Result
 from service.manifest import MODEL_FILE, Manifest, Task, read_manifest
 from service.packing import Ints, Shapes
-from service.passes import Answers, Array, Gone, Tally, digit_pass, forecast_pass
+from service.passes import Answers, Array, Said, forecast_pass
+from service.readings import digit_pass
 from service.warmup import warm_up
 
 METHODS: dict[Task, tuple[str, ...]] = {
     "forecast": ("initial", "step", "forecast", "history", "season"),
     "classify-digit": ("initial", "step", "read", "trace"),
+}
+# One call for two: each of them would give the interpreter away and have to ask for it again.
+TOGETHER: dict[Task, str] = {
+    "forecast": """
+def service_finish(
+    self, values: Tensor, lengths: Tensor, state: Tensor, horizon: int, levels: Tensor
+) -> Tuple[Tensor, Tensor, Tensor]:
+    after = self.step(values, lengths, state)
+    return after, self.forecast(after, horizon, levels), self.season(after)
+
+def service_forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tuple[Tensor, Tensor]:
+    return self.forecast(state, horizon, levels), self.season(state)
+""",
+    "classify-digit": """
+def service_finish(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tuple[Tensor, Tensor]:
+    after = self.step(rows, lengths, state)
+    return after, self.read(after)
+""",
 }
 SEASONS_KEPT = 1024
 MOST_THREADS = 4
@@ -114,6 +134,10 @@ def _module(folder: Path, manifest: Manifest, device: torch.device) -> torch.jit
     missing = [name for name in METHODS[manifest.task] if not hasattr(module, name)]
     if missing:
         raise BrokenModel(f"{path} lacks the methods {', '.join(missing)} of task {manifest.task!r}")
+    try:
+        module.define(TOGETHER[manifest.task])
+    except RuntimeError as error:
+        raise BrokenModel(f"the methods in {path} are not those of docs/models.md: {_last_line(error)}") from error
     return cast("torch.jit.ScriptModule", module.eval())
 
 
@@ -153,12 +177,19 @@ class ScriptedNetwork:
         with torch.inference_mode():
             return self._out(self._module.step(self._in(values), self._in(lengths), self._in(state)))
 
-    def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]:
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> Said:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
         with torch.inference_mode():
-            there = self._in(state)
-            said = self._module.forecast(there, horizon, self._in(levels))
-            return self._out(said), self._out(self._module.season(there))
+            said, seasons = self._module.service_forecast(self._in(state), horizon, self._in(levels))
+            return self._out(said), self._out(seasons)
+
+    def finish(self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Said]:
+        """State (R, S) after `values`, and the forecast from there."""
+        with torch.inference_mode():
+            after, said, seasons = self._module.service_finish(
+                self._in(values), self._in(lengths), self._in(state), horizon, self._in(levels)
+            )
+            return self._out(after), (self._out(said), self._out(seasons))
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         """State (R, S) after `values`, and what was forecast before each of them (R, T, 1 + Q)."""
@@ -170,6 +201,12 @@ class ScriptedNetwork:
         """Log-probabilities (R, 10)."""
         with torch.inference_mode():
             return self._out(self._module.read(self._in(state)))
+
+    def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
+        """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
+        with torch.inference_mode():
+            after, said = self._module.service_finish(self._in(rows), self._in(lengths), self._in(state))
+            return self._out(after), self._out(said)
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""

@@ -7,7 +7,10 @@ hold up short ones and no lane starves another.
 
     event loop                                     inference thread
     submit -> lane.waiting ------------------->    take a batch (lanes in turn) -> run for a turn -> finished?
-    await future <- _settle <- call_soon_threadsafe (one per turn) <----------------------- yes | no: after the others
+    await future <- _settle <- call_soon_threadsafe (one per call that ends rows) <------------ no: after the others
+
+Whoever is answered by an early call of a batch hears of it at once, and may have asked again before its last call ends:
+so the event loop and this thread work at the same time, although all their callers wait for answers.
 
 Every future is settled, whatever happens: a caller that left is skipped, an expired one gets `DeadlineExceeded`, a
 raising runner costs only the entry that makes it raise (each is tried again alone), a wrong number of answers is an
@@ -52,22 +55,27 @@ class _Pass:
             self._owners += [(entry, index) for index in range(len(entry.items))]
         self._steps = self._run()
 
-    def turn(self, hurry: Callable[[], bool]) -> tuple[bool, list[Entry]]:
-        """Compute until done, or until `hurry()` after `TURN` seconds; is it done, and which entries are to settle."""
-        settled: list[Entry] = []
+    def turn(self, hurry: Callable[[], bool], settle: Callable[[list[Entry]], None]) -> bool:
+        """Compute until done, or until `hurry()` after `TURN` seconds; whether it is done.
+
+        `settle` gets the entries as they are answered.
+        """
         start = self._now = time.monotonic()
         try:
             for answers in self._steps:
                 self._now = time.monotonic()
-                self._accept(answers, settled)
+                if closed := self._accept(answers):
+                    settle(closed)
                 if self._now - start > TURN and hurry():
-                    return False, settled
-            settled += self._close_all(None)
+                    return False
+            left = self._close_all(None)
         except Exception as error:  # noqa: BLE001 (whatever a runner raises must reach those who wait for it)
-            settled += self._close_all(error)
+            left = self._close_all(error)
         finally:
             self.seconds += time.monotonic() - start
-        return True, settled
+        if left:
+            settle(left)
+        return True
 
     def _run(self) -> Iterator[Sequence[Answer]]:
         items = [item for entry in self.entries for item in entry.items]
@@ -77,7 +85,9 @@ class _Pass:
         entry = self._owners[index][0]
         return entry.closed or entry.future.done() or entry.expired(self._now)
 
-    def _accept(self, answers: Sequence[Answer], settled: list[Entry]) -> None:
+    def _accept(self, answers: Sequence[Answer]) -> list[Entry]:
+        """Note `answers`; the entries that are complete with them."""
+        settled: list[Entry] = []
         for index, result in answers:
             entry, position = self._owners[index]
             if entry.closed:
@@ -93,6 +103,7 @@ class _Pass:
                 entry.answer = Outcome(entry.results, entry.started - entry.enqueued, self._now - entry.started)
                 entry.closed = True
                 settled.append(entry)
+        return settled
 
     def _close_all(self, error: Exception | None) -> list[Entry]:
         """Settle or send back whatever has no answer although the runner has ended."""
@@ -173,11 +184,14 @@ class Batcher:
         return self._loop.create_future()
 
     def enter(self, entry: Entry) -> None:
-        """Wake the thread for `entry`, and watch its deadline."""
+        """Wake the thread for `entry`, and watch its deadline.
+
+        It wakes when the event loop has heard of all that is there to be heard of now: those are one batch.
+        """
         self._pending.add(entry)
         if self._idle:  # a stale True only wakes the thread once too often
             self._idle = False
-            self._wake.put(None)
+            self._loop.call_soon(self._wake.put, None)
         if entry.deadline is not None and not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)
@@ -274,15 +288,16 @@ class Batcher:
 
     def _advance(self, running: deque[_Pass], work: _Pass) -> None:
         self._current = work
-        done, settled = work.turn(self._hurry if len(running) == 1 else _always)
-        if settled:
-            self._post(self._settle, settled)
+        done = work.turn(self._hurry if len(running) == 1 else _always, self._answered)
         running.remove(work)
         if not done:
             running.append(work)
         elif work.lane.on_batch is not None:
             entries = work.entries
             work.lane.on_batch(sum(len(e.items) for e in entries), sum(e.observations for e in entries), work.seconds)
+
+    def _answered(self, entries: list[Entry]) -> None:
+        self._post(self._settle, entries)
 
     def _hurry(self) -> bool:
         return any(lane.waiting for lane in self._lanes)

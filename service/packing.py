@@ -78,8 +78,12 @@ class Shapes:
             else:
                 bounds = self._cheapest(np.array(bounds), buckets)
         groups: list[Group] = []
+        later = 0.0
         for end, begin in itertools.pairwise(reversed(bounds)):
-            groups += self._cut(order, buckets, begin, end)
+            for group in self._cut(order, buckets, begin, end):  # the longest rows first
+                group.later = later
+                later += CALL + group.steps * (STEP + self.rows_for(len(group.rows)))
+                groups.append(group)
         return groups[::-1]
 
     def _cheapest(self, bounds: Ints, buckets: Ints) -> list[int]:
@@ -105,20 +109,24 @@ class Shapes:
         return [Group(order[low:high], int(buckets[high - 1])) for high, low in itertools.pairwise(cuts)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Group:
     """Rows to compute in one call of `steps` steps."""
 
     rows: Ints  # indices into the counts that were split
     steps: int
+    later: float = 0.0  # what the groups after it cost, in the units above
 
 
 def pack(parts: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDArray[Any], Ints]:
-    """`parts` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; rows without one have length 0."""
-    counts = np.zeros(rows, np.int64)
-    counts[: len(parts)] = [len(part) for part in parts]
+    """`parts` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; then copies of the last."""
+    given = len(parts)
+    counts = np.empty(rows, np.int64)
+    counts[:given] = [len(part) for part in parts]
+    counts[given:] = counts[given - 1]
     dense = np.zeros((rows, steps, *parts[0].shape[1:]), parts[0].dtype)
-    dense[_STEPS[:steps] < counts[:, None]] = np.concatenate(parts)
+    dense[:given][_STEPS[:steps] < counts[:given, None]] = np.concatenate(parts)
+    dense[given:] = dense[given - 1]
     return dense, counts
 
 

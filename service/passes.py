@@ -5,47 +5,50 @@ callers that left. Everything that can change the bits of an answer (chunk bound
 method reads the row) depends on the item alone; only row count and padding depend on the neighbours, and those a
 `batch_invariant` network does not notice. Outputs of every step (history, trace) are read by one product over all
 steps, whose kernel may depend on their number: such items are padded by their own length alone, too.
+
+Rows that end together, and are all that is to be read out, take one call (`finish`) in place of two: fewer times at
+which the thread must ask a busy event loop for the interpreter.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.cursor import NOBODY, Cursor, Gone, Tally
 from service.errors import BrokenModel
-from service.items import DigitItem, DigitResult, Floats, ForecastItem, ForecastResult, Item, Result
-from service.packing import CHUNK, Group, Ints, Shapes, horizon_for, levels_for, pack, padded
+from service.items import Floats, ForecastItem, ForecastResult, Item, Result
+from service.packing import CALL, CHUNK, Group, Ints, Shapes, horizon_for, levels_for, padded
 
 Array = NDArray[Any]
-Gone = Callable[[int], bool]
 Answers = list[tuple[int, Result | Exception]]
+Said = tuple[Floats, Ints]  # mean and quantiles (R, H, 1 + Q), and season lengths (R,)
 T = TypeVar("T", bound=Item)
 
 READOUT = 4096  # most rows x horizon of one read-out call: like a chunk, some 10 ms
 
 
-@dataclass(slots=True)
-class Tally:
-    """Steps of rows: `real` ones were observations, `computed` ones include the padding. A pass adds to it."""
-
-    real: int = 0
-    computed: int = 0
-
-
 class Network(Protocol):
-    """The methods of docs/models.md over numpy arrays; `initial` answers for one row, (S,)."""
+    """The methods of docs/models.md over numpy arrays; `initial` answers for one row, (S,).
+
+    `finish` is `step` and `forecast`, `finish_reading` is `step` and `read`.
+    """
 
     max_horizon: int | None
 
     def initial(self, season: int) -> Floats: ...
     def step(self, values: Array, lengths: Ints, state: Floats) -> Floats: ...
-    def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]: ...
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> Said: ...
+    def finish(
+        self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
+    ) -> tuple[Floats, Said]: ...
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]: ...
     def read(self, state: Floats) -> Array: ...
+    def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]: ...
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]: ...
 
 
@@ -56,29 +59,24 @@ def forecast_pass(
     if len(items) == 1 and not items[0].history:
         yield from _forecast_alone(network, shapes, items[0], gone, tally)
         return
-    states = np.stack([network.initial(i.season) if i.state is None else i.state for i in items])
-    # One list of pieces per item that asked for its history; which method steps a row is the item's own choice.
-    pieces: dict[int, list[Floats]] = {i: [] for i, item in enumerate(items) if item.history}
-
-    def step(cursor: _Cursor, group: Group) -> None:
-        rows, (values, counts) = group.rows, cursor.pack(group)
-        wide = padded(rows, len(counts))
-        if int(rows[0]) not in pieces:
-            states[rows] = network.step(values, counts, states[wide])[: len(rows)]
-            return
-        levels = _levels(items, wide, levels_for(len(items[rows[0]].levels)))
-        states_after, said = network.history(values, counts, states[wide], levels)
-        states[rows] = states_after[: len(rows)]
-        for row, count, answer in zip(rows.tolist(), counts.tolist(), said, strict=False):
-            pieces[row].append(answer[:count, : 1 + len(items[row].levels)])
-
-    def key(item: ForecastItem) -> int:
-        return levels_for(len(item.levels)) if item.history else 0
-
-    for members in _partition(items, key):
-        cursor = _Cursor(shapes, [item.values for item in items], members, gone, tally)
-        for ended in cursor.rounds(step, merge=members[0] not in pieces):
-            yield from _read_forecasts(network, shapes, items, states=states, pieces=pieces, ended=ended)
+    batch = _Forecasts(network, shapes, items)
+    inputs = [item.values for item in items]
+    for members in batch.parts():
+        history = items[members[0]].history
+        cursor = Cursor(shapes, inputs, members, gone, tally)
+        held = NOBODY  # ended, and to be read out with others
+        for group in cursor.groups(merge=not history):
+            if group.steps and not history and not len(held) and batch.at_once(group, cursor.ended(group)):
+                yield batch.finish(cursor, group)
+                continue
+            if group.steps:
+                (batch.trace if history else batch.step)(cursor, group)
+            held = np.concatenate((held, cursor.ended(group)))
+            if len(held) and batch.worth(group.later):
+                yield from batch.read(held)
+                held = NOBODY
+            else:
+                yield []
 
 
 def _forecast_alone(
@@ -86,76 +84,164 @@ def _forecast_alone(
 ) -> Iterator[Answers]:
     """What `forecast_pass` does with one series in the same calls, without arranging anything."""
     rows = shapes.rows_for(1)
-    states = np.repeat((network.initial(item.season) if item.state is None else item.state)[None], rows, axis=0)
-    for at in range(0, item.length, CHUNK):
+    states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(rows, axis=0)
+    horizon = horizon_for(item.horizon, network.max_horizon)
+    levels = _filled(item.levels, levels_for(len(item.levels)))[None].repeat(rows, axis=0)
+    at = 0
+    while item.length - at > CHUNK:
         if gone(0):
             return
-        part = item.values[at : at + CHUNK]
-        values, counts = np.zeros((rows, shapes.steps_for(len(part)))), np.zeros(rows, np.int64)
-        values[0, : len(part)] = part
-        counts[0] = len(part)
-        states = network.step(values, counts, states)
-        tally.real += len(part)
-        tally.computed += values.size
-        if at + CHUNK < item.length:
-            yield []
+        states = network.step(*_alone(shapes, item.values[at : at + CHUNK], tally), states)
+        at += CHUNK
+        yield []
     if gone(0):
         return
-    states = np.repeat(states[:1], rows, axis=0)  # the other rows have read nothing, and have nothing to say
-    levels = _levels([item], np.zeros(rows, np.int64), levels_for(len(item.levels)))
-    said = network.forecast(states, horizon_for(item.horizon, network.max_horizon), levels)
-    yield _forecast_answers([item], states, {}, np.zeros(1, np.int64), said)
+    if item.length:
+        states, said = network.finish(*_alone(shapes, item.values[at:], tally), states, horizon, levels)
+    else:
+        said = network.forecast(states, horizon, levels)
+    forecasts, seasons = said
+    yield [(0, _forecast(item, forecasts[0], int(seasons[0]), states[0], None))]
 
 
-def _read_forecasts(
-    network: Network,
-    shapes: Shapes,
-    items: Sequence[ForecastItem],
-    *,
-    states: Floats,
-    pieces: dict[int, list[Floats]],
-    ended: Ints,
-) -> Iterator[Answers]:
-    """Read the states of the rows that `ended`, those of equal horizon and level buckets together."""
-
-    def key(item: ForecastItem) -> tuple[int, int]:
-        return horizon_for(item.horizon, network.max_horizon), levels_for(len(item.levels))
-
-    yielded = False
-    for members in _partition([items[i] for i in ended.tolist()], key):
-        horizon, count = key(items[ended[members[0]]])
-        most = max(shapes.least_rows, min(shapes.most_rows, READOUT // horizon))
-        for start in range(0, len(members), most):
-            rows = ended[members[start : start + most]]
-            wide = padded(rows, shapes.rows_for(len(rows)))
-            said = network.forecast(states[wide], horizon, _levels(items, wide, count))
-            yielded = True
-            yield _forecast_answers(items, states, pieces, rows, said)
-    if not yielded:
-        yield []
+def _alone(shapes: Shapes, part: Floats, tally: Tally) -> tuple[Array, Ints]:
+    """`service.packing.pack` of a single part."""
+    rows, count = shapes.rows_for(1), len(part)
+    values = np.zeros((rows, shapes.steps_for(count)))
+    values[:, :count] = part
+    tally.real += count
+    tally.computed += values.size
+    return values, np.full(rows, count)
 
 
-def _forecast_answers(
-    items: Sequence[ForecastItem],
-    states: Floats,
-    pieces: dict[int, list[Floats]],
-    rows: Ints,
-    forecasts: tuple[Floats, Ints],
-) -> Answers:
-    said, seasons = forecasts
-    sound = np.isfinite(said).all()  # one look at the whole, a second at each row only where it fails
-    answers: Answers = []
-    for row, answer, season in zip(rows.tolist(), said.transpose(0, 2, 1), seasons.tolist(), strict=False):
-        item = items[row]
-        history = _history(item, pieces[row]) if item.history else None
-        mean, quantiles = answer[0, : item.horizon], answer[1 : 1 + len(item.levels), : item.horizon]
-        if (not sound and not np.isfinite(answer[: 1 + len(item.levels), : item.horizon]).all()) or (
-            history is not None and _faulty(item, history)
-        ):
-            answers.append((row, _not_finite("forecast")))
-        else:
-            answers.append((row, ForecastResult(mean, quantiles, history, season, states[row])))
-    return answers
+class _Forecasts:
+    """The series of one batch: their states, their histories as far as they are known, and the calls."""
+
+    def __init__(self, network: Network, shapes: Shapes, items: Sequence[ForecastItem]) -> None:
+        self._network = network
+        self._shapes = shapes
+        self._items = items
+        fresh = {season: network.initial(season) for season in {item.season for item in items}}
+        states = [fresh[item.season] if item.state is None else item.state for item in items]
+        self._states = np.concatenate(states).reshape(len(items), -1)
+        self._pieces: dict[int, list[Floats]] = {row: [] for row, item in enumerate(items) if item.history}
+        # Almost always all ask for the same, with the very same array of levels.
+        asked = {(item.horizon, id(item.levels)): item for item in items}
+        self._keys = {pair: _key(item, network.max_horizon) for pair, item in asked.items()}
+        self._longest = max(horizon for horizon, _ in self._keys.values())
+        self._common = next(iter(self._keys.values())) if len(set(self._keys.values())) == 1 else None
+
+    def parts(self) -> list[list[int]]:
+        """The rows that may be read together: those without a history, and those with one by their level buckets."""
+        if not self._pieces:
+            return [list(range(len(self._items)))]
+        return partition(self._items, lambda item: levels_for(len(item.levels)) if item.history else 0)
+
+    def step(self, cursor: Cursor, group: Group) -> None:
+        """Read a chunk of the group's rows."""
+        values, counts = cursor.pack(group)
+        after = self._network.step(values, counts, self._states[padded(group.rows, len(counts))])
+        self._states[group.rows] = after[: len(group.rows)]
+
+    def trace(self, cursor: Cursor, group: Group) -> None:
+        """Read a chunk of the group's rows, and keep what was forecast before each value."""
+        values, counts = cursor.pack(group)
+        wide = padded(group.rows, len(counts))
+        levels = self._levels(wide, levels_for(len(self._items[group.rows[0]].levels)))
+        after, said = self._network.history(values, counts, self._states[wide], levels)
+        self._states[group.rows] = after[: len(group.rows)]
+        for row, count, answer in zip(group.rows.tolist(), counts.tolist(), said, strict=False):
+            self._pieces[row].append(answer[:count, : 1 + len(self._items[row].levels)])
+
+    def at_once(self, group: Group, ended: Ints) -> bool:
+        """Whether the last chunk of all of the group's rows can be read, and they be read out, in one call."""
+        if self._common is None or len(ended) != len(group.rows):
+            return False
+        return len(ended) <= self._most(self._common[0]) and self.worth(group.later)
+
+    def finish(self, cursor: Cursor, group: Group) -> Answers:
+        """Read the last chunk of the group's rows, and answer them; only where `at_once` allows it."""
+        horizon, count = self._key(self._items[group.rows[0]])
+        values, counts = cursor.pack(group)
+        wide = padded(group.rows, len(counts))
+        after, said = self._network.finish(values, counts, self._states[wide], horizon, self._levels(wide, count))
+        return self._answers(group.rows, after, said)
+
+    def worth(self, later: float) -> bool:
+        """Whether to answer what has ended before that which costs `later`: a step ahead may be a call of its own."""
+        return not later or CALL * self._longest <= later
+
+    def read(self, rows: Ints) -> Iterator[Answers]:
+        """Answer `rows`, those of equal horizon and level buckets together."""
+        for members in partition([self._items[row] for row in rows.tolist()], self._key):
+            horizon, count = self._key(self._items[rows[members[0]]])
+            most = self._most(horizon)
+            for start in range(0, len(members), most):
+                some = rows[members[start : start + most]]
+                wide = padded(some, self._shapes.rows_for(len(some)))
+                states = self._states[wide]
+                said = self._network.forecast(states, horizon, self._levels(wide, count))
+                yield self._answers(some, states, said)
+
+    def _answers(self, rows: Ints, states: Floats, said: Said) -> Answers:
+        """The results of `rows`; `states` and `said` are theirs, in this order, and copies of the last after them."""
+        forecasts, seasons = said
+        if len(self._keys) > 1 or self._pieces or not np.isfinite(forecasts[: len(rows)]).all():
+            made = zip(rows.tolist(), forecasts, seasons.tolist(), states, strict=False)
+            return [
+                (row, _forecast(self._items[row], forecast, season, state, self._pieces.get(row)))
+                for row, forecast, season, state in made
+            ]
+        item = self._items[0]
+        means, quantiles = _means(forecasts, item), _quantiles(forecasts, item)
+        results = map(ForecastResult, means, quantiles, itertools.repeat(None), seasons.tolist(), states)
+        return list(zip(rows.tolist(), results, strict=False))
+
+    def _most(self, horizon: int) -> int:
+        return max(self._shapes.least_rows, min(self._shapes.most_rows, READOUT // horizon))
+
+    def _key(self, item: ForecastItem) -> tuple[int, int]:
+        return self._keys[item.horizon, id(item.levels)]
+
+    def _levels(self, rows: Ints, count: int) -> Floats:
+        """The levels of `rows`, `(len(rows), count)`."""
+        if len(self._keys) == 1:
+            return _filled(self._items[0].levels, count)[None].repeat(len(rows), axis=0)
+        return np.array([_filled(self._items[row].levels, count) for row in rows.tolist()])
+
+
+def _key(item: ForecastItem, most: int | None) -> tuple[int, int]:
+    """The horizon and the number of levels that are computed for `item`."""
+    return horizon_for(item.horizon, most), levels_for(len(item.levels))
+
+
+def _filled(levels: Floats, count: int) -> Floats:
+    """`levels` with the last one repeated up to `count`, or the median where none is asked for."""
+    if len(levels) == count:
+        return levels
+    return np.concatenate((levels, np.full(count - len(levels), levels[-1] if len(levels) else 0.5)))
+
+
+def _means(forecasts: Floats, item: ForecastItem) -> Floats:
+    """Of `forecasts` (…, H, 1 + Q) those that `item` asked for: means (…, H)."""
+    return forecasts[..., : item.horizon, 0]
+
+
+def _quantiles(forecasts: Floats, item: ForecastItem) -> Floats:
+    """Likewise quantiles (…, Q, H)."""
+    return forecasts[..., : item.horizon, 1 : 1 + len(item.levels)].swapaxes(-1, -2)
+
+
+def _forecast(
+    item: ForecastItem, forecast: Floats, season: int, state: Floats, pieces: list[Floats] | None
+) -> ForecastResult | BrokenModel:
+    """The result of `item`, if its numbers are sound."""
+    mean, quantiles = _means(forecast, item), _quantiles(forecast, item)
+    history = None if pieces is None else _history(item, pieces)
+    sound = np.isfinite(mean).all() and np.isfinite(quantiles).all()
+    if not sound or (history is not None and _faulty(item, history)):
+        return not_finite("forecast")
+    return ForecastResult(mean, quantiles, history, season, state)
 
 
 def _history(item: ForecastItem, pieces: list[Floats]) -> Floats:
@@ -171,144 +257,7 @@ def _faulty(item: ForecastItem, history: Floats) -> bool:
     return not np.isfinite(history[first + 1 :]).all() or bool(np.isinf(history).any())
 
 
-def _levels(items: Sequence[ForecastItem], rows: Ints, count: int) -> Floats:
-    """The levels of `rows`, `(len(rows), count)`: the last one repeated, or the median where none is asked for."""
-    asked = [items[row].levels for row in rows.tolist()]
-    if all([len(levels) == count for levels in asked]):  # noqa: C419 (a list is twice as fast as a generator)
-        return np.array(asked)
-    table: Floats = np.empty((len(rows), count))
-    for line, levels in zip(table, asked, strict=True):
-        line[: len(levels)] = levels
-        line[len(levels) :] = levels[-1] if len(levels) else 0.5
-    return table
-
-
-def digit_pass(
-    network: Network, shapes: Shapes, items: Sequence[DigitItem], gone: Gone, tally: Tally
-) -> Iterator[Answers]:
-    """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
-    states = np.stack([network.initial(0) if i.state is None else i.state for i in items])
-    used = np.zeros(len(items), np.int64)
-    pieces: dict[int, list[Array]] = {
-        i: [] for i, item in enumerate(items) if item.trace or (item.stop is not None and item.length)
-    }
-
-    def step(cursor: _Cursor, group: Group) -> None:
-        rows, (ink, counts) = group.rows, cursor.pack(group)
-        wide = padded(rows, len(counts))
-        before = states[wide]
-        if int(rows[0]) not in pieces:
-            states[rows] = network.step(ink, counts, before)[: len(rows)]
-            used[rows] += counts[: len(rows)]
-            return
-        after, said = network.trace(ink, counts, before)
-        kept = counts.copy()
-        for line, row in enumerate(rows.tolist()):
-            kept[line] = _stop(said[line, : counts[line]], items[row].stop)
-            pieces[row].append(said[line, : kept[line]])
-        if (kept < counts).any():  # the state must be that of the row at which the reading stopped
-            after, _ = network.trace(ink, kept, before)
-            cursor.end(rows[(kept < counts)[: len(rows)]])
-        states[rows] = after[: len(rows)]
-        used[rows] += kept[: len(rows)]
-
-    for members in _partition(items, lambda item: item.trace or (item.stop is not None and item.length > 0)):
-        cursor = _Cursor(shapes, [item.rows for item in items], members, gone, tally)
-        for ended in cursor.rounds(step, merge=members[0] not in pieces):
-            if not len(ended):
-                yield []
-            for start in range(0, len(ended), shapes.most_rows):
-                rows = ended[start : start + shapes.most_rows]
-                said = network.read(states[padded(rows, shapes.rows_for(len(rows)))])
-                yield _digit_answers(items, states=states, pieces=pieces, used=used, rows=rows, said=said)
-
-
-def _stop(said: Array, confidence: float | None) -> int:
-    """How many rows to use of log-probabilities `said` (T, 10): up to the first that is confident enough, or all."""
-    if confidence is None:
-        return len(said)
-    reached = np.exp(said.max(axis=1).astype(np.float64)) >= confidence
-    return int(reached.argmax()) + 1 if reached.any() else len(said)
-
-
-def _digit_answers(
-    items: Sequence[DigitItem],
-    *,
-    states: Floats,
-    pieces: dict[int, list[Array]],
-    used: Ints,
-    rows: Ints,
-    said: Array,
-) -> Answers:
-    answers: Answers = []
-    for row, answer in zip(rows.tolist(), said, strict=False):
-        # A row that was traced is judged by its trace, so that the last of the trace is the answer and `stop` holds.
-        trace = np.concatenate(pieces[row]) if pieces.get(row) else np.zeros((0, len(answer)), np.float32)
-        judged = _probabilities(trace if len(trace) else answer[None])
-        if not np.isfinite(judged).all():
-            answers.append((row, _not_finite("reading")))
-            continue
-        shown = judged[: len(trace)] if items[row].trace else None
-        answers.append((row, DigitResult(judged[-1], shown, int(used[row]), states[row])))
-    return answers
-
-
-def _probabilities(logarithms: Array) -> Floats:
-    """Log-probabilities (…, 10) as float64 probabilities that sum to 1."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by whoever asked
-        raw: Floats = np.exp(logarithms.astype(np.float64))
-        normal: Floats = raw / raw.sum(axis=-1, keepdims=True)
-    return normal
-
-
-class _Cursor:
-    """How far each of `members` has been read, chunk by chunk."""
-
-    def __init__(
-        self, shapes: Shapes, inputs: Sequence[Array], members: Sequence[int], gone: Gone, tally: Tally
-    ) -> None:
-        self._tally = tally
-        self._shapes = shapes
-        self._inputs = inputs
-        self._gone = gone
-        self._active: Ints = np.array(members, np.int64)
-        self._total: Ints = np.array([len(part) for part in inputs], np.int64)
-        self._at = 0
-
-    def rounds(self, step: Callable[[_Cursor, Group], None], *, merge: bool) -> Iterator[Ints]:
-        """Call `step` for group after group; yields the rows that ended in a round, and none between its groups."""
-        nobody: Ints = np.zeros(0, np.int64)
-        while len(self._active):
-            counts = np.minimum(self._total[self._active] - self._at, CHUNK)
-            groups = [Group(self._active[g.rows], g.steps) for g in self._shapes.split(counts, merge=merge)]
-            for group in groups:
-                if group is not groups[0]:
-                    yield nobody
-                if self._wanted(group.rows):
-                    step(self, group)
-            self._at += CHUNK
-            here = self._active[[not self._gone(row) for row in self._active.tolist()]]
-            ended = self._total[here] <= self._at
-            self._active = here[~ended]
-            yield here[ended]
-
-    def pack(self, group: Group) -> tuple[Array, Ints]:
-        """The next chunk of the group's rows, `(R, steps, …)`, and its lengths, R rounded up to a row bucket."""
-        parts = [self._inputs[row][self._at : self._at + CHUNK] for row in group.rows.tolist()]
-        dense, counts = pack(parts, self._shapes.rows_for(len(parts)), group.steps)
-        self._tally.real += int(counts.sum())
-        self._tally.computed += dense.shape[0] * dense.shape[1]
-        return dense, counts
-
-    def end(self, rows: Ints) -> None:
-        """Read nothing more of `rows`."""
-        self._total[rows] = self._at
-
-    def _wanted(self, rows: Ints) -> bool:
-        return not all(self._gone(row) for row in rows.tolist())
-
-
-def _partition(items: Iterable[T], key: Callable[[T], Any]) -> list[list[int]]:
+def partition(items: Iterable[T], key: Callable[[T], Any]) -> list[list[int]]:
     """Indices of `items`, those of equal key together."""
     parts: dict[Any, list[int]] = {}
     for index, item in enumerate(items):
@@ -316,5 +265,6 @@ def _partition(items: Iterable[T], key: Callable[[T], Any]) -> list[list[int]]:
     return list(parts.values())
 
 
-def _not_finite(what: str) -> BrokenModel:
+def not_finite(what: str) -> BrokenModel:
+    """What an item gets in place of an answer that is not a number."""
     return BrokenModel(f"the model's {what} has a number that is not finite; nothing of it can be answered")

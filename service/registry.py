@@ -20,12 +20,13 @@ from typing import Literal
 
 from service.backend import LoadedModel, load, resolve_device, set_threads
 from service.batching import Batcher
+from service.cursor import Gone, Tally
 from service.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
 from service.items import Item
 from service.lanes import Lane, Limits, Outcome
 from service.manifest import Manifest
 from service.metrics import EngineState, LaneMetrics, LaneState, Metrics, ModelState
-from service.passes import Answers, Gone, Tally
+from service.passes import Answers
 from service.repository import Found, scan
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import signal
 import socket
+import sys
 import time
 from types import FrameType
 
@@ -28,6 +29,7 @@ from service.settings import Settings
 
 _GLANCE = 0.02  # seconds between two looks at the live connections, while the last ones end
 _PING, _PONG = 30.0, 60.0  # seconds: a live connection is asked whether it is there, and has so long to say so
+_SWITCH = 0.001  # seconds the inference thread waits at most for a busy event loop; 5 ms is Python's default
 _KEEP_ALIVE = 75  # seconds an idle connection stays open: longer than common load balancers keep theirs
 
 logger = logging.getLogger(__name__)
@@ -121,6 +123,7 @@ def run(settings: Settings, crew: Crew | None = None, listener: socket.socket | 
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
+    sys.setswitchinterval(_SWITCH)
     server = Server(config, app.state.registry, app.state.streams, settings)
     try:
         server.run([listener] if listener else None)

@@ -38,10 +38,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"service.documents", "service.images", "service.series", "service.settings", "service.tokens"},
     # the engine: what runs a network, what gathers work for it, what is on disk, what is loaded
     "service.golden": CONTRACT,
-    "service.passes": CONTRACT | {"service.packing"},
+    "service.cursor": {"service.packing"},
+    "service.passes": CONTRACT | {"service.cursor", "service.packing"},
+    "service.readings": CONTRACT | {"service.cursor", "service.packing", "service.passes"},
     "service.warmup": CONTRACT | {"service.packing", "service.passes"},
     "service.backend": CONTRACT
-    | {"service.cpus", "service.golden", "service.packing", "service.passes", "service.warmup"},
+    | {
+        "service.cpus",
+        "service.cursor",
+        "service.golden",
+        "service.packing",
+        "service.passes",
+        "service.readings",
+        "service.warmup",
+    },
     "service.lanes": {"service.errors"},
     "service.batching": {"service.errors", "service.lanes"},
     "service.repository": CONTRACT,
@@ -49,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {
         "service.repository",
         "service.backend",
+        "service.cursor",
         "service.passes",
         "service.batching",
         "service.lanes",

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from service import backend, cpus
+from service.cursor import Tally
 from service.errors import BrokenModel
 from service.items import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, Result
 from service.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
 from service.packing import CHUNK
-from service.passes import Tally
 from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, script, series, write_model
 
 LEVELS = np.array([0.1, 0.5, 0.9])

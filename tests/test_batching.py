@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.batching import Batcher
 from service.errors import DeadlineExceeded, Unavailable
-from service.lanes import Answer, Lane, Limits
+from service.lanes import Answer, Lane, Limits, Outcome
 
 PATIENCE = 10.0
 
@@ -191,6 +191,83 @@ async def test_a_pass_is_told_who_left_between_two_of_its_calls(batcher: Batcher
     left.set()
     await batcher.close(PATIENCE)
     assert told == [[False, False], [True, True]]
+
+
+class Stepwise:
+    """Answers one item a call, and every call but the first of a batch waits until `go_on` says so."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go_on = threading.Event()
+        self.fault: BaseException | None = None  # what the second call of a batch raises
+
+    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+        self.batches.append([item.value for item in items])
+        for n, item in enumerate(items):
+            if n:
+                assert self.go_on.wait(PATIENCE)
+                if self.fault is not None:
+                    raise self.fault
+            if not gone(n):
+                yield [(n, item.value * 2)]
+
+
+async def three(batcher: Batcher, runner: Stepwise) -> list[asyncio.Task[Outcome]]:
+    """Three submissions in one batch of `runner`, of which the first has been answered."""
+    async with Held(batcher):
+        lane = batcher.lane("stepwise", runner, Limits())
+        tasks = [asyncio.create_task(lane.submit(things(value))) for value in (1, 2, 3)]
+        await queued(lane, 3)
+    assert (await tasks[0]).results == [2]
+    assert runner.batches == [[1, 2, 3]]
+    return tasks
+
+
+async def test_who_is_answered_by_an_early_call_does_not_wait_for_the_last(batcher: Batcher) -> None:
+    runner = Stepwise()
+    tasks = await three(batcher, runner)
+    assert not tasks[1].done()
+    runner.go_on.set()
+    assert [(await task).results for task in tasks] == [[2], [4], [6]]
+
+
+@pytest.mark.parametrize("leaving", [1, 2])
+async def test_who_leaves_between_two_calls_starves_nobody(batcher: Batcher, leaving: int) -> None:
+    runner = Stepwise()
+    tasks = await three(batcher, runner)
+    tasks[leaving].cancel()
+    await asyncio.wait([tasks[leaving]])
+    runner.go_on.set()
+    assert (await tasks[3 - leaving]).results == [2 * (4 - leaving)]
+    assert tasks[leaving].cancelled()
+
+
+@pytest.mark.parametrize(("fault", "restarts"), [(ArithmeticError("second"), 0), (SystemExit(), 1)])
+async def test_what_was_answered_before_a_call_fails_stays_answered(
+    batcher: Batcher, fault: BaseException, restarts: int
+) -> None:
+    runner = Stepwise()
+    runner.fault = fault
+    tasks = await three(batcher, runner)
+    runner.go_on.set()
+    assert [(await task).results for task in tasks] == [[2], [4], [6]]  # the rest one by one: one call has no second
+    assert sorted(runner.batches) == [[1, 2, 3], [2], [3]]
+    assert batcher.restarts == restarts
+
+
+async def test_a_submission_that_is_half_answered_when_a_call_fails_is_computed_anew(batcher: Batcher) -> None:
+    runner = Stepwise()
+    runner.fault = ArithmeticError("second")
+    runner.go_on.set()
+    lane = batcher.lane("stepwise", runner, Limits())
+    async with Held(batcher):
+        half = asyncio.create_task(lane.submit(things(1, 2)))
+        single = asyncio.create_task(lane.submit(things(3)))
+        await queued(lane, 3)
+    with pytest.raises(ArithmeticError):
+        await half
+    assert (await single).results == [6]
+    assert sorted(runner.batches) == [[1, 2], [1, 2, 3], [3]]
 
 
 async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Batcher) -> None:

@@ -66,17 +66,16 @@ def test_steps_are_padded_to_the_least_number_that_agrees() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (28,)])
-def test_pack_pads_on_the_right_with_zeros(shape: tuple[int, ...]) -> None:
+def test_pack_pads_on_the_right_with_zeros_and_below_with_the_last_row(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
-    parts = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 1, 4, 0)]
+    parts = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 1, 0, 4)]
     dense, counts = pack(parts, 6, 5)
     assert dense.shape == (6, 5, *shape)
     assert dense.dtype == np.float32
-    assert counts.tolist() == [3, 1, 4, 0, 0, 0]
-    for row, part in zip(dense, parts, strict=False):
+    assert counts.tolist() == [3, 1, 0, 4, 4, 4]
+    for row, part in zip(dense, [*parts, parts[-1], parts[-1]], strict=True):
         np.testing.assert_array_equal(row[: len(part)], part)
         assert not row[len(part) :].any()
-    assert not dense[4:].any()
 
 
 def test_padded_repeats_the_last_row() -> None:
