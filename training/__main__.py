@@ -13,6 +13,8 @@ COMMANDS = {
     "digits": "train the default digit reader on MNIST",
     "tutorials": "train the two tutorials' models",
     "evaluate": "score exported models on the test sets",
+    "series": "say which real series are here, and fetch those that have a public address",
+    "gallery": "draw samples of every synthetic prior into training/figures",
     "report": "write training/RESULTS.md and its figures from the exported models",
 }
 

@@ -76,6 +76,18 @@ def forecast_grid(shown: Forecasts, path: Path, title: str) -> None:
     _save(figure, path)
 
 
+def series_grid(values: Floats, captions: Sequence[str], path: Path, title: str) -> None:
+    """Nine series (9, T), 3 x 3, each on a scale of its own with its caption above it."""
+    figure = Figure((11, 5.4), DPI)
+    axes = figure.subplots(3, 3, sharex=True)
+    for axis, one, caption in zip(axes.flat, values, captions, strict=True):
+        axis.plot(one, color=COLOURS[0], linewidth=0.9)
+        axis.set_title(caption, fontsize=8, loc="left")
+        axis.tick_params(labelsize=7)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
 def confusion(table: NDArray[np.int64], path: Path, title: str) -> None:
     """Counts (C, C), row = label, column = answer; shaded by the logarithm, so that single errors can be seen."""
     figure = Figure((4.6, 4.4), DPI)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data import data_folder
+from training.data import cache_folder, data_folder
 
 # Chosen for variety of sampling step, length and field, before the first run, and kept.
 HELD_OUT = (
@@ -73,14 +73,19 @@ class SeriesFile:
 
 
 def folder() -> Path:
-    """The folder of the collection; FileNotFoundError says how to provide one."""
-    found = data_folder()
-    if found is None or not (found / "forecasting").is_dir():
+    """The folder of the collection: the data folder's, else the cache that `python -m training series` fills.
+
+    FileNotFoundError says how to provide one.
+    """
+    shared = data_folder()
+    candidates = [root / "forecasting" for root in (shared, cache_folder()) if root is not None]
+    found = next((path for path in candidates if any(path.glob("*.npz"))), None)
+    if found is None:
         raise FileNotFoundError(
-            "no real series here: set RITMO_DATA to a folder that contains forecasting/*.npz, or train on "
-            "the synthetic priors alone with --real 0"
+            "no real series here: set RITMO_DATA to a folder that contains forecasting/*.npz (docs/series.md), fetch "
+            "three files with `python -m training series --fetch`, or train on the synthetic priors alone with --real 0"
         )
-    return found / "forecasting"
+    return found
 
 
 def read(path: Path) -> SeriesFile:
