@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import lru_cache
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from service import digits, series
 from service.api.exchange import Exchange
 from service.api.multipart import read_form
-from service.api.problems import Answer
+from service.api.problems import Answer, Header
 from service.digits import DigitRequest, PackedDigits
 from service.errors import DeadlineExceeded, InvalidRequest, UnknownModel
 from service.items import Item
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 JSON = "application/json"
+_JSON_BYTES = JSON.encode()
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp")
 FORM = "multipart/form-data"
 LARGE_BODY = 64 << 10  # bytes; reading one takes half a millisecond
@@ -73,10 +75,8 @@ class Work:
         self._tokens = tokens
         self._pool = pool
 
-    async def _call(self, large: bool, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """`function` here, or in a thread where it is `large` work."""
-        if not large:
-            return function(*args, **kwargs)
+    async def _aside(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`function`, large work, in a thread of the pool."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
 
@@ -123,15 +123,17 @@ class Forecast(Route):
         return await exchange.while_there(self._answer(exchange, body))
 
     async def _answer(self, exchange: Exchange, body: bytes) -> Answer:
-        request = await self._call(len(body) > LARGE_BODY, series.read, body, self._settings)
+        read = body, self._settings
+        request = await self._aside(series.read, *read) if len(body) > LARGE_BODY else series.read(*read)
         served = self._model(exchange, request.model)
-        large = is_large(request, served.manifest)
-        packed = await self._call(large, self._pack, request, served.manifest)
+        manifest = served.manifest
+        large = is_large(request, manifest)
+        packed = await self._aside(self._pack, request, manifest) if large else self._pack(request, manifest)
         deadline = self._deadline(exchange, request.parameters.timeout_ms)
         outcome = await served.submit(packed.items, deadline)
-        results, seal = outcome.results, self._tokens.seal
-        answer = await self._call(large, series.unpack, request, served.manifest, packed, results, seal)
-        return _success(answer, served.manifest, outcome)
+        told = request, manifest, packed, outcome.results, self._tokens.seal
+        answer = await self._aside(series.unpack, *told) if large else series.unpack(*told)
+        return _success(answer, manifest, outcome)
 
     def _pack(self, request: ForecastRequest, manifest: Manifest) -> PackedSeries:
         return series.pack(request, manifest, self._before([item.state for item in request.inputs], manifest))
@@ -151,15 +153,18 @@ class ClassifyDigit(Route):
         return await exchange.while_there(self._answer(exchange, body, media_type))
 
     async def _answer(self, exchange: Exchange, body: bytes, media_type: str) -> Answer:
-        request, images = await self._call(len(body) > LARGE_BODY, self._read, exchange, body, media_type)
+        sent, many = (exchange, body, media_type), len(body) > LARGE_BODY
+        request, images = await self._aside(self._read, *sent) if many else self._read(*sent)
         served = self._model(exchange, request.model)
+        manifest = served.manifest
         deadline = self._deadline(exchange, request.parameters.timeout_ms)
-        large = images is not None or digits.holds_images(request) or len(body) > LARGE_BODY
-        packed = await self._call(large, self._pack, request, served.manifest, images, deadline)
+        large = many or images is not None or digits.holds_images(request)
+        given = request, manifest, images, deadline
+        packed = await self._aside(self._pack, *given) if large else self._pack(*given)
         outcome = await served.submit(packed.items, deadline)
-        results, seal = outcome.results, self._tokens.seal
-        answer = await self._call(large, digits.unpack, request, served.manifest, packed, results, seal)
-        return _success(answer, served.manifest, outcome)
+        told = request, manifest, packed, outcome.results, self._tokens.seal
+        answer = await self._aside(digits.unpack, *told) if large else digits.unpack(*told)
+        return _success(answer, manifest, outcome)
 
     def _pack(
         self, request: DigitRequest, manifest: Manifest, images: list[bytes] | None, deadline: float
@@ -181,6 +186,8 @@ class ClassifyDigit(Route):
 
 def _require_json(exchange: Exchange, alternatives: str) -> None:
     """Raise `unsupported_media_type` for what is not JSON; a missing type is refused with a hint, not guessed."""
+    if exchange.headers.get(b"content-type") == _JSON_BYTES:  # nearly always; no need to look closer
+        return
     media_type = exchange.media_type
     if media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json")):
         return
@@ -197,9 +204,10 @@ def is_large(request: ForecastRequest, manifest: Manifest) -> bool:
 
 def _success(body: bytes, manifest: Manifest, outcome: Outcome) -> Answer:
     timing = f"queue;dur={outcome.queue_seconds * 1e3:.3f}, compute;dur={outcome.compute_seconds * 1e3:.3f}"
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"x-model-digest", manifest.digest.encode()),
-        (b"server-timing", timing.encode()),
-    ]
+    headers = [(b"content-type", _JSON_BYTES), _digest(manifest.sha256), (b"server-timing", timing.encode())]
     return Answer(200, headers, body)
+
+
+@lru_cache(maxsize=256)
+def _digest(sha256: str) -> Header:
+    return (b"x-model-digest", f"sha256:{sha256}".encode())

@@ -94,8 +94,7 @@ class Problem(Struct, frozen=True):
     errors_total: Annotated[int, Meta(description="how many faults there are")]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, eq=False):
     """A complete answer, ready to be sent."""
 
     status: int

@@ -133,10 +133,11 @@ class Live(Work):
         """The prediction object for a message."""
         started = time.monotonic()
         large = len(body) > LARGE_BODY
-        packed, items, many = await self._call(large, talk.read, body)
+        packed, items, many = await self._aside(talk.read, body) if large else talk.read(body)
         deadline = started + (talk.timeout_ms or self._settings.timeout_ms) / 1000
         outcome = await talk.served.submit(items, deadline)
-        return await self._call(large or many, talk.answer, packed, outcome.results)
+        told = packed, outcome.results
+        return await self._aside(talk.answer, *told) if large or many else talk.answer(*told)
 
 
 class LiveForecast(Live):
