@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from service.manifest import InputContract, OutputContract, StateContract
 from training.export import export, forecast_golden, script
 from training.networks.ragged import RaggedLSTM
+from training.networks.steady import SteadyLinear
 from training.record import Record
 from training.tutorial_export import forecast_sample
 
@@ -52,7 +53,7 @@ class Contract(nn.Module):
         self.spread = SPREAD
         self.width = 1 + 2 * HIDDEN
         self.ragged = RaggedLSTM(1, HIDDEN)
-        self.head = nn.Linear(HIDDEN, 1)
+        self.head = SteadyLinear(HIDDEN, 1)
         self.head.load_state_dict(plain.head.state_dict())
         ours, theirs = dict(self.ragged.lstm.named_parameters()), dict(plain.lstm.named_parameters())
         with torch.no_grad():

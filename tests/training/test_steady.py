@@ -1,0 +1,26 @@
+"""A row's bits do not depend on how few rows are beside it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from training.networks.steady import SteadyLinear
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 25, 160])
+def test_few_rows_have_the_bits_of_many(outputs: int) -> None:
+    torch.manual_seed(0)
+    layer = torch.jit.script(SteadyLinear(160, outputs).eval())
+    x = torch.randn(64, 160)
+    many = layer(x)
+    for rows in range(1, 23):
+        assert torch.equal(layer(x[:rows]), many[:rows])
+        assert torch.equal(layer(x[:rows, None])[:, 0], many[:rows])
+    assert layer(x[:0]).shape == (0, outputs)
+
+
+def test_it_is_the_linear_map_of_its_weights() -> None:
+    layer = SteadyLinear(3, 2)
+    x = torch.randn(1, 3)
+    torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)

@@ -1,0 +1,29 @@
+"""A linear layer whose answer for a row has the same bits whatever rows are beside it.
+
+Matrix kernels take the first rows in groups of four and the rest, or fewer than four, by another path that sums in
+another order (measured; the service measures again at every start). Here the rest is filled up with zeros. Without this
+the service would have to fill up whole series instead, and a recurrent network pays for those at every step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+GROUP = 4
+
+
+class SteadyLinear(nn.Linear):
+    """`nn.Linear`, with a multiple of `GROUP` rows in every product: x (..., in_features) -> (..., out_features)."""
+
+    __constants__ = [*nn.Linear.__constants__, "GROUP"]  # noqa: RUF012, TorchScript reads it, nobody writes it
+    GROUP = GROUP
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.numel() // self.in_features
+        missing = -rows % self.GROUP
+        if missing == 0:
+            return functional.linear(x, self.weight, self.bias)
+        filled = torch.cat([x.reshape(rows, self.in_features), x.new_zeros(missing, self.in_features)])
+        return functional.linear(filled, self.weight, self.bias)[:rows].unflatten(0, x.shape[:-1])
