@@ -100,6 +100,10 @@ report: $(VENV)/.dev ## score every model under models/ and write training/RESUL
 bench-serving: $(VENV)/.dev ## this service against others, with wrk; each of them in an environment of its own
 	$(PY) -m benchmarks.serving $(ARGS)
 
+.PHONY: bench-forecasting
+bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@2"
+	$(PY) -m benchmarks.forecasting $(ARGS)
+
 .PHONY: bench-soak
 bench-soak: $(VENV)/.dev ## half an hour of requests of random lengths: does memory grow? ARGS="--minutes 5"
 	$(PY) -m benchmarks.serving.soak $(ARGS)

@@ -1,0 +1,132 @@
+"""The pictures: relative scores with the cost beside them, and the coverage of the intervals file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.forecasting import published
+from benchmarks.forecasting.ours import BATCH
+from benchmarks.forecasting.rows import NAIVE, NAIVE_SEASON, SAMPLE, Row
+from benchmarks.forecasting.summary import NARROW, WIDE, Summary, held_out, methods, ours, summaries
+
+OURS, PEER, OTHER = "#d1603d", "#7f9db5", "#dcdcdc"
+DPI = 110
+
+
+@dataclass(frozen=True)
+class _Bar:
+    label: str
+    mase: float
+    wql: float
+    seconds: float | None
+    style: dict[str, Any]
+
+
+def draw(rows: Sequence[Row], file: Path) -> None:
+    """Horizontal bars, best first: MASE and WQL relative to naive, and seconds for one series."""
+    bars = _bars(rows)
+    figure = Figure((11.5, 1.5 + 0.34 * len(bars)), DPI)
+    panels = figure.subplots(1, 3, sharey=True)
+    heights = range(len(bars))[::-1]
+    for panel, name in zip(panels[:2], ("mase", "wql"), strict=True):
+        values = [getattr(bar, name) for bar in bars]
+        for height, value, bar in zip(heights, values, bars, strict=True):
+            panel.barh(height, value, **bar.style)
+            panel.text(value + 0.01, height, f"{value:.2f}", va="center", fontsize=8)
+        panel.axvline(1, color="0.3", linewidth=0.8)
+        panel.set(xlim=(0, max(1.15, max(values) * 1.12)), title=f"{name.upper()} relative to naive (lower is better)")
+    _costs(panels[2], bars, heights)
+    panels[0].set_yticks(list(heights), [bar.label for bar in bars])
+    for label, bar in zip(panels[0].get_yticklabels(), bars, strict=True):
+        label.set_weight("bold" if bar.style["color"] == OURS else "normal")
+    for panel in panels:
+        panel.title.set_fontsize(9)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    count = len({row.file for row in held_out(rows)})
+    figure.suptitle(
+        f"Zero-shot on {count} files that training never saw, same windows for all; hatched: published, on other sets",
+        fontsize=10,
+    )
+    _save(figure, file)
+
+
+def _bars(rows: Sequence[Row]) -> list[_Bar]:
+    found = [
+        _Bar(_label(one), one.mase, one.wql, one.seconds, {"color": OURS if ours(one.method) else PEER})
+        for one in summaries(held_out(rows))
+        if one.method not in (NAIVE, NAIVE_SEASON)
+    ]
+    hatched = {"color": OTHER, "hatch": "///", "edgecolor": "0.6", "linewidth": 0}
+    found += [
+        _Bar(f"{one.name}, {one.parameters}", one.mase, one.wql, None, hatched)
+        for one in published.RELATIVE
+        if one.name in published.DRAWN
+    ]
+    return sorted(found, key=lambda bar: bar.mase)
+
+
+def _label(one: Summary) -> str:
+    return one.method if one.parameters is None else f"{one.method}, {one.parameters / 1e6:.2g} M"
+
+
+def _costs(panel: Any, bars: Sequence[_Bar], heights: range) -> None:
+    costs = [bar.seconds for bar in bars if bar.seconds]
+    if not costs:
+        return
+    floor = min(costs) / 4
+    for height, bar in zip(heights, bars, strict=True):
+        if bar.seconds is None:
+            panel.text(floor * 1.2, height, "not measured", va="center", fontsize=7, color="0.5")
+            continue
+        panel.barh(height, bar.seconds - floor, left=floor, **bar.style)
+        panel.text(bar.seconds * 1.15, height, _duration(bar.seconds), va="center", fontsize=8)
+    panel.set(xscale="log", xlim=(floor, max(costs) * 8))
+    panel.set_title(f"CPU time for one series (ours: HTTP, {BATCH} a request)")
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{1000 * seconds:.1f} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+
+
+def draw_coverage(rows: Sequence[Row], file: Path) -> None:
+    """A dot for each method and file: the share of values within the 80 % and the 95 % interval."""
+    sample = [row for row in rows if row.part == SAMPLE and row.coverage80 is not None]
+    names, files = methods(sample), list(dict.fromkeys(row.file for row in sample))
+    figure = Figure((10, 1.4 + 0.3 * len(files)), DPI)
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = {name: OURS if ours(name) else f"C{place}" for place, name in enumerate(names)}
+    for panel, level, band in zip(panels, (80, 95), ((NARROW, WIDE), (0.93, 0.97)), strict=True):
+        panel.axvspan(*(100 * edge for edge in band), color="0.9")
+        panel.axvline(level, color="0.5", linewidth=0.8)
+        for name in reversed(names):  # ours on top
+            dots = [
+                (100 * getattr(row, f"coverage{level}"), files.index(row.file)) for row in sample if row.method == name
+            ]
+            x, y = zip(*dots, strict=True)
+            size, marker = (70, "D") if ours(name) else (26, "o")
+            panel.scatter(x, y, s=size, marker=marker, color=colours[name], label=name, alpha=0.9, linewidths=0)
+        panel.set(xlabel=f"values within the {level} % interval, %")
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8)
+    panels[0].set_yticks(range(len(files)), files)
+    panels[0].invert_yaxis()
+    panels[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.suptitle("Do the intervals hold? Grey: 4 points (2 points) around what they promise", fontsize=10)
+    _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.tight_layout()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)
