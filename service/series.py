@@ -8,6 +8,7 @@ its counts and the model's limits include all that was sent before.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -130,7 +131,6 @@ class PackedSeries(Struct, frozen=True, eq=False, gc=False):
 
 
 _NOTHING: Floats = np.empty(0)
-_ZEROS: Floats = np.zeros(1024)
 _reader = Reader(ForecastRequest)
 _encoder = msgspec.json.Encoder()
 
@@ -184,7 +184,7 @@ def pack(
     levels = _levels(tuple(parameters.quantile_levels), history).array
     season = parameters.season_length or 0
     for index, (asked, earlier) in enumerate(zip(request.inputs, before, strict=True)):
-        values, fault = _values(asked.target, manifest, earlier)
+        values, missing, fault = _values(asked.target, manifest, earlier)
         if fault is not None:
             faults.add(f"{place.format(index)}/target{fault.pointer}", fault.code, fault.detail)
         if earlier is not None and season not in (0, earlier.season) and manifest.input.season:
@@ -195,7 +195,7 @@ def pack(
             faults.add("#/parameters/season_length", "out_of_range", detail)
         state = None if earlier is None else earlier.state
         packed.items.append(ForecastItem(values, parameters.prediction_length, levels, season, history, state))
-        packed.counts.append(_counts(asked.target, values, earlier))
+        packed.counts.append(_counts(len(asked.target), missing, len(values), earlier))
     faults.check()
     return packed
 
@@ -219,12 +219,10 @@ def progress(request: ForecastRequest, packed: PackedSeries, results: Sequence[F
     ]
 
 
-def _counts(target: list[float | None], values: Floats, earlier: Progress | None) -> Counts:
-    sent, read = len(target), len(values)
-    missing = target.count(None) if read < sent or _some_missing(values) else 0
+def _counts(sent: int, missing: int, used: int, earlier: Progress | None) -> Counts:
     if earlier is None:
-        return Counts(sent, missing, sent - read)
-    return Counts(earlier.observations + sent, earlier.missing + missing, earlier.skipped + sent - read)
+        return Counts(sent, missing, sent - used)
+    return Counts(earlier.observations + sent, earlier.missing + missing, earlier.skipped + sent - used)
 
 
 def predictions(
@@ -296,31 +294,39 @@ def check_size(request: ForecastRequest, total: int, settings: Settings) -> None
 
 def _values(
     target: list[float | None], manifest: Manifest, before: Progress | None
-) -> tuple[Floats, FieldError | None]:
-    """`target` as float64 (NaN = missing), cut to what the model can use, and a fault, its pointer from there."""
+) -> tuple[Floats, int, FieldError | None]:
+    """`target` as float64 (NaN = missing), cut to what the model can use; how many are missing; what is wrong."""
     contract = manifest.input
     length = len(target)
     whole = length if before is None else before.observations + length
     if whole < contract.min_length or (contract.max_length is not None and whole > contract.max_length):
         detail = f"{whole} values; '{manifest.name}' reads {_lengths(manifest)}"
-        return _NOTHING, FieldError("", "length_not_supported", detail)
-    if not contract.missing and None in target:
-        detail = f"'{manifest.name}' cannot read missing values (null)"
-        return _NOTHING, FieldError(f"/{target.index(None)}", "wrong_type", detail)
+        return _NOTHING, 0, FieldError("", "length_not_supported", detail)
     # A series that goes on is not cut: what came before is in the state, and nothing may be missing in between.
     cut = before is None and contract.context is not None and length > contract.context
-    values = np.array(target[-contract.context :] if cut and contract.context else target, np.float64)
-    if before is None and target[-1] is None and np.isnan(values).all():
+    values, complete = _array(target[-contract.context :] if cut and contract.context else target)
+    missing = 0 if complete and not cut else target.count(None)
+    fault = None
+    if missing and not contract.missing:
+        detail = f"'{manifest.name}' cannot read missing values (null)"
+        fault = FieldError(f"/{target.index(None)}", "wrong_type", detail)
+    elif before is None and target[-1] is None and np.isnan(values).all():
         what = f"the last {len(values)} values, all that the model reads, are missing" if cut else "no value is present"
-        return values, FieldError("", "out_of_range", f"{what}: at least one must be a number")
-    return values, None
+        fault = FieldError("", "out_of_range", f"{what}: at least one must be a number")
+    return values, missing, fault
 
 
-def _some_missing(values: Floats) -> bool:
-    """Whether one is NaN: of products with 0 only that of NaN is not 0, and a product takes a quarter of a search."""
-    if len(values) > len(_ZEROS):
-        return bool(np.isnan(values).any())
-    return math.isnan(values.dot(_ZEROS[: len(values)]))
+def _array(numbers: list[float | None]) -> tuple[Floats, bool]:
+    """`numbers` as float64, and whether none is missing. `struct` takes a quarter of numpy's time, and refuses None."""
+    try:
+        return np.frombuffer(_packing(len(numbers)).pack(*numbers)), True
+    except struct.error:
+        return np.array(numbers, np.float64), False
+
+
+@lru_cache(maxsize=1024)
+def _packing(length: int) -> struct.Struct:
+    return struct.Struct(f"{length}d")
 
 
 def _lengths(manifest: Manifest) -> str:
