@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.forecasting import check, ours, picture, report, rows, statistical, windows
 from benchmarks.forecasting.answers import Answers, naive, score
-from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, Row
+from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, UNTOLD, Row
 from benchmarks.forecasting.windows import Part
 from benchmarks.serving import environments
 from benchmarks.serving.contestants import ROOT
@@ -93,7 +93,7 @@ def _ours(service: ours.Service, manifest: Manifest, file: SeriesFile) -> Iterat
 def _untold(service: ours.Service, manifest: Manifest, file: SeriesFile) -> Row:
     """The same where the model has to find the season by itself."""
     name, part = f"{manifest.name}@{manifest.version}", windows.sample(file)
-    row = _row(SAMPLE, part, f"{name}, season not told", service.answer(name, part, told=False))
+    row = _row(SAMPLE, part, f"{name}, {UNTOLD}", service.answer(name, part, told=False))
     return replace(row, parameters=manifest.training.parameters)
 
 

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from benchmarks.forecasting import published
 from benchmarks.forecasting.ours import BATCH
-from benchmarks.forecasting.rows import NAIVE, NAIVE_SEASON, SAMPLE, Row
+from benchmarks.forecasting.rows import NAIVE, NAIVE_SEASON, SAMPLE, UNTOLD, Row
 from benchmarks.forecasting.summary import NARROW, WIDE, Summary, held_out, methods, ours, summaries
 
 OURS, PEER, OTHER = "#d1603d", "#7f9db5", "#dcdcdc"
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # under a number, so that a line does not cross it
 DPI = 110
 
 
@@ -38,9 +39,9 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         values = [getattr(bar, name) for bar in bars]
         for height, value, bar in zip(heights, values, bars, strict=True):
             panel.barh(height, value, **bar.style)
-            panel.text(value + 0.01, height, f"{value:.2f}", va="center", fontsize=8)
+            panel.text(value + 0.015, height, f"{value:.2f}", va="center", fontsize=8, bbox=PAPER)
         panel.axvline(1, color="0.3", linewidth=0.8)
-        panel.set(xlim=(0, max(1.15, max(values) * 1.12)), title=f"{name.upper()} relative to naive (lower is better)")
+        panel.set(xlim=(0, max(1.15, max(values) * 1.12)), title=f"{name.upper()} relative to naive: lower is better")
     _costs(panels[2], bars, heights)
     panels[0].set_yticks(list(heights), [bar.label for bar in bars])
     for label, bar in zip(panels[0].get_yticklabels(), bars, strict=True):
@@ -83,18 +84,21 @@ def _costs(panel: Any, bars: Sequence[_Bar], heights: range) -> None:
     floor = min(costs) / 4
     for height, bar in zip(heights, bars, strict=True):
         if bar.seconds is None:
-            panel.text(floor * 1.2, height, "not measured", va="center", fontsize=7, color="0.5")
+            said = "same model" if bar.style["color"] == OURS else "not measured"
+            panel.text(floor * 1.2, height, said, va="center", fontsize=7, color="0.5")
             continue
         panel.barh(height, bar.seconds - floor, left=floor, **bar.style)
         panel.text(bar.seconds * 1.15, height, _duration(bar.seconds), va="center", fontsize=8)
     panel.set(xscale="log", xlim=(floor, max(costs) * 8))
-    panel.set_title(f"CPU time for one series (ours: HTTP, {BATCH} a request)")
+    ticks = [power for power in (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0) if floor <= power <= max(costs) * 8]
+    panel.set_xticks(ticks, [_duration(tick) for tick in ticks])
+    panel.set_title(f"CPU time of one series, ours by HTTP, {BATCH} at once")
 
 
 def _duration(seconds: float) -> str:
     if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{1000 * seconds:.1f} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+        return f"{seconds:.3g} s"
+    return f"{1000 * seconds:.2g} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
 
 
 def draw_coverage(rows: Sequence[Row], file: Path) -> None:
@@ -112,8 +116,9 @@ def draw_coverage(rows: Sequence[Row], file: Path) -> None:
                 (100 * getattr(row, f"coverage{level}"), files.index(row.file)) for row in sample if row.method == name
             ]
             x, y = zip(*dots, strict=True)
-            size, marker = (70, "D") if ours(name) else (26, "o")
-            panel.scatter(x, y, s=size, marker=marker, color=colours[name], label=name, alpha=0.9, linewidths=0)
+            size, marker = (60, "D") if ours(name) else (26, "o")
+            fill = "none" if name.endswith(UNTOLD) else colours[name]
+            panel.scatter(x, y, s=size, marker=marker, facecolors=fill, edgecolors=colours[name], label=name)
         panel.set(xlabel=f"values within the {level} % interval, %")
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE, ALL = "sample", "all"
+UNTOLD = "season not told"  # ends the name of a model that was asked without it
 NAIVE, NAIVE_SEASON = "naive, lag of MASE", "naive, one season"
 
 
