@@ -3,9 +3,10 @@
 The only module of the service that knows torch. What a loaded model does with a list of items stands in
 `service.passes`; here are its methods over numpy arrays, and what must be true before anyone is answered.
 
-The executor's profiling mode is off: it would compile the graph anew for new shapes (first call 43 ms instead of 7 ms),
-and gains nothing on these few large operators. What remains is oneDNN, which prepares a primitive for each new shape
-(0.4 ms); `service.packing` keeps the shapes few, and every one of them is run before the model is ready.
+TorchScript's optimiser is off: it gains nothing on these few large operators, compiles every method for half a second
+(`forecaster`) at its first calls, and keeps 28 MB of graphs for that. What remains is oneDNN, which prepares a
+primitive for each new shape (0.4 ms, 0.5 MB); `service.packing` keeps the shapes few, and each row and each length
+bucket is run before the model is ready.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def service_finish(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tuple[
 """,
 }
 SEASONS_KEPT = 1024
+# oneDNN's default of 1,024 primitives of 0.5 MB each would let memory grow for hours; those in use are some 150 a model.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")  # read when the first one is made
 MOST_THREADS = 4
 CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -145,9 +148,6 @@ class ScriptedNetwork:
     """The methods of docs/models.md over numpy arrays; errors of the module pass through as they are."""
 
     def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
-        # Process-wide, and idempotent; see the module's docstring.
-        torch._C._jit_set_profiling_executor(False)
-        torch._C._jit_set_profiling_mode(False)
         self.max_horizon = manifest.input.max_horizon
         self.device = device
         self._module = module
@@ -161,9 +161,8 @@ class ScriptedNetwork:
         if state is None:
             if len(self._initial) >= SEASONS_KEPT:
                 self._initial.clear()
-            argument = torch.tensor([season], device=self.device) if self._task == "forecast" else 1
-            with torch.inference_mode():
-                state = cast("Floats", self._module.initial(argument)[0].cpu().numpy())
+            argument = np.array([season]) if self._task == "forecast" else 1
+            state = cast("Floats", self._call("initial", argument)[0])
             if state.dtype != np.float64 or state.shape != (self._width,):
                 raise BrokenModel(
                     f"initial() gave a state of {state.dtype} {state.shape}, not float64 ({self._width},)"
@@ -174,45 +173,45 @@ class ScriptedNetwork:
 
     def step(self, values: Array, lengths: Ints, state: Floats) -> Floats:
         """State (R, S) after `values` (R, T, …)."""
-        with torch.inference_mode():
-            return self._out(self._module.step(self._in(values), self._in(lengths), self._in(state)))
+        after: Floats = self._call("step", values, lengths, state)
+        return after
 
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> Said:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
-        with torch.inference_mode():
-            said, seasons = self._module.service_forecast(self._in(state), horizon, self._in(levels))
-            return self._out(said), self._out(seasons)
+        said, seasons = self._call("service_forecast", state, horizon, levels)
+        return said, seasons
 
     def finish(self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Said]:
         """State (R, S) after `values`, and the forecast from there."""
-        with torch.inference_mode():
-            after, said, seasons = self._module.service_finish(
-                self._in(values), self._in(lengths), self._in(state), horizon, self._in(levels)
-            )
-            return self._out(after), (self._out(said), self._out(seasons))
+        after, said, seasons = self._call("service_finish", values, lengths, state, horizon, levels)
+        return after, (said, seasons)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         """State (R, S) after `values`, and what was forecast before each of them (R, T, 1 + Q)."""
-        with torch.inference_mode():
-            after, said = self._module.history(self._in(values), self._in(lengths), self._in(state), self._in(levels))
-            return self._out(after), self._out(said)
+        after, said = self._call("history", values, lengths, state, levels)
+        return after, said
 
     def read(self, state: Floats) -> Array:
         """Log-probabilities (R, 10)."""
-        with torch.inference_mode():
-            return self._out(self._module.read(self._in(state)))
+        said: Array = self._call("read", state)
+        return said
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
-        with torch.inference_mode():
-            after, said = self._module.service_finish(self._in(rows), self._in(lengths), self._in(state))
-            return self._out(after), self._out(said)
+        after, said = self._call("service_finish", rows, lengths, state)
+        return after, said
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
-        with torch.inference_mode():
-            after, said = self._module.trace(self._in(rows), self._in(lengths), self._in(state))
-            return self._out(after), self._out(said)
+        after, said = self._call("trace", rows, lengths, state)
+        return after, said
+
+    def _call(self, method: str, *arguments: NDArray[Any] | int) -> Any:
+        """What `method` answers, as arrays; see the module's docstring about how it is run."""
+        with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            given = [each if isinstance(each, int) else self._in(each) for each in arguments]
+            answer = getattr(self._module, method)(*given)
+        return tuple(map(self._out, answer)) if isinstance(answer, tuple) else self._out(answer)
 
     def _in(self, array: NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(array)
