@@ -56,11 +56,16 @@ def seasonal_naive(context: Floats, season: int, horizon: int) -> Floats:
     return np.resize(tail, horizon)
 
 
+def spread_out(windows: Sequence[Window], most: int) -> list[Window]:
+    """All of `windows`, or an even spread of `most` of them."""
+    if len(windows) <= most:
+        return list(windows)
+    return [windows[i] for i in np.linspace(0, len(windows) - 1, most).astype(int)]
+
+
 def score_file(file: SeriesFile, predict: Predict, *, most: int | None = None, context: int = 4096) -> FileScore:
     """Score `predict` on the windows of `file` (the first `most` of an even spread of them)."""
-    windows = file.windows()
-    if most is not None and len(windows) > most:
-        windows = [windows[i] for i in np.linspace(0, len(windows) - 1, most).astype(int)]
+    windows = file.windows() if most is None else spread_out(file.windows(), most)
     quantiles: list[Floats] = []
     ordered = sorted(range(len(windows)), key=lambda i: len(windows[i].context))
     windows = [windows[i] for i in ordered]

@@ -1,8 +1,9 @@
-"""`python -m training forecaster`: the zero-shot forecaster; `python -m training sines`: the specialised one.
+"""`python -m training forecaster`: the zero-shot forecaster.
 
-One recipe for both: an endless stream of windows made on the training device, forecasts from a few random cuts of
-every window, the pinball loss of all levels in units of the series' own seasonal change. Every batch is a function of
-the seed and the step, so an interrupted run resumes to the same result.
+An endless stream of windows made on the training device, forecasts from a few random cuts of every window, the pinball
+loss of all levels in units of the series' own seasonal change; beside it, at every step, the pinball loss of the bands
+that the fast clock foretells for the next value. Every batch is a function of the seed and the step, so an interrupted
+run resumes to the same result.
 
 Training and export can run on different machines: `--weights FILE` ends after the fit and writes the weights, and
 `--from-weights FILE` starts from them.
@@ -36,27 +37,20 @@ class Knobs:
     """Everything that shapes a run of the forecaster."""
 
     seed: int = 0
-    steps: int = 24_000
+    steps: int = 32_000
     values: int = 20_000  # values in a batch: rows x window length
     lengths: tuple[int, ...] = (128, 320, 1280)  # window lengths, one drawn for each step
     cuts: int = 4  # forecasts from each window
     ahead: int = 12  # steps ahead of each forecast that enter the loss
-    real: float = 0.62  # share of windows from real series
+    real: float = 0.56  # share of windows from real series
+    dense: float = 0.3  # weight of the loss of the bands
     fast: int = 64
     slow: int = 128
     width: int = 160
     rate: float = 2e-3
     decay: float = 0.01
     ema: float = 0.999
-    evaluations: int = 8  # rows of the curves, each with a validation and a checkpoint
-    specialised: bool = False  # the sine mixture alone
-
-
-GENERAL = Knobs()
-SINES = Knobs(
-    steps=8_000, values=16_000, lengths=(64, 112, 224), ahead=2, cuts=24, real=0.0, fast=96, slow=16, width=96,
-    rate=4e-3, specialised=True,
-)  # fmt: skip
+    evaluations: int = 16  # rows of the curves, each with a validation and a checkpoint
 
 
 class Stream:
@@ -77,13 +71,11 @@ class Stream:
         generator = torch.Generator(self.device).manual_seed(knobs.seed * 1_000_003 + step)
         length = knobs.lengths[step % len(knobs.lengths)]
         rows = knobs.values // length
-        if self.corpus is None:
-            values, season = priors.sines(rows, length, generator, self.device)
-            return values, values, season
-        real = round(knobs.real * rows)
-        drawn, known = self.corpus.draw(real, length, generator)
-        made, known_made = priors.mixture(rows - real, length, generator, self.device)
-        truth, season = torch.cat([augment(drawn, generator), made]), torch.cat([known, known_made])
+        real = 0 if self.corpus is None else round(knobs.real * rows)
+        truth, season = priors.mixture(rows - real, length, generator, self.device)
+        if self.corpus is not None:
+            drawn, known = self.corpus.draw(real, length, generator)
+            truth, season = torch.cat([augment(drawn, generator), truth]), torch.cat([known, season])
         told = torch.rand(rows, device=self.device, generator=generator) < 0.5
         return hide(truth, generator), truth, torch.where(told, season, 0)
 
@@ -146,11 +138,11 @@ def draw_cuts(truth: Tensor, knobs: Knobs, generator: torch.Generator) -> tuple[
 
 
 def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
-    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change."""
+    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change, and bands."""
     seen, truth, season = stream.batch(step)
     generator = torch.Generator(stream.device).manual_seed(stream.knobs.seed * 1_000_003 + step + 500_000_009)
     cuts, ahead = draw_cuts(truth, stream.knobs, generator)
-    predicted, last, swing = network.predict_at(seen, season, cuts, ahead)
+    predicted, last, swing, bands = network.predict_at(seen, season, cuts, ahead)
     rows = torch.arange(len(truth), device=truth.device)[:, None, None]
     index = cuts[..., None] + ahead - 1
     actual = truth[rows, index.clamp(max=truth.shape[1] - 1)] - last[..., None]
@@ -164,7 +156,8 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
     off = off / known.sum(2).clamp(min=1)
     size = (swing + 0.25 * off).clamp(min=1e-290)  # (B, R)
     relative = torch.where(known, pinball / size[..., None], 0)
-    return (relative.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean().float()
+    forecasts = (relative.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean().float()
+    return forecasts + stream.knobs.dense * bands
 
 
 def predictor(module: Any, device: torch.device) -> backtest.Predict:
@@ -238,7 +231,7 @@ def train(knobs: Knobs, device: torch.device, folder: Path | None, deadline: flo
         evaluate=validation,
         after_step=network.fix,
         folder=folder,
-        label="sines" if knobs.specialised else "forecaster",
+        label="forecaster",
         deadline=deadline,
     )
     network.fix()
@@ -257,12 +250,11 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
 
 
-def add_arguments(parser: argparse.ArgumentParser, knobs: Knobs = GENERAL) -> None:
-    """Flags of the command; every knob has one."""
-    for name, value in asdict(knobs).items():
-        if name in ("specialised", "lengths"):
-            continue
-        parser.add_argument(f"--{name}", type=type(value), default=value, help="default: %(default)s")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the command; every knob but the window lengths has one."""
+    for name, value in asdict(Knobs()).items():
+        if name != "lengths":
+            parser.add_argument(f"--{name}", type=type(value), default=value, help="default: %(default)s")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="torch threads on the CPU; default: %(default)s")
     parser.add_argument("--folder", type=Path, help="where checkpoints are kept; an interrupted run resumes from there")
@@ -273,10 +265,9 @@ def add_arguments(parser: argparse.ArgumentParser, knobs: Knobs = GENERAL) -> No
     parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
 
 
-def main(args: argparse.Namespace, knobs: Knobs = GENERAL) -> None:
+def main(args: argparse.Namespace) -> None:
     """Train, calibrate, export."""
-    chosen = {k: v for k, v in vars(args).items() if k in asdict(knobs)}
-    knobs = Knobs(**{**asdict(knobs), **chosen})
+    knobs = Knobs(**{k: v for k, v in vars(args).items() if k in asdict(Knobs())})
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
     if device.type == "cuda":

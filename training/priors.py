@@ -41,13 +41,18 @@ class _Random:
 
 def sines(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
     """The forecasting tutorial's mixture of two sine waves and uniform noise (see `generators.sine_mixture`)."""
+    noisy, _ = sines_and_truth(batch, length, generator, device)
+    return noisy, torch.zeros(batch, dtype=torch.int64, device=device)
+
+
+def sines_and_truth(batch: int, length: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The series of `sines`, and the same without their noise: both (batch, length) float64."""
     random = _Random(generator, device)
     time = torch.arange(length, device=device, dtype=torch.float64)[None, :] / 50
     u = random.uniform(batch, 4, 1)
-    series = 0.5 * torch.sin((time - u[:, 0]) * (10 + 10 * u[:, 1]))
-    series += 0.2 * torch.sin((time - u[:, 2]) * (20 + 20 * u[:, 3]))
-    series += 0.1 * (random.uniform(batch, length) - 0.5)
-    return series, torch.zeros(batch, dtype=torch.int64, device=device)
+    clean = 0.5 * torch.sin((time - u[:, 0]) * (10 + 10 * u[:, 1]))
+    clean += 0.2 * torch.sin((time - u[:, 2]) * (20 + 20 * u[:, 3]))
+    return clean + 0.1 * (random.uniform(batch, length) - 0.5), clean
 
 
 def seasonal(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
@@ -121,17 +126,17 @@ def counts(batch: int, length: int, generator: torch.Generator, device: torch.de
     log_rate = log_rate + random.log_uniform(batch, 1, low=0.05, high=1.0) * _walk(batch, length, random)
     rate = torch.exp(log_rate.clamp(-5, 5)) * random.log_uniform(batch, 1, low=0.05, high=100.0)
     plain = torch.poisson(rate.clamp(max=1e6), generator=generator)
-    demand = random.chance(1.0, batch, length) & (random.uniform(batch, length) < random.uniform(batch, 1, high=0.6))
+    demand = random.uniform(batch, length) < random.uniform(batch, 1, high=0.6)
     size = 1 + torch.poisson(rate.clamp(max=1e4), generator=generator)
     series = torch.where(random.chance(0.5, batch, 1), plain, demand * size)
     return series, torch.where(swing[:, 0] > 0.3, period, 0).to(torch.int64)
 
 
 PRIORS: dict[str, tuple[Prior, float]] = {
-    "sines": (sines, 0.22),
-    "seasonal": (seasonal, 0.36),
-    "rough": (rough, 0.16),
-    "walks": (walks, 0.16),
+    "sines": (sines, 0.34),
+    "seasonal": (seasonal, 0.30),
+    "rough": (rough, 0.13),
+    "walks": (walks, 0.13),
     "counts": (counts, 0.10),
 }
 

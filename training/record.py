@@ -48,6 +48,7 @@ class Record:
     data: dict[str, str]
     knobs: dict[str, Any]
     curves: list[dict[str, float]]
+    held_out: list[dict[str, Any]] = field(default_factory=list)  # scores of each validation file, where there are any
     commit: str = field(default_factory=current_commit)
     torch: str = torch.__version__
     python: str = platform.python_version()

@@ -13,8 +13,10 @@ from torch import nn
 
 from service.manifest import MANIFEST_FILE, MODEL_FILE, Task, read_manifest
 from training.export import MODELS, reload, script
+from training.networks import sines
 from training.networks.digits import DigitReader, RowReader
 from training.networks.forecaster import MAX_HORIZON, Forecaster
+from training.networks.sines import SineForecaster
 from training.networks.tutorial_digits import TutorialReader
 from training.networks.tutorials import HORIZON, Linear, Naive, Recurrent
 
@@ -49,6 +51,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Task]] = {
     "rnn-1": (lambda: _with_residuals(Recurrent(1, dense=False)), "forecast"),
     "rnn-20": (lambda: _with_residuals(Recurrent(20, dense=True)), "forecast"),
     "forecaster": (_forecaster, "forecast"),
+    "sines": (lambda: SineForecaster(12), "forecast"),
     "digits-rnn-10": (lambda: TutorialReader((10,)).double(), "classify-digit"),
     "digits-rnn-16-8-4": (lambda: TutorialReader((16, 8, 4)).double(), "classify-digit"),
     "digits": (lambda: DigitReader(RowReader(hidden=12, layers=2), torch.linspace(1, 2, 64)), "classify-digit"),
@@ -92,5 +95,7 @@ def _network(name: str) -> Subject:
         return Subject(module, task, exact=sum(eager.sizes) if isinstance(eager, TutorialReader) else 0)
     if isinstance(eager, Forecaster):
         return Subject(module, task, eager.exact, missing=True, max_horizon=MAX_HORIZON)
+    if isinstance(eager, SineForecaster):
+        return Subject(module, task, eager.exact, missing=True, max_horizon=sines.MAX_HORIZON)
     width = module.initial(torch.zeros(1, dtype=torch.int64)).shape[1]
     return Subject(module, task, exact=width, missing=name == "naive", max_horizon=HORIZON)

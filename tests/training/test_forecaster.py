@@ -12,27 +12,14 @@ import pytest
 import torch
 
 from service.backend import load
-from training import sines
-from training.forecaster import SINES, Knobs, Stream, draw_cuts, hide, loss, read_weights, train, write_weights
+from training import forecaster
+from training.forecaster import Knobs, Stream, draw_cuts, hide, loss, read_weights, train, write_weights
 from training.forecaster_export import conformal_factors, export_forecaster
-from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster, running
+from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 from training.real_series import HELD_OUT
 
 CPU = torch.device("cpu")
-TINY = replace(SINES, steps=4, values=800, lengths=(40,), cuts=2, fast=8, slow=4, width=8, evaluations=1)
-
-
-def test_running_sums_forget_exponentially_over_observed_values_only() -> None:
-    rng = np.random.default_rng(0)
-    observed = rng.random(700) < 0.7
-    values = np.where(observed, rng.normal(size=700), 0)
-    want, total = [], 2.5
-    for value, seen in zip(values, observed, strict=True):
-        total = math.exp(-1 / 16) * total + value if seen else total
-        want.append(total)
-    counts = torch.from_numpy(observed.astype(float).cumsum())[None]
-    got = running(torch.from_numpy(values)[None], counts, torch.tensor([2.5], dtype=torch.float64), 16.0)
-    np.testing.assert_allclose(got[0].numpy(), want, rtol=1e-9, atol=1e-9)
+TINY = Knobs(steps=4, values=800, lengths=(40,), cuts=2, real=0.0, fast=8, slow=4, width=8, evaluations=1)
 
 
 def test_cuts_lie_inside_the_known_values_and_steps_ahead_in_what_follows() -> None:
@@ -58,8 +45,10 @@ def test_hiding_keeps_the_first_value_and_most_others() -> None:
 def test_a_batch_is_a_function_of_seed_and_step() -> None:
     stream = Stream(TINY, CPU)
     again = Stream(TINY, CPU)
-    assert torch.equal(stream.batch(7)[0], again.batch(7)[0])
-    assert not torch.equal(stream.batch(7)[0], stream.batch(8)[0])
+    seen, truth, _ = stream.batch(7)
+    torch.testing.assert_close(again.batch(7)[0], seen, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(again.batch(7)[1], truth)
+    assert not torch.equal(stream.batch(8)[1], truth)
 
 
 def test_the_loss_falls_and_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
@@ -126,11 +115,11 @@ def test_weights_survive_the_trip_through_a_file(tmp_path: Path) -> None:
 
 def test_the_command_trains_exports_and_the_service_loads(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
-    sines.add_arguments(parser)
-    flags = "--steps 2 --values 800 --cuts 2 --fast 8 --slow 4 --width 8 --device cpu --models"
-    sines.main(parser.parse_args([*flags.split(), str(tmp_path)]))
-    model = load(tmp_path / "sines" / "1", warm=False)
-    assert model.manifest.name == "sines"
+    forecaster.add_arguments(parser)
+    flags = "--steps 2 --values 800 --cuts 2 --real 0 --fast 8 --slow 4 --width 8 --device cpu --models"
+    forecaster.main(parser.parse_args([*flags.split(), str(tmp_path)]))
+    model = load(tmp_path / "forecaster" / "1", warm=False)
+    assert model.manifest.name == "forecaster"
     assert model.manifest.metrics["tutorial_mse"] > 0
     assert model.manifest.training.data == {"synthetic": "generated"}
 
@@ -148,7 +137,7 @@ def test_real_and_synthetic_windows_meet_in_a_batch(real_data: Path) -> None:
     assert math.isfinite(float(loss(Forecaster(8, 8, 8), stream, 0).detach()))
 
 
-def test_the_exports_name_follows_the_knobs(tmp_path: Path) -> None:
+def test_a_version_that_is_asked_for_is_written(tmp_path: Path) -> None:
     network, record = train(TINY, CPU, None, None)
     folder = export_forecaster(network, record, version=4, models=tmp_path)
-    assert folder == tmp_path / "sines" / "4"
+    assert folder == tmp_path / "forecaster" / "4"

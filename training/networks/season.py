@@ -28,7 +28,7 @@ def find_season(memory: Tensor, scale: Tensor, last: Tensor) -> tuple[Tensor, Te
     both = mask * functional.pad(mask, (1, -1))
     change = (z - before) * both
     change = (change - change.sum(1, keepdim=True) / both.sum(1, keepdim=True).clamp(min=1)) * both
-    acf = 0.5 * (autocorrelation(detrended, mask) + autocorrelation(change, both))
+    acf = autocorrelation(torch.stack([detrended, change], 1), torch.stack([mask, both], 1)).mean(1)
     lag = torch.arange(acf.shape[1], device=memory.device)[None, :]
     pairs = (count - lag).clamp(min=1)
     peak = functional.pad((acf[:, 1:-1] > acf[:, :-2]) & (acf[:, 1:-1] >= acf[:, 2:]), (1, 1))
@@ -47,10 +47,9 @@ def find_season(memory: Tensor, scale: Tensor, last: Tensor) -> tuple[Tensor, Te
 
 
 def autocorrelation(x: Tensor, mask: Tensor) -> Tensor:
-    """Autocorrelation of each row at lags 0..W // 2, over the pairs that are there; x is zero where mask is."""
-    width = x.shape[1]
-    size = 2 * width
-    power = torch.fft.rfft(x, size).abs().square()
-    pairs = torch.fft.irfft(torch.fft.rfft(mask, size).abs().square(), size)[:, : width // 2 + 1].clamp(min=1)
-    products = torch.fft.irfft(power, size)[:, : width // 2 + 1] / pairs
-    return products / products[:, :1].clamp(min=1e-12)
+    """Autocorrelation of rows (..., W) at lags 0..W // 2, over the pairs that are there; x is zero where mask is."""
+    width = x.shape[-1]
+    power = torch.fft.rfft(torch.stack([x, mask]), 2 * width).abs().square()
+    products = torch.fft.irfft(power, 2 * width)[..., : width // 2 + 1]
+    means = products[0] / products[1].clamp(min=1)
+    return means / means[..., :1].clamp(min=1e-12)

@@ -1,0 +1,79 @@
+"""The simple forecasts that a season and a memory give: what the forecaster mixes, and corrects.
+
+Shapes: N read-outs, W remembered values (NaN for missing), H steps ahead. `relative` values are less the last one seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CANDIDATES = 9
+
+
+def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """A multiple of the season that repeats better than the season itself (a week of hours), else the season.
+
+    season (N,) int64, acf (N, lags) float32, steps (N,) observations so far. Returns the length (N,) int64 and by how
+    much its autocorrelation is higher (N, 1).
+    """
+    times = torch.arange(2, 15, device=season.device)[None, :]
+    lag = season[:, None] * times
+    fits = (lag < acf.shape[1]) & (2 * lag <= steps[:, None]) & (season[:, None] > 1)
+    value = torch.where(fits, acf.gather(1, lag.clamp(max=acf.shape[1] - 1)), -1.0)
+    best, which = value.max(1, keepdim=True)
+    own = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
+    better = best > own + 0.02
+    return torch.where(better, lag.gather(1, which), season[:, None])[:, 0], torch.where(better, best - own, 0.0)
+
+
+def season_levels(relative: Tensor, season: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of the last season and of the one before (N,), and the mean absolute change over a season (N,)."""
+    present = torch.isfinite(relative)
+    filled = torch.where(present, relative, 0.0)
+    total = functional.pad(filled.cumsum(1), (1, 0))
+    count = functional.pad(present.to(torch.float64).cumsum(1), (1, 0))
+    edges = (relative.shape[1] - season[:, None] * torch.arange(3, device=season.device)[None, :]).clamp(min=0)
+    t, c = total.gather(1, edges), count.gather(1, edges)
+    means = (t[:, :-1] - t[:, 1:]) / (c[:, :-1] - c[:, 1:]).clamp(min=1)
+    before = torch.arange(relative.shape[1], device=season.device)[None, :] - season[:, None]
+    earlier = torch.where(before >= 0, relative.gather(1, before.clamp(min=0)), float("nan"))
+    change = (relative - earlier).abs()
+    both = torch.isfinite(change)
+    swing = torch.where(both, change, 0.0).sum(1) / both.to(torch.float64).sum(1).clamp(min=1)
+    older = torch.where(c[:, 1] > c[:, 2], means[:, 1], means[:, 0])
+    return means[:, 0], older, swing
+
+
+def look_back(
+    relative: Tensor,
+    season: Tensor,
+    longer: Tensor,
+    level: Tensor,
+    older_level: Tensor,
+    mean: Tensor,
+    ahead: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The simple forecasts for every step ahead (N, H, CANDIDATES), which of them exist, and the season's turn (N, H).
+
+    relative (N, W); season, longer (N,) int64; level, older_level, mean (N,); ahead (N, H) int64 >= 1. In order: the
+    last value, the values one to four seasons back at the phase of that step, the one a longer season back, the one a
+    season back with the level's drift, the level of the last season, the mean.
+    """
+    turn = (ahead + season[:, None] - 1).div(season[:, None], rounding_mode="floor")
+    nearest = ahead - turn * season[:, None]  # <= 0, the newest value at the phase of that step
+    far_turn = (ahead + longer[:, None] - 1).div(longer[:, None], rounding_mode="floor")
+    far = ahead - far_turn * longer[:, None]
+    back = torch.arange(4, device=ahead.device) * season[:, None]
+    offsets = torch.cat([nearest[:, :, None] - back[:, None, :], far[:, :, None]], 2)
+    index = relative.shape[1] - 1 + offsets
+    looked = relative.gather(1, index.clamp(min=0).flatten(1)).unflatten(1, (ahead.shape[1], 5))
+    there = torch.isfinite(looked) & (index >= 0)
+    looked = torch.where(there, looked, 0.0)
+    drift = ((level - older_level)[:, None] * turn).unsqueeze(2)
+    same = torch.zeros_like(drift)
+    always = torch.ones_like(drift, dtype=torch.bool)
+    mean_, level_ = mean[:, None, None] + same, level[:, None, None] + same
+    candidates = torch.cat([same, looked, looked[:, :, :1] + drift, level_, mean_], 2)
+    return candidates, torch.cat([always, there, there[:, :, :1], always, always], 2), turn
