@@ -15,7 +15,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,7 +56,7 @@ def service_finish(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tuple[
 """,
 }
 SEASONS_KEPT = 1024
-# oneDNN's default of 1,024 primitives of 0.5 MB each would let memory grow for hours; those in use are some 150 a model.
+# oneDNN would keep 1,024 primitives of 0.5 MB each, and memory grow for hours; a model uses some 150 of them.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")  # read when the first one is made
 MOST_THREADS = 4
 CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -100,11 +100,14 @@ def set_threads(threads: int | None = None, processes: int = 1) -> int:
     return torch.get_num_threads()
 
 
-def load(folder: Path, device: str | torch.device = "cpu", *, warm: bool = True) -> LoadedModel:
+def load(
+    folder: Path, device: str | torch.device = "cpu", *, warm: bool = True, wanted: Callable[[], bool] = lambda: True
+) -> LoadedModel:
     """Verify, load, prove and warm up the model in `folder`.
 
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. The digest is taken of the bytes
-    that torch gets: a model file is a program, and none runs that the manifest does not vouch for.
+    that torch gets: a model file is a program, and none runs that the manifest does not vouch for. Warming up takes
+    seconds; it ends with `Unavailable` where the model is not `wanted` any more.
     """
     manifest = read_manifest(folder)
     place = resolve_device(device)
@@ -114,7 +117,7 @@ def load(folder: Path, device: str | torch.device = "cpu", *, warm: bool = True)
     model = LoadedModel(manifest, network, shapes)
     model.prove(sample)
     if warm:
-        model.warm_up(sample)
+        model.warm_up(sample, wanted)
     return model
 
 
@@ -254,9 +257,9 @@ class LoadedModel:
         except (RuntimeError, TypeError, ValueError, torch.jit.Error) as error:
             raise BrokenModel(f"the golden sample cannot be computed: {_last_line(error)}") from error
 
-    def warm_up(self, sample: golden.Sample) -> None:
+    def warm_up(self, sample: golden.Sample, wanted: Callable[[], bool] = lambda: True) -> None:
         """Run every shape bucket, and pad from now on to the least shape whose bits do not depend on neighbours."""
-        found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length)
+        found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, wanted)
         self.batch_invariant, self.batch_deviation = found.exact, found.deviation
         self.shapes = Shapes(found.least_rows, found.least_steps, self.shapes.rows)
 

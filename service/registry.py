@@ -8,6 +8,8 @@ default name that exists on disk has a ready version. One that failed keeps nobo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import difflib
 import gc
 import logging
@@ -15,10 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from service.backend import LoadedModel, load, resolve_device, set_threads
+from service.backend import LoadedModel, resolve_device, set_threads
+from service.backend import load as load_model
 from service.batching import Batcher
 from service.cursor import Gone, Tally
 from service.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
@@ -139,7 +143,7 @@ class Registry:
         metrics: Metrics | None = None,
         defaults: Sequence[str] = DEFAULTS,
         only: str | None = None,
-        load: Callable[[Path, str], LoadedModel] = load,
+        load: Callable[[Path, str], LoadedModel] | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
@@ -149,7 +153,7 @@ class Registry:
         self._limits = limits or Limits()
         self._defaults = tuple(defaults)
         self._only = only
-        self._load_folder = load
+        self._load_folder = load or partial(load_model, wanted=lambda: not self.draining)
         self._served: list[Served] = []
         self._by_reference: dict[str, Served] = {}
         self._batcher: Batcher | None = None
@@ -185,7 +189,7 @@ class Registry:
             await asyncio.shield(self._loading)
 
     def drain(self) -> None:
-        """Not ready from now on; requests are still taken, until `close`."""
+        """Not ready from now on; requests are still taken, until `close`. A model that is being loaded is given up."""
         self._draining = True
 
     @property
@@ -266,10 +270,12 @@ class Registry:
         waiting = [s for s in self._served if s.state == "loading"]
         # The default names first, and of each name the version that its bare name will mean.
         for served in sorted(waiting, key=lambda s: (rank.get(s.name, len(rank)), s.name, -s.version)):
-            await self._load(served, device, batcher)
+            if not self._draining:
+                await self._load(served, device, batcher)
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()
+        await asyncio.to_thread(_give_memory_back)
 
     async def _load(self, served: Served, device: str, batcher: Batcher) -> None:
         start = time.monotonic()
@@ -301,3 +307,9 @@ class Registry:
             models=[ModelState(s.name, s.version, s.state) for s in self._served],
             restarts=self._batcher.restarts if self._batcher else 0,
         )
+
+
+def _give_memory_back() -> None:
+    """What loading and warming up took and freed, 20 MB, the C library would keep for later (glibc; others do not)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -9,12 +9,13 @@ them (`Shapes.least_rows`, `Shapes.least_steps`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
 
+from service.errors import Unavailable
 from service.items import DigitItem, Floats, ForecastItem, Item
 from service.packing import LENGTHS, Shapes, pack
 from service.passes import Array, Network
@@ -36,9 +37,18 @@ class Invariance:
     deviation: float  # 0.0 when exact
 
 
-def warm_up(network: Network, shapes: Shapes, items: Sequence[Item], longest: int | None) -> Invariance:
-    """Run every row bucket and every length bucket (up to `longest` observations) on `items`, and compare the bits."""
-    probe = _Probe(network, items)
+def warm_up(
+    network: Network,
+    shapes: Shapes,
+    items: Sequence[Item],
+    longest: int | None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Invariance:
+    """Run every row bucket and every length bucket (up to `longest` observations) on `items`, and compare the bits.
+
+    Raises `Unavailable` between two calls when the model is not `wanted` any more.
+    """
+    probe = _Probe(network, items, wanted)
     lengths = [n for n in LENGTHS if longest is None or n < 2 * longest] or [LENGTHS[0]]
     # From the largest down: the first, well-filled runs are the reference of all others.
     by_rows: dict[int, float] = {}
@@ -70,8 +80,9 @@ def _least(differences: dict[int, float], most: int) -> int | None:
 class _Probe:
     """Runs the same short pieces of `items` in different company."""
 
-    def __init__(self, network: Network, items: Sequence[Item]) -> None:
+    def __init__(self, network: Network, items: Sequence[Item], wanted: Callable[[], bool]) -> None:
         self._network = network
+        self._wanted = wanted
         pieces = [piece for length in PIECES for item in items for piece in _pieces(item, length)]
         # Pieces of all lengths beside one another, and always in the same order.
         order = np.random.default_rng(0).permutation(len(pieces)).tolist()
@@ -88,6 +99,8 @@ class _Probe:
         pool = [(i, piece) for i, piece in self._pool if piece.length <= steps]
         worst = 0.0
         for start in range(0, len(pool) if whole else 1, rows):  # in other places for every row count
+            if not self._wanted():
+                raise Unavailable("the service is going down", code="draining", retry_after=5.0)
             chosen = [pool[(start + i) % len(pool)] for i in range(rows)]
             outputs = _run(self._network, [piece for _, piece in chosen], steps)
             for (i, _), (ends, stepwise) in zip(chosen, outputs, strict=True):

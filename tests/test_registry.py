@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from service.backend import LoadedModel, load
+from service.cursor import Gone, Tally
 from service.errors import DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
 from service.items import DigitItem, DigitResult, ForecastItem, ForecastResult, Item
 from service.lanes import Limits
 from service.manifest import MANIFEST_FILE, MODEL_FILE
-from service.passes import Answers, Gone, Tally
+from service.passes import Answers
 from service.registry import Registry
 from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, series, write_model
 
@@ -215,6 +216,16 @@ async def test_closing_while_models_load(models: Path) -> None:
     await asyncio.to_thread(begun.wait, 10)
     await asyncio.wait_for(registry.close(), 5)
     go.set()
+
+
+async def test_draining_gives_up_what_is_being_loaded(models: Path) -> None:
+    registry = Registry(models, device="cpu", threads=1)
+    await registry.start()
+    registry.drain()
+    await asyncio.wait_for(registry.loaded(), 10)
+    assert {served.state for served in registry.models()} <= {"loading", "failed"}
+    await registry.close()
+    gc.unfreeze()
 
 
 async def test_draining_makes_it_not_ready_while_it_still_answers(models: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.errors import Unavailable
 from service.items import DigitItem, Floats, ForecastItem, Item
 from service.packing import LENGTHS, ROWS, Ints, Shapes
 from service.warmup import Invariance, warm_up
@@ -38,6 +39,16 @@ class Wavering:
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]:
         said = np.concatenate((state, state + levels), axis=1) * (1.0 + (1e-9 if len(state) < self.rows else 0.0))
         return np.repeat(said[:, None], horizon, axis=1), np.ones(len(state), np.int64)
+
+    def finish(
+        self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
+    ) -> tuple[Floats, tuple[Floats, Ints]]:
+        after = self.step(values, lengths, state)
+        return after, self.forecast(after, horizon, levels)
+
+    def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
+        after = self.step(rows, lengths, state)
+        return after, self.read(after)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         # Depends on the padding, as a product over all steps may: such items are padded by their own length alone.
@@ -95,3 +106,10 @@ def test_lengths_that_a_model_does_not_take_are_left_out() -> None:
     network = Wavering()
     warm_up(network, Shapes(), sample("series"), 1)
     assert {steps for _, steps in network.shapes} == {1}
+
+
+def test_warming_up_ends_between_two_calls_when_nobody_wants_the_model_any_more() -> None:
+    network = Wavering()
+    with pytest.raises(Unavailable):
+        warm_up(network, Shapes(), sample("series"), None, lambda: len(network.shapes) < 3)
+    assert len(network.shapes) == 3
