@@ -2,6 +2,10 @@
 
 `RELATIVE` are geometric means over the sets of a benchmark, relative to its seasonal naive forecast. Those benchmarks
 have other sets than the files measured here, so that they say where a method stands, not by how much it is ahead.
+
+The methods and their benchmarks: Chronos and its zero-shot sets (Ansari et al. 2024, arXiv:2403.07815), TiRex (Auer et
+al. 2025, arXiv:2505.23719), TempoPFN (Moroshan et al. 2025, arXiv:2510.25502), GIFT-Eval (Aksu et al. 2024,
+arXiv:2410.10393), the M4 competition (Makridakis et al. 2020).
 """
 
 from __future__ import annotations
@@ -33,6 +37,10 @@ RELATIVE = (
     Published("AutoARIMA", "–", 0.869, 0.741),
     Published("AutoETS", "–", 0.943, 0.814),
     Published("TempoPFN", "38 M", 0.788, 0.533, GIFT),
+)
+SOURCES = (
+    "Chronos and its benchmark: arXiv:2403.07815; TiRex: arXiv:2505.23719; TempoPFN: arXiv:2510.25502; GIFT-Eval: "
+    "arXiv:2410.10393; M4: Makridakis, Spiliotis and Assimakopoulos 2020."
 )
 DRAWN = ("TiRex", "Chronos-Bolt small", "Chronos-Bolt tiny", "TempoPFN")
 
