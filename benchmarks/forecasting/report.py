@@ -89,7 +89,8 @@ def _summary_table(found: Sequence[Summary]) -> Iterable[str]:
 
 def _published() -> Iterable[str]:
     yield from _title("Published by others, not measured here")
-    yield f"Relative to seasonal naive on the sets of the named benchmark, which are not the files above. {published.SOURCES}"
+    yield "Relative to seasonal naive on the sets of the named benchmark, which are not the files above."
+    yield published.SOURCES
     yield ""
     yield from _head(["", "parameters", "MASE", "WQL", "benchmark"])
     for one in published.RELATIVE:
