@@ -146,3 +146,33 @@ def test_nan_in_history_is_allowed_before_the_first_value_only() -> None:
     answers = forecasts(Silent(), [missing, item(4, history=True)])
     assert isinstance(answers[0], ForecastResult)
     assert isinstance(answers[1], BrokenModel)
+
+
+def passing(network: Summing, horizon: int) -> list[tuple[int, int]]:
+    """(answers, calls so far) at every turn of a pass over 100 short and 100 long series."""
+    items = [item(8, horizon)] * 100 + [item(CHUNK, horizon)] * 100
+    turns = forecast_pass(network, Shapes(), items, nobody, Tally())
+    return [(len(answers), len(network.calls)) for answers in turns]
+
+
+def test_short_series_are_answered_before_long_ones_are_computed() -> None:
+    network = Summing()
+    assert passing(network, 1) == [(100, 2), (100, 4)]
+    assert [call[0] for call in network.calls] == ["step", "forecast"] * 2
+
+
+def test_they_wait_where_reading_out_twice_would_cost_more_than_the_long_ones() -> None:
+    network = Summing()
+    assert passing(network, 32) == [(0, 1), (128, 3), (72, 4)]
+
+
+def test_answers_are_the_same_read_out_at_once_or_with_others() -> None:
+    alike = [item(length, 3) for length in (1, 8, 40, CHUNK, 300)]
+    among = forecasts(Summing(), [*alike, item(8, 90), item(300, 2)])
+    for index, answer in forecasts(Summing(), alike).items():
+        other = among[index]
+        assert isinstance(answer, ForecastResult)
+        assert isinstance(other, ForecastResult)
+        np.testing.assert_array_equal(answer.mean, other.mean)
+        np.testing.assert_array_equal(answer.quantiles, other.quantiles)
+        np.testing.assert_array_equal(answer.state, other.state)
