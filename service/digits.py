@@ -246,6 +246,8 @@ def predictions(
         warnings = [] if after.flags & INK or item.rows.any() else ["no_ink"]
         if after.observations >= SQUARE and probabilities[label] < unlikely:
             warnings.append("unlikely_digit")
+        if preparation is not None and preparation.digits > 1:
+            warnings.append("several_digits")
         first = after.observations - result.rows_used + 1
         answers.append(
             DigitPrediction(

@@ -1,61 +1,75 @@
-"""Preparation of one image: any picture of one dark or bright digit becomes 28 rows as MNIST has them.
+"""Preparation of one image: any picture of a dark or bright digit becomes 28 rows as MNIST has them.
 
-Steps: size limit before decoding; first frame; EXIF orientation; transparency, palettes, CMYK and 16 bit to one grey
-channel; paper estimated as a smooth surface, so uneven light does no harm; which side of it is ink; threshold; specks
-removed; crop; thin strokes thickened; the longer side to 20 pixels; centre of mass to the middle of 28 x 28 (the recipe
-of the MNIST collection: http://yann.lecun.com/exdb/mnist/). `Preparation` reports what was done. Pillow and numpy only.
+The file becomes a plane of grey (`service.pictures`), that becomes ink on its paper (`service.ink`), and of the marks
+there one is the digit (`service.parts`). A small one is looked at again from closer by, and what lies on a sheet within
+the picture instead of the sheet. Then the recipe of the MNIST collection (http://yann.lecun.com/exdb/mnist/): crop,
+thin strokes thickened, the longer side to 20 pixels, centre of mass to the middle of 28 x 28. `Preparation` reports
+what was done. Pillow and numpy only.
 """
 
 from __future__ import annotations
 
-from io import BytesIO
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from service.errors import InvalidRequest
+from service.ink import Ink, Mask, Plane, dilated, find, threshold
+from service.parts import characters, parts, without_lines
+from service.pictures import SIDE as LOOK
+from service.pictures import Box, Picture, decode
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 SIDE, BOX = 28, 20  # pixels of the answer, and of the digit inside
-_FULL = np.float32(255)
-_WORK = 256  # the longer side is reduced to at most this: ten times more than the answer holds
-_COARSE = 64  # the paper is smooth: it is estimated on at most this many pixels a side
-_LEAST_CONTRAST = 0.06  # ink nearer to the paper than this (of the full scale) is none
-_NOISE = 6.0  # … or than this many standard deviations of the paper
+_CLOSE = 60 / LOOK  # a digit smaller than this share of the picture is looked at again …
+_ROOM = 0.4  # … with so much of its size around it
+_SHEET = 0.72  # what fills so much of its box may be a sheet of paper with the digit on it …
+_EDGE = 0.06  # … less so much of its size for the sheet's own edge
+_ON_SHEET = 0.25  # … if that is at least so high as a share of the sheet
+_BROAD = 0.45  # strokes wider than this share of the digit are none
 _FAINT = 0.1  # a stroke's soft edge counts for the crop where it is at least this dark
-_SPECK = 0.02  # parts smaller than this share of the largest one are dirt
 _THIN = 0.08  # strokes thinner than this share of the digit's longer side are thickened
-
-_UPRIGHT = {  # EXIF orientation -> what makes the image upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# Pillow warns at one size and refuses at its double; here the limit is a setting, checked before pixels are decoded.
-Image.MAX_IMAGE_PIXELS = None
-
-Plane = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 
 class Preparation(Struct, frozen=True, gc=False):
-    """What was done to an image; `box` is left, top, right, bottom in pixels of the upright source."""
+    """What was done to an image; `box` is left, top, right, bottom in pixels of the upright source.
+
+    `contrast` is the ink's, of the full scale; `lines` are printed ones that were removed, `specks` other marks that
+    were left out; `digits` is how many marks look like one each: the likeliest is read.
+    """
 
     source_size: tuple[int, int]
     inverted: bool
-    box: tuple[int, int, int, int]
+    box: Box
     frames: int
     rotated: bool
     uneven_paper: bool
+    contrast: float
+    lines: int
     specks: int
+    enlarged: bool
     thickened: bool
+    digits: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Digit:
+    """The digit in a picture: its ink and mask (h, w), and its box in pixels of the decoded image."""
+
+    ink: Plane
+    mask: Mask
+    box: tuple[float, float, float, float]
+    seen: Ink
+    lines: int
+    specks: int
+    count: int
+
+    @property
+    def longer(self) -> float:
+        """Its longer side in pixels of the decoded image."""
+        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
 def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:
@@ -63,161 +77,82 @@ def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:
 
     Raises `InvalidRequest`: `image_too_large` (by its declared size, before decoding), `bad_image`, `blank_image`.
     """
-    image, (width, height), frames, rotated = _decode(data, max_pixels)
-    grey = _grey(_reduced(image))
-    distance, uneven = _paper_distance(grey)
-    ink, dark = _ink(distance)
-    mask = ink > _threshold(ink)
-    mask, specks = _without_specks(mask)
-    ink = np.where(_grown(mask), ink, 0)
-    left, top, right, bottom = _bounds(ink > _FAINT)
-    ink = ink[top:bottom, left:right]
-    digit, thickened = _fit(ink, mask[top:bottom, left:right])
-    scale_x, scale_y = width / grey.shape[1], height / grey.shape[0]
-    box = (round(left * scale_x), round(top * scale_y), round(right * scale_x), round(bottom * scale_y))
-    return _centred(digit), Preparation((width, height), dark, box, frames, rotated, uneven, specks, thickened)
+    picture = decode(data, max_pixels)
+    first = digit = _look(picture, picture.whole)
+    if digit.mask.mean() > _SHEET:
+        digit = _on_sheet(picture, digit) or digit
+    if digit.longer < _CLOSE * max(picture.image.size) and max(picture.image.size) > LOOK:
+        room = _ROOM * digit.longer + 2 * max(picture.image.size) / LOOK
+        digit = _again(picture, digit, room) or digit
+    rows, thickened = _fit(digit.ink, digit.mask)
+    scales = (picture.size[0] / picture.image.width, picture.size[1] / picture.image.height) * 2
+    left, top, right, bottom = (round(side * scale) for side, scale in zip(digit.box, scales, strict=True))
+    return _centred(rows), Preparation(
+        source_size=picture.size,
+        inverted=digit.seen.dark,
+        box=(left, top, right, bottom),
+        frames=picture.frames,
+        rotated=picture.rotated,
+        uneven_paper=digit.seen.paper != "even",
+        contrast=round(digit.seen.contrast, 3),
+        lines=digit.lines,
+        specks=digit.specks,
+        enlarged=digit is not first,
+        thickened=thickened,
+        digits=digit.count,
+    )
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[Image.Image, tuple[int, int], int, bool]:
-    """The first frame, upright and maybe reduced; its size in the file, upright; frames; whether it was turned."""
+def _look(picture: Picture, box: Box) -> _Digit:
+    """The likeliest digit within `box`; raises `blank_image`."""
+    plane = picture.plane(box)
+    ink = find(plane)
+    if ink is None:
+        raise InvalidRequest("no ink stands out from the paper", code="blank_image")
+    mask, lines = without_lines(ink.ink > threshold(ink))
+    found = parts(mask)
+    chosen, specks = characters(found)
+    if not chosen:
+        raise InvalidRequest("nothing but specks, lines or borders stands out from the paper", code="blank_image")
+    mask = found.mask(chosen[0])
+    inked = np.where(_grown(mask), ink.ink, 0)
+    left, top, right, bottom = _bounds(inked > _FAINT)
+    mask = mask[top:bottom, left:right]
+    if found.contact[chosen[0]].any() and _stroke(mask) > _BROAD * max(mask.shape):
+        raise InvalidRequest("what stands out from the paper is no stroke", code="blank_image")
+    x, y = (box[2] - box[0]) / plane.shape[1], (box[3] - box[1]) / plane.shape[0]
+    place = box[0] + left * x, box[1] + top * y, box[0] + right * x, box[1] + bottom * y
+    return _Digit(inked[top:bottom, left:right], mask, place, ink, lines, specks, len(chosen))
+
+
+def _on_sheet(picture: Picture, sheet: _Digit) -> _Digit | None:
+    """What stands on a sheet of paper that was taken for the digit, if that is a digit."""
+    found = _again(picture, sheet, -_EDGE * sheet.longer)
+    if found is None:
+        return None
+    left, top, right, bottom = sheet.box
+    edge = 1.01 * _EDGE * sheet.longer + 1
+    free = found.box[0] > left + edge and found.box[1] > top + edge
+    free = free and found.box[2] < right - edge and found.box[3] < bottom - edge
+    return found if free and found.box[3] - found.box[1] > _ON_SHEET * (bottom - top) else None
+
+
+def _again(picture: Picture, digit: _Digit, room: float) -> _Digit | None:
+    """The digit once more, from the picture's own pixels within its box and `room` around; None: there is none."""
+    left, top, right, bottom = digit.box
+    width, height = picture.image.size
+    box = (
+        max(0, math.floor(left - room)),
+        max(0, math.floor(top - room)),
+        min(width, math.ceil(right + room)),
+        min(height, math.ceil(bottom + room)),
+    )
+    if min(box[2] - box[0], box[3] - box[1]) < SIDE:
+        return None
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > max_pixels:
-            detail = f"{width} x {height} pixels; at most {max_pixels} in all"
-            raise InvalidRequest(detail, code="image_too_large")
-        frames = int(getattr(image, "n_frames", 1))
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        image.draft(None, (2 * _WORK, 2 * _WORK))  # a JPEG is decoded at an eighth of its size where that is enough
-        image.load()
-        turn = _UPRIGHT.get(orientation)
-        upright = image if turn is None else image.transpose(turn)
-    except UnidentifiedImageError as error:
-        raise InvalidRequest("not an image in PNG, JPEG, WebP or BMP format", code="bad_image") from error
+        return _look(picture, box)
     except InvalidRequest:
-        raise
-    except Exception as error:  # on damage decoders raise nearly anything
-        raise InvalidRequest("the image is damaged and cannot be decoded", code="bad_image") from error
-    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return upright, size, frames, turn is not None
-
-
-def _reduced(image: Image.Image) -> Image.Image:
-    """At most `_WORK` pixels a side, by averaging whole blocks where the mode allows it."""
-    factor = -(-max(image.size) // _WORK)
-    if factor == 1:
-        return image
-    if image.mode in ("P", "1", "PA"):
-        image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
-    if image.mode.startswith("I;16"):
-        image = image.convert("I")
-    return image.reduce(factor)
-
-
-def _grey(image: Image.Image) -> Plane:
-    """Luminance (H, W) in 0..1. Transparency is laid on whatever the opaque part stands out from: white or black."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return np.asarray(image, np.float32) / np.float32(65535)
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        alpha = np.asarray(rgba.getchannel("A"), np.float32) / _FULL
-        light = np.asarray(rgba.convert("RGB").convert("L"), np.float32) / _FULL
-        weight = float(alpha.sum())
-        paper = 1.0 if weight == 0 or float((alpha * light).sum()) / weight < 0.5 else 0.0
-        return np.asarray(light * alpha + paper * (1 - alpha), np.float32)
-    return np.asarray(image.convert("RGB").convert("L"), np.float32) / _FULL
-
-
-def _paper_distance(grey: Plane) -> tuple[Plane, bool]:
-    """`grey` minus the paper: a quadratic surface fitted again and again without the pixels that stand off from it."""
-    step = -(-max(grey.shape) // _COARSE)
-    coarse = grey[step // 2 :: step, step // 2 :: step].ravel()
-    basis = _basis(grey.shape)
-    design = basis[step // 2 :: step, step // 2 :: step].reshape(len(coarse), -1)
-    border = (np.abs(design[:, 1:3]) > 0.85).any(axis=1)
-    keep = border if border.sum() >= 3 * design.shape[1] else np.ones(len(coarse), np.bool_)
-    level = float(np.median(coarse[keep]))
-    keep = keep & (np.abs(coarse - level) < 0.25)
-    surface = np.full(grey.shape, level, np.float32)
-    for _ in range(4):
-        if keep.sum() < 3 * design.shape[1]:
-            return grey - np.float32(level), False
-        weights = np.linalg.lstsq(design[keep], coarse[keep], rcond=None)[0]
-        residual = np.abs(coarse - design @ weights)
-        surface = (basis @ weights).astype(np.float32)
-        keep = residual < max(0.04, 2.5 * float(np.median(residual[keep])))
-    return np.asarray(grey - surface, np.float32), bool(np.ptp(surface) > 0.08)
-
-
-def _basis(shape: tuple[int, ...]) -> Plane:
-    """(H, W, 6): 1, x, y, x2, xy, y2 with x and y in -1..1."""
-    y, x = np.meshgrid(*(np.linspace(-1, 1, size, dtype=np.float32) for size in shape), indexing="ij")
-    return np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=-1)
-
-
-def _ink(distance: Plane) -> tuple[Plane, bool]:
-    """Ink 0..1 (1 is the digit's core) and whether ink is darker than paper; raises `blank_image`."""
-    dark = bool((distance.astype(np.float64) ** 3).sum() < 0)  # ink stands off further than paper's grain does
-    ink = np.maximum(-distance if dark else distance, 0)
-    core = float(np.quantile(ink, 1 - max(1 / ink.size, 0.002)))
-    paper = np.abs(distance[np.abs(distance) < max(0.5 * core, 1e-6)])
-    noise = 1.4826 * float(np.median(paper)) if paper.size else 0.0
-    if core < max(_LEAST_CONTRAST, min(_NOISE * noise, 0.5)):
-        raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    return np.minimum(ink / np.float32(core), 1), dark
-
-
-def _threshold(ink: Plane) -> float:
-    """Otsu's level (IEEE Trans. SMC 9, 1979), kept where strokes of any width have their edge."""
-    counts, edges = np.histogram(ink, bins=64, range=(0, 1))
-    centres = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    mass = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (mass / below - (mass[-1] - mass) / above) ** 2
-    return float(np.clip(edges[1:][int(np.argmax(np.nan_to_num(between)))], 0.2, 0.5))
-
-
-def _without_specks(mask: Mask) -> tuple[Mask, int]:
-    """Drop connected parts (8 neighbours) far smaller than the largest; also how many were dropped."""
-    labels, count = _parts(mask)
-    if count == 0:
-        raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    areas[0] = 0
-    kept = areas >= _SPECK * areas.max()
-    kept[0] = False
-    return kept[labels], count - int(kept.sum())
-
-
-def _parts(mask: Mask) -> tuple[NDArray[np.int64], int]:
-    """Connected parts labelled 1..count: runs of each row, joined with the runs above that they touch."""
-    parent = [0]
-
-    def root(label: int) -> int:
-        while parent[label] != label:
-            parent[label] = label = parent[parent[label]]
-        return label
-
-    labels = np.zeros(mask.shape, np.int64)
-    padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)
-    above: list[tuple[int, int, int]] = []
-    for row, edges in enumerate(np.diff(padded, axis=1)):
-        runs: list[tuple[int, int, int]] = []
-        starts, ends = np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist()
-        for start, end in zip(starts, ends, strict=True):
-            label = len(parent)
-            parent.append(label)
-            for other_start, other_end, other in above:
-                if other_start <= end and start <= other_end:
-                    parent[root(label)] = root(other)
-            labels[row, start:end] = label
-            runs.append((start, end, label))
-        above = runs
-    roots = np.array([root(label) for label in range(len(parent))])
-    found, compact = np.unique(roots, return_inverse=True)
-    return compact[labels], len(found) - 1
+        return None
 
 
 def _bounds(mask: Mask) -> tuple[int, int, int, int]:
@@ -235,14 +170,13 @@ def _grown(mask: Mask) -> Mask:
 
 def _fit(ink: Plane, mask: Mask) -> tuple[Plane, bool]:
     """The crop with its longer side at `BOX` pixels and full contrast; whether its strokes had to be thickened."""
-    image = Image.fromarray(np.round(ink * 255).astype(np.uint8))
-    longer = max(image.size)
-    radius = round((_THIN * longer - _stroke(mask)) / 2)
+    radius = round((_THIN * max(ink.shape) - _stroke(mask)) / 2)
     if radius > 0:
-        image = ImageOps.expand(image, border=radius).filter(ImageFilter.MaxFilter(2 * radius + 1))
+        ink = dilated(np.pad(ink, radius), 2 * radius + 1)
+    image = Image.fromarray(np.round(ink * 255).astype(np.uint8))
     scale = BOX / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    digit = np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.float32) / _FULL
+    digit = np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.float32) / np.float32(255)
     return np.clip(digit / max(float(digit.max()), 1e-3), 0, 1), radius > 0
 
 

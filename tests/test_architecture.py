@@ -19,6 +19,7 @@ CONTRACT = {"service.errors", "service.items", "service.manifest"}
 # module (or package, ending in a dot: all its modules) -> what it may import of this project; leaves first
 MAY_IMPORT: dict[str, set[str]] = {
     "service": set(),
+    "service.acceptor": set(),
     "service.cpus": set(),
     "service.counters": set(),
     "service.crew": set(),
@@ -30,7 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.settings": set(),
     "service.manifest": {"service.errors"},
     "service.documents": {"service.errors"},
-    "service.images": {"service.errors"},
+    # an image's bytes to one plane, that to ink on paper, its marks, the digit among them
+    "service.ink": set(),
+    "service.parts": set(),
+    "service.pictures": {"service.errors", "service.ink"},
+    "service.images": {"service.errors", "service.ink", "service.parts", "service.pictures"},
     "service.tokens": CONTRACT | {"service.documents"},
     # the two wires: a request's bytes to items, results to bytes
     "service.series": CONTRACT | {"service.documents", "service.settings", "service.tokens"},
@@ -81,6 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "service.app": {"service."},
     "service.server": {
+        "service.acceptor",
         "service.api.streams",
         "service.app",
         "service.crew",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service import digits
 from service.errors import DeadlineExceeded, InvalidRequest, RitmoError
@@ -94,6 +95,17 @@ def test_images_are_prepared_and_the_answer_says_how() -> None:
         assert report["inverted"] is True
         assert len(report["box"]) == 4
         assert document["predictions"][1]["preprocessing"] is None
+
+
+def test_several_digits_in_an_image_are_answered_with_a_warning() -> None:
+    image = Image.new("L", (420, 280), 255)
+    image.paste(drawn("4").crop((40, 0, 240, 280)), (0, 0))
+    image.paste(drawn("2").crop((40, 0, 240, 280)), (220, 0))
+    request = read(inputs=[{"image": base64.b64encode(encoded(image)).decode()}])
+    packed = digits.pack(request, CONTRACT, SETTINGS)
+    (prediction,) = unpacked(request, CONTRACT, packed)["predictions"]
+    assert prediction["preprocessing"]["digits"] == 2
+    assert prediction["warnings"] == ["several_digits"]
 
 
 def test_rows_without_ink_are_answered_with_a_warning() -> None:

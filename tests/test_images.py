@@ -175,6 +175,64 @@ def test_a_wide_and_a_tall_digit_keep_their_shape() -> None:
         assert sorted(extent.tolist()) == [2, 20]
 
 
+def test_a_small_digit_in_a_large_picture_is_looked_at_from_closer_by() -> None:
+    light = np.linspace(0.8, 1, 1400)[None] * np.linspace(0.9, 1, 1000)[:, None]
+    image = Image.new("L", (1400, 1000), 230)
+    image.paste(drawn(size=100, paper=230), (900, 300))
+    rows, report = prepare(encoded(Image.fromarray((np.asarray(image) * light).astype(np.uint8))), PIXELS)
+    assert report.enlarged
+    assert 900 <= report.box[0] < report.box[2] <= 1000
+    assert 300 <= report.box[1] < report.box[3] <= 400
+    assert likeness(rows, REFERENCE) > 0.95
+    assert not prepared(drawn())[1].enlarged
+
+
+def test_the_edge_of_a_shadow_through_the_digit() -> None:
+    photo = np.asarray(drawn()) * np.where(np.arange(280) < 140, 1.0, 0.5)
+    rows, report = prepare(encoded(Image.fromarray(photo.astype(np.uint8))), PIXELS)
+    assert report.uneven_paper
+    assert likeness(rows, REFERENCE) > 0.95
+
+
+@pytest.mark.parametrize("sides", [(40, 30, 0, 0), (60, 0, 0, 25), (50, 50, 50, 50)])
+def test_a_sheet_of_paper_on_a_table(sides: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = sides
+    photo = np.pad(np.asarray(drawn(paper=230)), ((top, bottom), (left, right)), constant_values=110)
+    rows, report = prepare(encoded(Image.fromarray(photo)), PIXELS)
+    assert report.inverted
+    assert likeness(rows, REFERENCE) > 0.95
+
+
+def test_printed_lines_and_the_box_of_a_form_are_left_out() -> None:
+    image = drawn()
+    draw = ImageDraw.Draw(image)
+    for y in range(15, 280, 70):
+        draw.line([(0, y), (279, y)], fill=60, width=2)
+    rows, report = prepared(image)
+    assert report.lines == 4
+    assert likeness(rows, REFERENCE) > 0.95
+    image = drawn()
+    ImageDraw.Draw(image).rectangle((20, 20, 259, 259), outline=0, width=4)
+    rows, report = prepared(image)
+    assert (report.digits, likeness(rows, REFERENCE) > 0.99) == (1, True)
+
+
+def test_several_digits_are_counted_and_one_is_read() -> None:
+    image = Image.new("L", (420, 280), 255)
+    image.paste(drawn("1", size=210), (0, 30))
+    image.paste(drawn("7").crop((40, 0, 240, 280)), (200, 0))
+    rows, report = prepared(image)
+    assert report.digits == 2
+    assert report.box[0] > 200
+    assert likeness(rows, REFERENCE) > 0.98
+    assert prepared(drawn())[1].digits == 1
+
+
+@pytest.mark.parametrize(("paper", "ink", "contrast"), [(255, 0, 1.0), (255, 128, 0.5), (0, 102, 0.4)])
+def test_the_contrast_is_reported(paper: int, ink: int, contrast: float) -> None:
+    assert prepared(drawn(paper=paper, ink=ink))[1].contrast == pytest.approx(contrast, abs=0.02)
+
+
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_a_blank_image_has_no_ink(level: int) -> None:
     assert refused(encoded(Image.new("L", (100, 100), level))) == "blank_image"
@@ -183,6 +241,8 @@ def test_a_blank_image_has_no_ink(level: int) -> None:
 def test_noise_and_a_gradient_are_blank() -> None:
     noise = np.random.default_rng(1).normal(128, 4, (200, 200)).clip(0, 255).astype(np.uint8)
     assert refused(encoded(Image.fromarray(noise))) == "blank_image"
+    pepper = np.where(np.random.default_rng(2).random((200, 200)) < 0.02, 0, 255).astype(np.uint8)
+    assert refused(encoded(Image.fromarray(pepper))) == "blank_image"
     gradient = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (200, 1))
     assert refused(encoded(Image.fromarray(gradient))) == "blank_image"
 
