@@ -6,7 +6,7 @@ its own models and its own queues, and a state token leads from one to the other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.sharedctypes import Synchronized, SynchronizedArray
@@ -22,6 +22,7 @@ class Crew:
     key: bytes  # signs state tokens where no keys are set
     arrived: SynchronizedArray[int]  # by place: 1 from the moment that a process there was ready for the first time
     replaced: Synchronized[int]  # processes that died and were replaced
+    connections: MutableSequence[int]  # by place: how many are open
     substitute: bool = False  # takes the place of a dead one: it listens only once it can answer
 
     def arrive(self) -> None:
@@ -39,6 +40,7 @@ class Crew:
         return [f"a serving process died and was replaced {count} times"] if count else []
 
 
-def shared(context: BaseContext, places: int) -> tuple[SynchronizedArray[int], Synchronized[int]]:
-    """`arrived` and `replaced` of a new crew."""
-    return context.Array("b", places), context.Value("Q", 0)
+def shared(context: BaseContext, places: int) -> tuple[SynchronizedArray[int], Synchronized[int], MutableSequence[int]]:
+    """`arrived`, `replaced` and `connections` of a new crew."""
+    # No lock for the connections: each place has one writer, and a number that has just changed does no harm.
+    return context.Array("b", places), context.Value("Q", 0), context.RawArray("i", places)

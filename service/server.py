@@ -16,10 +16,12 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from service import logs
+from service.acceptor import Acceptor
 from service.api.streams import Streams
 from service.app import create_app
 from service.crew import Crew
@@ -44,8 +46,10 @@ class Server(uvicorn.Server):
         registry: Registry,
         streams: Streams,
         settings: Settings,
+        crew: Crew | None = None,
     ) -> None:
         super().__init__(config)
+        self._crew = crew
         self._registry = registry
         self._streams = streams
         self._delay = settings.drain_delay_seconds
@@ -58,7 +62,18 @@ class Server(uvicorn.Server):
         parent = multiprocessing.parent_process()
         if parent is not None:  # nobody may stay behind alone and keep the port
             self._loop.add_reader(int(parent.sentinel), self._orphaned, int(parent.sentinel))
-        await super().startup(sockets)
+        if self._crew is None or not sockets:
+            await super().startup(sockets)
+            return
+        await super().startup([])  # all but the listening
+        listening: list[Any] = [  # what uvicorn needs of its servers: that they close
+            Acceptor(each, self._protocol, self.server_state.connections, self._crew.connections, self._crew.place)
+            for each in sockets
+        ]
+        self.servers = listening
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Protocol(self.config, self.server_state, self.lifespan.state)
 
     def _orphaned(self, sentinel: int) -> None:
         asyncio.get_running_loop().remove_reader(sentinel)
@@ -124,7 +139,7 @@ def run(settings: Settings, crew: Crew | None = None, listener: socket.socket | 
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     sys.setswitchinterval(_SWITCH)
-    server = Server(config, app.state.registry, app.state.streams, settings)
+    server = Server(config, app.state.registry, app.state.streams, settings, crew)
     try:
         server.run([listener] if listener else None)
     except SystemExit as stop:  # the port is taken, or the application could not start: already logged

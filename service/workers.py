@@ -85,7 +85,7 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         self._key = secrets.token_bytes(32)
         self._places = [_Place() for _ in range(settings.workers)]
-        self._arrived, self._replaced = crew.shared(self._context, settings.workers)
+        self._arrived, self._replaced, self._connections = crew.shared(self._context, settings.workers)
         self._listener = uvicorn.Config(
             "service.app:create_app", host=settings.host, port=settings.port, log_config=None
         ).bind_socket()
@@ -126,7 +126,7 @@ class Workers:
         return 0
 
     def _spawn(self, number: int, *, substitute: bool) -> BaseProcess:
-        own = Crew(number, self._folder, self._key, self._arrived, self._replaced, substitute)
+        own = Crew(number, self._folder, self._key, self._arrived, self._replaced, self._connections, substitute)
         worker = self._context.Process(target=_work, args=(self._settings, own, self._listener))
         worker.start()
         return worker

@@ -8,8 +8,8 @@ from service.crew import Crew
 
 
 def test_all_must_have_arrived_and_deaths_are_told() -> None:
-    arrived, replaced = crew.shared(multiprocessing.get_context("spawn"), 3)
-    one, two, three = (Crew(place, Path(), b"key", arrived, replaced) for place in range(3))
+    arrived, replaced, connections = crew.shared(multiprocessing.get_context("spawn"), 3)
+    one, two, three = (Crew(place, Path(), b"key", arrived, replaced, connections) for place in range(3))
     assert one.reasons() == ["3 of 3 processes are not ready yet"]
     one.arrive()
     three.arrive()
