@@ -104,6 +104,11 @@ bench-serving: $(VENV)/.dev ## this service against others, with wrk; each of th
 bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@2"
 	$(PY) -m benchmarks.forecasting $(ARGS)
 
+.PHONY: bench-digits
+bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer is trained when absent, ten minutes
+	@test -f build/bench/digits/cnn.pt || $(PY) -m benchmarks.digits.cnn
+	$(PY) -m benchmarks.digits $(ARGS)
+
 .PHONY: bench-soak
 bench-soak: $(VENV)/.dev ## half an hour of requests of random lengths: does memory grow? ARGS="--minutes 5"
 	$(PY) -m benchmarks.serving.soak $(ARGS)

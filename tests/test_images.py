@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from service.errors import InvalidRequest
-from service.images import BOX, SIDE, Plane, Preparation, prepare
+from service.images import BOX, SIDE, Preparation, prepare
+from service.ink import Plane
 from tests.pictures import drawn, encoded
 
 PIXELS = 10_000_000

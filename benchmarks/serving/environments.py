@@ -26,8 +26,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "ray": ("ray[serve]==2.60.0",),
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
     "statsforecast": ("statsforecast==2.1.1",),
+    "digits": ("scikit-learn==1.9.1",),
 }
-WITHOUT_TORCH = {"statsforecast"}
+WITHOUT_TORCH = {"statsforecast", "digits"}
 
 
 def python(name: str) -> Path:

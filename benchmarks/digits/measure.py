@@ -1,0 +1,137 @@
+"""All figures of the readers: MNIST's digits, damaged ones, pictures of digits drawn elsewhere, what is no digit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.digits import elsewhere, measures
+from benchmarks.digits.hands import Drawing
+from benchmarks.digits.readers import Planes, Reader, microseconds
+from benchmarks.digits.rows import Row
+from benchmarks.digits.scenes import SCENES, Scene, file, photograph, screen
+from service.errors import InvalidRequest
+from service.images import prepare
+from training import damage, glyphs, scores, typeset
+from training.mnist import Digits
+
+Images = NDArray[np.uint8]
+Damage = Callable[[Images], Images]
+
+DAMAGE: dict[str, Damage] = {kind: partial(damage.damaged, kind=kind) for kind in damage.KINDS}
+BATCHES = (1, 32)
+HALF = 0.5
+SEED = 20_261_121
+# A letter is read as a picture, like a digit drawn elsewhere, in these scenes.
+LETTER_SCENES = ("screen", "photograph", "ruled")
+
+
+def of_mnist(reader: Reader, digits: Digits, split: str) -> Iterator[Row]:
+    """Accuracy, calibration and stopping on clean digits, after every row where the reader answers then."""
+    trace = reader.trace(digits.rows())
+    row = partial(Row, reader.name, count=len(digits), split=split)
+    right, errors = measures.by_row(trace, digits.labels), measures.calibration_by_row(trace, digits.labels)
+    numbers = range(1, len(right) + 1) if len(right) > 1 else (28,)
+    for number, accuracy, error in zip(numbers, right.tolist(), errors.tolist(), strict=True):
+        yield row("rows", str(number), accuracy)
+        yield row("calibration", str(number), error)
+    if len(right) > 1:
+        yield row("calibration", "mean", float(errors.mean()))
+        for level in measures.LEVELS:
+            for name, value in measures.stopping(trace, digits.labels, level).items():
+                yield row("stop", f"{level} {name}", value)
+    for score, hit, count in measures.reliability(trace[:, -1], digits.labels):
+        yield Row(reader.name, "reliability", f"{score:.6f}", hit, count, split)
+    yield row("doubt", "digits", measures.doubted(trace[:, -1], HALF))
+    if reader.unlikely_below is not None:
+        yield row("unlikely", "digits", measures.doubted(trace[:, -1], reader.unlikely_below))
+
+
+def of_damage(reader: Reader, digits: Digits, split: str, kinds: Mapping[str, Damage] = DAMAGE) -> Iterator[Row]:
+    """Accuracy of whole digits under each kind of damage."""
+    for kind, hurt in kinds.items():
+        answers = reader.trace(Digits(hurt(digits.images), digits.labels).rows())[:, -1]
+        yield Row(reader.name, "damage", kind, scores.accuracy(digits.labels, answers), len(digits), split)
+
+
+def pictures(
+    sources: Mapping[str, Sequence[Drawing]], plain: int, each: int, scenes: Mapping[str, Scene] = SCENES
+) -> dict[str, elsewhere.Prepared]:
+    """`source/scene` -> what was prepared: `plain` of each source as a drawing program saves them, `each` otherwise."""
+    return {
+        f"{source}/{scene}": elsewhere.prepared(drawings, source, scene, plain if scene == "screen" else each, scenes)
+        for source, drawings in sources.items()
+        for scene in scenes
+    }
+
+
+def of_pictures(reader: Reader, found: Mapping[str, elsewhere.Prepared]) -> Iterator[Row]:
+    """Accuracy of whole digits that were pictures; a refused one is a wrong answer."""
+    for case, some in found.items():
+        right = 0.0
+        if some.rows:
+            right = scores.accuracy(some.labels, reader.trace(np.stack(some.rows))[:, -1]) * len(some.rows)
+        yield Row(reader.name, "elsewhere", case, right / max(some.count, 1), some.count)
+
+
+def no_digits(count: int) -> dict[str, elsewhere.Prepared]:
+    """What is no digit: as rows (signs, scribbles, noise, blots …; typed letters), and as pictures."""
+    found = {}
+    for name, images in {
+        "signs, scribbles, noise": glyphs.other_images(count, SEED)[0],
+        "typed letters, several": typeset.typed_others(count, SEED, typeset.HELD_OUT_FONTS)[0],
+    }.items():
+        found[name] = elsewhere.Prepared(list(images.astype(np.float32) / np.float32(255)), [-1] * count)
+    letters = [
+        Drawing(typeset.glyph(font, letter, 200).astype(np.float32) / np.float32(255), -1, font)
+        for font in typeset.HELD_OUT_FONTS
+        for letter in typeset.LETTERS
+    ]
+    blank = [Drawing(np.zeros((200, width), np.float32), -1, "blank") for width in range(60, 200, 10)]
+    for scene in LETTER_SCENES:
+        found[f"letters, {scene}"] = elsewhere.prepared(letters, "letters", scene, count // 4)
+        found[f"blank, {scene}"] = elsewhere.prepared(blank, "blank", scene, count // 4)
+    return found
+
+
+def of_no_digits(reader: Reader, found: Mapping[str, elsewhere.Prepared]) -> Iterator[Row]:
+    """The share that is refused, or answered with a score below a half (below what the model calls unlikely)."""
+    for case, some in found.items():
+        answers = reader.trace(np.stack(some.rows))[:, -1] if some.rows else np.zeros((0, 10))
+        levels = {"doubt": HALF, "unlikely": reader.unlikely_below}
+        for section, level in levels.items():
+            if level is not None:
+                doubted = measures.doubted(answers, level) * len(answers) if len(answers) else 0.0
+                yield Row(reader.name, section, case, (some.refused + doubted) / max(some.count, 1), some.count)
+
+
+def of_time(reader: Reader, digits: Digits, seconds: float) -> Iterator[Row]:
+    """Processor time an image in microseconds at each size of batch, and the file's size in KiB."""
+    for batch in BATCHES:
+        value = microseconds(reader.call(digits.rows()[:batch]), batch, seconds)
+        yield Row(reader.name, "time", str(batch), value, batch)
+    yield Row(reader.name, "size", "KiB", reader.kilobytes)
+
+
+def of_preparation(ink: Planes, seconds: float) -> Iterator[Row]:
+    """Processor time of preparing one image, in microseconds."""
+    generator = np.random.default_rng(SEED)
+    small = np.pad(ink[:: max(1, len(ink) // 100), :: max(1, len(ink) // 100)], 20)
+    files = {
+        f"PNG of {small.shape[1]} x {small.shape[0]}": file(1 - small),
+        "PNG of a drawing": screen(ink, generator),
+        "photograph": photograph(ink, generator),
+        "grain of 5,000 x 5,000": file(generator.random((5000, 5000), np.float32)),
+    }
+    for name, data in files.items():
+        yield Row("preparation", "time", name, microseconds(partial(_prepared, data), 1, seconds), 1)
+
+
+def _prepared(data: bytes) -> None:
+    try:
+        prepare(data, elsewhere.PIXELS)
+    except InvalidRequest:
+        return
