@@ -30,7 +30,7 @@ STAGES = {
         sizes=("image",), epochs=12.0, weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, others=0, seed=1
     ),
     "labels": Knobs(),
-    "taught": Knobs(epochs=12.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2),
+    "taught": Knobs(epochs=8.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2),
 }
 
 
