@@ -30,8 +30,8 @@ def draw(rows: Rows, file: Path) -> None:
         reliability.plot(*zip(*points, strict=True), marker=".", color=f"C{place}", label=name)
     reliability.plot((0, 1), (0, 1), color="0.6", linestyle=":")
     accuracy.set(xlabel="rows read", ylabel="accuracy", ylim=(0, 1.01), title="rows")
-    reliability.set(xlabel="mean score", ylabel="accuracy", title="reliability, 15 bins")
-    accuracy.legend(frameon=False, fontsize=8, loc="lower right")
+    reliability.set(xlabel="mean score", ylabel="accuracy", title="reliability of the answers after all rows")
+    accuracy.legend(frameon=False, fontsize=8, loc=(0.42, 0.5))
     _bars(damage, rows, names)
     figure.tight_layout()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def _bars(axes: Axes, rows: Rows, names: list[str]) -> None:
         values = [rows.value(name, "damage", case) or 0.0 for case in cases]
         axes.bar(np.arange(len(cases)) + (place + 0.5) * width - 0.4, values, width, color=f"C{place}", label=name)
     axes.set_xticks(np.arange(len(cases)), cases, rotation=60, ha="right")
-    axes.set(ylim=(0.5, 1), ylabel="accuracy", title="damage of moderate strength")
+    axes.set(ylim=(0, 1.01), ylabel="accuracy", title="damage of moderate strength")
     axes.grid(axis="y", alpha=0.3)
 
 

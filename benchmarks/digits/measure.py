@@ -43,7 +43,8 @@ def of_mnist(reader: Reader, digits: Digits, split: str) -> Iterator[Row]:
         for level in measures.LEVELS:
             for name, value in measures.stopping(trace, digits.labels, level).items():
                 yield row("stop", f"{level} {name}", value)
-    for score, hit, count in measures.reliability(trace[:, -1], digits.labels):
+    everything = trace.reshape(-1, trace.shape[2])
+    for score, hit, count in measures.reliability(everything, np.repeat(digits.labels, trace.shape[1])):
         yield Row(reader.name, "reliability", f"{score:.6f}", hit, count, split)
     yield row("doubt", "digits", measures.doubted(trace[:, -1], HALF))
     if reader.unlikely_below is not None:
