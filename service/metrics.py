@@ -27,6 +27,9 @@ SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 OBSERVATIONS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 
+Place = Literal["below", "inside", "above"]
+PLACES: tuple[Place, ...] = ("below", "inside", "above")
+
 T = TypeVar("T")
 
 
@@ -116,11 +119,16 @@ class LaneMetrics:
         self._batch_seconds = metrics.batch_seconds.labels(model)
         self._real = metrics.steps.labels(model, "real")
         self._padding = metrics.steps.labels(model, "padding")
+        self._truths = {where: metrics.truths.labels(model, where) for where in PLACES}
 
     def request(self, queue_seconds: float, compute_seconds: float) -> None:
         """A submission was answered; called by the event loop."""
         self._queue_seconds.observe(queue_seconds)
         self._compute_seconds.observe(compute_seconds)
+
+    def truth(self, where: Place) -> None:
+        """A new value fell there, seen from the interval that was foretold for it; called by the event loop."""
+        self._truths[where].inc()
 
     def batch(self, items: int, observations: int, seconds: float) -> None:
         """A batch was computed, in `seconds` of the inference thread, which calls this."""
@@ -149,6 +157,9 @@ class Metrics(Collector):
         self.batch_items = spread("batch_items", "Series or digits in a batch", ITEMS)
         self.batch_observations = spread("batch_observations", "Observations in a batch", OBSERVATIONS)
         self.steps = count("counter", "steps", "Steps of rows computed: real observations and padding", "model", "kind")
+        self.truths = count(
+            "counter", "truths", "New values by where they fell from their 80 % interval, one in ten", "model", "place"
+        )
         self.streams = count("gauge", "streams", "Live connections").labels()
         self._items = count("gauge", "queue_items", "Series or digits waiting or being computed", "model")
         self._observations = count("gauge", "queue_observations", "Their observations", "model")

@@ -16,7 +16,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from typing import Literal
 from service.backend import LoadedModel, resolve_device, set_threads
 from service.backend import load as load_model
 from service.batching import Batcher
+from service.coverage import Coverage
 from service.cursor import Gone, Tally
 from service.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
 from service.items import Item
@@ -62,6 +63,7 @@ class Served:
         self._model: LoadedModel | None = None
         self._lane: Lane | None = None
         self._metrics: LaneMetrics | None = None
+        self._coverage: Coverage | None = None
 
     @property
     def reference(self) -> str:
@@ -94,7 +96,13 @@ class Served:
         """The results for `items`; see `service.lanes.Lane.submit`."""
         if self._lane is None or self._metrics is None:
             raise self.unavailable()
-        outcome = await self._lane.submit(items, deadline)
+        asked = self._coverage.questions(items) if self._coverage else None
+        if not asked or not self._coverage:
+            outcome = await self._lane.submit(items, deadline)
+        else:
+            outcome = await self._lane.submit([*items, *(question for question, _ in asked)], deadline)
+            self._coverage.compare(asked, outcome.results[len(items) :])
+            outcome = replace(outcome, results=outcome.results[: len(items)])
         self._metrics.request(outcome.queue_seconds, outcome.compute_seconds)
         return outcome
 
@@ -107,6 +115,7 @@ class Served:
     def begin(self, model: LoadedModel, batcher: Batcher, limits: Limits, metrics: LaneMetrics) -> None:
         """Serve `model` from now on."""
         self._model, self._metrics = model, metrics
+        self._coverage = Coverage(metrics.truth) if model.manifest.task == "forecast" else None
         self._lane = batcher.lane(self.reference, self._stream, limits)
         self._lane.on_batch = metrics.batch
         self.state = "ready"

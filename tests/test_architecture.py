@@ -60,8 +60,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.lanes": {"service.errors"},
     "service.batching": {"service.errors", "service.lanes"},
     "service.repository": CONTRACT,
+    "service.coverage": {"service.items", "service.metrics"},
     "service.registry": CONTRACT
     | {
+        "service.coverage",
         "service.repository",
         "service.backend",
         "service.cursor",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,20 @@ async def test_a_series_goes_on_at_another_replica(replicas: list[Server]) -> No
     assert went_on | {"state": None} == whole
     again = prediction(await ask(one, "/forecast", {"target": [], "state": went_on["state"]}))
     assert again == whole
+
+
+async def test_truths_are_counted_by_where_they_fell(replicas: list[Server]) -> None:
+    state = None
+    for _ in range(41):  # values that never change are inside any interval
+        answer = await ask(replicas[0], "/forecast", {"target": [5.0], "state": state}, return_state=True)
+        state = prediction(answer)["state"]
+        assert len(answer.json()["predictions"]) == 1
+    async with httpx.AsyncClient(base_url=replicas[0].url, timeout=PATIENCE) as client:
+        page = (await client.get("/metrics")).text
+    assert 'ritmo_truths_total{model="forecaster",place="below"} 0.0' in page
+    counted = re.search(r'ritmo_truths_total{model="forecaster",place="inside"} (\d+)', page)
+    assert counted is not None
+    assert int(counted[1]) >= 4
 
 
 async def test_a_key_that_a_replica_does_not_have(replicas: list[Server]) -> None:
