@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-CHUNK = 128  # most steps of one call: between two chunks callers may leave and shorter work may overtake
-LENGTHS = (1, 2, *range(4, 32, 4), *range(32, CHUNK + 1, 8))
+CHUNK = 512  # most steps of one call: between two chunks callers may leave and shorter work may overtake
+FULL = 128  # steps of which a call takes as many rows as there may be; of more steps it takes fewer rows
+LENGTHS = (1, 2, *range(4, 32, 4), *range(32, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
 ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))  # 36 gives other bits than 40; above 128 a CPU's rate no longer rises
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # then multiples of 64
 LEVELS = (1, 3, 5, 9, 19, 49, 99)
@@ -39,17 +40,23 @@ class Shapes:
     rows: tuple[int, ...] = ROWS
     _rows_for: Ints = field(init=False, repr=False, compare=False)
     _steps_for: Ints = field(init=False, repr=False, compare=False)
+    _most: Ints = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         usable = tuple(r for r in self.rows if r >= self.least_rows) or (self.least_rows,)
         object.__setattr__(self, "rows", usable)
         object.__setattr__(self, "_rows_for", _lookup(usable))
         object.__setattr__(self, "_steps_for", _lookup(tuple(n for n in LENGTHS if n >= self.least_steps)))
+        object.__setattr__(self, "_most", np.array([self.most_rows_of(steps) for steps in range(CHUNK + 1)]))
 
     @property
     def most_rows(self) -> int:
         """Most rows of one call."""
         return self.rows[-1]
+
+    def most_rows_of(self, steps: int) -> int:
+        """Most rows of one call of `steps` steps: it is to take no longer than one of `FULL` steps."""
+        return max([rows for rows in self.rows if rows * steps <= self.most_rows * FULL], default=self.rows[0])
 
     def rows_for(self, count: int) -> int:
         """The row count that `count` rows are padded to."""
@@ -72,7 +79,8 @@ class Shapes:
         buckets = self._steps_for[counts[order]]  # ascending
         bounds = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(order)]
         if merge and len(bounds) > 2:
-            alone = self.rows_for(len(order)) * int(buckets[-1]) if len(order) <= self.most_rows else math.inf
+            longest = int(buckets[-1])
+            alone = self.rows_for(len(order)) * longest if len(order) <= self._most[longest] else math.inf
             if alone - int(buckets.sum()) <= CALL:  # no padding at all would not be worth another call
                 bounds = [0, len(order)]
             else:
@@ -89,9 +97,10 @@ class Shapes:
     def _cheapest(self, bounds: Ints, buckets: Ints) -> list[int]:
         """Those of `bounds`, between rows of different length, at which it costs the least to cut."""
         counts = bounds - bounds[:, None]  # of the rows from one bound (line) to another (column)
-        whole, rest = np.divmod(np.maximum(counts, 0), self.most_rows)
         steps = np.array((0, *buckets[bounds[1:] - 1]))
-        rows = whole * self.most_rows + self._rows_for[rest]
+        most = self._most[steps]
+        whole, rest = np.divmod(np.maximum(counts, 0), most)
+        rows = whole * most + self._rows_for[rest]
         prices = ((whole + (rest > 0)) * (CALL + STEP * steps) + rows * steps).T.tolist()
         least, came = [0.0], [0]  # of the rows up to a bound: what they cost, and where their last group begins
         for end in range(1, len(bounds)):
@@ -104,9 +113,14 @@ class Shapes:
         return [int(bounds[place]) for place in reversed(chosen)]
 
     def _cut(self, order: Ints, buckets: Ints, begin: int, end: int) -> list[Group]:
-        """Rows `begin`..`end` of `order` in groups of at most `most_rows`, the longest rows first."""
-        cuts = [*range(end, begin, -self.most_rows), begin]
-        return [Group(order[low:high], int(buckets[high - 1])) for high, low in itertools.pairwise(cuts)]
+        """Rows `begin`..`end` of `order` in groups of at most as many as a call takes, the longest rows first."""
+        groups: list[Group] = []
+        while end > begin:
+            steps = int(buckets[end - 1])
+            start = max(begin, end - int(self._most[steps]))
+            groups.append(Group(order[start:end], steps))
+            end = start
+        return groups
 
 
 @dataclass(slots=True)

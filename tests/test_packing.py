@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.packing import CALL, CHUNK, LENGTHS, ROWS, STEP, Shapes, horizon_for, levels_for, pack, padded
+from service.packing import CALL, CHUNK, FULL, LENGTHS, ROWS, STEP, Shapes, horizon_for, levels_for, pack, padded
 
 Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
 
@@ -31,7 +31,7 @@ def test_without_merging_padding_depends_on_a_row_alone(counts: list[int]) -> No
         assert {next(n for n in LENGTHS if n >= counts[row]) for row in group.rows.tolist()} == {group.steps}
 
 
-@given(counts=st.lists(st.integers(1, CHUNK), min_size=1, max_size=128), least=st.sampled_from([1, 4]))
+@given(counts=st.lists(st.integers(1, FULL), min_size=1, max_size=128), least=st.sampled_from([1, 4]))
 def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) -> None:
     shapes = Shapes(least)
     steps = sorted(next(n for n in LENGTHS if n >= count) for count in counts)
@@ -50,6 +50,15 @@ def test_few_short_rows_join_longer_ones_and_many_do_not() -> None:
     many = Shapes().split(np.array([10] * 100 + [100] * 20))
     assert [(len(g.rows), g.steps) for g in few] == [(2, 104)]
     assert [(len(g.rows), g.steps) for g in many] == [(100, 12), (20, 104)]
+
+
+def test_a_call_of_many_steps_takes_fewer_rows() -> None:
+    groups = Shapes().split(np.array([CHUNK] * 50 + [200] * 50 + [9]))
+    assert all(g.steps <= FULL or g.steps * Shapes().rows_for(len(g.rows)) <= FULL * ROWS[-1] for g in groups)
+    assert sum(len(g.rows) for g in groups) == 101
+    assert Shapes().most_rows_of(CHUNK) == 32
+    assert Shapes().most_rows_of(FULL) == ROWS[-1]
+    assert Shapes(200).most_rows_of(CHUNK) == 200
 
 
 def test_rows_are_padded_to_the_least_count_that_agrees() -> None:

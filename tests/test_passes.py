@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.cursor import Tally
 from service.errors import BrokenModel
 from service.items import Floats, ForecastItem, ForecastResult, Result
-from service.packing import CHUNK, Ints, Shapes
+from service.packing import CHUNK, FULL, Ints, Shapes
 from service.passes import READOUT, forecast_pass
 from tests.networks import Summing, nobody
 
@@ -116,7 +116,7 @@ def test_a_series_alone_is_answered_as_in_company_and_by_no_more_calls(length: i
 
 def test_nothing_more_is_computed_for_one_who_left() -> None:
     network = Summing()
-    assert forecasts(network, [item(1000)], lambda _: len(network.calls) >= 2) == {}
+    assert forecasts(network, [item(3 * CHUNK)], lambda _: len(network.calls) >= 2) == {}
     assert network.calls == [("step", 1, CHUNK)] * 2
     # Of several: the one who left when its chunk was read is not read out, the other is.
     network = Summing()
@@ -150,7 +150,7 @@ def test_nan_in_history_is_allowed_before_the_first_value_only() -> None:
 
 def passing(network: Summing, horizon: int) -> list[tuple[int, int]]:
     """(answers, calls so far) at every turn of a pass over 100 short and 100 long series."""
-    items = [item(8, horizon)] * 100 + [item(CHUNK, horizon)] * 100
+    items = [item(8, horizon)] * 100 + [item(FULL, horizon)] * 100
     turns = forecast_pass(network, Shapes(), items, nobody, Tally())
     return [(len(answers), len(network.calls)) for answers in turns]
 
