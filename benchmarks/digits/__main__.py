@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.digits import elsewhere, figures, measure, report, rows
+from benchmarks import table
+from benchmarks.digits import elsewhere, figures, measure, report
 from benchmarks.digits.readers import Peer, Reader, Served
 from benchmarks.digits.rows import Row, Rows
-from benchmarks.serving.rows import circumstances
 from training import evaluate, mnist
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,13 +35,13 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     command = ("python -m benchmarks.digits " + shlex.join(sys.argv[1:])).strip()
-    shared: dict[str, Any] = {**circumstances(command)}
+    shared: dict[str, Any] = {**table.circumstances(command)}
     found = Rows()
     for row in _all(options):
         print(f"{row.reader:<22} {row.section:<12} {row.case:<28} {row.value:.5g}", flush=True)
         found.append(replace(row, **shared))
     results = options.output or (BUILD / "quick" if options.quick else RESULTS)
-    rows.write(results / "digits.csv", found)
+    table.write(results / "digits.csv", Row, found, digits=6)
     figures.draw(found, results / "digits.png")
     report.write(found, results / "digits.md", "digits.png")
     print(f"\n{(results / 'digits.md').read_text()}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.digits.measures import LEVELS
 from benchmarks.digits.rows import Rows, weighted
+from benchmarks.table import head, line, title
 
 READ = (7, 10, 14, 17, 21, 24, 28)
 DRAWN = ("mouse", "pen", "marker", "fonts", "load_digits")  # drawn elsewhere: all sources but MNIST itself
@@ -33,25 +34,25 @@ def _page(rows: Rows, picture: str) -> Iterable[str]:
     yield ""
     yield f"![accuracy against rows, reliability, damage]({picture})"
     names = rows.readers()
-    yield from _title(f"Accuracy after so many rows of 28 ({split}, {_count(rows, 'rows')} digits)")
+    yield from title(f"Accuracy after so many rows of 28 ({split}, {_count(rows, 'rows')} digits)")
     yield from _table(rows, "rows", [str(number) for number in READ], names)
-    yield from _title("Expected calibration error, 15 bins, after so many rows, and its mean over all rows")
+    yield from title("Expected calibration error, 15 bins, after so many rows, and its mean over all rows")
     yield from _table(rows, "calibration", [*(str(number) for number in READ), "mean"], names, digits=2)
     yield from _stopping(rows, names)
-    yield from _title(f"Damage of moderate strength (`training/damage.py`, {_count(rows, 'damage')} digits each)")
+    yield from title(f"Damage of moderate strength (`training/damage.py`, {_count(rows, 'damage')} digits each)")
     yield from _turned(rows, "damage", names, mean=True)
     yield from _elsewhere(rows, names)
-    yield from _title("What is no digit: refused, or answered with a score below a half")
+    yield from title("What is no digit: refused, or answered with a score below a half")
     yield from _turned(rows, "doubt", names, mean=False)
     if knowing := [name for name in names if rows.section("unlikely", name)]:
-        yield from _title("The same with the level below which the model itself calls a digit unlikely")
+        yield from title("The same with the level below which the model itself calls a digit unlikely")
         yield from _turned(rows, "unlikely", knowing, mean=False)
     yield from _time(rows, names)
 
 
 def _stopping(rows: Rows, names: Sequence[str]) -> Iterable[str]:
-    yield from _title("Reading that stops at a score: mean rows read / share that reaches it / accuracy of those")
-    yield from _head(["", *(f"{level}" for level in LEVELS)])
+    yield from title("Reading that stops at a score: mean rows read / share that reaches it / accuracy of those")
+    yield from head(["", *(f"{level}" for level in LEVELS)])
     for name in names:
         if rows.section("stop", name):
             cells = []
@@ -60,7 +61,7 @@ def _stopping(rows: Rows, names: Sequence[str]) -> Iterable[str]:
                     rows.value(name, "stop", f"{level} {what}") for what in ("rows", "reached", "accuracy")
                 )
                 cells.append(f"{count or 0:.1f} / {_percent(reached, 1)} / {_percent(right, 2)}")
-            yield _line([name, *cells])
+            yield line([name, *cells])
 
 
 def _elsewhere(rows: Rows, names: Sequence[str]) -> Iterable[str]:
@@ -70,13 +71,13 @@ def _elsewhere(rows: Rows, names: Sequence[str]) -> Iterable[str]:
         return
     sources = list(dict.fromkeys(case.partition("/")[0] for case in cases))
     scenes = list(dict.fromkeys(case.partition("/")[2] for case in cases))
-    yield from _title("Digits drawn elsewhere, through the image path, in all scenes")
-    yield from _head(["source", "pictures", *names])
+    yield from title("Digits drawn elsewhere, through the image path, in all scenes")
+    yield from head(["source", "pictures", *names])
     for source in [*sources, "all but mnist"]:
         wanted = DRAWN if source == "all but mnist" else (source,)
         yield _pictured(rows, source, [case for case in cases if case.partition("/")[0] in wanted], names)
-    yield from _title("The same without MNIST's, by scene (`benchmarks/digits/scenes.py`)")
-    yield from _head(["scene", "pictures", *names])
+    yield from title("The same without MNIST's, by scene (`benchmarks/digits/scenes.py`)")
+    yield from head(["scene", "pictures", *names])
     for scene in scenes:
         wanted_cases = [f"{source}/{scene}" for source in sources if source in DRAWN]
         yield _pictured(rows, scene, wanted_cases, names)
@@ -85,15 +86,15 @@ def _elsewhere(rows: Rows, names: Sequence[str]) -> Iterable[str]:
 def _pictured(rows: Rows, label: str, cases: Sequence[str], names: Sequence[str]) -> str:
     groups = [[row for row in rows.section("elsewhere", name) if row.case in cases] for name in names]
     count = sum(row.count for row in groups[0])
-    return _line([label, f"{count:,}", *(_percent(weighted(group), 1) if group else "–" for group in groups)])
+    return line([label, f"{count:,}", *(_percent(weighted(group), 1) if group else "–" for group in groups)])
 
 
 def _time(rows: Rows, names: Sequence[str]) -> Iterable[str]:
-    yield from _title("Processor time an image on one thread, microseconds, and the size of the file")
-    yield from _head(["", "batch of 1", "batch of 32", "KiB"])
+    yield from title("Processor time an image on one thread, microseconds, and the size of the file")
+    yield from head(["", "batch of 1", "batch of 32", "KiB"])
     for name in names:
         figures = [rows.value(name, "time", "1"), rows.value(name, "time", "32"), rows.value(name, "size", "KiB")]
-        yield _line([name, *("–" if figure is None else f"{figure:,.0f}" for figure in figures)])
+        yield line([name, *("–" if figure is None else f"{figure:,.0f}" for figure in figures)])
     preparation = rows.section("time", "preparation")
     if preparation:
         yield ""
@@ -106,19 +107,19 @@ def _time(rows: Rows, names: Sequence[str]) -> Iterable[str]:
 
 def _table(rows: Rows, section: str, cases: Sequence[str], names: Sequence[str], digits: int = 2) -> Iterable[str]:
     """A line for each reader, a column for each case."""
-    yield from _head(["", *cases])
+    yield from head(["", *cases])
     for name in names:
-        yield _line([name, *(_percent(rows.value(name, section, case), digits) for case in cases)])
+        yield line([name, *(_percent(rows.value(name, section, case), digits) for case in cases)])
 
 
 def _turned(rows: Rows, section: str, names: Sequence[str], *, mean: bool) -> Iterable[str]:
     """A line for each case, a column for each reader."""
-    yield from _head(["", *names])
+    yield from head(["", *names])
     for case in rows.cases(section):
-        yield _line([case, *(_percent(rows.value(name, section, case), 2) for name in names)])
+        yield line([case, *(_percent(rows.value(name, section, case), 2) for name in names)])
     if mean:
-        yield _line(["**mean**", *(_percent(_mean(rows, section, name), 2) for name in names)])
-        yield _line(["**least**", *(_percent(_least(rows, section, name), 2) for name in names)])
+        yield line(["**mean**", *(_percent(_mean(rows, section, name), 2) for name in names)])
+        yield line(["**least**", *(_percent(_least(rows, section, name), 2) for name in names)])
 
 
 def _mean(rows: Rows, section: str, name: str) -> float | None:
@@ -136,15 +137,3 @@ def _count(rows: Rows, section: str) -> str:
 
 def _percent(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
-
-
-def _title(text: str) -> Iterable[str]:
-    return ("", f"## {text}", "")
-
-
-def _head(cells: Sequence[str]) -> Iterable[str]:
-    return (_line(cells), "|" + " --- |" * len(cells))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks import table
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,6 @@ class Row:
     cores: int = 0
     command: str = ""
     commit: str = ""
-
-
-NAMES = [field.name for field in fields(Row)]
 
 
 class Rows(list[Row]):
@@ -52,29 +50,9 @@ class Rows(list[Row]):
         return (row for row in self.section(section, reader) if row.case.startswith(prefix))
 
 
-def write(file: Path, rows: Iterable[Row]) -> None:
-    """Replace `file` by `rows`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as out:
-        table = csv.DictWriter(out, NAMES, lineterminator="\n")
-        table.writeheader()
-        for row in rows:
-            table.writerow(asdict(row) | {"value": f"{row.value:.6g}"})
-    partial.replace(file)
-
-
 def read(file: Path) -> Rows:
     """The rows of `file`."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        found = [dict(line) for line in csv.DictReader(lines)]
-    return Rows(_row(line) for line in found)
-
-
-def _row(line: dict[str, str]) -> Row:
-    numbers = {"value": float(line["value"]), "count": int(line["count"]), "cores": int(line["cores"])}
-    texts = {name: line[name] for name in NAMES if name not in numbers}
-    return Row(**texts, value=numbers["value"], count=int(numbers["count"]), cores=int(numbers["cores"]))
+    return Rows(table.read(file, Row))
 
 
 def weighted(rows: Sequence[Row]) -> float:

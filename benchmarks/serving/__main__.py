@@ -21,7 +21,8 @@ from types import FrameType
 
 import torch
 
-from benchmarks.serving import alone, environments, load, lstm64, report, rows
+from benchmarks import table
+from benchmarks.serving import alone, environments, load, lstm64, report
 from benchmarks.serving.contestants import MODELS, PLAIN, ROOT, SCRATCH, Contestant, contestants
 from benchmarks.serving.measure import Wrong, measure
 from benchmarks.serving.rows import Row
@@ -43,7 +44,7 @@ def main() -> int:
     for one in chosen:
         if one.environment:
             environments.python(one.environment)
-    shared = {**rows.circumstances(command.strip())}
+    shared = {**table.circumstances(command.strip())}
     versions = {one.name: f"{environments.versions(one.interpreter, one.packages)}, {version}" for one in chosen}
     versions["model alone"] = environments.versions(sys.executable, ["torch"])
     results = options.output or (QUICK if options.quick else RESULTS)
@@ -51,7 +52,7 @@ def main() -> int:
     faults: list[str] = []
     for row in _all(chosen, options, faults):
         found.append(replace(row, versions=versions[row.contestant], **shared))
-        rows.write(results / "serving.csv", found)  # after each, so that an interrupted run is not lost
+        table.write(results / "serving.csv", Row, found)  # after each, so that an interrupted run is not lost
     if not found:
         return _failed(faults)
     report.write(found, results / "serving.md")

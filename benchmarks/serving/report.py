@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.serving.rows import Row
+from benchmarks.table import head, line, title
 
 OURS = "ritmo"
 MAIN = "series"
@@ -48,12 +49,12 @@ def _rates(rows: Sequence[Row], processes: int) -> Iterable[str]:
     levels = _levels(here)
     if not levels:
         return
-    yield from _title(f"Requests a second, {_processes(processes)}")
-    yield from _head(["", *(f"{level} connections" for level in levels), *(f"ritmo / it at {n}" for n in levels)])
+    yield from title(f"Requests a second, {_processes(processes)}")
+    yield from head(["", *(f"{level} connections" for level in levels), *(f"ritmo / it at {n}" for n in levels)])
     for name in _names(here):
         cells = [_spread(_at(here, name, level), lambda row: row.requests_per_second) for level in levels]
         ratios = [_ratio(here, name, level, lambda row: row.requests_per_second) for level in levels]
-        yield _line([name, *cells, *ratios])
+        yield line([name, *cells, *ratios])
 
 
 def _latencies(rows: Sequence[Row], processes: int) -> Iterable[str]:
@@ -61,8 +62,8 @@ def _latencies(rows: Sequence[Row], processes: int) -> Iterable[str]:
     levels = _levels(here)
     if not levels:
         return
-    yield from _title(f"Latency in ms, p50 / p99, and the server's CPU time a request, {_processes(processes)}")
-    yield from _head(["", *(f"{level} connections" for level in levels), f"CPU µs at {levels[-1]}", "failed"])
+    yield from title(f"Latency in ms, p50 / p99, and the server's CPU time a request, {_processes(processes)}")
+    yield from head(["", *(f"{level} connections" for level in levels), f"CPU µs at {levels[-1]}", "failed"])
     for name in _names(here):
         cells = [
             f"{_median(_at(here, name, level), lambda row: row.p50_ms)} / "
@@ -71,7 +72,7 @@ def _latencies(rows: Sequence[Row], processes: int) -> Iterable[str]:
         ]
         cpu = _median(_at(here, name, levels[-1]), lambda row: row.cpu_us_per_request)
         failed = sum(row.failed or 0 for row in here if row.contestant == name)
-        yield _line([name, *cells, cpu, str(failed)])
+        yield line([name, *cells, cpu, str(failed)])
 
 
 def _own(rows: Sequence[Row]) -> Iterable[str]:
@@ -79,8 +80,8 @@ def _own(rows: Sequence[Row]) -> Iterable[str]:
     here = [row for row in rows if row.workload not in (MAIN, "start") and row.contestant != "model alone"]
     if not here:
         return
-    yield from _title("Other workloads: bulk (512 series of 50 values a request), live updates by token, own models")
-    yield from _head(["", "workload", "processes", "connections", "series or digits a second", "p50 ms", "p99 ms"])
+    yield from title("Other workloads: bulk (512 series of 50 values a request), live updates by token, own models")
+    yield from head(["", "workload", "processes", "connections", "series or digits a second", "p50 ms", "p99 ms"])
     keys = dict.fromkeys((row.workload, row.contestant, row.processes, row.connections) for row in here)
     for workload, name, processes, connections in sorted(keys, key=lambda key: (key[0], key[2], key[3] or 0)):
         group = [
@@ -91,27 +92,27 @@ def _own(rows: Sequence[Row]) -> Iterable[str]:
         ]
         rate = _spread(group, lambda row: row.items_per_second)
         p50, p99 = _median(group, lambda row: row.p50_ms), _median(group, lambda row: row.p99_ms)
-        yield _line([name, workload, str(processes), str(connections), rate, p50, p99])
+        yield line([name, workload, str(processes), str(connections), rate, p50, p99])
 
 
 def _alone(rows: Sequence[Row]) -> Iterable[str]:
     here = [row for row in rows if row.contestant == "model alone"]
     if not here:
         return
-    yield from _title("The model alone, without a server (one torch thread where nothing else is said)")
-    yield from _head(["", "series a second", "p50 ms", "p99 ms"])
+    yield from title("The model alone, without a server (one torch thread where nothing else is said)")
+    yield from head(["", "series a second", "p50 ms", "p99 ms"])
     for workload in dict.fromkeys(row.workload for row in here):
         group = [row for row in here if row.workload == workload]
         rate = _spread(group, lambda row: row.items_per_second)
-        yield _line([workload, rate, _median(group, lambda r: r.p50_ms), _median(group, lambda r: r.p99_ms)])
+        yield line([workload, rate, _median(group, lambda r: r.p50_ms), _median(group, lambda r: r.p99_ms)])
 
 
 def _starts(rows: Sequence[Row]) -> Iterable[str]:
     here = [row for row in rows if row.workload == "start"]
     if not here:
         return
-    yield from _title("Memory of all processes of a server, MiB, and seconds from its start to its first answer")
-    yield from _head(["", "processes", "idle PSS", "idle RSS", "PSS after the load", "first answer, s"])
+    yield from title("Memory of all processes of a server, MiB, and seconds from its start to its first answer")
+    yield from head(["", "processes", "idle PSS", "idle RSS", "PSS after the load", "first answer, s"])
     for name, processes in dict.fromkeys((row.contestant, row.processes) for row in here):
         group = [row for row in here if (row.contestant, row.processes) == (name, processes)]
         values: list[Value] = [
@@ -120,11 +121,11 @@ def _starts(rows: Sequence[Row]) -> Iterable[str]:
             lambda row: row.loaded_pss_mib,
             lambda row: row.cold_start_s,
         ]
-        yield _line([name, str(processes), *(_spread(group, value) for value in values)])
+        yield line([name, str(processes), *(_spread(group, value) for value in values)])
 
 
 def _versions(rows: Sequence[Row]) -> Iterable[str]:
-    yield from _title("Versions")
+    yield from title("Versions")
     for name, versions in dict.fromkeys((row.contestant, row.versions) for row in rows):
         yield f"- {name}: {versions}"
 
@@ -193,18 +194,6 @@ def _round(number: float) -> str:
 
 def _processes(count: int) -> str:
     return "one process" if count == 1 else f"{count} processes"
-
-
-def _title(text: str) -> Iterable[str]:
-    return ("", f"## {text}", "")
-
-
-def _head(cells: Sequence[str]) -> Iterable[str]:
-    return (_line(cells), "|" + " --- |" * len(cells))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 # --- the picture -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks.serving import load, lstm64, rows, workloads
+from benchmarks import table
+from benchmarks.serving import load, lstm64, workloads
 from benchmarks.serving.contestants import MODELS, PLAIN, ROOT, SCRATCH, Launch, ours
 from benchmarks.serving.load import Request
 from benchmarks.serving.measure import first_answer
@@ -159,7 +160,7 @@ def _report(readings: np.ndarray, seen: load.Load, options: argparse.Namespace) 
     hourly, low, high = slope(after[:, 0] / 3600, after[:, 1], blocks)
     flat = (low <= 0 <= high) or high < FLAT
     row = {
-        **rows.circumstances("python -m benchmarks.serving.soak " + " ".join(sys.argv[1:])),
+        **table.circumstances("python -m benchmarks.serving.soak " + " ".join(sys.argv[1:])),
         "minutes": options.minutes,
         "warm_up_minutes": options.warm_up,
         "requests": seen.requests,
@@ -176,10 +177,10 @@ def _report(readings: np.ndarray, seen: load.Load, options: argparse.Namespace) 
     fresh = not output.exists()
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("a", newline="", encoding="utf-8") as out:
-        table = csv.DictWriter(out, list(row), lineterminator="\n")
+        lines = csv.DictWriter(out, list(row), lineterminator="\n")
         if fresh:
-            table.writeheader()
-        table.writerow(row)
+            lines.writeheader()
+        lines.writerow(row)
     print(json.dumps(row, indent=1))
     return 0 if flat else 1
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks import table
 from benchmarks.digits import cnn, figures, hands, measure, measures, report, rows, scenes
 from benchmarks.digits.elsewhere import Prepared, prepared
 from benchmarks.digits.readers import Planes, microseconds
@@ -102,7 +103,7 @@ def test_rows_survive_their_file(tmp_path: Path) -> None:
     found = Rows(
         [Row("digits@2", "damage", "rotated, much", 0.9875, 5000, "test", cores=2), Row("cnn", "size", "KiB", 4)]
     )
-    rows.write(tmp_path / "digits.csv", found)
+    table.write(tmp_path / "digits.csv", Row, found, digits=6)
     assert rows.read(tmp_path / "digits.csv") == found
     assert rows.weighted(found) == pytest.approx(0.9875)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.serving import lstm64, report, rows, workloads
+from benchmarks import table
+from benchmarks.serving import lstm64, report, workloads
 from benchmarks.serving.load import Request, write_requests
 from benchmarks.serving.processes import free_port, server
 from benchmarks.serving.rows import Row
@@ -59,8 +60,8 @@ def test_requests_are_written_as_the_load_generator_reads_them(tmp_path: Path) -
 
 def test_rows_survive_their_file(tmp_path: Path) -> None:
     found = [Row("ritmo", 1, "series", 64, 1, requests_per_second=12345.0, failed=0), Row("x, y", 2, "start", None, 3)]
-    rows.write(tmp_path / "rows.csv", found)
-    assert rows.read(tmp_path / "rows.csv") == found
+    table.write(tmp_path / "rows.csv", Row, found)
+    assert table.read(tmp_path / "rows.csv", Row) == found
 
 
 def test_a_ratio_is_taken_within_its_round(tmp_path: Path) -> None:
