@@ -16,13 +16,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.forecasting import check, ours, picture, report, rows, statistical, windows
+from benchmarks import table
+from benchmarks.forecasting import check, ours, picture, report, statistical, windows
 from benchmarks.forecasting.answers import Answers, naive, score
 from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, UNTOLD, Row
 from benchmarks.forecasting.windows import Part
 from benchmarks.serving import environments
 from benchmarks.serving.contestants import ROOT
-from benchmarks.table import circumstances
 from service.manifest import Manifest
 from training import real_series
 from training.real_series import SeriesFile
@@ -34,13 +34,13 @@ SCRATCH = statistical.KEPT / "results"
 def main() -> int:
     options = _options()
     files = _files(options.files)
-    shared: dict[str, Any] = circumstances(f"python -m benchmarks.forecasting {shlex.join(sys.argv[1:])}".strip())
+    shared: dict[str, Any] = table.circumstances(f"python -m benchmarks.forecasting {shlex.join(sys.argv[1:])}".strip())
     results: Path = options.output or (RESULTS if tuple(options.files) == windows.FILES else SCRATCH)
     found: list[Row] = []
     for row in _all(files, options):
         found.append(replace(row, **shared))
         _show(row)
-        rows.write(results / "forecasting.csv", found)  # after each, so that an interrupted run is not lost
+        table.write(results / "forecasting.csv", Row, found)  # after each, so that an interrupted run is not lost
     agreement = check.summary([windows.sample(file) for file in files], options.peers) if options.peers else ""
     report.write(found, results / "forecasting.md", agreement)
     picture.draw(found, results / "forecasting.png")

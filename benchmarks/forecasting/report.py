@@ -10,6 +10,7 @@ from benchmarks.forecasting.ours import BATCH
 from benchmarks.forecasting.rows import ALL, NAIVE, SAMPLE, Row
 from benchmarks.forecasting.summary import Summary, Value, held_out, methods, ours, summaries
 from benchmarks.forecasting.windows import LONGEST, MOST, MOST_LONG, UNCUT
+from benchmarks.table import head, line, title
 from training.real_series import HELD_OUT
 
 NONE = "–"
@@ -29,20 +30,20 @@ def _page(rows: Sequence[Row], agreement: str) -> Iterable[str]:
     yield "![relative scores and cost](forecasting.png)"
     sample = held_out(rows)
     if sample:
-        yield from _title(f"Side by side on held-out files, {len({row.file for row in sample})} files")
+        yield from title(f"Side by side on held-out files, {len({row.file for row in sample})} files")
         yield _SAMPLE_NOTE
         yield ""
         yield from _summary_table(summaries(sample))
     everywhere = [row for row in rows if row.part == SAMPLE]
     if len(everywhere) > len(sample):
-        yield from _title("The same with the two groups of M4, whose pasts (not their test parts) were trained on")
+        yield from title("The same with the two groups of M4, whose pasts (not their test parts) were trained on")
         yield from _summary_table(summaries(everywhere))
     yield from _published()
     yield from _official(rows)
-    for title, value in _TABLES:
-        yield from _title(f"{title}, sample")
+    for what, value in _TABLES:
+        yield from title(f"{what}, sample")
         yield from _by_file(everywhere, value)
-    yield from _title("Coverage of the 80 % / 95 % interval in percent, sample")
+    yield from title("Coverage of the 80 % / 95 % interval in percent, sample")
     yield from _coverage_by_file(everywhere)
     yield "![coverage by file](forecasting-coverage.png)"
     yield from _all_windows(rows)
@@ -70,7 +71,7 @@ _TABLES: tuple[tuple[str, Value], ...] = (
 
 
 def _summary_table(found: Sequence[Summary]) -> Iterable[str]:
-    yield from _head(
+    yield from head(
         ["", "MASE", "WQL", "one-step MASE", "MASE to season", "WQL to season", "mean sMAPE", "80 % covers",
          "files at 76..84 %", "95 % covers", "ms a series", "ms alone", "times ours", "replaced"]
     )  # fmt: skip
@@ -81,20 +82,20 @@ def _summary_table(found: Sequence[Summary]) -> Iterable[str]:
         right = NONE if one.covered80 is None else f"{one.right80} of {one.files}"
         costs = [_number(None if s is None else 1000 * s) for s in (one.seconds, one.seconds_alone)]
         costs.append(_number(one.seconds / mine if one.seconds and mine else None))
-        yield _line(
+        yield line(
             [name, *(f"{x:.3f}" for x in ratios), f"{one.smape:.1f}", _percent(one.covered80), right,
              _percent(one.covered95), *costs, str(one.replaced)]
         )  # fmt: skip
 
 
 def _published() -> Iterable[str]:
-    yield from _title("Published by others, not measured here")
+    yield from title("Published by others, not measured here")
     yield "Relative to seasonal naive on the sets of the named benchmark, which are not the files above."
     yield published.SOURCES
     yield ""
-    yield from _head(["", "parameters", "MASE", "WQL", "benchmark"])
+    yield from head(["", "parameters", "MASE", "WQL", "benchmark"])
     for one in published.RELATIVE:
-        yield _line([one.name, one.parameters, f"{one.mase:.3f}", f"{one.wql:.3f}", one.benchmark])
+        yield line([one.name, one.parameters, f"{one.mase:.3f}", f"{one.wql:.3f}", one.benchmark])
 
 
 def _official(rows: Sequence[Row]) -> Iterable[str]:
@@ -102,30 +103,30 @@ def _official(rows: Sequence[Row]) -> Iterable[str]:
     whole = [row for row in rows if row.part == ALL and row.file in published.OFFICIAL]
     if not whole:
         return
-    yield from _title(f"MASE on whole official test parts, contexts of up to {UNCUT} values")
+    yield from title(f"MASE on whole official test parts, contexts of up to {UNCUT} values")
     files = [name for name in published.OFFICIAL if any(row.file == name for row in whole)]
-    yield from _head(["", *files, "figure"])
+    yield from head(["", *files, "figure"])
     for name in [name for name in methods(whole) if ours(name) or name == NAIVE]:
         cells = [_cell(whole, name, file, lambda row: row.mase) for file in files]
-        yield _line([f"**{name}**" if ours(name) else name, *cells, "measured here"])
+        yield line([f"**{name}**" if ours(name) else name, *cells, "measured here"])
     for name in dict.fromkeys(name for found in published.OFFICIAL.values() for name in found):
         cells = [f"{x:.3f}" if (x := published.OFFICIAL[file].get(name)) else NONE for file in files]
-        yield _line([name, *cells, "published"])
+        yield line([name, *cells, "published"])
 
 
 def _by_file(rows: Sequence[Row], value: Value) -> Iterable[str]:
     names = [name for name in methods(rows) if any(value(row) is not None for row in rows if row.method == name)]
-    yield from _head(["file", "windows", *names])
+    yield from head(["file", "windows", *names])
     for file in dict.fromkeys(row.file for row in rows):
         windows = next(row.windows for row in rows if row.file == file)
-        yield _line([file, str(windows), *(_cell(rows, name, file, value) for name in names)])
+        yield line([file, str(windows), *(_cell(rows, name, file, value) for name in names)])
 
 
 def _coverage_by_file(rows: Sequence[Row]) -> Iterable[str]:
     names = [name for name in methods(rows) if any(row.coverage80 is not None for row in rows if row.method == name)]
-    yield from _head(["file", *names])
+    yield from head(["file", *names])
     for file in dict.fromkeys(row.file for row in rows):
-        yield _line([file, *(_both(rows, name, file) for name in names)])
+        yield line([file, *(_both(rows, name, file) for name in names)])
     yield ""
 
 
@@ -133,23 +134,23 @@ def _all_windows(rows: Sequence[Row]) -> Iterable[str]:
     """Every window of every file, this project's models only."""
     whole = [row for row in rows if row.part == ALL]
     for name in [name for name in methods(whole) if ours(name)]:
-        yield from _title(f"{name} on all windows, contexts of up to {UNCUT} values")
-        yield from _head(["file", "windows", "MASE", "relative", "sMAPE", "WQL", "relative", "80 % / 95 % covers"])
+        yield from title(f"{name} on all windows, contexts of up to {UNCUT} values")
+        yield from head(["file", "windows", "MASE", "relative", "sMAPE", "WQL", "relative", "80 % / 95 % covers"])
         for row in [row for row in whole if row.method == name]:
             reference = next(r for r in whole if r.method == NAIVE and r.file == row.file)
             seen = "" if row.file in HELD_OUT else " (past trained on)"
             relative = row.mase / reference.mase, row.wql / reference.wql
-            yield _line(
+            yield line(
                 [row.file + seen, str(row.windows), f"{row.mase:.3f}", f"{relative[0]:.3f}", f"{row.smape:.2f}",
                  f"{row.wql:.4f}", f"{relative[1]:.3f}", _both(whole, name, row.file)]
             )  # fmt: skip
         over = next(one for one in summaries(held_out(whole, ALL)) if one.method == name)
         right = f"{over.right80} of {over.files} at 76..84 %"
-        yield _line(["held-out files", "", "", f"{over.mase:.3f}", f"{over.smape:.2f}", "", f"{over.wql:.3f}", right])
+        yield line(["held-out files", "", "", f"{over.mase:.3f}", f"{over.smape:.2f}", "", f"{over.wql:.3f}", right])
 
 
 def _how(agreement: str) -> Iterable[str]:
-    yield from _title("How")
+    yield from title("How")
     yield (
         "Missing values go to this service as they are; for the peers, which take none, the value one season before "
         "stands in, else a straight line. AutoARIMA approximates where R's `auto.arima` does by default (more than 150 "
@@ -161,7 +162,7 @@ def _how(agreement: str) -> Iterable[str]:
 
 
 def _versions(rows: Sequence[Row]) -> Iterable[str]:
-    yield from _title("Versions")
+    yield from title("Versions")
     for name, versions in dict.fromkeys((row.method, row.versions) for row in rows if row.versions):
         yield f"- {name}: {versions}"
 
@@ -191,15 +192,3 @@ def _number(number: float | None) -> str:
     if number is None:
         return NONE
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 20 else f"{number:.3f}"
-
-
-def _title(text: str) -> Iterable[str]:
-    return ("", f"## {text}", "")
-
-
-def _head(cells: Sequence[str]) -> Iterable[str]:
-    return (_line(cells), "|" + " --- |" * len(cells))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.forecasting import ours, picture, published, report, rows, statistical, windows
+from benchmarks import table
+from benchmarks.forecasting import ours, picture, published, report, statistical, windows
 from benchmarks.forecasting.answers import MEDIAN, naive, score
 from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, Row
 from benchmarks.forecasting.summary import held_out, summaries
@@ -162,8 +163,8 @@ def _rows() -> list[Row]:
 
 
 def test_rows_survive_their_file(tmp_path: Path) -> None:
-    rows.write(tmp_path / "rows.csv", _rows())
-    assert rows.read(tmp_path / "rows.csv") == _rows()
+    table.write(tmp_path / "rows.csv", Row, _rows())
+    assert table.read(tmp_path / "rows.csv", Row) == _rows()
 
 
 def test_summaries_are_geometric_means_relative_to_both_naive_forecasts() -> None:
