@@ -35,6 +35,7 @@ class Distortion:
     noise: float = 0.08  # share with grain
     blurred: float = 0.08  # share out of focus
     lined: float = 0.04  # share with a line across
+    coarse: float = 0.05  # share seen through a third of the pixels a side
     free_scale: tuple[float, float] = (0.75, 1.7)  # vertical scale on a free canvas
 
 
@@ -104,9 +105,10 @@ def pen(images: Tensor, share: float) -> Tensor:
 
 def photograph(images: Tensor, d: Distortion) -> Tensor:
     """Contrast, blur, grain, lines and covered patches, each on its share of (B, T, 28); stays within 0..1."""
-    chosen = torch.rand(5, len(images), 1, 1, device=images.device)
+    chosen = torch.rand(6, len(images), 1, 1, device=images.device)
     images = torch.where(chosen[0] < d.blurred, _blurred(images), images)
     images = torch.where(chosen[1] < d.contrast, _contrasted(images), images)
+    images = torch.where(chosen[5] < d.coarse, _coarse(images), images)
     images = torch.where((chosen[2] < d.erased) & _patch(images), 0.0, images)
     images = torch.where((chosen[3] < d.lined) & _line(images), torch.rand_like(chosen[3]), images)
     return torch.where(chosen[4] < d.noise, _grained(images), images)
@@ -115,6 +117,12 @@ def photograph(images: Tensor, d: Distortion) -> Tensor:
 def _blurred(images: Tensor) -> Tensor:
     soft = functional.avg_pool2d(images[:, None], 3, 1, 1)[:, 0]
     return torch.lerp(images, soft, torch.rand(len(images), 1, 1, device=images.device))
+
+
+def _coarse(images: Tensor) -> Tensor:
+    rows, columns = images.shape[1:]
+    few = functional.interpolate(images[:, None], size=(rows * 9 // SIDE, 9), mode="area")
+    return functional.interpolate(few, size=(rows, columns), mode="bilinear", align_corners=False)[:, 0]
 
 
 def _contrasted(images: Tensor) -> Tensor:

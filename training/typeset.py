@@ -72,7 +72,7 @@ def _several(generator: np.random.Generator) -> str:
 
 def _boxed(generator: np.random.Generator, ink: Images) -> Images:
     """The ink, a little wider or narrower, in a box of about 20 pixels, its centre of mass in the middle of 28 x 28."""
-    width = ink.shape[1] * generator.uniform(0.75, 1.2)
+    width = ink.shape[1] * generator.uniform(0.6, 1.2)
     scale = generator.uniform(18, 21) / max(width, ink.shape[0])
     size = max(round(width * scale), 2), max(round(ink.shape[0] * scale), 2)
     small = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BOX), np.float64)

@@ -89,16 +89,16 @@ def test_a_pen_thickens_or_thins_its_share_and_never_erases(images: Tensor) -> N
 
 
 def test_damage_stays_within_ink_bounds_and_leaves_its_share_alone(images: Tensor) -> None:
-    none = Distortion(contrast=0, erased=0, noise=0, blurred=0, lined=0)
+    none = Distortion(contrast=0, erased=0, noise=0, blurred=0, lined=0, coarse=0)
     assert torch.equal(photograph(images, none), images)
-    every = photograph(images.repeat(20, 1, 1), Distortion(contrast=1, erased=1, noise=1, blurred=1, lined=1))
+    every = photograph(images.repeat(20, 1, 1), Distortion(contrast=1, erased=1, noise=1, blurred=1, lined=1, coarse=1))
     assert every.min() >= 0
     assert every.max() <= 1
     assert every.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["contrast", "erased", "noise", "blurred", "lined"])
+@pytest.mark.parametrize("kind", ["contrast", "erased", "noise", "blurred", "lined", "coarse"])
 def test_each_damage_is_seen(images: Tensor, kind: str) -> None:
-    only = {"contrast": 0.0, "erased": 0.0, "noise": 0.0, "blurred": 0.0, "lined": 0.0, kind: 1.0}
+    only = {"contrast": 0.0, "erased": 0.0, "noise": 0.0, "blurred": 0.0, "lined": 0.0, "coarse": 0.0, kind: 1.0}
     changed = (photograph(images, Distortion(**only)) - images).abs().sum((1, 2)) > 0.5  # type: ignore[arg-type]
     assert changed.float().mean() > 0.5
