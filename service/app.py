@@ -26,6 +26,7 @@ from service.backend import load
 from service.crew import Crew
 from service.errors import RitmoError
 from service.lanes import Limits
+from service.memory import keep_giving_back
 from service.metrics import CONTENT_TYPE, Metrics
 from service.registry import Registry
 from service.settings import Settings
@@ -67,12 +68,14 @@ def create_app(
         await registry.start()
         if crew and crew.substitute:  # the others listen meanwhile
             await registry.loaded()
-        reporting = asyncio.create_task(_report(registry, crew)) if crew else None
+        chores = [asyncio.create_task(keep_giving_back())]
+        if crew:
+            chores.append(asyncio.create_task(_report(registry, crew)))
         try:
             yield
         finally:
-            if reporting:
-                reporting.cancel()
+            for chore in chores:
+                chore.cancel()
             await registry.close()
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -8,8 +8,6 @@ default name that exists on disk has a ready version. One that failed keeps nobo
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import difflib
 import gc
 import logging
@@ -30,6 +28,7 @@ from service.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
 from service.items import Item
 from service.lanes import Lane, Limits, Outcome
 from service.manifest import Manifest
+from service.memory import give_back
 from service.metrics import EngineState, LaneMetrics, LaneState, Metrics, ModelState
 from service.passes import Answers
 from service.repository import Found, scan
@@ -284,7 +283,7 @@ class Registry:
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()
-        await asyncio.to_thread(_give_memory_back)
+        await asyncio.to_thread(give_back)
 
     async def _load(self, served: Served, device: str, batcher: Batcher) -> None:
         start = time.monotonic()
@@ -316,9 +315,3 @@ class Registry:
             models=[ModelState(s.name, s.version, s.state) for s in self._served],
             restarts=self._batcher.restarts if self._batcher else 0,
         )
-
-
-def _give_memory_back() -> None:
-    """What loading and warming up took and freed, 20 MB, the C library would keep for later (glibc; others do not)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -17,13 +17,14 @@ from msgspec.structs import replace
 
 from service.errors import Unavailable
 from service.items import DigitItem, Floats, ForecastItem, Item
-from service.packing import LENGTHS, Shapes, pack
+from service.packing import FULL, LENGTHS, Shapes, pack
 from service.passes import Array, Network
 
 PIECES = (1, 3, 8)  # lengths of the pieces of the golden sample that are run
 EACH = 4  # pieces of one length of one item
 STEPS = PIECES[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
+Stepwise = tuple[Array, Array | None]  # states after each step, what was said there
 MOST_ROWS, MOST_STEPS = 32, STEPS  # a model whose kernels agree only beyond these is served as not invariant
 
 
@@ -128,24 +129,29 @@ def _difference(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
 
 
 def _run(network: Network, items: Sequence[Item], steps: int) -> list[tuple[list[Array], list[Array]]]:
-    """All that a network says of each of `items`: at its end, and at every step."""
+    """All that a network says of each of `items`: at its end and, unless there are many steps, at every step."""
     if isinstance(items[0], DigitItem):
         ends, (after, said) = _run_digits(network, [i for i in items if isinstance(i, DigitItem)], steps)
     else:
         ends, (after, said) = _run_series(network, [i for i in items if isinstance(i, ForecastItem)], steps)
+    if said is None:
+        return [([end[n] for end in ends], []) for n in range(len(items))]
     return [([end[n] for end in ends], [after[n], said[n, : item.length]]) for n, item in enumerate(items)]
 
 
-def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tuple[list[Array], tuple[Array, Array]]:
+def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tuple[list[Array], Stepwise]:
     rows, counts = pack([item.rows for item in items], len(items), steps)
     fresh: Floats = np.repeat(network.initial(0)[None], len(items), axis=0)
     state = network.step(rows, counts, fresh)
-    return [state, network.read(state)], network.trace(rows, counts, fresh)
+    stepwise = network.trace(rows, counts, fresh) if steps <= FULL else (state, None)
+    return [state, network.read(state)], stepwise
 
 
-def _run_series(network: Network, items: Sequence[ForecastItem], steps: int) -> tuple[list[Array], tuple[Array, Array]]:
+def _run_series(network: Network, items: Sequence[ForecastItem], steps: int) -> tuple[list[Array], Stepwise]:
     values, counts = pack([item.values for item in items], len(items), steps)
     fresh = np.stack([network.initial(item.season) for item in items])
     levels = np.stack([item.levels for item in items])
     state = network.step(values, counts, fresh)
-    return [state, *network.forecast(state, 2, levels)], network.history(values, counts, fresh, levels)
+    # A history of many steps takes a second to compute and no kernel that `step` does not use.
+    stepwise = network.history(values, counts, fresh, levels) if steps <= FULL else (state, None)
+    return [state, *network.forecast(state, 2, levels)], stepwise

@@ -60,10 +60,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.lanes": {"service.errors"},
     "service.batching": {"service.errors", "service.lanes"},
     "service.repository": CONTRACT,
+    "service.memory": set(),
     "service.coverage": {"service.items", "service.metrics"},
     "service.registry": CONTRACT
     | {
         "service.coverage",
+        "service.memory",
         "service.repository",
         "service.backend",
         "service.cursor",
