@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,32 +18,14 @@ HOURLY_TEST = '"V1","V2","V3"\n"H2",7,8\n"H1",1.5,2\n'
 CHANNELS = "date,LOAD,OIL\n2016-07-01 00:00:00,5.5,2\n2016-07-01 01:00:00,6.5,-3\n"
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the parent's argument
-        pass
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address that serves it."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.fixture
-def small(served: tuple[Path, str]) -> dict[str, series.Source]:
+def small(mirror: tuple[Path, str]) -> dict[str, series.Source]:
     """The two kinds of sources with small files, which are served."""
-    folder, _ = served
+    folder, _ = mirror
     m4 = {"Train/H.csv": HOURLY_TRAIN, "Test/H.csv": HOURLY_TEST}
     sources = {
         "m4_hourly": replace(series.SOURCES["m4_hourly"], files={k: _digest(v) for k, v in m4.items()}, horizon=2),
@@ -62,9 +40,9 @@ def small(served: tuple[Path, str]) -> dict[str, series.Source]:
 
 
 def test_public_files_become_files_of_the_collection(
-    small: dict[str, series.Source], served: tuple[Path, str], tmp_path: Path
+    small: dict[str, series.Source], mirror: tuple[Path, str], tmp_path: Path
 ) -> None:
-    made = series.fetch(tmp_path / "forecasting", served[1], small)
+    made = series.fetch(tmp_path / "forecasting", mirror[1], small)
     assert [path.name for path in made] == ["m4_hourly.npz", "etth1.npz"]
     hourly, channels = (read(path) for path in made)
     # A series' test part follows its own training part, whatever the order of the rows, and empty cells are no values.
@@ -77,22 +55,22 @@ def test_public_files_become_files_of_the_collection(
 
 
 def test_other_bytes_are_refused_and_leave_nothing(
-    small: dict[str, series.Source], served: tuple[Path, str], tmp_path: Path
+    small: dict[str, series.Source], mirror: tuple[Path, str], tmp_path: Path
 ) -> None:
-    folder, address = served
+    folder, address = mirror
     (folder / small["m4_hourly"].at / "Test/H.csv").write_text(HOURLY_TEST.replace("8", "9"))
     with pytest.raises(series.DamagedSeries, match=r"H\.csv"):
         series.fetch(tmp_path / "forecasting", address, small)
     assert not (tmp_path / "forecasting").exists()
 
 
-def test_an_address_that_does_not_have_it_is_named(served: tuple[Path, str], tmp_path: Path) -> None:
+def test_an_address_that_does_not_have_it_is_named(mirror: tuple[Path, str], tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match=r"Train/Hourly-train\.csv does not answer"):
-        series.fetch(tmp_path, served[1])
+        series.fetch(tmp_path, mirror[1])
 
 
-def test_a_mirror_is_checked_file_by_file(served: tuple[Path, str], tmp_path: Path) -> None:
-    folder, address = served
+def test_a_mirror_is_checked_file_by_file(mirror: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = mirror
     for name in ("a.npz", "b.npz"):
         (folder / name).write_bytes(name.encode())
     listed = tmp_path / "list"
