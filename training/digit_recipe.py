@@ -16,7 +16,7 @@ from training import glyphs, typeset
 from training.digit_images import SIDE, Distortion, pen, photograph, warp
 from training.loop import Curves, Plan, fit
 from training.mnist import Digits, Mnist
-from training.networks.convolutional import Committee, ImageReader
+from training.networks.convolutional import Committee, ImageReader, StridedReader
 from training.networks.digits import CLASSES, RowReader
 
 CANVASES = (32, 40, 48, 56, 64)  # rows of the free canvases: few heights, so that kernels are planned once
@@ -27,7 +27,7 @@ WHOLE = 24.5 / SIDE  # MNIST has nothing below row 24
 class Knobs:
     """Everything that shapes a run besides the data."""
 
-    sizes: tuple[str, ...] = ("256x1",)  # readers trained side by side on the same batches: hidden x layers, or "image"
+    sizes: tuple[str, ...] = ("256x1",)  # readers trained side by side on the same batches, see `build`
     epochs: float = 44.0
     batch: int = 128
     peak: float = 3e-3
@@ -47,6 +47,9 @@ class Knobs:
     distortion: Distortion = field(default_factory=Distortion)
 
 
+TEACHERS: dict[str, Callable[[], nn.Module]] = {"image": ImageReader, "strided": StridedReader}
+
+
 class Cohort(nn.Module):
     """Readers that see the same batches and nothing of each other."""
 
@@ -61,9 +64,9 @@ class Cohort(nn.Module):
 
 
 def build(size: str, dropout: float) -> nn.Module:
-    """A reader by its size: `256x1` is an LSTM of one layer of 256, `image` the convolutional teacher."""
-    if size == "image":
-        return ImageReader()
+    """A reader by its size: `256x1` is an LSTM of one layer of 256; the convolutional ones have names."""
+    if size in TEACHERS:
+        return TEACHERS[size]()
     hidden, layers = (int(part) for part in size.split("x"))
     return RowReader(hidden, layers, dropout)
 
@@ -173,7 +176,7 @@ def train(
         hold=0.0,
         floor=0.005,
         clip=float(len(knobs.sizes)),
-        ema=None if "image" in knobs.sizes else knobs.ema,  # batch statistics belong to the weights that made them
+        ema=None if TEACHERS.keys() & set(knobs.sizes) else knobs.ema,  # batch statistics belong to the weights that made them
         evaluate_every=max(steps // 20, 1),
         checkpoint_every=0 if folder is None else max(deck.per_epoch, 1),
     )

@@ -1,7 +1,7 @@
-"""`python -m training digits`: train the digit reader in three stages, calibrate it on validation digits, export it.
+"""`python -m training digits`: train the digit reader in stages, calibrate it on validation digits, export it.
 
-`teacher` is a convolutional network that sees whole images; `labels` is the reader, trained on labels alone; `taught`
-is the same reader, trained on with the teacher's answers beside the labels. A stage that was finished is taken from its
+`teacher` and `teacher-2` are convolutional networks that see whole images; `labels` is the reader, trained on labels alone; `taught`
+is the same reader, trained on with the teachers' answers beside the labels. A stage that was finished is taken from its
 file, one that was interrupted goes on where it was: the same command again. One stage alone, with other knobs:
 
     python -m training digits --stage teacher --epochs 30
@@ -28,6 +28,9 @@ FOLDER = Path("runs/digits")
 STAGES = {
     "teacher": Knobs(
         sizes=("image",), epochs=12.0, weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, others=0, seed=1
+    ),
+    "teacher-2": Knobs(
+        sizes=("strided",), epochs=24.0, weight_decay=0.02, smoothing=0.005, free=0.0, drawn=0, others=0, seed=5
     ),
     "labels": Knobs(),
     "taught": Knobs(epochs=8.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2),
@@ -108,10 +111,11 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def trained(stage: str, knobs: Knobs, folder: Path, device: str) -> Checkpoint:
-    """Train one stage; `taught` needs the files of the other two in `folder`."""
+    """Train one stage; `taught` needs the files of the others in `folder`."""
     committee, start = None, None
     if stage == "taught":
-        committee = Committee(Checkpoint.load(folder / "teacher.pt").members())
+        teachers = [Checkpoint.load(folder / f"{one}.pt") for one in STAGES if one.startswith("teacher")]
+        committee = Committee([member for one in teachers for member in one.members()])
         start = next(iter(Checkpoint.load(folder / "labels.pt").weights.values()))
     data, commit, chosen = mnist.load(), current_commit(), torch.device(device)
     cohort, curves = train(data, knobs, chosen, committee, start=start, folder=folder / stage)

@@ -1,4 +1,4 @@
-"""The teacher: a convolutional reader of whole images, whose answers the served reader learns to give."""
+"""The teachers: convolutional readers of whole images, whose answers the served reader learns to give."""
 
 from __future__ import annotations
 
@@ -34,8 +34,33 @@ class ImageReader(nn.Module):
         return answer.unsqueeze(1).expand(-1, rows.shape[1], -1)
 
 
-def _convolution(inputs: int, outputs: int, size: int = 3) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+class StridedReader(nn.Module):
+    """Another teacher with the same interface: six convolutions, of which each third halves the image; no pooling.
+
+    Its border is narrower than that of `ImageReader`, its fields are wider, and it has a hidden layer: it errs elsewhere.
+    """
+
+    def __init__(self, width: int = 40, dropout: float = 0.4) -> None:
+        super().__init__()
+        first, second = width, 2 * width
+        stages = [_convolution(1, 32, pad=0), _convolution(32, first, pad=0), _convolution(first, first, 5, stride=2)]
+        stages += [_convolution(first, second, pad=0), _convolution(second, second, pad=0)]
+        stages += [_convolution(second, second, 5, stride=2)]
+        self.features: nn.Module = nn.Sequential(*stages)
+        self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see ImageReader
+        hidden = [nn.Flatten(), nn.Linear(second * 4**2, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(inplace=True)]
+        self.head = nn.Sequential(*hidden, nn.Dropout(dropout), nn.Linear(128, CLASSES))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(B, 28, 28), ink 0..1 -> logits (B, 28, 10)."""
+        features = self.features(rows.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+        answer: Tensor = self.head(features)
+        return answer.unsqueeze(1).expand(-1, rows.shape[1], -1)
+
+
+def _convolution(inputs: int, outputs: int, size: int = 3, *, stride: int = 1, pad: int | None = None) -> nn.Sequential:
+    padding = size // 2 if pad is None else pad
+    convolution = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
