@@ -176,7 +176,8 @@ def train(
         hold=0.0,
         floor=0.005,
         clip=float(len(knobs.sizes)),
-        ema=None if TEACHERS.keys() & set(knobs.sizes) else knobs.ema,  # batch statistics belong to the weights that made them
+        # Batch statistics belong to the weights that made them.
+        ema=None if TEACHERS.keys() & set(knobs.sizes) else knobs.ema,
         evaluate_every=max(steps // 20, 1),
         checkpoint_every=0 if folder is None else max(deck.per_epoch, 1),
     )

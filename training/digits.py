@@ -1,8 +1,8 @@
 """`python -m training digits`: train the digit reader in stages, calibrate it on validation digits, export it.
 
-`teacher` and `teacher-2` are convolutional networks that see whole images; `labels` is the reader, trained on labels alone; `taught`
-is the same reader, trained on with the teachers' answers beside the labels. A stage that was finished is taken from its
-file, one that was interrupted goes on where it was: the same command again. One stage alone, with other knobs:
+`teacher` and `teacher-2` are convolutional networks that see whole images; `labels` is the reader, trained on labels
+alone; `taught` is the same reader, trained on with the teachers' answers beside the labels. A finished stage is taken
+from its file, an interrupted one goes on where it was: the same command again. One stage alone, with other knobs:
 
     python -m training digits --stage teacher --epochs 30
 """

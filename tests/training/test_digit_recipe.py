@@ -11,7 +11,7 @@ import torch
 from training import glyphs
 from training.digit_recipe import Cohort, Deck, Knobs, Lesson, begin_from, build, logits_of, train
 from training.mnist import Digits, Mnist
-from training.networks.convolutional import Committee, ImageReader
+from training.networks.convolutional import Committee, ImageReader, StridedReader
 from training.networks.digits import RowReader
 
 CPU = torch.device("cpu")
@@ -127,9 +127,12 @@ def test_a_reader_that_begins_from_a_smaller_one_says_the_same_digits() -> None:
     assert not core(rows)[..., 10].any()
 
 
-def test_the_teacher_answers_with_the_whole_image_at_every_row_and_its_committee_stays_frozen() -> None:
+@pytest.mark.parametrize("shape", [ImageReader, StridedReader])
+def test_a_teacher_answers_with_the_whole_image_at_every_row_and_its_committee_stays_frozen(
+    shape: type[ImageReader | StridedReader],
+) -> None:
     torch.manual_seed(0)
-    teacher = ImageReader(width=4).eval()
+    teacher = shape(width=4).eval()
     rows = torch.rand(2, 28, 28)
     said = teacher(rows)
     assert said.shape == (2, 28, 10)
@@ -155,3 +158,4 @@ def test_sizes_name_networks() -> None:
     assert isinstance(reader, RowReader)
     assert (reader.hidden, reader.layers) == (20, 3)
     assert isinstance(build("image", 0.1), ImageReader)
+    assert isinstance(build("strided", 0.1), StridedReader)

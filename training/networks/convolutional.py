@@ -35,9 +35,9 @@ class ImageReader(nn.Module):
 
 
 class StridedReader(nn.Module):
-    """Another teacher with the same interface: six convolutions, of which each third halves the image; no pooling.
+    """Another teacher with the same interface: six convolutions, of which every third halves the image; no pooling.
 
-    Its border is narrower than that of `ImageReader`, its fields are wider, and it has a hidden layer: it errs elsewhere.
+    It has wider fields than `ImageReader`, and a hidden layer: it errs elsewhere.
     """
 
     def __init__(self, width: int = 40, dropout: float = 0.4) -> None:
