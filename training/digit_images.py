@@ -35,7 +35,7 @@ class Distortion:
     noise: float = 0.08  # share with grain
     blurred: float = 0.08  # share out of focus
     lined: float = 0.04  # share with a line across
-    coarse: float = 0.05  # share seen through a third of the pixels a side
+    coarse: float = 0.1  # share seen through a third of the pixels a side
     free_scale: tuple[float, float] = (0.75, 1.7)  # vertical scale on a free canvas
 
 

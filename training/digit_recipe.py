@@ -41,6 +41,7 @@ class Knobs:
     final: float = 2.0  # extra weight of the last row
     distilled: float = 0.7  # share of the teachers' answer in the target once a digit has been seen
     drawn: int = 1500  # drawn digits beside MNIST's, and as many typed ones
+    ones: int = 300  # typed ones without a foot
     others: int = 3000  # drawn images of what is no digit, and as many typed ones
     bfloat16: bool = True  # matrix products of training in bfloat16; slower on a CPU that has none
     seed: int = 0
@@ -85,23 +86,25 @@ class Deck:
 
     def __init__(self, digits: Digits, knobs: Knobs, device: torch.device) -> None:
         made = [glyphs.digit_images(knobs.drawn, 1), typeset.typed_digits(knobs.drawn, 3)]
+        made += [typeset.footless_ones(knobs.ones, 6)]
         made += [glyphs.other_images(knobs.others, 2), typeset.typed_others(knobs.others, 4)]
         images = np.concatenate([digits.images, *(part[0] for part in made)])
         labels = np.concatenate([digits.labels, *(part[1] for part in made)])
         self.images, self.labels = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+        self.collected = len(digits.labels)  # these come first
         self.batch, self.seed = knobs.batch, knobs.seed
         self.per_epoch = len(labels) // knobs.batch
         self._epoch, self._order = -1, self.labels
 
-    def deal(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, 28, 28), ink 0..1, and labels (B,) of one step; -1 is no digit."""
+    def deal(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (B, 28, 28), ink 0..1, labels (B,) of one step, -1 is no digit, and which are MNIST's (B,)."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
             self._order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
             self._epoch = epoch
         chosen = self._order[place * self.batch : (place + 1) * self.batch]
-        return self.images[chosen].float() / 255, self.labels[chosen]
+        return self.images[chosen].float() / 255, self.labels[chosen], chosen < self.collected
 
 
 class Lesson:
@@ -113,19 +116,22 @@ class Lesson:
 
     def __call__(self, step: int) -> Tensor:
         torch.manual_seed(self.knobs.seed * 1_000_003 + step)
-        images, labels = self.deck.deal(step)
+        images, labels, known = self.deck.deal(step)
         free = float(torch.rand(())) < self.knobs.free
         rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
         canvas, seen = warp(pen(images, self.knobs.distortion.pen), self.knobs.distortion, rows, free=free)
-        target = self._target(canvas, labels, seen)  # teachers see the digit before it is damaged
+        target = self._target(canvas, labels, known, seen)  # teachers see the digit before it is damaged
         with half_precision(self.device, enabled=self.knobs.bfloat16):
             logits = self.cohort(photograph(canvas, self.knobs.distortion))
         weight = self._weight(seen)
         losses = [-(weight * (target[..., : x.shape[-1]] * x.float().log_softmax(-1)).sum(-1)).sum(1) for x in logits]
         return torch.stack(losses).mean(1).sum()
 
-    def _target(self, canvas: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
-        """(B, T, 11): smoothed labels, mixed with what the teachers say of digits that have been seen whole."""
+    def _target(self, canvas: Tensor, labels: Tensor, known: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, 11): smoothed labels, mixed with what the teachers say of digits that have been seen whole.
+
+        They speak of MNIST's digits only, which is what they know: of other hands' ones some are sevens to them.
+        """
         classes = torch.where(labels < 0, CLASSES, labels)
         hard = functional.one_hot(classes, CLASSES + 1) * (1 - self.knobs.smoothing)
         hard[:, :CLASSES] += self.knobs.smoothing / CLASSES
@@ -134,7 +140,7 @@ class Lesson:
             return target
         with half_precision(self.device, enabled=self.knobs.bfloat16):
             said = functional.pad(self.teachers.probabilities(canvas), (0, 1))
-        taught = (seen > WHOLE) & (labels >= 0)[:, None]
+        taught = (seen > WHOLE) & known[:, None]
         return torch.lerp(target, said, self.knobs.distilled * taught.float()[:, :, None])
 
     def _weight(self, seen: Tensor) -> Tensor:

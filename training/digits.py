@@ -27,13 +27,31 @@ from training.record import command_line, current_commit
 FOLDER = Path("runs/digits")
 STAGES = {
     "teacher": Knobs(
-        sizes=("image",), epochs=12.0, weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, others=0, seed=1
+        sizes=("image",), epochs=12.0, weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, ones=0, others=0, seed=1
     ),
     "teacher-2": Knobs(
-        sizes=("strided",), epochs=24.0, weight_decay=0.02, smoothing=0.005, free=0.0, drawn=0, others=0, seed=5
+        sizes=("strided",),
+        epochs=14.0,
+        weight_decay=0.02,
+        smoothing=0.005,
+        free=0.0,
+        drawn=0,
+        ones=0,
+        others=0,
+        seed=5,
     ),
     "labels": Knobs(),
-    "taught": Knobs(epochs=8.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2),
+    "taught": Knobs(
+        epochs=22.0,
+        peak=2e-3,
+        warmup=0.05,
+        dropout=0.15,
+        smoothing=0.01,
+        free=0.15,
+        final=4.0,
+        distilled=0.9,
+        seed=4,
+    ),
 }
 
 

@@ -48,6 +48,30 @@ def typed_digits(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) 
     return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), labels.astype(np.int64)
 
 
+def footless_ones(count: int, seed: int) -> tuple[Images, NDArray[np.int64]]:
+    """`count` ones as a grotesque has them, a stem and a flag: the fonts at hand all give theirs a foot."""
+    generator = np.random.default_rng(seed)
+    images = [_boxed(generator, _footless_one(generator)) for _ in range(count)]
+    return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), np.ones(count, np.int64)
+
+
+def _footless_one(generator: np.random.Generator) -> Images:
+    """(H, W): a stem, upright or slanted, and a flag from its top down to the left; a long or level one makes a seven."""
+    high = 4.0 * _POINTS
+    stem, slant = generator.uniform(0.06, 0.28) * high, max(generator.uniform(-0.15, 0.22), 0.0)
+    reach = generator.uniform(0.08, 0.32 - 0.5 * slant) * high
+    fall = generator.uniform(0.3, 1.0) * reach
+    low = generator.uniform(0.0, 0.1) * high
+    thick = generator.uniform(0.55, 1.1) * stem
+    outline = [(stem, 0.0), (stem, high), (0.0, high), (0.0, low + thick), (-reach, low + fall + thick)]
+    outline += [(-reach, low + fall), (generator.uniform(0.0, 0.6) * stem, 0.0)]
+    slanted = [(x + slant * (high - y), y) for x, y in outline]
+    left, right = min(x for x, _ in slanted), max(x for x, _ in slanted)
+    canvas = Image.new("L", (round(right - left) + 8, round(high) + 8))
+    ImageDraw.Draw(canvas).polygon([(x - left + 4, y + 4) for x, y in slanted], fill=255)
+    return np.asarray(canvas.crop(canvas.getbbox()))
+
+
 def typed_others(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) -> tuple[Images, NDArray[np.int64]]:
     """`count` images of letters, signs, and two or three characters side by side; labels `NO_DIGIT`."""
     generator = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ from training.networks.convolutional import Committee, ImageReader, StridedReade
 from training.networks.digits import RowReader
 
 CPU = torch.device("cpu")
-KNOBS = Knobs(sizes=("12x1",), epochs=1, batch=20, drawn=10, others=10, bfloat16=False, free=0.3)
+KNOBS = Knobs(sizes=("12x1",), epochs=1, batch=20, drawn=10, ones=0, others=10, bfloat16=False, free=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,13 @@ def test_a_pass_deals_every_image_once_and_the_next_one_in_another_order(deck: D
     assert torch.equal(first.flatten(1).sum(1).sort().values, second.flatten(1).sum(1).sort().values)
     labels = torch.cat([deck.deal(step)[1] for step in range(10)])
     assert (labels + 1).bincount().tolist() == [20, *[18] * 10], "20 are no digit"
+    assert sum(int(deck.deal(step)[2].sum()) for step in range(10)) == 160, "MNIST's"
+
+
+def test_ones_without_a_foot_join_the_deck(data: Mnist) -> None:
+    more = Deck(data.train, replace(KNOBS, ones=20), CPU)
+    assert more.per_epoch == 11
+    assert sum(int((more.deal(step)[1] == 1).sum()) for step in range(11)) == 38
 
 
 def test_a_steps_loss_depends_on_its_number_only(deck: Deck) -> None:
@@ -49,7 +56,7 @@ def test_a_steps_loss_depends_on_its_number_only(deck: Deck) -> None:
 
 def test_targets_are_smoothed_labels_and_an_eleventh_class_for_what_is_no_digit(deck: Deck) -> None:
     lesson = Lesson(Cohort(KNOBS), deck, replace(KNOBS, smoothing=0.1), None)
-    target = lesson._target(torch.zeros(2, 5, 28), torch.tensor([3, -1]), torch.ones(2, 5))
+    target = lesson._target(torch.zeros(2, 5, 28), torch.tensor([3, -1]), torch.tensor([True, False]), torch.ones(2, 5))
     assert target.shape == (2, 5, 11)
     assert target[0, 4, 3] == pytest.approx(0.91)
     assert target[0, 0, 4] == pytest.approx(0.01)
@@ -62,15 +69,17 @@ def test_with_teachers_the_target_of_a_digit_that_was_seen_whole_is_mostly_their
     torch.manual_seed(2)
     teachers = Committee([ImageReader(4).eval(), ImageReader(4).eval()])
     lesson = Lesson(Cohort(KNOBS), deck, replace(KNOBS, smoothing=0.0, distilled=0.75), teachers)
-    rows, seen = torch.rand(3, 28, 28), (torch.arange(1, 29) / 28).expand(3, -1)
-    target = lesson._target(rows, torch.tensor([3, 4, -1]), seen)
+    rows, seen = torch.rand(4, 28, 28), (torch.arange(1, 29) / 28).expand(4, -1)
+    labels, known = torch.tensor([3, 4, -1, 1]), torch.tensor([True, True, False, False])
+    target = lesson._target(rows, labels, known, seen)
     said = torch.stack([m(rows).softmax(-1) for m in teachers.members]).mean(0)
-    hard = torch.eye(11)[[3, 4, 10]]
+    hard = torch.eye(11)[[3, 4, 10, 1]]
     torch.testing.assert_close(target[:, :24], hard[:, None].expand(-1, 24, -1))
     torch.testing.assert_close(target[:2, 24:, :10], 0.75 * said[:2, 24:] + 0.25 * hard[:2, None, :10])
     torch.testing.assert_close(target[2], hard[2].expand(28, -1), msg="teachers know digits only")
+    torch.testing.assert_close(target[3], hard[3].expand(28, -1), msg="and of these MNIST's")
     assert not target.requires_grad
-    tall = lesson._target(torch.rand(3, 40, 28), torch.tensor([3, 4, -1]), torch.ones(3, 40))
+    tall = lesson._target(torch.rand(4, 40, 28), labels, known, torch.ones(4, 40))
     torch.testing.assert_close(tall, hard[:, None].expand(-1, 40, -1), msg="teachers read 28 rows")
 
 

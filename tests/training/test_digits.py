@@ -163,7 +163,20 @@ def test_stages_that_are_done_are_exported_and_not_trained_again(
 
 def test_the_stages_train_on_each_other(data: Mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "load", lambda: data)
-    quick = ["--folder", str(tmp_path), "--epochs", "1", "--batch", "30", "--drawn", "10", "--others", "10"]
+    quick = [
+        "--folder",
+        str(tmp_path),
+        "--epochs",
+        "1",
+        "--batch",
+        "30",
+        "--drawn",
+        "10",
+        "--others",
+        "10",
+        "--ones",
+        "9",
+    ]
     quick += ["--free", "0", "--no-bfloat16"]
     for stage in digits.STAGES:
         digits.main(_parsed("--stage", stage, *([] if stage.startswith("teacher") else ["--sizes", "6x1"]), *quick))

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from training.typeset import HELD_OUT_FONTS, LETTERS, TRAINED_FONTS, glyph, typed_digits, typed_others
+from training.typeset import HELD_OUT_FONTS, LETTERS, TRAINED_FONTS, footless_ones, glyph, typed_digits, typed_others
 
 
 def test_the_fonts_are_there_and_no_family_is_on_both_sides() -> None:
@@ -32,7 +32,7 @@ def test_a_larger_font_draws_the_same_larger() -> None:
     assert large.shape[0] / small.shape[0] == pytest.approx(4, rel=0.1)
 
 
-@pytest.mark.parametrize("make", [typed_digits, typed_others])
+@pytest.mark.parametrize("make", [typed_digits, typed_others, footless_ones])
 def test_images_fill_mnists_box_with_their_mass_in_the_middle(make: object) -> None:
     images, labels = make(60, 4)  # type: ignore[operator]
     assert images.shape == (60, 28, 28)
@@ -58,3 +58,14 @@ def test_digits_come_in_turn_and_the_others_are_none() -> None:
 
 def test_no_letter_is_some_digit_in_some_hand() -> None:
     assert not set(LETTERS) & set("OoQDIlij|SsZzBbGgqyY0123456789")
+
+
+def test_a_one_without_a_foot_stands_on_its_stem_alone_and_has_a_flag_to_the_left() -> None:
+    images, labels = footless_ones(60, 8)
+    assert set(labels.tolist()) == {1}
+    for image in images:
+        columns = [np.flatnonzero(row > 60) for row in image if (row > 60).any()]
+        assert all(len(row) == np.ptp(row) + 1 for row in columns[-4:]), "one stroke at the bottom"
+        above, below = columns[: len(columns) // 2], columns[len(columns) // 2 :]
+        assert min(row[0] for row in above) < min(row[0] for row in below) + 2, "the flag"
+        assert max(row[-1] for row in below) <= max(row[-1] for row in above), "no foot"
