@@ -56,7 +56,7 @@ def footless_ones(count: int, seed: int) -> tuple[Images, NDArray[np.int64]]:
 
 
 def _footless_one(generator: np.random.Generator) -> Images:
-    """(H, W): a stem, upright or slanted, and a flag from its top down to the left; a long or level one makes a seven."""
+    """(H, W): a stem, and from its top a flag down to the left, neither level nor long: that would make a seven."""
     high = 4.0 * _POINTS
     stem, slant = generator.uniform(0.06, 0.28) * high, max(generator.uniform(-0.15, 0.22), 0.0)
     reach = generator.uniform(0.08, 0.32 - 0.5 * slant) * high
