@@ -28,6 +28,7 @@ _ROOM = 0.4  # … with so much of its size around it
 _SHEET = 0.72  # what fills so much of its box may be a sheet of paper with the digit on it …
 _EDGE = 0.06  # … less so much of its size for the sheet's own edge
 _ON_SHEET = 0.25  # … if that is at least so high as a share of the sheet
+_SMUDGED = 0.1  # … and its paper level but for this share of the contrast: a hole in broad strokes is no digit
 _BROAD = 0.45  # strokes wider than this share of the digit are none
 _FAINT = 0.1  # a stroke's soft edge counts for the crop where it is at least this dark
 _THIN = 0.08  # strokes thinner than this share of the digit's longer side are thickened
@@ -128,7 +129,7 @@ def _look(picture: Picture, box: Box) -> _Digit:
 def _on_sheet(picture: Picture, sheet: _Digit) -> _Digit | None:
     """What stands on a sheet of paper that was taken for the digit, if that is a digit."""
     found = _again(picture, sheet, -_EDGE * sheet.longer)
-    if found is None:
+    if found is None or found.seen.noise > _SMUDGED * found.seen.contrast:
         return None
     left, top, right, bottom = sheet.box
     edge = 1.01 * _EDGE * sheet.longer + 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from service.errors import InvalidRequest
 from service.images import BOX, SIDE, Preparation, prepare
@@ -202,6 +202,16 @@ def test_a_sheet_of_paper_on_a_table(sides: tuple[int, int, int, int]) -> None:
     rows, report = prepare(encoded(Image.fromarray(photo)), PIXELS)
     assert report.inverted
     assert likeness(rows, REFERENCE) > 0.95
+
+
+@pytest.mark.parametrize("blur", [8, 12])
+def test_a_hole_in_broad_soft_strokes_is_no_digit_on_a_sheet(blur: int) -> None:
+    image = Image.new("L", (240, 320), 255)
+    pencil = ImageDraw.Draw(image)
+    pencil.rounded_rectangle((60, 60, 180, 260), 40, fill=0)
+    pencil.ellipse((90, 90, 150, 160), fill=255)
+    box = prepared(image.filter(ImageFilter.GaussianBlur(blur)))[1].box
+    assert np.abs(np.array(box) - (60, 60, 180, 260)).max() <= 8
 
 
 def test_printed_lines_and_the_box_of_a_form_are_left_out() -> None:
