@@ -56,8 +56,6 @@ def service_finish(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tuple[
 """,
 }
 SEASONS_KEPT = 1024
-# oneDNN would keep 1,024 primitives of 0.5 MB each, and memory grow for hours; a model uses some 150 of them.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")  # read when the first one is made
 MOST_THREADS = 4
 CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 

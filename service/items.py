@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+BRIEF_VALUES, BRIEF_HORIZON = 128, 32  # what the smaller networks answer within a millisecond
+
 
 class ForecastItem(Struct, frozen=True, eq=False, gc=False):
     """One series to forecast. With `state`, `values` are only the new observations and may be empty."""
@@ -27,6 +29,11 @@ class ForecastItem(Struct, frozen=True, eq=False, gc=False):
     def length(self) -> int:
         """Observations to read, what the engine's limits count."""
         return len(self.values)
+
+    @property
+    def brief(self) -> bool:
+        """Whether it is little work, as such work goes."""
+        return len(self.values) <= BRIEF_VALUES and self.horizon <= BRIEF_HORIZON and not self.history
 
 
 class ForecastResult(Struct, frozen=True, eq=False, gc=False):
@@ -51,6 +58,11 @@ class DigitItem(Struct, frozen=True, eq=False, gc=False):
     def length(self) -> int:
         """Rows to read, what the engine's limits count."""
         return len(self.rows)
+
+    @property
+    def brief(self) -> bool:
+        """Whether it is little work: every digit is, but for what is asked about each of its rows."""
+        return not self.trace and self.stop is None
 
 
 class DigitResult(Struct, frozen=True, eq=False, gc=False):

@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 CHUNK = 512  # most steps of one call: between two chunks callers may leave and shorter work may overtake
 FULL = 128  # steps of which a call takes as many rows as there may be; of more steps it takes fewer rows
-LENGTHS = (1, 2, *range(4, 32, 4), *range(32, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
+LENGTHS = (1, 2, *range(4, 64, 4), *range(64, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
 ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))  # 36 gives other bits than 40; above 128 a CPU's rate no longer rises
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # then multiples of 64
 LEVELS = (1, 3, 5, 9, 19, 49, 99)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.batching import Batcher
 from service.errors import DeadlineExceeded, Unavailable
-from service.lanes import Answer, Lane, Limits, Outcome
+from service.lanes import QUICK, Answer, Lane, Limits, Outcome
 
 PATIENCE = 10.0
 
@@ -23,6 +23,7 @@ PATIENCE = 10.0
 class Thing:
     value: int
     length: int = 1
+    brief: bool = False
 
 
 class Doubler:
@@ -112,6 +113,77 @@ async def test_what_arrives_while_a_batch_computes_is_the_next_batch(batcher: Ba
         tasks = await held.submit(things(1), things(2, 3), things(4))
     assert await asyncio.gather(*tasks) == [[2], [4, 6], [8]]
     assert held.runner.batches == [[-1], [1, 2, 3, 4]]
+
+
+class Where(Doubler):
+    """Notes which thread computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[str] = []
+
+    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+        self.threads.append("loop" if threading.current_thread() is threading.main_thread() else "inference")
+        return super().__call__(items, gone)
+
+
+async def until_computed_on_the_loop(lane: Lane, runner: Where) -> None:
+    """A lone brief item at a time: soon the thread sleeps when one comes, and the lane is known to be quick."""
+    for value in range(1000):
+        assert (await lane.submit([Thing(value, brief=True)])).results == [2 * value]
+        if runner.threads[-1] == "loop":
+            return
+    raise AssertionError("none of a thousand was computed on the event loop")
+
+
+async def test_a_lone_brief_item_is_computed_on_the_event_loop_once_the_lane_was_quick(batcher: Batcher) -> None:
+    runner = Where()
+    lane = batcher.lane("lane", runner, Limits())
+    await until_computed_on_the_loop(lane, runner)
+    assert runner.threads[0] == "inference"
+    await lane.submit([Thing(3)])
+    assert runner.threads[-1] == "inference"
+
+
+async def test_several_brief_items_are_one_batch_of_the_thread(batcher: Batcher) -> None:
+    runner = Where()
+    lane = batcher.lane("lane", runner, Limits())
+    await until_computed_on_the_loop(lane, runner)
+    await asyncio.gather(*(lane.submit([Thing(value, brief=True)]) for value in (2, 3)))
+    assert runner.threads[-1] == "inference"
+    assert runner.batches[-1] == [2, 3]
+
+
+async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Batcher) -> None:
+    class Slow(Where):
+        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+            yield from super().__call__(items, gone)
+            until = time.monotonic() + 4 * QUICK
+            while time.monotonic() < until:
+                pass
+
+    runner = Slow()
+    lane = batcher.lane("slow", runner, Limits())
+    for value in range(5):
+        await lane.submit([Thing(value, brief=True)])
+    assert runner.threads == ["inference"] * 5
+
+
+async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Batcher) -> None:
+    class Deadly(Where):
+        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+            answers = super().__call__(items, gone)
+            if items[0].value == 666:
+                raise SystemExit
+            return answers
+
+    runner = Deadly()
+    lane = batcher.lane("deadly", runner, Limits())
+    await until_computed_on_the_loop(lane, runner)
+    with pytest.raises(RuntimeError, match="thread died"):
+        await lane.submit([Thing(666, brief=True)])
+    assert (await lane.submit([Thing(2, brief=True)])).results == [4]
+    assert batcher.restarts >= 1
 
 
 async def test_a_batch_is_bounded_in_items_and_in_observations(batcher: Batcher) -> None:
@@ -490,7 +562,7 @@ def test_every_future_is_settled_whatever_happens(plan: list[tuple[str, int, boo
             return list((await lane.submit(items, deadline)).results)
 
         for value, (action, count, pause) in enumerate(plan):
-            items = [Trouble(value, action=action)] * count
+            items = [Trouble(value, brief=count == 1, action=action)] * count
             deadline = time.monotonic() + (0.001 if action == "late" else PATIENCE)
             task = asyncio.create_task(results(items, deadline))
             tasks.append((action, value, task))
