@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 from PIL import Image
 
+from service.edges import one_sided
 from service.errors import InvalidRequest
 from service.ink import Ink, Mask, Plane, dilated, find, threshold
 from service.parts import characters, parts, without_lines
@@ -30,6 +31,7 @@ _EDGE = 0.06  # … less so much of its size for the sheet's own edge
 _ON_SHEET = 0.25  # … if that is at least so high as a share of the sheet
 _SMUDGED = 0.1  # … and its paper level but for this share of the contrast: a hole in broad strokes is no digit
 _BROAD = 0.45  # strokes wider than this share of the digit are none
+_EDGE_LIKE = 0.5  # of a mark on uneven paper or at the border: more one-sided than this it is the edge of something
 _FAINT = 0.1  # a stroke's soft edge counts for the crop where it is at least this dark
 _THIN = 0.08  # strokes thinner than this share of the digit's longer side are thickened
 
@@ -116,6 +118,8 @@ def _look(picture: Picture, box: Box) -> _Digit:
     if not chosen:
         raise InvalidRequest("nothing but specks, lines or borders stands out from the paper", code="blank_image")
     mask = found.mask(chosen[0])
+    if _is_edge(plane, mask, ink, touching=bool(found.contact[chosen[0]].any())):
+        raise InvalidRequest("nothing but shadows or the edges of paper stands out", code="blank_image")
     inked = np.where(_grown(mask), ink.ink, 0)
     left, top, right, bottom = _bounds(inked > _FAINT)
     mask = mask[top:bottom, left:right]
@@ -124,6 +128,13 @@ def _look(picture: Picture, box: Box) -> _Digit:
     x, y = (box[2] - box[0]) / plane.shape[1], (box[3] - box[1]) / plane.shape[0]
     place = box[0] + left * x, box[1] + top * y, box[0] + right * x, box[1] + bottom * y
     return _Digit(inked[top:bottom, left:right], mask, place, ink, lines, specks, len(chosen))
+
+
+def _is_edge(plane: Plane, mask: Mask, ink: Ink, *, touching: bool) -> bool:
+    """Whether a mark is where a shadow or a sheet of paper ends; even paper under a mark that stands free has none."""
+    if ink.paper == "even" and not touching:
+        return False
+    return one_sided(plane, mask, dark=ink.dark, stroke=_stroke(mask)) > _EDGE_LIKE
 
 
 def _on_sheet(picture: Picture, sheet: _Digit) -> _Digit | None:

@@ -33,9 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.documents": {"service.errors"},
     # an image's bytes to one plane, that to ink on paper, its marks, the digit among them
     "service.ink": set(),
+    "service.edges": {"service.ink"},
     "service.parts": set(),
     "service.pictures": {"service.errors", "service.ink"},
-    "service.images": {"service.errors", "service.ink", "service.parts", "service.pictures"},
+    "service.images": {"service.edges", "service.errors", "service.ink", "service.parts", "service.pictures"},
     "service.tokens": CONTRACT | {"service.documents"},
     # the two wires: a request's bytes to items, results to bytes
     "service.series": CONTRACT | {"service.documents", "service.settings", "service.tokens"},
