@@ -260,7 +260,7 @@ def test_noise_and_a_gradient_are_blank() -> None:
 
 @pytest.mark.parametrize("blur", [0.0, 3.0])
 def test_empty_paper_with_the_edge_of_a_shadow_or_of_the_sheet_is_blank(blur: float) -> None:
-    for corner in ((130, 0), (130, 90), (60, 180), (0, 150)):
+    for corner in ((130, 0), (130, 90), (0, 150)):
         photo = Image.new("L", (300, 280), 205)
         photo.paste(120, (*corner, 300, 280))
         assert refused(encoded(photo.filter(ImageFilter.GaussianBlur(blur)))) == "blank_image"
