@@ -132,9 +132,10 @@ def _look(picture: Picture, box: Box) -> _Digit:
 
 def _is_edge(plane: Plane, mask: Mask, ink: Ink, *, touching: bool) -> bool:
     """Whether a mark is where a shadow or a sheet of paper ends; even paper under a mark that stands free has none."""
-    if ink.paper == "even" and not touching:
+    even = ink.paper == "even"
+    if even and not touching:
         return False
-    return one_sided(plane, mask, dark=ink.dark, stroke=_stroke(mask)) > _EDGE_LIKE
+    return one_sided(plane, mask, dark=ink.dark, stroke=_stroke(mask), border=not even) > _EDGE_LIKE
 
 
 def _on_sheet(picture: Picture, sheet: _Digit) -> _Digit | None:

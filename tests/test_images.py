@@ -266,6 +266,14 @@ def test_empty_paper_with_the_edge_of_a_shadow_or_of_the_sheet_is_blank(blur: fl
         assert refused(encoded(photo.filter(ImageFilter.GaussianBlur(blur)))) == "blank_image"
 
 
+def test_the_shade_at_one_side_of_empty_paper_is_blank() -> None:
+    across = np.clip((np.arange(200) - 120) / 80, 0, 1)
+    down = np.exp(-0.5 * ((np.arange(300) - 150) / 60) ** 2)
+    grain = np.random.default_rng(3).normal(0, 3, (300, 200))
+    shade = 200 - 120 * down[:, None] * across[None, :] + grain
+    assert refused(encoded(Image.fromarray(np.clip(shade, 0, 255).astype(np.uint8)))) == "blank_image"
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (2, 2)])
 def test_tiny_images_are_answered_or_refused(size: tuple[int, int]) -> None:
     assert refused(encoded(Image.new("L", size, 255))) == "blank_image"
