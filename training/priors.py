@@ -41,18 +41,25 @@ class _Random:
 
 def sines(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
     """The forecasting tutorial's mixture of two sine waves and uniform noise (see `generators.sine_mixture`)."""
-    noisy, _ = sines_and_truth(batch, length, generator, device)
+    noisy, _, _ = sines_and_truth(batch, length, generator, device)
     return noisy, torch.zeros(batch, dtype=torch.int64, device=device)
 
 
-def sines_and_truth(batch: int, length: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The series of `sines`, and the same without their noise: both (batch, length) float64."""
+def sines_and_truth(
+    batch: int, length: int, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The series of `sines`, the same without their noise, both (batch, length), and what they are made of (batch, 4).
+
+    The last are phase at the first value and radians a step of the slow sine, then of the fast one. All float64.
+    """
     random = _Random(generator, device)
     time = torch.arange(length, device=device, dtype=torch.float64)[None, :] / 50
     u = random.uniform(batch, 4, 1)
-    clean = 0.5 * torch.sin((time - u[:, 0]) * (10 + 10 * u[:, 1]))
-    clean += 0.2 * torch.sin((time - u[:, 2]) * (20 + 20 * u[:, 3]))
-    return clean + 0.1 * (random.uniform(batch, length) - 0.5), clean
+    slow, fast = 10 + 10 * u[:, 1], 20 + 20 * u[:, 3]
+    clean = 0.5 * torch.sin((time - u[:, 0]) * slow)
+    clean += 0.2 * torch.sin((time - u[:, 2]) * fast)
+    made_of = torch.cat([-u[:, 0] * slow, slow / 50, -u[:, 2] * fast, fast / 50], 1)
+    return clean + 0.1 * (random.uniform(batch, length) - 0.5), clean, made_of
 
 
 def seasonal(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
