@@ -43,6 +43,7 @@ class Knobs:
     cuts: int = 4  # forecasts from each window
     ahead: int = 12  # steps ahead of each forecast that enter the loss
     real: float = 0.56  # share of windows from real series
+    variety: float = 1.0  # how often real windows are varied: times the shares in `augment`
     dense: float = 0.3  # weight of the loss of the bands
     fast: int = 64
     slow: int = 128
@@ -75,13 +76,16 @@ class Stream:
         truth, season = priors.mixture(rows - real, length, generator, self.device)
         if self.corpus is not None:
             drawn, known = self.corpus.draw(real, length, generator)
-            truth, season = torch.cat([augment(drawn, generator), truth]), torch.cat([known, season])
+            truth, season = torch.cat([augment(drawn, knobs.variety, generator), truth]), torch.cat([known, season])
         told = torch.rand(rows, device=self.device, generator=generator) < 0.5
         return hide(truth, generator), truth, torch.where(told, season, 0)
 
 
-def augment(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Variations of real windows (B, T): upside down, mixed with one another, modulated, lifted by a constant."""
+def augment(values: Tensor, variety: float, generator: torch.Generator) -> Tensor:
+    """Variations of real windows (B, T): upside down, mixed with one another, modulated, lifted by a constant.
+
+    Each of them befalls a tenth of the windows or so, times `variety`.
+    """
     rows, length = values.shape
     device = values.device
 
@@ -93,14 +97,14 @@ def augment(values: Tensor, generator: torch.Generator) -> Tensor:
     mean = torch.where(known, values, 0).sum(1, keepdim=True) / count
     spread = (torch.where(known, values - mean, 0).square().sum(1, keepdim=True) / count).sqrt()
     spread = torch.where(spread > 0, spread, 1.0)
-    values = torch.where(uniform() < 0.1, -values, values)
+    values = torch.where(uniform() < 0.1 * variety, -values, values)
     other = ((values - mean) / spread).roll(1, 0)
     mixed = values + spread * (0.2 + uniform()) * other
-    values = torch.where((uniform() < 0.12) & torch.isfinite(mixed), mixed, values)
+    values = torch.where((uniform() < 0.12 * variety) & torch.isfinite(mixed), mixed, values)
     wave = torch.linspace(0, 1, length, device=device, dtype=torch.float64)[None] * (0.3 + 2 * uniform()) + uniform()
     wave = 1 + (0.5 * uniform()) * torch.sin(2 * torch.pi * wave)
-    values = torch.where(uniform() < 0.12, values * wave, values)
-    return torch.where(uniform() < 0.1, values + spread * 20 * (uniform() - 0.5), values)
+    values = torch.where(uniform() < 0.12 * variety, values * wave, values)
+    return torch.where(uniform() < 0.1 * variety, values + spread * 20 * (uniform() - 0.5), values)
 
 
 def hide(values: Tensor, generator: torch.Generator) -> Tensor:
@@ -204,10 +208,18 @@ class Validation:
         return [backtest.score_file(f, predict, most=self.most, context=2048) for f in self.files]
 
 
-def train(knobs: Knobs, device: torch.device, folder: Path | None, deadline: float | None) -> tuple[Forecaster, Any]:
-    """Fit a network; returns it with the averaged weights, and the fit's record (curves, digests, seconds)."""
+def train(
+    knobs: Knobs, device: torch.device, folder: Path | None, deadline: float | None, start: Path | None = None
+) -> tuple[Forecaster, Any]:
+    """Fit a network, from the weights in `start` on if there are some.
+
+    Returns it with the averaged weights, and the fit's record (curves, digests, seconds; `earlier`, that of `start`).
+    """
     torch.manual_seed(knobs.seed)
-    network = Forecaster(knobs.fast, knobs.slow, knobs.width).to(device)
+    network, earlier = Forecaster(knobs.fast, knobs.slow, knobs.width), None
+    if start is not None:
+        network, earlier = read_weights(start)
+    network = network.to(device)
     stream = Stream(knobs, device)
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
@@ -243,7 +255,7 @@ def train(knobs: Knobs, device: torch.device, folder: Path | None, deadline: flo
         "command": command_line(),
         "commit": current_commit(),
         "torch": torch.__version__,
-    }
+    } | ({"earlier": earlier} if earlier else {})
 
 
 def _device_name(device: torch.device) -> str:
@@ -259,6 +271,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="torch threads on the CPU; default: %(default)s")
     parser.add_argument("--folder", type=Path, help="where checkpoints are kept; an interrupted run resumes from there")
     parser.add_argument("--deadline", type=float, help="seconds after which to stop with a checkpoint")
+    parser.add_argument("--start", type=Path, help="weights to go on from, with other knobs: a further stage of a fit")
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
     parser.add_argument("--version", type=int, help="version to write; default: one above the highest there is")
     parser.add_argument("--models", type=Path, default=MODELS, help="where to write it; default: models/")
@@ -274,7 +287,7 @@ def main(args: argparse.Namespace) -> None:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     if args.from_weights is None:
-        network, record = train(knobs, device, args.folder, args.deadline)
+        network, record = train(knobs, device, args.folder, args.deadline, args.start)
     else:
         network, record = read_weights(args.from_weights)
     if args.weights is not None:

@@ -40,15 +40,16 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
     """Calibrate `network`, export it and return the folder. `fitted` is the record that `forecaster.train` made."""
     network.eval()
     held_out = calibrate(network) if fitted["knobs"]["real"] > 0 else []  # without real series: as the fit left it
+    curves = curves_of(fitted)
     record = Record(
-        command=_repeating(fitted["command"]),
+        command=commands_of(fitted),
         seed=fitted["knobs"]["seed"],
-        seconds=fitted["curves"][-1]["seconds"],
+        seconds=curves[-1]["seconds"],
         device=fitted["device"],
         parameters=parameters(network),
         data=fitted["data"],
-        knobs=fitted["knobs"],
-        curves=fitted["curves"],
+        knobs=fitted["knobs"] | ({"earlier": fitted["earlier"]["knobs"]} if "earlier" in fitted else {}),
+        curves=curves,
         commit=fitted.get("commit", current_commit()),
         torch=fitted["torch"],
         held_out=[asdict(row) for row in held_out],
@@ -77,9 +78,21 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
     )
 
 
-def _repeating(command: str) -> str:
-    """The command that repeats fit and export in one go: without the flags that divide them or name places."""
-    return re.sub(r" --(folder|weights|deadline|models|version)[ =]\S+", "", command)
+def commands_of(fitted: dict[str, Any]) -> str:
+    """What repeats the fit and the export: one command for each stage, without flags that name other places."""
+    own = re.sub(r" --(folder|weights|deadline|models|version)[ =]\S+", "", fitted["command"])
+    start = re.search(r" --start[ =](\S+)", own)
+    return f"{commands_of(fitted['earlier'])} --weights {start[1]} && {own}" if start else own
+
+
+def curves_of(fitted: dict[str, Any]) -> list[dict[str, float]]:
+    """The curves of all stages, one after the other: steps and seconds go on."""
+    own: list[dict[str, float]] = fitted["curves"]
+    if "earlier" not in fitted:
+        return own
+    before = curves_of(fitted["earlier"])
+    last = before[-1]
+    return before + [row | {key: row[key] + last[key] for key in ("step", "seconds")} for row in own]
 
 
 def calibrate(network: Forecaster, *, most: int = MOST) -> list[backtest.FileScore]:

@@ -14,7 +14,7 @@ import torch
 from service.backend import load
 from training import forecaster
 from training.forecaster import Knobs, Stream, draw_cuts, hide, loss, read_weights, train, write_weights
-from training.forecaster_export import conformal_factors, export_forecaster
+from training.forecaster_export import commands_of, conformal_factors, curves_of, export_forecaster
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 from training.real_series import HELD_OUT
 
@@ -141,3 +141,19 @@ def test_a_version_that_is_asked_for_is_written(tmp_path: Path) -> None:
     network, record = train(TINY, CPU, None, None)
     folder = export_forecaster(network, record, version=4, models=tmp_path)
     assert folder == tmp_path / "forecaster" / "4"
+
+
+def test_a_further_stage_goes_on_from_weights_and_its_record_tells_both(tmp_path: Path) -> None:
+    network, record = train(TINY, CPU, None, None)
+    record["command"] = f"python -m training forecaster --steps 4 --weights {tmp_path}/first.npz"
+    write_weights(tmp_path / "first.npz", network, record)
+    second, told = train(replace(TINY, steps=2, rate=1e-9), CPU, None, None, tmp_path / "first.npz")
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(network.parameters(), second.parameters(), strict=True))
+    told["command"] = "python -m training forecaster --start runs/first.npz --steps 2 --folder elsewhere"
+    assert commands_of(told) == (
+        "python -m training forecaster --steps 4 --weights runs/first.npz"
+        " && python -m training forecaster --start runs/first.npz --steps 2"
+    )
+    curves = curves_of(told)
+    assert [row["step"] for row in curves] == [4, 6]
+    assert curves[0]["seconds"] <= curves[1]["seconds"]
