@@ -1,7 +1,8 @@
-"""A network of numpy that writes down its calls."""
+"""Networks of numpy for the tests: what all share, and one that writes down its calls."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,29 @@ from service.packing import Ints
 Array = NDArray[Any]
 
 
+class InOneCall(ABC):
+    """The two methods that are nothing but a step and a reading of where it led."""
+
+    @abstractmethod
+    def step(self, values: Array, lengths: Ints, state: Floats) -> Floats: ...
+    @abstractmethod
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]: ...
+    @abstractmethod
+    def read(self, state: Floats) -> Array: ...
+
+    def finish(
+        self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
+    ) -> tuple[Floats, tuple[Floats, Ints]]:
+        after = self.step(values, lengths, state)
+        return after, self.forecast(after, horizon, levels)
+
+    def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
+        after = self.step(rows, lengths, state)
+        return after, self.read(after)
+
+
 @dataclass
-class Summing:
+class Summing(InOneCall):
     """State (sum, count). Forecasts the sum; reads the class of the sum of ink; writes down (method, rows, columns)."""
 
     max_horizon: int | None = None
@@ -33,16 +55,6 @@ class Summing:
         self.calls.append(("forecast", len(state), horizon))
         said = np.concatenate((state[:, :1], state[:, :1] + levels), axis=1)
         return np.repeat(said[:, None], horizon, axis=1), np.ones(len(state), np.int64)
-
-    def finish(
-        self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
-    ) -> tuple[Floats, tuple[Floats, Ints]]:
-        after = self.step(values, lengths, state)
-        return after, self.forecast(after, horizon, levels)
-
-    def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
-        after = self.step(rows, lengths, state)
-        return after, self.read(after)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         self.calls.append(("history", *values.shape[:2]))

@@ -13,13 +13,14 @@ from service.errors import Unavailable
 from service.items import DigitItem, Floats, ForecastItem, Item
 from service.packing import LENGTHS, ROWS, Ints, Shapes
 from service.warmup import Invariance, warm_up
+from tests.networks import InOneCall
 
 Array = NDArray[Any]
 LEVELS = np.array([0.1, 0.9])
 
 
 @dataclass
-class Wavering:
+class Wavering(InOneCall):
     """The mean of a row, a little different in fewer than `rows` rows, or in fewer than `steps` steps."""
 
     rows: int = 1
@@ -39,16 +40,6 @@ class Wavering:
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]:
         said = np.concatenate((state, state + levels), axis=1) * (1.0 + (1e-9 if len(state) < self.rows else 0.0))
         return np.repeat(said[:, None], horizon, axis=1), np.ones(len(state), np.int64)
-
-    def finish(
-        self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
-    ) -> tuple[Floats, tuple[Floats, Ints]]:
-        after = self.step(values, lengths, state)
-        return after, self.forecast(after, horizon, levels)
-
-    def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
-        after = self.step(rows, lengths, state)
-        return after, self.read(after)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         # Depends on the padding, as a product over all steps may: such items are padded by their own length alone.
