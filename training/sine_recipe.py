@@ -45,7 +45,7 @@ class Knobs:
     decay: float = 1e-4
     ema: float = 0.999
     evaluations: int = 20
-    head_steps: int = 6_000
+    head_steps: int = 4_000
     head_rate: float = 2e-3
     head_places: int = 12  # read-outs of each window
 

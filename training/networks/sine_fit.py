@@ -93,7 +93,8 @@ class SineFit(nn.Module):
             step = torch.cholesky_solve(pull[:, :, None], factor)[:, :, 0]
             theta = theta + step.clamp(-self.LARGEST_STEP, self.LARGEST_STEP)
         residual = (values - (self.amplitudes * self.angle(theta, self.back).sin()).sum(1)) * observed / self.NOISE
-        return theta, factor, ((residual**8).sum(1) / observed.sum(1).clamp(min=1)) ** 0.125
+        eighth = residual.square().square().square().sum(1) / observed.sum(1).clamp(min=1)
+        return theta, factor, eighth.sqrt().sqrt().sqrt()
 
     def angle(self, theta: Tensor, places: Tensor) -> Tensor:
         """Both sines' angles at `places` (L,), steps from the next value: (N, 4) -> (N, 2, L)."""

@@ -16,9 +16,10 @@ Shapes: B rows, T new values, N read-outs, H steps ahead, K predicted levels, Q 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from training.networks.noisy_normal import NoisyNormal
 from training.networks.quantiles import interpolate
@@ -37,13 +38,14 @@ ENOUGH = 16.0  # values for full trust in the fit; after 8 the LSTM is about as 
 FITS, MISFITS = 0.9, 1.2  # of the mixture's own windows of 20 values or more, 999 in 1,000 have a misfit below 0.9
 EXACT = 1  # the state's first column counts the observed values; the hidden units and the window follow
 CENTRE = LEVELS.index(0.5)
+QUARTER = math.pi / 2
 BLOCK = 256  # read-outs at a time in a long history: bounds the memory that it takes
 
 
 class SineForecaster(nn.Module):
     """See the module's docstring; the methods are those of docs/models.md."""
 
-    __constants__ = ("ABSENT", "BLOCK", "CENTRE", "ENOUGH", "EXACT", "FITS", "LARGEST", "MISFITS", "WINDOW")
+    __constants__ = ("ABSENT", "BLOCK", "CENTRE", "ENOUGH", "EXACT", "FITS", "LARGEST", "MISFITS", "QUARTER", "WINDOW")
     ABSENT = ABSENT
     BLOCK = BLOCK
     CENTRE = CENTRE
@@ -52,6 +54,7 @@ class SineForecaster(nn.Module):
     FITS = FITS
     LARGEST = LARGEST
     MISFITS = MISFITS
+    QUARTER = QUARTER
     WINDOW = WINDOW
 
     def __init__(self, hidden: int = 96, width: int = 128) -> None:
@@ -61,9 +64,11 @@ class SineForecaster(nn.Module):
         self.state_width = EXACT + 2 * hidden + WINDOW
         self.lstm = RaggedLSTM(2, hidden)
         self.coefficients = nn.Sequential(SteadyLinear(hidden, width), nn.GELU(), SteadyLinear(width, 2 * ATOMS))
-        self.doubt = SteadyLinear(hidden, 48)
-        self.ahead = SteadyLinear(3, 48)
-        self.spread = nn.Sequential(nn.GELU(), SteadyLinear(48, 48), nn.GELU(), SteadyLinear(48, len(LEVELS)))
+        self.doubt = SteadyLinear(hidden, width // 2)
+        self.ahead = SteadyLinear(3, width // 2)
+        self.spread = nn.Sequential(
+            nn.GELU(), SteadyLinear(width // 2, width // 2), nn.GELU(), SteadyLinear(width // 2, len(LEVELS))
+        )
         self.proposal = nn.Sequential(SteadyLinear(hidden, width), nn.GELU(), SteadyLinear(width, 6))
         self.fit = SineFit(WINDOW)
         self.noisy = NoisyNormal(LEVELS, NOISE)
@@ -109,7 +114,7 @@ class SineForecaster(nn.Module):
         h = ahead.to(torch.float32)
         steps = self.ahead(torch.stack([h.log(), h / 32, 1 / h], 1))
         raw = self.spread(self.doubt(units)[:, None] + steps[None])
-        gaps = 0.05 * functional.softplus(raw)
+        gaps = 0.05 * (raw + (raw.square() + 1).sqrt())  # bits as in `guess`
         below = gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
         above = gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         middle = 0.05 * raw[:, :, self.CENTRE : self.CENTRE + 1]
@@ -118,8 +123,10 @@ class SineForecaster(nn.Module):
     def guess(self, units: Tensor) -> Tensor:
         """Phase at the next value and frequency of the slow and of the fast sine: units (N, hidden) -> (N, 4)."""
         raw = self.proposal(units)
-        phase = torch.atan2(raw[:, :2], raw[:, 2:4])
-        frequency = self.middle + 1.1 * self.reach * raw[:, 4:].tanh()
+        # An angle with the continuity of atan2, of operations whose bits are the same in any place of a batch.
+        part = raw[:, :2] / (raw[:, :2].abs() + raw[:, 2:4].abs()).clamp(min=1e-9)
+        phase = self.QUARTER * torch.where(raw[:, 2:4] < 0, torch.where(raw[:, :2] < 0, -2 - part, 2 - part), part)
+        frequency = self.middle + 1.1 * self.reach * (raw[:, 4:] / (1 + raw[:, 4:].abs()))
         return torch.stack([phase, frequency], 2).flatten(1)
 
     @torch.jit.export
