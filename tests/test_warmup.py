@@ -93,7 +93,7 @@ def test_every_row_count_and_every_length_is_run() -> None:
 def test_lengths_that_a_model_does_not_take_are_left_out() -> None:
     network = Wavering()
     warm_up(network, Shapes(), sample("digits"), 28)
-    assert max(steps for _, steps in network.shapes) == 48
+    assert 28 <= max(steps for _, steps in network.shapes) < 2 * 28
     network = Wavering()
     warm_up(network, Shapes(), sample("series"), 1)
     assert {steps for _, steps in network.shapes} == {1}
