@@ -12,6 +12,8 @@ step) of the slow sine, then of the fast one; phases are those of the next value
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,9 @@ AMPLITUDES = (0.5, 0.2)
 MIDDLE, REACH = (0.3, 0.6), (0.1, 0.2)  # the frequencies are even within MIDDLE +- REACH, radians a step
 NOISE = 0.05  # even within +-NOISE
 SOFTNESS = 0.002  # how far a draw may break the bounds: hard ones would leave too few of the draws
-POWERS = (2.0, 2.0, 4.0, 8.0, 8.0, 8.0)  # of the residuals, one step for each
+# One step for each: the power of the residuals, and how many of the last values count. A frequency that is a little off
+# is a whole turn off at the far end of a long window, so the first steps look at its near end only.
+STEPS = ((2.0, 32.0), (2.0, 64.0), (2.0, math.inf), (4.0, math.inf), (8.0, math.inf), (8.0, math.inf), (8.0, math.inf))
 LARGEST_STEP = 0.2
 WIDTH = 1.0  # of the draws, in standard deviations of the last step's quadratic form
 DRAWS = 64
@@ -34,13 +38,13 @@ class SineFit(nn.Module):
     the noise's bound, to the power of an eighth: below 0.9 for what two such sines and the noise have made.
     """
 
-    __constants__ = ("AMPLITUDES", "LARGEST_STEP", "NOISE", "POWERS", "ROWS", "SOFTNESS", "WIDTH")
+    __constants__ = ("AMPLITUDES", "LARGEST_STEP", "NOISE", "ROWS", "SOFTNESS", "STEPS", "WIDTH")
     AMPLITUDES = AMPLITUDES
     LARGEST_STEP = LARGEST_STEP
     NOISE = NOISE
-    POWERS = POWERS
     ROWS = ROWS
     SOFTNESS = SOFTNESS
+    STEPS = STEPS
     WIDTH = WIDTH
 
     def __init__(self, window: int) -> None:
@@ -80,10 +84,11 @@ class SineFit(nn.Module):
         """The middle of what the bounds allow (N, 4), the Cholesky factor of the last step's form, and the misfit."""
         theta = guess
         factor = torch.zeros(0)
-        for power in self.POWERS:
+        for power, span in self.STEPS:
+            counts = observed * (self.back >= -span) / self.NOISE
             angle = self.angle(theta, self.back)
-            residual = (values - (self.amplitudes * angle.sin()).sum(1)) * observed / self.NOISE
-            slope = self.amplitudes * angle.cos() * (observed / self.NOISE)[:, None]
+            residual = (values - (self.amplitudes * angle.sin()).sum(1)) * counts
+            slope = self.amplitudes * angle.cos() * counts[:, None]
             slopes = torch.stack([slope, slope * self.back], 2).flatten(1, 2)  # (N, 4, W)
             weight = power * residual.square().clamp(max=9.0) ** (0.5 * power - 1)
             curvature = slopes * ((power - 1) * weight + 0.1)[:, None]
