@@ -27,7 +27,7 @@ DAMAGED = 2_000  # validation digits on which each kind of damage is tried
 UNSEEN = 9  # seed of drawn images that training did not have
 STILL = Distortion(untouched=1.0)
 # A row's temperature is fitted on digits where MNIST has them from here on; above it there is hardly any ink yet.
-FIRST_INK = 6
+FIRST_INK = 5
 
 
 def export_digits(
