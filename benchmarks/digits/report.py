@@ -96,6 +96,10 @@ def _time(rows: Rows, names: Sequence[str]) -> Iterable[str]:
         figures = [rows.value(name, "time", "1"), rows.value(name, "time", "32"), rows.value(name, "size", "KiB")]
         yield line([name, *("–" if figure is None else f"{figure:,.0f}" for figure in figures)])
     preparation = rows.section("time", "preparation")
+    timed = rows.section("time")
+    if timed and timed[0].command != rows[0].command:
+        yield ""
+        yield f"Measured by themselves: {timed[0].date}, commit {timed[0].commit}: `{timed[0].command}`."
     if preparation:
         yield ""
         yield (

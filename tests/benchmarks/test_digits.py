@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -119,6 +120,10 @@ def test_tables_and_plots_of_whatever_was_measured(tmp_path: Path) -> None:
     assert "| cnn | – | – | – | – | – | – | 50.00 |" in text
     assert "| **mean** |" in text
     assert "PNG 1.5 ms" in text
+    assert "Measured by themselves" not in text
+    alone = [replace(row, command="anew --times") if row.section == "time" else row for row in found]
+    report.write(Rows(alone), tmp_path / "digits.md", "digits.png")
+    assert "`anew --times`" in (tmp_path / "digits.md").read_text()
     figures.draw(found, tmp_path / "digits.png")
     with Image.open(tmp_path / "digits.png") as image:
         assert image.size[0] > 1000
