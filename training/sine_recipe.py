@@ -4,7 +4,7 @@
 that of the noisy one: the mean is trained on it, which takes the noise out of the gradient. Errors weigh by what is
 unavoidable after so many values, so that the first steps, where nobody can know much, do not drown the later ones.
 `heads`: the LSTM stands still; what guesses the two sines for the fit learns their true phases and frequencies, and the
-LSTM's own quantiles learn the noisy future. The fit itself has nothing to learn.
+LSTM's own quantiles learn the noisy future, while its mean learns on. The fit itself has nothing to learn.
 
 Every batch is a function of the seed and the step.
 """
@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from training import generators, loop, priors
 from training.forecaster import BAYES, hide, sine_errors
-from training.networks.sines import SineForecaster
+from training.networks.sines import MAX_HORIZON, SineForecaster
 
-AHEAD = (1, 2, 3, 5, 10, 16, 24, 40, 64)
-IMPORTANCE = (1.0, *(0.02,) * 4, *(0.005,) * 4)  # the next value first; the others follow from it
+AHEAD = 9  # steps ahead that a batch learns: the next one, and others
 # Smallest possible error of the next value after n values, less the noise (training/RESULTS.md): sets the weights.
 KNOWN = {1: 1.92e-2, 5: 2.84e-3, 10: 1.41e-3, 20: 3.8e-4, 30: 1.7e-4, 50: 5.9e-5, 100: 1.5e-5, 200: 4e-6}
 NOISE = 0.1**2 / 12
@@ -52,12 +51,16 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Windows of one step: what is seen (B, T); the series and their truth (B, T + 64); the sines in them (B, 4)."""
+    """Windows of one step: what is seen (B, T); the series and their truth (B, T + 64); the sines in them (B, 4).
+
+    `ahead` (AHEAD,) are the steps ahead to learn now.
+    """
 
     seen: Tensor
     noisy: Tensor
     clean: Tensor
     sines: Tensor
+    ahead: Tensor
 
 
 def weights(length: int) -> Tensor:
@@ -67,29 +70,36 @@ def weights(length: int) -> Tensor:
     return torch.from_numpy(1 / (known + 0.05 * NOISE)).float()
 
 
+def importance(ahead: Tensor) -> Tensor:
+    """Weight of the errors at `ahead`: the next value comes first, as the others follow from it."""
+    return torch.where(ahead == 1, 1.0, torch.where(ahead <= 10, 0.02, 0.005))
+
+
 def draw(knobs: Knobs, step: int) -> Drawn:
     """The windows of one step, of some of which values are missing."""
     generator = torch.Generator().manual_seed(knobs.seed * 1_000_003 + step)
     length = knobs.lengths[step % len(knobs.lengths)]
     rows = knobs.values // length
-    noisy, clean, made_of = priors.sines_and_truth(rows, length + AHEAD[-1], generator, torch.device("cpu"))
+    noisy, clean, made_of = priors.sines_and_truth(rows, length + MAX_HORIZON, generator, torch.device("cpu"))
     seen = noisy[:, :length]
     if torch.rand((), generator=generator) < knobs.missing:
         seen = hide(seen, generator)
-    return Drawn(seen, noisy, clean, made_of)
+    ahead = (MAX_HORIZON + 1) ** torch.rand(AHEAD, generator=generator)  # as many up to 8 as beyond
+    ahead[0] = 1
+    return Drawn(seen, noisy, clean, made_of, ahead.long())
 
 
 def lstm_loss(network: SineForecaster, knobs: Knobs, step: int) -> Tensor:
     """Weighted squared error of the LSTM's own mean against the noise-free future, after every value."""
     drawn = draw(knobs, step)
     rows, length = drawn.seen.shape
-    said = network.mean(network.follow(drawn.seen).flatten(0, 1), torch.tensor(AHEAD)).unflatten(0, (rows, length))
-    true = torch.stack([drawn.clean[:, h : h + length] for h in AHEAD], 2).float()
-    return ((said - true).square() * weights(length)[:, None] * torch.tensor(IMPORTANCE)).mean()
+    said = network.mean(network.follow(drawn.seen).flatten(0, 1), drawn.ahead).unflatten(0, (rows, length))
+    true = torch.stack([drawn.clean[:, h : h + length] for h in drawn.ahead.tolist()], 2).float()
+    return ((said - true).square() * weights(length)[:, None] * importance(drawn.ahead)).mean()
 
 
 def heads_loss(network: SineForecaster, knobs: Knobs, step: int) -> Tensor:
-    """How wrong the guess is at a few places of each window, plus the pinball loss of the quantiles there."""
+    """At a few places of each window: how wrong the guess is, plus both losses of the LSTM's own mean and quantiles."""
     drawn = draw(knobs, knobs.steps + step)
     rows, length = drawn.seen.shape
     generator = torch.Generator().manual_seed(knobs.seed * 1_000_003 + step + 500_000_009)
@@ -97,12 +107,16 @@ def heads_loss(network: SineForecaster, knobs: Knobs, step: int) -> Tensor:
     row = torch.arange(rows)[:, None]
     with torch.no_grad():
         units = network.follow(drawn.seen)[row, place].flatten(0, 1)
-        mean = network.mean(units, torch.tensor(AHEAD))
-    future = drawn.noisy[row[..., None], place[..., None] + torch.tensor(AHEAD)].float().flatten(0, 1)
-    off = future[..., None] - mean[..., None] - network.distances(units, torch.tensor(AHEAD))
+    guessed = guess_loss(network.guess(units), true_sines(drawn.sines, place).flatten(0, 1))
+    future = place[..., None] + drawn.ahead
+    mean = network.mean(units, drawn.ahead)
+    error = (mean - drawn.clean[row[..., None], future].float().flatten(0, 1)).square()
+    weighted = error * weights(length)[place].flatten()[:, None] * importance(drawn.ahead)
+    noisy = drawn.noisy[row[..., None], future].float().flatten(0, 1)
+    off = (noisy - mean.detach())[..., None] - network.distances(units, drawn.ahead)
     levels = network.levels.float()
     pinball = torch.maximum(levels * off, (levels - 1) * off).mean()
-    return guess_loss(network.guess(units), true_sines(drawn.sines, place).flatten(0, 1)) + 10 * pinball
+    return guessed + weighted.mean() + 10 * pinball
 
 
 def true_sines(made_of: Tensor, place: Tensor) -> Tensor:
@@ -174,8 +188,9 @@ def train_heads(network: SineForecaster, knobs: Knobs, folder: Path | None) -> l
     """The second stage, on a network whose LSTM stands; returns the curves."""
     torch.manual_seed(knobs.seed + 1)
     network.requires_grad_(False)
-    heads = nn.ModuleList([network.proposal, network.doubt, network.ahead, network.spread]).requires_grad_()
-    for layer in heads.modules():  # anew, whether the first stage has just run or was read from its file
+    new = nn.ModuleList([network.proposal, network.doubt, network.ahead, network.spread])
+    heads = nn.ModuleList([*new, network.coefficients]).requires_grad_()
+    for layer in new.modules():  # anew, whether the first stage has just run or was read from its file
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
     optimizer = torch.optim.AdamW(heads.parameters(), lr=knobs.head_rate, weight_decay=knobs.decay, betas=(0.9, 0.98))

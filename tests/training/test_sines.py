@@ -28,6 +28,9 @@ def test_a_batch_is_a_function_of_seed_and_step_and_its_truth_has_no_noise() -> 
     assert not torch.equal(drawn.noisy, sine_recipe.draw(TINY, 6).noisy)
     known = torch.isfinite(drawn.seen)
     assert torch.equal(drawn.seen[known], drawn.noisy[:, : drawn.seen.shape[1]][known])
+    assert drawn.ahead[0] == 1
+    assert (drawn.ahead >= 1).all()
+    assert (drawn.ahead <= 64).all()
     noise = drawn.noisy - drawn.clean
     assert noise.abs().max() <= 0.05
     assert abs(float(noise.square().mean()) / sine_recipe.NOISE - 1) < 0.1
@@ -52,15 +55,15 @@ def test_weights_are_the_inverse_of_what_is_unavoidable() -> None:
     assert weights[-1] > 1e4
 
 
-def test_the_losses_fall_and_the_second_stage_leaves_the_first_alone() -> None:
+def test_the_losses_fall_and_the_second_stage_leaves_the_lstm_alone() -> None:
     knobs = replace(TINY, steps=120, lengths=(40,), evaluations=2)
     network, lstm = sine_recipe.train_lstm(knobs, None)
     first, last = lstm.rows[0], lstm.last
     assert last["loss"] < 0.8 * first["loss"]
     assert last["sines20"] < first["sines20"]
-    before = {k: v.clone() for k, v in network.state_dict().items() if k.startswith(("lstm.", "coefficients."))}
+    before = {k: v.clone() for k, v in network.state_dict().items() if k.startswith("lstm.")}
     heads = sine_recipe.train_heads(network, replace(knobs, head_steps=120), None)
-    assert heads.last["loss"] < 0.8 * heads.rows[0]["loss"]
+    assert heads.last["loss"] < 0.9 * heads.rows[0]["loss"]
     after = network.state_dict()
     assert all(torch.equal(after[k], v) for k, v in before.items())
     assert all(p.requires_grad for p in network.parameters())
