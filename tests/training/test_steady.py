@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
+from training.networks import steady
 from training.networks.steady import SteadyLinear
 
 
@@ -24,3 +26,17 @@ def test_it_is_the_linear_map_of_its_weights() -> None:
     layer = SteadyLinear(3, 2)
     x = torch.randn(1, 3)
     torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_elements_have_the_same_bits_in_any_place(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, y = 3 * torch.randn(2, 4096, dtype=kind)
+    soft, added = steady.softplus(x), steady.logaddexp(x, y)
+    torch.testing.assert_close(soft, functional.softplus(x))
+    torch.testing.assert_close(added, torch.logaddexp(x, y))
+    for length in (1, 3, 11, 31, 45, 63):
+        for start in range(0, 4000, 173):
+            part = slice(start, start + length)
+            assert torch.equal(steady.softplus(x[part].clone()), soft[part])
+            assert torch.equal(steady.logaddexp(x[part].clone(), y[part].clone()), added[part])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.networks.ragged import RaggedLSTM
+from training.networks.steady import SteadyLinear, logaddexp
 
 COLUMNS = 28
 CLASSES = 10
@@ -33,7 +34,7 @@ class RowReader(nn.Module):
         widths = [COLUMNS + STROKES] + [hidden] * (layers - 1)
         self.lstms = nn.ModuleList(_initialised(nn.LSTM(width, hidden, batch_first=True)) for width in widths)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden, CLASSES + 1)
+        self.head = SteadyLinear(hidden, CLASSES + 1)
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, T, 28), ink 0..1 -> logits after each row (B, T, 11)."""
@@ -49,7 +50,7 @@ class RowReader(nn.Module):
 def answered(logits: Tensor) -> Tensor:
     """(..., 11) logits -> (..., 10) log-probabilities: if it is no digit, each is as likely as the others."""
     known = torch.log_softmax(logits, dim=-1)
-    return torch.logaddexp(known[..., :10], known[..., 10:] - 2.302585092994046)
+    return logaddexp(known[..., :10], known[..., 10:] - 2.302585092994046)
 
 
 def _initialised(lstm: nn.LSTM) -> nn.LSTM:
@@ -143,9 +144,9 @@ class DigitReader(nn.Module):
         return torch.cat(parts, dim=1), x
 
 
-def _dense(convolution: nn.Conv2d) -> nn.Linear:
-    """The convolution over three rows as one product: quicker, and the same bits however many rows come at once."""
-    layer = nn.Linear(REACH * COLUMNS, STROKES)
+def _dense(convolution: nn.Conv2d) -> SteadyLinear:
+    """The convolution over three rows as one product: quicker, and steady."""
+    layer = SteadyLinear(REACH * COLUMNS, STROKES)
     with torch.no_grad():
         pictures = torch.eye(REACH * COLUMNS).view(-1, 1, REACH, COLUMNS)
         layer.weight.copy_(nn.functional.conv2d(pictures, convolution.weight, None, (1, 2), (0, 1)).flatten(1).T)

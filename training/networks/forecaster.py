@@ -45,7 +45,7 @@ from training.networks.statistics import (
     STEPS,
     Statistics,
 )
-from training.networks.steady import SteadyLinear
+from training.networks.steady import SteadyLinear, softplus
 
 LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
 MAX_HORIZON = 256
@@ -265,7 +265,7 @@ class Forecaster(nn.Module):
         pinball loss.
         """
         raw = self.next(units)
-        middle, gaps = raw[:, :, 1:2], functional.softplus(raw)
+        middle, gaps = raw[:, :, 1:2], softplus(raw)
         bands = torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
         # In units of the scale before the value was seen, compressed; monotone, so quantiles stay quantiles.
         earlier = torch.cat([before[:, None, : known.shape[2]], known[:, :-1]], 1)
@@ -327,7 +327,7 @@ class Forecaster(nn.Module):
         unit = scale[:, None] * torch.exp(out[:, :, self.CANDIDATES].clamp(-6, 6))
         raw = out[:, :, self.CANDIDATES + 1 :]
         median = centre + unit * raw[:, :, self.CENTRE]
-        gaps = functional.softplus(raw - 1.0) * unit[:, :, None]
+        gaps = softplus(raw - 1.0) * unit[:, :, None]
         upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
         return torch.cat([lower, median[:, :, None], upper], 2), swing
