@@ -1,8 +1,10 @@
 """`python -m training digits`: train the digit reader in stages, calibrate it on validation digits, export it.
 
 `teacher` and `teacher-2` are convolutional networks that see whole images; `labels` is the reader, trained on labels
-alone; `taught` is the same reader, trained on with the teachers' answers beside the labels. A finished stage is taken
-from its file, an interrupted one goes on where it was: the same command again. One stage alone, with other knobs:
+alone; the rounds `taught`, `taught-2` … train it on with the teachers' answers beside the labels. Each round begins
+from the mean of the weights that the rounds before it ended with, and the mean of them all is the reader (Izmailov et
+al., 2018). A finished stage is taken from its file, an interrupted one goes on where it was: the same command again.
+One stage alone, with other knobs:
 
     python -m training digits --stage teacher --epochs 30
 """
@@ -10,6 +12,7 @@ from its file, an interrupted one goes on where it was: the same command again. 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,34 +28,18 @@ from training.networks.convolutional import Committee
 from training.record import command_line, current_commit
 
 FOLDER = Path("runs/digits")
+_TEACHER = Knobs(weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, ones=0, others=0, seed=1)
+_TAUGHT = Knobs(epochs=8.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2)
 STAGES = {
-    "teacher": Knobs(
-        sizes=("image",), epochs=12.0, weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, ones=0, others=0, seed=1
-    ),
-    "teacher-2": Knobs(
-        sizes=("strided",),
-        epochs=14.0,
-        weight_decay=0.02,
-        smoothing=0.005,
-        free=0.0,
-        drawn=0,
-        ones=0,
-        others=0,
-        seed=5,
-    ),
+    "teacher": replace(_TEACHER, sizes=("image",), epochs=12.0),
+    "teacher-2": replace(_TEACHER, sizes=("strided",), epochs=11.0, smoothing=0.005, seed=5),
     "labels": Knobs(),
-    "taught": Knobs(
-        epochs=22.0,
-        peak=2e-3,
-        warmup=0.05,
-        dropout=0.15,
-        smoothing=0.01,
-        free=0.15,
-        final=4.0,
-        distilled=0.9,
-        seed=4,
-    ),
+    "taught": _TAUGHT,
+    "taught-2": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=3),
+    "taught-3": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=4),
+    "taught-4": replace(_TAUGHT, epochs=9.0, peak=1.5e-3, free=0.12, distilled=0.9, seed=4),
 }
+ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Train all stages that are not there yet and export the last; or one stage, and leave it in the folder."""
+    """Train all stages that are not there yet and export the reader; or one stage, and leave it in the folder."""
     torch.set_num_threads(arguments.threads)
     changed = {name: value for name, value in vars(arguments).items() if name in Knobs.__dataclass_fields__}
     changed = {name: value for name, value in changed.items() if value is not None}
@@ -129,12 +116,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def trained(stage: str, knobs: Knobs, folder: Path, device: str) -> Checkpoint:
-    """Train one stage; `taught` needs the files of the others in `folder`."""
+    """Train one stage; a round with teachers needs the files of the stages before it in `folder`."""
     committee, start = None, None
-    if stage == "taught":
+    if stage in ROUNDS:
         teachers = [Checkpoint.load(folder / f"{one}.pt") for one in STAGES if one.startswith("teacher")]
         committee = Committee([member for one in teachers for member in one.members()])
-        start = next(iter(Checkpoint.load(folder / "labels.pt").weights.values()))
+        before = ROUNDS[: ROUNDS.index(stage)] or ["labels"]
+        start = next(iter(mean([Checkpoint.load(folder / f"{one}.pt") for one in before]).values()))
     data, commit, chosen = mnist.load(), current_commit(), torch.device(device)
     cohort, curves = train(data, knobs, chosen, committee, start=start, folder=folder / stage)
     return Checkpoint(
@@ -152,8 +140,16 @@ def trained(stage: str, knobs: Knobs, folder: Path, device: str) -> Checkpoint:
     )
 
 
+def mean(checkpoints: Sequence[Checkpoint]) -> dict[str, dict[str, torch.Tensor]]:
+    """Member -> the mean of the weights that the checkpoints have for it; all have the same members."""
+    return {
+        size: {name: torch.stack([one.weights[size][name] for one in checkpoints]).mean(0) for name in weights}
+        for size, weights in checkpoints[0].weights.items()
+    }
+
+
 def record(checkpoints: dict[str, Checkpoint]) -> dict[str, Any]:
-    """What manifest and `training.json` tell of a reader whose stages these are, the last of them the reader itself."""
+    """What manifest and `training.json` tell of a reader whose stages these are, in order."""
     told = {stage: {k: v for k, v in vars(c).items() if k != "weights"} for stage, c in checkpoints.items()}
     *earlier, last = told.values()
     stages = {stage: told[stage] for stage in list(told)[:-1]}
@@ -167,8 +163,9 @@ def record(checkpoints: dict[str, Checkpoint]) -> dict[str, Any]:
 
 def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint]) -> None:
     last = list(checkpoints.values())[-1]
+    reader = replace(last, weights=mean([one for stage, one in checkpoints.items() if stage in ROUNDS]))
     folder = export_digits(
-        {size: last.member(size) for size in last.weights},
+        {size: reader.member(size) for size in reader.weights},
         record(checkpoints),
         mnist.load(),
         name=arguments.name,

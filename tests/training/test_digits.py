@@ -180,9 +180,18 @@ def test_the_stages_train_on_each_other(data: Mnist, tmp_path: Path, monkeypatch
     quick += ["--free", "0", "--no-bfloat16"]
     for stage in digits.STAGES:
         digits.main(_parsed("--stage", stage, *([] if stage.startswith("teacher") else ["--sizes", "6x1"]), *quick))
-    taught = digits.Checkpoint.load(tmp_path / "taught.pt")
-    assert taught.knobs["final"] == digits.STAGES["taught"].final
-    assert taught.member("6x1")(torch.rand(1, 28, 28)).shape == (1, 28, 11)
+    rounds = [digits.Checkpoint.load(tmp_path / f"{stage}.pt") for stage in digits.ROUNDS]
+    assert rounds[-1].knobs["final"] == digits.STAGES[digits.ROUNDS[-1]].final
+    assert rounds[-1].member("6x1")(torch.rand(1, 28, 28)).shape == (1, 28, 11)
+
+
+def test_the_reader_is_the_mean_of_its_rounds(checkpoint: digits.Checkpoint) -> None:
+    twice = {size: {k: 3 * w for k, w in weights.items()} for size, weights in checkpoint.weights.items()}
+    found = digits.mean([checkpoint, replace(checkpoint, weights=twice)])
+    assert found.keys() == checkpoint.weights.keys()
+    for size, weights in found.items():
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, 2 * checkpoint.weights[size][name])
 
 
 @pytest.mark.data
