@@ -11,6 +11,8 @@ from service.items import DigitItem, DigitResult, Floats
 from service.packing import Group, Ints, Shapes, padded
 from service.passes import Answers, Array, Network, not_finite, partition
 
+_NOTHING: Floats = np.zeros((0, 10))
+
 
 def digit_pass(
     network: Network, shapes: Shapes, items: Sequence[DigitItem], gone: Gone, tally: Tally
@@ -86,18 +88,22 @@ class _Readings:
         self._used[rows] += counts[: len(rows)]
 
     def _answers(self, rows: Ints, said: Array) -> Answers:
+        lasts = _probabilities(said[: len(rows)])
         answers: Answers = []
-        for row, answer in zip(rows.tolist(), said, strict=False):
+        for row, last in zip(rows.tolist(), lasts, strict=True):
             # A row that was traced is judged by its trace: its last is the answer, and `stop` holds.
-            pieces = self._pieces.get(row)
-            trace = np.concatenate(pieces) if pieces else np.zeros((0, len(answer)), np.float32)
-            judged = _probabilities(trace if len(trace) else answer[None])
-            if not np.isfinite(judged).all():
-                answers.append((row, not_finite("reading")))
-                continue
-            shown = judged[: len(trace)] if self._items[row].trace else None
+            trace = self._trace(row)
+            judged = trace if len(trace) else last[None]
+            shown = trace if self._items[row].trace else None
             answers.append((row, DigitResult(judged[-1], shown, int(self._used[row]), self._states[row])))
+            if not np.isfinite(judged.sum()):
+                answers[-1] = row, not_finite("reading")
         return answers
+
+    def _trace(self, row: int) -> Floats:
+        """The probabilities (T, 10) after each row of ink that a traced digit has read; empty for others."""
+        pieces = self._pieces.get(row)
+        return _probabilities(np.concatenate(pieces)) if pieces else _NOTHING
 
 
 def _stop(said: Array, confidence: float | None) -> int:
