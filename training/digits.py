@@ -22,6 +22,7 @@ from torch import nn
 
 from training import mnist, plots
 from training.digit_export import export_digits
+from training.digit_images import Distortion
 from training.digit_recipe import Cohort, Knobs, build, train
 from training.export import MODELS
 from training.networks.convolutional import Committee
@@ -38,6 +39,15 @@ STAGES = {
     "taught-2": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=3),
     "taught-3": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=4),
     "taught-4": replace(_TAUGHT, epochs=9.0, peak=1.5e-3, free=0.12, distilled=0.9, seed=4),
+    "taught-5": replace(
+        _TAUGHT,
+        epochs=10.0,
+        peak=1.5e-3,
+        free=0.12,
+        distilled=0.9,
+        seed=6,
+        distortion=Distortion(untouched=0.3),
+    ),
 }
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 
