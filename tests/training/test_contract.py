@@ -59,8 +59,8 @@ def _assert_same_state(batch: Subject, got: Tensor, want: Tensor) -> None:
     torch.testing.assert_close(got[:, batch.exact :], want[:, batch.exact :], rtol=2e-4, atol=2e-5)
 
 
-def _sizes(values: Tensor) -> Tensor:
-    return values.nan_to_num().abs().amax(1).clamp(min=1e-3)
+def _sizes(batch: Subject, values: Tensor) -> Tensor:
+    return values.nan_to_num().abs().amax(1).clamp(min=batch.unit)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, task) in NETWORKS.items() if task == "forecast"])
@@ -74,9 +74,11 @@ def test_scripted_equals_eager(name: str) -> None:
         for _ in range(3):  # the executor may specialise after its first calls
             scripted = batch.module.step(values, lengths, batch.module.initial(torch.zeros(5, dtype=torch.int64)))
             _assert_same_state(batch, scripted, state)
-            _assert_near(batch.module.forecast(state, 5, levels), eager.forecast(state, 5, levels), _sizes(values))
+            _assert_near(
+                batch.module.forecast(state, 5, levels), eager.forecast(state, 5, levels), _sizes(batch, values)
+            )
             got = batch.module.history(values, lengths, state, levels)[1]
-            _assert_near(got, eager.history(values, lengths, state, levels)[1], _sizes(values))
+            _assert_near(got, eager.history(values, lengths, state, levels)[1], _sizes(batch, values))
             assert torch.equal(batch.module.season(state), eager.season(state))
 
 
@@ -99,7 +101,7 @@ def test_the_state_is_one_float64_tensor_whose_tail_holds_float32_values(name: s
 def test_a_batch_equals_its_rows_alone(name: str) -> None:
     batch = subject(name)
     values, lengths = _series(batch)
-    fresh, levels, sizes = _fresh(batch, 5), _levels(5), _sizes(values)
+    fresh, levels, sizes = _fresh(batch, 5), _levels(5), _sizes(batch, values)
     state, history = batch.module.history(values, lengths, fresh, levels)
     _assert_same_state(batch, batch.module.step(values, lengths, fresh), state)
     forecast = batch.module.forecast(state, 6, levels)
@@ -129,7 +131,7 @@ def test_resuming_in_any_chunking_equals_the_whole(name: str, cuts: list[int]) -
         at += part.shape[1]
     _assert_same_state(batch, state, whole)
     real = (torch.arange(50) < lengths[:, None])[:, :, None]
-    _assert_near(torch.cat(pieces, 1).where(real, 0.0), history.where(real, 0.0), _sizes(values))
+    _assert_near(torch.cat(pieces, 1).where(real, 0.0), history.where(real, 0.0), _sizes(batch, values))
 
 
 @every_forecaster
@@ -169,7 +171,7 @@ def test_step_k_of_a_forecast_does_not_depend_on_how_many_are_asked_for(name: st
     state = batch.module.step(values, lengths, _fresh(batch, 5))
     longest = batch.module.forecast(state, min(batch.max_horizon, 70), _levels(5))
     for horizon in (1, 2, 13):
-        _assert_near(batch.module.forecast(state, horizon, _levels(5)), longest[:, :horizon], _sizes(values))
+        _assert_near(batch.module.forecast(state, horizon, _levels(5)), longest[:, :horizon], _sizes(batch, values))
 
 
 @every_forecaster
@@ -179,7 +181,7 @@ def test_a_quantile_does_not_depend_on_which_others_are_asked_for(name: str) -> 
     state = batch.module.step(values, lengths, _fresh(batch, 5))
     whole = batch.module.forecast(state, 3, _levels(5))
     some = batch.module.forecast(state, 3, _levels(5)[:, [1, 3]])
-    _assert_near(some, whole[:, :, [0, 2, 4]], _sizes(values))
+    _assert_near(some, whole[:, :, [0, 2, 4]], _sizes(batch, values))
 
 
 @every_forecaster
@@ -194,7 +196,7 @@ def test_history_is_what_was_forecast_before_each_value(name: str) -> None:
             said = history[row, t]
             if observed:
                 want = batch.module.forecast(state, 1, _levels(1))[0, 0]
-                _assert_near(said, want, float(_sizes(values)[row]))
+                _assert_near(said, want, float(_sizes(batch, values)[row]))
             else:
                 assert said.isnan().all()
             state = batch.module.step(values[row : row + 1, t : t + 1], torch.ones(1, dtype=torch.int64), state)

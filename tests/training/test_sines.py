@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from service.backend import load
-from training import sine_recipe, sines
-from training.generators import sine_mixture
+from service.manifest import MODEL_FILE
+from training import priors, sine_recipe, sines
+from training.export import MODELS, reload
 from training.networks.sine_fit import SineFit
-from training.networks.sines import SineForecaster
 
 TINY = sine_recipe.Knobs(
     steps=40, values=2_000, lengths=(20, 40), hidden=16, evaluations=1, head_steps=40, head_places=6
@@ -83,18 +86,104 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert all(torch.equal(v, whole[k]) for k, v in network.state_dict().items())
 
 
-def test_quantiles_are_ordered_and_the_horizon_does_not_matter() -> None:
-    torch.manual_seed(0)
-    network = SineForecaster(16).eval()
-    series = torch.from_numpy(sine_mixture(5, 30, np.random.default_rng(0)))
-    lengths = torch.full((5,), 30)
-    levels = torch.tensor([[0.001, 0.1, 0.5, 0.9, 0.999]], dtype=torch.float64).expand(5, -1)
-    with torch.no_grad():
-        state = network.step(series, lengths, network.initial(lengths))
-        said = network.forecast(state, 64, levels)
-        torch.testing.assert_close(network.forecast(state, 3, levels), said[:, :3])
-    assert torch.isfinite(said).all()
-    assert (said[..., 1:].diff(dim=2) >= 0).all()
+def _served() -> Any:
+    newest = max((MODELS / "sines").iterdir(), key=lambda folder: int(folder.name))
+    return reload((newest / MODEL_FILE).read_bytes())
+
+
+def _mixtures(rows: int, length: int, seed: int = 31) -> tuple[Tensor, Tensor]:
+    """Series and their noise-free values, (rows, length)."""
+    generator = torch.Generator().manual_seed(seed)
+    return priors.sines_and_truth(rows, length, generator, torch.device("cpu"))[:2]
+
+
+def _forecast(module: Any, values: Tensor, horizon: int, *levels: float) -> Tensor:
+    lengths = torch.full((len(values),), values.shape[1])
+    wanted = torch.tensor([levels], dtype=torch.float64).expand(len(values), -1)
+    with torch.inference_mode():
+        state = module.step(values, lengths, module.initial(lengths))
+        return cast("Tensor", module.forecast(state, horizon, wanted))
+
+
+def _own(module: Any, values: Tensor) -> Tensor:
+    """What the LSTM says of the next value by itself, (rows,)."""
+    lengths = torch.full((len(values),), values.shape[1])
+    with torch.inference_mode():
+        units = module.step(values, lengths, module.initial(lengths))[:, 1 : 1 + module.hidden]
+        return cast("Tensor", module.mean(units.float(), torch.ones(1))[:, 0].double())
+
+
+@pytest.mark.parametrize(("seen", "limit"), [(20, 1.21e-3), (50, 8.92e-4), (200, 8.37e-4)])
+def test_the_served_model_is_near_the_limit_and_its_intervals_hold(seen: int, limit: float) -> None:
+    values, clean = _mixtures(1500, seen + 10)
+    said = _forecast(_served(), values[:, :seen], 10, 0.025, 0.1, 0.9, 0.975)
+    # Against the noise-free value: the noise of 1,500 values would drown what is to be seen.
+    error = float((said[:, 0, 0] - clean[:, seen]).square().mean()) + sine_recipe.NOISE
+    assert error < 1.05 * limit
+    future = values[:, seen:, None]
+    inside = (future >= said[:, :, [2, 1]]) & (future <= said[:, :, [3, 4]])
+    for share, level in zip(inside.double().mean((0, 1)).tolist(), (0.8, 0.95), strict=True):
+        assert abs(share - level) < 0.03
+
+
+def test_with_every_other_value_missing_it_stays_near() -> None:
+    module = _served()
+    values, clean = _mixtures(500, 201)
+    gone = torch.rand(values.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    seen = values.masked_fill(gone, math.nan)[:, :200]
+    said = _forecast(module, seen, 1, 0.5)[:, 0, 0]
+    error = float((said - clean[:, 200]).square().mean())
+    assert error + sine_recipe.NOISE < 1.1 * 8.37e-4
+    assert error < 0.5 * float((_own(module, seen) - clean[:, 200]).square().mean())
+
+
+def test_what_is_no_mixture_gets_the_lstm_s_own_answer() -> None:
+    module = _served()
+    walk = torch.randn(50, 60, generator=torch.Generator().manual_seed(1), dtype=torch.float64).cumsum(1)
+    torch.testing.assert_close(_forecast(module, walk, 1, 0.5)[:, 0, 0], _own(module, walk), rtol=0, atol=1e-12)
+    values, _ = _mixtures(50, 60)
+    assert (_forecast(module, values, 1, 0.5)[:, 0, 0] - _own(module, values)).abs().mean() > 1e-3
+
+
+def test_trust_falls_smoothly_as_a_window_fits_less() -> None:
+    module = _served()
+    values, _ = _mixtures(1, 60)
+    sizes = torch.linspace(0, 0.4, 400, dtype=torch.float64)
+    spiked = values.repeat(400, 1)
+    spiked[:, 40] += sizes * (values[0, 40] - values[0, 39]).sign()
+    said = _forecast(module, spiked, 1, 0.1, 0.9)[:, 0]
+    torch.testing.assert_close(said[-1:, 0], _own(module, spiked[-1:]), rtol=0, atol=1e-12)
+    assert said.diff(dim=0).abs().max() < 0.005  # the interval is 0.08 wide
+
+
+def test_parts_and_history_have_the_bits_of_the_whole() -> None:
+    module = _served()
+    values, _ = _mixtures(6, 40)
+    lengths, one = torch.full((6,), 40), torch.ones(6, dtype=torch.int64)
+    levels = torch.tensor([[0.1, 0.5]], dtype=torch.float64).expand(6, -1)
+    with torch.inference_mode():
+        whole, history = module.history(values, lengths, module.initial(lengths), levels)
+        state = module.initial(lengths)
+        for t in range(40):
+            said = module.forecast(state, 1, levels)[:, 0]
+            assert t == 0 or torch.equal(history[:, t], said)
+            state = module.step(values[:, t : t + 1], one, state)
+    assert torch.equal(state, whole)
+
+
+def test_a_row_has_the_same_bits_in_any_company() -> None:
+    module = _served()
+    values, _ = _mixtures(40, 30)
+    values[::4] *= 3  # no mixtures
+    levels = torch.tensor([[0.01, 0.5, 0.77]], dtype=torch.float64).expand(40, -1)
+    with torch.inference_mode():
+        for seen in (1, 7, 30):
+            lengths = torch.full((40,), seen)
+            state = module.step(values[:, :seen], lengths, module.initial(lengths))
+            whole = module.forecast(state, 9, levels)
+            for rows in range(1, 20):
+                assert torch.equal(module.forecast(state[:rows], 9, levels[:rows]), whole[:rows])
+                assert torch.equal(module.forecast(state[-rows:], 9, levels[-rows:]), whole[-rows:])
 
 
 def test_the_command_trains_exports_and_the_service_loads(tmp_path: Path) -> None:
