@@ -20,7 +20,6 @@ from training.networks.sines import SineForecaster
 from training.networks.tutorial_digits import TutorialReader
 from training.networks.tutorials import HORIZON, Linear, Naive, Recurrent
 
-
 # The specialist of the sine mixture knows one size of series, about 1, and through the first few values of what is no
 # such mixture its fit makes some 200 times as much of a rounding error.
 SINES_UNIT = 5.0
