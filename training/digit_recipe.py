@@ -40,6 +40,7 @@ class Knobs:
     emphasis: float = 2.0  # the weight of a row grows with this power of the share of the digit that has been seen
     final: float = 2.0  # extra weight of the last row
     distilled: float = 0.7  # share of the teachers' answer in the target once a digit has been seen
+    own: bool = False  # the reader that a round begins from is one of its teachers
     drawn: int = 1500  # drawn digits beside MNIST's, and as many typed ones
     ones: int = 300  # typed ones without a foot
     others: int = 3000  # drawn images of what is no digit, and as many typed ones

@@ -41,11 +41,21 @@ STAGES = {
     "taught-4": replace(_TAUGHT, epochs=9.0, peak=1.5e-3, free=0.12, distilled=0.9, seed=4),
     "taught-5": replace(
         _TAUGHT,
-        epochs=10.0,
+        epochs=7.0,
         peak=1.5e-3,
         free=0.12,
         distilled=0.9,
         seed=6,
+        distortion=Distortion(untouched=0.3),
+    ),
+    "taught-6": replace(
+        _TAUGHT,
+        epochs=4.0,
+        peak=1.5e-3,
+        free=0.12,
+        distilled=0.9,
+        own=True,
+        seed=7,
         distortion=Distortion(untouched=0.3),
     ),
 }
@@ -130,9 +140,11 @@ def trained(stage: str, knobs: Knobs, folder: Path, device: str) -> Checkpoint:
     committee, start = None, None
     if stage in ROUNDS:
         teachers = [Checkpoint.load(folder / f"{one}.pt") for one in STAGES if one.startswith("teacher")]
+        before = [Checkpoint.load(folder / f"{one}.pt") for one in ROUNDS[: ROUNDS.index(stage)] or ["labels"]]
+        reader = replace(before[-1], weights=mean(before))
+        start = next(iter(reader.weights.values()))
+        teachers += [reader] if knobs.own else []
         committee = Committee([member for one in teachers for member in one.members()])
-        before = ROUNDS[: ROUNDS.index(stage)] or ["labels"]
-        start = next(iter(mean([Checkpoint.load(folder / f"{one}.pt") for one in before]).values()))
     data, commit, chosen = mnist.load(), current_commit(), torch.device(device)
     cohort, curves = train(data, knobs, chosen, committee, start=start, folder=folder / stage)
     return Checkpoint(

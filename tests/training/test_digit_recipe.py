@@ -12,7 +12,7 @@ from training import glyphs
 from training.digit_recipe import Cohort, Deck, Knobs, Lesson, begin_from, build, logits_of, train
 from training.mnist import Digits, Mnist
 from training.networks.convolutional import Committee, ImageReader, StridedReader
-from training.networks.digits import RowReader
+from training.networks.digits import RowReader, answered
 
 CPU = torch.device("cpu")
 KNOBS = Knobs(sizes=("12x1",), epochs=1, batch=20, drawn=10, ones=0, others=10, bfloat16=False, free=0.3)
@@ -81,6 +81,15 @@ def test_with_teachers_the_target_of_a_digit_that_was_seen_whole_is_mostly_their
     assert not target.requires_grad
     tall = lesson._target(torch.rand(4, 40, 28), labels, known, torch.ones(4, 40))
     torch.testing.assert_close(tall, hard[:, None].expand(-1, 40, -1), msg="teachers read 28 rows")
+
+
+def test_a_reader_may_teach_with_the_others_and_leaves_out_that_it_may_be_no_digit() -> None:
+    torch.manual_seed(3)
+    reader, teacher = RowReader(5).eval(), ImageReader(4).eval()
+    rows = torch.rand(3, 28, 28)
+    said = Committee([reader, teacher]).probabilities(rows)
+    torch.testing.assert_close(said, (answered(reader(rows)).exp() + teacher(rows).softmax(-1)) / 2)
+    torch.testing.assert_close(said.sum(-1), torch.ones(3, 28))
 
 
 def test_later_rows_and_most_of_all_the_last_weigh_more(deck: Deck) -> None:

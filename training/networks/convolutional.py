@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.networks.digits import CLASSES, COLUMNS
+from training.networks.digits import CLASSES, COLUMNS, answered
 
 
 class ImageReader(nn.Module):
@@ -78,6 +78,7 @@ class Committee(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, rows: Tensor) -> Tensor:
-        """(B, T, 28) -> (B, T, 10) float32."""
-        answers = [torch.softmax(member(rows).float(), dim=-1) for member in self.members]
+        """(B, T, 28) -> (B, T, 10) float32; a member may have an eleventh class for what is no digit."""
+        logits = [member(rows).float() for member in self.members]
+        answers = [answered(x).exp() if x.shape[-1] > CLASSES else x.softmax(-1) for x in logits]
         return torch.stack(answers).mean(dim=0)
