@@ -50,7 +50,7 @@ STAGES = {
     ),
     "taught-6": replace(
         _TAUGHT,
-        epochs=4.0,
+        epochs=10.0,
         peak=1.5e-3,
         free=0.12,
         distilled=0.9,
