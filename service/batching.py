@@ -28,103 +28,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
+from service.batch import Batch
 from service.errors import RitmoError, Unavailable
-from service.lanes import Answer, Entry, Lane, Limits, Outcome, Runner, too_late
+from service.lanes import Entry, Lane, Limits, Outcome, Runner, too_late
 
 log = logging.getLogger(__name__)
 
-TURN = 0.010  # seconds a pass may compute while other work waits
 SWEEP = 0.025  # seconds between two looks for expired entries
-
-
-class _Pass:
-    """A batch on its way through its lane's runner."""
-
-    def __init__(self, lane: Lane, entries: list[Entry]) -> None:
-        self.lane = lane
-        self.entries = entries
-        self.seconds = 0.0
-        self._now = time.monotonic()
-        self._owners: list[tuple[Entry, int]] = []
-        if len(entries) == 1:
-            entries[0].alone = True
-        for entry in entries:
-            entry.started = self._now
-            entry.results = [None] * len(entry.items)
-            entry.missing = len(entry.items)
-            self._owners += [(entry, index) for index in range(len(entry.items))]
-        self._steps = self._run()
-
-    def turn(self, hurry: Callable[[], bool], settle: Callable[[list[Entry]], None]) -> bool:
-        """Compute until done, or until `hurry()` after `TURN` seconds; whether it is done.
-
-        `settle` gets the entries as they are answered.
-        """
-        start = self._now = time.monotonic()
-        try:
-            for answers in self._steps:
-                self._now = time.monotonic()
-                if closed := self._accept(answers):
-                    settle(closed)
-                if self._now - start > TURN and hurry():
-                    return False
-            left = self._close_all(None)
-        except Exception as error:  # noqa: BLE001 (whatever a runner raises must reach those who wait for it)
-            left = self._close_all(error)
-        finally:
-            self.seconds += time.monotonic() - start
-        if left:
-            settle(left)
-        return True
-
-    def _run(self) -> Iterator[Sequence[Answer]]:
-        items = [item for entry in self.entries for item in entry.items]
-        yield from self.lane.runner(items, self._gone)
-
-    def _gone(self, index: int) -> bool:
-        entry = self._owners[index][0]
-        return entry.closed or entry.future.done() or entry.expired(self._now)
-
-    def _accept(self, answers: Sequence[Answer]) -> list[Entry]:
-        """Note `answers`; the entries that are complete with them."""
-        settled: list[Entry] = []
-        for index, result in answers:
-            entry, position = self._owners[index]
-            if entry.closed:
-                continue
-            if isinstance(result, BaseException):
-                entry.answer, entry.closed = result, True
-                settled.append(entry)
-                continue
-            if entry.results[position] is None:
-                entry.missing -= 1
-            entry.results[position] = result
-            if not entry.missing:
-                entry.answer = Outcome(entry.results, entry.started - entry.enqueued, self._now - entry.started)
-                entry.closed = True
-                settled.append(entry)
-        return settled
-
-    def _close_all(self, error: Exception | None) -> list[Entry]:
-        """Settle or send back whatever has no answer although the runner has ended."""
-        left = [entry for entry in self.entries if not entry.closed and not entry.future.done()]
-        if error is not None and len(self.entries) > 1:
-            log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.lane.name, error)
-            for entry in reversed(left):
-                entry.alone = True
-                self.lane.waiting.appendleft(entry)
-            return []
-        for entry in left:
-            entry.closed = True
-            if entry.expired(time.monotonic()):
-                entry.answer = too_late()
-            else:
-                entry.answer = error or RuntimeError(f"{self.lane.name} gave no answer for {entry.missing} items")
-        return left
 
 
 class Batcher:
@@ -137,7 +51,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
         self._pending: set[Entry] = set()
-        self._current: _Pass | None = None
+        self._current: Batch | None = None
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._baton = threading.Lock()  # the thread puts it down only to sleep
         self._idle = False
@@ -222,7 +136,7 @@ class Batcher:
         entries = lane.take()
         if not entries:
             return
-        work = _Pass(lane, entries)
+        work = Batch(lane, entries)
         try:
             work.turn(_never, self._settle)
         except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: only a thread may die of that)
@@ -288,7 +202,7 @@ class Batcher:
         self._thread.start()
 
     def _main(self) -> None:
-        running: deque[_Pass] = deque()
+        running: deque[Batch] = deque()
         try:
             with self._baton:
                 while not self._stopped:
@@ -298,7 +212,7 @@ class Batcher:
             log.critical("the inference thread of %s died; another one takes over: %r", self.name, error)
             self._post(self._recover, error)
 
-    def _work(self, running: deque[_Pass]) -> bool:
+    def _work(self, running: deque[Batch]) -> bool:
         """Give a turn to fresh work, and one to the oldest of the interrupted passes; False when there is neither."""
         fresh = self._next_batch()
         if fresh is not None:
@@ -308,17 +222,17 @@ class Batcher:
             self._advance(running, running[0])
         return fresh is not None or bool(running)
 
-    def _next_batch(self) -> _Pass | None:
+    def _next_batch(self) -> Batch | None:
         """A batch from the next lane in turn that has one."""
         lanes = self._lanes
         for offset in range(len(lanes)):
             lane = lanes[(self._turn + offset) % len(lanes)]
             if lane.waiting and (entries := lane.take()):
                 self._turn = (self._turn + offset + 1) % len(lanes)
-                return _Pass(lane, entries)
+                return Batch(lane, entries)
         return None
 
-    def _advance(self, running: deque[_Pass], work: _Pass) -> None:
+    def _advance(self, running: deque[Batch], work: Batch) -> None:
         self._current = work
         done = work.turn(self._hurry if len(running) == 1 else _always, self._answered)
         running.remove(work)
