@@ -54,6 +54,9 @@ class Knobs:
     evaluations: int = 16  # rows of the curves, each with a validation and a checkpoint
 
 
+STAGES = (Knobs(), Knobs(seed=1, steps=12_000, rate=1e-3, real=0.5, variety=2.5, evaluations=6))
+
+
 class Stream:
     """The endless stream of training windows."""
 
@@ -208,17 +211,31 @@ class Validation:
         return [backtest.score_file(f, predict, most=self.most, context=2048) for f in self.files]
 
 
-def train(
-    knobs: Knobs, device: torch.device, folder: Path | None, deadline: float | None, start: Path | None = None
-) -> tuple[Forecaster, Any]:
-    """Fit a network, from the weights in `start` on if there are some.
+Fitted = tuple[Forecaster, dict[str, Any]]  # a network with its averaged weights, and the record of its fit
 
-    Returns it with the averaged weights, and the fit's record (curves, digests, seconds; `earlier`, that of `start`).
-    """
+
+def train_stages(stages: Sequence[Knobs], device: torch.device, folder: Path | None, deadline: float | None) -> Fitted:
+    """Fit a network in `stages`, each from the weights of the one before; with a `folder` what is done stays done."""
+    fitted: Fitted | None = None
+    for number, knobs in enumerate(stages, 1):
+        weights = None if folder is None else folder / f"stage-{number}.npz"
+        if weights is not None and weights.exists():
+            fitted = read_weights(weights)
+            continue
+        fitted = train(knobs, device, folder and folder / f"stage-{number}", deadline, fitted)
+        if weights is not None:
+            write_weights(weights, *fitted)
+    if fitted is None:
+        raise ValueError("no stage to train")
+    return fitted
+
+
+def train(
+    knobs: Knobs, device: torch.device, folder: Path | None, deadline: float | None, start: Fitted | None = None
+) -> Fitted:
+    """Fit a network, from `start` on where there is one, whose record becomes the `earlier` of the new one."""
     torch.manual_seed(knobs.seed)
-    network, earlier = Forecaster(knobs.fast, knobs.slow, knobs.width), None
-    if start is not None:
-        network, earlier = read_weights(start)
+    network, earlier = start or (Forecaster(knobs.fast, knobs.slow, knobs.width), None)
     network = network.to(device)
     stream = Stream(knobs, device)
     matrices = [p for p in network.parameters() if p.ndim > 1]
@@ -279,17 +296,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Train, calibrate, export."""
+    """Train, calibrate, export: all stages, or one of the knobs that are given."""
     knobs = Knobs(**{k: v for k, v in vars(args).items() if k in asdict(Knobs())})
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-    if args.from_weights is None:
-        network, record = train(knobs, device, args.folder, args.deadline, args.start)
-    else:
+    if args.from_weights is not None:
         network, record = read_weights(args.from_weights)
+    elif args.start is None and knobs == Knobs():
+        network, record = train_stages(STAGES, device, args.folder, args.deadline)
+    else:
+        start = None if args.start is None else read_weights(args.start)
+        network, record = train(knobs, device, args.folder, args.deadline, start)
     if args.weights is not None:
         write_weights(args.weights, network, record)
         return
@@ -303,7 +323,7 @@ def write_weights(path: Path, network: Forecaster, record: dict[str, Any]) -> No
     np.savez(path, record=np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays)
 
 
-def read_weights(path: Path) -> tuple[Forecaster, dict[str, Any]]:
+def read_weights(path: Path) -> Fitted:
     """The network and record that `write_weights` wrote."""
     with np.load(path, allow_pickle=False) as z:
         record = json.loads(z["record"].tobytes())

@@ -13,7 +13,7 @@ import torch
 
 from service.backend import load
 from training import forecaster
-from training.forecaster import Knobs, Stream, draw_cuts, hide, loss, read_weights, train, write_weights
+from training.forecaster import Knobs, Stream, draw_cuts, hide, loss, read_weights, train, train_stages, write_weights
 from training.forecaster_export import commands_of, conformal_factors, curves_of, export_forecaster
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 from training.real_series import HELD_OUT
@@ -147,7 +147,7 @@ def test_a_further_stage_goes_on_from_weights_and_its_record_tells_both(tmp_path
     network, record = train(TINY, CPU, None, None)
     record["command"] = f"python -m training forecaster --steps 4 --weights {tmp_path}/first.npz"
     write_weights(tmp_path / "first.npz", network, record)
-    second, told = train(replace(TINY, steps=2, rate=1e-9), CPU, None, None, tmp_path / "first.npz")
+    second, told = train(replace(TINY, steps=2, rate=1e-9), CPU, None, None, read_weights(tmp_path / "first.npz"))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(network.parameters(), second.parameters(), strict=True))
     told["command"] = "python -m training forecaster --start runs/first.npz --steps 2 --folder elsewhere"
     assert commands_of(told) == (
@@ -157,3 +157,14 @@ def test_a_further_stage_goes_on_from_weights_and_its_record_tells_both(tmp_path
     curves = curves_of(told)
     assert [row["step"] for row in curves] == [4, 6]
     assert curves[0]["seconds"] <= curves[1]["seconds"]
+
+
+def test_stages_that_are_done_stay_done(tmp_path: Path) -> None:
+    stages = (TINY, replace(TINY, seed=1, steps=2))
+    network, record = train_stages(stages, CPU, tmp_path, None)
+    assert [row["step"] for row in curves_of(record)] == [4, 6]
+    again, told = train_stages(stages, CPU, tmp_path, None)
+    assert curves_of(told) == curves_of(record)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+    alone, _ = train(stages[1], CPU, None, None, train(stages[0], CPU, None, None))
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), alone.parameters(), strict=True))
