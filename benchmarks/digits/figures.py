@@ -30,7 +30,7 @@ def draw(rows: Rows, file: Path) -> None:
         reliability.plot(*zip(*points, strict=True), marker=".", color=f"C{place}", label=name)
     reliability.plot((0, 1), (0, 1), color="0.6", linestyle=":")
     accuracy.set(xlabel="rows read", ylabel="accuracy", ylim=(0, 1.01), title="rows")
-    reliability.set(xlabel="mean score", ylabel="accuracy", title="reliability of the answers after all rows")
+    reliability.set(xlabel="mean score", ylabel="accuracy", title="reliability of the answers after every row")
     accuracy.legend(frameon=False, fontsize=8, loc=(0.42, 0.5))
     _bars(damage, rows, names)
     figure.tight_layout()
