@@ -32,6 +32,7 @@ _ON_SHEET = 0.25  # … if that is at least so high as a share of the sheet
 _SMUDGED = 0.1  # … and its paper level but for this share of the contrast: a hole in broad strokes is no digit
 _BROAD = 0.45  # strokes wider than this share of the digit are none
 _EDGE_LIKE = 0.5  # of a mark on uneven paper or at the border: more one-sided than this it is the edge of something
+_CRUMBS = 30  # with more marks left out than this, one at the border of uneven paper is shade on its grain
 _FAINT = 0.1  # a stroke's soft edge counts for the crop where it is at least this dark
 _THIN = 0.08  # strokes thinner than this share of the digit's longer side are thickened
 
@@ -118,7 +119,7 @@ def _look(picture: Picture, box: Box) -> _Digit:
     if not chosen:
         raise InvalidRequest("nothing but specks, lines or borders stands out from the paper", code="blank_image")
     mask = found.mask(chosen[0])
-    if _is_edge(plane, mask, ink, touching=bool(found.contact[chosen[0]].any())):
+    if _is_shade(plane, mask, ink, specks, touching=bool(found.contact[chosen[0]].any())):
         raise InvalidRequest("nothing but shadows or the edges of paper stands out", code="blank_image")
     inked = np.where(_grown(mask), ink.ink, 0)
     left, top, right, bottom = _bounds(inked > _FAINT)
@@ -130,11 +131,13 @@ def _look(picture: Picture, box: Box) -> _Digit:
     return _Digit(inked[top:bottom, left:right], mask, place, ink, lines, specks, len(chosen))
 
 
-def _is_edge(plane: Plane, mask: Mask, ink: Ink, *, touching: bool) -> bool:
-    """Whether a mark is where a shadow or a sheet of paper ends; even paper under a mark that stands free has none."""
+def _is_shade(plane: Plane, mask: Mask, ink: Ink, specks: int, *, touching: bool) -> bool:
+    """Whether a mark is shade or the edge of something; even paper under a mark that stands free has none."""
     even = ink.paper == "even"
     if even and not touching:
         return False
+    if touching and not even and specks > _CRUMBS:
+        return True
     return one_sided(plane, mask, dark=ink.dark, stroke=_stroke(mask), border=not even) > _EDGE_LIKE
 
 

@@ -269,8 +269,17 @@ def test_empty_paper_with_the_edge_of_a_shadow_or_of_the_sheet_is_blank(blur: fl
 def test_the_shade_at_one_side_of_empty_paper_is_blank() -> None:
     across = np.clip((np.arange(200) - 120) / 80, 0, 1)
     down = np.exp(-0.5 * ((np.arange(300) - 150) / 60) ** 2)
-    grain = np.random.default_rng(3).normal(0, 3, (300, 200))
-    shade = 200 - 120 * down[:, None] * across[None, :] + grain
+    shade = 200 - 120 * down[:, None] * across[None, :]
+    shade += np.random.default_rng(3).normal(0, 3, shade.shape)
+    assert refused(encoded(Image.fromarray(np.clip(shade, 0, 255).astype(np.uint8)))) == "blank_image"
+
+
+@pytest.mark.parametrize(("depth", "grain", "height"), [(40, 3, 120), (40, 4, 60), (60, 6, 60)])
+def test_shade_in_the_corners_of_grainy_paper_is_blank(depth: float, grain: float, height: float) -> None:
+    y, x = np.mgrid[:340, :240]
+    shade = 190 - depth * np.exp(-(((x - 240) / 90) ** 2) - ((y - 60) / height) ** 2)
+    shade -= 0.6 * depth * np.exp(-((x / 80) ** 2) - ((y - 340) / height) ** 2)
+    shade += np.random.default_rng(3).normal(0, grain, shade.shape)
     assert refused(encoded(Image.fromarray(np.clip(shade, 0, 255).astype(np.uint8)))) == "blank_image"
 
 
