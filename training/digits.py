@@ -31,6 +31,7 @@ from training.record import command_line, current_commit
 FOLDER = Path("runs/digits")
 _TEACHER = Knobs(weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, ones=0, others=0, seed=1)
 _TAUGHT = Knobs(epochs=8.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2)
+_BY_TWO = replace(_TAUGHT, peak=1.5e-3, free=0.12, distilled=0.9)  # both teachers, listened to more
 STAGES = {
     "teacher": replace(_TEACHER, sizes=("image",), epochs=12.0),
     "teacher-2": replace(_TEACHER, sizes=("strided",), epochs=11.0, smoothing=0.005, seed=5),
@@ -38,26 +39,9 @@ STAGES = {
     "taught": _TAUGHT,
     "taught-2": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=3),
     "taught-3": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=4),
-    "taught-4": replace(_TAUGHT, epochs=9.0, peak=1.5e-3, free=0.12, distilled=0.9, seed=4),
-    "taught-5": replace(
-        _TAUGHT,
-        epochs=7.0,
-        peak=1.5e-3,
-        free=0.12,
-        distilled=0.9,
-        seed=6,
-        distortion=Distortion(untouched=0.3),
-    ),
-    "taught-6": replace(
-        _TAUGHT,
-        epochs=10.0,
-        peak=1.5e-3,
-        free=0.12,
-        distilled=0.9,
-        own=True,
-        seed=7,
-        distortion=Distortion(untouched=0.3),
-    ),
+    "taught-4": replace(_BY_TWO, epochs=9.0, seed=4),
+    "taught-5": replace(_BY_TWO, epochs=7.0, seed=6, distortion=Distortion(untouched=0.3)),
+    "taught-6": replace(_BY_TWO, epochs=10.0, seed=7, distortion=Distortion(untouched=0.3), own=True),
 }
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 
