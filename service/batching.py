@@ -123,9 +123,11 @@ class Batcher:
         """Compute what has gathered, or wake the thread for it."""
         waiting = [lane for lane in self._lanes if lane.waiting]
         if len(waiting) == 1 and waiting[0].quick and self._baton.acquire(blocking=False):
-            self._compute(waiting[0])
-            self._idle = done = not self._hurry()
-            self._baton.release()
+            try:
+                self._compute(waiting[0])
+            finally:
+                self._idle = done = not self._hurry()
+                self._baton.release()
             if done:
                 return
         if waiting:

@@ -186,6 +186,20 @@ async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Batch
     assert batcher.restarts >= 1
 
 
+async def test_a_fault_in_what_counts_batches_stops_nobody(batcher: Batcher) -> None:
+    def faulty(items: int, observations: int, seconds: float) -> None:
+        if runner.threads[-1] == "loop":
+            raise RuntimeError("no room")
+
+    runner, faults = Where(), list[str]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(str(context["exception"])))
+    lane = batcher.lane("lane", runner, Limits())
+    lane.on_batch = faulty
+    await until_computed_on_the_loop(lane, runner)
+    assert (await lane.submit([Thing(4)])).results == [8]
+    assert faults == ["no room"]
+
+
 async def test_a_batch_is_bounded_in_items_and_in_observations(batcher: Batcher) -> None:
     async with Held(batcher, Limits(batch_items=3, batch_observations=100)) as held:
         many = await held.submit(
