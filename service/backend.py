@@ -16,6 +16,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,9 +29,10 @@ from service.cursor import Gone, Tally
 from service.errors import BrokenModel
 from service.items import DigitItem, Floats, ForecastItem, Item, Result
 from service.manifest import MODEL_FILE, Manifest, Task, read_manifest
-from service.packing import Ints, Shapes
+from service.packing import Ints, Shapes, rows_for_threads, shares
 from service.passes import Answers, Array, Said, forecast_pass
 from service.readings import digit_pass
+from service.shares import Helpers
 from service.warmup import warm_up
 
 METHODS: dict[Task, tuple[str, ...]] = {
@@ -89,19 +91,24 @@ def _cuda_devices() -> int:
 
 
 def set_threads(threads: int | None = None, processes: int = 1) -> int:
-    """Give torch `threads` threads per operation; returns the number.
+    """Give torch one thread an operation; returns how many threads are to share the rows of a large call (`Helpers`).
 
-    None: half of the CPUs that the container may use, at most `MOST_THREADS`. The event loop needs one as well, and two
-    threads gain 5 % on large batches of small networks and lose a third on small ones. Several `processes` share them.
+    None: one for each CPU that the container may use, at most `MOST_THREADS`, shared between several `processes`.
+    Torch's own threads gain 5 % on large batches of small networks, and lose a third on small ones.
     """
-    torch.set_num_threads(threads or min(MOST_THREADS, max(1, cpus.available() // (2 * processes))))
-    return torch.get_num_threads()
+    torch.set_num_threads(1)
+    return threads or min(MOST_THREADS, max(1, cpus.available() // processes))
 
 
 def load(
-    folder: Path, device: str | torch.device = "cpu", *, warm: bool = True, wanted: Callable[[], bool] = lambda: True
+    folder: Path,
+    device: str | torch.device = "cpu",
+    *,
+    warm: bool = True,
+    wanted: Callable[[], bool] = lambda: True,
+    helpers: Helpers | None = None,
 ) -> LoadedModel:
-    """Verify, load, prove and warm up the model in `folder`.
+    """Verify, load, prove and warm up the model in `folder`; on a CPU `helpers` share its large calls.
 
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. The digest is taken of the bytes
     that torch gets: a model file is a program, and none runs that the manifest does not vouch for. Warming up takes
@@ -109,10 +116,14 @@ def load(
     """
     manifest = read_manifest(folder)
     place = resolve_device(device)
-    kind = CudaNetwork if place.type == "cuda" else ScriptedNetwork
-    network = kind(_module(folder, manifest, place), manifest, place)
+    module = _module(folder, manifest, place)
+    network: ScriptedNetwork
+    if place.type == "cuda":
+        network, shapes = CudaNetwork(module, manifest, place), Shapes(rows=CUDA_ROWS)
+    else:
+        helpers = helpers or Helpers()
+        network, shapes = ScriptedNetwork(module, manifest, helpers), Shapes(rows=rows_for_threads(helpers.threads))
     sample = golden.read(folder, manifest)
-    shapes = Shapes() if place.type == "cpu" else Shapes(rows=CUDA_ROWS)
     model = LoadedModel(manifest, network, shapes)
     model.prove(sample)
     if warm:
@@ -149,9 +160,9 @@ def _module(folder: Path, manifest: Manifest, device: torch.device) -> torch.jit
 class ScriptedNetwork:
     """The methods of docs/models.md over numpy arrays; errors of the module pass through as they are."""
 
-    def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
+    def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, helpers: Helpers) -> None:
         self.max_horizon = manifest.input.max_horizon
-        self.device = device
+        self._helpers = helpers
         self._module = module
         self._width = manifest.state.width
         self._task = manifest.task
@@ -175,38 +186,55 @@ class ScriptedNetwork:
 
     def step(self, values: Array, lengths: Ints, state: Floats) -> Floats:
         """State (R, S) after `values` (R, T, …)."""
-        after: Floats = self._call("step", values, lengths, state)
+        after: Floats = self._rows("step", values.shape[1], values, lengths, state)
         return after
 
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> Said:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
-        said, seasons = self._call("service_forecast", state, horizon, levels)
+        said, seasons = self._rows("service_forecast", horizon, state, horizon, levels)
         return said, seasons
 
     def finish(self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Said]:
         """State (R, S) after `values`, and the forecast from there."""
-        after, said, seasons = self._call("service_finish", values, lengths, state, horizon, levels)
+        steps = values.shape[1] + horizon
+        after, said, seasons = self._rows("service_finish", steps, values, lengths, state, horizon, levels)
         return after, (said, seasons)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         """State (R, S) after `values`, and what was forecast before each of them (R, T, 1 + Q)."""
-        after, said = self._call("history", values, lengths, state, levels)
+        after, said = self._rows("history", values.shape[1], values, lengths, state, levels)
         return after, said
 
     def read(self, state: Floats) -> Array:
         """Log-probabilities (R, 10)."""
-        said: Array = self._call("read", state)
+        said: Array = self._rows("read", 1, state)
         return said
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
-        after, said = self._call("service_finish", rows, lengths, state)
+        after, said = self._rows("service_finish", rows.shape[1], rows, lengths, state)
         return after, said
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
-        after, said = self._call("trace", rows, lengths, state)
+        after, said = self._rows("trace", rows.shape[1], rows, lengths, state)
         return after, said
+
+    def _rows(self, method: str, steps: int, first: NDArray[Any], *others: NDArray[Any] | int) -> Any:
+        """What `method` answers for rows, whose arrays are `first` and `others`; many rows of many steps in shares."""
+        rows = len(first)
+        parts = shares(rows, steps, self._helpers.threads)
+        if parts == 1:
+            return self._call(method, first, *others)
+        cuts = [slice(start, start + rows // parts) for start in range(0, rows, rows // parts)]
+        answers = self._helpers.run(
+            [
+                partial(self._call, method, *(a if isinstance(a, int) else a[cut] for a in (first, *others)))
+                for cut in cuts
+            ]
+        )
+        together = isinstance(answers[0], tuple)
+        return tuple(map(np.concatenate, zip(*answers, strict=True))) if together else np.concatenate(answers)
 
     def _call(self, method: str, *arguments: NDArray[Any] | int) -> Any:
         """What `method` answers, as arrays; see the module's docstring about how it is run."""
@@ -226,7 +254,8 @@ class CudaNetwork(ScriptedNetwork):
     """The same on a GPU: a stream of its own, and pinned memory on the way in and out, so that nothing else waits."""
 
     def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
-        super().__init__(module, manifest, device)
+        super().__init__(module, manifest, Helpers())
+        self.device = device
         torch.cuda.synchronize(device)  # the weights came by the default stream
         self._stream = torch.cuda.Stream(device)
 

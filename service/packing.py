@@ -25,7 +25,11 @@ Ints = NDArray[np.int64]
 CHUNK = 512  # most steps of one call: between two chunks callers may leave and shorter work may overtake
 FULL = 128  # steps of which a call takes as many rows as there may be; of more steps it takes fewer rows
 LENGTHS = (1, 2, *range(4, 64, 4), *range(64, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
-ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))  # 36 gives other bits than 40; above 128 a CPU's rate no longer rises
+ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))  # 36 gives other bits than 40; above 128 a thread's rate no longer rises
+SHARE_ROWS, SHARE_WORK = (
+    32,
+    1024,
+)  # fewest rows of a share, and fewest rows x steps: 0.25 to 0.7 ms, to wake a thread 0.1
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # then multiples of 64
 LEVELS = (1, 3, 5, 9, 19, 49, 99)
 CALL, STEP = 700, 1.0
@@ -147,6 +151,20 @@ def pack(parts: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDArray[
 def padded(index: Ints, rows: int) -> Ints:
     """`index` with its last entry repeated up to `rows` entries: what fills a batch is a copy of a real row."""
     return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index
+
+
+def rows_for_threads(threads: int) -> tuple[int, ...]:
+    """The row counts of calls that `threads` threads share: those of one, and more in equal shares of such."""
+    more = [parts * rows for parts in range(2, threads + 1) for rows in ROWS if (parts - 1) * ROWS[-1] < parts * rows]
+    return (*ROWS, *more)
+
+
+def shares(rows: int, steps: int, threads: int) -> int:
+    """Into how many equal shares, each of a row count in `ROWS`, a call of `rows` rows and `steps` steps is split."""
+    for parts in range(min(threads, rows // SHARE_ROWS), 1, -1):
+        if rows % (8 * parts) == 0 and (rows > ROWS[-1] or rows * steps >= parts * SHARE_WORK):
+            return parts
+    return 1
 
 
 @functools.lru_cache(maxsize=4096)  # asked for every item, and almost always for the same

@@ -29,7 +29,7 @@ Answers = list[tuple[int, Result | Exception]]
 Said = tuple[Floats, Ints]  # mean and quantiles (R, H, 1 + Q), and season lengths (R,)
 T = TypeVar("T", bound=Item)
 
-READOUT = 4096  # most rows x horizon of one read-out call: like a chunk, some 10 ms
+READOUT = 32  # steps ahead of which a read-out call takes as many rows as there may be: like a chunk, some 10 ms
 
 
 class Network(Protocol):
@@ -198,7 +198,7 @@ class _Forecasts:
         return list(zip(rows.tolist(), results, strict=False))
 
     def _most(self, horizon: int) -> int:
-        return max(self._shapes.least_rows, min(self._shapes.most_rows, READOUT // horizon))
+        return max(self._shapes.least_rows, min(self._shapes.most_rows, self._shapes.most_rows * READOUT // horizon))
 
     def _key(self, item: ForecastItem) -> tuple[int, int]:
         return self._keys[item.horizon, id(item.levels)]

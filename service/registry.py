@@ -32,6 +32,7 @@ from service.memory import give_back
 from service.metrics import EngineState, LaneMetrics, LaneState, Metrics, ModelState
 from service.passes import Answers
 from service.repository import Found, scan
+from service.shares import Helpers
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class Registry:
         self._limits = limits or Limits()
         self._defaults = tuple(defaults)
         self._only = only
-        self._load_folder = load or partial(load_model, wanted=lambda: not self.draining)
+        self._given = load
         self._served: list[Served] = []
         self._by_reference: dict[str, Served] = {}
         self._batcher: Batcher | None = None
@@ -176,7 +177,8 @@ class Registry:
         ready, and no worse.
         """
         device = resolve_device(self._device)
-        set_threads(self._threads, self._processes)
+        helpers = Helpers(set_threads(self._threads, self._processes))
+        self._load_folder = self._given or partial(load_model, wanted=lambda: not self.draining, helpers=helpers)
         self._batcher = Batcher(str(device))
         self.metrics.watch(self._engine_state)
         try:

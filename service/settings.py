@@ -37,7 +37,8 @@ class Settings(BaseSettings):
         description="auto (the first GPU, else the CPU), cpu, cuda or cuda:<n>",
     )
     threads: Count | None = Field(
-        default=None, description="torch threads of each process; unset: from the container's CPU quota"
+        default=None,
+        description="threads that share large batches, in each process; unset: one for each CPU, at most 4",
     )
     models: Path = Field(default=Path("models"), description="folder of models, one <name>/<version>/ each")
 

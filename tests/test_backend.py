@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from service.errors import BrokenModel
 from service.items import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, Result
 from service.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
 from service.packing import CHUNK
+from service.shares import Helpers
 from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, script, series, write_model
 
+T = TypeVar("T")
 LEVELS = np.array([0.1, 0.5, 0.9])
 FORECASTERS: dict[str, Callable[[], torch.nn.Module]] = {
     "mean": RunningMean,
@@ -425,13 +428,39 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         backend.resolve_device(f"cuda:{torch.cuda.device_count()}")
 
 
-def test_threads_are_set_once_and_told() -> None:
+def test_threads_share_calls_and_torch_has_one() -> None:
     before = torch.get_num_threads()
     try:
-        assert backend.set_threads(1) == torch.get_num_threads() == 1
-        assert backend.set_threads() == torch.get_num_threads() == min(4, max(1, cpus.available() // 2))
+        assert backend.set_threads(3) == 3
+        assert backend.set_threads() == min(4, cpus.available())
+        assert backend.set_threads(processes=2) == min(4, max(1, cpus.available() // 2))
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+class Counted(Helpers):
+    """Helpers that know how many calls they shared."""
+
+    shared = 0
+
+    def run(self, works: Sequence[Callable[[], T]]) -> list[T]:
+        self.shared += 1
+        return super().run(works)
+
+
+@pytest.mark.parametrize("name", ["lstm", "wide", "reader"])
+def test_threads_that_share_a_call_change_no_bit(tmp_path: Path, name: str) -> None:
+    folder = write_model(tmp_path, name, {**FORECASTERS, **READERS}[name]())
+    helpers = Counted(3)
+    alone, together = backend.load(folder), backend.load(folder, helpers=helpers)
+    assert together.batch_invariant
+    before, rng = helpers.shared, np.random.default_rng(5)
+    for count in (64, 150, 500):
+        items = items_for(name, rng, count, longest=60)
+        for one, other in zip(alone.run(items), together.run(items), strict=True):
+            assert same_bits(one, other)
+    assert helpers.shared > before
 
 
 @pytest.mark.cuda

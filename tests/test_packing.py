@@ -7,7 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.packing import CALL, CHUNK, FULL, LENGTHS, ROWS, STEP, Shapes, horizon_for, levels_for, pack, padded
+from service.packing import (
+    CALL,
+    CHUNK,
+    FULL,
+    LENGTHS,
+    ROWS,
+    STEP,
+    Shapes,
+    horizon_for,
+    levels_for,
+    pack,
+    padded,
+    rows_for_threads,
+    shares,
+)
 
 Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
 
@@ -104,3 +118,24 @@ def test_horizons_are_rounded_up_within_what_the_model_can(steps: int, most: int
 
 def test_levels_are_rounded_up() -> None:
     assert [levels_for(n) for n in (0, 1, 2, 3, 4, 99, 100)] == [1, 1, 3, 3, 5, 99, 100]
+
+
+def test_more_threads_share_calls_of_more_rows() -> None:
+    assert rows_for_threads(1) == ROWS
+    assert rows_for_threads(2)[len(ROWS) :] == tuple(range(144, 257, 16))
+    assert rows_for_threads(4)[-1] == 512
+    for threads in range(1, 9):
+        rows = rows_for_threads(threads)
+        assert list(rows) == sorted(set(rows))
+        for count in rows:
+            for steps in (1, 8, 50, CHUNK):
+                parts = shares(count, steps, threads)
+                assert parts <= threads
+                assert count % parts == 0
+                assert count // parts in ROWS
+
+
+def test_small_calls_are_not_shared() -> None:
+    assert shares(128, 50, 1) == 1
+    assert [shares(rows, 50, 4) for rows in (1, 32, 56, 64, 96, 128)] == [1, 1, 1, 2, 3, 4]
+    assert [shares(64, steps, 2) for steps in (1, 31, 32)] == [1, 1, 2]

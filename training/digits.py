@@ -35,6 +35,9 @@ _BY_TWO = replace(_TAUGHT, peak=1.5e-3, free=0.12, distilled=0.9)  # both teache
 STAGES = {
     "teacher": replace(_TEACHER, sizes=("image",), epochs=12.0),
     "teacher-2": replace(_TEACHER, sizes=("strided",), epochs=11.0, smoothing=0.005, seed=5),
+    "teacher-3": replace(
+        _TEACHER, sizes=("valid",), epochs=13.0, smoothing=0.005, seed=9, distortion=Distortion(untouched=0.3)
+    ),
     "labels": Knobs(),
     "taught": _TAUGHT,
     "taught-2": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=3),
