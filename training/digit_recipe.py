@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,12 @@ class Knobs:
     distortion: Distortion = field(default_factory=Distortion)
 
 
-TEACHERS: dict[str, Callable[[], nn.Module]] = {"image": ImageReader, "strided": StridedReader, "valid": ValidReader}
+TEACHERS: dict[str, Callable[[], nn.Module]] = {
+    "image": ImageReader,
+    "strided": StridedReader,
+    "valid-5": ValidReader,
+    "valid-7": partial(ValidReader, (48, 96, 144, 192), 7),
+}
 
 
 class Cohort(nn.Module):

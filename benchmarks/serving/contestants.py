@@ -57,7 +57,7 @@ def ours(name: str, models: Path, first: Callable[[], Workload], more: Callable[
     """This service over a folder of models."""
 
     def launch(port: int, processes: int) -> Launch:
-        flags = {"port": port, "workers": processes, "threads": 1, "models": models, "log-level": "warning"}
+        flags = {"port": port, "workers": processes, "models": models, "log-level": "warning"}
         options = [f"--{flag}={value}" for flag, value in flags.items()]
         command = [sys.executable, "-m", "service", "serve", "--host=127.0.0.1", "--device=cpu", *options]
         return Launch(command, {"RITMO_STATE_KEYS": STATE_KEY}, ROOT)

@@ -123,20 +123,22 @@ class Forecast(Route):
         return await exchange.while_there(self._answer(exchange, body))
 
     async def _answer(self, exchange: Exchange, body: bytes) -> Answer:
-        read = body, self._settings
-        request = await self._aside(series.read, *read) if len(body) > LARGE_BODY else series.read(*read)
-        served = self._model(exchange, request.model)
+        large = len(body) > LARGE_BODY
+        prepared = await self._aside(self._prepare, exchange, body) if large else self._prepare(exchange, body)
+        request, served, packed = prepared
         manifest = served.manifest
-        large = is_large(request, manifest)
-        packed = await self._aside(self._pack, request, manifest) if large else self._pack(request, manifest)
         deadline = self._deadline(exchange, request.parameters.timeout_ms)
         outcome = await served.submit(packed.items, deadline)
         told = request, manifest, packed, outcome.results, self._tokens.seal
-        answer = await self._aside(series.unpack, *told) if large else series.unpack(*told)
+        answer = await self._aside(series.unpack, *told) if is_large(request, manifest) else series.unpack(*told)
         return _success(answer, manifest, outcome)
 
-    def _pack(self, request: ForecastRequest, manifest: Manifest) -> PackedSeries:
-        return series.pack(request, manifest, self._before([item.state for item in request.inputs], manifest))
+    def _prepare(self, exchange: Exchange, body: bytes) -> tuple[ForecastRequest, Served, PackedSeries]:
+        """What is asked, of which model, and the engine's items."""
+        request = series.read(body, self._settings)
+        served = self._model(exchange, request.model)
+        before = self._before([item.state for item in request.inputs], served.manifest)
+        return request, served, series.pack(request, served.manifest, before)
 
 
 class ClassifyDigit(Route):
