@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from training import glyphs, typeset
 from training.digit_images import SIDE, Distortion, pen, photograph, warp
 from training.loop import Curves, Plan, fit
 from training.mnist import Digits, Mnist
-from training.networks.convolutional import Committee, ImageReader, StridedReader, ValidReader
+from training.networks.convolutional import Committee, ImageReader, StridedReader
 from training.networks.digits import CLASSES, RowReader
 
 CANVASES = (32, 40, 48, 56, 64)  # rows of the free canvases: few heights, so that kernels are planned once
@@ -50,12 +49,7 @@ class Knobs:
     distortion: Distortion = field(default_factory=Distortion)
 
 
-TEACHERS: dict[str, Callable[[], nn.Module]] = {
-    "image": ImageReader,
-    "strided": StridedReader,
-    "valid-5": ValidReader,
-    "valid-7": partial(ValidReader, (48, 96, 144, 192), 7),
-}
+TEACHERS: dict[str, Callable[[], nn.Module]] = {"image": ImageReader, "strided": StridedReader}
 
 
 class Cohort(nn.Module):

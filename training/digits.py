@@ -30,14 +30,11 @@ from training.record import command_line, current_commit
 
 FOLDER = Path("runs/digits")
 _TEACHER = Knobs(weight_decay=0.02, smoothing=0.01, free=0.0, drawn=0, ones=0, others=0, seed=1)
-_WIDE = replace(_TEACHER, smoothing=0.005, distortion=Distortion(untouched=0.3))
 _TAUGHT = Knobs(epochs=8.0, peak=2e-3, warmup=0.05, dropout=0.15, smoothing=0.01, final=4.0, seed=2)
 _BY_TWO = replace(_TAUGHT, peak=1.5e-3, free=0.12, distilled=0.9)  # both teachers, listened to more
 STAGES = {
     "teacher": replace(_TEACHER, sizes=("image",), epochs=12.0),
     "teacher-2": replace(_TEACHER, sizes=("strided",), epochs=11.0, smoothing=0.005, seed=5),
-    "teacher-3": replace(_WIDE, sizes=("valid-5",), epochs=13.0, seed=9),
-    "teacher-4": replace(_WIDE, sizes=("valid-7",), epochs=10.0, seed=10),
     "labels": Knobs(),
     "taught": _TAUGHT,
     "taught-2": replace(_TAUGHT, epochs=6.0, peak=1.5e-3, seed=3),

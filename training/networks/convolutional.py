@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -51,28 +50,6 @@ class StridedReader(nn.Module):
         self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see ImageReader
         hidden = [nn.Flatten(), nn.Linear(second * 4**2, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(inplace=True)]
         self.head = nn.Sequential(*hidden, nn.Dropout(dropout), nn.Linear(128, CLASSES))
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(B, 28, 28), ink 0..1 -> logits (B, 28, 10)."""
-        features = self.features(rows.unsqueeze(1).contiguous(memory_format=torch.channels_last))
-        answer: Tensor = self.head(features)
-        return answer.unsqueeze(1).expand(-1, rows.shape[1], -1)
-
-
-class ValidReader(nn.Module):
-    """The widest teachers, with the same interface: convolutions of one size without padding or pooling.
-
-    Networks M5 (the default, 28 -> 8 pixels) and M7 (`widths` 48, 96, 144, 192 and `size` 7, 28 -> 4) of An et al.,
-    2020 (arXiv 2008.10400), where one of them alone reaches 99.8 % of MNIST in 150 epochs.
-    """
-
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128, 160), size: int = 5, dropout: float = 0.3) -> None:
-        super().__init__()
-        stages = [_convolution(a, b, size, pad=0) for a, b in pairwise((1, *widths))]
-        self.features: nn.Module = nn.Sequential(*stages)
-        self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see ImageReader
-        left = COLUMNS - len(widths) * (size - 1)
-        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(widths[-1] * left**2, CLASSES))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, 28, 28), ink 0..1 -> logits (B, 28, 10)."""
