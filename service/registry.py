@@ -163,6 +163,7 @@ class Registry:
         self._defaults = tuple(defaults)
         self._only = only
         self._given = load
+        self._helpers = Helpers()
         self._served: list[Served] = []
         self._by_reference: dict[str, Served] = {}
         self._batcher: Batcher | None = None
@@ -177,8 +178,8 @@ class Registry:
         ready, and no worse.
         """
         device = resolve_device(self._device)
-        helpers = Helpers(set_threads(self._threads, self._processes))
-        self._load_folder = self._given or partial(load_model, wanted=lambda: not self.draining, helpers=helpers)
+        self._helpers = Helpers(set_threads(self._threads, self._processes))
+        self._load_folder = self._given or partial(load_model, wanted=lambda: not self.draining, helpers=self._helpers)
         self._batcher = Batcher(str(device))
         self.metrics.watch(self._engine_state)
         try:
@@ -215,6 +216,7 @@ class Registry:
             await asyncio.gather(self._loading, return_exceptions=True)
         if self._batcher is not None:
             await self._batcher.close(drain_seconds)
+        self._helpers.close()
 
     def get(self, reference: str) -> Served:
         """The ready version that `name` (its highest) or `name@version` means.

@@ -19,7 +19,7 @@ class Helpers:
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
-        self._queue: SimpleQueue[_Share[Any]] = SimpleQueue()
+        self._queue: SimpleQueue[_Share[Any] | None] = SimpleQueue()
         for number in range(1, threads):
             # Daemons: a call that never returns must not keep the process from ending.
             threading.Thread(target=self._help, name=f"inference-helper-{number}", daemon=True).start()
@@ -34,9 +34,14 @@ class Helpers:
             self._queue.put(share)
         return [share.answer() for share in shares]
 
+    def close(self) -> None:
+        """Let the helpers go once they have done what waits; after that the callers do everything themselves."""
+        for _ in range(1, self.threads):
+            self._queue.put(None)
+
     def _help(self) -> None:
-        while True:
-            self._queue.get().attempt()
+        while (share := self._queue.get()) is not None:
+            share.attempt()
 
 
 class _Share(Generic[T]):

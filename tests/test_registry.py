@@ -67,6 +67,18 @@ def forecast(length: int = 20, horizon: int = 3) -> ForecastItem:
     return ForecastItem(series([length])[0], horizon, LEVELS)
 
 
+async def test_threads_that_share_large_calls_live_as_long_as_the_registry(models: Path) -> None:
+    before = set(threading.enumerate())
+    registry = Registry(models, device="cpu", threads=3, load=quick)
+    await registry.start()
+    helpers = [t for t in set(threading.enumerate()) - before if t.name.startswith("inference-helper")]
+    await registry.close()
+    for thread in helpers:
+        thread.join(5.0)
+    assert len(helpers) == 2
+    assert not any(thread.is_alive() for thread in helpers)
+
+
 async def test_models_are_found_loaded_and_served(models: Path) -> None:
     async with running(models, load=load) as registry:
         states = {served.reference: served.state for served in registry.models()}

@@ -65,3 +65,15 @@ def test_what_a_work_raises_reaches_the_caller_and_harms_no_helper(place: int, e
             helpers.run(works)
     together = threading.Barrier(2)
     assert len(set(helpers.run([partial(name_of_thread, together)] * 2))) == 2
+
+
+def test_callers_do_without_helpers_that_were_let_go() -> None:
+    before = set(threading.enumerate())
+    helpers = Helpers(3)
+    own = set(threading.enumerate()) - before
+    helpers.close()
+    for thread in own:
+        thread.join(5.0)
+    assert len(own) == 2
+    assert not any(thread.is_alive() for thread in own)
+    assert helpers.run([threading.get_ident] * 3) == [threading.get_ident()] * 3
