@@ -11,6 +11,7 @@ bucket is run before the model is ready.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import os
@@ -168,6 +169,14 @@ class ScriptedNetwork:
         self._task = manifest.task
         self._initial: dict[int, Floats] = {}
 
+    def unshared(self) -> ScriptedNetwork:
+        """The same network, without helpers."""
+        if self._helpers.threads == 1:
+            return self
+        alone = copy.copy(self)
+        alone._helpers = Helpers()
+        return alone
+
     def initial(self, season: int) -> Floats:
         """The state (S,) before the first observation, for a `season` (digit readers have none)."""
         state = self._initial.get(season)
@@ -280,14 +289,19 @@ class LoadedModel:
         self.manifest = manifest
         self.network = network
         self.shapes = shapes
+        self._unshared = network.unshared(), shapes if network.unshared() is network else Shapes()
         self.batch_invariant: bool | None = None  # None: not measured
         self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
 
-    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally) -> Iterator[Answers]:
-        """One pass over `items` (see `service.passes`); `gone(i)` says that nobody waits for item `i` any more."""
+    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
+        """One pass over `items` (see `service.passes`); `gone(i)` says that nobody waits for item `i` any more.
+
+        Helpers take part where it is `shared`; the answers are the same.
+        """
+        network, shapes = (self.network, self.shapes) if shared else self._unshared
         if self.manifest.task == "forecast":
-            return forecast_pass(self.network, self.shapes, cast("Sequence[ForecastItem]", items), gone, tally)
-        return digit_pass(self.network, self.shapes, cast("Sequence[DigitItem]", items), gone, tally)
+            return forecast_pass(network, shapes, cast("Sequence[ForecastItem]", items), gone, tally)
+        return digit_pass(network, shapes, cast("Sequence[DigitItem]", items), gone, tally)
 
     def run(self, items: Sequence[Item]) -> list[Result]:
         """The results of `items` in their order; raises the first item's error where one has no sound answer."""
@@ -310,7 +324,9 @@ class LoadedModel:
         """Run every shape bucket, and pad from now on to the least shape whose bits do not depend on neighbours."""
         found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, wanted)
         self.batch_invariant, self.batch_deviation = found.exact, found.deviation
+        network, shapes = self._unshared
         self.shapes = Shapes(found.least_rows, found.least_steps, self.shapes.rows)
+        self._unshared = network, Shapes(found.least_rows, found.least_steps, shapes.rows)
 
 
 def _nobody(_: int) -> bool:

@@ -58,7 +58,7 @@ class Batch:
 
     def _run(self) -> Iterator[Sequence[Answer]]:
         items = [item for entry in self.entries for item in entry.items]
-        yield from self.lane.runner(items, self._gone)
+        yield from self.lane.runner(items, self._gone, len(self.entries))
 
     def _gone(self, index: int) -> bool:
         entry = self._owners[index][0]

@@ -27,7 +27,8 @@ class Sized(Protocol):
 
 Answer = tuple[int, Any]  # index of the item, and its result or the exception it gets instead
 QUICK = 0.0015  # seconds that the event loop may be kept by computing a lone brief item itself
-Runner = Callable[[Sequence[Any], Callable[[int], bool]], Iterator[Sequence[Answer]]]
+# Items, whether nobody waits for the nth any more, and how many callers there are -> answers, as they come.
+Runner = Callable[[Sequence[Any], Callable[[int], bool], int], Iterator[Sequence[Answer]]]
 
 
 @dataclass(frozen=True, slots=True)

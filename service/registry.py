@@ -30,6 +30,7 @@ from service.lanes import Lane, Limits, Outcome
 from service.manifest import Manifest
 from service.memory import give_back
 from service.metrics import EngineState, LaneMetrics, LaneState, Metrics, ModelState
+from service.packing import SHARE_ROWS
 from service.passes import Answers
 from service.repository import Found, scan
 from service.shares import Helpers
@@ -128,12 +129,14 @@ class Served:
         """Items and observations admitted and not yet answered."""
         return (self._lane.items, self._lane.observations) if self._lane else (0, 0)
 
-    def _stream(self, items: Sequence[Item], gone: Gone) -> Iterator[Answers]:
+    def _stream(self, items: Sequence[Item], gone: Gone, callers: int) -> Iterator[Answers]:
         if self._model is None or self._metrics is None:
             raise RuntimeError(f"{self.reference} has a lane but no model")
         tally = Tally()
+        # Many callers keep the event loop busy: a helper would take its CPU, and contend for the interpreter with it.
+        shared = len(items) >= SHARE_ROWS * callers
         try:
-            yield from self._model.stream(items, gone, tally)
+            yield from self._model.stream(items, gone, tally, shared=shared)
         finally:
             self._metrics.padding(tally.real, tally.computed)
 

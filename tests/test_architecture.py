@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.shares",
         "service.backend",
         "service.cursor",
+        "service.packing",
         "service.passes",
         "service.batching",
         "service.lanes",

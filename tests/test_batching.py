@@ -39,7 +39,7 @@ class Doubler:
         self.started.clear()
         self.gate.clear()
 
-    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         self.batches.append([item.value for item in items])
         self.started.set()
         assert self.gate.wait(PATIENCE)
@@ -122,9 +122,9 @@ class Where(Doubler):
         super().__init__()
         self.threads: list[str] = []
 
-    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         self.threads.append("loop" if threading.current_thread() is threading.main_thread() else "inference")
-        return super().__call__(items, gone)
+        return super().__call__(items, gone, callers)
 
 
 async def until_computed_on_the_loop(lane: Lane, runner: Where) -> None:
@@ -156,8 +156,8 @@ async def test_several_brief_items_are_one_batch_of_the_thread(batcher: Batcher)
 
 async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Batcher) -> None:
     class Slow(Where):
-        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
-            yield from super().__call__(items, gone)
+        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+            yield from super().__call__(items, gone, callers)
             until = time.monotonic() + 4 * QUICK
             while time.monotonic() < until:
                 pass
@@ -171,8 +171,8 @@ async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Batcher) ->
 
 async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Batcher) -> None:
     class Deadly(Where):
-        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
-            answers = super().__call__(items, gone)
+        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+            answers = super().__call__(items, gone, callers)
             if items[0].value == 666:
                 raise SystemExit
             return answers
@@ -261,7 +261,7 @@ async def test_a_pass_is_told_who_left_between_two_of_its_calls(batcher: Batcher
     left, seen = threading.Event(), threading.Event()
     told: list[list[bool]] = []
 
-    def runner(items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         told.append([gone(n) for n in range(len(items))])
         seen.set()
         assert left.wait(PATIENCE)
@@ -287,7 +287,7 @@ class Stepwise:
         self.go_on = threading.Event()
         self.fault: BaseException | None = None  # what the second call of a batch raises
 
-    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         self.batches.append([item.value for item in items])
         for n, item in enumerate(items):
             if n:
@@ -357,10 +357,10 @@ async def test_a_submission_that_is_half_answered_when_a_call_fails_is_computed_
 
 
 async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Batcher) -> None:
-    def raising(items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def raising(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         if any(item.value == 13 for item in items):
             raise ArithmeticError("thirteen")
-        yield from doubler(items, gone)
+        yield from doubler(items, gone, callers)
 
     doubler = Doubler()
     async with Held(batcher) as held:
@@ -375,8 +375,21 @@ async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Ba
     assert held.lane.items == lane.items == 0
 
 
+async def test_a_runner_hears_how_many_callers_its_items_have(batcher: Batcher) -> None:
+    heard: list[tuple[int, int]] = []
+
+    def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+        heard.append((len(items), callers))
+        return Doubler()(items, gone, callers)
+
+    lane = batcher.lane("heard", runner, Limits())
+    await lane.submit([Thing(1), Thing(2), Thing(3)])
+    await asyncio.gather(lane.submit([Thing(1), Thing(2)]), lane.submit([Thing(3)]))
+    assert heard == [(3, 1), (3, 2)]
+
+
 async def test_an_item_s_own_error_fails_its_submission_alone(batcher: Batcher) -> None:
-    def picky(items: Sequence[Thing], _: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def picky(items: Sequence[Thing], _: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         yield [(n, ValueError("odd") if item.value % 2 else item.value) for n, item in enumerate(items)]
 
     async with Held(batcher):
@@ -395,7 +408,7 @@ async def test_an_item_s_own_error_fails_its_submission_alone(batcher: Batcher) 
 async def test_a_wrong_number_of_answers_is_an_error(
     batcher: Batcher, answers: list[Answer], error: type[Exception]
 ) -> None:
-    def wrong(items: Sequence[Thing], _: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def wrong(items: Sequence[Thing], _: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         yield answers if len(items) == 2 else [(0, 5)]
 
     lane = batcher.lane("wrong", wrong, Limits())
@@ -405,7 +418,7 @@ async def test_a_wrong_number_of_answers_is_an_error(
 
 
 async def test_a_runner_that_is_no_generator_is_an_error_of_the_request(batcher: Batcher) -> None:
-    def broken(items: Sequence[Thing], _: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def broken(items: Sequence[Thing], _: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         raise KeyError("no generator")
 
     with pytest.raises(KeyError):
@@ -415,8 +428,8 @@ async def test_a_runner_that_is_no_generator_is_an_error_of_the_request(batcher:
 
 async def test_a_dead_thread_is_replaced_and_counted(batcher: Batcher) -> None:
     class Deadly(Doubler):
-        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
-            answers = list(super().__call__(items, gone))
+        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+            answers = list(super().__call__(items, gone, callers))
             if items[0].value == 666:
                 raise SystemExit
             yield from answers
@@ -448,7 +461,7 @@ async def test_an_expired_submission_is_refused_or_dropped_before_it_is_computed
 
 
 async def test_a_deadline_ends_a_pass_between_two_of_its_calls(batcher: Batcher) -> None:
-    def endless(items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def endless(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         while not all(gone(n) for n in range(len(items))):
             yield []
 
@@ -461,7 +474,7 @@ async def test_a_deadline_ends_a_pass_between_two_of_its_calls(batcher: Batcher)
 async def test_short_work_overtakes_a_long_pass_of_its_own_lane_and_of_others(batcher: Batcher) -> None:
     overtaken, begun = threading.Event(), threading.Event()
 
-    def runner(items: Sequence[Thing], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+    def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         begun.set()
         if items[0].value == 0:  # goes on until others were answered, which therefore cannot wait for its end
             until = time.monotonic() + PATIENCE
@@ -486,7 +499,7 @@ async def test_lanes_take_turns(batcher: Batcher) -> None:
     order: list[str] = []
 
     def recording(name: str) -> Callable[..., Iterator[list[Answer]]]:
-        def runner(items: Sequence[Thing], _: Callable[[int], bool]) -> Iterator[list[Answer]]:
+        def runner(items: Sequence[Thing], _: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
             order.append(name)
             yield [(n, 0) for n in range(len(items))]
 
@@ -548,7 +561,7 @@ class Trouble(Thing):
     action: str = "fine"
 
 
-def troubled(items: Sequence[Trouble], gone: Callable[[int], bool]) -> Iterator[list[Answer]]:
+def troubled(items: Sequence[Trouble], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
     actions = {item.action for item in items}
     if "raise" in actions:
         raise ArithmeticError

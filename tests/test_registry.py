@@ -266,11 +266,11 @@ class Mortal(LoadedModel):
 
     killed = False
 
-    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally) -> Iterator[Answers]:
+    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
         if not self.killed:
             self.killed = True
             raise SystemExit
-        return super().stream(items, gone, tally)
+        return super().stream(items, gone, tally, shared=shared)
 
 
 async def test_a_dead_thread_shows_in_health(models: Path) -> None:
@@ -286,6 +286,29 @@ async def test_a_dead_thread_shows_in_health(models: Path) -> None:
         assert "the inference thread died and was replaced 1 times" in registry.health().warnings
         assert b"ritmo_worker_restarts_total 1.0" in registry.metrics.render()
     assert "the inference thread is not running" in registry.health().reasons
+
+
+class Heard(LoadedModel):
+    """Remembers which of its batches threads were to share."""
+
+    def __init__(self, model: LoadedModel, batches: list[tuple[int, bool]]) -> None:
+        super().__init__(model.manifest, model.network, model.shapes)
+        self._batches = batches
+
+    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
+        self._batches.append((len(items), shared))
+        return super().stream(items, gone, tally, shared=shared)
+
+
+async def test_threads_share_the_batches_of_few_callers_with_many_items(models: Path) -> None:
+    batches: list[tuple[int, bool]] = []
+    async with running(models, load=lambda folder, device: Heard(quick(folder, device), batches)) as registry:
+        served = registry.get("mean")
+        await served.submit([forecast()] * 64)
+        await asyncio.gather(*(served.submit([forecast()] * 2) for _ in range(64)))
+    assert batches[0] == (64, True)
+    assert sum(count for count, _ in batches[1:]) == 128
+    assert not any(shared for _, shared in batches[1:])
 
 
 async def test_what_is_served_is_counted(models: Path) -> None:
