@@ -95,7 +95,7 @@ def set_threads(threads: int | None = None, processes: int = 1) -> int:
     """Give torch one thread an operation; returns how many threads are to share the rows of a large call (`Helpers`).
 
     None: one for each CPU that the container may use, at most `MOST_THREADS`, shared between several `processes`.
-    Torch's own threads gain 5 % on large batches of small networks, and lose a third on small ones.
+    Torch's own threads gain 5 % at 128 rows of a small network, and lose a third at few.
     """
     torch.set_num_threads(1)
     return threads or min(MOST_THREADS, max(1, cpus.available() // processes))
