@@ -19,10 +19,12 @@ from urllib.parse import urlencode
 
 from pydantic import ValidationError
 
-from service import digits, logs, series
 from service.api.inprocess import Application, ask
+from service.codec import digits
+from service.codec import forecast as series
+from service.runtime import logs
+from service.server.supervisor import serve
 from service.settings import Settings, unknown_variables
-from service.workers import serve
 
 _MEDIA_TYPES = {
     ".png": "image/png",
@@ -47,7 +49,10 @@ class _Question:
 
 def _application(settings: Settings, model: str) -> Application:
     """The service for one question to one model."""
-    from service.app import create_app, one_shot_registry  # only here: the parent of several processes needs no torch
+    from service.api.app import (  # only here: the parent of several processes needs no torch
+        create_app,
+        one_shot_registry,
+    )
 
     return create_app(settings, registry=one_shot_registry(settings, model))
 

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.errors import Unavailable, UnknownModel
-from service.items import DigitItem, DigitResult, ForecastItem, ForecastResult, Item
-from service.lanes import Outcome
-from service.manifest import Golden, InputContract, Manifest, OutputContract, Provenance, StateContract, Task
-from service.metrics import Metrics
-from service.registry import Health, Registry
+from service.batching.queue import Outcome
+from service.contract.errors import Unavailable, UnknownModel
+from service.contract.manifest import Golden, InputContract, Manifest, OutputContract, Provenance, StateContract, Task
+from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item
+from service.metrics.page import Metrics
+from service.registry.registry import Health, Registry
 
 
 def manifest(name: str, task: Task = "forecast", **inputs: Any) -> Manifest:

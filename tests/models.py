@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.manifest import (
+from service.contract.manifest import (
     GOLDEN_FILE,
     MODEL_FILE,
     RECORD_FILE,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.items import Floats
-from service.packing import Ints
+from service.backend.buckets import Ints
+from service.contract.types import Floats
 
 Array = NDArray[Any]
 

@@ -1,11 +1,12 @@
-"""Imports point one way. Every test here names the arrow that points the wrong way, by file and line.
+"""Imports point one way: each test here names the wrong arrow by file and line.
 
-The table is the map of the house: a new module is added to it with what it may import, or the test says so.
+The table is the map of the project: it says for each package what it may import, and docs/architecture.md shows it.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,112 +15,83 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CONTRACT = {"service.errors", "service.items", "service.manifest"}
+# Floors of `service`, from the ground up: a package imports from the floors below its own, and only what the table says.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("service.contract", "service.metrics", "service.runtime", "service.settings"),
+    ("service.backend", "service.batching", "service.imaging"),
+    ("service.codec", "service.registry"),
+    ("service.api",),
+    ("service.server",),
+    ("service.__main__",),
+)
 
-# module (or package, ending in a dot: all its modules) -> what it may import of this project; leaves first
+# package, or module beside the packages -> the packages of this project that it may import
 MAY_IMPORT: dict[str, set[str]] = {
-    "service": set(),
-    "service.acceptor": set(),
-    "service.cpus": set(),
-    "service.counters": set(),
-    "service.crew": set(),
-    "service.errors": set(),
-    "service.items": set(),
-    "service.logs": set(),
-    "service.metrics": {"service.counters"},
-    "service.packing": set(),
-    "service.shares": set(),
     "service.settings": set(),
-    "service.manifest": {"service.errors"},
-    "service.documents": {"service.errors"},
-    # an image's bytes to one plane, that to ink on paper, its marks, the digit among them
-    "service.ink": set(),
-    "service.edges": {"service.ink"},
-    "service.parts": set(),
-    "service.pictures": {"service.errors", "service.ink"},
-    "service.images": {"service.edges", "service.errors", "service.ink", "service.parts", "service.pictures"},
-    "service.tokens": CONTRACT | {"service.documents"},
-    # the two wires: a request's bytes to items, results to bytes
-    "service.series": CONTRACT | {"service.documents", "service.settings", "service.tokens"},
-    "service.digits": CONTRACT
-    | {"service.documents", "service.images", "service.series", "service.settings", "service.tokens"},
-    # the engine: what runs a network, what gathers work for it, what is on disk, what is loaded
-    "service.golden": CONTRACT,
-    "service.cursor": {"service.packing"},
-    "service.passes": CONTRACT | {"service.cursor", "service.packing"},
-    "service.readings": CONTRACT | {"service.cursor", "service.packing", "service.passes"},
-    "service.warmup": CONTRACT | {"service.packing", "service.passes"},
-    "service.backend": CONTRACT
-    | {
-        "service.cpus",
-        "service.cursor",
-        "service.golden",
-        "service.packing",
-        "service.passes",
-        "service.readings",
-        "service.shares",
-        "service.warmup",
-    },
-    "service.lanes": {"service.errors"},
-    "service.batch": {"service.lanes"},
-    "service.batching": {"service.batch", "service.errors", "service.lanes"},
-    "service.repository": CONTRACT,
-    "service.memory": set(),
-    "service.coverage": {"service.items", "service.metrics"},
-    "service.registry": CONTRACT
-    | {
-        "service.coverage",
-        "service.memory",
-        "service.repository",
-        "service.shares",
+    "service.contract": set(),
+    "service.metrics": set(),
+    "service.runtime": set(),
+    "service.imaging": {"service.contract"},
+    "service.backend": {"service.contract", "service.runtime"},
+    "service.batching": {"service.contract"},
+    "service.codec": {"service.contract", "service.imaging", "service.settings"},
+    "service.registry": {
         "service.backend",
-        "service.cursor",
-        "service.packing",
-        "service.passes",
         "service.batching",
-        "service.lanes",
+        "service.contract",
         "service.metrics",
-    },
-    # HTTP
-    "service.api.": CONTRACT
-    | {
-        "service.registry",
-        "service.series",
-        "service.digits",
-        "service.documents",
+        "service.runtime",
         "service.settings",
-        "service.counters",
-        "service.metrics",
-        "service.tokens",
-        "service.crew",
-        "service.api.",
     },
-    "service.app": {"service."},
+    "service.api": {
+        "service.codec",
+        "service.contract",
+        "service.metrics",
+        "service.registry",
+        "service.runtime",
+        "service.settings",
+    },
     "service.server": {
-        "service.acceptor",
-        "service.api.streams",
-        "service.app",
-        "service.crew",
-        "service.logs",
-        "service.protocol",
+        "service.api",
+        "service.metrics",
         "service.registry",
+        "service.runtime",
         "service.settings",
     },
-    "service.protocol": {"service.api.edge"},
-    "service.workers": {"service.crew", "service.logs", "service.metrics", "service.server", "service.settings"},
-    "service.__main__": {"service."},
-    "training.networks.": {"training.networks."},
-    "training.scores": set(),
-    "training.": {"training.", "service.backend"} | CONTRACT,
+    "service.__main__": {"service.api", "service.codec", "service.runtime", "service.server", "service.settings"},
+    "training.networks": set(),
+    "training.data": set(),
+    "training.fit": {"service.backend", "service.contract"},
+    "training.evaluation": {"service.backend", "service.contract", "training.data", "training.fit"},
+    **dict.fromkeys(
+        ("training.digits", "training.forecaster", "training.sines", "training.tutorials"),
+        {
+            "service.backend",
+            "service.contract",
+            "training.data",
+            "training.evaluation",
+            "training.fit",
+            "training.networks",
+        },
+    ),
+    "training.reports": {
+        "service.backend",
+        "service.contract",
+        "training.data",
+        "training.evaluation",
+        "training.fit",
+        "training.tutorials",
+    },
+    "training.__main__": {"training."},
 }
 
-# package -> the only modules of service/ and training/ that may import it
+# library -> the only packages and modules of service/ and training/ that may import it
 ONLY_IN: dict[str, set[str]] = {
-    "fastapi": {"service.app", "service.api."},
-    "starlette": {"service.app", "service.api."},
-    "uvicorn": {"service.protocol", "service.server", "service.workers"},
-    "torch": {"service.backend", "training."},
-    "torch.jit": {"service.backend", "training.export"},
+    "fastapi": {"service.api."},
+    "starlette": {"service.api."},
+    "uvicorn": {"service.server."},
+    "torch": {"service.backend.", "training."},
+    "torch.jit": {"service.backend.torchscript", "training.fit.export"},
 }
 
 # What TorchScript needs beside a method's definition: these mark, they do not compile, save or load.
@@ -204,10 +176,9 @@ def target(name: str, known: Mapping[str, Path]) -> str | None:
     return None
 
 
-def allowed(module: str) -> set[str] | None:
-    """What the table lets `module` import; the entry that names it best counts."""
-    fitting = [key for key in MAY_IMPORT if matches(module, key)]
-    return MAY_IMPORT[max(fitting, key=len)] if fitting else None
+def package(module: str) -> str:
+    """`service.api` for `service.api.dispatch`: the package a module lies in, or the module that lies beside packages."""
+    return ".".join(module.split(".")[:2])
 
 
 def arrows(root: Path) -> dict[str, dict[str, str]]:
@@ -221,21 +192,45 @@ def arrows(root: Path) -> dict[str, dict[str, str]]:
     return graph
 
 
+def package_arrows(root: Path) -> dict[str, set[str]]:
+    """package -> other packages of this project that any of its modules imports."""
+    graph: dict[str, set[str]] = {}
+    for module, targets in arrows(root).items():
+        # The roots `service` and `training` hold no code: importing them is no arrow.
+        others = {package(to) for to in targets} - {package(module), "service", "training"}
+        graph.setdefault(package(module), set()).update(others)
+    return graph
+
+
 def wrong_arrows(root: Path) -> list[str]:
-    """Arrows the table does not have, and modules it does not know."""
+    """Arrows the table does not have, and packages it does not know."""
     wrong: list[str] = []
     for module, targets in arrows(root).items():
-        may = allowed(module)
-        if may is None:
-            wrong.append(f"{module} is not in the table of tests/test_architecture.py: say there what it may import")
+        home = package(module)
+        if home in ("service", "training"):
+            wrong += [f"{where}: {module} must not import {to}" for to, where in targets.items()]
             continue
-        # A package's own __init__ holds no code that could be reached through it: importing it is no arrow.
+        may = MAY_IMPORT.get(home)
+        if may is None:
+            wrong.append(f"{home} is not in the table of tests/test_architecture.py: it says what a package may import")
+            continue
         wrong += [
             f"{where}: {module} must not import {to}"
             for to, where in targets.items()
-            if to not in ("service", "training") and not any(matches(to, pattern) for pattern in may)
+            if package(to) not in ("service", "training", home)
+            and not any(matches(package(to), pattern) for pattern in may)
         ]
     return wrong
+
+
+def table_of_packages() -> str:
+    """The Markdown table that docs/architecture.md shows, from the top floor down."""
+    lines = ["| floor | package | imports |", "| --- | --- | --- |"]
+    for number, floor in reversed(list(enumerate(FLOORS))):
+        for name in floor:
+            targets = ", ".join(f"`{to.removeprefix('service.')}`" for to in sorted(MAY_IMPORT[name]))
+            lines.append(f"| {number} | `{name}` | {targets or 'nothing'} |")
+    return "\n".join(lines)
 
 
 def wrong_packages(root: Path) -> list[str]:
@@ -281,6 +276,38 @@ def test_imports_follow_the_table() -> None:
     assert wrong_arrows(ROOT) == []
 
 
+def test_the_table_points_down() -> None:
+    floor_of = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+    assert set(floor_of) == {name for name in MAY_IMPORT if name.startswith("service.")}
+    upward = [(name, to) for name in floor_of for to in MAY_IMPORT[name] if floor_of[to] >= floor_of[name]]
+    assert upward == []
+
+
+def test_the_house_is_small() -> None:
+    assert len(FLOORS) <= 6
+    assert sum(map(len, FLOORS)) <= 12
+
+
+def test_every_arrow_of_the_table_is_used() -> None:
+    graph = package_arrows(ROOT)
+    unused = {name: MAY_IMPORT[name] - graph[name] for name in graph if name.startswith("service.")}
+    assert {name: arrows for name, arrows in unused.items() if arrows} == {}
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    folders = [path for path in sorted((ROOT / "service").iterdir()) if (path / "__init__.py").exists()]
+    short = [
+        path.name
+        for path in folders
+        if len(re.findall(r"[.](?=\s|$)", ast.get_docstring(ast.parse((path / "__init__.py").read_text())) or "")) < 3
+    ]
+    assert short == [], "purpose, imports and callers: three sentences each"
+
+
+def test_the_documentation_shows_the_table() -> None:
+    assert table_of_packages() in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
 def test_web_framework_and_torch_stay_at_home() -> None:
     assert wrong_packages(ROOT) == []
 
@@ -308,48 +335,49 @@ def house(root: Path, **files: str) -> Path:
 @pytest.mark.parametrize(
     ("module", "statement", "to"),
     [
-        ("service__series", "import training.loop", "training.loop"),
-        ("service__series", "from training import loop", "training.loop"),
-        ("service__series", "def f():\n    from training.loop import fit", "training.loop"),
-        ("service__series", "import service\nservice.app.create_app", "service.app"),
-        ("service__errors", "from service.series import pack", "service.series"),
-        ("service__batching", "from service import series", "service.series"),
-        ("service__api__fast", "from service.app import create_app", "service.app"),
-        ("training__loop", "from service.app import create_app", "service.app"),
-        ("training__networks__digits", "from training.loop import fit", "training.loop"),
+        ("service__codec__forecast", "import training.fit.loop", "training.fit.loop"),
+        ("service__codec__forecast", "from training.fit import loop", "training.fit.loop"),
+        ("service__codec__forecast", "def f():\n    from training.fit.loop import fit", "training.fit.loop"),
+        ("service__codec__forecast", "import service\nservice.api.app.create_app", "service.api.app"),
+        ("service__contract__errors", "from service.codec.forecast import decode", "service.codec.forecast"),
+        ("service__batching__queue", "from service.codec import forecast", "service.codec.forecast"),
+        ("service__registry__served", "from service.api.app import create_app", "service.api.app"),
+        ("training__fit__loop", "from service.api.app import create_app", "service.api.app"),
+        ("training__networks__digits", "from training.fit.loop import fit", "training.fit.loop"),
     ],
 )
 def test_a_wrong_arrow_is_named(tmp_path: Path, module: str, statement: str, to: str) -> None:
-    others = {"service__app": "", "service__series": "", "training__loop": ""}
+    others = {"service__api__app": "", "service__codec__forecast": "", "training__fit__loop": ""}
     root = house(tmp_path, **{**others, module: statement})
     [line] = wrong_arrows(root)
     assert line.endswith(f"must not import {to}")
     assert line.startswith(module.replace("__", "/") + ".py:")
 
 
-def test_an_unknown_module_is_named(tmp_path: Path) -> None:
-    [line] = wrong_arrows(house(tmp_path, service__helpers=""))
+def test_an_unknown_package_is_named(tmp_path: Path) -> None:
+    [line] = wrong_arrows(house(tmp_path, service__helpers__text=""))
     assert line.startswith("service.helpers is not in the table")
 
 
 @pytest.mark.parametrize(
     ("module", "statement"),
     [
-        ("service__series", "from fastapi import Request"),
-        ("service__registry", "import starlette.requests"),
-        ("service__registry", "import torch"),
-        ("service__api__fast", "from torch import Tensor"),
-        ("training__loop", "import fastapi"),
-        ("training__loop", "from torch import jit"),
-        ("training__loop", "import torch.jit"),
-        ("training__loop", "import torch\ntorch.jit.script(f)"),
-        ("training__loop", "import torch as t\nt.jit.load(f)"),
-        ("training__loop", "import torch\njit = torch.jit"),
+        ("service__codec__forecast", "from fastapi import Request"),
+        ("service__registry__served", "import starlette.requests"),
+        ("service__registry__served", "import torch"),
+        ("service__api__inference", "from torch import Tensor"),
+        ("service__backend__device", "import torch\ntorch.jit.load(f)"),
+        ("training__fit__loop", "import fastapi"),
+        ("training__fit__loop", "from torch import jit"),
+        ("training__fit__loop", "import torch.jit"),
+        ("training__fit__loop", "import torch\ntorch.jit.script(f)"),
+        ("training__fit__loop", "import torch as t\nt.jit.load(f)"),
+        ("training__fit__loop", "import torch\njit = torch.jit"),
         ("training__networks__digits", "import torch\ntorch.jit.script(f)"),
-        ("training__loop", "import torch\n@torch.jit.export\ndef f(): ..."),
+        ("training__fit__loop", "import torch\n@torch.jit.export\ndef f(): ..."),
     ],
 )
-def test_a_package_away_from_home_is_named(tmp_path: Path, module: str, statement: str) -> None:
+def test_a_library_away_from_home_is_named(tmp_path: Path, module: str, statement: str) -> None:
     wrong = wrong_packages(house(tmp_path, **{module: statement}))
     assert wrong
     assert all(line.startswith(module.replace("__", "/") + ".py:") for line in wrong)
@@ -358,24 +386,25 @@ def test_a_package_away_from_home_is_named(tmp_path: Path, module: str, statemen
 @pytest.mark.parametrize(
     ("module", "statement"),
     [
-        ("service__api__fast", "from starlette.requests import Request"),
-        ("service__backend", "import torch\ntorch.jit.load(f)"),
-        ("training__export", "import torch\ntorch.jit.script(f)"),
+        ("service__api__inference", "from starlette.requests import Request"),
+        ("service__backend__torchscript", "import torch\ntorch.jit.load(f)"),
+        ("training__fit__export", "import torch\ntorch.jit.script(f)"),
         ("training__networks__digits", "import torch\n@torch.jit.export\ndef f(): ..."),
     ],
 )
-def test_a_package_at_home_is_not(tmp_path: Path, module: str, statement: str) -> None:
+def test_a_library_at_home_is_not(tmp_path: Path, module: str, statement: str) -> None:
     assert wrong_packages(house(tmp_path, **{module: statement})) == []
 
 
 def test_a_cycle_is_named(tmp_path: Path) -> None:
     root = house(
         tmp_path,
-        service__errors="import service.items",
-        service__items="def f():\n    from service import manifest",
-        service__manifest="from service.errors import RitmoError",
+        service__contract__errors="import service.contract.types",
+        service__contract__types="def f():\n    from service.contract import manifest",
+        service__contract__manifest="from service.contract.errors import RitmoError",
     )
-    assert cycles(root) == ["service.errors -> service.items -> service.manifest -> service.errors"]
+    names = ("errors", "types", "manifest", "errors")
+    assert cycles(root) == [" -> ".join(f"service.contract.{name}" for name in names)]
 
 
 def test_a_missing_docstring_is_named(tmp_path: Path) -> None:

@@ -7,26 +7,29 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {
-    "forecaster": "train the default forecaster on real and synthetic series",
-    "sines": "train the forecaster that is specialised on the tutorial's sine mixture",
-    "digits": "train the default digit reader on MNIST",
-    "tutorials": "train the two tutorials' models",
-    "evaluate": "score exported models on the test sets",
-    "series": "say which real series are here, and fetch those that have a public address",
-    "gallery": "draw samples of every synthetic prior into training/figures",
-    "report": "write training/RESULTS.md and its figures from the exported models",
+COMMANDS = {  # name -> what it does, and the module with its `add_arguments` and `main`
+    "forecaster": ("train the default forecaster on real and synthetic series", "training.forecaster.command"),
+    "sines": ("train the forecaster that is specialised on the tutorial's sine mixture", "training.sines.command"),
+    "digits": ("train the default digit reader on MNIST", "training.digits.command"),
+    "tutorials": ("train the two tutorials' models", "training.tutorials.command"),
+    "evaluate": ("score exported models on the test sets", "training.evaluation.evaluate"),
+    "series": ("list the real series at hand, and fetch those with a public address", "training.data.fetch_series"),
+    "gallery": ("draw samples of every synthetic prior into training/figures", "training.reports.gallery"),
+    "report": ("write training/RESULTS.md and its figures from the exported models", "training.reports.report"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run one command; a module is imported only when its command is asked for."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("command", choices=COMMANDS, help="; ".join(f"{k}: {v}" for k, v in COMMANDS.items()))
+    parser.add_argument(
+        "command", choices=COMMANDS, help="; ".join(f"{name}: {text}" for name, (text, _) in COMMANDS.items())
+    )
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = parser.parse_args(words[:1]).command
-    module = importlib.import_module(f"training.{command}")
-    options = argparse.ArgumentParser(prog=f"python -m training {command}", description=COMMANDS[command])
+    description, module_name = COMMANDS[command]
+    module = importlib.import_module(module_name)
+    options = argparse.ArgumentParser(prog=f"python -m training {command}", description=description)
     module.add_arguments(options)
     module.main(options.parse_args(words[1:]))
 

@@ -24,7 +24,8 @@ from benchmarks import table
 from benchmarks.digits import elsewhere, figures, hands, measure, report
 from benchmarks.digits.readers import Peer, Reader, Served
 from benchmarks.digits.rows import Row, Rows, read
-from training import evaluate, mnist
+from training.data import mnist
+from training.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import mnist
+from training.data import mnist
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "build" / "bench" / "digits" / "cnn.pt"

@@ -21,10 +21,10 @@ from benchmarks.digits.hands import Drawing
 from benchmarks.digits.readers import Planes
 from benchmarks.digits.scenes import SCENES, Scene
 from benchmarks.serving import environments
-from service.errors import InvalidRequest
-from service.images import prepare
-from training import mnist
-from training.typeset import HELD_OUT_FONTS
+from service.contract.errors import InvalidRequest
+from service.imaging.mnist import prepare
+from training.data import mnist
+from training.data.typeset_digits import HELD_OUT_FONTS
 
 BUILD = environments.BUILD / "digits"
 PIXELS = 25_000_000
@@ -67,7 +67,7 @@ def sources(validation: mnist.Digits, count: int) -> dict[str, list[Drawing]]:
 def prepared(
     drawings: Sequence[Drawing], source: str, scene: str, count: int, scenes: Mapping[str, Scene] = SCENES
 ) -> Prepared:
-    """At most `count` of the drawings in a scene, through `service.images`; the same ones on every call."""
+    """At most `count` of the drawings in a scene, through `service.imaging.mnist`; the same ones on every call."""
     generator = np.random.default_rng(zlib.crc32(f"{source}/{scene}".encode()))
     result = Prepared()
     for place in generator.permutation(len(drawings))[:count].tolist():

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.digits.measures import Floats
 from benchmarks.digits.rows import Rows
-from training.mnist import Digits
+from training.data.mnist import Digits
 
 DPI = 96
 ZOOM, ACROSS = 4, 12  # of the sheet: pixels for one, digits in a line

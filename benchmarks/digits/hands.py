@@ -2,7 +2,7 @@
 
 A drawing is a plane of ink (H, W) float32, 0..1, about 200 pixels high with no paper around it; pictures are made of it
 by `benchmarks.digits.scenes`. Curves are Catmull-Rom splines through the points below (unit square, y down); none of
-these drawings is in `training.glyphs`.
+these drawings is in `training.data.drawn_digits`.
 """
 
 from __future__ import annotations

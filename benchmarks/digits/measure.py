@@ -13,10 +13,13 @@ from benchmarks.digits.hands import Drawing
 from benchmarks.digits.readers import Planes, Reader, microseconds
 from benchmarks.digits.rows import Row
 from benchmarks.digits.scenes import SCENES, Scene, file, photograph, screen
-from service.errors import InvalidRequest
-from service.images import prepare
-from training import damage, glyphs, scores, typeset
-from training.mnist import Digits
+from service.contract.errors import InvalidRequest
+from service.imaging.mnist import prepare
+from training.data import drawn_digits as glyphs
+from training.data import typeset_digits as typeset
+from training.data.mnist import Digits
+from training.evaluation import corruptions as damage
+from training.evaluation import scores
 
 Images = NDArray[np.uint8]
 Damage = Callable[[Images], Images]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training import scores
+from training.evaluation import scores
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

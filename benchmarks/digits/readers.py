@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.digits import cnn
-from service.backend import LoadedModel, load
-from service.items import DigitItem, DigitResult, Floats
+from service.backend.torchscript import LoadedModel, load
+from service.contract.types import DigitItem, DigitResult, Floats
 
 Planes = NDArray[np.float32]  # (N, 28, 28), ink 0..1
 BATCH = 250
@@ -34,7 +34,7 @@ class Reader(Protocol):
 
 
 class Served:
-    """A model of models/ through `service.backend`."""
+    """A model of models/ through `service.backend.torchscript`."""
 
     def __init__(self, folder: Path) -> None:
         self.model: LoadedModel = load(folder)

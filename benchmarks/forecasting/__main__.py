@@ -23,9 +23,9 @@ from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, UNTOLD
 from benchmarks.forecasting.windows import Part
 from benchmarks.serving import environments
 from benchmarks.serving.contestants import ROOT
-from service.manifest import Manifest
-from training import real_series
-from training.real_series import SeriesFile
+from service.contract.manifest import Manifest
+from training.data import real_series
+from training.data.real_series import SeriesFile
 
 RESULTS = ROOT / "benchmarks" / "results"
 SCRATCH = statistical.KEPT / "results"
@@ -69,7 +69,7 @@ def _all(files: Sequence[SeriesFile], options: argparse.Namespace) -> Iterator[R
     if options.model:
         with ours.service(options.models, options.model[0]) as service:
             for model in options.model:
-                manifest = service.manifest(model)
+                manifest = service.contract.manifest(model)
                 for file in files:
                     yield from _ours(service, manifest, file)
                     if options.untold:

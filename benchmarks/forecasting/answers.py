@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.forecasting.windows import LEVELS, Floats
-from training import backtest, scores
-from training.real_series import Window
+from training.data.real_series import Window
+from training.evaluation import backtest, scores
 
 MEDIAN = LEVELS.index(0.5)
 SCORED = [LEVELS.index(level) for level in backtest.LEVELS]  # WQL is over 0.1, 0.2, … 0.9

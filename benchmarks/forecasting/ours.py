@@ -21,7 +21,7 @@ from benchmarks.serving.contestants import SCRATCH, ours
 from benchmarks.serving.load import Request
 from benchmarks.serving.measure import first_answer
 from benchmarks.serving.processes import Server, free_port, server
-from service.manifest import Manifest, read_manifest
+from service.contract.manifest import Manifest, read_manifest
 
 BATCH = 64  # series in a request
 SECONDS = 1.0  # that requests are repeated for when they are timed

@@ -11,7 +11,7 @@ from benchmarks.forecasting.rows import ALL, NAIVE, SAMPLE, Row
 from benchmarks.forecasting.summary import Summary, Value, held_out, methods, ours, summaries
 from benchmarks.forecasting.windows import LONGEST, MOST, MOST_LONG, UNCUT
 from benchmarks.table import head, line, title
-from training.real_series import HELD_OUT
+from training.data.real_series import HELD_OUT
 
 NONE = "–"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.forecasting.rows import NAIVE, NAIVE_SEASON, SAMPLE, Row
-from training.real_series import HELD_OUT
+from training.data.real_series import HELD_OUT
 
 Value = Callable[[Row], float | None]
 NARROW, WIDE = 0.76, 0.84  # an 80 % interval that covers between these is called right

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from training import real_series
-from training.real_series import Window
+from training.data import real_series
+from training.data.real_series import Window
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.manifest import InputContract, OutputContract, StateContract
-from training.export import export, forecast_golden, script
+from service.contract.manifest import InputContract, OutputContract, StateContract
+from training.fit.export import export, forecast_golden, script
+from training.fit.record import Record
 from training.networks.ragged import RaggedLSTM
 from training.networks.steady import SteadyLinear
-from training.record import Record
-from training.tutorial_export import forecast_sample
+from training.tutorials.export import forecast_sample
 
 NAME = "lstm-64"
 HIDDEN = 64

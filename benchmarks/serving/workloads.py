@@ -139,7 +139,7 @@ def digit_workloads() -> list[Workload]:
     """POST /classify-digit with rows as JSON, and with PNG files, for drawn digits."""
     from PIL import Image
 
-    from training import glyphs
+    from training.data import drawn_digits as glyphs
 
     images, _ = glyphs.digit_images(COUNT // 4, seed=SEED)
     rows, files = [], []

@@ -1,1 +1,4 @@
-"""The HTTP edge: routes, problems, OpenAPI. Nothing below this package knows a status code."""
+"""HTTP and WebSocket: dispatch, endpoints, problem documents, the OpenAPI description.
+
+It imports every package below it and not `server`; FastAPI and Starlette are used here only. `server` runs its application.
+"""

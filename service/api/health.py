@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.problems import MEDIA_TYPE, describe
-from service.crew import Crew
-from service.registry import Registry
+from service.registry.registry import Registry
+from service.runtime.worker_group import Crew
 
 
 class Alive(BaseModel):

@@ -14,11 +14,11 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api.fast import FORM, IMAGES, JSON
+from service.api.inference import FORM, IMAGES, JSON
 from service.api.problems import KINDS, MEDIA_TYPE, Problem, describe
-from service.digits import DigitAnswer, DigitOptions, DigitRequest
-from service.errors import FieldError
-from service.series import ForecastAnswer, ForecastRequest
+from service.codec.digits import DigitAnswer, DigitOptions, DigitRequest
+from service.codec.forecast import ForecastAnswer, ForecastRequest
+from service.contract.errors import FieldError
 
 _TEMPLATE = "#/components/schemas/{name}"
 _SHARED = ("malformed_json", "bad_encoding", "body_too_large", "too_many_items", "unsupported_media_type")

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from msgspec import Meta, Struct
 from starlette.exceptions import HTTPException
 
-from service.errors import FieldError, InvalidRequest, RitmoError
+from service.contract.errors import FieldError, InvalidRequest, RitmoError
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL = "internal_error"

@@ -18,9 +18,9 @@ from benchmarks.digits import cnn, figures, hands, measure, measures, report, ro
 from benchmarks.digits.elsewhere import Prepared, prepared
 from benchmarks.digits.readers import Planes, microseconds
 from benchmarks.digits.rows import Row, Rows
-from service.items import Floats
-from training import glyphs
-from training.mnist import Digits, Mnist
+from service.contract.types import Floats
+from training.data import drawn_digits as glyphs
+from training.data.mnist import Digits, Mnist
 
 
 def trace(*digits: list[tuple[int, float]]) -> Floats:

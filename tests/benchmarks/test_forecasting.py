@@ -17,8 +17,8 @@ from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, Row
 from benchmarks.forecasting.summary import held_out, summaries
 from benchmarks.forecasting.windows import LEVELS, Floats, Part
 from benchmarks.serving import environments
-from training import backtest
-from training.real_series import SeriesFile, Window, read
+from training.data.real_series import SeriesFile, Window, read
+from training.evaluation import backtest
 
 ROOT = Path(__file__).resolve().parents[2]
 SPREAD = np.linspace(-1.0, 1.0, len(LEVELS))

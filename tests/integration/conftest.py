@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.manifest import InputContract
+from service.contract.manifest import InputContract
 from tests.integration.servers import PATIENCE, ROOT, Server, running
 from tests.models import LastValue, LSTMDigits, LSTMForecaster, RunningMean, write_model
 

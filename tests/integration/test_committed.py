@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.manifest import Manifest, read_manifest
+from service.contract.manifest import Manifest, read_manifest
 from tests.integration.servers import PATIENCE, ROOT, Server
 from tests.models import series
 from tests.pictures import drawn, encoded

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from service.manifest import MANIFEST_FILE, MODEL_FILE, Task, read_manifest
-from training.export import MODELS, reload, script
+from service.contract.manifest import MANIFEST_FILE, MODEL_FILE, Task, read_manifest
+from training.fit.export import MODELS, reload, script
 from training.networks import sines
 from training.networks.digits import DigitReader, RowReader
 from training.networks.forecaster import MAX_HORIZON, Forecaster

@@ -1,0 +1,169 @@
+"""`create_app(settings)`: the application. Importing this module loads no model and reads no environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from service.api.catalog import models_router
+from service.api.dispatch import Edge, Traffic
+from service.api.health import health_router
+from service.api.inference import ClassifyDigit, Forecast
+from service.api.openapi import declare, problem_responses
+from service.api.problems import from_exception
+from service.api.request import Intake
+from service.api.websockets import LiveClassifyDigit, LiveForecast, Streams
+from service.backend.torchscript import load
+from service.batching.queue import Limits
+from service.codec.state_tokens import Tokens
+from service.contract.errors import RitmoError
+from service.metrics.page import CONTENT_TYPE, Metrics
+from service.registry.registry import Registry
+from service.runtime.malloc import keep_giving_back
+from service.runtime.worker_group import Crew
+from service.settings import Settings
+
+PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
+REFRESH = 1.0  # seconds between two looks of a process at its own engine, where another one may be asked for it
+DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
+
+
+class Application(FastAPI):
+    """FastAPI with the edge around all of it: even its own outermost layers cost a hot route several microseconds."""
+
+    edge: Edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every request and the lifespan pass the edge first."""
+        await self.edge(scope, receive, send)
+
+
+def create_app(
+    settings: Settings | None = None, *, registry: Registry | None = None, crew: Crew | None = None
+) -> FastAPI:
+    """The service as an ASGI application; without arguments: settings from the environment, models from their folder.
+
+    Models load in the background of the lifespan: `/readyz` says when they are ready, requests before that get 503.
+    For whoever stops the server: `app.state.registry.drain()` makes it not ready while it still answers, and
+    `app.state.streams.close()` says goodbye to the live connections. `crew`: where several processes serve.
+    """
+    settings = settings or Settings()
+    registry = registry or make_registry(settings, metrics=Metrics(crew.folder) if crew else None)
+    metrics = registry.metrics
+    shared = [crew.key] if crew and not settings.secrets else []
+    tokens = Tokens(settings.secrets or shared, settings.state_ttl_seconds, passing=bool(shared))
+    pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await registry.start()
+        if crew and crew.substitute:  # the others listen meanwhile
+            await registry.loaded()
+        chores = [asyncio.create_task(keep_giving_back())]
+        if crew:
+            chores.append(asyncio.create_task(_report(registry, crew)))
+        try:
+            yield
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await registry.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    app = Application(title="Ritmo", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    app.state.registry = registry
+    app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), crew))
+    app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
+    app.add_api_route(
+        "/metrics", _page(metrics, crew), tags=["health"], summary="Prometheus", response_class=_MetricsPage
+    )
+    hot = {
+        "/forecast": Forecast(registry, settings, tokens, pool),
+        "/classify-digit": ClassifyDigit(registry, settings, tokens, pool),
+    }
+    traffic, intake = Traffic(metrics), Intake(settings)
+    streams = app.state.streams = Streams(settings.max_streams, metrics.streams)
+    live = {
+        kind.path: kind(registry, settings, tokens, pool, streams=streams, traffic=traffic, intake=intake)
+        for kind in (LiveForecast, LiveClassifyDigit)
+    }
+    app.edge = Edge(
+        super(Application, app).__call__, hot, live, intake=intake, traffic=traffic, access_log=settings.access_log
+    )
+    _answer_with_problems(app)
+    declare(app)
+    return app
+
+
+def make_registry(settings: Settings, metrics: Metrics | None = None) -> Registry:
+    """The registry that `settings` describe."""
+    return Registry(
+        settings.models,
+        device=settings.device,
+        threads=settings.threads,
+        processes=settings.workers,
+        limits=_limits(settings),
+        metrics=metrics,
+    )
+
+
+def one_shot_registry(settings: Settings, model: str) -> Registry:
+    """A registry for one answer of one model: nobody waits for the others, nor until every shape is warm."""
+    unwarmed = partial(load, warm=False)
+    limits = _limits(settings)
+    return Registry(
+        settings.models, device=settings.device, threads=settings.threads, limits=limits, only=model, load=unwarmed
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
+
+
+async def _report(registry: Registry, crew: Crew) -> None:
+    """Tell the others when this process is ready, and how its engine stands."""
+    await registry.loaded()
+    if registry.ready:
+        crew.arrive()
+    while True:
+        registry.metrics.refresh()
+        await asyncio.sleep(REFRESH)
+
+
+class _MetricsPage(Response):
+    media_type = CONTENT_TYPE
+
+
+def _page(metrics: Metrics, crew: Crew | None) -> Callable[[], Awaitable[Response]]:
+    async def page() -> Response:
+        return _MetricsPage(metrics.render(crew.replaced.value if crew else None))
+
+    return page
+
+
+def _answer_with_problems(app: FastAPI) -> None:
+    """FastAPI's routes answer errors as the hot routes do."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        answer = from_exception(error, request.state.request_id)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        return Response(answer.body, answer.status, headers)
+
+    for kind in (RitmoError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, refuse)
+
+
+def _version() -> str:
+    try:
+        return version("ritmo")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

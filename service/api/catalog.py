@@ -1,0 +1,108 @@
+"""`/models` and `/models/{name}`: what is served, what it accepts and answers, where it came from, how good it is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from service.codec.strict_json import nearest
+from service.contract.errors import UnknownModel
+from service.contract.manifest import InputContract, OutputContract, Provenance, Task
+from service.registry.registry import Registry, Served
+from service.settings import Settings
+
+
+class Limits(BaseModel):
+    """What the service itself allows, whatever the model."""
+
+    max_body_bytes: int
+    max_items: int
+    max_observations: int
+    max_answer_numbers: int
+    max_pixels: int
+    timeout_ms: int
+
+
+class Version(BaseModel):
+    """One version of a model; what only its manifest can tell is null while it cannot be read."""
+
+    name: str
+    version: str
+    state: Literal["loading", "ready", "failed"]
+    reason: str | None = Field(description="why it failed")
+    default: bool = Field(description="whether the bare name means this version")
+    task: Task | None
+    digest: str | None
+    description: str | None
+    input: InputContract | None
+    output: OutputContract | None
+    state_width: int | None = Field(description="numbers of the state between two calls")
+    batch_invariant: bool | None = Field(description="answers are the same bits whatever else is computed with them")
+    batch_deviation: float | None = Field(description="largest relative difference between batches seen at warm-up")
+    metrics: dict[str, float] | None = Field(description="measured on data the model was not trained on")
+    training: Provenance | None
+
+
+class ModelList(BaseModel):
+    """All versions of all models, and the limits of the service."""
+
+    models: list[Version]
+    limits: Limits
+
+
+class Model(BaseModel):
+    """All versions of one model, the newest first."""
+
+    name: str
+    versions: list[Version]
+    limits: Limits
+
+
+def models_router(registry: Registry, settings: Settings, unknown: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """The two routes; `unknown` declares the answer for a name that is not served."""
+    router = APIRouter(tags=["models"])
+    limits = Limits(**{name: getattr(settings, name) for name in Limits.model_fields})
+
+    @router.get("/models", summary="Every version of every model")
+    async def models() -> ModelList:
+        return ModelList(models=_versions(registry), limits=limits)
+
+    @router.get("/models/{name}", summary="All versions of one model", responses=unknown)
+    async def model(name: str) -> Model:
+        versions = [version for version in _versions(registry) if version.name == name]
+        if not versions:
+            names = sorted({entry.name for entry in registry.models()})
+            raise UnknownModel("no such model" + nearest(name, names))
+        newest_first = sorted(versions, key=lambda version: int(version.version), reverse=True)
+        return Model(name=name, versions=newest_first, limits=limits)
+
+    return router
+
+
+def _versions(registry: Registry) -> list[Version]:
+    everything = registry.models()
+    newest = {served.name: served.version for served in everything if served.state == "ready"}  # in ascending order
+    return [_version(served, newest.get(served.name) == served.version) for served in everything]
+
+
+def _version(served: Served, default: bool) -> Version:
+    manifest = served.manifest if served.readable else None
+    return Version(
+        name=served.name,
+        version=str(served.version),
+        state=served.state,
+        reason=served.reason,
+        default=default,
+        task=manifest and manifest.task,
+        digest=manifest and manifest.digest,
+        description=manifest and manifest.description,
+        input=manifest and manifest.input,
+        output=manifest and manifest.output,
+        state_width=manifest and manifest.state.width,
+        batch_invariant=served.batch_invariant,
+        batch_deviation=served.batch_deviation,
+        metrics=manifest and manifest.metrics,
+        training=manifest and manifest.training,
+    )

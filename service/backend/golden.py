@@ -1,0 +1,109 @@
+"""The golden sample: inputs and the outputs that training recorded, replayed at every load.
+
+`forecast`: `values` (B, T) with NaN for missing, `lengths`, `season` (B,), `levels` (B, Q), `horizon` (), and what the
+model answered: `state` (B, S), `forecast` (B, H, 1 + Q), `history` (B, T, 1 + Q). `classify-digit`: `rows` (B, T, 28),
+`lengths`, and `state` (B, S), `log_probabilities` (B, 10), `trace` (B, T, 10). Padding is not compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from service.contract.errors import BrokenModel
+from service.contract.manifest import GOLDEN_FILE, Golden, Manifest
+from service.contract.types import DigitItem, ForecastItem, ForecastResult, Item, Result
+
+Arrays = dict[str, NDArray[Any]]
+FORECAST = ("values", "lengths", "season", "levels", "horizon", "state", "forecast", "history")
+DIGIT = ("rows", "lengths", "state", "log_probabilities", "trace")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """The items of a golden file and what is to be expected of them."""
+
+    items: Sequence[Item]  # with history, or with the trace
+    arrays: Arrays
+    tolerance: Golden
+
+    @property
+    def plain_items(self) -> list[Item]:
+        """The same items without history or trace: they take the other way through the network."""
+        return [
+            replace(i, history=False) if isinstance(i, ForecastItem) else replace(i, trace=False) for i in self.items
+        ]
+
+    def compare(self, full: Sequence[Result], plain: Sequence[Result]) -> None:
+        """Raises `BrokenModel` where the results of `items` or `plain_items` are not the recorded ones."""
+        for row, result in enumerate(full):
+            self._compare(row, result)
+        for row, result in enumerate(plain):
+            self._compare(row, result)
+
+    def _compare(self, row: int, result: Result) -> None:
+        length = int(self.arrays["lengths"][row])
+        self._equal("state", row, result.state, self.arrays["state"][row])
+        if isinstance(result, ForecastResult):
+            want = self.arrays["forecast"][row]
+            self._equal("forecast", row, np.vstack((result.mean, result.quantiles)), want.T)
+            if result.history is not None:
+                self._equal("history", row, result.history, self.arrays["history"][row, :length])
+        else:
+            self._equal("probabilities", row, result.probabilities, np.exp(self.arrays["log_probabilities"][row]))
+            if result.trace is not None:
+                self._equal("trace", row, result.trace, np.exp(self.arrays["trace"][row, :length]))
+
+    def _equal(self, what: str, row: int, got: NDArray[Any], want: NDArray[Any]) -> None:
+        rtol, atol = self.tolerance.rtol, self.tolerance.atol
+        if got.shape != want.shape:
+            raise BrokenModel(f"golden sample {row}: {what} has shape {got.shape}, recorded was {want.shape}")
+        if not np.allclose(got, want, rtol=rtol, atol=atol, equal_nan=True):
+            worst = np.nanmax(np.abs(got - want)) if np.isfinite(got - want).any() else np.nan
+            raise BrokenModel(
+                f"golden sample {row}: {what} differs from what training recorded by up to {worst:.3g} "
+                f"(allowed: {atol:g} + {rtol:g} of the value)"
+            )
+
+
+def read(folder: Path, manifest: Manifest) -> Sample:
+    """The golden sample in `folder`; raises `BrokenModel` when it is absent, not the manifest's, or incomplete."""
+    path = folder / GOLDEN_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BrokenModel(f"{path} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != manifest.golden.sha256:
+        raise BrokenModel(f"{path} is not what the manifest describes: sha256 {found}")
+    names = FORECAST if manifest.task == "forecast" else DIGIT
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in names}
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BrokenModel(f"{path} is not a golden sample of task {manifest.task!r}: {error}") from error
+    items = _forecast_items(arrays) if manifest.task == "forecast" else _digit_items(arrays)
+    return Sample(items, arrays, manifest.golden)
+
+
+def _forecast_items(arrays: Arrays) -> list[Item]:
+    horizon = int(arrays["horizon"])
+    return [
+        ForecastItem(values[:length], horizon, levels, int(season), history=True)
+        for values, length, levels, season in zip(
+            arrays["values"], arrays["lengths"], arrays["levels"], arrays["season"], strict=True
+        )
+    ]
+
+
+def _digit_items(arrays: Arrays) -> list[Item]:
+    return [DigitItem(rows[:n], trace=True) for rows, n in zip(arrays["rows"], arrays["lengths"], strict=True)]

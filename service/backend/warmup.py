@@ -1,0 +1,157 @@
+"""Before the first answer: which shapes give the same bits, and one run of every shape bucket.
+
+Matrix kernels choose their order of summation by shape: a row computed alone may differ in the last bit from the same
+row in a batch. From some row count and some number of steps on they agree. Both are found here by running the same rows
+in every row count and with every amount of padding that the service ever uses; smaller batches are then padded up to
+them (`Shapes.least_rows`, `Shapes.least_steps`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec.structs import replace
+
+from service.backend.buckets import FULL, LENGTHS, Shapes, pack
+from service.backend.forecasting import Array, Network
+from service.contract.errors import Unavailable
+from service.contract.types import DigitItem, Floats, ForecastItem, Item
+
+PIECES = (1, 3, 8)  # lengths of the pieces of the golden sample that are run
+EACH = 4  # pieces of one length of one item
+STEPS = PIECES[-1]  # length at which all row counts are compared
+ROWS = 16  # row count at which all lengths are compared
+Stepwise = tuple[Array, Array | None]  # states after each step, what was said there
+MOST_ROWS, MOST_STEPS = 32, STEPS  # a model whose kernels agree only beyond these is served as not invariant
+
+
+@dataclass(frozen=True, slots=True)
+class Invariance:
+    """Whether all agree from `least_rows` and `least_steps` on, and the largest relative difference if they do not."""
+
+    exact: bool
+    least_rows: int
+    least_steps: int
+    deviation: float  # 0.0 when exact
+
+
+def warm_up(
+    network: Network,
+    shapes: Shapes,
+    items: Sequence[Item],
+    longest: int | None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Invariance:
+    """Run every row bucket and every length bucket (up to `longest` observations) on `items`, and compare the bits.
+
+    Raises `Unavailable` between two calls when the model is not `wanted` any more.
+    """
+    probe = _Probe(network, items, wanted)
+    lengths = [n for n in LENGTHS if longest is None or n < 2 * longest] or [LENGTHS[0]]
+    # From the largest down: the first, well-filled runs are the reference of all others.
+    by_rows: dict[int, float] = {}
+    for rows in reversed(shapes.rows):  # all pieces where a difference would decide
+        whole = rows <= MOST_ROWS and not any(by_rows.values())
+        by_rows[rows] = probe.difference(rows, min(STEPS, lengths[-1]), whole=whole)
+    least_rows = _least(by_rows, MOST_ROWS)
+    few = least_rows or 1
+    by_steps = {
+        steps: max(
+            probe.difference(shapes.rows_for(max(few, ROWS if steps <= STEPS else 1)), steps, whole=steps <= STEPS),
+            # Products see rows x steps, so where both are small is where they differ.
+            probe.difference(few, steps) if steps <= STEPS else 0.0,
+        )
+        for steps in reversed(lengths)
+    }
+    least_steps = _least(by_steps, MOST_STEPS)
+    if least_rows is None or least_steps is None:
+        return Invariance(False, few, least_steps or 1, max(*by_rows.values(), *by_steps.values()))
+    return Invariance(True, least_rows, least_steps, 0.0)
+
+
+def _least(differences: dict[int, float], most: int) -> int | None:
+    """The smallest size down to which there is no difference, if it is not above `most`; sizes are descending."""
+    agreeing = list(itertools.takewhile(lambda size: not differences[size], differences))
+    return agreeing[-1] if agreeing and (agreeing[-1] <= most or agreeing[-1] == min(differences)) else None
+
+
+class _Probe:
+    """Runs the same short pieces of `items` in different company."""
+
+    def __init__(self, network: Network, items: Sequence[Item], wanted: Callable[[], bool]) -> None:
+        self._network = network
+        self._wanted = wanted
+        pieces = [piece for length in PIECES for item in items for piece in _pieces(item, length)]
+        # Pieces of all lengths beside one another, and always in the same order.
+        order = np.random.default_rng(0).permutation(len(pieces)).tolist()
+        self._pool = [(i, pieces[i]) for i in order]
+        self._ends: dict[int, list[Array]] = {}
+        self._stepwise: dict[tuple[int, int], list[Array]] = {}
+
+    def difference(self, rows: int, steps: int, *, whole: bool = True) -> float:
+        """Largest relative difference of any piece, run among `rows` rows of `steps` steps, from its first run.
+
+        Every piece is run (or, if not `whole`, as many as there are rows). Outputs of single steps are compared at
+        equal `steps` only, as they are never padded otherwise.
+        """
+        pool = [(i, piece) for i, piece in self._pool if piece.length <= steps]
+        worst = 0.0
+        for start in range(0, len(pool) if whole else 1, rows):  # in other places for every row count
+            if not self._wanted():
+                raise Unavailable("the service is going down", code="draining", retry_after=5.0)
+            chosen = [pool[(start + i) % len(pool)] for i in range(rows)]
+            outputs = _run(self._network, [piece for _, piece in chosen], steps)
+            for (i, _), (ends, stepwise) in zip(chosen, outputs, strict=True):
+                worst = max(worst, _difference(ends, self._ends.setdefault(i, ends)))
+                worst = max(worst, _difference(stepwise, self._stepwise.setdefault((i, steps), stepwise)))
+        return worst
+
+
+def _pieces(item: Item, length: int) -> list[Item]:
+    """Up to `EACH` pieces of `length` observations, evenly from all over `item`."""
+    starts = sorted({int(s) for s in np.linspace(0, item.length - length, EACH)}) if item.length >= length else []
+    if isinstance(item, ForecastItem):
+        return [replace(item, values=item.values[start : start + length]) for start in starts]
+    return [replace(item, rows=item.rows[start : start + length]) for start in starts]
+
+
+def _difference(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
+    """0.0 when the outputs are the reference's bits, else the largest relative difference."""
+    worst = 0.0
+    for a, b in zip(outputs, reference, strict=True):
+        if not np.array_equal(a, b, equal_nan=True):
+            scale = max(float(np.nanmax(np.abs(b))), 1e-12)
+            worst = max(worst, float(np.nanmax(np.abs(a - b))) / scale, 1e-300)
+    return worst
+
+
+def _run(network: Network, items: Sequence[Item], steps: int) -> list[tuple[list[Array], list[Array]]]:
+    """All that a network says of each of `items`: at its end and, unless there are many steps, at every step."""
+    if isinstance(items[0], DigitItem):
+        ends, (after, said) = _run_digits(network, [i for i in items if isinstance(i, DigitItem)], steps)
+    else:
+        ends, (after, said) = _run_series(network, [i for i in items if isinstance(i, ForecastItem)], steps)
+    if said is None:
+        return [([end[n] for end in ends], []) for n in range(len(items))]
+    return [([end[n] for end in ends], [after[n], said[n, : item.length]]) for n, item in enumerate(items)]
+
+
+def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tuple[list[Array], Stepwise]:
+    rows, counts = pack([item.rows for item in items], len(items), steps)
+    fresh: Floats = np.repeat(network.initial(0)[None], len(items), axis=0)
+    state = network.step(rows, counts, fresh)
+    stepwise = network.trace(rows, counts, fresh) if steps <= FULL else (state, None)
+    return [state, network.read(state)], stepwise
+
+
+def _run_series(network: Network, items: Sequence[ForecastItem], steps: int) -> tuple[list[Array], Stepwise]:
+    values, counts = pack([item.values for item in items], len(items), steps)
+    fresh = np.stack([network.initial(item.season) for item in items])
+    levels = np.stack([item.levels for item in items])
+    state = network.step(values, counts, fresh)
+    # A history of many steps takes a second to compute and no kernel that `step` does not use.
+    stepwise = network.history(values, counts, fresh, levels) if steps <= FULL else (state, None)
+    return [state, *network.forecast(state, 2, levels)], stepwise

@@ -1,0 +1,94 @@
+"""`multipart/form-data` from bytes in memory: files of one field, and text fields. Nothing is spooled to a disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.codec.digits import File
+from service.contract.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FILE_FIELD = "file"
+
+
+@dataclass(slots=True)
+class Form:
+    """The files of field `file` in their order, and the other fields, of a repeated one the last."""
+
+    files: list[File] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def read_form(body: bytes, content_type: bytes) -> Form:
+    """The form in `body`; raises `InvalidRequest` (`bad_multipart`, `bad_encoding`) where it is damaged or cut."""
+    boundary = parse_options_header(content_type.decode("latin-1"))[1].get(b"boundary")
+    if not boundary:
+        raise InvalidRequest("multipart/form-data needs a boundary in Content-Type", code="bad_multipart")
+    collector = _Collector()
+    try:
+        MultipartParser(boundary, collector.callbacks()).write(body)
+    except FormParserError as error:
+        raise InvalidRequest("the body is not a form with this boundary", code="bad_multipart") from error
+    if not collector.ended:
+        raise InvalidRequest("the form ends before its last boundary", code="bad_multipart")
+    return collector.form
+
+
+class _Collector:
+    """Receives the parser's events and builds a `Form`."""
+
+    def __init__(self) -> None:
+        self.form = Form()
+        self.ended = False
+        self._headers: dict[bytes, bytes] = {}
+        self._name = self._value = b""
+        self._data: list[bytes] = []
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._data = {}, []
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        self._data.append(data[start:end])
+
+    def _part_end(self) -> None:
+        disposition = self._headers.get(b"content-disposition", b"").decode("latin-1")
+        options = parse_options_header(disposition)[1]
+        name, data = options.get(b"name", b"").decode("utf-8", "replace"), b"".join(self._data)
+        if name == FILE_FIELD:
+            file_name = options.get(b"filename")
+            self.form.files.append(File(data, file_name.decode("utf-8", "replace") if file_name else None))
+            return
+        try:
+            self.form.fields[name] = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidRequest("a text field of the form is not UTF-8", code="bad_encoding") from error
+
+    def _end(self) -> None:
+        self.ended = True

@@ -1,0 +1,116 @@
+"""`manifest.json`: the contract of one model version, written by training and read by the service.
+
+The schema is closed (an unknown field is an error), so that a typing mistake in a manifest never becomes a default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.contract.errors import BrokenModel
+
+MODEL_FILE = "model.pt"
+MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden.npz"
+RECORD_FILE = "training.json"
+
+Task = Literal["forecast", "classify-digit"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputContract(_Part):
+    """What a request may carry."""
+
+    features: int = Field(ge=1, description="numbers per observation: 1 for a series, 28 for a row of a digit")
+    min_length: int = Field(ge=1, description="fewest observations of a fresh request")
+    max_length: int | None = Field(ge=1, description="most observations of a request; null: only the service limits it")
+    context: int | None = Field(
+        default=None, ge=1, description="observations the model can use: a longer fresh series is cut to its last part"
+    )
+    missing: bool = Field(description="whether observations may be missing (null)")
+    season: bool = Field(default=False, description="whether season_length has an effect")
+    max_horizon: int | None = Field(default=None, ge=1, description="most steps ahead; null for digit readers")
+
+
+class OutputContract(_Part):
+    """What an answer carries."""
+
+    quantile_levels: tuple[float, ...] = Field(default=(), description="levels predicted directly; others interpolated")
+    classes: int | None = Field(default=None, description="number of classes of a digit reader")
+    unlikely_below: float | None = Field(
+        default=None, ge=0, le=1, description="a whole digit with a score below this is probably none; null: not known"
+    )
+
+
+class StateContract(_Part):
+    """The state between two calls of `step`: float64 columns, all but the first `exact` hold float32 values."""
+
+    width: int = Field(ge=1)
+    exact: int = Field(ge=0)
+
+
+class Golden(_Part):
+    """The golden sample and how closely a load must reproduce it: |got - want| <= atol + rtol * |want|."""
+
+    sha256: Sha256
+    rtol: float = Field(gt=0)
+    atol: float = Field(gt=0)
+
+
+class Provenance(_Part):
+    """Where the checkpoint came from."""
+
+    command: str
+    commit: str = Field(description="commit of the training code; a suffix '+' says it had uncommitted changes")
+    seed: int
+    data: dict[str, str] = Field(description="data set -> sha256 of its content; generators: 'generated'")
+    torch: str
+    device: str
+    created: str = Field(description="UTC, ISO 8601")
+    seconds: float = Field(ge=0, description="wall clock of the training run")
+    parameters: int = Field(ge=0, description="trainable parameters")
+
+
+class Manifest(_Part):
+    """See the module's docstring; `docs/models.md` describes the module the manifest stands beside."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    version: int = Field(ge=1)
+    task: Task
+    description: str
+    sha256: Sha256 = Field(description="of the bytes of model.pt")
+    input: InputContract
+    output: OutputContract
+    state: StateContract
+    golden: Golden
+    training: Provenance
+    metrics: dict[str, float] = Field(description="measured on the exported file, on data it was not trained on")
+
+    @property
+    def digest(self) -> str:
+        """The digest as answers and headers show it."""
+        return f"sha256:{self.sha256}"
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into `folder`, readable for people."""
+        text = self.model_dump_json(indent=2)
+        (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and validate `folder/manifest.json`; raises `BrokenModel` when it is absent or not valid."""
+    path = folder / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BrokenModel(f"{path} does not exist") from error
+    except ValidationError as error:
+        raise BrokenModel(f"{path} is not a valid manifest: {error}") from error

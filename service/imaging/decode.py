@@ -1,0 +1,109 @@
+"""From the bytes of an image file to one upright plane of grey, whatever the format, mode and orientation.
+
+Size limit before decoding; first frame; EXIF orientation; transparency, palettes, CMYK, colours and 16 bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from service.contract.errors import InvalidRequest
+from service.imaging.binarize import Plane, grey
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+SIDE = 256  # a plane's longer side is reduced to at most this: ten times more than the answer holds
+_DRAFT = 4 * SIDE  # a JPEG is decoded at a half, a quarter or an eighth of its size where that leaves so many pixels
+_FULL = np.float32(255)
+
+_UPRIGHT = {  # EXIF orientation -> what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow warns at one size and refuses at its double; here the limit is a setting, checked before pixels are decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A decoded image, upright; a JPEG may have been reduced on the way."""
+
+    image: Image.Image
+    size: tuple[int, int]  # width and height in the file, upright
+    frames: int
+    rotated: bool
+
+    @property
+    def whole(self) -> Box:
+        """All of it."""
+        return 0, 0, *self.image.size
+
+    def plane(self, box: Box) -> Plane:
+        """What lies within `box` (pixels of `image`) as grey 0..1, at most `SIDE` pixels a side."""
+        return _plane(_reduced(self.image if box == self.whole else self.image.crop(box)))
+
+
+def decode(data: bytes, max_pixels: int) -> Picture:
+    """The first frame.
+
+    Raises `InvalidRequest`: `image_too_large` (by its declared size, before decoding), `bad_image`.
+    """
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > max_pixels:
+            detail = f"{width} x {height} pixels; at most {max_pixels} in all"
+            raise InvalidRequest(detail, code="image_too_large")
+        frames = int(getattr(image, "n_frames", 1))
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        image.draft(None, (_DRAFT, _DRAFT))
+        image.load()
+        turn = _UPRIGHT.get(orientation)
+        upright = image if turn is None else image.transpose(turn)
+    except UnidentifiedImageError as error:
+        raise InvalidRequest("not an image in PNG, JPEG, WebP or BMP format", code="bad_image") from error
+    except InvalidRequest:
+        raise
+    except Exception as error:  # on damage decoders raise nearly anything
+        raise InvalidRequest("the image is damaged and cannot be decoded", code="bad_image") from error
+    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    return Picture(upright, size, frames, turn is not None)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """At most `SIDE` pixels a side, by averaging whole blocks where the mode allows it."""
+    factor = -(-max(image.size) // SIDE)
+    if factor == 1:
+        return image
+    if image.mode in ("P", "1", "PA"):
+        image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
+    if image.mode.startswith("I;16"):
+        image = image.convert("I")
+    return image.reduce(factor)
+
+
+def _plane(image: Image.Image) -> Plane:
+    """Grey (H, W) in 0..1. Transparency is laid on whatever the opaque part stands out from: white or black."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return np.asarray(image, np.float32) / np.float32(65535)
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        pixels = np.asarray(image.convert("RGBA"), np.float32) / _FULL
+        colours, alpha = pixels[..., :3], pixels[..., 3:]
+        weight = float(alpha.sum())
+        paper = 1.0 if weight == 0 or float((alpha * colours).sum()) / (3 * weight) < 0.5 else 0.0
+        return grey(colours * alpha + np.float32(paper) * (1 - alpha))
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"), np.float32) / _FULL
+    return grey(np.asarray(image.convert("RGB"), np.float32) / _FULL)

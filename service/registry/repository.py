@@ -1,0 +1,61 @@
+"""What is on disk: `models/<name>/<version>/`. One broken folder is reported and keeps nobody else from being found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.contract.errors import BrokenModel
+from service.contract.manifest import Manifest, read_manifest
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version of a model on disk: its manifest, or the fault that makes it unusable."""
+
+    name: str
+    version: int
+    folder: Path
+    manifest: Manifest | None
+    fault: str | None
+
+
+def scan(models: Path) -> list[Found]:
+    """All versions below `models`, by name, then version; raises `BrokenModel` when `models` is no readable folder.
+
+    Plain files and hidden folders (an export in progress) are none of ours.
+    """
+    try:
+        names = _folders(models)
+    except OSError as error:
+        raise BrokenModel(f"the folder of models {models} cannot be read: {error.strerror}") from error
+    found = [_found(name, version) for name in names if NAME.fullmatch(name.name) for version in _versions(name)]
+    return sorted(found, key=lambda each: (each.name, each.version))
+
+
+def _versions(name: Path) -> list[Path]:
+    try:
+        return [folder for folder in _folders(name) if VERSION.fullmatch(folder.name)]
+    except OSError:
+        return []
+
+
+def _folders(parent: Path) -> list[Path]:
+    return [path for path in parent.iterdir() if not path.name.startswith(".") and path.is_dir()]
+
+
+def _found(name: Path, folder: Path) -> Found:
+    version = int(folder.name)
+    try:
+        manifest = read_manifest(folder)
+        if (manifest.name, manifest.version) != (name.name, version):
+            raise BrokenModel(f"{folder} holds the manifest of {manifest.name}@{manifest.version}")
+    except BrokenModel as error:
+        return Found(name.name, version, folder, None, error.detail)
+    except OSError as error:
+        return Found(name.name, version, folder, None, f"{folder} cannot be read: {error.strerror}")
+    return Found(name.name, version, folder, manifest, None)

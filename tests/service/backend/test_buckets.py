@@ -1,0 +1,141 @@
+"""Which rows are computed together, and how they are laid out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.backend.buckets import (
+    CALL,
+    CHUNK,
+    FULL,
+    LENGTHS,
+    ROWS,
+    STEP,
+    Shapes,
+    horizon_for,
+    levels_for,
+    pack,
+    padded,
+    rows_for_threads,
+    shares,
+)
+
+Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
+
+
+@given(counts=Counts, merge=st.booleans(), least=st.sampled_from([1, 2, 4, 8]))
+def test_every_row_is_in_one_group_that_holds_it(counts: list[int], merge: bool, least: int) -> None:
+    shapes = Shapes(least)
+    groups = shapes.split(np.array(counts, np.int64), merge=merge)
+    rows = sorted(row for group in groups for row in group.rows.tolist())
+    assert rows == [row for row, count in enumerate(counts) if count]
+    for group in groups:
+        assert max(counts[row] for row in group.rows) <= group.steps
+        assert group.steps in LENGTHS
+        assert len(group.rows) <= shapes.rows_for(len(group.rows)) <= shapes.most_rows
+    assert [group.steps for group in groups] == sorted(group.steps for group in groups)
+
+
+@given(counts=Counts)
+def test_without_merging_padding_depends_on_a_row_alone(counts: list[int]) -> None:
+    for group in Shapes().split(np.array(counts, np.int64), merge=False):
+        assert {next(n for n in LENGTHS if n >= counts[row]) for row in group.rows.tolist()} == {group.steps}
+
+
+@given(counts=st.lists(st.integers(1, FULL), min_size=1, max_size=128), least=st.sampled_from([1, 4]))
+def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) -> None:
+    shapes = Shapes(least)
+    steps = sorted(next(n for n in LENGTHS if n >= count) for count in counts)
+    ends = [i for i in range(1, len(steps) + 1) if i == len(steps) or steps[i] > steps[i - 1]]
+    cheapest = {0: 0.0}
+    for end in ends:  # price of one call: see service.backend.buckets
+        prices = {begin: CALL + steps[end - 1] * (STEP + shapes.rows_for(end - begin)) for begin in cheapest}
+        cheapest[end] = min(cheapest[begin] + price for begin, price in prices.items())
+    groups = shapes.split(np.array(counts, np.int64))
+    found = sum(CALL + group.steps * (STEP + shapes.rows_for(len(group.rows))) for group in groups)
+    assert found == pytest.approx(cheapest[len(steps)])
+
+
+def test_few_short_rows_join_longer_ones_and_many_do_not() -> None:
+    few = Shapes().split(np.array([10, 100]))
+    many = Shapes().split(np.array([10] * 100 + [100] * 20))
+    assert [(len(g.rows), g.steps) for g in few] == [(2, 104)]
+    assert [(len(g.rows), g.steps) for g in many] == [(100, 12), (20, 104)]
+
+
+def test_a_call_of_many_steps_takes_fewer_rows() -> None:
+    groups = Shapes().split(np.array([CHUNK] * 50 + [200] * 50 + [9]))
+    assert all(g.steps <= FULL or g.steps * Shapes().rows_for(len(g.rows)) <= FULL * ROWS[-1] for g in groups)
+    assert sum(len(g.rows) for g in groups) == 101
+    assert Shapes().most_rows_of(CHUNK) == 32
+    assert Shapes().most_rows_of(FULL) == ROWS[-1]
+    assert Shapes(200).most_rows_of(CHUNK) == 200
+
+
+def test_rows_are_padded_to_the_least_count_that_agrees() -> None:
+    shapes = Shapes(8)
+    assert [shapes.rows_for(n) for n in (1, 8, 9, 128)] == [8, 8, 12, 128]
+    assert shapes.rows == tuple(r for r in ROWS if r >= 8)
+    assert Shapes(200).rows == (200,)
+
+
+def test_steps_are_padded_to_the_least_number_that_agrees() -> None:
+    counts = np.array([1, 2, 3, 5, 0])
+    assert [g.steps for g in Shapes(least_steps=4).split(counts, merge=False)] == [4, 8]
+    assert [g.steps for g in Shapes().split(counts, merge=False)] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("shape", [(), (28,)])
+def test_pack_pads_on_the_right_with_zeros_and_below_with_the_last_row(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 1, 0, 4)]
+    dense, counts = pack(parts, 6, 5)
+    assert dense.shape == (6, 5, *shape)
+    assert dense.dtype == np.float32
+    assert counts.tolist() == [3, 1, 0, 4, 4, 4]
+    for row, part in zip(dense, [*parts, parts[-1], parts[-1]], strict=True):
+        np.testing.assert_array_equal(row[: len(part)], part)
+        assert not row[len(part) :].any()
+
+
+def test_padded_repeats_the_last_row() -> None:
+    assert padded(np.array([4, 2]), 4).tolist() == [4, 2, 2, 2]
+    assert padded(np.array([4, 2]), 2).tolist() == [4, 2]
+
+
+@given(steps=st.integers(1, 2000), most=st.none() | st.integers(1, 2000))
+def test_horizons_are_rounded_up_within_what_the_model_can(steps: int, most: int | None) -> None:
+    if most is not None and steps > most:
+        return
+    rounded = horizon_for(steps, most)
+    assert rounded >= steps
+    assert most is None or rounded <= most
+    assert rounded <= max(steps * 1.5, steps + 63)
+
+
+def test_levels_are_rounded_up() -> None:
+    assert [levels_for(n) for n in (0, 1, 2, 3, 4, 99, 100)] == [1, 1, 3, 3, 5, 99, 100]
+
+
+def test_more_threads_share_calls_of_more_rows() -> None:
+    assert rows_for_threads(1) == ROWS
+    assert rows_for_threads(2)[len(ROWS) :] == tuple(range(144, 257, 16))
+    assert rows_for_threads(4)[-1] == 512
+    for threads in range(1, 9):
+        rows = rows_for_threads(threads)
+        assert list(rows) == sorted(set(rows))
+        for count in rows:
+            for steps in (1, 8, 50, CHUNK):
+                parts = shares(count, steps, threads)
+                assert parts <= threads
+                assert count % parts == 0
+                assert count // parts in ROWS
+
+
+def test_small_calls_are_not_shared() -> None:
+    assert shares(128, 50, 1) == 1
+    assert [shares(rows, 50, 4) for rows in (1, 32, 56, 64, 96, 128)] == [1, 1, 1, 2, 3, 4]
+    assert [shares(64, steps, 2) for steps in (1, 31, 32)] == [1, 1, 2]

@@ -1,0 +1,79 @@
+"""Work that several threads share: all of it is done once, whoever does it and whatever it raises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from service.backend.sharding import Helpers
+
+
+def name_of_thread(barrier: threading.Barrier) -> str:
+    barrier.wait(5.0)
+    return threading.current_thread().name
+
+
+def test_the_caller_and_the_helpers_work_at_the_same_time() -> None:
+    together = threading.Barrier(3)  # passed only by three threads at once
+    names = Helpers(3).run([partial(name_of_thread, together)] * 3)
+    assert len(set(names)) == 3
+    assert names[0] == threading.current_thread().name
+
+
+def test_answers_come_in_the_order_of_the_works() -> None:
+    helpers = Helpers(4)
+    for _ in range(200):
+        assert helpers.run([partial(pow, n, 2) for n in range(20)]) == [n * n for n in range(20)]
+
+
+def test_without_helpers_the_caller_does_it_all() -> None:
+    assert Helpers().run([threading.get_ident] * 5) == [threading.get_ident()] * 5
+
+
+def test_a_busy_helper_is_not_waited_for() -> None:
+    helpers = Helpers(2)
+    begun, free = threading.Event(), threading.Event()
+    other = threading.Thread(target=helpers.run, args=([free.wait, partial(_block, begun, free)],))
+    other.start()
+    try:
+        assert begun.wait(5.0)
+        assert helpers.run([threading.get_ident] * 2) == [threading.get_ident()] * 2
+    finally:
+        free.set()
+        other.join(5.0)
+
+
+def _block(begun: threading.Event, free: threading.Event) -> bool:
+    begun.set()
+    return free.wait(5.0)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), MemoryError()])
+def test_what_a_work_raises_reaches_the_caller_and_harms_no_helper(place: int, error: BaseException) -> None:
+    def fail() -> int:
+        raise error
+
+    helpers = Helpers(2)
+    for _ in range(20):
+        works: list[Callable[[], int]] = [lambda: 1, lambda: 2]
+        works[place] = fail
+        with pytest.raises(type(error)):
+            helpers.run(works)
+    together = threading.Barrier(2)
+    assert len(set(helpers.run([partial(name_of_thread, together)] * 2))) == 2
+
+
+def test_callers_do_without_helpers_that_were_let_go() -> None:
+    before = set(threading.enumerate())
+    helpers = Helpers(3)
+    own = set(threading.enumerate()) - before
+    helpers.close()
+    for thread in own:
+        thread.join(5.0)
+    assert len(own) == 2
+    assert not any(thread.is_alive() for thread in own)
+    assert helpers.run([threading.get_ident] * 3) == [threading.get_ident()] * 3

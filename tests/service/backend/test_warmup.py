@@ -1,0 +1,106 @@
+"""Finding the least row count, with networks whose dependence on their shape is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.backend.buckets import LENGTHS, ROWS, Ints, Shapes
+from service.backend.warmup import Invariance, warm_up
+from service.contract.errors import Unavailable
+from service.contract.types import DigitItem, Floats, ForecastItem, Item
+from tests.networks import InOneCall
+
+Array = NDArray[Any]
+LEVELS = np.array([0.1, 0.9])
+
+
+@dataclass
+class Wavering(InOneCall):
+    """The mean of a row, a little different in fewer than `rows` rows, or in fewer than `steps` steps."""
+
+    rows: int = 1
+    steps: int = 1
+    shapes: set[tuple[int, int]] = field(default_factory=set)
+    max_horizon: int | None = None
+
+    def initial(self, season: int) -> Floats:
+        return np.zeros(1)
+
+    def step(self, values: Array, lengths: Ints, state: Floats) -> Floats:
+        self.shapes.add(values.shape[:2])
+        padded = 1e-9 if values.shape[1] < self.steps else 0.0
+        total = values.reshape(*values.shape[:2], -1).sum(axis=(1, 2))
+        return state + (total / np.maximum(lengths, 1))[:, None] * (1.0 + padded)
+
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]:
+        said = np.concatenate((state, state + levels), axis=1) * (1.0 + (1e-9 if len(state) < self.rows else 0.0))
+        return np.repeat(said[:, None], horizon, axis=1), np.ones(len(state), np.int64)
+
+    def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
+        # Depends on the padding, as a product over all steps may: such items are padded by their own length alone.
+        return self.step(values, lengths, state), np.full((*values.shape, 1 + levels.shape[1]), 1.0 / values.shape[1])
+
+    def read(self, state: Floats) -> Array:
+        return np.repeat(state, 10, axis=1) * (1.0 + (1e-9 if len(state) < self.rows else 0.0))
+
+    def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
+        return self.step(rows, lengths, state), np.zeros((*rows.shape[:2], 10))
+
+
+def sample(kind: str) -> list[Item]:
+    """Whole numbers, whose sums are exact in any order."""
+    rng = np.random.default_rng(0)
+    lengths = (1, 7, 30, 12)
+    if kind == "digits":
+        return [DigitItem(rng.integers(0, 9, (n, 28)).astype(np.float32)) for n in lengths]
+    return [ForecastItem(rng.integers(1, 99, n).astype(np.float64), 1, LEVELS) for n in lengths]
+
+
+@pytest.mark.parametrize("kind", ["series", "digits"])
+@pytest.mark.parametrize(("threshold", "least"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 12), (32, 32)])
+def test_the_least_row_count_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
+    found = warm_up(Wavering(threshold), Shapes(), sample(kind), None)
+    assert found == Invariance(True, least, 1, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["series", "digits"])
+@pytest.mark.parametrize(("threshold", "least"), [(2, 2), (3, 4), (8, 8)])
+def test_the_least_number_of_steps_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
+    found = warm_up(Wavering(4, threshold), Shapes(), sample(kind), None)
+    assert found == Invariance(True, 4, least, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["series", "digits"])
+@pytest.mark.parametrize("network", [Wavering(rows=33), Wavering(rows=100, steps=16), Wavering(steps=64)])
+def test_what_never_agrees_is_told_with_the_largest_difference(kind: str, network: Wavering) -> None:
+    found = warm_up(network, Shapes(), sample(kind), None)
+    assert not found.exact
+    assert found.deviation == pytest.approx(1e-9, rel=0.2)
+
+
+def test_every_row_count_and_every_length_is_run() -> None:
+    network = Wavering()
+    warm_up(network, Shapes(), sample("series"), None)
+    assert {rows for rows, _ in network.shapes} == set(ROWS)
+    assert {steps for _, steps in network.shapes} == set(LENGTHS)
+
+
+def test_lengths_that_a_model_does_not_take_are_left_out() -> None:
+    network = Wavering()
+    warm_up(network, Shapes(), sample("digits"), 28)
+    assert 28 <= max(steps for _, steps in network.shapes) < 2 * 28
+    network = Wavering()
+    warm_up(network, Shapes(), sample("series"), 1)
+    assert {steps for _, steps in network.shapes} == {1}
+
+
+def test_warming_up_ends_between_two_calls_when_nobody_wants_the_model_any_more() -> None:
+    network = Wavering()
+    with pytest.raises(Unavailable):
+        warm_up(network, Shapes(), sample("series"), None, lambda: len(network.shapes) < 3)
+    assert len(network.shapes) == 3

@@ -1,0 +1,203 @@
+"""State tokens: sealed, opened, and refused for every reason there is."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.codec import state_tokens as tokens
+from service.codec.state_tokens import Progress, Tokens
+from service.contract.errors import InvalidRequest
+from service.contract.manifest import Manifest, StateContract
+from tests.fakes import manifest
+
+KEY, OTHER = b"0123456789abcdef", b"fedcba9876543210"
+WEEK = 7 * 86400
+COUNTS = st.integers(0, 2**63)
+
+
+class Clock:
+    """Time as a test wants it."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def contract(width: int = 5, exact: int = 2, sha256: str = "ab" * 32) -> Manifest:
+    state = StateContract(width=width, exact=exact)
+    return manifest("forecaster").model_copy(update={"state": state, "sha256": sha256})
+
+
+def refused(sealer: Tokens, token: str, model: Manifest | None = None) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        sealer.open(token, model or contract())
+    assert len(token) < 43 or token not in str(caught.value)
+    return caught.value.code
+
+
+PROGRESS = Progress(np.array([1.1, np.nan, 0.5, -2.0, 0.0]), 40, 3, 2, 12, 5)
+
+
+@given(
+    exact=st.lists(st.floats(width=64), max_size=6),
+    rest=st.lists(st.floats(width=32), max_size=6),
+    counts=st.tuples(COUNTS, COUNTS, COUNTS, COUNTS),
+    flags=st.integers(0, 255),
+)
+def test_what_was_sealed_comes_back_to_the_last_bit(
+    exact: list[float], rest: list[float], counts: tuple[int, int, int, int], flags: int
+) -> None:
+    state = np.array([*exact, *rest, 0.0])
+    model = contract(len(state), len(exact))
+    back = Tokens([KEY]).open(Tokens([KEY]).seal(Progress(state, *counts, flags), model), model)
+    assert back.state.dtype == np.float64
+    np.testing.assert_array_equal(back.state, state)
+    assert np.signbit(back.state[~np.isnan(state)]).tolist() == np.signbit(state[~np.isnan(state)]).tolist()
+    assert (back.observations, back.missing, back.skipped, back.season, back.flags) == (*counts, flags)
+
+
+def test_a_token_is_as_long_as_the_state_is_wide_whatever_it_holds() -> None:
+    sealer, model = Tokens([KEY]), contract()
+    lengths = {len(sealer.seal(Progress(np.full(5, value), count), model)) for value, count in [(0, 1), (1e30, 10**15)]}
+    assert len(lengths) == 1
+    assert set(sealer.seal(PROGRESS, model)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def test_every_changed_character_is_noticed() -> None:
+    sealer = Tokens([KEY])
+    token = sealer.seal(PROGRESS, contract())
+    for place, character in enumerate(token):
+        for changed in ("A" if character != "A" else "B", chr(ord(character) ^ 1), "=", "\x00", "é"):
+            assert refused(sealer, token[:place] + changed + token[place + 1 :]) == "state_invalid"
+
+
+def test_every_flipped_bit_of_the_decoded_token_is_noticed() -> None:
+    sealer = Tokens([KEY])
+    token = sealer.seal(PROGRESS, contract())
+    text, signature = token[:-43], token[-43:]
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    for bit in range(8 * len(raw)):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        changed = base64.urlsafe_b64encode(flipped).rstrip(b"=").decode()
+        assert refused(sealer, changed + signature) == "state_invalid"
+
+
+def test_every_truncation_is_noticed() -> None:
+    sealer = Tokens([KEY])
+    token = sealer.seal(PROGRESS, contract())
+    for length in range(len(token)):
+        assert refused(sealer, token[:length]) == "state_invalid"
+        assert refused(sealer, token[length + 1 :]) == "state_invalid"
+    for longer in (token + "A", token + "=", " " + token, token + "\n", token * 2):
+        assert refused(sealer, longer) == "state_invalid"
+
+
+@given(st.text(max_size=200))
+def test_nothing_that_we_did_not_make_is_a_token(text: str) -> None:
+    assert refused(Tokens([KEY]), text) == "state_invalid"
+
+
+def test_an_oversized_token_is_refused_before_it_is_looked_at() -> None:
+    class Untouchable(str):
+        __slots__ = ()
+
+        def encode(self, *_: Any, **__: Any) -> bytes:
+            raise AssertionError("looked at")
+
+    assert refused(Tokens([KEY]), Untouchable("A" * (tokens.LONGEST + 1))) == "state_invalid"
+    with pytest.raises(InvalidRequest) as caught:
+        Tokens([KEY]).seal(Progress(np.zeros(200_000), 1), contract(200_000, 200_000))
+    assert caught.value.code == "out_of_range"
+
+
+def test_keys_rotate() -> None:
+    model = contract()
+    old, new = Tokens([KEY]).seal(PROGRESS, model), Tokens([OTHER, KEY]).seal(PROGRESS, model)
+    assert Tokens([OTHER, KEY]).open(old, model).observations == 40
+    assert refused(Tokens([OTHER]), old) == "state_invalid"
+    assert Tokens([OTHER]).open(new, model).observations == 40
+    assert refused(Tokens([KEY]), new) == "state_invalid"
+
+
+def test_without_keys_each_process_has_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    one, other = Tokens(), Tokens()
+    with caplog.at_level(logging.WARNING):
+        assert not caplog.records
+        token = one.seal(PROGRESS, contract())
+        one.seal(PROGRESS, contract())
+    (warning,) = caplog.records  # once
+    assert "RITMO_STATE_KEYS" in warning.message
+    assert token not in warning.message
+    assert one.open(token, contract()).observations == 40
+    assert refused(other, token) == "state_invalid"
+
+
+def test_with_keys_there_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    Tokens([KEY]).seal(PROGRESS, contract())
+    assert not caplog.records
+
+
+def test_a_token_expires() -> None:
+    clock = Clock()
+    sealer = Tokens([KEY], WEEK, clock=clock)
+    token = sealer.seal(PROGRESS, contract())
+    clock.now += WEEK
+    assert sealer.open(token, contract()).observations == 40
+    clock.now += 1
+    assert refused(sealer, token) == "state_expired"
+    clock.now -= 2 * WEEK  # made by a machine whose clock is ahead
+    assert sealer.open(token, contract()).observations == 40
+
+
+def test_a_token_belongs_to_one_model_file() -> None:
+    clock = Clock()
+    sealer = Tokens([KEY], WEEK, clock=clock)
+    token = sealer.seal(PROGRESS, contract())
+    assert refused(sealer, token, contract(sha256="cd" * 32)) == "state_model_mismatch"
+    assert refused(sealer, token, contract(width=9, sha256="cd" * 32)) == "state_model_mismatch"
+    clock.now += 2 * WEEK
+    assert refused(sealer, token, contract(sha256="cd" * 32)) == "state_model_mismatch"  # what sending anew cannot mend
+    assert refused(Tokens([KEY]), token, contract(width=9)) in {"state_invalid", "state_expired"}
+
+
+def test_another_version_of_the_format_is_refused() -> None:
+    sealer, model = Tokens([KEY]), contract()
+    token = sealer.seal(PROGRESS, model)
+    text = token[:-43]
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    later = base64.urlsafe_b64encode(bytes([tokens.VERSION + 1]) + raw[1:]).rstrip(b"=")
+    signed = (later + tokens._sign(KEY, later)).decode()
+    with pytest.raises(InvalidRequest, match="version") as caught:
+        sealer.open(signed, model)
+    assert caught.value.code == "state_invalid"
+
+
+def test_a_short_body_of_our_own_is_refused() -> None:
+    text = base64.urlsafe_b64encode(bytes([tokens.VERSION, 0, 0]))
+    assert refused(Tokens([KEY]), (text + tokens._sign(KEY, text)).decode()) == "state_invalid"
+
+
+def test_a_state_of_another_shape_is_refused() -> None:
+    token = Tokens([KEY]).seal(PROGRESS, contract())
+    assert refused(Tokens([KEY]), token, contract(width=6)) == "state_invalid"
+
+
+def test_all_faults_of_a_request_are_named() -> None:
+    sealer, model = Tokens([KEY]), contract()
+    good = sealer.seal(PROGRESS, model)
+    opened = sealer.open_all([None, good], model)
+    assert opened[0] is None
+    assert opened[1] is not None
+    with pytest.raises(InvalidRequest) as caught:
+        sealer.open_all(["x", good, None, good[:-1]], model)
+    assert [error.pointer for error in caught.value.errors] == ["#/inputs/0/state", "#/inputs/3/state"]

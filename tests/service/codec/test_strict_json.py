@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta, Struct
+
+from service.codec.strict_json import LISTED, Faults, Reader, nearest
+from service.contract.errors import InvalidRequest
+
+
+class Part(Struct, forbid_unknown_fields=True):
+    target: list[float | None]
+    name: Annotated[str, Meta(max_length=3)] | None = None
+
+
+class Document(Struct, forbid_unknown_fields=True):
+    inputs: list[Part]
+    count: Annotated[int, Meta(ge=1, le=9)] = 1
+    share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    flag: bool = False
+    include: Annotated[list[Literal["history"]], Meta(max_length=2)] = []
+
+
+READER = Reader(Document)
+
+
+def refused(body: bytes) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        READER.read(body)
+    return caught.value
+
+
+def test_a_good_document() -> None:
+    document = READER.read(b'{"inputs": [{"target": [1, 2.5, null], "name": "a"}], "count": 2}')
+    assert document == Document([Part([1.0, 2.5, None], "a")], count=2)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ('{"inputs": [{"target": [1, NaN]}]}', "#/inputs/0/target/1", "not_finite"),
+        ('{"inputs": [{"target": [Infinity]}]}', "#/inputs/0/target/0", "not_finite"),
+        ('{"inputs": [{"target": [-Infinity]}]}', "#/inputs/0/target/0", "not_finite"),
+        ('{"inputs": [{"target": [1e400]}]}', "#/inputs/0/target/0", "not_finite"),
+        ('{"inputs": [{"target": [' + "9" * 400 + "]}]}", "#/inputs/0/target/0", "not_finite"),
+        ('{"inputs": [{"target": [' + "9" * 9999 + "]}]}", "#/inputs/0/target/0", "not_finite"),
+        ('{"inputs": [{"target": ["1.5"]}]}', "#/inputs/0/target/0", "wrong_type"),
+        ('{"inputs": [{"target": [true]}]}', "#/inputs/0/target/0", "wrong_type"),
+        ('{"inputs": [{"target": [[1]]}]}', "#/inputs/0/target/0", "wrong_type"),
+        ('{"inputs": [{"target": 1}]}', "#/inputs/0/target", "wrong_type"),
+        ('{"inputs": [{"target": null}]}', "#/inputs/0/target", "wrong_type"),
+        ('{"inputs": {}}', "#/inputs", "wrong_type"),
+        ('{"inputs": [1]}', "#/inputs/0", "wrong_type"),
+        ('{"inputs": [], "count": 1.0}', "#/count", "wrong_type"),
+        ('{"inputs": [], "count": "1"}', "#/count", "wrong_type"),
+        ('{"inputs": [], "count": true}', "#/count", "wrong_type"),
+        ('{"inputs": [], "count": 0}', "#/count", "out_of_range"),
+        ('{"inputs": [], "count": 10}', "#/count", "out_of_range"),
+        ('{"inputs": [], "share": 1}', "#/share", "out_of_range"),
+        ('{"inputs": [], "share": 0}', "#/share", "out_of_range"),
+        ('{"inputs": [], "flag": 1}', "#/flag", "wrong_type"),
+        ('{"inputs": [], "include": ["histroy"]}', "#/include/0", "out_of_range"),
+        ('{"inputs": [], "include": [1]}', "#/include/0", "wrong_type"),
+        ('{"inputs": [], "include": ["history", "history", "history"]}', "#/include", "out_of_range"),
+        ('{"inputs": [{"target": [], "name": "long"}]}', "#/inputs/0/name", "out_of_range"),
+        ('{"inputs": [{"target": [], "name": "\\ud800"}]}', "#/inputs/0/name", "bad_encoding"),
+        ('{"inputs": [{}]}', "#/inputs/0/target", "missing_field"),
+        ("{}", "#/inputs", "missing_field"),
+        ('{"inputs": [], "a/b~c": 1}', "#/a~1b~0c", "unknown_field"),
+        ("null", "#", "wrong_type"),
+        ("[]", "#", "wrong_type"),
+    ],
+)
+def test_one_fault_is_found_at_its_place(body: str, pointer: str, code: str) -> None:
+    error = refused(body.encode())
+    assert [(fault.pointer, fault.code) for fault in error.errors] == [(pointer, code)]
+    assert error.code == code
+    assert error.errors_total == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "malformed_json"),
+        (b"{", "malformed_json"),
+        (b'{"inputs": [}', "malformed_json"),
+        (b'{"inputs": []} more', "malformed_json"),
+        (b"[" * 100_000, "malformed_json"),
+        (b'{"inputs": [{"target": [' + b"[" * 100_000, "malformed_json"),
+        (b'\xef\xbb\xbf{"inputs": []}', "bad_encoding"),
+        (b'{"inputs": [{"target": [], "name": "\xff"}]}', "bad_encoding"),
+        ('{"inputs": []}'.encode("utf-16"), "bad_encoding"),
+    ],
+)
+def test_what_is_no_json(body: bytes, code: str) -> None:
+    error = refused(body)
+    assert (error.code, error.errors) == (code, ())
+
+
+def test_an_unknown_field_names_the_nearest_known_one() -> None:
+    assert refused(b'{"inputs": [{"target": [], "nmae": "a"}]}').errors[0].detail.endswith("did you mean 'name'?")
+    assert nearest("qqq", ["target"]) == ""
+
+
+def test_ten_faults_are_listed_and_all_are_counted() -> None:
+    error = refused(b'{"inputs": [{"target": [' + b",".join([b'"secret"'] * 1000) + b"]}]}")
+    assert len(error.errors) == LISTED
+    assert error.errors_total == 1000
+    assert "secret" not in error.detail
+    assert "secret" not in str(error.errors)
+
+
+def test_names_in_pointers_are_cut_and_printable() -> None:
+    pointer = refused(json.dumps({"inputs": [], "\n\ud800" + "x" * 1000: 1}).encode()).errors[0].pointer
+    assert len(pointer) < 80
+    assert pointer.isprintable()
+    pointer.encode()
+
+
+def test_faults_without_a_fault_are_silent() -> None:
+    Faults().check()
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["inputs", "target", "count", "share", "flag", "name", "include", "other"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def attempt(body: bytes) -> InvalidRequest | None:
+    try:
+        READER.read(body)
+    except InvalidRequest as error:
+        return error
+    return None
+
+
+@given(values)
+def test_both_readers_agree_on_every_document(value: Any) -> None:
+    """msgspec decides; when it refuses, the inspector finds the place, so no refusal is without a reason."""
+    body = json.dumps(value).encode()
+    error = attempt(body)
+    assert error is None or 0 < len(error.errors) <= error.errors_total
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    error = attempt(body)
+    assert error is None or error.code

@@ -1,0 +1,108 @@
+"""What the metrics page shows, read back with the client library's own parser."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.metrics.page import EngineState, LaneState, Metrics, ModelState, forget
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def page(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return samples(metrics.render().decode())
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(text)
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def test_a_lane_counts_requests_batches_and_padding() -> None:
+    metrics = Metrics()
+    lane = metrics.lane("forecaster")
+    lane.request(0.003, 0.02)
+    lane.request(0.0, 0.02)
+    lane.batch(2, 150, 0.02)
+    lane.padding(150, 200)
+    shown, model = page(metrics), ("model", "forecaster")
+    assert shown["ritmo_queue_seconds_count", (model,)] == 2
+    assert shown["ritmo_queue_seconds_bucket", (("le", "0.002"), model)] == 1
+    assert shown["ritmo_compute_seconds_sum", (model,)] == 0.04
+    assert shown["ritmo_batch_items_sum", (model,)] == 2
+    assert shown["ritmo_batch_observations_sum", (model,)] == 150
+    assert shown["ritmo_batch_seconds_count", (model,)] == 1
+    assert shown["ritmo_steps_total", (("kind", "real"), model)] == 150
+    assert shown["ritmo_steps_total", (("kind", "padding"), model)] == 50
+
+
+def test_the_engine_is_looked_at_when_someone_scrapes() -> None:
+    metrics = Metrics()
+    state = EngineState([LaneState("a", 3, 40)], [ModelState("a", 1, "ready"), ModelState("b", 2, "failed")], 0)
+    metrics.watch(lambda: state)
+    assert page(metrics)["ritmo_queue_items", (("model", "a"),)] == 3
+    state = EngineState([LaneState("a", 0, 0)], [ModelState("a", 1, "ready")], 2)
+    shown = page(metrics)
+    assert shown["ritmo_queue_items", (("model", "a"),)] == 0
+    assert shown["ritmo_queue_observations", (("model", "a"),)] == 0
+    assert shown["ritmo_worker_restarts_total", ()] == 2
+    assert shown["ritmo_model_state", (("model", "a"), ("state", "ready"), ("version", "1"))] == 1
+    assert not any(dict(labels).get("model") == "b" for _, labels in shown)
+
+
+def test_each_service_has_its_own_numbers() -> None:
+    one, other = Metrics(), Metrics()
+    one.requests.labels("/forecast", "a", "200").inc()
+    one.request_seconds.labels("/forecast").observe(0.01)
+    labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
+    assert page(one)["ritmo_requests_total", labels] == 1
+    assert ("ritmo_requests_total", labels) not in page(other)
+
+
+PROCESS = """
+import os, sys
+from pathlib import Path
+from service.metrics.page import EngineState, LaneState, Metrics, ModelState
+metrics = Metrics(Path(sys.argv[1]))
+state = EngineState([LaneState("a", 3, 40)], [ModelState("a", 1, "loading")], 2)
+metrics.watch(lambda: state)
+metrics.refresh()
+state = EngineState([LaneState("a", 2, 10)], [ModelState("a", 1, "ready")], 2)
+metrics.requests.labels("/forecast", "a", "200").inc(5)
+metrics.lane("a").request(0.003, 0.02)
+page = metrics.render(7)
+if sys.argv[2:]:
+    sys.stdout.buffer.write(page)
+print(os.getpid(), file=sys.stderr)
+"""
+
+
+def test_several_processes_are_added_up_and_what_the_dead_counted_stays(tmp_path: Path) -> None:
+    def process(*arguments: str) -> tuple[str, int]:
+        command = [sys.executable, "-c", PROCESS, str(tmp_path), *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout, int(done.stderr.split()[-1])
+
+    _, first = process()
+    text, second = process("show")
+    shown = samples(text)
+    labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
+    loading, ready = ((("model", "a"), ("state", state), ("version", "1")) for state in ("loading", "ready"))
+    assert shown["ritmo_requests_total", labels] == 10
+    assert shown["ritmo_queue_seconds_count", (("model", "a"),)] == 2
+    assert shown["ritmo_worker_restarts_total", ()] == 4
+    assert shown["ritmo_process_restarts_total", ()] == 7
+    assert shown["ritmo_queue_items", (("model", "a"),)] == 4
+    assert shown["ritmo_model_state", ready] == 2
+    assert ("ritmo_model_state", loading) not in shown
+
+    forget(tmp_path, first)
+    forget(tmp_path, second)
+    shown = samples(process("show")[0])
+    assert shown["ritmo_requests_total", labels] == 15
+    assert shown["ritmo_queue_items", (("model", "a"),)] == 2
+    assert shown["ritmo_model_state", ready] == 1

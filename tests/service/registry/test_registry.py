@@ -1,0 +1,328 @@
+"""The registry over real folders of tiny models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.backend.chunks import Gone, Tally
+from service.backend.forecasting import Answers
+from service.backend.torchscript import LoadedModel, load
+from service.batching.queue import Limits
+from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
+from service.contract.manifest import MANIFEST_FILE, MODEL_FILE
+from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item
+from service.registry.registry import Registry
+from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, series, write_model
+
+LEVELS = np.array([0.1, 0.5, 0.9])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """forecaster 1, 2 and a spoilt 3; digits 1; mean 1; a broken manifest."""
+    models = tmp_path_factory.mktemp("models")
+    write_model(models, "forecaster", LSTMForecaster())
+    write_model(models, "forecaster", LSTMForecaster(seed=1), version=2)
+    spoil(write_model(models, "forecaster", LSTMForecaster(), version=3))
+    write_model(models, "digits", LSTMDigits())
+    write_model(models, "mean", RunningMean())
+    (write_model(models, "mean", RunningMean(), version=2) / MANIFEST_FILE).write_text("{}")
+    return models
+
+
+def spoil(folder: Path) -> None:
+    data = bytearray((folder / MODEL_FILE).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / MODEL_FILE).write_bytes(bytes(data))
+
+
+@contextlib.asynccontextmanager
+async def running(models: Path, **options: object) -> AsyncIterator[Registry]:
+    options = {"load": quick, **options}
+    registry = Registry(models, device="cpu", threads=1, **options)  # type: ignore[arg-type]
+    await registry.start()
+    try:
+        await registry.loaded()
+        yield registry
+    finally:
+        await registry.close()
+        gc.unfreeze()  # the registry froze what was alive; a test's objects shall die
+
+
+def quick(folder: Path, device: str) -> LoadedModel:
+    """Without warm-up: what is compared here are names and states."""
+    return load(folder, device, warm=False)
+
+
+def forecast(length: int = 20, horizon: int = 3) -> ForecastItem:
+    return ForecastItem(series([length])[0], horizon, LEVELS)
+
+
+async def test_threads_that_share_large_calls_live_as_long_as_the_registry(models: Path) -> None:
+    before = set(threading.enumerate())
+    registry = Registry(models, device="cpu", threads=3, load=quick)
+    await registry.start()
+    helpers = [t for t in set(threading.enumerate()) - before if t.name.startswith("inference-helper")]
+    await registry.close()
+    for thread in helpers:
+        thread.join(5.0)
+    assert len(helpers) == 2
+    assert not any(thread.is_alive() for thread in helpers)
+
+
+async def test_models_are_found_loaded_and_served(models: Path) -> None:
+    async with running(models, load=load) as registry:
+        states = {served.reference: served.state for served in registry.models()}
+        assert states == {
+            "digits@1": "ready",
+            "forecaster@1": "ready",
+            "forecaster@2": "ready",
+            "forecaster@3": "failed",
+            "mean@1": "ready",
+            "mean@2": "failed",
+        }
+        outcome = await registry.get("forecaster").submit([forecast(), forecast(5, 1)], time.monotonic() + 10)
+        assert [len(r.mean) for r in outcome.results if isinstance(r, ForecastResult)] == [3, 1]
+        assert outcome.queue_seconds >= 0
+        assert outcome.compute_seconds > 0
+        (read,) = (await registry.get("digits").submit([DigitItem(digits([28])[0])])).results
+        assert isinstance(read, DigitResult)
+        assert registry.get("digits").batch_invariant
+        assert registry.get("digits").batch_deviation == 0.0
+        assert all((s.load_seconds or 0) > 0 for s in registry.models() if s.state == "ready")
+
+
+async def test_a_name_means_its_highest_ready_version(models: Path) -> None:
+    async with running(models) as registry:
+        assert registry.get("forecaster").version == 2
+        assert registry.get("forecaster@1").version == 1
+        assert registry.get("forecaster") is registry.get("forecaster@2")
+        assert registry.get("mean").version == 1
+
+
+async def test_unknown_references(models: Path) -> None:
+    cases = [
+        ("forecastr", "model_not_found", "did you mean 'forecaster'"),
+        ("zzz", "model_not_found", "there are digits, forecaster, mean"),
+        ("", "model_not_found", "there is no model ''"),
+        ("@1", "model_not_found", "there is no model ''"),
+        ("forecaster@9", "version_not_found", "it has 1, 2, 3"),
+        ("forecaster@01", "version_not_found", "no version '01'"),
+        ("forecaster@", "version_not_found", "no version ''"),
+        ("forecaster@latest", "version_not_found", "no version 'latest'"),
+        ("x" * 10_000, "model_not_found", "there is no model"),
+    ]
+    async with running(models) as registry:
+        for reference, code, words in cases:
+            with pytest.raises(UnknownModel) as error:
+                registry.get(reference)
+            assert error.value.code == code
+            assert words in error.value.detail
+            assert len(error.value.detail) < 300
+
+
+async def test_a_failed_version_says_so_and_the_service_lives_on(models: Path) -> None:
+    async with running(models) as registry:
+        for reference in ("forecaster@3", "mean@2"):
+            with pytest.raises(Unavailable) as error:
+                registry.get(reference)
+            assert error.value.code == "model_not_ready"
+            assert error.value.retry_after
+            assert "sha256" not in error.value.detail  # the reason is the operator's, not the caller's
+        health = registry.health()
+        assert registry.ready
+        assert health.reasons == ()
+        assert [warning.partition(":")[0] for warning in health.warnings] == ["forecaster@3", "mean@2"]
+        assert "is not what the manifest describes" in health.warnings[0]
+        broken = next(s for s in registry.models() if s.reference == "mean@2")
+        assert not broken.readable
+        with pytest.raises(Unavailable):
+            _ = broken.manifest
+
+
+async def test_without_any_version_of_a_default_name_it_is_not_ready(tmp_path: Path) -> None:
+    spoil(write_model(tmp_path, "forecaster", RunningMean()))
+    write_model(tmp_path, "digits", LSTMDigits())
+    async with running(tmp_path) as registry:
+        assert not registry.ready
+        assert registry.health().reasons == ("no version of forecaster could be loaded",)
+        assert registry.get("digits").state == "ready"
+
+
+async def test_a_folder_with_other_names_only_becomes_ready(tmp_path: Path) -> None:
+    write_model(tmp_path, "mine", RunningMean())
+    async with running(tmp_path) as registry:
+        assert registry.ready
+
+
+async def test_nothing_to_serve_is_not_ready(tmp_path: Path) -> None:
+    async with running(tmp_path) as registry:
+        assert registry.health().reasons == (f"there are no models in {tmp_path}",)
+        with pytest.raises(UnknownModel, match="there is none at all"):
+            registry.get("forecaster")
+    async with running(tmp_path / "absent") as registry:
+        assert not registry.ready
+        assert "cannot be read" in registry.health().reasons[0]
+    spoil(write_model(tmp_path, "mine", RunningMean()))
+    async with running(tmp_path) as registry:
+        assert registry.health().reasons == ("no model could be loaded",)
+
+
+async def test_the_event_loop_turns_while_models_load(models: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def slow(folder: Path, device: str) -> LoadedModel:
+        order.append(f"{folder.parent.name}@{folder.name}")
+        begun.set()
+        assert go.wait(10)
+        return quick(folder, device)
+
+    registry = Registry(models, device="cpu", threads=1, load=slow)
+    assert not registry.ready
+    await registry.start()
+    assert await asyncio.to_thread(begun.wait, 10)
+    with pytest.raises(Unavailable, match="is being loaded") as error:
+        registry.get("forecaster")
+    assert error.value.retry_after == 1.0
+    assert "forecaster@2 is being loaded" in registry.health().reasons
+    go.set()
+    await registry.loaded()
+    assert order == ["forecaster@3", "forecaster@2", "forecaster@1", "digits@1", "mean@1"]
+    assert registry.ready
+    await registry.close()
+    gc.unfreeze()
+
+
+async def test_an_unexpected_error_fails_that_model_alone(models: Path) -> None:
+    def erratic(folder: Path, device: str) -> LoadedModel:
+        if folder.parent.name == "mean":
+            raise ZeroDivisionError("secret")
+        return quick(folder, device)
+
+    async with running(models, load=erratic) as registry:
+        failed = next(s for s in registry.models() if s.reference == "mean@1")
+        assert (failed.state, failed.reason) == ("failed", "ZeroDivisionError while it was loaded")
+        assert registry.get("digits").state == "ready"
+
+
+async def test_closing_while_models_load(models: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def endless(folder: Path, device: str) -> LoadedModel:
+        begun.set()
+        go.wait(10)
+        raise InvalidRequest("closed meanwhile")
+
+    registry = Registry(models, device="cpu", threads=1, load=endless)
+    await registry.start()
+    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.wait_for(registry.close(), 5)
+    go.set()
+
+
+async def test_draining_gives_up_what_is_being_loaded(models: Path) -> None:
+    registry = Registry(models, device="cpu", threads=1)
+    await registry.start()
+    registry.drain()
+    await asyncio.wait_for(registry.loaded(), 10)
+    assert {served.state for served in registry.models()} <= {"loading", "failed"}
+    await registry.close()
+    gc.unfreeze()
+
+
+async def test_draining_makes_it_not_ready_while_it_still_answers(models: Path) -> None:
+    async with running(models) as registry:
+        registry.drain()
+        assert registry.health().reasons == ("the service is going down",)
+        assert len((await registry.get("mean").submit([forecast()])).results) == 1
+    with pytest.raises(Unavailable) as error:
+        await registry.get("mean").submit([forecast()])
+    assert error.value.code == "draining"
+
+
+async def test_limits_and_deadlines_reach_the_queue(models: Path) -> None:
+    async with running(models, limits=Limits(queue_items=2)) as registry:
+        served = registry.get("mean")
+        with pytest.raises(DeadlineExceeded):
+            await served.submit([forecast()], time.monotonic() - 1)
+        outcomes = await asyncio.gather(*(served.submit([forecast(400)]) for _ in range(20)), return_exceptions=True)
+        refused = [o for o in outcomes if isinstance(o, BaseException)]
+        assert 0 < len(refused) < 20
+        assert all(isinstance(o, Unavailable) and o.code == "queue_full" for o in refused)
+
+
+class Mortal(LoadedModel):
+    """Kills the thread that runs it, once."""
+
+    killed = False
+
+    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
+        if not self.killed:
+            self.killed = True
+            raise SystemExit
+        return super().stream(items, gone, tally, shared=shared)
+
+
+async def test_a_dead_thread_shows_in_health(models: Path) -> None:
+    def mortal(folder: Path, device: str) -> LoadedModel:
+        model = quick(folder, device)
+        return Mortal(model.manifest, model.network, model.shapes)
+
+    async with running(models, load=mortal) as registry:
+        with pytest.raises(RuntimeError, match="thread died"):
+            await registry.get("mean").submit([forecast()])
+        assert len((await registry.get("mean").submit([forecast()])).results) == 1
+        assert registry.ready
+        assert "the inference thread died and was replaced 1 times" in registry.health().warnings
+        assert b"ritmo_worker_restarts_total 1.0" in registry.metrics.render()
+    assert "the inference thread is not running" in registry.health().reasons
+
+
+class Heard(LoadedModel):
+    """Remembers which of its batches threads were to share."""
+
+    def __init__(self, model: LoadedModel, batches: list[tuple[int, bool]]) -> None:
+        super().__init__(model.manifest, model.network, model.shapes)
+        self._batches = batches
+
+    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
+        self._batches.append((len(items), shared))
+        return super().stream(items, gone, tally, shared=shared)
+
+
+async def test_threads_share_the_batches_of_few_callers_with_many_items(models: Path) -> None:
+    batches: list[tuple[int, bool]] = []
+    async with running(models, load=lambda folder, device: Heard(quick(folder, device), batches)) as registry:
+        served = registry.get("mean")
+        await served.submit([forecast()] * 64)
+        await asyncio.gather(*(served.submit([forecast()] * 2) for _ in range(64)))
+    assert batches[0] == (64, True)
+    assert sum(count for count, _ in batches[1:]) == 128
+    assert not any(shared for _, shared in batches[1:])
+
+
+async def test_what_is_served_is_counted(models: Path) -> None:
+    async with running(models) as registry:
+        await registry.get("mean").submit([forecast(), forecast()])
+        await registry.get("mean@1").submit([forecast()])
+    page = registry.metrics.render().decode()
+    assert 'ritmo_batch_items_sum{model="mean"} 3.0' in page
+    assert 'ritmo_queue_seconds_count{model="mean"} 2.0' in page
+    assert 'ritmo_steps_total{kind="real",model="mean"} 60.0' in page
+    assert 'ritmo_queue_items{model="mean"} 0.0' in page
+    assert 'ritmo_model_state{model="forecaster",state="failed",version="3"} 1.0' in page
+
+
+async def test_a_device_that_is_not_there_stops_the_start(models: Path) -> None:
+    with pytest.raises(ValueError, match="choose cpu or auto"):
+        await Registry(models, device="cuda:99").start()

@@ -1,0 +1,74 @@
+"""What is found below a folder of models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.contract.errors import BrokenModel
+from service.contract.manifest import MANIFEST_FILE, read_manifest
+from service.registry.repository import scan
+from tests.models import RunningMean, write_model
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models"), "template", RunningMean())
+
+
+def put(template: Path, models: Path, name: str, version: int, *, folder: str | None = None) -> Path:
+    """A folder with a valid manifest of `name@version`."""
+    target = models / name / (folder or str(version))
+    target.mkdir(parents=True)
+    read_manifest(template).model_copy(update={"name": name, "version": version}).write(target)
+    return target
+
+
+def test_versions_are_found_by_name_and_in_numeric_order(template: Path, tmp_path: Path) -> None:
+    for name, version in (("b", 10), ("b", 9), ("a", 1)):
+        put(template, tmp_path, name, version)
+    found = scan(tmp_path)
+    assert [(f.name, f.version, f.fault) for f in found] == [("a", 1, None), ("b", 9, None), ("b", 10, None)]
+    assert all(f.manifest is not None and f.manifest.name == f.name for f in found)
+    assert found[0].folder == tmp_path / "a" / "1"
+
+
+def test_what_is_no_version_is_passed_over(template: Path, tmp_path: Path) -> None:
+    put(template, tmp_path, "a", 1)
+    for other in (".export-x", "latest", "0", "01", "1.5", "-1"):
+        (tmp_path / "a" / other).mkdir()
+    for other in (".hidden", "Not-A-Name", "_x"):
+        (tmp_path / other / "1").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("models")
+    (tmp_path / "a" / "notes.txt").write_text("notes")
+    (tmp_path / "empty").mkdir()
+    assert [(f.name, f.version) for f in scan(tmp_path)] == [("a", 1)]
+
+
+def test_a_broken_folder_is_reported_and_keeps_nobody_else_from_being_found(template: Path, tmp_path: Path) -> None:
+    put(template, tmp_path, "good", 1)
+    (tmp_path / "nothing" / "1").mkdir(parents=True)
+    (put(template, tmp_path, "nonsense", 1) / MANIFEST_FILE).write_text("{nonsense")
+    (put(template, tmp_path, "binary", 1) / MANIFEST_FILE).write_bytes(b"\xff\xfe\x00")
+    put(template, tmp_path, "moved", 3, folder="4")
+    found = {f.name: f for f in scan(tmp_path)}
+    assert found["good"].fault is None
+    assert all(found[name].manifest is None for name in ("nothing", "nonsense", "binary", "moved"))
+    for name, words in (("nothing", "does not exist"), ("nonsense", "not a valid"), ("moved", "moved@3")):
+        fault = found[name].fault
+        assert fault is not None
+        assert words in fault
+
+
+def test_links_are_followed(template: Path, tmp_path: Path) -> None:
+    put(template, tmp_path, "a", 1)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a").symlink_to(tmp_path / "a")
+    assert [f.name for f in scan(tmp_path / "models")] == ["a"]
+
+
+def test_no_models_and_no_folder(tmp_path: Path) -> None:
+    assert scan(tmp_path) == []
+    with pytest.raises(BrokenModel, match="cannot be read"):
+        scan(tmp_path / "absent")

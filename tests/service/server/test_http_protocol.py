@@ -1,0 +1,293 @@
+"""Our protocol beside uvicorn's own: the same bytes for the same bytes, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.api.dispatch import WHOLE
+from service.server.http_protocol import Protocol
+
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE = 20.0
+LARGE = 300_000  # bytes: more than a socket takes at once, and than is joined
+
+
+class Application:
+    """Answers what the path says: whole where that is offered, in two messages elsewhere, as the edge does."""
+
+    def __init__(self) -> None:
+        self.offered: set[bool] = set()
+        self.waiting = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.offered.add(WHOLE in scope.get("extensions", ()))
+        kind = scope["path"].rpartition("/")[2]
+        if kind == "fail":
+            raise RuntimeError("a test says so")
+        if kind == "early":  # without looking at the body
+            await answer(scope, send, 413, b"too large")
+            return
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        if kind == "wait":
+            self.waiting.set()
+            assert (await receive())["type"] == "http.disconnect"
+            self.left.set()
+            return
+        if kind == "parts":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"X-Odd", b"1")]})
+            for part in (b"ab", b"", b"cd"):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        told = [scope["method"], scope["path"], scope["raw_path"], scope["query_string"], scope["http_version"], body]
+        text = b"x" * LARGE if kind == "large" else repr(told).encode()
+        await answer(scope, send, 204 if kind == "empty" else 200, b"" if kind == "empty" else text)
+        if kind == "twice":
+            await answer(scope, send, 200, text)
+
+
+async def answer(scope: Scope, send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    if WHOLE in scope.get("extensions", ()):
+        await send({"type": WHOLE, "status": status, "headers": headers, "body": body})
+        return
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Running:
+    """A server with one of the two protocols."""
+
+    def __init__(self, protocol: type[asyncio.Protocol], **options: Any) -> None:
+        self.application = Application()
+        config = uvicorn.Config(
+            self.application,
+            http=protocol,
+            ws="none",
+            host="127.0.0.1",
+            port=0,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            date_header=False,
+            headers=[("X-Server", "test")],
+            timeout_graceful_shutdown=5,
+            **options,
+        )
+        config.load()
+        self.server = uvicorn.Server(config)
+        self.server.lifespan = config.lifespan_class(config)
+        self._main: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.server.startup()
+        self._main = asyncio.create_task(self.server.main_loop())
+
+    async def stop(self) -> None:
+        self.server.should_exit = True
+        if self._main is not None:
+            await self._main
+        await self.server.shutdown()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        return await asyncio.open_connection("127.0.0.1", port)
+
+    async def ask(self, *pieces: bytes | float) -> bytes:
+        """All that comes back for `pieces`; the connection is closed for writing only when it has been quiet."""
+        reader, writer = await self.connect()
+        for piece in pieces:
+            if isinstance(piece, float):
+                await asyncio.sleep(piece)
+            else:
+                writer.write(piece)
+                with contextlib.suppress(ConnectionError):
+                    await writer.drain()
+        got = b""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(PATIENCE):
+                while piece := await reader.read(1 << 16):
+                    got += piece
+        writer.close()
+        return got
+
+
+@contextlib.asynccontextmanager
+async def running(protocol: type[asyncio.Protocol], **options: Any) -> AsyncIterator[Running]:
+    server = Running(protocol, **options)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def post(path: bytes, body: bytes = b"", *headers: bytes, version: bytes = b"1.1") -> bytes:
+    lines = [b"POST " + path + b" HTTP/" + version, b"Host: test", b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+LAST = b"GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+CLOSE = b"Connection: close"
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+REQUESTS: dict[str, tuple[bytes | float, ...]] = {
+    "one": (post(b"/a", b"hello", CLOSE),),
+    "keep-alive": (post(b"/a", b"hello"), 0.05, post(b"/b", b"again"), 0.05, LAST),
+    "pipelined": (post(b"/a", b"1") + post(b"/b", b"2") + post(b"/c", b"3") + LAST,),
+    "pipelined behind a large answer": (post(b"/large", b"1") + post(b"/large", b"2") + LAST,),
+    "HTTP/1.0": (post(b"/a", b"hello", version=b"1.0"),),
+    "HTTP/1.0 keep-alive": (post(b"/a", b"hello", b"Connection: keep-alive", version=b"1.0"),),
+    "HEAD": (b"HEAD /a HTTP/1.1\r\nHost: test\r\n\r\n", 0.05, LAST),
+    "HEAD of parts": (b"HEAD /parts HTTP/1.1\r\nHost: test\r\n\r\n", 0.05, LAST),
+    "no content": (post(b"/empty", b"x"), 0.05, LAST),
+    "streamed": (post(b"/parts", b"x"), 0.05, LAST),
+    "chunked": (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", 0.05, LAST),
+    "chunked, slowly": (CHUNKED, b"3\r\nab", 0.05, b"c\r\n", 0.05, b"0\r\n\r\n", 0.05, LAST),
+    "a body in pieces": (post(b"/a", b"hello world", CLOSE)[:-6], 0.05, b" world"),
+    "a head in pieces": (post(b"/a", b"hello", CLOSE)[:20], 0.05, post(b"/a", b"hello", CLOSE)[20:]),
+    "a large body": (post(b"/a", b"y" * LARGE, CLOSE),),
+    "expect": (post(b"/a", b"hello", b"Expect: 100-continue", CLOSE)[:-5], 0.05, b"hello"),
+    "expect, body at once": (post(b"/a", b"hello", b"Expect: 100-continue", CLOSE),),
+    "expect, refused": (post(b"/early", b"hello", b"Expect: 100-continue", CLOSE)[:-5],),
+    "refused before the body": (post(b"/early", b"y" * LARGE, CLOSE),),
+    "percent and query": (post(b"/a%20b/%C3%A9?x=%31&y", b"", CLOSE),),
+    "a long target": (post(b"/" + b"z" * 3000 + b"?q=" + b"z" * 3000, b"", CLOSE),),
+    "an absolute target": (post(b"http://test/a?b", b"", CLOSE),),
+    "OPTIONS *": (b"OPTIONS * HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",),
+    "an upgrade that is not ours": (post(b"/a", b"", b"Connection: upgrade, close", b"Upgrade: h2c"), LAST),
+    "not HTTP": (b"\x16\x03\x01\x02\x00\x01\r\n\r\n",),
+    "a bad length": (b"POST /a HTTP/1.1\r\nHost: test\r\nContent-Length: x\r\n\r\n",),
+    "a bad chunk": (CHUNKED + b"zz\r\n",),
+    "two lengths": (post(b"/a", b"hello", b"Content-Length: 7"),),
+    "a header without end": (
+        b"GET /a HTTP/1.1\r\nHost: test\r\nX: " + b"a" * 100_000 + b"\r\nConnection: close\r\n\r\n",
+    ),
+    "an application that fails": (post(b"/fail", b"x"), 0.05, LAST),
+    "an application that answers twice": (post(b"/twice", b"x", CLOSE),),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_both_protocols_answer_alike(name: str) -> None:
+    answers = []
+    for protocol in (HttpToolsProtocol, Protocol):
+        async with running(protocol) as server:
+            answers.append(await server.ask(*REQUESTS[name]))
+            offered = server.application.offered
+            assert offered <= {protocol is Protocol}
+    plain, ours = answers
+    assert ours == plain
+    assert plain.startswith(b"HTTP/1.1 ")
+
+
+async def test_what_is_compared_is_what_it_says() -> None:
+    """The odd requests really are what their names say, in uvicorn's answers and so in ours."""
+    async with running(Protocol) as server:
+        assert (await server.ask(*REQUESTS["pipelined"])).count(b"HTTP/1.1 200 OK") == 4
+        assert (await server.ask(*REQUESTS["expect"])).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+        assert b"100 Continue" not in await server.ask(*REQUESTS["expect, refused"])
+        assert len(await server.ask(*REQUESTS["pipelined behind a large answer"])) > 2 * LARGE
+        assert (await server.ask(*REQUESTS["not HTTP"])).startswith(b"HTTP/1.1 400 ")
+        head, _, rest = (await server.ask(*REQUESTS["HEAD"])).partition(b"\r\n\r\n")
+        assert re.search(rb"content-length: [1-9]", head)
+        assert rest.startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("protocol", [HttpToolsProtocol, Protocol])
+async def test_too_many_connections_are_refused(protocol: type[asyncio.Protocol]) -> None:
+    async with running(protocol, limit_concurrency=1) as server:
+        assert (await server.ask(post(b"/a", b"", CLOSE))).startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("protocol", [HttpToolsProtocol, Protocol])
+async def test_an_idle_connection_is_closed_after_a_while(protocol: type[asyncio.Protocol]) -> None:
+    async with running(protocol, timeout_keep_alive=0.05) as server:
+        assert (await server.ask(post(b"/a", b"hello"))).endswith(b"b'hello']")  # ends although nobody said close
+
+
+async def test_a_caller_who_leaves_is_told_of() -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        _, writer = await server.connect()
+        writer.write(post(b"/wait", b"x"))
+        await server.application.waiting.wait()
+        writer.close()
+        await server.application.left.wait()
+
+
+async def test_what_is_in_flight_is_answered_while_the_server_stops() -> None:
+    """Its answer says that the connection ends, and an idle connection is closed."""
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        request = post(b"/a", b"hello")
+        reader, writer = await server.connect()
+        writer.write(request[:-1])
+        idle, other = await server.connect()
+        other.write(post(b"/a", b"hello"))
+        assert (await idle.readuntil(b"'hello']")).startswith(b"HTTP/1.1 200 OK")
+        stopping = asyncio.create_task(server.server.shutdown())
+        assert await idle.read() == b""
+        writer.write(request[-1:])
+        got = await reader.read()
+        await stopping
+        assert b"\r\nconnection: close\r\n" in got
+        assert got.endswith(b"b'hello']")
+        for each in (writer, other):
+            each.close()
+
+
+async def test_a_slow_reader_holds_up_only_itself() -> None:
+    """An answer waits until the one before it has left the buffers of this process."""
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await server.connect()
+        writer.write(post(b"/large") * 40 + LAST)
+        assert (await server.ask(post(b"/a", b"hello", CLOSE))).startswith(b"HTTP/1.1 200 OK")
+        got = await reader.read()
+        while piece := await reader.read():
+            got += piece
+        assert got.count(b"HTTP/1.1 200 OK") == 41
+        assert got.count(b"x" * LARGE) == 40
+        writer.close()
+
+
+async def test_a_whole_answer_after_a_beginning_is_an_error() -> None:
+    sent: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        message: Message = {"type": WHOLE, "status": 200, "headers": [], "body": b"x"}
+        with pytest.raises(RuntimeError, match="after another"):
+            await send(message)
+        await send({"type": "http.response.body", "body": b"y"})
+        sent.append(b"y")
+
+    async with running(Protocol) as server:
+        server.server.config.loaded_app = app
+        assert (await server.ask(post(b"/a", b"", CLOSE))).endswith(b"1\r\ny\r\n0\r\n\r\n")
+    assert sent == [b"y"]
+
+
+def test_the_release_is_the_one_this_was_written_for() -> None:
+    """Another release: compare its `on_headers_complete`, `send` and `receive` with ours, then pin it."""
+    pinned = re.search(r"^uvicorn(?:\[.*\])?==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert version("uvicorn") == pinned[1] == "0.54.0"

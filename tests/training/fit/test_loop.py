@@ -1,0 +1,111 @@
+"""The fit: its schedule, its averaged weights, and that an interrupted run ends where an uninterrupted one does."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.fit.loop import AveragedWeights, Curves, Plan, fit
+
+
+def _run(plan: Plan, folder: Path | None = None, deadline: float | None = None) -> tuple[nn.Module, Curves]:
+    """Fit y = 3x + 1 with batches that depend on the step alone."""
+    torch.manual_seed(1)
+    module = nn.Linear(1, 1)
+
+    def loss_at(step: int) -> Tensor:
+        x = torch.randn(32, 1, generator=torch.Generator().manual_seed(step))
+        return (module(x) - 3 * x - 1).square().mean()
+
+    def evaluate(m: nn.Module) -> dict[str, float]:
+        return {"weight": float(next(m.parameters()))}
+
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
+    curves = fit(module, loss_at, optimizer, plan, evaluate=evaluate, folder=folder, progress=False, deadline=deadline)
+    return module, curves
+
+
+def _weights(module: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def test_a_fit_finds_the_line() -> None:
+    module, curves = _run(Plan(steps=300, hold=0.3, evaluate_every=100))
+    assert torch.allclose(_weights(module), torch.tensor([3.0, 1.0]), atol=1e-2)
+    assert [row["step"] for row in curves.rows] == [100, 200, 300]
+    assert curves.last["loss"] < 1e-2 < curves.rows[0]["loss"]
+
+
+def test_rates_rise_hold_and_fall() -> None:
+    plan = Plan(steps=100, warmup=10, hold=0.5, floor=0.1)
+    rates = [plan.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert set(rates[9:50]) == {1.0}
+    assert all(a > b for a, b in pairwise(rates[50:]))
+    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_plan_without_decay_keeps_its_rate() -> None:
+    assert {Plan(steps=10).rate(step) for step in range(10)} == {1.0}
+
+
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    plan = Plan(steps=60, warmup=5, hold=0.4, ema=0.9, evaluate_every=20, checkpoint_every=20)
+    whole, curves = _run(plan)
+    with pytest.raises(TimeoutError, match="of 60 steps"):
+        _run(plan, tmp_path, deadline=0.0)
+    resumed, resumed_curves = _run(plan, tmp_path)
+    assert torch.equal(_weights(whole), _weights(resumed))
+    assert [row["weight"] for row in curves.rows] == [row["weight"] for row in resumed_curves.rows]
+
+
+def test_averaged_weights_are_what_is_evaluated_and_kept() -> None:
+    module, curves = _run(Plan(steps=50, ema=0.95))
+    assert curves.last["weight"] == float(_weights(module)[0])
+    trained, _ = _run(Plan(steps=50))
+    assert not torch.equal(_weights(module), _weights(trained))
+
+
+def test_the_average_moves_between_its_past_and_the_weights() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    average = AveragedWeights(module, decay=0.5)
+    nn.init.ones_(module.weight)
+    average.update(module)
+    with average.applied(module):
+        assert 0 < float(module.weight.detach()) < 1
+    assert float(module.weight.detach()) == 1
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run() -> None:
+    module = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    with pytest.raises(FloatingPointError, match="after 5 steps"):
+        fit(module, lambda _: module(torch.full((1, 1), torch.nan)).sum(), optimizer, Plan(steps=5), progress=False)
+
+
+def test_what_must_not_move_is_restored_after_every_step() -> None:
+    module = nn.Linear(1, 1)
+    seen: list[float] = []
+
+    def restore() -> None:
+        seen.append(float(module.bias.detach()))
+        nn.init.zeros_(module.bias)
+
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    fit(module, lambda _: module(torch.ones(1, 1)).sum(), optimizer, Plan(steps=3), after_step=restore, progress=False)
+    assert float(module.bias.detach()) == 0
+    assert len(seen) == 3
+
+
+def test_progress_shows_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None:
+    module = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    fit(
+        module, lambda _: module(torch.ones(1, 1)).square().sum(), optimizer, Plan(steps=4, evaluate_every=2), label="x"
+    )
+    assert "x [##########..........] 2/4" in capsys.readouterr().out

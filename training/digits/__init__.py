@@ -1,0 +1,1 @@
+"""The default digit reader: command, training recipe, augmentation, temperature, export."""

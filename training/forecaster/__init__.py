@@ -1,0 +1,1 @@
+"""The default forecaster: command, training recipe, export."""

@@ -1,0 +1,1 @@
+"""training/RESULTS.md, its tables and figures, made from the exported models."""

@@ -1,0 +1,1 @@
+"""The specialist for the tutorial's mixture of two sines: command, training recipe, export."""

@@ -1,0 +1,1 @@
+"""The six models of the two tutorials: command, training recipe, export, table of results."""
