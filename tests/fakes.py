@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.batching.queue import Outcome
+from service.batching.queue import BatchResult
 from service.contract.errors import Unavailable, UnknownModel
 from service.contract.manifest import Golden, InputContract, Manifest, OutputContract, Provenance, StateContract, Task
 from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item
@@ -65,7 +65,7 @@ class FakeModel:
         self.deadline: float | None = None
         self.items: Sequence[Item] = ()
 
-    async def submit(self, items: Sequence[Item], deadline: float | None = None) -> Outcome:
+    async def submit(self, items: Sequence[Item], deadline: float | None = None) -> BatchResult:
         self.items, self.deadline = items, deadline
         if self.hold is not None:
             self.waiting.set()
@@ -76,7 +76,7 @@ class FakeModel:
                 raise
         if self.error is not None:
             raise self.error
-        return Outcome([self._result(item) for item in items], 0.001, 0.002)
+        return BatchResult([self._result(item) for item in items], 0.001, 0.002)
 
     def _result(self, item: Item) -> ForecastResult | DigitResult:
         return self._forecast(item) if isinstance(item, ForecastItem) else self._digit(item)

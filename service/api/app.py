@@ -15,21 +15,21 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from service.api.catalog import models_router
-from service.api.dispatch import Edge, Traffic
+from service.api.dispatch import Dispatcher, RequestMetrics
 from service.api.health import health_router
-from service.api.inference import ClassifyDigit, Forecast
+from service.api.inference import ClassifyDigitEndpoint, ForecastEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
-from service.api.request import Intake
-from service.api.websockets import LiveClassifyDigit, LiveForecast, Streams
+from service.api.request import BodyBudget
+from service.api.websockets import ClassifyDigitStream, ForecastStream, LiveConnections
 from service.backend.torchscript import load
 from service.batching.queue import Limits
-from service.codec.state_tokens import Tokens
+from service.codec.state_tokens import StateTokens
 from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.registry import Registry
 from service.runtime.malloc import keep_giving_back
-from service.runtime.worker_group import Crew
+from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
 PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
@@ -40,7 +40,7 @@ DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, di
 class Application(FastAPI):
     """FastAPI with the edge around all of it: even its own outermost layers cost a hot route several microseconds."""
 
-    edge: Edge
+    edge: Dispatcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every request and the lifespan pass the edge first."""
@@ -48,7 +48,7 @@ class Application(FastAPI):
 
 
 def create_app(
-    settings: Settings | None = None, *, registry: Registry | None = None, crew: Crew | None = None
+    settings: Settings | None = None, *, registry: Registry | None = None, crew: WorkerGroup | None = None
 ) -> FastAPI:
     """The service as an ASGI application; without arguments: settings from the environment, models from their folder.
 
@@ -60,7 +60,7 @@ def create_app(
     registry = registry or make_registry(settings, metrics=Metrics(crew.folder) if crew else None)
     metrics = registry.metrics
     shared = [crew.key] if crew and not settings.secrets else []
-    tokens = Tokens(settings.secrets or shared, settings.state_ttl_seconds, passing=bool(shared))
+    tokens = StateTokens(settings.secrets or shared, settings.state_ttl_seconds, passing=bool(shared))
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
 
     @contextlib.asynccontextmanager
@@ -87,16 +87,16 @@ def create_app(
         "/metrics", _page(metrics, crew), tags=["health"], summary="Prometheus", response_class=_MetricsPage
     )
     hot = {
-        "/forecast": Forecast(registry, settings, tokens, pool),
-        "/classify-digit": ClassifyDigit(registry, settings, tokens, pool),
+        "/forecast": ForecastEndpoint(registry, settings, tokens, pool),
+        "/classify-digit": ClassifyDigitEndpoint(registry, settings, tokens, pool),
     }
-    traffic, intake = Traffic(metrics), Intake(settings)
-    streams = app.state.streams = Streams(settings.max_streams, metrics.streams)
+    traffic, intake = RequestMetrics(metrics), BodyBudget(settings)
+    streams = app.state.streams = LiveConnections(settings.max_streams, metrics.streams)
     live = {
         kind.path: kind(registry, settings, tokens, pool, streams=streams, traffic=traffic, intake=intake)
-        for kind in (LiveForecast, LiveClassifyDigit)
+        for kind in (ForecastStream, ClassifyDigitStream)
     }
-    app.edge = Edge(
+    app.edge = Dispatcher(
         super(Application, app).__call__, hot, live, intake=intake, traffic=traffic, access_log=settings.access_log
     )
     _answer_with_problems(app)
@@ -129,7 +129,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
 
 
-async def _report(registry: Registry, crew: Crew) -> None:
+async def _report(registry: Registry, crew: WorkerGroup) -> None:
     """Tell the others when this process is ready, and how its engine stands."""
     await registry.loaded()
     if registry.ready:
@@ -143,7 +143,7 @@ class _MetricsPage(Response):
     media_type = CONTENT_TYPE
 
 
-def _page(metrics: Metrics, crew: Crew | None) -> Callable[[], Awaitable[Response]]:
+def _page(metrics: Metrics, crew: WorkerGroup | None) -> Callable[[], Awaitable[Response]]:
     async def page() -> Response:
         return _MetricsPage(metrics.render(crew.replaced.value if crew else None))
 

@@ -14,15 +14,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
-from service.api.request import Disconnected, Exchange, Intake, Watch, request_id
+from service.api.request import BodyBudget, Disconnected, DisconnectWatcher, RawRequest, request_id
 from service.contract.errors import RitmoError, Unavailable
 from service.metrics.page import Metrics
-from service.metrics.store import Count
+from service.metrics.store import Counter
 
-Handler = Callable[[Exchange], Awaitable[Answer]]
+Handler = Callable[[RawRequest], Awaitable[Answer]]
 
-WHOLE = "ritmo.response"  # a message, and the ASGI extension of a server that understands it: `service.server.http_protocol`
-GONE = 499  # the caller left before the answer: a status that is counted and logged, and never sent
+COMPLETE_RESPONSE = "ritmo.response"  # a message, and the ASGI extension of a server that understands it: `service.server.http_protocol`
+CLIENT_CLOSED_REQUEST = 499  # the caller left before the answer: a status that is counted and logged, and never sent
 _OTHER = "other"  # one label for all paths that are none of ours
 
 logger = logging.getLogger("service.http")
@@ -32,12 +32,12 @@ class _Stopped(Unavailable):
     """The request was cancelled from outside: the server has waited for what is in flight as long as it may."""
 
 
-class Traffic:
+class RequestMetrics:
     """Counts requests; the label sets that occur are few, so they are bound once."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._counts: dict[tuple[str, str, int], Count] = {}
+        self._counts: dict[tuple[str, str, int], Counter] = {}
 
     def note(self, route: str, model: str, status: int, seconds: float) -> None:
         """A request was answered; `model` is empty where none was reached."""
@@ -48,7 +48,7 @@ class Traffic:
         self._metrics.request_seconds.labels(route).observe(seconds)
 
 
-class Edge:
+class Dispatcher:
     """ASGI application around the FastAPI one; `hot` maps paths to the handlers of their POST, `live` to WebSockets."""
 
     def __init__(
@@ -57,15 +57,15 @@ class Edge:
         hot: Mapping[str, Handler],
         live: Mapping[str, ASGIApp],
         *,
-        intake: Intake,
-        traffic: Traffic,
+        intake: BodyBudget,
+        traffic: RequestMetrics,
         access_log: bool,
     ) -> None:
         self._app = app
         self._hot = hot
         self._live = live
         self._intake = intake
-        self._watch = Watch()
+        self._watch = DisconnectWatcher()
         self._traffic = traffic
         self._access_log = access_log
 
@@ -87,7 +87,7 @@ class Edge:
         if handler is None:
             await self._through(scope, receive, send, name)
             return
-        exchange = Exchange(scope, receive, headers, self._intake, self._watch, name)
+        exchange = RawRequest(scope, receive, headers, self._intake, self._watch, name)
         try:
             answer = await self._answer(handler, exchange)
             if answer is not None:
@@ -97,10 +97,10 @@ class Edge:
             raise asyncio.CancelledError from stopped
         finally:
             exchange.close()
-        status = GONE if answer is None else answer.status
+        status = CLIENT_CLOSED_REQUEST if answer is None else answer.status
         self._note(scope, path, exchange.model, status, name, exchange.started)
 
-    async def _answer(self, handler: Handler, exchange: Exchange) -> Answer | None:
+    async def _answer(self, handler: Handler, exchange: RawRequest) -> Answer | None:
         """The handler's answer, or the problem it ended in; None when the caller is gone."""
         if exchange.scope["method"] != "POST":
             error = RitmoError("this route takes POST", code=NOT_ALLOWED)
@@ -150,8 +150,8 @@ class Edge:
 
     async def _send(self, scope: Scope, send: Send, answer: Answer, name: str) -> None:
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), _id_header(name)]
-        if WHOLE in scope.get("extensions", ()):
-            await send({"type": WHOLE, "status": answer.status, "headers": headers, "body": answer.body})
+        if COMPLETE_RESPONSE in scope.get("extensions", ()):
+            await send({"type": COMPLETE_RESPONSE, "status": answer.status, "headers": headers, "body": answer.body})
             return
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.api.problems import MEDIA_TYPE, describe
 from service.registry.registry import Registry
-from service.runtime.worker_group import Crew
+from service.runtime.worker_group import WorkerGroup
 
 
 class Alive(BaseModel):
@@ -44,7 +44,9 @@ def states(registry: Registry) -> list[ModelState]:
     ]
 
 
-def health_router(registry: Registry, unready: dict[int | str, dict[str, Any]], crew: Crew | None = None) -> APIRouter:
+def health_router(
+    registry: Registry, unready: dict[int | str, dict[str, Any]], crew: WorkerGroup | None = None
+) -> APIRouter:
     """The two routes; `unready` declares the answer of `/readyz` while it is not ready.
 
     Where several processes share the port, the one that is asked answers for itself, and for those that have never been

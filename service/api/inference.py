@@ -15,13 +15,13 @@ from functools import lru_cache
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from service.api.problems import Answer, Header
-from service.api.request import Exchange
+from service.api.request import RawRequest
 from service.codec import digits
 from service.codec import forecast as series
 from service.codec.digits import DigitRequest, PackedDigits
 from service.codec.forecast import ForecastRequest, PackedSeries
 from service.codec.multipart import read_form
-from service.codec.state_tokens import Progress, Tokens
+from service.codec.state_tokens import SequenceState, StateTokens
 from service.contract.errors import DeadlineExceeded, InvalidRequest, UnknownModel
 from service.contract.manifest import Manifest, Task
 from service.contract.types import Item
@@ -38,7 +38,7 @@ LARGE_BODY = 64 << 10  # bytes; reading one takes half a millisecond
 _LARGE_WORK = 20_000  # numbers; converting them takes a millisecond
 
 
-class Outcome(Protocol):
+class BatchResult(Protocol):
     """What the engine answers."""
 
     @property
@@ -54,7 +54,7 @@ class Served(Protocol):
 
     @property
     def manifest(self) -> Manifest: ...
-    async def submit(self, items: Sequence[Item], deadline: float | None) -> Outcome:
+    async def submit(self, items: Sequence[Item], deadline: float | None) -> BatchResult:
         """Queue, compute, answer; see `service.registry.registry`."""
 
 
@@ -65,12 +65,12 @@ class Models(Protocol):
         """The model that serves `name` or `name@version`; raises `UnknownModel`, `Unavailable`."""
 
 
-class Work:
+class InferenceEndpoint:
     """What every route to a model needs: the models, the limits, the tokens, and threads for large work."""
 
     task: Task
 
-    def __init__(self, models: Models, settings: Settings, tokens: Tokens, pool: Executor) -> None:
+    def __init__(self, models: Models, settings: Settings, tokens: StateTokens, pool: Executor) -> None:
         self._models = models
         self._settings = settings
         self._tokens = tokens
@@ -89,41 +89,41 @@ class Work:
         return served
 
 
-class Route(Work):
+class Route(InferenceEndpoint):
     """What both hot routes share."""
 
-    async def __call__(self, exchange: Exchange) -> Answer:
+    async def __call__(self, exchange: RawRequest) -> Answer:
         """The answer; raises the domain's errors and `Disconnected`."""
         raise NotImplementedError
 
-    def _model(self, exchange: Exchange, reference: str) -> Served:
+    def _model(self, exchange: RawRequest, reference: str) -> Served:
         served = self._find(reference)
         exchange.model = served.manifest.name
         return served
 
-    def _before(self, tokens: list[str | None], manifest: Manifest) -> list[Progress | None] | None:
+    def _before(self, tokens: list[str | None], manifest: Manifest) -> list[SequenceState | None] | None:
         """What the tokens of the inputs hold; None where there is none, as in most requests."""
         return None if tokens.count(None) == len(tokens) else self._tokens.open_all(tokens, manifest)
 
-    def _deadline(self, exchange: Exchange, timeout_ms: int | None) -> float:
+    def _deadline(self, exchange: RawRequest, timeout_ms: int | None) -> float:
         deadline = exchange.deadline(timeout_ms, self._settings.timeout_ms)
         if time.monotonic() >= deadline:
             raise DeadlineExceeded("the deadline passed before the computation began")
         return deadline
 
 
-class Forecast(Route):
+class ForecastEndpoint(Route):
     """`POST /forecast`."""
 
     task = "forecast"
 
-    async def __call__(self, exchange: Exchange) -> Answer:
+    async def __call__(self, exchange: RawRequest) -> Answer:
         """JSON in, JSON out."""
         _require_json(exchange, "")
         body = await exchange.body(self._settings.timeout_ms)
         return await exchange.while_there(self._answer(exchange, body))
 
-    async def _answer(self, exchange: Exchange, body: bytes) -> Answer:
+    async def _answer(self, exchange: RawRequest, body: bytes) -> Answer:
         large = len(body) > LARGE_BODY
         prepared = await self._aside(self._prepare, exchange, body) if large else self._prepare(exchange, body)
         request, served, packed = prepared
@@ -134,7 +134,7 @@ class Forecast(Route):
         answer = await self._aside(series.unpack, *told) if is_large(request, manifest) else series.unpack(*told)
         return _success(answer, manifest, outcome)
 
-    def _prepare(self, exchange: Exchange, body: bytes) -> tuple[ForecastRequest, Served, PackedSeries]:
+    def _prepare(self, exchange: RawRequest, body: bytes) -> tuple[ForecastRequest, Served, PackedSeries]:
         """What is asked, of which model, and the engine's items."""
         request = series.read(body, self._settings)
         served = self._model(exchange, request.model)
@@ -142,12 +142,12 @@ class Forecast(Route):
         return request, served, series.pack(request, served.manifest, before)
 
 
-class ClassifyDigit(Route):
+class ClassifyDigitEndpoint(Route):
     """`POST /classify-digit`."""
 
     task = "classify-digit"
 
-    async def __call__(self, exchange: Exchange) -> Answer:
+    async def __call__(self, exchange: RawRequest) -> Answer:
         """JSON, an image or a form in, JSON out."""
         media_type = exchange.media_type
         if media_type not in IMAGES and media_type != FORM:
@@ -155,7 +155,7 @@ class ClassifyDigit(Route):
         body = await exchange.body(self._settings.timeout_ms)
         return await exchange.while_there(self._answer(exchange, body, media_type))
 
-    async def _answer(self, exchange: Exchange, body: bytes, media_type: str) -> Answer:
+    async def _answer(self, exchange: RawRequest, body: bytes, media_type: str) -> Answer:
         sent, many = (exchange, body, media_type), len(body) > LARGE_BODY
         request, images = await self._aside(self._read, *sent) if many else self._read(*sent)
         served = self._model(exchange, request.model)
@@ -175,7 +175,7 @@ class ClassifyDigit(Route):
         before = self._before([item.state for item in request.inputs], manifest)
         return digits.pack(request, manifest, self._settings, images, deadline, before=before)
 
-    def _read(self, exchange: Exchange, body: bytes, media_type: str) -> tuple[DigitRequest, list[bytes] | None]:
+    def _read(self, exchange: RawRequest, body: bytes, media_type: str) -> tuple[DigitRequest, list[bytes] | None]:
         if media_type == FORM:
             form = read_form(body, exchange.headers[b"content-type"])
             if not form.files:
@@ -187,7 +187,7 @@ class ClassifyDigit(Route):
         return digits.read(body, self._settings), None
 
 
-def _require_json(exchange: Exchange, alternatives: str) -> None:
+def _require_json(exchange: RawRequest, alternatives: str) -> None:
     """Raise `unsupported_media_type` for what is not JSON; a missing type is refused with a hint, not guessed."""
     if exchange.headers.get(b"content-type") == _JSON_BYTES:  # nearly always; no need to look closer
         return
@@ -205,7 +205,7 @@ def is_large(request: ForecastRequest, manifest: Manifest) -> bool:
     return series.cost(request) + tokens // 4 > _LARGE_WORK
 
 
-def _success(body: bytes, manifest: Manifest, outcome: Outcome) -> Answer:
+def _success(body: bytes, manifest: Manifest, outcome: BatchResult) -> Answer:
     timing = f"queue;dur={outcome.queue_seconds * 1e3:.3f}, compute;dur={outcome.compute_seconds * 1e3:.3f}"
     headers = [(b"content-type", _JSON_BYTES), _digest(manifest.sha256), (b"server-timing", timing.encode())]
     return Answer(200, headers, body)

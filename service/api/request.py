@@ -22,7 +22,7 @@ from service.settings import Settings
 T = TypeVar("T")
 
 # Seconds of work before anyone looks whether the caller is still there: a task that most requests never need.
-PATIENCE = 0.05
+DISCONNECT_CHECK_SECONDS = 0.05
 _MOST_TIMEOUT_MS = 3_600_000
 _FOREIGN = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _LONGEST_ID = 128
@@ -35,7 +35,7 @@ class Disconnected(Exception):
     """The caller closed the connection before the answer was there."""
 
 
-class Intake:
+class BodyBudget:
     """How many bytes of request bodies the process holds, all exchanges together."""
 
     def __init__(self, settings: Settings) -> None:
@@ -63,26 +63,26 @@ def request_id(sent: bytes | None) -> str:
     return f"{_process}-{next(_count):x}"
 
 
-class Watch:
-    """Looks after callers whose answer takes longer than `PATIENCE`: one timer for all, a place in a row for each."""
+class DisconnectWatcher:
+    """Looks after callers whose answer takes longer than `DISCONNECT_CHECK_SECONDS`: one timer for all, a place in a row for each."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Exchange, None] = {}  # in the order in which they came
+        self._waiting: dict[RawRequest, None] = {}  # in the order in which they came
         self._set = False
 
-    def enter(self, exchange: Exchange) -> None:
+    def enter(self, exchange: RawRequest) -> None:
         """`exchange` is being worked on."""
         self._waiting[exchange] = None
         if not self._set:
             self._set = True
-            asyncio.get_running_loop().call_later(PATIENCE, self._look)
+            asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._look)
 
-    def leave(self, exchange: Exchange) -> None:
+    def leave(self, exchange: RawRequest) -> None:
         """It is no more."""
         self._waiting.pop(exchange, None)
 
     def _look(self) -> None:
-        before = time.monotonic() - PATIENCE
+        before = time.monotonic() - DISCONNECT_CHECK_SECONDS
         for exchange in [*self._waiting]:
             if exchange.started > before:
                 break
@@ -90,10 +90,10 @@ class Watch:
             exchange.watch()
         self._set = bool(self._waiting)
         if self._set:
-            asyncio.get_running_loop().call_later(PATIENCE, self._look)
+            asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._look)
 
 
-class Exchange:
+class RawRequest:
     """One request on its way through a hot route."""
 
     __slots__ = (
@@ -116,8 +116,8 @@ class Exchange:
         scope: Scope,
         receive: Receive,
         headers: dict[bytes, bytes],
-        intake: Intake,
-        watch: Watch,
+        intake: BodyBudget,
+        watch: DisconnectWatcher,
         name: str,
     ) -> None:
         self.scope = scope

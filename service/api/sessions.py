@@ -16,8 +16,8 @@ from service.codec import digits
 from service.codec import forecast as series
 from service.codec.digits import DigitInput, DigitParameters, DigitRequest, PackedDigits
 from service.codec.forecast import ForecastParameters, ForecastRequest, ItemId, PackedSeries, SeriesInput, StateToken
-from service.codec.state_tokens import Progress, Tokens
-from service.codec.strict_json import Faults, Reader
+from service.codec.state_tokens import SequenceState, StateTokens
+from service.codec.strict_json import FieldErrors, StrictDecoder
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest
 from service.contract.types import DigitResult, ForecastResult, Item
@@ -56,12 +56,12 @@ class NewRows(Struct, forbid_unknown_fields=True, frozen=True):
     rows: list[list[float]]
 
 
-series_opening, _new_values = Reader(SeriesOpening), Reader(NewValues)
-digit_opening, _new_rows = Reader(DigitOpening), Reader(NewRows)
+series_opening, _new_values = StrictDecoder(SeriesOpening), StrictDecoder(NewValues)
+digit_opening, _new_rows = StrictDecoder(DigitOpening), StrictDecoder(NewRows)
 _encoder = msgspec.json.Encoder()
 
 
-class Talk(Protocol):
+class Session(Protocol):
     """One live series or digit: how its messages become items and its results answers."""
 
     served: Served
@@ -74,25 +74,25 @@ class Talk(Protocol):
         """The prediction object. From then on the series or digit stands where `results` left it."""
 
 
-class LiveSeries:
-    """`Talk` of a series."""
+class ForecastSession:
+    """`Session` of a series."""
 
-    def __init__(self, opening: SeriesOpening, served: Served, settings: Settings, tokens: Tokens) -> None:
+    def __init__(self, opening: SeriesOpening, served: Served, settings: Settings, tokens: StateTokens) -> None:
         self.served = served
         self.timeout_ms = opening.parameters.timeout_ms
         self._parameters = opening.parameters
         self._item_id = opening.item_id
         self._settings = settings
         self._seal = tokens.seal
-        faults = Faults()
+        faults = FieldErrors()
         series.check_parameters(opening.parameters, served.manifest, faults)
         faults.check()
         self._before = _resume(opening.state, served.manifest, tokens)
 
     def read(self, body: bytes) -> tuple[tuple[ForecastRequest, PackedSeries], list[Item], bool]:
-        """See `Talk`."""
+        """See `Session`."""
         target = _new_values.read(body).target
-        faults = Faults()
+        faults = FieldErrors()
         series.check_target(target, self._before is not None, f"{_HERE}/target", self._settings, faults)
         faults.check()
         request = ForecastRequest([SeriesInput(target, self._item_id)], parameters=self._parameters)
@@ -101,7 +101,7 @@ class LiveSeries:
         return (request, packed), [*packed.items], is_large(request, self.served.manifest)
 
     def answer(self, packed: tuple[ForecastRequest, PackedSeries], results: list[ForecastResult]) -> bytes:
-        """See `Talk`."""
+        """See `Session`."""
         request, items = packed
         (prediction,) = series.predictions(request, self.served.manifest, items, results, self._seal)
         (reached,) = series.progress(request, items, results)
@@ -109,10 +109,10 @@ class LiveSeries:
         return _encoder.encode(prediction)
 
 
-class LiveDigit:
-    """`Talk` of a digit."""
+class DigitSession:
+    """`Session` of a digit."""
 
-    def __init__(self, opening: DigitOpening, served: Served, settings: Settings, tokens: Tokens) -> None:
+    def __init__(self, opening: DigitOpening, served: Served, settings: Settings, tokens: StateTokens) -> None:
         self.served = served
         self.timeout_ms = opening.parameters.timeout_ms
         self._parameters = opening.parameters
@@ -122,9 +122,9 @@ class LiveDigit:
         self._before = _resume(opening.state, served.manifest, tokens)
 
     def read(self, body: bytes) -> tuple[tuple[DigitRequest, PackedDigits], list[Item], bool]:
-        """See `Talk`."""
+        """See `Session`."""
         rows = _new_rows.read(body).rows
-        faults = Faults()
+        faults = FieldErrors()
         digits.check_rows(rows, self._before is not None, f"{_HERE}/rows", faults)
         faults.check()
         request = DigitRequest([DigitInput(rows, item_id=self._item_id)], parameters=self._parameters)
@@ -132,7 +132,7 @@ class LiveDigit:
         return (request, packed), [*packed.items], False
 
     def answer(self, packed: tuple[DigitRequest, PackedDigits], results: list[DigitResult]) -> bytes:
-        """See `Talk`."""
+        """See `Session`."""
         request, items = packed
         (prediction,) = digits.predictions(request, self.served.manifest, items, results, self._seal)
         (reached,) = digits.progress(items, results)
@@ -140,11 +140,11 @@ class LiveDigit:
         return _encoder.encode(prediction)
 
 
-def _resume(token: str | None, manifest: Manifest, tokens: Tokens) -> Progress | None:
+def _resume(token: str | None, manifest: Manifest, tokens: StateTokens) -> SequenceState | None:
     """Where the series or digit of the first message stands."""
     if token is None:
         return None
-    faults = Faults()
+    faults = FieldErrors()
     try:
         return tokens.open(token, manifest)
     except InvalidRequest as error:
@@ -153,6 +153,6 @@ def _resume(token: str | None, manifest: Manifest, tokens: Tokens) -> Progress |
     return None
 
 
-def _kept(progress: Progress) -> Progress:
+def _kept(progress: SequenceState) -> SequenceState:
     """`progress` without the batch that its state is a row of."""
     return replace(progress, state=progress.state.copy())

@@ -21,22 +21,22 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.dispatch import Traffic
-from service.api.inference import LARGE_BODY, Models, Work
+from service.api.dispatch import RequestMetrics
+from service.api.inference import LARGE_BODY, InferenceEndpoint, Models
 from service.api.problems import Answer, internal, render
-from service.api.request import PATIENCE, Intake, request_id
+from service.api.request import DISCONNECT_CHECK_SECONDS, BodyBudget, request_id
 from service.api.sessions import (
     DigitOpening,
-    LiveDigit,
-    LiveSeries,
+    DigitSession,
+    ForecastSession,
     SeriesOpening,
-    Talk,
+    Session,
     digit_opening,
     series_opening,
 )
-from service.codec.state_tokens import Tokens
+from service.codec.state_tokens import StateTokens
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
-from service.metrics.store import Count
+from service.metrics.store import Counter
 from service.settings import Settings
 
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
@@ -46,10 +46,10 @@ _PARTING = 5.0  # seconds
 logger = logging.getLogger("service.http")
 
 
-class Streams:
+class LiveConnections:
     """The live connections of this process."""
 
-    def __init__(self, most: int, gauge: Count) -> None:
+    def __init__(self, most: int, gauge: Counter) -> None:
         self.closing = False
         self._most = most
         self._gauge = gauge
@@ -86,7 +86,7 @@ class Streams:
                 goodbye.add_done_callback(self._goodbyes.discard)
 
 
-class Live(Work):
+class StreamEndpoint(InferenceEndpoint):
     """A WebSocket route as an ASGI application."""
 
     path: str
@@ -95,12 +95,12 @@ class Live(Work):
         self,
         models: Models,
         settings: Settings,
-        tokens: Tokens,
+        tokens: StateTokens,
         pool: Executor,
         *,
-        streams: Streams,
-        traffic: Traffic,
-        intake: Intake,
+        streams: LiveConnections,
+        traffic: RequestMetrics,
+        intake: BodyBudget,
     ) -> None:
         super().__init__(models, settings, tokens, pool)
         self.streams = streams
@@ -125,11 +125,11 @@ class Live(Work):
         finally:
             self.streams.leave(connection)
 
-    def open(self, body: bytes) -> Talk:
-        """What the first message asks for; raises what `Models.get` and `Tokens.open` raise."""
+    def open(self, body: bytes) -> Session:
+        """What the first message asks for; raises what `Models.get` and `StateTokens.open` raise."""
         raise NotImplementedError
 
-    async def answer(self, talk: Talk, body: bytes) -> bytes:
+    async def answer(self, talk: Session, body: bytes) -> bytes:
         """The prediction object for a message."""
         started = time.monotonic()
         large = len(body) > LARGE_BODY
@@ -140,28 +140,28 @@ class Live(Work):
         return await self._aside(talk.answer, *told) if large or many else talk.answer(*told)
 
 
-class LiveForecast(Live):
+class ForecastStream(StreamEndpoint):
     """`WebSocket /forecast/stream`."""
 
     task = "forecast"
     path = "/forecast/stream"
 
-    def open(self, body: bytes) -> Talk:
-        """See `Live`."""
+    def open(self, body: bytes) -> Session:
+        """See `StreamEndpoint`."""
         opening: SeriesOpening = series_opening.read(body)
-        return LiveSeries(opening, self._find(opening.model), self._settings, self._tokens)
+        return ForecastSession(opening, self._find(opening.model), self._settings, self._tokens)
 
 
-class LiveClassifyDigit(Live):
+class ClassifyDigitStream(StreamEndpoint):
     """`WebSocket /classify-digit/stream`."""
 
     task = "classify-digit"
     path = "/classify-digit/stream"
 
-    def open(self, body: bytes) -> Talk:
-        """See `Live`."""
+    def open(self, body: bytes) -> Session:
+        """See `StreamEndpoint`."""
         opening: DigitOpening = digit_opening.read(body)
-        return LiveDigit(opening, self._find(opening.model), self._settings, self._tokens)
+        return DigitSession(opening, self._find(opening.model), self._settings, self._tokens)
 
 
 class Connection:
@@ -169,13 +169,13 @@ class Connection:
 
     __slots__ = ("_ahead", "_closed", "_gone", "_live", "_name", "_receive", "_send", "_talk", "_working", "busy")
 
-    def __init__(self, live: Live, name: str, receive: Receive, send: Send) -> None:
+    def __init__(self, live: StreamEndpoint, name: str, receive: Receive, send: Send) -> None:
         self.busy = False
         self._live = live
         self._name = name
         self._receive = receive
         self._send = send
-        self._talk: Talk | None = None
+        self._talk: Session | None = None
         self._ahead: asyncio.Future[Message] | None = (
             None  # the next message, where somebody looks whether it is the end
         )
@@ -253,7 +253,7 @@ class Connection:
     async def _while_there(self, work: Coroutine[Any, Any, bytes]) -> bytes:
         """The result of `work`; when the caller leaves it is cancelled, and the result is empty."""
         task = self._working = asyncio.current_task()
-        handle = asyncio.get_running_loop().call_later(PATIENCE, self._look_ahead)
+        handle = asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._look_ahead)
         try:
             return await work
         except asyncio.CancelledError:

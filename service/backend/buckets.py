@@ -36,7 +36,7 @@ CALL, STEP = 700, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shapes:
+class ShapeBuckets:
     """The shapes in use: from `least_rows` rows and `least_steps` steps on, a model's kernels agree on every row."""
 
     least_rows: int = 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.buckets import CHUNK, Group, Ints, Shapes, pack
+from service.backend.buckets import CHUNK, Group, Ints, ShapeBuckets, pack
 
 Array = NDArray[Any]
 Gone = Callable[[int], bool]
@@ -18,18 +18,18 @@ NOBODY: Ints = np.zeros(0, np.int64)
 
 
 @dataclass(slots=True)
-class Tally:
+class PaddingStats:
     """Steps of rows: `real` ones were observations, `computed` ones include the padding. A pass adds to it."""
 
     real: int = 0
     computed: int = 0
 
 
-class Cursor:
+class ChunkReader:
     """How far each of `members` has been read; rows are indices into `inputs`."""
 
     def __init__(
-        self, shapes: Shapes, inputs: Sequence[Array], members: Sequence[int], gone: Gone, tally: Tally
+        self, shapes: ShapeBuckets, inputs: Sequence[Array], members: Sequence[int], gone: Gone, tally: PaddingStats
     ) -> None:
         self._tally = tally
         self._shapes = shapes

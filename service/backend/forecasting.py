@@ -19,14 +19,14 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.buckets import CALL, CHUNK, Group, Ints, Shapes, horizon_for, levels_for, padded
-from service.backend.chunks import NOBODY, Cursor, Gone, Tally
+from service.backend.buckets import CALL, CHUNK, Group, Ints, ShapeBuckets, horizon_for, levels_for, padded
+from service.backend.chunks import NOBODY, ChunkReader, Gone, PaddingStats
 from service.contract.errors import BrokenModel
 from service.contract.types import Floats, ForecastItem, ForecastResult, Item, Result
 
 Array = NDArray[Any]
 Answers = list[tuple[int, Result | Exception]]
-Said = tuple[Floats, Ints]  # mean and quantiles (R, H, 1 + Q), and season lengths (R,)
+ForecastOutput = tuple[Floats, Ints]  # mean and quantiles (R, H, 1 + Q), and season lengths (R,)
 T = TypeVar("T", bound=Item)
 
 READOUT = 32  # steps ahead of which a read-out call takes as many rows as there may be: like a chunk, some 10 ms
@@ -42,10 +42,10 @@ class Network(Protocol):
 
     def initial(self, season: int) -> Floats: ...
     def step(self, values: Array, lengths: Ints, state: Floats) -> Floats: ...
-    def forecast(self, state: Floats, horizon: int, levels: Floats) -> Said: ...
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> ForecastOutput: ...
     def finish(
         self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
-    ) -> tuple[Floats, Said]: ...
+    ) -> tuple[Floats, ForecastOutput]: ...
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]: ...
     def read(self, state: Floats) -> Array: ...
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]: ...
@@ -53,7 +53,7 @@ class Network(Protocol):
 
 
 def forecast_pass(
-    network: Network, shapes: Shapes, items: Sequence[ForecastItem], gone: Gone, tally: Tally
+    network: Network, shapes: ShapeBuckets, items: Sequence[ForecastItem], gone: Gone, tally: PaddingStats
 ) -> Iterator[Answers]:
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
     if len(items) == 1 and not items[0].history:
@@ -63,7 +63,7 @@ def forecast_pass(
     inputs = [item.values for item in items]
     for members in batch.parts():
         history = items[members[0]].history
-        cursor = Cursor(shapes, inputs, members, gone, tally)
+        cursor = ChunkReader(shapes, inputs, members, gone, tally)
         held = NOBODY  # ended, and to be read out with others
         for group in cursor.groups(merge=not history):
             if group.steps and not history and not len(held) and batch.at_once(group, cursor.ended(group)):
@@ -80,7 +80,7 @@ def forecast_pass(
 
 
 def _forecast_alone(
-    network: Network, shapes: Shapes, item: ForecastItem, gone: Gone, tally: Tally
+    network: Network, shapes: ShapeBuckets, item: ForecastItem, gone: Gone, tally: PaddingStats
 ) -> Iterator[Answers]:
     """What `forecast_pass` does with one series in the same calls, without arranging anything."""
     rows = shapes.rows_for(1)
@@ -104,7 +104,7 @@ def _forecast_alone(
     yield [(0, _forecast(item, forecasts[0], int(seasons[0]), states[0], None))]
 
 
-def _alone(shapes: Shapes, part: Floats, tally: Tally) -> tuple[Array, Ints]:
+def _alone(shapes: ShapeBuckets, part: Floats, tally: PaddingStats) -> tuple[Array, Ints]:
     """`service.backend.buckets.pack` of a single part."""
     rows, count = shapes.rows_for(1), len(part)
     values = np.zeros((rows, shapes.steps_for(count)))
@@ -117,7 +117,7 @@ def _alone(shapes: Shapes, part: Floats, tally: Tally) -> tuple[Array, Ints]:
 class _Forecasts:
     """The series of one batch: their states, their histories as far as they are known, and the calls."""
 
-    def __init__(self, network: Network, shapes: Shapes, items: Sequence[ForecastItem]) -> None:
+    def __init__(self, network: Network, shapes: ShapeBuckets, items: Sequence[ForecastItem]) -> None:
         self._network = network
         self._shapes = shapes
         self._items = items
@@ -137,13 +137,13 @@ class _Forecasts:
             return [list(range(len(self._items)))]
         return partition(self._items, lambda item: levels_for(len(item.levels)) if item.history else 0)
 
-    def step(self, cursor: Cursor, group: Group) -> None:
+    def step(self, cursor: ChunkReader, group: Group) -> None:
         """Read a chunk of the group's rows."""
         values, counts = cursor.pack(group)
         after = self._network.step(values, counts, self._states[padded(group.rows, len(counts))])
         self._states[group.rows] = after[: len(group.rows)]
 
-    def trace(self, cursor: Cursor, group: Group) -> None:
+    def trace(self, cursor: ChunkReader, group: Group) -> None:
         """Read a chunk of the group's rows, and keep what was forecast before each value."""
         values, counts = cursor.pack(group)
         wide = padded(group.rows, len(counts))
@@ -159,7 +159,7 @@ class _Forecasts:
             return False
         return len(ended) <= self._most(self._common[0]) and self.worth(group.later)
 
-    def finish(self, cursor: Cursor, group: Group) -> Answers:
+    def finish(self, cursor: ChunkReader, group: Group) -> Answers:
         """Read the last chunk of the group's rows, and answer them; only where `at_once` allows it."""
         horizon, count = self._key(self._items[group.rows[0]])
         values, counts = cursor.pack(group)
@@ -183,7 +183,7 @@ class _Forecasts:
                 said = self._network.forecast(states, horizon, self._levels(wide, count))
                 yield self._answers(some, states, said)
 
-    def _answers(self, rows: Ints, states: Floats, said: Said) -> Answers:
+    def _answers(self, rows: Ints, states: Floats, said: ForecastOutput) -> Answers:
         """The results of `rows`; `states` and `said` are theirs, in this order, and copies of the last after them."""
         forecasts, seasons = said
         if len(self._keys) > 1 or self._pieces or not np.isfinite(forecasts[: len(rows)]).all():

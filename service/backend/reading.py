@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.backend.buckets import Group, Ints, Shapes, padded
-from service.backend.chunks import Cursor, Gone, Tally
+from service.backend.buckets import Group, Ints, ShapeBuckets, padded
+from service.backend.chunks import ChunkReader, Gone, PaddingStats
 from service.backend.forecasting import Answers, Array, Network, not_finite, partition
 from service.contract.types import DigitItem, DigitResult, Floats
 
@@ -15,14 +15,14 @@ _NOTHING: Floats = np.zeros((0, 10))
 
 
 def digit_pass(
-    network: Network, shapes: Shapes, items: Sequence[DigitItem], gone: Gone, tally: Tally
+    network: Network, shapes: ShapeBuckets, items: Sequence[DigitItem], gone: Gone, tally: PaddingStats
 ) -> Iterator[Answers]:
     """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
     batch = _Readings(network, shapes, items)
     inputs = [item.rows for item in items]
     for members in partition(items, _traced):
         traced = _traced(items[members[0]])
-        cursor = Cursor(shapes, inputs, members, gone, tally)
+        cursor = ChunkReader(shapes, inputs, members, gone, tally)
         for group in cursor.groups(merge=not traced):
             ended = cursor.ended(group)
             if not traced and group.steps and len(ended) == len(group.rows):
@@ -44,7 +44,7 @@ def _traced(item: DigitItem) -> bool:
 class _Readings:
     """The digits of one batch: their states, their traces as far as they are known, and the calls."""
 
-    def __init__(self, network: Network, shapes: Shapes, items: Sequence[DigitItem]) -> None:
+    def __init__(self, network: Network, shapes: ShapeBuckets, items: Sequence[DigitItem]) -> None:
         self._network = network
         self._shapes = shapes
         self._items = items
@@ -52,20 +52,20 @@ class _Readings:
         self._used = np.zeros(len(items), np.int64)
         self._pieces: dict[int, list[Array]] = {row: [] for row, item in enumerate(items) if _traced(item)}
 
-    def step(self, cursor: Cursor, group: Group) -> None:
+    def step(self, cursor: ChunkReader, group: Group) -> None:
         """Read a chunk of the group's digits."""
         ink, counts = cursor.pack(group)
         after = self._network.step(ink, counts, self._states[padded(group.rows, len(counts))])
         self._keep(group.rows, after, counts)
 
-    def finish(self, cursor: Cursor, group: Group) -> Answers:
+    def finish(self, cursor: ChunkReader, group: Group) -> Answers:
         """Read the last chunk of the group's digits, and answer them."""
         ink, counts = cursor.pack(group)
         after, said = self._network.finish_reading(ink, counts, self._states[padded(group.rows, len(counts))])
         self._keep(group.rows, after, counts)
         return self._answers(group.rows, said)
 
-    def trace(self, cursor: Cursor, group: Group) -> None:
+    def trace(self, cursor: ChunkReader, group: Group) -> None:
         """Read a chunk of the group's digits, each up to the row at which it is sure enough, and keep what was said."""
         rows, (ink, counts) = group.rows, cursor.pack(group)
         before = self._states[padded(rows, len(counts))]

@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Helpers:
+class ComputeThreads:
     """`threads` threads that compute together, whoever calls `run` being one of them; several callers may."""
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
-        self._queue: SimpleQueue[_Share[Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Shard[Any] | None] = SimpleQueue()
         for number in range(1, threads):
             # Daemons: a call that never returns must not keep the process from ending.
             threading.Thread(target=self._help, name=f"inference-helper-{number}", daemon=True).start()
@@ -29,7 +29,7 @@ class Helpers:
 
         What no helper has begun when the caller gets there, the caller does itself.
         """
-        shares = [_Share(work) for work in works]
+        shares = [Shard(work) for work in works]
         for share in shares[1:]:
             self._queue.put(share)
         return [share.answer() for share in shares]
@@ -44,7 +44,7 @@ class Helpers:
             share.attempt()
 
 
-class _Share(Generic[T]):
+class Shard(Generic[T]):
     """Work that is done once, by whoever comes first."""
 
     def __init__(self, work: Callable[[], T]) -> None:

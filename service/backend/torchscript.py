@@ -26,11 +26,11 @@ import torch
 from numpy.typing import NDArray
 
 from service.backend import golden
-from service.backend.buckets import Ints, Shapes, rows_for_threads, shares
-from service.backend.chunks import Gone, Tally
-from service.backend.forecasting import Answers, Array, Said, forecast_pass
+from service.backend.buckets import Ints, ShapeBuckets, rows_for_threads, shares
+from service.backend.chunks import Gone, PaddingStats
+from service.backend.forecasting import Answers, Array, ForecastOutput, forecast_pass
 from service.backend.reading import digit_pass
-from service.backend.sharding import Helpers
+from service.backend.sharding import ComputeThreads
 from service.backend.warmup import warm_up
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MODEL_FILE, Manifest, Task, read_manifest
@@ -93,7 +93,7 @@ def _cuda_devices() -> int:
 
 
 def set_threads(threads: int | None = None, processes: int = 1) -> int:
-    """Give torch one thread an operation; returns how many threads are to share the rows of a large call (`Helpers`).
+    """Give torch one thread an operation; returns how many threads are to share the rows of a large call (`ComputeThreads`).
 
     None: one for each CPU that the container may use, at most `MOST_THREADS`, shared between several `processes`.
     Torch's own threads gain 5 % at 128 rows of a small network, and lose a third at few.
@@ -108,7 +108,7 @@ def load(
     *,
     warm: bool = True,
     wanted: Callable[[], bool] = lambda: True,
-    helpers: Helpers | None = None,
+    helpers: ComputeThreads | None = None,
 ) -> LoadedModel:
     """Verify, load, prove and warm up the model in `folder`; on a CPU `helpers` share its large calls.
 
@@ -121,10 +121,13 @@ def load(
     module = _module(folder, manifest, place)
     network: ScriptedNetwork
     if place.type == "cuda":
-        network, shapes = CudaNetwork(module, manifest, place), Shapes(rows=CUDA_ROWS)
+        network, shapes = CudaNetwork(module, manifest, place), ShapeBuckets(rows=CUDA_ROWS)
     else:
-        helpers = helpers or Helpers()
-        network, shapes = ScriptedNetwork(module, manifest, helpers), Shapes(rows=rows_for_threads(helpers.threads))
+        helpers = helpers or ComputeThreads()
+        network, shapes = (
+            ScriptedNetwork(module, manifest, helpers),
+            ShapeBuckets(rows=rows_for_threads(helpers.threads)),
+        )
     sample = golden.read(folder, manifest)
     model = LoadedModel(manifest, network, shapes)
     model.prove(sample)
@@ -162,7 +165,7 @@ def _module(folder: Path, manifest: Manifest, device: torch.device) -> torch.jit
 class ScriptedNetwork:
     """The methods of docs/models.md over numpy arrays; errors of the module pass through as they are."""
 
-    def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, helpers: Helpers) -> None:
+    def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, helpers: ComputeThreads) -> None:
         self.max_horizon = manifest.input.max_horizon
         self._helpers = helpers
         self._module = module
@@ -175,7 +178,7 @@ class ScriptedNetwork:
         if self._helpers.threads == 1:
             return self
         alone = copy.copy(self)
-        alone._helpers = Helpers()
+        alone._helpers = ComputeThreads()
         return alone
 
     def initial(self, season: int) -> Floats:
@@ -199,12 +202,14 @@ class ScriptedNetwork:
         after: Floats = self._rows("step", values.shape[1], values, lengths, state)
         return after
 
-    def forecast(self, state: Floats, horizon: int, levels: Floats) -> Said:
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> ForecastOutput:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
         said, seasons = self._rows("service_forecast", horizon, state, horizon, levels)
         return said, seasons
 
-    def finish(self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Said]:
+    def finish(
+        self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
+    ) -> tuple[Floats, ForecastOutput]:
         """State (R, S) after `values`, and the forecast from there."""
         steps = values.shape[1] + horizon
         after, said, seasons = self._rows("service_finish", steps, values, lengths, state, horizon, levels)
@@ -264,7 +269,7 @@ class CudaNetwork(ScriptedNetwork):
     """The same on a GPU: a stream of its own, and pinned memory on the way in and out, so that nothing else waits."""
 
     def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
-        super().__init__(module, manifest, Helpers())
+        super().__init__(module, manifest, ComputeThreads())
         self.device = device
         torch.cuda.synchronize(device)  # the weights came by the default stream
         self._stream = torch.cuda.Stream(device)
@@ -286,15 +291,17 @@ class CudaNetwork(ScriptedNetwork):
 class LoadedModel:
     """A model that has proved itself; not thread-safe: one thread runs it."""
 
-    def __init__(self, manifest: Manifest, network: ScriptedNetwork, shapes: Shapes) -> None:
+    def __init__(self, manifest: Manifest, network: ScriptedNetwork, shapes: ShapeBuckets) -> None:
         self.manifest = manifest
         self.network = network
         self.shapes = shapes
-        self._unshared = network.unshared(), shapes if network.unshared() is network else Shapes()
+        self._unshared = network.unshared(), shapes if network.unshared() is network else ShapeBuckets()
         self.batch_invariant: bool | None = None  # None: not measured
         self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
 
-    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
+    def stream(
+        self, items: Sequence[Item], gone: Gone, tally: PaddingStats, *, shared: bool = True
+    ) -> Iterator[Answers]:
         """One pass over `items` (see `service.backend.forecasting`); `gone(i)` says that nobody waits for item `i` any more.
 
         Helpers take part where it is `shared`; the answers are the same.
@@ -307,7 +314,7 @@ class LoadedModel:
     def run(self, items: Sequence[Item]) -> list[Result]:
         """The results of `items` in their order; raises the first item's error where one has no sound answer."""
         results: list[Result | None] = [None] * len(items)
-        for answers in self.stream(items, _nobody, Tally()) if items else ():
+        for answers in self.stream(items, _nobody, PaddingStats()) if items else ():
             for index, answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
@@ -326,8 +333,8 @@ class LoadedModel:
         found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, wanted)
         self.batch_invariant, self.batch_deviation = found.exact, found.deviation
         network, shapes = self._unshared
-        self.shapes = Shapes(found.least_rows, found.least_steps, self.shapes.rows)
-        self._unshared = network, Shapes(found.least_rows, found.least_steps, shapes.rows)
+        self.shapes = ShapeBuckets(found.least_rows, found.least_steps, self.shapes.rows)
+        self._unshared = network, ShapeBuckets(found.least_rows, found.least_steps, shapes.rows)
 
 
 def _nobody(_: int) -> bool:

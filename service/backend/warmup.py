@@ -3,7 +3,7 @@
 Matrix kernels choose their order of summation by shape: a row computed alone may differ in the last bit from the same
 row in a batch. From some row count and some number of steps on they agree. Both are found here by running the same rows
 in every row count and with every amount of padding that the service ever uses; smaller batches are then padded up to
-them (`Shapes.least_rows`, `Shapes.least_steps`).
+them (`ShapeBuckets.least_rows`, `ShapeBuckets.least_steps`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from service.backend.buckets import FULL, LENGTHS, Shapes, pack
+from service.backend.buckets import FULL, LENGTHS, ShapeBuckets, pack
 from service.backend.forecasting import Array, Network
 from service.contract.errors import Unavailable
 from service.contract.types import DigitItem, Floats, ForecastItem, Item
@@ -40,7 +40,7 @@ class Invariance:
 
 def warm_up(
     network: Network,
-    shapes: Shapes,
+    shapes: ShapeBuckets,
     items: Sequence[Item],
     longest: int | None,
     wanted: Callable[[], bool] = lambda: True,

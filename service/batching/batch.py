@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from service.batching.queue import Answer, Entry, Lane, Outcome, too_late
+from service.batching.queue import Answer, BatchResult, Entry, ModelQueue, too_late
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ TURN = 0.010  # seconds a batch may compute while other work waits
 class Batch:
     """Entries of one lane that are computed together."""
 
-    def __init__(self, lane: Lane, entries: list[Entry]) -> None:
+    def __init__(self, lane: ModelQueue, entries: list[Entry]) -> None:
         self.lane = lane
         self.entries = entries
         self.seconds = 0.0
@@ -79,7 +79,7 @@ class Batch:
                 entry.missing -= 1
             entry.results[position] = result
             if not entry.missing:
-                entry.answer = Outcome(entry.results, entry.started - entry.enqueued, self._now - entry.started)
+                entry.answer = BatchResult(entry.results, entry.started - entry.enqueued, self._now - entry.started)
                 entry.closed = True
                 settled.append(entry)
         return settled

@@ -42,7 +42,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchResult:
     """The results of one submission, in its order, and how long it waited and was computed."""
 
     results: Sequence[Any]
@@ -54,18 +54,18 @@ class Outcome:
 class Entry:
     """One submission: it is computed in one batch and settled once."""
 
-    lane: Lane
+    lane: ModelQueue
     items: Sequence[Any]
     observations: int
     deadline: float | None
-    future: asyncio.Future[Outcome]
+    future: asyncio.Future[BatchResult]
     enqueued: float
     started: float = 0.0
     results: list[Any] = field(default_factory=list)
     missing: int = 0
     alone: bool = False  # it was in a batch that failed, and is tried again by itself
     closed: bool = False  # the thread is done with it
-    answer: Outcome | BaseException | None = None
+    answer: BatchResult | BaseException | None = None
 
     @property
     def brief(self) -> bool:
@@ -76,10 +76,10 @@ class Entry:
         return self.deadline is not None and now >= self.deadline
 
 
-class Host(Protocol):
+class QueueOwner(Protocol):
     """What a lane needs of the batcher it belongs to."""
 
-    def new_future(self) -> asyncio.Future[Outcome]:
+    def new_future(self) -> asyncio.Future[BatchResult]:
         """A future of the event loop; raises `Unavailable` (`draining`) when nothing more is taken."""
 
     def enter(self, entry: Entry) -> None:
@@ -89,10 +89,10 @@ class Host(Protocol):
         """Forget `entry`, whose caller is answered or has left."""
 
 
-class Lane:
+class ModelQueue:
     """A queue of its own, and the runner that answers what is taken from it."""
 
-    def __init__(self, host: Host, name: str, runner: Runner, limits: Limits) -> None:
+    def __init__(self, host: QueueOwner, name: str, runner: Runner, limits: Limits) -> None:
         self.name = name
         self.limits = limits
         self.items = 0  # admitted and not yet settled: waiting or being computed
@@ -105,7 +105,7 @@ class Lane:
         self._pace = math.inf  # seconds that a lone brief item takes
         self.waiting: deque[Entry] = deque()
 
-    async def submit(self, items: Sequence[Sized], deadline: float | None = None) -> Outcome:
+    async def submit(self, items: Sequence[Sized], deadline: float | None = None) -> BatchResult:
         """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
 
         Raises `Unavailable` (`queue_full`, `draining`) at once, `DeadlineExceeded`, or what the runner raised.

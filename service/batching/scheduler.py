@@ -33,7 +33,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from service.batching.batch import Batch
-from service.batching.queue import Entry, Lane, Limits, Outcome, Runner, too_late
+from service.batching.queue import BatchResult, Entry, Limits, ModelQueue, Runner, too_late
 from service.contract.errors import RitmoError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,13 @@ log = logging.getLogger(__name__)
 SWEEP = 0.025  # seconds between two looks for expired entries
 
 
-class Batcher:
+class Scheduler:
     """The lanes of one device and the thread that serves them; made, used and closed on one event loop."""
 
     def __init__(self, name: str = "cpu") -> None:
         self.name = name
         self.restarts = 0
-        self._lanes: tuple[Lane, ...] = ()
+        self._lanes: tuple[ModelQueue, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
         self._pending: set[Entry] = set()
@@ -61,13 +61,13 @@ class Batcher:
         self._turn = 0
         self._spawn()
 
-    def lane(self, name: str, runner: Runner, limits: Limits) -> Lane:
+    def lane(self, name: str, runner: Runner, limits: Limits) -> ModelQueue:
         """A new lane whose batches `runner` answers."""
-        lane = Lane(self, name, runner, limits)
+        lane = ModelQueue(self, name, runner, limits)
         self._lanes = (*self._lanes, lane)
         return lane
 
-    def remove(self, lane: Lane) -> None:
+    def remove(self, lane: ModelQueue) -> None:
         """Forget a lane that nobody submits to any more."""
         self._lanes = tuple(other for other in self._lanes if other is not lane)
 
@@ -96,7 +96,7 @@ class Batcher:
 
     # On the event loop
 
-    def new_future(self) -> asyncio.Future[Outcome]:
+    def new_future(self) -> asyncio.Future[BatchResult]:
         """A future of this batcher's event loop; raises `Unavailable` (`draining`) once it is closing."""
         if self._closing:
             raise _draining()
@@ -133,7 +133,7 @@ class Batcher:
         if waiting:
             self._wake.put(None)
 
-    def _compute(self, lane: Lane) -> None:
+    def _compute(self, lane: ModelQueue) -> None:
         """What waits on `lane`, here on the event loop."""
         entries = lane.take()
         if not entries:
@@ -165,7 +165,7 @@ class Batcher:
         for entry in entries:
             if entry.future.done():
                 continue
-            if isinstance(entry.answer, Outcome):
+            if isinstance(entry.answer, BatchResult):
                 entry.future.set_result(entry.answer)
             else:
                 entry.future.set_exception(entry.answer or RuntimeError("settled without an answer"))

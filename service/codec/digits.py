@@ -24,8 +24,8 @@ from msgspec import Meta, Struct, field
 from numpy.typing import NDArray
 
 from service.codec.forecast import ItemId, ReturnState, StateToken, Timeout
-from service.codec.state_tokens import Progress
-from service.codec.strict_json import Faults, Reader
+from service.codec.state_tokens import SequenceState
+from service.codec.strict_json import FieldErrors, StrictDecoder
 from service.contract.errors import DeadlineExceeded, InvalidRequest, RitmoError
 from service.contract.manifest import Manifest
 from service.contract.types import DigitItem, DigitResult
@@ -131,12 +131,12 @@ class PackedDigits:
 
     items: list[DigitItem]
     preparations: list[Preparation | None]
-    before: list[Progress | None]
+    before: list[SequenceState | None]
     scales: list[int]  # BYTES, UNIT, or 0 while neither shows
 
 
-_reader = Reader(DigitRequest)
-_options_reader = Reader(DigitOptions)
+_reader = StrictDecoder(DigitRequest)
+_options_reader = StrictDecoder(DigitOptions)
 _encoder = msgspec.json.Encoder()
 
 
@@ -144,7 +144,7 @@ def read(body: bytes, settings: Settings) -> DigitRequest:
     """The request in a JSON `body`; raises `InvalidRequest` for everything that is wrong whatever the model."""
     request = _reader.read(body)
     _check_count(len(request.inputs), settings)
-    faults = Faults()
+    faults = FieldErrors()
     for index, item in enumerate(request.inputs):
         _check_input(item, f"#/inputs/{index}", faults)
     faults.check()
@@ -176,7 +176,7 @@ def pack(
     images: Sequence[bytes] | None = None,
     deadline: float = math.inf,
     *,
-    before: list[Progress | None] | None = None,
+    before: list[SequenceState | None] | None = None,
     place: str = "#/inputs/{}",
 ) -> PackedDigits:
     """The engine's items; raises `InvalidRequest` for images that cannot be prepared and rows this model cannot read.
@@ -184,7 +184,7 @@ def pack(
     `images` are the files of `from_files`; `deadline` (`time.monotonic()`) is looked at between images. `before` says
     of each digit where it stood; `place` is the pointer to an input in the document that was sent.
     """
-    faults = Faults()
+    faults = FieldErrors()
     before = before or [None] * len(request.inputs)
     packed = PackedDigits([], [], before, [])
     pixels = settings.max_pixels
@@ -216,13 +216,13 @@ def pack(
     return packed
 
 
-def progress(packed: PackedDigits, results: Sequence[DigitResult]) -> list[Progress]:
+def progress(packed: PackedDigits, results: Sequence[DigitResult]) -> list[SequenceState]:
     """Where each digit stands after `results`: at the last row that was used."""
     reached = []
     for item, earlier, scale, result in zip(packed.items, packed.before, packed.scales, results, strict=True):
         rows, flags = (earlier.observations, earlier.flags) if earlier else (0, 0)
         ink = INK if item.rows[: result.rows_used].any() else 0
-        reached.append(Progress(result.state, rows + result.rows_used, flags=flags | scale | ink))
+        reached.append(SequenceState(result.state, rows + result.rows_used, flags=flags | scale | ink))
     return reached
 
 
@@ -231,7 +231,7 @@ def predictions(
     manifest: Manifest,
     packed: PackedDigits,
     results: Sequence[DigitResult],
-    seal: Callable[[Progress, Manifest], str],
+    seal: Callable[[SequenceState, Manifest], str],
 ) -> list[DigitPrediction]:
     """The answers, one per digit; `seal` makes the tokens where they were asked for."""
     answers = []
@@ -270,7 +270,7 @@ def unpack(
     manifest: Manifest,
     packed: PackedDigits,
     results: Sequence[DigitResult],
-    seal: Callable[[Progress, Manifest], str],
+    seal: Callable[[SequenceState, Manifest], str],
 ) -> bytes:
     """The answer as JSON; see `predictions`."""
     answers = predictions(request, manifest, packed, results, seal)
@@ -286,12 +286,12 @@ def _check_count(count: int, settings: Settings) -> None:
     if count > settings.max_items:
         raise InvalidRequest(f"{count} digits in one request; at most {settings.max_items}", code="too_many_items")
     if not count:
-        faults = Faults()
+        faults = FieldErrors()
         faults.add("#/inputs", "out_of_range", "at least one digit")
         faults.check()
 
 
-def _check_input(item: DigitInput, pointer: str, faults: Faults) -> None:
+def _check_input(item: DigitInput, pointer: str, faults: FieldErrors) -> None:
     if item.rows is None and item.image is None:
         faults.add(pointer, "missing_field", "either rows or image is required")
     elif item.rows is not None and item.image is not None:
@@ -303,7 +303,7 @@ def _check_input(item: DigitInput, pointer: str, faults: Faults) -> None:
         check_rows(item.rows, item.state is not None, f"{pointer}/rows", faults)
 
 
-def check_rows(rows: list[list[float]], goes_on: bool, pointer: str, faults: Faults) -> None:
+def check_rows(rows: list[list[float]], goes_on: bool, pointer: str, faults: FieldErrors) -> None:
     """Note rows of a wrong width, or that there are none although the digit does not go on from earlier ones."""
     if not rows and not goes_on:
         faults.add(pointer, "out_of_range", "at least one row")
@@ -313,7 +313,7 @@ def check_rows(rows: list[list[float]], goes_on: bool, pointer: str, faults: Fau
 
 
 def _rows(
-    rows: list[list[float]], pointer: str, before: Progress | None, faults: Faults
+    rows: list[list[float]], pointer: str, before: SequenceState | None, faults: FieldErrors
 ) -> tuple[NDArray[np.float32], int]:
     """(T, 28) in 0..1, and the scale that the numbers show: values above 1 anywhere mean that it is 0..255.
 
@@ -333,7 +333,7 @@ def _rows(
     return (ink / 255 if scale == BYTES else ink).astype(np.float32), scale
 
 
-def _check_length(count: int, pointer: str, manifest: Manifest, faults: Faults) -> None:
+def _check_length(count: int, pointer: str, manifest: Manifest, faults: FieldErrors) -> None:
     least, most = manifest.input.min_length, min(manifest.input.max_length or MOST_ROWS, MOST_ROWS)
     if not least <= count <= most:
         reads = f"exactly {least}" if least == most else f"{least} to {most}"

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct, field
 
-from service.codec.state_tokens import Progress
-from service.codec.strict_json import Faults, Reader
+from service.codec.state_tokens import SequenceState
+from service.codec.strict_json import FieldErrors, StrictDecoder
 from service.contract.errors import FieldError, InvalidRequest, RitmoError
 from service.contract.manifest import Manifest
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -125,13 +125,13 @@ class PackedSeries(Struct, frozen=True, eq=False, gc=False):
     """The engine's items, where each series stood before (None: nowhere), and the counts with what was sent now."""
 
     items: list[ForecastItem]
-    before: list[Progress | None]
+    before: list[SequenceState | None]
     counts: list[Counts]
     place: str  # pointer to an input in the document that was sent
 
 
 _NOTHING: Floats = np.empty(0)
-_reader = Reader(ForecastRequest)
+_reader = StrictDecoder(ForecastRequest)
 _encoder = msgspec.json.Encoder()
 
 
@@ -149,7 +149,7 @@ def read(body: bytes, settings: Settings) -> ForecastRequest:
 
 
 def _check_targets(request: ForecastRequest, settings: Settings) -> None:
-    faults = Faults()
+    faults = FieldErrors()
     if not request.inputs:
         faults.add("#/inputs", "out_of_range", "at least one series")
     for index, item in enumerate(request.inputs):
@@ -157,7 +157,9 @@ def _check_targets(request: ForecastRequest, settings: Settings) -> None:
     faults.check()
 
 
-def check_target(target: list[float | None], goes_on: bool, pointer: str, settings: Settings, faults: Faults) -> None:
+def check_target(
+    target: list[float | None], goes_on: bool, pointer: str, settings: Settings, faults: FieldErrors
+) -> None:
     """Note whether `target` has too many values, or none although the series does not go on from earlier ones."""
     if len(target) > settings.max_observations:
         faults.add(pointer, "series_too_long", f"{len(target)} values; at most {settings.max_observations}")
@@ -168,14 +170,14 @@ def check_target(target: list[float | None], goes_on: bool, pointer: str, settin
 def pack(
     request: ForecastRequest,
     manifest: Manifest,
-    before: list[Progress | None] | None = None,
+    before: list[SequenceState | None] | None = None,
     place: str = "#/inputs/{}",
 ) -> PackedSeries:
     """The engine's items; raises `InvalidRequest` for what this model cannot serve.
 
     `before` says of each series where it stood; `place` is the pointer to an input in the document that was sent.
     """
-    faults = Faults()
+    faults = FieldErrors()
     check_parameters(request.parameters, manifest, faults)
     before = before or [None] * len(request.inputs)
     packed = PackedSeries([], before, [], place)
@@ -200,7 +202,7 @@ def pack(
     return packed
 
 
-def check_parameters(parameters: ForecastParameters, manifest: Manifest, faults: Faults) -> None:
+def check_parameters(parameters: ForecastParameters, manifest: Manifest, faults: FieldErrors) -> None:
     """Note what of `parameters` this model cannot serve, whatever the series."""
     most = manifest.input.max_horizon
     if most is not None and parameters.prediction_length > most:
@@ -208,18 +210,18 @@ def check_parameters(parameters: ForecastParameters, manifest: Manifest, faults:
         faults.add("#/parameters/prediction_length", "out_of_range", detail)
 
 
-def progress(request: ForecastRequest, packed: PackedSeries, results: Sequence[ForecastResult]) -> list[Progress]:
+def progress(request: ForecastRequest, packed: PackedSeries, results: Sequence[ForecastResult]) -> list[SequenceState]:
     """Where each series stands after `results`."""
     stated = request.parameters.season_length or 0
     return [
-        Progress(
+        SequenceState(
             result.state, c.observations, c.missing, c.skipped, season=stated if earlier is None else earlier.season
         )
         for c, earlier, result in zip(packed.counts, packed.before, results, strict=True)
     ]
 
 
-def _counts(sent: int, missing: int, used: int, earlier: Progress | None) -> Counts:
+def _counts(sent: int, missing: int, used: int, earlier: SequenceState | None) -> Counts:
     if earlier is None:
         return Counts(sent, missing, sent - used)
     return Counts(earlier.observations + sent, earlier.missing + missing, earlier.skipped + sent - used)
@@ -230,7 +232,7 @@ def predictions(
     manifest: Manifest,
     packed: PackedSeries,
     results: Sequence[ForecastResult],
-    seal: Callable[[Progress, Manifest], str],
+    seal: Callable[[SequenceState, Manifest], str],
 ) -> list[SeriesPrediction]:
     """The answers, one per series. Raises `InvalidRequest` where numbers as extreme as these have no finite forecast.
 
@@ -259,7 +261,7 @@ def unpack(
     manifest: Manifest,
     packed: PackedSeries,
     results: Sequence[ForecastResult],
-    seal: Callable[[Progress, Manifest], str],
+    seal: Callable[[SequenceState, Manifest], str],
 ) -> bytes:
     """The answer as JSON; see `predictions`."""
     answers = predictions(request, manifest, packed, results, seal)
@@ -293,7 +295,7 @@ def check_size(request: ForecastRequest, total: int, settings: Settings) -> None
 
 
 def _values(
-    target: list[float | None], manifest: Manifest, before: Progress | None
+    target: list[float | None], manifest: Manifest, before: SequenceState | None
 ) -> tuple[Floats, int, FieldError | None]:
     """`target` as float64 (NaN = missing), cut to what the model can use; how many are missing; what is wrong."""
     contract = manifest.input
@@ -375,6 +377,6 @@ def _check_finite(pointer: str, item: ForecastItem, result: ForecastResult) -> N
         raise RitmoError("the model answered with a number that is not finite")
     place = f"{pointer}/target" if extreme or remembered else "#/parameters/quantile_levels"
     detail = "too extreme for a finite forecast" + (": scale the series" if extreme or remembered else "")
-    faults = Faults()
+    faults = FieldErrors()
     faults.add(place, "out_of_range", detail)
     faults.check()

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from msgspec import Struct
 
-from service.codec.strict_json import Faults
+from service.codec.strict_json import FieldErrors
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest
 from service.contract.types import Floats
@@ -38,7 +38,7 @@ _SIGNATURE = 43  # characters of 32 bytes in base64 without padding
 logger = logging.getLogger(__name__)
 
 
-class Progress(Struct, frozen=True, eq=False, gc=False):
+class SequenceState(Struct, frozen=True, eq=False, gc=False):
     """Where a series or digit stands, after all of it that was sent so far."""
 
     state: Floats  # (S,)
@@ -49,7 +49,7 @@ class Progress(Struct, frozen=True, eq=False, gc=False):
     flags: int = 0  # eight bits for the module that packs the items
 
 
-class Tokens:
+class StateTokens:
     """Seals and opens tokens. The first of `keys` signs, any of them verifies; `keys` empty: a random one.
 
     `ttl_seconds` counts from the issue of a token, and every answer issues a new one.
@@ -68,7 +68,7 @@ class Tokens:
         self._clock = clock
         self._warn = passing or not keys  # the key goes with the process (or with the parent that made it)
 
-    def seal(self, progress: Progress, manifest: Manifest) -> str:
+    def seal(self, progress: SequenceState, manifest: Manifest) -> str:
         """The token of `progress` with the model of `manifest`."""
         if self._warn:
             self._warn = False
@@ -93,7 +93,7 @@ class Tokens:
             raise InvalidRequest(detail, code="out_of_range")
         return (text + _sign(self._keys[0], text)).decode("ascii")
 
-    def open(self, token: str, manifest: Manifest) -> Progress:
+    def open(self, token: str, manifest: Manifest) -> SequenceState:
         """What `seal` was given; raises `InvalidRequest` (`state_invalid`, `state_model_mismatch`, `state_expired`)."""
         body = self._verified(token)
         if body[0] != VERSION:
@@ -114,12 +114,12 @@ class Tokens:
         state = np.concatenate(
             (np.frombuffer(body[_HEADER.size : middle], "<f8"), np.frombuffer(body[middle:], "<f4").astype(np.float64))
         )
-        return Progress(state, observations, missing, skipped, season, flags)
+        return SequenceState(state, observations, missing, skipped, season, flags)
 
-    def open_all(self, inputs: Sequence[str | None], manifest: Manifest) -> list[Progress | None]:
+    def open_all(self, inputs: Sequence[str | None], manifest: Manifest) -> list[SequenceState | None]:
         """`open` for the `state` of every input; raises `InvalidRequest` with a pointer to each that is faulty."""
-        faults = Faults()
-        opened: list[Progress | None] = []
+        faults = FieldErrors()
+        opened: list[SequenceState | None] = []
         for index, token in enumerate(inputs):
             progress = None
             if token is not None:

@@ -25,7 +25,7 @@ _LONGEST_INTEGER = 400  # digits; a float holds fewer than 310
 T = TypeVar("T")
 
 
-class Faults:
+class FieldErrors:
     """The faults of one request: all are counted, the first ten are kept."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Faults:
         raise InvalidRequest(detail, code=first.code, errors=self.listed, errors_total=self.total)
 
 
-class Reader(Generic[T]):
+class StrictDecoder(Generic[T]):
     """Reads documents of one type, a `msgspec.Struct` with `forbid_unknown_fields`."""
 
     def __init__(self, kind: type[T]) -> None:
@@ -98,7 +98,7 @@ class _Inspector:
     """Walks a parsed document along its type and notes where the two part."""
 
     def __init__(self) -> None:
-        self.faults = Faults()
+        self.faults = FieldErrors()
         self._path: list[str | int] = []
 
     def inspect(self, value: Any, kind: kinds.Type) -> None:

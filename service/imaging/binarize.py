@@ -42,7 +42,7 @@ _TWO_KINDS = 0.75  # … if two levels explain this share of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ink:
+class Binarized:
     """How far the picture stands off from its paper: 1 where the ink is as dark (or bright) as it gets."""
 
     ink: Plane
@@ -72,9 +72,9 @@ def grey(colours: Plane) -> Plane:
     return np.asarray(along - along.min(), np.float32)
 
 
-def find(plane: Plane) -> Ink | None:
+def find(plane: Plane) -> Binarized | None:
     """The ink of `plane` (0..1), or None where nothing stands out from the paper."""
-    best: tuple[float, Ink] | None = None
+    best: tuple[float, Binarized] | None = None
     for paper in (_even, _smooth, _uneven):
         explained, score, ink = _against(plane, *paper(plane))
         if ink.contrast < max(_LEAST_CONTRAST, min(_NOISE * ink.noise, 0.5)):
@@ -90,7 +90,7 @@ def find(plane: Plane) -> Ink | None:
     return None if best is None else best[1]
 
 
-def threshold(ink: Ink) -> float:
+def threshold(ink: Binarized) -> float:
     """The level at which a stroke has its edge: Otsu's (IEEE Trans. SMC 9, 1979) within bounds, and above the noise.
 
     Where what lies above that is of two kinds and the fainter one runs into the border (a table, printed squares), the
@@ -202,7 +202,7 @@ def _eroded(plane: Plane, window: int) -> Plane:
 # --- ink against a paper ---------------------------------------------------------------------------------------------
 
 
-def _against(plane: Plane, paper: Plane, kind: str, dark: bool | None) -> tuple[float, float, Ink]:
+def _against(plane: Plane, paper: Plane, kind: str, dark: bool | None) -> tuple[float, float, Binarized]:
     """The ink that stands off from `paper`: how much that explains, its score among other papers, and the ink."""
     distance = plane - paper
     dark = _is_dark(distance) if dark is None else dark
@@ -220,7 +220,7 @@ def _against(plane: Plane, paper: Plane, kind: str, dark: bool | None) -> tuple[
     if share > _PAPER and contact > _TOUCHING:
         explained -= _MISTAKEN
     score = explained - _SHARE * share + min(_sharpness(ink, mask), _SHARP)
-    return explained, score, Ink(ink, dark, kind, core, level, noise)
+    return explained, score, Binarized(ink, dark, kind, core, level, noise)
 
 
 def _contact(mask: Mask) -> float:

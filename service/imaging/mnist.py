@@ -17,7 +17,7 @@ from msgspec import Struct
 from PIL import Image
 
 from service.contract.errors import InvalidRequest
-from service.imaging.binarize import Ink, Mask, Plane, dilated, find, threshold
+from service.imaging.binarize import Binarized, Mask, Plane, dilated, find, threshold
 from service.imaging.components import characters, parts, without_lines
 from service.imaging.decode import SIDE as LOOK
 from service.imaging.decode import Box, Picture, decode
@@ -65,7 +65,7 @@ class _Digit:
     ink: Plane
     mask: Mask
     box: tuple[float, float, float, float]
-    seen: Ink
+    seen: Binarized
     lines: int
     specks: int
     count: int
@@ -131,7 +131,7 @@ def _look(picture: Picture, box: Box) -> _Digit:
     return _Digit(inked[top:bottom, left:right], mask, place, ink, lines, specks, len(chosen))
 
 
-def _is_shade(plane: Plane, mask: Mask, ink: Ink, specks: int, *, touching: bool) -> bool:
+def _is_shade(plane: Plane, mask: Mask, ink: Binarized, specks: int, *, touching: bool) -> bool:
     """Whether a mark is shade or the edge of something; even paper under a mark that stands free has none."""
     even = ink.paper == "even"
     if even and not touching:

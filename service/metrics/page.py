@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from service.metrics.store import Count, Numbers, Spread, bury
+from service.metrics.store import Counter, CounterStore, Histogram, bury
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 # From a single tiny model call to the longest deadline anyone should accept.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class LaneState:
+class QueueState:
     """What a model's queue holds at this moment."""
 
     model: str
@@ -55,12 +55,12 @@ class ModelState:
 class EngineState:
     """What is read when someone scrapes, and costs nothing in between."""
 
-    lanes: Iterable[LaneState]
+    lanes: Iterable[QueueState]
     models: Iterable[ModelState]
     restarts: int
 
 
-class Family(Generic[T]):
+class MetricFamily(Generic[T]):
     """Numbers of one meaning, told apart by their labels."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Family(Generic[T]):
         return single
 
 
-class LaneMetrics:
+class ModelMetrics:
     """The engine's metrics of one model, its labels bound once."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
@@ -146,8 +146,8 @@ class Metrics(Collector):
     """All that `/metrics` shows. With a `folder` the process is one of several, and every page the sum over all."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._numbers = Numbers(folder)
-        self._families: list[Family[Count] | Family[Spread]] = []
+        self._numbers = CounterStore(folder)
+        self._families: list[MetricFamily[Counter] | MetricFamily[Histogram]] = []
         count, spread = self._count, self._spread
         self.requests = count("counter", "requests", "Requests answered", "route", "model", "code")  # the HTTP status
         self.request_seconds = spread("request_seconds", "From the first byte to the answer", SECONDS, "route")
@@ -169,9 +169,9 @@ class Metrics(Collector):
         self._restarts = count("counter", "worker_restarts", "Inference threads that died and were replaced").labels()
         self._state: Callable[[], EngineState] | None = None
 
-    def lane(self, model: str) -> LaneMetrics:
+    def lane(self, model: str) -> ModelMetrics:
         """The engine's metrics of `model`."""
-        return LaneMetrics(self, model)
+        return ModelMetrics(self, model)
 
     def watch(self, state: Callable[[], EngineState]) -> None:
         """Show what `state()` says at every scrape."""
@@ -209,21 +209,21 @@ class Metrics(Collector):
         for family in self._families:
             yield family.page(sums[family.name])
 
-    def _count(self, kind: Literal["counter", "gauge"], name: str, text: str, *labels: str) -> Family[Count]:
-        family = Family(kind, name, text, labels, lambda of, values: Count(self._numbers, of, values))
+    def _count(self, kind: Literal["counter", "gauge"], name: str, text: str, *labels: str) -> MetricFamily[Counter]:
+        family = MetricFamily(kind, name, text, labels, lambda of, values: Counter(self._numbers, of, values))
         self._families.append(family)
         return family
 
-    def _spread(self, name: str, text: str, bounds: Sequence[float], label: str = "model") -> Family[Spread]:
-        def make(of: str, values: tuple[str, ...]) -> Spread:
-            return Spread(self._numbers, of, values, bounds)
+    def _spread(self, name: str, text: str, bounds: Sequence[float], label: str = "model") -> MetricFamily[Histogram]:
+        def make(of: str, values: tuple[str, ...]) -> Histogram:
+            return Histogram(self._numbers, of, values, bounds)
 
-        family = Family("histogram", name, text, (label,), make, bounds)
+        family = MetricFamily("histogram", name, text, (label,), make, bounds)
         self._families.append(family)
         return family
 
 
-def _show(gauge: Family[Count], values: dict[tuple[str, ...], int]) -> None:
+def _show(gauge: MetricFamily[Counter], values: dict[tuple[str, ...], int]) -> None:
     """Set `gauge`; what it showed before and has no value now is shown no more."""
     for labels in gauge.made() - values.keys():
         gauge.labels(*labels).set(math.nan)

@@ -22,7 +22,7 @@ _NUMBERS, _PAST, _INDEX = ".numbers", ".past", ".index"  # past: of a process th
 Row = tuple[str, tuple[str, ...], bool, Sequence[float]]  # family, labels, whether its process lives, numbers
 
 
-class Numbers:
+class CounterStore:
     """The numbers of this process; with a `folder` the others' are read along with them."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -73,12 +73,12 @@ def bury(folder: Path, pid: int) -> None:
         file.rename(file.with_suffix(_PAST))
 
 
-class Count:
+class Counter:
     """One number: a count, or the state of something."""
 
     __slots__ = ("_at", "_places")
 
-    def __init__(self, numbers: Numbers, family: str, labels: tuple[str, ...]) -> None:
+    def __init__(self, numbers: CounterStore, family: str, labels: tuple[str, ...]) -> None:
         self._places = numbers.places
         self._at = numbers.take(family, labels, 1)
 
@@ -91,12 +91,12 @@ class Count:
         self._places[self._at] = value
 
 
-class Spread:
+class Histogram:
     """How often values fell between `bounds`, and their sum."""
 
     __slots__ = ("_at", "_bounds", "_places", "_sum")
 
-    def __init__(self, numbers: Numbers, family: str, labels: tuple[str, ...], bounds: Sequence[float]) -> None:
+    def __init__(self, numbers: CounterStore, family: str, labels: tuple[str, ...], bounds: Sequence[float]) -> None:
         self._places = numbers.places
         self._bounds = bounds
         self._at = numbers.take(family, labels, len(bounds) + 2)  # one beyond the last bound, and the sum

@@ -20,7 +20,7 @@ LEVELS = np.array([0.1, 0.9])
 NOTHING = np.empty(0)
 
 
-class Coverage:
+class IntervalMonitor:
     """The sample of one model; `count` hears where each truth fell."""
 
     def __init__(self, count: Callable[[Place], None], every: int = EVERY) -> None:

@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Literal
 
 from service.backend.buckets import SHARE_ROWS
-from service.backend.chunks import Gone, Tally
+from service.backend.chunks import Gone, PaddingStats
 from service.backend.forecasting import Answers
-from service.backend.sharding import Helpers
+from service.backend.sharding import ComputeThreads
 from service.backend.torchscript import LoadedModel, resolve_device, set_threads
 from service.backend.torchscript import load as load_model
-from service.batching.queue import Lane, Limits, Outcome
-from service.batching.scheduler import Batcher
+from service.batching.queue import BatchResult, Limits, ModelQueue
+from service.batching.scheduler import Scheduler
 from service.contract.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
 from service.contract.manifest import Manifest
 from service.contract.types import Item
-from service.metrics.page import EngineState, LaneMetrics, LaneState, Metrics, ModelState
-from service.registry.interval_coverage import Coverage
+from service.metrics.page import EngineState, Metrics, ModelMetrics, ModelState, QueueState
+from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import Found, scan
 from service.runtime.malloc import give_back
 
@@ -62,9 +62,9 @@ class Served:
         self.load_seconds: float | None = None
         self._manifest = found.manifest
         self._model: LoadedModel | None = None
-        self._lane: Lane | None = None
-        self._metrics: LaneMetrics | None = None
-        self._coverage: Coverage | None = None
+        self._lane: ModelQueue | None = None
+        self._metrics: ModelMetrics | None = None
+        self._coverage: IntervalMonitor | None = None
 
     @property
     def reference(self) -> str:
@@ -93,8 +93,8 @@ class Served:
         """Largest relative difference seen between batches at warm-up, 0.0 when invariant; None before."""
         return self._model.batch_deviation if self._model else None
 
-    async def submit(self, items: Sequence[Item], deadline: float | None = None) -> Outcome:
-        """The results for `items`; see `service.batching.queue.Lane.submit`."""
+    async def submit(self, items: Sequence[Item], deadline: float | None = None) -> BatchResult:
+        """The results for `items`; see `service.batching.queue.ModelQueue.submit`."""
         if self._lane is None or self._metrics is None:
             raise self.unavailable()
         asked = self._coverage.questions(items) if self._coverage else None
@@ -113,10 +113,10 @@ class Served:
             return Unavailable(f"model {self.reference} is being loaded", retry_after=1.0)
         return Unavailable(f"model {self.reference} could not be loaded", retry_after=60.0)
 
-    def begin(self, model: LoadedModel, batcher: Batcher, limits: Limits, metrics: LaneMetrics) -> None:
+    def begin(self, model: LoadedModel, batcher: Scheduler, limits: Limits, metrics: ModelMetrics) -> None:
         """Serve `model` from now on."""
         self._model, self._metrics = model, metrics
-        self._coverage = Coverage(metrics.truth) if model.manifest.task == "forecast" else None
+        self._coverage = IntervalMonitor(metrics.truth) if model.manifest.task == "forecast" else None
         self._lane = batcher.lane(self.reference, self._stream, limits)
         self._lane.on_batch = metrics.batch
         self.state = "ready"
@@ -132,7 +132,7 @@ class Served:
     def _stream(self, items: Sequence[Item], gone: Gone, callers: int) -> Iterator[Answers]:
         if self._model is None or self._metrics is None:
             raise RuntimeError(f"{self.reference} has a lane but no model")
-        tally = Tally()
+        tally = PaddingStats()
         # Many callers keep the event loop busy: a helper would take its CPU, and contend for the interpreter with it.
         shared = len(items) >= SHARE_ROWS * callers
         try:
@@ -166,10 +166,10 @@ class Registry:
         self._defaults = tuple(defaults)
         self._only = only
         self._given = load
-        self._helpers = Helpers()
+        self._helpers = ComputeThreads()
         self._served: list[Served] = []
         self._by_reference: dict[str, Served] = {}
-        self._batcher: Batcher | None = None
+        self._batcher: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
         self._draining = False
         self._fault = "the models have not been looked for yet"
@@ -181,9 +181,9 @@ class Registry:
         ready, and no worse.
         """
         device = resolve_device(self._device)
-        self._helpers = Helpers(set_threads(self._threads, self._processes))
+        self._helpers = ComputeThreads(set_threads(self._threads, self._processes))
         self._load_folder = self._given or partial(load_model, wanted=lambda: not self.draining, helpers=self._helpers)
-        self._batcher = Batcher(str(device))
+        self._batcher = Scheduler(str(device))
         self.metrics.watch(self._engine_state)
         try:
             found = await asyncio.to_thread(scan, self._models)
@@ -280,7 +280,7 @@ class Registry:
             return f"; did you mean {near[0]!r}?"
         return f"; there are {', '.join(names)}" if names else "; there is none at all"
 
-    async def _load_all(self, device: str, batcher: Batcher) -> None:
+    async def _load_all(self, device: str, batcher: Scheduler) -> None:
         rank = {name: place for place, name in enumerate(self._defaults)}
         waiting = [s for s in self._served if s.state == "loading"]
         # The default names first, and of each name the version that its bare name will mean.
@@ -292,7 +292,7 @@ class Registry:
         gc.freeze()
         await asyncio.to_thread(give_back)
 
-    async def _load(self, served: Served, device: str, batcher: Batcher) -> None:
+    async def _load(self, served: Served, device: str, batcher: Scheduler) -> None:
         start = time.monotonic()
         try:
             model = await asyncio.to_thread(self._load_folder, served.folder, device)
@@ -318,7 +318,7 @@ class Registry:
             items[served.name] += waiting[0]
             observations[served.name] += waiting[1]
         return EngineState(
-            lanes=[LaneState(name, items[name], observations[name]) for name in items],
+            lanes=[QueueState(name, items[name], observations[name]) for name in items],
             models=[ModelState(s.name, s.version, s.state) for s in self._served],
             restarts=self._batcher.restarts if self._batcher else 0,
         )

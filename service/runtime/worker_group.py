@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerGroup:
     """One process' place among the others."""
 
     place: int

@@ -1,7 +1,7 @@
 """uvicorn's HTTP/1.1 protocol, with a shorter way for an answer that is there as a whole.
 
 ASGI sends an answer in two messages, and uvicorn builds and writes its head and its body one after the other. The edge
-has both at once, so where `scope["extensions"]` offers `WHOLE` it sends one message with status, headers and body,
+has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status, headers and body,
 which becomes one write. A body that has arrived completely is handed over without waiting for it. Everything else
 (parsing, keep-alive, pipelining, flow control, `Expect`, upgrades, limits, draining, all other messages) stays
 uvicorn's own.
@@ -21,9 +21,9 @@ import httptools
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.api.dispatch import WHOLE
+from service.api.dispatch import COMPLETE_RESPONSE
 
-_EXTENSIONS: dict[str, dict[str, object]] = {WHOLE: {}}
+_EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _SHORT = 64  # bytes of a target that is worth remembering
 _JOINED = 64 << 10  # bytes of a body that is copied behind its head: less work than a second buffer
 
@@ -45,7 +45,7 @@ class Cycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         """A message of ASGI, or a whole answer with headers in lower case, among them its length, none of them checked
         again."""
-        if message["type"] != WHOLE:
+        if message["type"] != COMPLETE_RESPONSE:
             await super().send(message)
             return
         if self.flow.write_paused and not self.disconnected:

@@ -19,7 +19,7 @@ _SHORTAGE = 0.1  # seconds until the next try where the process may open no more
 logger = logging.getLogger(__name__)
 
 
-class Acceptor:
+class BalancedListener:
     """What uvicorn expects of a listening server, for one process among several.
 
     `counts` has the connections of every process, `open` those of this one, `make` the protocol of a new one.

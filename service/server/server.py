@@ -21,12 +21,12 @@ from typing import Any
 import uvicorn
 
 from service.api.app import create_app
-from service.api.websockets import Streams
+from service.api.websockets import LiveConnections
 from service.registry.registry import Registry
 from service.runtime import logs
-from service.runtime.worker_group import Crew
+from service.runtime.worker_group import WorkerGroup
 from service.server.http_protocol import Protocol
-from service.server.listener import Acceptor
+from service.server.listener import BalancedListener
 from service.settings import Settings
 
 _GLANCE = 0.02  # seconds between two looks at the live connections, while the last ones end
@@ -44,9 +44,9 @@ class Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         registry: Registry,
-        streams: Streams,
+        streams: LiveConnections,
         settings: Settings,
-        crew: Crew | None = None,
+        crew: WorkerGroup | None = None,
     ) -> None:
         super().__init__(config)
         self._crew = crew
@@ -67,7 +67,9 @@ class Server(uvicorn.Server):
             return
         await super().startup([])  # all but the listening
         listening: list[Any] = [  # what uvicorn needs of its servers: that they close
-            Acceptor(each, self._protocol, self.server_state.connections, self._crew.connections, self._crew.place)
+            BalancedListener(
+                each, self._protocol, self.server_state.connections, self._crew.connections, self._crew.place
+            )
             for each in sockets
         ]
         self.servers = listening
@@ -115,7 +117,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(settings: Settings, crew: Crew | None = None, listener: socket.socket | None = None) -> int:
+def run(settings: Settings, crew: WorkerGroup | None = None, listener: socket.socket | None = None) -> int:
     """Serve in this process until told to stop; the exit status. `crew` and `listener`: where it is one of several."""
     logs.configure(settings.log_level)
     app = create_app(settings, crew=crew)

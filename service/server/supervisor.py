@@ -26,7 +26,7 @@ import uvicorn
 from service.metrics import page as metrics
 from service.runtime import logs
 from service.runtime import worker_group as crew
-from service.runtime.worker_group import Crew
+from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
 _POLL = 0.2  # seconds between two looks at the workers
@@ -45,17 +45,17 @@ def serve(settings: Settings) -> int:
         return _run(settings)
     logs.configure(settings.log_level)
     with tempfile.TemporaryDirectory(prefix="ritmo-") as folder:
-        return Workers(settings, Path(folder)).run()
+        return Supervisor(settings, Path(folder)).run()
 
 
-def _work(settings: Settings, own: Crew, listener: socket.socket) -> None:
+def _work(settings: Settings, own: WorkerGroup, listener: socket.socket) -> None:
     """A worker process."""
     # A terminal sends Ctrl-C to the whole group; only the parent shall have it, or the workers would be told twice.
     os.setpgrp()
     raise SystemExit(_run(settings, own, listener))
 
 
-def _run(settings: Settings, own: Crew | None = None, listener: socket.socket | None = None) -> int:
+def _run(settings: Settings, own: WorkerGroup | None = None, listener: socket.socket | None = None) -> int:
     from service.server.server import (
         run,  # only where it serves: with torch, the parent would be as large as its workers
     )
@@ -63,7 +63,7 @@ def _run(settings: Settings, own: Crew | None = None, listener: socket.socket | 
     return run(settings, own, listener)
 
 
-class _Place:
+class _Slot:
     """Where one worker runs, or the next one will."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class _Place:
         self.due = now + self._delay
 
 
-class Workers:
+class Supervisor:
     """The parent."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -88,7 +88,7 @@ class Workers:
         self._stopping = threading.Event()
         self._context = multiprocessing.get_context("spawn")
         self._key = secrets.token_bytes(32)
-        self._places = [_Place() for _ in range(settings.workers)]
+        self._places = [_Slot() for _ in range(settings.workers)]
         self._arrived, self._replaced, self._connections = crew.shared(self._context, settings.workers)
         self._listener = uvicorn.Config(
             "service.api.app:create_app", host=settings.host, port=settings.port, log_config=None
@@ -130,7 +130,7 @@ class Workers:
         return 0
 
     def _spawn(self, number: int, *, substitute: bool) -> BaseProcess:
-        own = Crew(number, self._folder, self._key, self._arrived, self._replaced, self._connections, substitute)
+        own = WorkerGroup(number, self._folder, self._key, self._arrived, self._replaced, self._connections, substitute)
         worker = self._context.Process(target=_work, args=(self._settings, own, self._listener))
         worker.start()
         return worker

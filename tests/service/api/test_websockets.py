@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Scope
 
 from service.api.app import create_app
-from service.api.request import PATIENCE
+from service.api.request import DISCONNECT_CHECK_SECONDS
 from service.contract.errors import DeadlineExceeded, Unavailable
 from service.settings import Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
@@ -121,7 +121,7 @@ async def test_a_message_that_comes_while_one_is_computed_waits_for_its_turn() -
         for value in range(3):
             client.say({"target": [value]})
         await house.model.waiting.wait()
-        await asyncio.sleep(2 * PATIENCE)  # by now somebody looks whether the client has left
+        await asyncio.sleep(2 * DISCONNECT_CHECK_SECONDS)  # by now somebody looks whether the client has left
         assert client._got.empty()
         house.model.hold.set()
         assert [(await client.answer())["context"]["observations"] for _ in range(3)] == [1, 2, 3]

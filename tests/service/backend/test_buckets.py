@@ -14,7 +14,7 @@ from service.backend.buckets import (
     LENGTHS,
     ROWS,
     STEP,
-    Shapes,
+    ShapeBuckets,
     horizon_for,
     levels_for,
     pack,
@@ -28,7 +28,7 @@ Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
 
 @given(counts=Counts, merge=st.booleans(), least=st.sampled_from([1, 2, 4, 8]))
 def test_every_row_is_in_one_group_that_holds_it(counts: list[int], merge: bool, least: int) -> None:
-    shapes = Shapes(least)
+    shapes = ShapeBuckets(least)
     groups = shapes.split(np.array(counts, np.int64), merge=merge)
     rows = sorted(row for group in groups for row in group.rows.tolist())
     assert rows == [row for row, count in enumerate(counts) if count]
@@ -41,13 +41,13 @@ def test_every_row_is_in_one_group_that_holds_it(counts: list[int], merge: bool,
 
 @given(counts=Counts)
 def test_without_merging_padding_depends_on_a_row_alone(counts: list[int]) -> None:
-    for group in Shapes().split(np.array(counts, np.int64), merge=False):
+    for group in ShapeBuckets().split(np.array(counts, np.int64), merge=False):
         assert {next(n for n in LENGTHS if n >= counts[row]) for row in group.rows.tolist()} == {group.steps}
 
 
 @given(counts=st.lists(st.integers(1, FULL), min_size=1, max_size=128), least=st.sampled_from([1, 4]))
 def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) -> None:
-    shapes = Shapes(least)
+    shapes = ShapeBuckets(least)
     steps = sorted(next(n for n in LENGTHS if n >= count) for count in counts)
     ends = [i for i in range(1, len(steps) + 1) if i == len(steps) or steps[i] > steps[i - 1]]
     cheapest = {0: 0.0}
@@ -60,32 +60,32 @@ def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) 
 
 
 def test_few_short_rows_join_longer_ones_and_many_do_not() -> None:
-    few = Shapes().split(np.array([10, 100]))
-    many = Shapes().split(np.array([10] * 100 + [100] * 20))
+    few = ShapeBuckets().split(np.array([10, 100]))
+    many = ShapeBuckets().split(np.array([10] * 100 + [100] * 20))
     assert [(len(g.rows), g.steps) for g in few] == [(2, 104)]
     assert [(len(g.rows), g.steps) for g in many] == [(100, 12), (20, 104)]
 
 
 def test_a_call_of_many_steps_takes_fewer_rows() -> None:
-    groups = Shapes().split(np.array([CHUNK] * 50 + [200] * 50 + [9]))
-    assert all(g.steps <= FULL or g.steps * Shapes().rows_for(len(g.rows)) <= FULL * ROWS[-1] for g in groups)
+    groups = ShapeBuckets().split(np.array([CHUNK] * 50 + [200] * 50 + [9]))
+    assert all(g.steps <= FULL or g.steps * ShapeBuckets().rows_for(len(g.rows)) <= FULL * ROWS[-1] for g in groups)
     assert sum(len(g.rows) for g in groups) == 101
-    assert Shapes().most_rows_of(CHUNK) == 32
-    assert Shapes().most_rows_of(FULL) == ROWS[-1]
-    assert Shapes(200).most_rows_of(CHUNK) == 200
+    assert ShapeBuckets().most_rows_of(CHUNK) == 32
+    assert ShapeBuckets().most_rows_of(FULL) == ROWS[-1]
+    assert ShapeBuckets(200).most_rows_of(CHUNK) == 200
 
 
 def test_rows_are_padded_to_the_least_count_that_agrees() -> None:
-    shapes = Shapes(8)
+    shapes = ShapeBuckets(8)
     assert [shapes.rows_for(n) for n in (1, 8, 9, 128)] == [8, 8, 12, 128]
     assert shapes.rows == tuple(r for r in ROWS if r >= 8)
-    assert Shapes(200).rows == (200,)
+    assert ShapeBuckets(200).rows == (200,)
 
 
 def test_steps_are_padded_to_the_least_number_that_agrees() -> None:
     counts = np.array([1, 2, 3, 5, 0])
-    assert [g.steps for g in Shapes(least_steps=4).split(counts, merge=False)] == [4, 8]
-    assert [g.steps for g in Shapes().split(counts, merge=False)] == [1, 2, 4, 8]
+    assert [g.steps for g in ShapeBuckets(least_steps=4).split(counts, merge=False)] == [4, 8]
+    assert [g.steps for g in ShapeBuckets().split(counts, merge=False)] == [1, 2, 4, 8]
 
 
 @pytest.mark.parametrize("shape", [(), (28,)])

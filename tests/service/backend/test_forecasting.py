@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.backend.buckets import CHUNK, FULL, Ints, Shapes
-from service.backend.chunks import Tally
+from service.backend.buckets import CHUNK, FULL, Ints, ShapeBuckets
+from service.backend.chunks import PaddingStats
 from service.backend.forecasting import READOUT, forecast_pass
 from service.contract.errors import BrokenModel
 from service.contract.types import Floats, ForecastItem, ForecastResult, Result
@@ -21,9 +21,12 @@ LEVELS = np.array([0.1, 0.5, 0.9])
 
 
 def forecasts(
-    network: Summing, items: Sequence[ForecastItem], gone: Callable[[int], bool] = nobody, shapes: Shapes | None = None
+    network: Summing,
+    items: Sequence[ForecastItem],
+    gone: Callable[[int], bool] = nobody,
+    shapes: ShapeBuckets | None = None,
 ) -> dict[int, Result | Exception]:
-    answers = forecast_pass(network, shapes or Shapes(), items, gone, Tally())
+    answers = forecast_pass(network, shapes or ShapeBuckets(), items, gone, PaddingStats())
     return {i: answer for some in answers for i, answer in some}
 
 
@@ -49,7 +52,7 @@ def test_calls_are_bounded_in_rows_steps_and_horizon() -> None:
 
 def test_few_rows_are_padded_to_the_least_count_in_every_call() -> None:
     network = Summing()
-    forecasts(network, [item(5), item(300, history=True), item(7, 40)], shapes=Shapes(8))
+    forecasts(network, [item(5), item(300, history=True), item(7, 40)], shapes=ShapeBuckets(8))
     assert {rows for _, rows, _ in network.calls} == {8}
 
 
@@ -104,8 +107,8 @@ def test_a_group_that_nobody_waits_for_is_not_computed() -> None:
 def test_a_series_alone_is_answered_as_in_company_and_by_no_more_calls(length: int) -> None:
     asked = item(length, 5, state=np.array([3.0, 1.0]))
     single, several = Summing(), Summing()
-    (alone,) = forecasts(single, [asked], shapes=Shapes(4)).values()
-    company = forecasts(several, [asked, asked], shapes=Shapes(4))[1]
+    (alone,) = forecasts(single, [asked], shapes=ShapeBuckets(4)).values()
+    company = forecasts(several, [asked, asked], shapes=ShapeBuckets(4))[1]
     assert single.calls == several.calls
     assert isinstance(alone, ForecastResult)
     assert isinstance(company, ForecastResult)
@@ -151,7 +154,7 @@ def test_nan_in_history_is_allowed_before_the_first_value_only() -> None:
 def passing(network: Summing, horizon: int) -> list[tuple[int, int]]:
     """(answers, calls so far) at every turn of a pass over 100 short and 100 long series."""
     items = [item(8, horizon)] * 100 + [item(FULL, horizon)] * 100
-    turns = forecast_pass(network, Shapes(), items, nobody, Tally())
+    turns = forecast_pass(network, ShapeBuckets(), items, nobody, PaddingStats())
     return [(len(answers), len(network.calls)) for answers in turns]
 
 

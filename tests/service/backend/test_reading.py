@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.backend.buckets import CHUNK, Shapes
-from service.backend.chunks import Tally
+from service.backend.buckets import CHUNK, ShapeBuckets
+from service.backend.chunks import PaddingStats
 from service.backend.reading import digit_pass
 from service.contract.errors import BrokenModel
 from service.contract.types import DigitItem, DigitResult
@@ -18,7 +18,7 @@ from tests.networks import Summing, nobody
 
 
 def readings(network: Summing, items: Sequence[DigitItem], gone: Callable[[int], bool] = nobody) -> dict[int, Any]:
-    return {i: a for answers in digit_pass(network, Shapes(), items, gone, Tally()) for i, a in answers}
+    return {i: a for answers in digit_pass(network, ShapeBuckets(), items, gone, PaddingStats()) for i, a in answers}
 
 
 def ink(*sums: float) -> NDArray[np.float32]:

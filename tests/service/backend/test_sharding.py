@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from service.backend.sharding import Helpers
+from service.backend.sharding import ComputeThreads
 
 
 def name_of_thread(barrier: threading.Barrier) -> str:
@@ -18,23 +18,23 @@ def name_of_thread(barrier: threading.Barrier) -> str:
 
 def test_the_caller_and_the_helpers_work_at_the_same_time() -> None:
     together = threading.Barrier(3)  # passed only by three threads at once
-    names = Helpers(3).run([partial(name_of_thread, together)] * 3)
+    names = ComputeThreads(3).run([partial(name_of_thread, together)] * 3)
     assert len(set(names)) == 3
     assert names[0] == threading.current_thread().name
 
 
 def test_answers_come_in_the_order_of_the_works() -> None:
-    helpers = Helpers(4)
+    helpers = ComputeThreads(4)
     for _ in range(200):
         assert helpers.run([partial(pow, n, 2) for n in range(20)]) == [n * n for n in range(20)]
 
 
 def test_without_helpers_the_caller_does_it_all() -> None:
-    assert Helpers().run([threading.get_ident] * 5) == [threading.get_ident()] * 5
+    assert ComputeThreads().run([threading.get_ident] * 5) == [threading.get_ident()] * 5
 
 
 def test_a_busy_helper_is_not_waited_for() -> None:
-    helpers = Helpers(2)
+    helpers = ComputeThreads(2)
     begun, free = threading.Event(), threading.Event()
     other = threading.Thread(target=helpers.run, args=([free.wait, partial(_block, begun, free)],))
     other.start()
@@ -57,7 +57,7 @@ def test_what_a_work_raises_reaches_the_caller_and_harms_no_helper(place: int, e
     def fail() -> int:
         raise error
 
-    helpers = Helpers(2)
+    helpers = ComputeThreads(2)
     for _ in range(20):
         works: list[Callable[[], int]] = [lambda: 1, lambda: 2]
         works[place] = fail
@@ -69,7 +69,7 @@ def test_what_a_work_raises_reaches_the_caller_and_harms_no_helper(place: int, e
 
 def test_callers_do_without_helpers_that_were_let_go() -> None:
     before = set(threading.enumerate())
-    helpers = Helpers(3)
+    helpers = ComputeThreads(3)
     own = set(threading.enumerate()) - before
     helpers.close()
     for thread in own:

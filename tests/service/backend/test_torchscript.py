@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from service.backend import torchscript as backend
 from service.backend.buckets import CHUNK
-from service.backend.chunks import Tally
-from service.backend.sharding import Helpers
+from service.backend.chunks import PaddingStats
+from service.backend.sharding import ComputeThreads
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
 from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, Result
@@ -229,7 +229,7 @@ def test_who_is_gone_is_not_answered_and_others_are(loaded: dict[str, backend.Lo
     items = [ForecastItem(walk, 1, LEVELS) for walk in series([10, 5 * CHUNK, 10, 5 * CHUNK])]
     answered: list[int] = []
     gone = {2}
-    for calls, answers in enumerate(model.stream(items, lambda i: i in gone, Tally())):
+    for calls, answers in enumerate(model.stream(items, lambda i: i in gone, PaddingStats())):
         answered += [i for i, _ in answers]
         if calls == 2:
             gone.add(1)
@@ -239,7 +239,7 @@ def test_who_is_gone_is_not_answered_and_others_are(loaded: dict[str, backend.Lo
 def test_short_series_are_answered_before_long_ones(loaded: dict[str, backend.LoadedModel]) -> None:
     model = loaded["lstm"]
     items = [ForecastItem(walk, 1, LEVELS) for walk in series([9 * CHUNK, 10, 3 * CHUNK, 20])]
-    order = [i for answers in model.stream(items, lambda _: False, Tally()) for i, _ in answers]
+    order = [i for answers in model.stream(items, lambda _: False, PaddingStats()) for i, _ in answers]
     assert (set(order[:2]), order[2:]) == ({1, 3}, [2, 0])
 
 
@@ -248,7 +248,7 @@ def test_no_items_have_no_results(loaded: dict[str, backend.LoadedModel]) -> Non
 
 
 def test_padding_is_counted(loaded: dict[str, backend.LoadedModel]) -> None:
-    tally = Tally()
+    tally = PaddingStats()
     items = [ForecastItem(walk, 1, LEVELS) for walk in series([110, 300])]
     for _ in loaded["mean"].stream(items, lambda _: False, tally):
         pass
@@ -268,7 +268,7 @@ class Faulty(RunningMean):
 def test_a_number_that_is_not_finite_is_an_error_of_that_item_alone(tmp_path: Path) -> None:
     model = backend.load(write_model(tmp_path, "faulty", Faulty()))
     items = [ForecastItem(np.array([v]), 2, LEVELS) for v in (1.0, 13.0, 2.0)]
-    answers = dict(a for answers in model.stream(items, lambda _: False, Tally()) for a in answers)
+    answers = dict(a for answers in model.stream(items, lambda _: False, PaddingStats()) for a in answers)
     assert isinstance(answers[1], BrokenModel)
     assert isinstance(answers[0], ForecastResult)
     assert isinstance(answers[2], ForecastResult)
@@ -440,7 +440,7 @@ def test_threads_share_calls_and_torch_has_one() -> None:
         torch.set_num_threads(before)
 
 
-class Counted(Helpers):
+class Counted(ComputeThreads):
     """Helpers that know how many calls they shared."""
 
     shared = 0

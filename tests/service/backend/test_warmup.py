@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.backend.buckets import LENGTHS, ROWS, Ints, Shapes
+from service.backend.buckets import LENGTHS, ROWS, Ints, ShapeBuckets
 from service.backend.warmup import Invariance, warm_up
 from service.contract.errors import Unavailable
 from service.contract.types import DigitItem, Floats, ForecastItem, Item
@@ -64,43 +64,43 @@ def sample(kind: str) -> list[Item]:
 @pytest.mark.parametrize("kind", ["series", "digits"])
 @pytest.mark.parametrize(("threshold", "least"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 12), (32, 32)])
 def test_the_least_row_count_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
-    found = warm_up(Wavering(threshold), Shapes(), sample(kind), None)
+    found = warm_up(Wavering(threshold), ShapeBuckets(), sample(kind), None)
     assert found == Invariance(True, least, 1, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])
 @pytest.mark.parametrize(("threshold", "least"), [(2, 2), (3, 4), (8, 8)])
 def test_the_least_number_of_steps_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
-    found = warm_up(Wavering(4, threshold), Shapes(), sample(kind), None)
+    found = warm_up(Wavering(4, threshold), ShapeBuckets(), sample(kind), None)
     assert found == Invariance(True, 4, least, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])
 @pytest.mark.parametrize("network", [Wavering(rows=33), Wavering(rows=100, steps=16), Wavering(steps=64)])
 def test_what_never_agrees_is_told_with_the_largest_difference(kind: str, network: Wavering) -> None:
-    found = warm_up(network, Shapes(), sample(kind), None)
+    found = warm_up(network, ShapeBuckets(), sample(kind), None)
     assert not found.exact
     assert found.deviation == pytest.approx(1e-9, rel=0.2)
 
 
 def test_every_row_count_and_every_length_is_run() -> None:
     network = Wavering()
-    warm_up(network, Shapes(), sample("series"), None)
+    warm_up(network, ShapeBuckets(), sample("series"), None)
     assert {rows for rows, _ in network.shapes} == set(ROWS)
     assert {steps for _, steps in network.shapes} == set(LENGTHS)
 
 
 def test_lengths_that_a_model_does_not_take_are_left_out() -> None:
     network = Wavering()
-    warm_up(network, Shapes(), sample("digits"), 28)
+    warm_up(network, ShapeBuckets(), sample("digits"), 28)
     assert 28 <= max(steps for _, steps in network.shapes) < 2 * 28
     network = Wavering()
-    warm_up(network, Shapes(), sample("series"), 1)
+    warm_up(network, ShapeBuckets(), sample("series"), 1)
     assert {steps for _, steps in network.shapes} == {1}
 
 
 def test_warming_up_ends_between_two_calls_when_nobody_wants_the_model_any_more() -> None:
     network = Wavering()
     with pytest.raises(Unavailable):
-        warm_up(network, Shapes(), sample("series"), None, lambda: len(network.shapes) < 3)
+        warm_up(network, ShapeBuckets(), sample("series"), None, lambda: len(network.shapes) < 3)
     assert len(network.shapes) == 3

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching.queue import QUICK, Answer, Lane, Limits, Outcome
-from service.batching.scheduler import Batcher
+from service.batching.queue import QUICK, Answer, BatchResult, Limits, ModelQueue
+from service.batching.scheduler import Scheduler
 from service.contract.errors import DeadlineExceeded, Unavailable
 
 PATIENCE = 10.0
@@ -54,15 +54,15 @@ def things(*values: int) -> list[Thing]:
     return [Thing(value) for value in values]
 
 
-async def queued(lane: Lane, count: int) -> None:
+async def queued(lane: ModelQueue, count: int) -> None:
     """Until `count` items have been admitted."""
     while lane.items < count:  # noqa: ASYNC110 (a count has no event; it takes as many passes as there are tasks)
         await asyncio.sleep(0)
 
 
 @pytest.fixture
-async def batcher() -> AsyncIterator[Batcher]:
-    batcher = Batcher()
+async def batcher() -> AsyncIterator[Scheduler]:
+    batcher = Scheduler()
     yield batcher
     await batcher.close(0.0)
 
@@ -70,7 +70,7 @@ async def batcher() -> AsyncIterator[Batcher]:
 class Held:
     """A lane whose thread is inside a first batch of one item, worth -1, so that what follows gathers."""
 
-    def __init__(self, batcher: Batcher, limits: Limits | None = None) -> None:
+    def __init__(self, batcher: Scheduler, limits: Limits | None = None) -> None:
         self.runner = Doubler()
         self.lane = batcher.lane("lane", self.runner, limits or Limits())
 
@@ -96,7 +96,7 @@ class Held:
         return tasks
 
 
-async def test_an_idle_thread_starts_at_once(batcher: Batcher) -> None:
+async def test_an_idle_thread_starts_at_once(batcher: Scheduler) -> None:
     runner = Doubler()
     lane = batcher.lane("lane", runner, Limits())
     for value in range(3):
@@ -108,7 +108,7 @@ async def test_an_idle_thread_starts_at_once(batcher: Batcher) -> None:
     assert (lane.items, lane.observations) == (0, 0)
 
 
-async def test_what_arrives_while_a_batch_computes_is_the_next_batch(batcher: Batcher) -> None:
+async def test_what_arrives_while_a_batch_computes_is_the_next_batch(batcher: Scheduler) -> None:
     async with Held(batcher) as held:
         tasks = await held.submit(things(1), things(2, 3), things(4))
     assert await asyncio.gather(*tasks) == [[2], [4, 6], [8]]
@@ -127,7 +127,7 @@ class Where(Doubler):
         return super().__call__(items, gone, callers)
 
 
-async def until_computed_on_the_loop(lane: Lane, runner: Where) -> None:
+async def until_computed_on_the_loop(lane: ModelQueue, runner: Where) -> None:
     """A lone brief item at a time: soon the thread sleeps when one comes, and the lane is known to be quick."""
     for value in range(1000):
         assert (await lane.submit([Thing(value, brief=True)])).results == [2 * value]
@@ -136,7 +136,7 @@ async def until_computed_on_the_loop(lane: Lane, runner: Where) -> None:
     raise AssertionError("none of a thousand was computed on the event loop")
 
 
-async def test_a_lone_brief_item_is_computed_on_the_event_loop_once_the_lane_was_quick(batcher: Batcher) -> None:
+async def test_a_lone_brief_item_is_computed_on_the_event_loop_once_the_lane_was_quick(batcher: Scheduler) -> None:
     runner = Where()
     lane = batcher.lane("lane", runner, Limits())
     await until_computed_on_the_loop(lane, runner)
@@ -145,7 +145,7 @@ async def test_a_lone_brief_item_is_computed_on_the_event_loop_once_the_lane_was
     assert runner.threads[-1] == "inference"
 
 
-async def test_several_brief_items_are_one_batch_of_the_thread(batcher: Batcher) -> None:
+async def test_several_brief_items_are_one_batch_of_the_thread(batcher: Scheduler) -> None:
     runner = Where()
     lane = batcher.lane("lane", runner, Limits())
     await until_computed_on_the_loop(lane, runner)
@@ -154,7 +154,7 @@ async def test_several_brief_items_are_one_batch_of_the_thread(batcher: Batcher)
     assert runner.batches[-1] == [2, 3]
 
 
-async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Batcher) -> None:
+async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Scheduler) -> None:
     class Slow(Where):
         def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
             yield from super().__call__(items, gone, callers)
@@ -169,7 +169,7 @@ async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Batcher) ->
     assert runner.threads == ["inference"] * 5
 
 
-async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Batcher) -> None:
+async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Scheduler) -> None:
     class Deadly(Where):
         def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
             answers = super().__call__(items, gone, callers)
@@ -186,7 +186,7 @@ async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Batch
     assert batcher.restarts >= 1
 
 
-async def test_a_fault_in_what_counts_batches_stops_nobody(batcher: Batcher) -> None:
+async def test_a_fault_in_what_counts_batches_stops_nobody(batcher: Scheduler) -> None:
     def faulty(items: int, observations: int, seconds: float) -> None:
         if runner.threads[-1] == "loop":
             raise RuntimeError("no room")
@@ -200,7 +200,7 @@ async def test_a_fault_in_what_counts_batches_stops_nobody(batcher: Batcher) -> 
     assert faults == ["no room"]
 
 
-async def test_a_batch_is_bounded_in_items_and_in_observations(batcher: Batcher) -> None:
+async def test_a_batch_is_bounded_in_items_and_in_observations(batcher: Scheduler) -> None:
     async with Held(batcher, Limits(batch_items=3, batch_observations=100)) as held:
         many = await held.submit(
             things(1, 2), things(3, 4), things(5), things(6, 7, 8, 9), [Thing(10, 99)], things(11, 12)
@@ -209,7 +209,7 @@ async def test_a_batch_is_bounded_in_items_and_in_observations(batcher: Batcher)
     assert held.runner.batches[1:] == [[1, 2], [3, 4, 5], [6, 7, 8, 9], [10], [11, 12]]
 
 
-async def test_a_full_queue_refuses_at_once_and_takes_all_of_a_request_or_nothing(batcher: Batcher) -> None:
+async def test_a_full_queue_refuses_at_once_and_takes_all_of_a_request_or_nothing(batcher: Scheduler) -> None:
     async with Held(batcher, Limits(queue_items=5, queue_observations=100)) as held:
         tasks = await held.submit(things(1, 2), [Thing(3, 90)])
         with pytest.raises(Unavailable) as too_many:
@@ -224,13 +224,13 @@ async def test_a_full_queue_refuses_at_once_and_takes_all_of_a_request_or_nothin
     assert (held.lane.items, held.lane.observations) == (0, 0)
 
 
-async def test_an_idle_lane_takes_a_request_that_is_larger_than_its_queue(batcher: Batcher) -> None:
+async def test_an_idle_lane_takes_a_request_that_is_larger_than_its_queue(batcher: Scheduler) -> None:
     lane = batcher.lane("lane", Doubler(), Limits(queue_items=2, queue_observations=2, batch_items=2))
     assert (await lane.submit(things(1, 2, 3, 4, 5))).results == [2, 4, 6, 8, 10]
 
 
 @pytest.mark.parametrize("leaving", [0, 1, 2])
-async def test_who_leaves_while_waiting_is_not_computed_and_starves_nobody(batcher: Batcher, leaving: int) -> None:
+async def test_who_leaves_while_waiting_is_not_computed_and_starves_nobody(batcher: Scheduler, leaving: int) -> None:
     async with Held(batcher) as held:
         tasks = await held.submit(things(1), things(2), things(3))
         tasks[leaving].cancel()
@@ -243,7 +243,7 @@ async def test_who_leaves_while_waiting_is_not_computed_and_starves_nobody(batch
 
 
 @pytest.mark.parametrize("leaving", [0, 1, 2])
-async def test_who_leaves_while_being_computed_starves_nobody(batcher: Batcher, leaving: int) -> None:
+async def test_who_leaves_while_being_computed_starves_nobody(batcher: Scheduler, leaving: int) -> None:
     async with Held(batcher) as held:
         tasks = await held.submit(things(1), things(2), things(3))
         held.runner.started.clear()
@@ -257,7 +257,7 @@ async def test_who_leaves_while_being_computed_starves_nobody(batcher: Batcher, 
     assert tasks[leaving].cancelled() or tasks[leaving].done()
 
 
-async def test_a_pass_is_told_who_left_between_two_of_its_calls(batcher: Batcher) -> None:
+async def test_a_pass_is_told_who_left_between_two_of_its_calls(batcher: Scheduler) -> None:
     left, seen = threading.Event(), threading.Event()
     told: list[list[bool]] = []
 
@@ -298,7 +298,7 @@ class Stepwise:
                 yield [(n, item.value * 2)]
 
 
-async def three(batcher: Batcher, runner: Stepwise) -> list[asyncio.Task[Outcome]]:
+async def three(batcher: Scheduler, runner: Stepwise) -> list[asyncio.Task[BatchResult]]:
     """Three submissions in one batch of `runner`, of which the first has been answered."""
     async with Held(batcher):
         lane = batcher.lane("stepwise", runner, Limits())
@@ -309,7 +309,7 @@ async def three(batcher: Batcher, runner: Stepwise) -> list[asyncio.Task[Outcome
     return tasks
 
 
-async def test_who_is_answered_by_an_early_call_does_not_wait_for_the_last(batcher: Batcher) -> None:
+async def test_who_is_answered_by_an_early_call_does_not_wait_for_the_last(batcher: Scheduler) -> None:
     runner = Stepwise()
     tasks = await three(batcher, runner)
     assert not tasks[1].done()
@@ -318,7 +318,7 @@ async def test_who_is_answered_by_an_early_call_does_not_wait_for_the_last(batch
 
 
 @pytest.mark.parametrize("leaving", [1, 2])
-async def test_who_leaves_between_two_calls_starves_nobody(batcher: Batcher, leaving: int) -> None:
+async def test_who_leaves_between_two_calls_starves_nobody(batcher: Scheduler, leaving: int) -> None:
     runner = Stepwise()
     tasks = await three(batcher, runner)
     tasks[leaving].cancel()
@@ -330,7 +330,7 @@ async def test_who_leaves_between_two_calls_starves_nobody(batcher: Batcher, lea
 
 @pytest.mark.parametrize(("fault", "restarts"), [(ArithmeticError("second"), 0), (SystemExit(), 1)])
 async def test_what_was_answered_before_a_call_fails_stays_answered(
-    batcher: Batcher, fault: BaseException, restarts: int
+    batcher: Scheduler, fault: BaseException, restarts: int
 ) -> None:
     runner = Stepwise()
     runner.fault = fault
@@ -341,7 +341,7 @@ async def test_what_was_answered_before_a_call_fails_stays_answered(
     assert batcher.restarts == restarts
 
 
-async def test_a_submission_that_is_half_answered_when_a_call_fails_is_computed_anew(batcher: Batcher) -> None:
+async def test_a_submission_that_is_half_answered_when_a_call_fails_is_computed_anew(batcher: Scheduler) -> None:
     runner = Stepwise()
     runner.fault = ArithmeticError("second")
     runner.go_on.set()
@@ -356,7 +356,7 @@ async def test_a_submission_that_is_half_answered_when_a_call_fails_is_computed_
     assert sorted(runner.batches) == [[1, 2], [1, 2, 3], [3]]
 
 
-async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Batcher) -> None:
+async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Scheduler) -> None:
     def raising(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         if any(item.value == 13 for item in items):
             raise ArithmeticError("thirteen")
@@ -375,7 +375,7 @@ async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Ba
     assert held.lane.items == lane.items == 0
 
 
-async def test_a_runner_hears_how_many_callers_its_items_have(batcher: Batcher) -> None:
+async def test_a_runner_hears_how_many_callers_its_items_have(batcher: Scheduler) -> None:
     heard: list[tuple[int, int]] = []
 
     def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
@@ -388,7 +388,7 @@ async def test_a_runner_hears_how_many_callers_its_items_have(batcher: Batcher) 
     assert heard == [(3, 1), (3, 2)]
 
 
-async def test_an_item_s_own_error_fails_its_submission_alone(batcher: Batcher) -> None:
+async def test_an_item_s_own_error_fails_its_submission_alone(batcher: Scheduler) -> None:
     def picky(items: Sequence[Thing], _: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         yield [(n, ValueError("odd") if item.value % 2 else item.value) for n, item in enumerate(items)]
 
@@ -406,7 +406,7 @@ async def test_an_item_s_own_error_fails_its_submission_alone(batcher: Batcher) 
     [([], RuntimeError), ([(0, 1)], RuntimeError), ([(0, 1), (0, 1)], RuntimeError), ([(7, 1)], IndexError)],
 )
 async def test_a_wrong_number_of_answers_is_an_error(
-    batcher: Batcher, answers: list[Answer], error: type[Exception]
+    batcher: Scheduler, answers: list[Answer], error: type[Exception]
 ) -> None:
     def wrong(items: Sequence[Thing], _: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         yield answers if len(items) == 2 else [(0, 5)]
@@ -417,7 +417,7 @@ async def test_a_wrong_number_of_answers_is_an_error(
     assert (await lane.submit(things(1))).results == [5]
 
 
-async def test_a_runner_that_is_no_generator_is_an_error_of_the_request(batcher: Batcher) -> None:
+async def test_a_runner_that_is_no_generator_is_an_error_of_the_request(batcher: Scheduler) -> None:
     def broken(items: Sequence[Thing], _: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         raise KeyError("no generator")
 
@@ -426,7 +426,7 @@ async def test_a_runner_that_is_no_generator_is_an_error_of_the_request(batcher:
     assert batcher.alive
 
 
-async def test_a_dead_thread_is_replaced_and_counted(batcher: Batcher) -> None:
+async def test_a_dead_thread_is_replaced_and_counted(batcher: Scheduler) -> None:
     class Deadly(Doubler):
         def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
             answers = list(super().__call__(items, gone, callers))
@@ -447,7 +447,7 @@ async def test_a_dead_thread_is_replaced_and_counted(batcher: Batcher) -> None:
     assert sorted(runner.batches) == [[1, 1], [2, 2], [666, 666], [666, 666, 1, 1, 2, 2]]
 
 
-async def test_an_expired_submission_is_refused_or_dropped_before_it_is_computed(batcher: Batcher) -> None:
+async def test_an_expired_submission_is_refused_or_dropped_before_it_is_computed(batcher: Scheduler) -> None:
     async with Held(batcher) as held:
         with pytest.raises(DeadlineExceeded):
             await held.lane.submit(things(1), time.monotonic())
@@ -460,7 +460,7 @@ async def test_an_expired_submission_is_refused_or_dropped_before_it_is_computed
     assert held.runner.batches == [[-1], [3]]
 
 
-async def test_a_deadline_ends_a_pass_between_two_of_its_calls(batcher: Batcher) -> None:
+async def test_a_deadline_ends_a_pass_between_two_of_its_calls(batcher: Scheduler) -> None:
     def endless(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         while not all(gone(n) for n in range(len(items))):
             yield []
@@ -471,7 +471,7 @@ async def test_a_deadline_ends_a_pass_between_two_of_its_calls(batcher: Batcher)
     assert (await batcher.lane("lane", Doubler(), Limits()).submit(things(4))).results == [8]
 
 
-async def test_short_work_overtakes_a_long_pass_of_its_own_lane_and_of_others(batcher: Batcher) -> None:
+async def test_short_work_overtakes_a_long_pass_of_its_own_lane_and_of_others(batcher: Scheduler) -> None:
     overtaken, begun = threading.Event(), threading.Event()
 
     def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
@@ -495,7 +495,7 @@ async def test_short_work_overtakes_a_long_pass_of_its_own_lane_and_of_others(ba
     assert (await long).results == [0]
 
 
-async def test_lanes_take_turns(batcher: Batcher) -> None:
+async def test_lanes_take_turns(batcher: Scheduler) -> None:
     order: list[str] = []
 
     def recording(name: str) -> Callable[..., Iterator[list[Answer]]]:
@@ -517,7 +517,7 @@ async def test_lanes_take_turns(batcher: Batcher) -> None:
     assert order[6:] == ["flood"] * 17
 
 
-async def test_draining_refuses_new_work_and_finishes_what_waits(batcher: Batcher) -> None:
+async def test_draining_refuses_new_work_and_finishes_what_waits(batcher: Scheduler) -> None:
     async with Held(batcher) as held:
         tasks = await held.submit(things(1), things(2))
         closing = asyncio.create_task(batcher.close(PATIENCE))
@@ -530,7 +530,7 @@ async def test_draining_refuses_new_work_and_finishes_what_waits(batcher: Batche
     assert not batcher.alive
 
 
-async def test_closing_fails_what_does_not_finish_in_time(batcher: Batcher) -> None:
+async def test_closing_fails_what_does_not_finish_in_time(batcher: Scheduler) -> None:
     runner = Doubler()
     lane = batcher.lane("lane", runner, Limits())
     runner.hold()
@@ -543,7 +543,7 @@ async def test_closing_fails_what_does_not_finish_in_time(batcher: Batcher) -> N
     await closing
 
 
-async def test_a_batch_is_reported_with_its_size(batcher: Batcher) -> None:
+async def test_a_batch_is_reported_with_its_size(batcher: Scheduler) -> None:
     seen: list[tuple[int, int]] = []
     async with Held(batcher) as held:
         held.lane.on_batch = lambda items, observations, seconds: seen.append((items, observations))
@@ -581,7 +581,7 @@ def troubled(items: Sequence[Trouble], gone: Callable[[int], bool], callers: int
 )
 def test_every_future_is_settled_whatever_happens(plan: list[tuple[str, int, bool]], limits: Limits) -> None:
     async def scenario() -> None:
-        batcher = Batcher()
+        batcher = Scheduler()
         lane = batcher.lane("lane", troubled, limits)
         tasks: list[tuple[str, int, asyncio.Task[list[int]]]] = []
 

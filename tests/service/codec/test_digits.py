@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from service.codec import digits
-from service.codec.state_tokens import Progress, Tokens
+from service.codec.state_tokens import SequenceState, StateTokens
 from service.contract.errors import DeadlineExceeded, InvalidRequest, RitmoError
 from service.contract.manifest import Manifest, OutputContract
 from service.contract.types import DigitItem, DigitResult
@@ -19,7 +19,7 @@ from tests.fakes import manifest
 from tests.pictures import drawn, encoded
 
 SETTINGS = Settings(max_items=3, max_pixels=159_999)
-TOKENS = Tokens([b"a key of a test, long enough"])
+TOKENS = StateTokens([b"a key of a test, long enough"])
 ROW = [0.0] * 27 + [1.0]
 
 
@@ -259,12 +259,12 @@ STATE = np.array([0.1, 0.5])
 
 def go_on(rows: list[list[float]], flags: int = 0, observations: int = 5, **parameters: Any) -> digits.PackedDigits:
     request = read(inputs=[{"rows": rows, "state": "the caller opened it"}], parameters=parameters)
-    return digits.pack(request, CONTRACT, SETTINGS, before=[Progress(STATE, observations, flags=flags)])
+    return digits.pack(request, CONTRACT, SETTINGS, before=[SequenceState(STATE, observations, flags=flags)])
 
 
 def test_a_digit_that_goes_on_counts_all_its_rows() -> None:
     request = read(inputs=[{"rows": [ROW, ROW], "state": "x"}], parameters={"trace": True, "return_state": True})
-    packed = digits.pack(request, CONTRACT, SETTINGS, before=[Progress(STATE, 5, flags=digits.UNIT | digits.INK)])
+    packed = digits.pack(request, CONTRACT, SETTINGS, before=[SequenceState(STATE, 5, flags=digits.UNIT | digits.INK)])
     assert packed.items[0].state is STATE
     (prediction,) = unpacked(request, CONTRACT, packed)["predictions"]
     assert prediction["rows_used"] == 7

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec import forecast as series
-from service.codec.state_tokens import Progress, Tokens
+from service.codec.state_tokens import SequenceState, StateTokens
 from service.contract.errors import InvalidRequest, RitmoError
 from service.contract.manifest import Manifest
 from service.contract.types import ForecastItem, ForecastResult
@@ -20,7 +20,7 @@ from tests.fakes import manifest
 SETTINGS = Settings(max_items=3, max_observations=100, max_answer_numbers=1000)
 
 
-TOKENS = Tokens([b"a key of a test, long enough"])
+TOKENS = StateTokens([b"a key of a test, long enough"])
 
 
 def read(**body: Any) -> series.ForecastRequest:
@@ -275,13 +275,13 @@ def test_values_travel_unchanged(target: list[float | None]) -> None:
 STATE = np.array([0.1, 0.5])
 
 
-def go_on(request: series.ForecastRequest, before: Progress, **inputs: Any) -> series.PackedSeries:
+def go_on(request: series.ForecastRequest, before: SequenceState, **inputs: Any) -> series.PackedSeries:
     return series.pack(request, manifest("forecaster", **inputs), [before])
 
 
 def test_a_series_that_goes_on_counts_all_its_values() -> None:
     request = read(inputs=[{"target": [1, None], "state": "x"}], parameters={"return_state": True})
-    packed = go_on(request, Progress(STATE, 100, 7, 30, 12), context=50)
+    packed = go_on(request, SequenceState(STATE, 100, 7, 30, 12), context=50)
     assert packed.items[0].state is STATE
     (prediction,) = unpacked(request, manifest("forecaster"), packed, [result(packed.items[0])])["predictions"]
     assert prediction["context"] == {"observations": 102, "missing": 8, "used": 72, "season_length": 1}
@@ -291,12 +291,12 @@ def test_a_series_that_goes_on_counts_all_its_values() -> None:
 
 
 def test_no_new_values_ask_for_the_forecast_again() -> None:
-    packed = go_on(read(inputs=[{"target": [], "state": "x"}]), Progress(STATE, 3))
+    packed = go_on(read(inputs=[{"target": [], "state": "x"}]), SequenceState(STATE, 3))
     assert packed.items[0].values.tolist() == []
 
 
 def test_new_values_are_not_cut_and_may_all_be_missing() -> None:
-    packed = go_on(read(inputs=[{"target": [None] * 60, "state": "x"}]), Progress(STATE, 3), context=50)
+    packed = go_on(read(inputs=[{"target": [None] * 60, "state": "x"}]), SequenceState(STATE, 3), context=50)
     assert len(packed.items[0].values) == 60
 
 
@@ -304,17 +304,17 @@ def test_new_values_are_not_cut_and_may_all_be_missing() -> None:
 def test_a_models_lengths_are_those_of_the_whole_series(sent: int, fits: bool) -> None:
     request = read(inputs=[{"target": [1] * sent, "state": "x"}])
     if fits:
-        go_on(request, Progress(STATE, 6), min_length=10, max_length=12)
+        go_on(request, SequenceState(STATE, 6), min_length=10, max_length=12)
         return
     with pytest.raises(InvalidRequest) as caught:
-        go_on(request, Progress(STATE, 6), min_length=10, max_length=12)
+        go_on(request, SequenceState(STATE, 6), min_length=10, max_length=12)
     assert caught.value.code == "length_not_supported"
 
 
 @pytest.mark.parametrize(("begun", "asked", "fits"), [(12, 12, True), (12, None, True), (12, 7, False), (0, 7, False)])
 def test_the_season_of_a_series_cannot_change(begun: int, asked: int | None, fits: bool) -> None:
     request = read(inputs=[{"target": [1], "state": "x"}], parameters={"season_length": asked} if asked else {})
-    before = Progress(STATE, 6, season=begun)
+    before = SequenceState(STATE, 6, season=begun)
     go_on(request, before, season=False)  # a model without seasons says so in a warning
     if fits:
         go_on(request, before, season=True)
@@ -326,7 +326,7 @@ def test_the_season_of_a_series_cannot_change(begun: int, asked: int | None, fit
 
 def test_what_was_too_extreme_before_is_still_the_callers() -> None:
     request, contract = read(inputs=[{"target": [1], "state": "x"}]), manifest("forecaster")
-    packed = series.pack(request, contract, [Progress(np.array([1e200, 0.0]), 6)])
+    packed = series.pack(request, contract, [SequenceState(np.array([1e200, 0.0]), 6)])
     with pytest.raises(InvalidRequest) as caught:
         unpacked(request, contract, packed, [result(packed.items[0], math.inf)])
     assert (caught.value.code, caught.value.errors[0].pointer) == ("out_of_range", "#/inputs/0/target")

@@ -24,11 +24,11 @@ from service.codec import digits
 from service.codec import forecast as series
 from service.codec.digits import DigitInput, DigitParameters, DigitPrediction, DigitRequest
 from service.codec.forecast import ForecastParameters, ForecastRequest, SeriesInput, SeriesPrediction
-from service.codec.state_tokens import Tokens
+from service.codec.state_tokens import StateTokens
 from service.settings import Settings
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
-TOKENS = Tokens([b"a key of a test, long enough"])
+TOKENS = StateTokens([b"a key of a test, long enough"])
 SETTINGS = Settings()
 EXACT = ("naive", "rnn-1", "rnn-20", "digits-rnn-10", "digits-rnn-16-8-4")  # float64, step by step
 PARAMETERS = ForecastParameters(prediction_length=5, return_state=True)

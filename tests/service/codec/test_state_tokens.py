@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec import state_tokens as tokens
-from service.codec.state_tokens import Progress, Tokens
+from service.codec.state_tokens import SequenceState, StateTokens
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, StateContract
 from tests.fakes import manifest
@@ -37,14 +37,14 @@ def contract(width: int = 5, exact: int = 2, sha256: str = "ab" * 32) -> Manifes
     return manifest("forecaster").model_copy(update={"state": state, "sha256": sha256})
 
 
-def refused(sealer: Tokens, token: str, model: Manifest | None = None) -> str:
+def refused(sealer: StateTokens, token: str, model: Manifest | None = None) -> str:
     with pytest.raises(InvalidRequest) as caught:
         sealer.open(token, model or contract())
     assert len(token) < 43 or token not in str(caught.value)
     return caught.value.code
 
 
-PROGRESS = Progress(np.array([1.1, np.nan, 0.5, -2.0, 0.0]), 40, 3, 2, 12, 5)
+PROGRESS = SequenceState(np.array([1.1, np.nan, 0.5, -2.0, 0.0]), 40, 3, 2, 12, 5)
 
 
 @given(
@@ -58,7 +58,7 @@ def test_what_was_sealed_comes_back_to_the_last_bit(
 ) -> None:
     state = np.array([*exact, *rest, 0.0])
     model = contract(len(state), len(exact))
-    back = Tokens([KEY]).open(Tokens([KEY]).seal(Progress(state, *counts, flags), model), model)
+    back = StateTokens([KEY]).open(StateTokens([KEY]).seal(SequenceState(state, *counts, flags), model), model)
     assert back.state.dtype == np.float64
     np.testing.assert_array_equal(back.state, state)
     assert np.signbit(back.state[~np.isnan(state)]).tolist() == np.signbit(state[~np.isnan(state)]).tolist()
@@ -66,14 +66,16 @@ def test_what_was_sealed_comes_back_to_the_last_bit(
 
 
 def test_a_token_is_as_long_as_the_state_is_wide_whatever_it_holds() -> None:
-    sealer, model = Tokens([KEY]), contract()
-    lengths = {len(sealer.seal(Progress(np.full(5, value), count), model)) for value, count in [(0, 1), (1e30, 10**15)]}
+    sealer, model = StateTokens([KEY]), contract()
+    lengths = {
+        len(sealer.seal(SequenceState(np.full(5, value), count), model)) for value, count in [(0, 1), (1e30, 10**15)]
+    }
     assert len(lengths) == 1
     assert set(sealer.seal(PROGRESS, model)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def test_every_changed_character_is_noticed() -> None:
-    sealer = Tokens([KEY])
+    sealer = StateTokens([KEY])
     token = sealer.seal(PROGRESS, contract())
     for place, character in enumerate(token):
         for changed in ("A" if character != "A" else "B", chr(ord(character) ^ 1), "=", "\x00", "é"):
@@ -81,7 +83,7 @@ def test_every_changed_character_is_noticed() -> None:
 
 
 def test_every_flipped_bit_of_the_decoded_token_is_noticed() -> None:
-    sealer = Tokens([KEY])
+    sealer = StateTokens([KEY])
     token = sealer.seal(PROGRESS, contract())
     text, signature = token[:-43], token[-43:]
     raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -93,7 +95,7 @@ def test_every_flipped_bit_of_the_decoded_token_is_noticed() -> None:
 
 
 def test_every_truncation_is_noticed() -> None:
-    sealer = Tokens([KEY])
+    sealer = StateTokens([KEY])
     token = sealer.seal(PROGRESS, contract())
     for length in range(len(token)):
         assert refused(sealer, token[:length]) == "state_invalid"
@@ -104,7 +106,7 @@ def test_every_truncation_is_noticed() -> None:
 
 @given(st.text(max_size=200))
 def test_nothing_that_we_did_not_make_is_a_token(text: str) -> None:
-    assert refused(Tokens([KEY]), text) == "state_invalid"
+    assert refused(StateTokens([KEY]), text) == "state_invalid"
 
 
 def test_an_oversized_token_is_refused_before_it_is_looked_at() -> None:
@@ -114,23 +116,23 @@ def test_an_oversized_token_is_refused_before_it_is_looked_at() -> None:
         def encode(self, *_: Any, **__: Any) -> bytes:
             raise AssertionError("looked at")
 
-    assert refused(Tokens([KEY]), Untouchable("A" * (tokens.LONGEST + 1))) == "state_invalid"
+    assert refused(StateTokens([KEY]), Untouchable("A" * (tokens.LONGEST + 1))) == "state_invalid"
     with pytest.raises(InvalidRequest) as caught:
-        Tokens([KEY]).seal(Progress(np.zeros(200_000), 1), contract(200_000, 200_000))
+        StateTokens([KEY]).seal(SequenceState(np.zeros(200_000), 1), contract(200_000, 200_000))
     assert caught.value.code == "out_of_range"
 
 
 def test_keys_rotate() -> None:
     model = contract()
-    old, new = Tokens([KEY]).seal(PROGRESS, model), Tokens([OTHER, KEY]).seal(PROGRESS, model)
-    assert Tokens([OTHER, KEY]).open(old, model).observations == 40
-    assert refused(Tokens([OTHER]), old) == "state_invalid"
-    assert Tokens([OTHER]).open(new, model).observations == 40
-    assert refused(Tokens([KEY]), new) == "state_invalid"
+    old, new = StateTokens([KEY]).seal(PROGRESS, model), StateTokens([OTHER, KEY]).seal(PROGRESS, model)
+    assert StateTokens([OTHER, KEY]).open(old, model).observations == 40
+    assert refused(StateTokens([OTHER]), old) == "state_invalid"
+    assert StateTokens([OTHER]).open(new, model).observations == 40
+    assert refused(StateTokens([KEY]), new) == "state_invalid"
 
 
 def test_without_keys_each_process_has_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    one, other = Tokens(), Tokens()
+    one, other = StateTokens(), StateTokens()
     with caplog.at_level(logging.WARNING):
         assert not caplog.records
         token = one.seal(PROGRESS, contract())
@@ -143,13 +145,13 @@ def test_without_keys_each_process_has_its_own(caplog: pytest.LogCaptureFixture)
 
 
 def test_with_keys_there_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
-    Tokens([KEY]).seal(PROGRESS, contract())
+    StateTokens([KEY]).seal(PROGRESS, contract())
     assert not caplog.records
 
 
 def test_a_token_expires() -> None:
     clock = Clock()
-    sealer = Tokens([KEY], WEEK, clock=clock)
+    sealer = StateTokens([KEY], WEEK, clock=clock)
     token = sealer.seal(PROGRESS, contract())
     clock.now += WEEK
     assert sealer.open(token, contract()).observations == 40
@@ -161,17 +163,17 @@ def test_a_token_expires() -> None:
 
 def test_a_token_belongs_to_one_model_file() -> None:
     clock = Clock()
-    sealer = Tokens([KEY], WEEK, clock=clock)
+    sealer = StateTokens([KEY], WEEK, clock=clock)
     token = sealer.seal(PROGRESS, contract())
     assert refused(sealer, token, contract(sha256="cd" * 32)) == "state_model_mismatch"
     assert refused(sealer, token, contract(width=9, sha256="cd" * 32)) == "state_model_mismatch"
     clock.now += 2 * WEEK
     assert refused(sealer, token, contract(sha256="cd" * 32)) == "state_model_mismatch"  # what sending anew cannot mend
-    assert refused(Tokens([KEY]), token, contract(width=9)) in {"state_invalid", "state_expired"}
+    assert refused(StateTokens([KEY]), token, contract(width=9)) in {"state_invalid", "state_expired"}
 
 
 def test_another_version_of_the_format_is_refused() -> None:
-    sealer, model = Tokens([KEY]), contract()
+    sealer, model = StateTokens([KEY]), contract()
     token = sealer.seal(PROGRESS, model)
     text = token[:-43]
     raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -184,16 +186,16 @@ def test_another_version_of_the_format_is_refused() -> None:
 
 def test_a_short_body_of_our_own_is_refused() -> None:
     text = base64.urlsafe_b64encode(bytes([tokens.VERSION, 0, 0]))
-    assert refused(Tokens([KEY]), (text + tokens._sign(KEY, text)).decode()) == "state_invalid"
+    assert refused(StateTokens([KEY]), (text + tokens._sign(KEY, text)).decode()) == "state_invalid"
 
 
 def test_a_state_of_another_shape_is_refused() -> None:
-    token = Tokens([KEY]).seal(PROGRESS, contract())
-    assert refused(Tokens([KEY]), token, contract(width=6)) == "state_invalid"
+    token = StateTokens([KEY]).seal(PROGRESS, contract())
+    assert refused(StateTokens([KEY]), token, contract(width=6)) == "state_invalid"
 
 
 def test_all_faults_of_a_request_are_named() -> None:
-    sealer, model = Tokens([KEY]), contract()
+    sealer, model = StateTokens([KEY]), contract()
     good = sealer.seal(PROGRESS, model)
     opened = sealer.open_all([None, good], model)
     assert opened[0] is None

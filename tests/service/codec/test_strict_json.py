@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from service.codec.strict_json import LISTED, Faults, Reader, nearest
+from service.codec.strict_json import LISTED, FieldErrors, StrictDecoder, nearest
 from service.contract.errors import InvalidRequest
 
 
@@ -25,7 +25,7 @@ class Document(Struct, forbid_unknown_fields=True):
     include: Annotated[list[Literal["history"]], Meta(max_length=2)] = []
 
 
-READER = Reader(Document)
+READER = StrictDecoder(Document)
 
 
 def refused(body: bytes) -> InvalidRequest:
@@ -122,7 +122,7 @@ def test_names_in_pointers_are_cut_and_printable() -> None:
 
 
 def test_faults_without_a_fault_are_silent() -> None:
-    Faults().check()
+    FieldErrors().check()
 
 
 values = st.recursive(

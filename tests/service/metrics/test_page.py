@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics.page import EngineState, LaneState, Metrics, ModelState, forget
+from service.metrics.page import EngineState, Metrics, ModelState, QueueState, forget
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,10 +42,10 @@ def test_a_lane_counts_requests_batches_and_padding() -> None:
 
 def test_the_engine_is_looked_at_when_someone_scrapes() -> None:
     metrics = Metrics()
-    state = EngineState([LaneState("a", 3, 40)], [ModelState("a", 1, "ready"), ModelState("b", 2, "failed")], 0)
+    state = EngineState([QueueState("a", 3, 40)], [ModelState("a", 1, "ready"), ModelState("b", 2, "failed")], 0)
     metrics.watch(lambda: state)
     assert page(metrics)["ritmo_queue_items", (("model", "a"),)] == 3
-    state = EngineState([LaneState("a", 0, 0)], [ModelState("a", 1, "ready")], 2)
+    state = EngineState([QueueState("a", 0, 0)], [ModelState("a", 1, "ready")], 2)
     shown = page(metrics)
     assert shown["ritmo_queue_items", (("model", "a"),)] == 0
     assert shown["ritmo_queue_observations", (("model", "a"),)] == 0

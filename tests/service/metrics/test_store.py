@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics.store import ROOM, Count, Numbers, Spread, bury
+from service.metrics.store import ROOM, Counter, CounterStore, Histogram, bury
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_count_and_a_spread() -> None:
-    numbers = Numbers()
-    count, spread = Count(numbers, "requests", ("a", "b")), Spread(numbers, "seconds", (), (0.1, 1.0))
+    numbers = CounterStore()
+    count, spread = Counter(numbers, "requests", ("a", "b")), Histogram(numbers, "seconds", (), (0.1, 1.0))
     count.inc()
     count.inc(2.5)
     for value in (0.0, 0.1, 0.11, 1.0, 1.1, 5.0):
@@ -31,15 +31,15 @@ def test_a_count_and_a_spread() -> None:
 
 
 def test_there_is_an_end_to_the_room() -> None:
-    numbers = Numbers()
+    numbers = CounterStore()
     numbers.take("all", (), ROOM)
     with pytest.raises(RuntimeError, match=r"no room for the numbers of more \('a',\)"):
-        Count(numbers, "more", ("a",))
+        Counter(numbers, "more", ("a",))
 
 
 def test_processes_read_one_another(tmp_path: Path) -> None:
-    one, other = Numbers(tmp_path), Numbers(tmp_path)
-    mine, theirs = Count(one, "x", ()), Count(other, "x", ())
+    one, other = CounterStore(tmp_path), CounterStore(tmp_path)
+    mine, theirs = Counter(one, "x", ()), Counter(other, "x", ())
     mine.inc(3)
     theirs.inc(4)
     assert list(one.rows()) == list(other.rows()) == [("x", (), True, [3]), ("x", (), True, [4])]
@@ -48,8 +48,8 @@ def test_processes_read_one_another(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
-    numbers = Numbers(tmp_path)
-    Count(numbers, "x", ()).inc()
+    numbers = CounterStore(tmp_path)
+    Counter(numbers, "x", ()).inc()
     (index,) = tmp_path.glob("*.index")
     with index.open("ab") as file:
         file.write(b'["y", [')
@@ -69,7 +69,7 @@ time.sleep(600)
 
 
 def test_what_a_process_counted_outlives_it_however_it_dies(tmp_path: Path) -> None:
-    mine = Numbers(tmp_path)
+    mine = CounterStore(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", VICTIM, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as victim:

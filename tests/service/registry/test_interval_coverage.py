@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from service.contract.types import DigitItem, ForecastItem, ForecastResult
-from service.registry.interval_coverage import Coverage
+from service.registry.interval_coverage import IntervalMonitor
 
 LEVELS = np.array([0.5])
 
@@ -19,7 +19,7 @@ def interval(low: float, high: float) -> ForecastResult:
 
 
 def test_the_old_state_is_asked_for_the_next_value_alone() -> None:
-    coverage = Coverage(lambda _: None, every=1)
+    coverage = IntervalMonitor(lambda _: None, every=1)
     ((question, value),) = coverage.questions([item(5.0)])
     assert value == 5.0
     assert question.length == 0
@@ -30,16 +30,16 @@ def test_the_old_state_is_asked_for_the_next_value_alone() -> None:
 
 def test_values_are_counted_by_where_they_fell() -> None:
     counted: list[str] = []
-    coverage = Coverage(counted.append, every=1)
+    coverage = IntervalMonitor(counted.append, every=1)
     asked = coverage.questions([item(0.0), item(5.0), item(9.0)])
     coverage.compare(asked, [interval(1, 6)] * 3)
     assert counted == ["below", "inside", "above"]
 
 
 def test_one_in_so_many_is_asked_and_nothing_that_brings_no_truth() -> None:
-    coverage = Coverage(lambda _: None, every=3)
+    coverage = IntervalMonitor(lambda _: None, every=3)
     assert len(coverage.questions([item(1.0)] * 10)) == 3
-    coverage = Coverage(lambda _: None, every=1)
+    coverage = IntervalMonitor(lambda _: None, every=1)
     empty = ForecastItem(np.empty(0), 1, LEVELS, state=np.ones(3))
     digit = DigitItem(np.zeros((1, 28), np.float32), state=np.ones(3))
     assert coverage.questions([item(1.0, goes_on=False), item(np.nan), empty, digit]) == []

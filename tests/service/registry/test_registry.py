@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.backend.chunks import Gone, Tally
+from service.backend.chunks import Gone, PaddingStats
 from service.backend.forecasting import Answers
 from service.backend.torchscript import LoadedModel, load
 from service.batching.queue import Limits
@@ -266,7 +266,9 @@ class Mortal(LoadedModel):
 
     killed = False
 
-    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
+    def stream(
+        self, items: Sequence[Item], gone: Gone, tally: PaddingStats, *, shared: bool = True
+    ) -> Iterator[Answers]:
         if not self.killed:
             self.killed = True
             raise SystemExit
@@ -295,7 +297,9 @@ class Heard(LoadedModel):
         super().__init__(model.manifest, model.network, model.shapes)
         self._batches = batches
 
-    def stream(self, items: Sequence[Item], gone: Gone, tally: Tally, *, shared: bool = True) -> Iterator[Answers]:
+    def stream(
+        self, items: Sequence[Item], gone: Gone, tally: PaddingStats, *, shared: bool = True
+    ) -> Iterator[Answers]:
         self._batches.append((len(items), shared))
         return super().stream(items, gone, tally, shared=shared)
 

@@ -4,12 +4,12 @@ import multiprocessing
 from pathlib import Path
 
 from service.runtime import worker_group as crew
-from service.runtime.worker_group import Crew
+from service.runtime.worker_group import WorkerGroup
 
 
 def test_all_must_have_arrived_and_deaths_are_told() -> None:
     arrived, replaced, connections = crew.shared(multiprocessing.get_context("spawn"), 3)
-    one, two, three = (Crew(place, Path(), b"key", arrived, replaced, connections) for place in range(3))
+    one, two, three = (WorkerGroup(place, Path(), b"key", arrived, replaced, connections) for place in range(3))
     assert one.reasons() == ["3 of 3 processes are not ready yet"]
     one.arrive()
     three.arrive()

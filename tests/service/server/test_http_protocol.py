@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.api.dispatch import WHOLE
+from service.api.dispatch import COMPLETE_RESPONSE
 from service.server.http_protocol import Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +32,7 @@ class Application:
         self.left = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.offered.add(WHOLE in scope.get("extensions", ()))
+        self.offered.add(COMPLETE_RESPONSE in scope.get("extensions", ()))
         kind = scope["path"].rpartition("/")[2]
         if kind == "fail":
             raise RuntimeError("a test says so")
@@ -67,8 +67,8 @@ class Application:
 
 async def answer(scope: Scope, send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-    if WHOLE in scope.get("extensions", ()):
-        await send({"type": WHOLE, "status": status, "headers": headers, "body": body})
+    if COMPLETE_RESPONSE in scope.get("extensions", ()):
+        await send({"type": COMPLETE_RESPONSE, "status": status, "headers": headers, "body": body})
         return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -274,7 +274,7 @@ async def test_a_whole_answer_after_a_beginning_is_an_error() -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        message: Message = {"type": WHOLE, "status": 200, "headers": [], "body": b"x"}
+        message: Message = {"type": COMPLETE_RESPONSE, "status": 200, "headers": [], "body": b"x"}
         with pytest.raises(RuntimeError, match="after another"):
             await send(message)
         await send({"type": "http.response.body", "body": b"y"})

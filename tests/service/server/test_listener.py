@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.server.listener import SLACK, Acceptor
+from service.server.listener import SLACK, BalancedListener
 
 PATIENCE = 20.0
 
@@ -20,7 +20,7 @@ class Process:
     def __init__(self, listener: socket.socket, counts: list[int], place: int) -> None:
         self.open: set[asyncio.Protocol] = set()
         self.listener = listener.dup()
-        self.acceptor = Acceptor(self.listener, self.protocol, self.open, counts, place)
+        self.acceptor = BalancedListener(self.listener, self.protocol, self.open, counts, place)
 
     def protocol(self) -> asyncio.Protocol:
         process = self

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from service.server.supervisor import _LATEST, _STEADY, _Place
+from service.server.supervisor import _LATEST, _STEADY, _Slot
 
 
 def test_who_dies_again_and_again_is_replaced_later_and_later() -> None:
-    place, now, waited = _Place(), 1000.0, []
+    place, now, waited = _Slot(), 1000.0, []
     for _ in range(8):
         place.started = now
         place.emptied(now + 0.5)
@@ -16,7 +16,7 @@ def test_who_dies_again_and_again_is_replaced_later_and_later() -> None:
 
 
 def test_who_has_served_for_a_while_is_replaced_at_once() -> None:
-    place = _Place()
+    place = _Slot()
     place.started = 1000.0
     place.emptied(1000.5)
     place.started = place.due
