@@ -277,9 +277,9 @@ def series(lengths: Sequence[int], seed: int = 0, missing: float = 0.1) -> list[
     walks = []
     for length in lengths:
         walk = rng.normal(size=length).cumsum() + rng.normal() * 100
-        gone = rng.random(length) < missing
-        gone[:1] = False
-        walks.append(np.where(gone, np.nan, walk))
+        is_cancelled = rng.random(length) < missing
+        is_cancelled[:1] = False
+        walks.append(np.where(is_cancelled, np.nan, walk))
     return walks
 
 

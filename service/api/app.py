@@ -28,7 +28,7 @@ from service.codec.state_tokens import StateTokens
 from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.registry import Registry
-from service.runtime.malloc import keep_giving_back
+from service.runtime.malloc import trim_periodically
 from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
@@ -48,29 +48,29 @@ class Application(FastAPI):
 
 
 def create_app(
-    settings: Settings | None = None, *, registry: Registry | None = None, crew: WorkerGroup | None = None
+    settings: Settings | None = None, *, registry: Registry | None = None, group: WorkerGroup | None = None
 ) -> FastAPI:
     """The service as an ASGI application; without arguments: settings from the environment, models from their folder.
 
     Models load in the background of the lifespan: `/readyz` says when they are ready, requests before that get 503.
     For whoever stops the server: `app.state.registry.drain()` makes it not ready while it still answers, and
-    `app.state.streams.close()` says goodbye to the live connections. `crew`: where several processes serve.
+    `app.state.streams.close()` says goodbye to the live connections. `group`: where several processes serve.
     """
     settings = settings or Settings()
-    registry = registry or make_registry(settings, metrics=Metrics(crew.folder) if crew else None)
+    registry = registry or make_registry(settings, metrics=Metrics(group.folder) if group else None)
     metrics = registry.metrics
-    shared = [crew.key] if crew and not settings.secrets else []
+    shared = [group.key] if group and not settings.secrets else []
     tokens = StateTokens(settings.secrets or shared, settings.state_ttl_seconds, passing=bool(shared))
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await registry.start()
-        if crew and crew.substitute:  # the others listen meanwhile
+        if group and group.substitute:  # the others listen meanwhile
             await registry.loaded()
-        chores = [asyncio.create_task(keep_giving_back())]
-        if crew:
-            chores.append(asyncio.create_task(_report(registry, crew)))
+        chores = [asyncio.create_task(trim_periodically())]
+        if group:
+            chores.append(asyncio.create_task(_report(registry, group)))
         try:
             yield
         finally:
@@ -81,10 +81,10 @@ def create_app(
 
     app = Application(title="Ritmo", version=_version(), description=DESCRIPTION, lifespan=lifespan)
     app.state.registry = registry
-    app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), crew))
+    app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
     app.add_api_route(
-        "/metrics", _page(metrics, crew), tags=["health"], summary="Prometheus", response_class=_MetricsPage
+        "/metrics", _page(metrics, group), tags=["health"], summary="Prometheus", response_class=_MetricsPage
     )
     hot = {
         "/forecast": ForecastEndpoint(registry, settings, tokens, pool),
@@ -129,11 +129,11 @@ def _limits(settings: Settings) -> Limits:
     return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
 
 
-async def _report(registry: Registry, crew: WorkerGroup) -> None:
+async def _report(registry: Registry, group: WorkerGroup) -> None:
     """Tell the others when this process is ready, and how its engine stands."""
     await registry.loaded()
     if registry.ready:
-        crew.arrive()
+        group.arrive()
     while True:
         registry.metrics.refresh()
         await asyncio.sleep(REFRESH)
@@ -143,9 +143,9 @@ class _MetricsPage(Response):
     media_type = CONTENT_TYPE
 
 
-def _page(metrics: Metrics, crew: WorkerGroup | None) -> Callable[[], Awaitable[Response]]:
+def _page(metrics: Metrics, group: WorkerGroup | None) -> Callable[[], Awaitable[Response]]:
     async def page() -> Response:
-        return _MetricsPage(metrics.render(crew.replaced.value if crew else None))
+        return _MetricsPage(metrics.render(group.replaced.value if group else None))
 
     return page
 

@@ -45,7 +45,7 @@ def states(registry: Registry) -> list[ModelState]:
 
 
 def health_router(
-    registry: Registry, unready: dict[int | str, dict[str, Any]], crew: WorkerGroup | None = None
+    registry: Registry, unready: dict[int | str, dict[str, Any]], group: WorkerGroup | None = None
 ) -> APIRouter:
     """The two routes; `unready` declares the answer of `/readyz` while it is not ready.
 
@@ -61,9 +61,9 @@ def health_router(
     @router.get("/readyz", summary="Models are loaded, self-tested and warm", response_model=Ready, responses=unready)
     async def readyz(request: Request) -> Ready | Response:
         health, models = registry.health(), states(registry)
-        reasons = [*health.reasons, *(crew.reasons() if crew else ())]
+        reasons = [*health.reasons, *(group.reasons() if group else ())]
         if not reasons:
-            return Ready(models=models, warnings=[*health.warnings, *(crew.warnings() if crew else ())])
+            return Ready(models=models, warnings=[*health.warnings, *(group.warnings() if group else ())])
         code = "draining" if registry.draining else "model_not_ready"
         problem = describe(code, "; ".join(reasons), request.state.request_id)
         body = msgspec.to_builtins(problem) | {"models": [model.model_dump() for model in models]}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.backend.buckets import CHUNK, Group, Ints, ShapeBuckets, pack
 
 Array = NDArray[Any]
-Gone = Callable[[int], bool]
+IsCancelled = Callable[[int], bool]
 
 NOBODY: Ints = np.zeros(0, np.int64)
 
@@ -29,12 +29,17 @@ class ChunkReader:
     """How far each of `members` has been read; rows are indices into `inputs`."""
 
     def __init__(
-        self, shapes: ShapeBuckets, inputs: Sequence[Array], members: Sequence[int], gone: Gone, tally: PaddingStats
+        self,
+        shapes: ShapeBuckets,
+        inputs: Sequence[Array],
+        members: Sequence[int],
+        is_cancelled: IsCancelled,
+        padding: PaddingStats,
     ) -> None:
-        self._tally = tally
+        self._tally = padding
         self._shapes = shapes
         self._inputs = inputs
-        self._gone = gone
+        self._gone = is_cancelled
         self._active: Ints = np.array(members, np.int64)
         self._total: Ints = np.array([len(part) for part in inputs], np.int64)
         self._at = 0
@@ -51,8 +56,8 @@ class ChunkReader:
                 yield Group(self._active[counts == 0], 0, groups[0].later + 1.0 if groups else 0.0)
             for group in groups:
                 rows = self._active[group.rows]
-                wanted = not all(map(self._gone, rows.tolist()))
-                yield replace(group, rows=rows) if wanted else Group(NOBODY, 0, group.later)
+                should_continue = not all(map(self._gone, rows.tolist()))
+                yield replace(group, rows=rows) if should_continue else Group(NOBODY, 0, group.later)
             self._at += CHUNK
             left = self._active[self._total[self._active] > self._at]
             self._active = left[[not self._gone(row) for row in left.tolist()]] if len(left) else left

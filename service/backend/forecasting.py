@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backend.buckets import CALL, CHUNK, Group, Ints, ShapeBuckets, horizon_for, levels_for, padded
-from service.backend.chunks import NOBODY, ChunkReader, Gone, PaddingStats
+from service.backend.chunks import NOBODY, ChunkReader, IsCancelled, PaddingStats
 from service.contract.errors import BrokenModel
 from service.contract.types import Floats, ForecastItem, ForecastResult, Item, Result
 
 Array = NDArray[Any]
-Answers = list[tuple[int, Result | Exception]]
+IndexedResults = list[tuple[int, Result | Exception]]
 ForecastOutput = tuple[Floats, Ints]  # mean and quantiles (R, H, 1 + Q), and season lengths (R,)
 T = TypeVar("T", bound=Item)
 
@@ -52,18 +52,22 @@ class Network(Protocol):
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]: ...
 
 
-def forecast_pass(
-    network: Network, shapes: ShapeBuckets, items: Sequence[ForecastItem], gone: Gone, tally: PaddingStats
-) -> Iterator[Answers]:
+def forecast_batch(
+    network: Network,
+    shapes: ShapeBuckets,
+    items: Sequence[ForecastItem],
+    is_cancelled: IsCancelled,
+    padding: PaddingStats,
+) -> Iterator[IndexedResults]:
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
     if len(items) == 1 and not items[0].history:
-        yield from _forecast_alone(network, shapes, items[0], gone, tally)
+        yield from _forecast_alone(network, shapes, items[0], is_cancelled, padding)
         return
     batch = _Forecasts(network, shapes, items)
     inputs = [item.values for item in items]
     for members in batch.parts():
         history = items[members[0]].history
-        cursor = ChunkReader(shapes, inputs, members, gone, tally)
+        cursor = ChunkReader(shapes, inputs, members, is_cancelled, padding)
         held = NOBODY  # ended, and to be read out with others
         for group in cursor.groups(merge=not history):
             if group.steps and not history and not len(held) and batch.at_once(group, cursor.ended(group)):
@@ -80,37 +84,37 @@ def forecast_pass(
 
 
 def _forecast_alone(
-    network: Network, shapes: ShapeBuckets, item: ForecastItem, gone: Gone, tally: PaddingStats
-) -> Iterator[Answers]:
-    """What `forecast_pass` does with one series in the same calls, without arranging anything."""
+    network: Network, shapes: ShapeBuckets, item: ForecastItem, is_cancelled: IsCancelled, padding: PaddingStats
+) -> Iterator[IndexedResults]:
+    """What `forecast_batch` does with one series in the same calls, without arranging anything."""
     rows = shapes.rows_for(1)
     states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(rows, axis=0)
     horizon = horizon_for(item.horizon, network.max_horizon)
     levels = _filled(item.levels, levels_for(len(item.levels)))[None].repeat(rows, axis=0)
     at = 0
     while item.length - at > CHUNK:
-        if gone(0):
+        if is_cancelled(0):
             return
-        states = network.step(*_alone(shapes, item.values[at : at + CHUNK], tally), states)
+        states = network.step(*_alone(shapes, item.values[at : at + CHUNK], padding), states)
         at += CHUNK
         yield []
-    if gone(0):
+    if is_cancelled(0):
         return
     if item.length:
-        states, said = network.finish(*_alone(shapes, item.values[at:], tally), states, horizon, levels)
+        states, said = network.finish(*_alone(shapes, item.values[at:], padding), states, horizon, levels)
     else:
         said = network.forecast(states, horizon, levels)
     forecasts, seasons = said
     yield [(0, _forecast(item, forecasts[0], int(seasons[0]), states[0], None))]
 
 
-def _alone(shapes: ShapeBuckets, part: Floats, tally: PaddingStats) -> tuple[Array, Ints]:
+def _alone(shapes: ShapeBuckets, part: Floats, padding: PaddingStats) -> tuple[Array, Ints]:
     """`service.backend.buckets.pack` of a single part."""
     rows, count = shapes.rows_for(1), len(part)
     values = np.zeros((rows, shapes.steps_for(count)))
     values[:, :count] = part
-    tally.real += count
-    tally.computed += values.size
+    padding.real += count
+    padding.computed += values.size
     return values, np.full(rows, count)
 
 
@@ -159,7 +163,7 @@ class _Forecasts:
             return False
         return len(ended) <= self._most(self._common[0]) and self.worth(group.later)
 
-    def finish(self, cursor: ChunkReader, group: Group) -> Answers:
+    def finish(self, cursor: ChunkReader, group: Group) -> IndexedResults:
         """Read the last chunk of the group's rows, and answer them; only where `at_once` allows it."""
         horizon, count = self._key(self._items[group.rows[0]])
         values, counts = cursor.pack(group)
@@ -171,7 +175,7 @@ class _Forecasts:
         """Whether to answer what has ended before that which costs `later`: a step ahead may be a call of its own."""
         return not later or CALL * self._longest <= later
 
-    def read(self, rows: Ints) -> Iterator[Answers]:
+    def read(self, rows: Ints) -> Iterator[IndexedResults]:
         """Answer `rows`, those of equal horizon and level buckets together."""
         for members in partition([self._items[row] for row in rows.tolist()], self._key):
             horizon, count = self._key(self._items[rows[members[0]]])
@@ -183,7 +187,7 @@ class _Forecasts:
                 said = self._network.forecast(states, horizon, self._levels(wide, count))
                 yield self._answers(some, states, said)
 
-    def _answers(self, rows: Ints, states: Floats, said: ForecastOutput) -> Answers:
+    def _answers(self, rows: Ints, states: Floats, said: ForecastOutput) -> IndexedResults:
         """The results of `rows`; `states` and `said` are theirs, in this order, and copies of the last after them."""
         forecasts, seasons = said
         if len(self._keys) > 1 or self._pieces or not np.isfinite(forecasts[: len(rows)]).all():

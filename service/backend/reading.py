@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from service.backend.buckets import Group, Ints, ShapeBuckets, padded
-from service.backend.chunks import ChunkReader, Gone, PaddingStats
-from service.backend.forecasting import Answers, Array, Network, not_finite, partition
+from service.backend.chunks import ChunkReader, IsCancelled, PaddingStats
+from service.backend.forecasting import Array, IndexedResults, Network, not_finite, partition
 from service.contract.types import DigitItem, DigitResult, Floats
 
 _NOTHING: Floats = np.zeros((0, 10))
 
 
-def digit_pass(
-    network: Network, shapes: ShapeBuckets, items: Sequence[DigitItem], gone: Gone, tally: PaddingStats
-) -> Iterator[Answers]:
+def read_batch(
+    network: Network, shapes: ShapeBuckets, items: Sequence[DigitItem], is_cancelled: IsCancelled, padding: PaddingStats
+) -> Iterator[IndexedResults]:
     """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
     batch = _Readings(network, shapes, items)
     inputs = [item.rows for item in items]
     for members in partition(items, _traced):
         traced = _traced(items[members[0]])
-        cursor = ChunkReader(shapes, inputs, members, gone, tally)
+        cursor = ChunkReader(shapes, inputs, members, is_cancelled, padding)
         for group in cursor.groups(merge=not traced):
             ended = cursor.ended(group)
             if not traced and group.steps and len(ended) == len(group.rows):
@@ -58,7 +58,7 @@ class _Readings:
         after = self._network.step(ink, counts, self._states[padded(group.rows, len(counts))])
         self._keep(group.rows, after, counts)
 
-    def finish(self, cursor: ChunkReader, group: Group) -> Answers:
+    def finish(self, cursor: ChunkReader, group: Group) -> IndexedResults:
         """Read the last chunk of the group's digits, and answer them."""
         ink, counts = cursor.pack(group)
         after, said = self._network.finish_reading(ink, counts, self._states[padded(group.rows, len(counts))])
@@ -79,7 +79,7 @@ class _Readings:
             cursor.end(rows[(kept < counts)[: len(rows)]])
         self._keep(rows, after, kept)
 
-    def read(self, rows: Ints) -> Answers:
+    def read(self, rows: Ints) -> IndexedResults:
         """Answer `rows`, which have ended."""
         return self._answers(rows, self._network.read(self._states[padded(rows, self._shapes.rows_for(len(rows)))]))
 
@@ -87,9 +87,9 @@ class _Readings:
         self._states[rows] = states[: len(rows)]
         self._used[rows] += counts[: len(rows)]
 
-    def _answers(self, rows: Ints, said: Array) -> Answers:
+    def _answers(self, rows: Ints, said: Array) -> IndexedResults:
         lasts = _probabilities(said[: len(rows)])
-        answers: Answers = []
+        answers: IndexedResults = []
         for row, last in zip(rows.tolist(), lasts, strict=True):
             # A row that was traced is judged by its trace: its last is the answer, and `stop` holds.
             trace = self._trace(row)

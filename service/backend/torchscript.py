@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from service.backend import golden
 from service.backend.buckets import Ints, ShapeBuckets, rows_for_threads, shares
-from service.backend.chunks import Gone, PaddingStats
-from service.backend.forecasting import Answers, Array, ForecastOutput, forecast_pass
-from service.backend.reading import digit_pass
+from service.backend.chunks import IsCancelled, PaddingStats
+from service.backend.forecasting import Array, ForecastOutput, IndexedResults, forecast_batch
+from service.backend.reading import read_batch
 from service.backend.sharding import ComputeThreads
 from service.backend.warmup import warm_up
 from service.contract.errors import BrokenModel
@@ -64,23 +64,23 @@ MOST_THREADS = 4
 CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
-def resolve_device(wanted: str | torch.device) -> torch.device:
+def resolve_device(name_or_device: str | torch.device) -> torch.device:
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`; raises ValueError for anything that is not there.
 
     Counting devices does not initialise CUDA, so a process may still fork afterwards.
     """
-    if isinstance(wanted, torch.device):
-        return wanted
+    if isinstance(name_or_device, torch.device):
+        return name_or_device
     count = _cuda_devices()
-    if wanted == "cpu" or (wanted == "auto" and not count):
+    if name_or_device == "cpu" or (name_or_device == "auto" and not count):
         return torch.device("cpu")
-    name, _, number = wanted.partition(":")
-    if wanted not in {"auto", "cuda"} and (name != "cuda" or not number.isdecimal()):
-        raise ValueError(f"device {wanted!r} is not one of auto, cpu, cuda, cuda:<number>")
+    name, _, number = name_or_device.partition(":")
+    if name_or_device not in {"auto", "cuda"} and (name != "cuda" or not number.isdecimal()):
+        raise ValueError(f"device {name_or_device!r} is not one of auto, cpu, cuda, cuda:<number>")
     index = int(number or 0)
     if index >= count:
         build = "this build of torch has no CUDA" if torch.version.cuda is None else f"torch sees {count} CUDA devices"
-        raise ValueError(f"device {wanted!r} was asked for, but {build}; choose cpu or auto")
+        raise ValueError(f"device {name_or_device!r} was asked for, but {build}; choose cpu or auto")
     return torch.device("cuda", index)
 
 
@@ -107,14 +107,14 @@ def load(
     device: str | torch.device = "cpu",
     *,
     warm: bool = True,
-    wanted: Callable[[], bool] = lambda: True,
+    should_continue: Callable[[], bool] = lambda: True,
     helpers: ComputeThreads | None = None,
 ) -> LoadedModel:
     """Verify, load, prove and warm up the model in `folder`; on a CPU `helpers` share its large calls.
 
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. The digest is taken of the bytes
     that torch gets: a model file is a program, and none runs that the manifest does not vouch for. Warming up takes
-    seconds; it ends with `Unavailable` where the model is not `wanted` any more.
+    seconds; it ends with `Unavailable` where the model is not `should_continue` any more.
     """
     manifest = read_manifest(folder)
     place = resolve_device(device)
@@ -132,7 +132,7 @@ def load(
     model = LoadedModel(manifest, network, shapes)
     model.prove(sample)
     if warm:
-        model.warm_up(sample, wanted)
+        model.warm_up(sample, should_continue)
     return model
 
 
@@ -300,16 +300,16 @@ class LoadedModel:
         self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
 
     def stream(
-        self, items: Sequence[Item], gone: Gone, tally: PaddingStats, *, shared: bool = True
-    ) -> Iterator[Answers]:
+        self, items: Sequence[Item], is_cancelled: IsCancelled, padding: PaddingStats, *, shared: bool = True
+    ) -> Iterator[IndexedResults]:
         """One pass over `items` (see `service.backend.forecasting`); `gone(i)` says that nobody waits for item `i` any more.
 
         Helpers take part where it is `shared`; the answers are the same.
         """
         network, shapes = (self.network, self.shapes) if shared else self._unshared
         if self.manifest.task == "forecast":
-            return forecast_pass(network, shapes, cast("Sequence[ForecastItem]", items), gone, tally)
-        return digit_pass(network, shapes, cast("Sequence[DigitItem]", items), gone, tally)
+            return forecast_batch(network, shapes, cast("Sequence[ForecastItem]", items), is_cancelled, padding)
+        return read_batch(network, shapes, cast("Sequence[DigitItem]", items), is_cancelled, padding)
 
     def run(self, items: Sequence[Item]) -> list[Result]:
         """The results of `items` in their order; raises the first item's error where one has no sound answer."""
@@ -328,9 +328,9 @@ class LoadedModel:
         except (RuntimeError, TypeError, ValueError, torch.jit.Error) as error:
             raise BrokenModel(f"the golden sample cannot be computed: {_last_line(error)}") from error
 
-    def warm_up(self, sample: golden.Sample, wanted: Callable[[], bool] = lambda: True) -> None:
+    def warm_up(self, sample: golden.Sample, should_continue: Callable[[], bool] = lambda: True) -> None:
         """Run every shape bucket, and pad from now on to the least shape whose bits do not depend on neighbours."""
-        found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, wanted)
+        found = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, should_continue)
         self.batch_invariant, self.batch_deviation = found.exact, found.deviation
         network, shapes = self._unshared
         self.shapes = ShapeBuckets(found.least_rows, found.least_steps, self.shapes.rows)

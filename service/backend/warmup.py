@@ -43,13 +43,13 @@ def warm_up(
     shapes: ShapeBuckets,
     items: Sequence[Item],
     longest: int | None,
-    wanted: Callable[[], bool] = lambda: True,
+    should_continue: Callable[[], bool] = lambda: True,
 ) -> Invariance:
     """Run every row bucket and every length bucket (up to `longest` observations) on `items`, and compare the bits.
 
-    Raises `Unavailable` between two calls when the model is not `wanted` any more.
+    Raises `Unavailable` between two calls when the model is not `should_continue` any more.
     """
-    probe = _Probe(network, items, wanted)
+    probe = _Probe(network, items, should_continue)
     lengths = [n for n in LENGTHS if longest is None or n < 2 * longest] or [LENGTHS[0]]
     # From the largest down: the first, well-filled runs are the reference of all others.
     by_rows: dict[int, float] = {}
@@ -81,9 +81,9 @@ def _least(differences: dict[int, float], most: int) -> int | None:
 class _Probe:
     """Runs the same short pieces of `items` in different company."""
 
-    def __init__(self, network: Network, items: Sequence[Item], wanted: Callable[[], bool]) -> None:
+    def __init__(self, network: Network, items: Sequence[Item], should_continue: Callable[[], bool]) -> None:
         self._network = network
-        self._wanted = wanted
+        self._wanted = should_continue
         pieces = [piece for length in PIECES for item in items for piece in _pieces(item, length)]
         # Pieces of all lengths beside one another, and always in the same order.
         order = np.random.default_rng(0).permutation(len(pieces)).tolist()

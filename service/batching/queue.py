@@ -17,18 +17,18 @@ from service.contract.errors import DeadlineExceeded, Unavailable
 
 
 class Sized(Protocol):
-    """An item; `length` is what it costs to read, and a `brief` one is little work altogether."""
+    """An item; `length` is what it costs to read, and a `is_small` one is little work altogether."""
 
     @property
     def length(self) -> int: ...
     @property
-    def brief(self) -> bool: ...
+    def is_small(self) -> bool: ...
 
 
 Answer = tuple[int, Any]  # index of the item, and its result or the exception it gets instead
 QUICK = 0.0015  # seconds that the event loop may be kept by computing a lone brief item itself
 # Items, whether nobody waits for the nth any more, and how many callers there are -> answers, as they come.
-Runner = Callable[[Sequence[Any], Callable[[int], bool], int], Iterator[Sequence[Answer]]]
+BatchRunner = Callable[[Sequence[Any], Callable[[int], bool], int], Iterator[Sequence[Answer]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class Entry:
     answer: BatchResult | BaseException | None = None
 
     @property
-    def brief(self) -> bool:
+    def is_small(self) -> bool:
         """Whether it is one item of little work."""
-        return len(self.items) == 1 and bool(self.items[0].brief)
+        return len(self.items) == 1 and bool(self.items[0].is_small)
 
     def expired(self, now: float) -> bool:
         return self.deadline is not None and now >= self.deadline
@@ -92,7 +92,7 @@ class QueueOwner(Protocol):
 class ModelQueue:
     """A queue of its own, and the runner that answers what is taken from it."""
 
-    def __init__(self, host: QueueOwner, name: str, runner: Runner, limits: Limits) -> None:
+    def __init__(self, host: QueueOwner, name: str, runner: BatchRunner, limits: Limits) -> None:
         self.name = name
         self.limits = limits
         self.items = 0  # admitted and not yet settled: waiting or being computed
@@ -163,11 +163,11 @@ class ModelQueue:
     @property
     def quick(self) -> bool:
         """Whether a single brief item waits, and is as good as done: others will not notice who computes it."""
-        return self._pace <= QUICK and len(self.waiting) == 1 and self.waiting[0].brief
+        return self._pace <= QUICK and len(self.waiting) == 1 and self.waiting[0].is_small
 
     def finished(self, entries: Sequence[Entry], seconds: float) -> None:
         """A pass over `entries` took `seconds`."""
-        if len(entries) == 1 and entries[0].brief:
+        if len(entries) == 1 and entries[0].is_small:
             # About the median: what the machine does now and then to one of them says nothing about the lane.
             self._pace = seconds if self._pace == math.inf else self._pace * (1.1 if seconds > self._pace else 0.9)
         if self.on_batch is not None:

@@ -33,7 +33,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from service.batching.batch import Batch
-from service.batching.queue import BatchResult, Entry, Limits, ModelQueue, Runner, too_late
+from service.batching.queue import BatchResult, BatchRunner, Entry, Limits, ModelQueue, too_late
 from service.contract.errors import RitmoError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Scheduler:
         self._turn = 0
         self._spawn()
 
-    def lane(self, name: str, runner: Runner, limits: Limits) -> ModelQueue:
+    def lane(self, name: str, runner: BatchRunner, limits: Limits) -> ModelQueue:
         """A new lane whose batches `runner` answers."""
         lane = ModelQueue(self, name, runner, limits)
         self._lanes = (*self._lanes, lane)

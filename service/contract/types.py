@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-BRIEF_VALUES, BRIEF_HORIZON = 128, 32  # what the smaller networks answer within a millisecond
+SMALL_VALUES, SMALL_HORIZON = 128, 32  # what the smaller networks answer within a millisecond
 
 
 class ForecastItem(Struct, frozen=True, eq=False, gc=False):
@@ -31,9 +31,9 @@ class ForecastItem(Struct, frozen=True, eq=False, gc=False):
         return len(self.values)
 
     @property
-    def brief(self) -> bool:
+    def is_small(self) -> bool:
         """Whether it is little work, as such work goes."""
-        return len(self.values) <= BRIEF_VALUES and self.horizon <= BRIEF_HORIZON and not self.history
+        return len(self.values) <= SMALL_VALUES and self.horizon <= SMALL_HORIZON and not self.history
 
 
 class ForecastResult(Struct, frozen=True, eq=False, gc=False):
@@ -60,7 +60,7 @@ class DigitItem(Struct, frozen=True, eq=False, gc=False):
         return len(self.rows)
 
     @property
-    def brief(self) -> bool:
+    def is_small(self) -> bool:
         """Whether it is little work: every digit is, but for what is asked about each of its rows."""
         return not self.trace and self.stop is None
 

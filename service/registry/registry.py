@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 from service.backend.buckets import SHARE_ROWS
-from service.backend.chunks import Gone, PaddingStats
-from service.backend.forecasting import Answers
+from service.backend.chunks import IsCancelled, PaddingStats
+from service.backend.forecasting import IndexedResults
 from service.backend.sharding import ComputeThreads
 from service.backend.torchscript import LoadedModel, resolve_device, set_threads
 from service.backend.torchscript import load as load_model
@@ -33,7 +33,7 @@ from service.contract.types import Item
 from service.metrics.page import EngineState, Metrics, ModelMetrics, ModelState, QueueState
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import Found, scan
-from service.runtime.malloc import give_back
+from service.runtime.malloc import malloc_trim
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +129,16 @@ class Served:
         """Items and observations admitted and not yet answered."""
         return (self._lane.items, self._lane.observations) if self._lane else (0, 0)
 
-    def _stream(self, items: Sequence[Item], gone: Gone, callers: int) -> Iterator[Answers]:
+    def _stream(self, items: Sequence[Item], is_cancelled: IsCancelled, callers: int) -> Iterator[IndexedResults]:
         if self._model is None or self._metrics is None:
             raise RuntimeError(f"{self.reference} has a lane but no model")
-        tally = PaddingStats()
+        padding = PaddingStats()
         # Many callers keep the event loop busy: a helper would take its CPU, and contend for the interpreter with it.
         shared = len(items) >= SHARE_ROWS * callers
         try:
-            yield from self._model.stream(items, gone, tally, shared=shared)
+            yield from self._model.stream(items, is_cancelled, padding, shared=shared)
         finally:
-            self._metrics.padding(tally.real, tally.computed)
+            self._metrics.padding(padding.real, padding.computed)
 
 
 class Registry:
@@ -182,7 +182,9 @@ class Registry:
         """
         device = resolve_device(self._device)
         self._helpers = ComputeThreads(set_threads(self._threads, self._processes))
-        self._load_folder = self._given or partial(load_model, wanted=lambda: not self.draining, helpers=self._helpers)
+        self._load_folder = self._given or partial(
+            load_model, should_continue=lambda: not self.draining, helpers=self._helpers
+        )
         self._batcher = Scheduler(str(device))
         self.metrics.watch(self._engine_state)
         try:
@@ -290,7 +292,7 @@ class Registry:
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(malloc_trim)
 
     async def _load(self, served: Served, device: str, batcher: Scheduler) -> None:
         start = time.monotonic()

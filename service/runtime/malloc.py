@@ -12,14 +12,14 @@ import ctypes
 EVERY = 60.0  # seconds
 
 
-def give_back() -> None:
+def malloc_trim() -> None:
     """What was freed and kept, back to the system: some milliseconds (glibc; other C libraries do not keep it)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-async def keep_giving_back(every: float = EVERY) -> None:
-    """`give_back` every so many seconds, in a thread, until cancelled."""
+async def trim_periodically(every: float = EVERY) -> None:
+    """`malloc_trim` every so many seconds, in a thread, until cancelled."""
     while True:
         await asyncio.sleep(every)
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(malloc_trim)

@@ -46,10 +46,10 @@ class Server(uvicorn.Server):
         registry: Registry,
         streams: LiveConnections,
         settings: Settings,
-        crew: WorkerGroup | None = None,
+        group: WorkerGroup | None = None,
     ) -> None:
         super().__init__(config)
-        self._crew = crew
+        self._crew = group
         self._registry = registry
         self._streams = streams
         self._delay = settings.drain_delay_seconds
@@ -117,10 +117,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(settings: Settings, crew: WorkerGroup | None = None, listener: socket.socket | None = None) -> int:
-    """Serve in this process until told to stop; the exit status. `crew` and `listener`: where it is one of several."""
+def run(settings: Settings, group: WorkerGroup | None = None, listener: socket.socket | None = None) -> int:
+    """Serve in this process until told to stop; the exit status. `group` and `listener`: where it is one of several."""
     logs.configure(settings.log_level)
-    app = create_app(settings, crew=crew)
+    app = create_app(settings, group=group)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -141,7 +141,7 @@ def run(settings: Settings, crew: WorkerGroup | None = None, listener: socket.so
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     sys.setswitchinterval(_SWITCH)
-    server = Server(config, app.state.registry, app.state.streams, settings, crew)
+    server = Server(config, app.state.registry, app.state.streams, settings, group)
     try:
         server.run([listener] if listener else None)
     except SystemExit as stop:  # the port is taken, or the application could not start: already logged

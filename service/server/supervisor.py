@@ -25,7 +25,7 @@ import uvicorn
 
 from service.metrics import page as metrics
 from service.runtime import logs
-from service.runtime import worker_group as crew
+from service.runtime import worker_group as group
 from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
@@ -89,7 +89,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._key = secrets.token_bytes(32)
         self._places = [_Slot() for _ in range(settings.workers)]
-        self._arrived, self._replaced, self._connections = crew.shared(self._context, settings.workers)
+        self._arrived, self._replaced, self._connections = group.shared(self._context, settings.workers)
         self._listener = uvicorn.Config(
             "service.api.app:create_app", host=settings.host, port=settings.port, log_config=None
         ).bind_socket()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.backend.buckets import CHUNK, FULL, Ints, ShapeBuckets
 from service.backend.chunks import PaddingStats
-from service.backend.forecasting import READOUT, forecast_pass
+from service.backend.forecasting import READOUT, forecast_batch
 from service.contract.errors import BrokenModel
 from service.contract.types import Floats, ForecastItem, ForecastResult, Result
 from tests.networks import Summing, nobody
@@ -23,10 +23,10 @@ LEVELS = np.array([0.1, 0.5, 0.9])
 def forecasts(
     network: Summing,
     items: Sequence[ForecastItem],
-    gone: Callable[[int], bool] = nobody,
+    is_cancelled: Callable[[int], bool] = nobody,
     shapes: ShapeBuckets | None = None,
 ) -> dict[int, Result | Exception]:
-    answers = forecast_pass(network, shapes or ShapeBuckets(), items, gone, PaddingStats())
+    answers = forecast_batch(network, shapes or ShapeBuckets(), items, is_cancelled, PaddingStats())
     return {i: answer for some in answers for i, answer in some}
 
 
@@ -154,7 +154,7 @@ def test_nan_in_history_is_allowed_before_the_first_value_only() -> None:
 def passing(network: Summing, horizon: int) -> list[tuple[int, int]]:
     """(answers, calls so far) at every turn of a pass over 100 short and 100 long series."""
     items = [item(8, horizon)] * 100 + [item(FULL, horizon)] * 100
-    turns = forecast_pass(network, ShapeBuckets(), items, nobody, PaddingStats())
+    turns = forecast_batch(network, ShapeBuckets(), items, nobody, PaddingStats())
     return [(len(answers), len(network.calls)) for answers in turns]
 
 

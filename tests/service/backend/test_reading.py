@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 
 from service.backend.buckets import CHUNK, ShapeBuckets
 from service.backend.chunks import PaddingStats
-from service.backend.reading import digit_pass
+from service.backend.reading import read_batch
 from service.contract.errors import BrokenModel
 from service.contract.types import DigitItem, DigitResult
 from tests.networks import Summing, nobody
 
 
-def readings(network: Summing, items: Sequence[DigitItem], gone: Callable[[int], bool] = nobody) -> dict[int, Any]:
-    return {i: a for answers in digit_pass(network, ShapeBuckets(), items, gone, PaddingStats()) for i, a in answers}
+def readings(
+    network: Summing, items: Sequence[DigitItem], is_cancelled: Callable[[int], bool] = nobody
+) -> dict[int, Any]:
+    return {
+        i: a for answers in read_batch(network, ShapeBuckets(), items, is_cancelled, PaddingStats()) for i, a in answers
+    }
 
 
 def ink(*sums: float) -> NDArray[np.float32]:

@@ -228,11 +228,11 @@ def test_who_is_gone_is_not_answered_and_others_are(loaded: dict[str, backend.Lo
     model = loaded["mean"]
     items = [ForecastItem(walk, 1, LEVELS) for walk in series([10, 5 * CHUNK, 10, 5 * CHUNK])]
     answered: list[int] = []
-    gone = {2}
-    for calls, answers in enumerate(model.stream(items, lambda i: i in gone, PaddingStats())):
+    is_cancelled = {2}
+    for calls, answers in enumerate(model.stream(items, lambda i: i in is_cancelled, PaddingStats())):
         answered += [i for i, _ in answers]
         if calls == 2:
-            gone.add(1)
+            is_cancelled.add(1)
     assert sorted(answered) == [0, 3]
 
 
@@ -248,12 +248,12 @@ def test_no_items_have_no_results(loaded: dict[str, backend.LoadedModel]) -> Non
 
 
 def test_padding_is_counted(loaded: dict[str, backend.LoadedModel]) -> None:
-    tally = PaddingStats()
+    padding = PaddingStats()
     items = [ForecastItem(walk, 1, LEVELS) for walk in series([110, 300])]
-    for _ in loaded["mean"].stream(items, lambda _: False, tally):
+    for _ in loaded["mean"].stream(items, lambda _: False, padding):
         pass
-    assert tally.real == 410
-    assert 410 <= tally.computed < 2 * 410
+    assert padding.real == 410
+    assert 410 <= padding.computed < 2 * 410
 
 
 class Faulty(RunningMean):
@@ -418,10 +418,10 @@ def test_auto_is_the_gpu_where_there_is_one() -> None:
     assert backend.resolve_device(torch.device("cpu")) == torch.device("cpu")
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "CUDA", "cuda:-1"])
-def test_a_device_of_another_name_is_refused(wanted: str) -> None:
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "CUDA", "cuda:-1"])
+def test_a_device_of_another_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not one of auto, cpu, cuda"):
-        backend.resolve_device(wanted)
+        backend.resolve_device(name)
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:

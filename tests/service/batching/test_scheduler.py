@@ -23,7 +23,7 @@ PATIENCE = 10.0
 class Thing:
     value: int
     length: int = 1
-    brief: bool = False
+    is_small: bool = False
 
 
 class Doubler:
@@ -39,11 +39,13 @@ class Doubler:
         self.started.clear()
         self.gate.clear()
 
-    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+    def __call__(
+        self, items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int
+    ) -> Iterator[list[Answer]]:
         self.batches.append([item.value for item in items])
         self.started.set()
         assert self.gate.wait(PATIENCE)
-        yield [(n, item.value * 2) for n, item in enumerate(items) if not gone(n)]
+        yield [(n, item.value * 2) for n, item in enumerate(items) if not is_cancelled(n)]
 
 
 async def started(runner: Doubler) -> None:
@@ -122,15 +124,17 @@ class Where(Doubler):
         super().__init__()
         self.threads: list[str] = []
 
-    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+    def __call__(
+        self, items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int
+    ) -> Iterator[list[Answer]]:
         self.threads.append("loop" if threading.current_thread() is threading.main_thread() else "inference")
-        return super().__call__(items, gone, callers)
+        return super().__call__(items, is_cancelled, callers)
 
 
 async def until_computed_on_the_loop(lane: ModelQueue, runner: Where) -> None:
     """A lone brief item at a time: soon the thread sleeps when one comes, and the lane is known to be quick."""
     for value in range(1000):
-        assert (await lane.submit([Thing(value, brief=True)])).results == [2 * value]
+        assert (await lane.submit([Thing(value, is_small=True)])).results == [2 * value]
         if runner.threads[-1] == "loop":
             return
     raise AssertionError("none of a thousand was computed on the event loop")
@@ -149,15 +153,17 @@ async def test_several_brief_items_are_one_batch_of_the_thread(batcher: Schedule
     runner = Where()
     lane = batcher.lane("lane", runner, Limits())
     await until_computed_on_the_loop(lane, runner)
-    await asyncio.gather(*(lane.submit([Thing(value, brief=True)]) for value in (2, 3)))
+    await asyncio.gather(*(lane.submit([Thing(value, is_small=True)]) for value in (2, 3)))
     assert runner.threads[-1] == "inference"
     assert runner.batches[-1] == [2, 3]
 
 
 async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Scheduler) -> None:
     class Slow(Where):
-        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
-            yield from super().__call__(items, gone, callers)
+        def __call__(
+            self, items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int
+        ) -> Iterator[list[Answer]]:
+            yield from super().__call__(items, is_cancelled, callers)
             until = time.monotonic() + 4 * QUICK
             while time.monotonic() < until:
                 pass
@@ -165,14 +171,16 @@ async def test_a_slow_lane_keeps_nobody_from_the_event_loop(batcher: Scheduler) 
     runner = Slow()
     lane = batcher.lane("slow", runner, Limits())
     for value in range(5):
-        await lane.submit([Thing(value, brief=True)])
+        await lane.submit([Thing(value, is_small=True)])
     assert runner.threads == ["inference"] * 5
 
 
 async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Scheduler) -> None:
     class Deadly(Where):
-        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
-            answers = super().__call__(items, gone, callers)
+        def __call__(
+            self, items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int
+        ) -> Iterator[list[Answer]]:
+            answers = super().__call__(items, is_cancelled, callers)
             if items[0].value == 666:
                 raise SystemExit
             return answers
@@ -181,8 +189,8 @@ async def test_what_kills_on_the_event_loop_kills_only_the_thread(batcher: Sched
     lane = batcher.lane("deadly", runner, Limits())
     await until_computed_on_the_loop(lane, runner)
     with pytest.raises(RuntimeError, match="thread died"):
-        await lane.submit([Thing(666, brief=True)])
-    assert (await lane.submit([Thing(2, brief=True)])).results == [4]
+        await lane.submit([Thing(666, is_small=True)])
+    assert (await lane.submit([Thing(2, is_small=True)])).results == [4]
     assert batcher.restarts >= 1
 
 
@@ -261,12 +269,12 @@ async def test_a_pass_is_told_who_left_between_two_of_its_calls(batcher: Schedul
     left, seen = threading.Event(), threading.Event()
     told: list[list[bool]] = []
 
-    def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
-        told.append([gone(n) for n in range(len(items))])
+    def runner(items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+        told.append([is_cancelled(n) for n in range(len(items))])
         seen.set()
         assert left.wait(PATIENCE)
         yield []
-        told.append([gone(n) for n in range(len(items))])
+        told.append([is_cancelled(n) for n in range(len(items))])
         yield [(n, 0) for n in range(len(items))]
 
     lane = batcher.lane("lane", runner, Limits())
@@ -287,14 +295,16 @@ class Stepwise:
         self.go_on = threading.Event()
         self.fault: BaseException | None = None  # what the second call of a batch raises
 
-    def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+    def __call__(
+        self, items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int
+    ) -> Iterator[list[Answer]]:
         self.batches.append([item.value for item in items])
         for n, item in enumerate(items):
             if n:
                 assert self.go_on.wait(PATIENCE)
                 if self.fault is not None:
                     raise self.fault
-            if not gone(n):
+            if not is_cancelled(n):
                 yield [(n, item.value * 2)]
 
 
@@ -357,10 +367,10 @@ async def test_a_submission_that_is_half_answered_when_a_call_fails_is_computed_
 
 
 async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Scheduler) -> None:
-    def raising(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+    def raising(items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         if any(item.value == 13 for item in items):
             raise ArithmeticError("thirteen")
-        yield from doubler(items, gone, callers)
+        yield from doubler(items, is_cancelled, callers)
 
     doubler = Doubler()
     async with Held(batcher) as held:
@@ -378,9 +388,9 @@ async def test_only_the_submission_that_makes_the_runner_raise_fails(batcher: Sc
 async def test_a_runner_hears_how_many_callers_its_items_have(batcher: Scheduler) -> None:
     heard: list[tuple[int, int]] = []
 
-    def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+    def runner(items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         heard.append((len(items), callers))
-        return Doubler()(items, gone, callers)
+        return Doubler()(items, is_cancelled, callers)
 
     lane = batcher.lane("heard", runner, Limits())
     await lane.submit([Thing(1), Thing(2), Thing(3)])
@@ -428,8 +438,10 @@ async def test_a_runner_that_is_no_generator_is_an_error_of_the_request(batcher:
 
 async def test_a_dead_thread_is_replaced_and_counted(batcher: Scheduler) -> None:
     class Deadly(Doubler):
-        def __call__(self, items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
-            answers = list(super().__call__(items, gone, callers))
+        def __call__(
+            self, items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int
+        ) -> Iterator[list[Answer]]:
+            answers = list(super().__call__(items, is_cancelled, callers))
             if items[0].value == 666:
                 raise SystemExit
             yield from answers
@@ -461,8 +473,8 @@ async def test_an_expired_submission_is_refused_or_dropped_before_it_is_computed
 
 
 async def test_a_deadline_ends_a_pass_between_two_of_its_calls(batcher: Scheduler) -> None:
-    def endless(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
-        while not all(gone(n) for n in range(len(items))):
+    def endless(items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+        while not all(is_cancelled(n) for n in range(len(items))):
             yield []
 
     lane = batcher.lane("endless", endless, Limits())
@@ -474,7 +486,7 @@ async def test_a_deadline_ends_a_pass_between_two_of_its_calls(batcher: Schedule
 async def test_short_work_overtakes_a_long_pass_of_its_own_lane_and_of_others(batcher: Scheduler) -> None:
     overtaken, begun = threading.Event(), threading.Event()
 
-    def runner(items: Sequence[Thing], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+    def runner(items: Sequence[Thing], is_cancelled: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
         begun.set()
         if items[0].value == 0:  # goes on until others were answered, which therefore cannot wait for its end
             until = time.monotonic() + PATIENCE
@@ -561,7 +573,7 @@ class Trouble(Thing):
     action: str = "fine"
 
 
-def troubled(items: Sequence[Trouble], gone: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
+def troubled(items: Sequence[Trouble], is_cancelled: Callable[[int], bool], callers: int) -> Iterator[list[Answer]]:
     actions = {item.action for item in items}
     if "raise" in actions:
         raise ArithmeticError
@@ -570,7 +582,7 @@ def troubled(items: Sequence[Trouble], gone: Callable[[int], bool], callers: int
             raise SystemExit
         if item.action == "item error":
             yield [(n, LookupError())]
-        elif item.action != "forget" and not gone(n):
+        elif item.action != "forget" and not is_cancelled(n):
             yield [(n, item.value * 2)]
 
 
@@ -589,7 +601,7 @@ def test_every_future_is_settled_whatever_happens(plan: list[tuple[str, int, boo
             return list((await lane.submit(items, deadline)).results)
 
         for value, (action, count, pause) in enumerate(plan):
-            items = [Trouble(value, brief=count == 1, action=action)] * count
+            items = [Trouble(value, is_small=count == 1, action=action)] * count
             deadline = time.monotonic() + (0.001 if action == "late" else PATIENCE)
             task = asyncio.create_task(results(items, deadline))
             tasks.append((action, value, task))

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.backend.chunks import Gone, PaddingStats
-from service.backend.forecasting import Answers
+from service.backend.chunks import IsCancelled, PaddingStats
+from service.backend.forecasting import IndexedResults
 from service.backend.torchscript import LoadedModel, load
 from service.batching.queue import Limits
 from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
@@ -267,12 +267,12 @@ class Mortal(LoadedModel):
     killed = False
 
     def stream(
-        self, items: Sequence[Item], gone: Gone, tally: PaddingStats, *, shared: bool = True
-    ) -> Iterator[Answers]:
+        self, items: Sequence[Item], is_cancelled: IsCancelled, padding: PaddingStats, *, shared: bool = True
+    ) -> Iterator[IndexedResults]:
         if not self.killed:
             self.killed = True
             raise SystemExit
-        return super().stream(items, gone, tally, shared=shared)
+        return super().stream(items, is_cancelled, padding, shared=shared)
 
 
 async def test_a_dead_thread_shows_in_health(models: Path) -> None:
@@ -298,10 +298,10 @@ class Heard(LoadedModel):
         self._batches = batches
 
     def stream(
-        self, items: Sequence[Item], gone: Gone, tally: PaddingStats, *, shared: bool = True
-    ) -> Iterator[Answers]:
+        self, items: Sequence[Item], is_cancelled: IsCancelled, padding: PaddingStats, *, shared: bool = True
+    ) -> Iterator[IndexedResults]:
         self._batches.append((len(items), shared))
-        return super().stream(items, gone, tally, shared=shared)
+        return super().stream(items, is_cancelled, padding, shared=shared)
 
 
 async def test_threads_share_the_batches_of_few_callers_with_many_items(models: Path) -> None:

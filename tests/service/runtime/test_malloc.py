@@ -11,13 +11,13 @@ from service.runtime import malloc as memory
 
 
 def test_giving_back_does_no_harm_where_the_library_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory.give_back()
+    memory.malloc_trim()
 
     def missing(_: object) -> object:
         return object()  # a C library without malloc_trim
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    memory.give_back()
+    memory.malloc_trim()
 
 
 async def test_it_goes_on_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,8 +30,8 @@ async def test_it_goes_on_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch)
         if len(calls) == 2:
             loop.call_soon_threadsafe(twice.set)
 
-    monkeypatch.setattr(memory, "give_back", counted)
-    task = asyncio.create_task(memory.keep_giving_back(0.0))
+    monkeypatch.setattr(memory, "malloc_trim", counted)
+    task = asyncio.create_task(memory.trim_periodically(0.0))
     await asyncio.wait_for(twice.wait(), 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -3,12 +3,12 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
-from service.runtime import worker_group as crew
+from service.runtime import worker_group as group
 from service.runtime.worker_group import WorkerGroup
 
 
 def test_all_must_have_arrived_and_deaths_are_told() -> None:
-    arrived, replaced, connections = crew.shared(multiprocessing.get_context("spawn"), 3)
+    arrived, replaced, connections = group.shared(multiprocessing.get_context("spawn"), 3)
     one, two, three = (WorkerGroup(place, Path(), b"key", arrived, replaced, connections) for place in range(3))
     assert one.reasons() == ["3 of 3 processes are not ready yet"]
     one.arrive()
