@@ -109,6 +109,10 @@ bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer
 	@test -f build/bench/digits/cnn.pt || $(PY) -m benchmarks.digits.cnn
 	$(PY) -m benchmarks.digits $(ARGS)
 
+.PHONY: bench-sensitivity
+bench-sensitivity: $(VENV)/.dev ## the image path's parameters, each changed: which of them matter? a quarter of an hour
+	$(PY) -m benchmarks.digits.sensitivity $(ARGS)
+
 .PHONY: bench-soak
 bench-soak: $(VENV)/.dev ## half an hour of requests of random lengths: does memory grow? ARGS="--minutes 5"
 	$(PY) -m benchmarks.serving.soak $(ARGS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from service.contract.errors import InvalidRequest
-from service.imaging.binarize import Plane
+from service.imaging.filters import Plane
 from service.imaging.mnist import BOX, SIDE, Preparation, prepare
 from tests.pictures import drawn, encoded
 
