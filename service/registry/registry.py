@@ -116,7 +116,7 @@ class Served:
     def begin(self, model: LoadedModel, batcher: Scheduler, limits: Limits, metrics: ModelMetrics) -> None:
         """Serve `model` from now on."""
         self._model, self._metrics = model, metrics
-        self._coverage = IntervalMonitor(metrics.truth) if model.manifest.task == "forecast" else None
+        self._coverage = IntervalMonitor(metrics.interval_outcome) if model.manifest.task == "forecast" else None
         self._lane = batcher.lane(self.reference, self._stream, limits)
         self._lane.on_batch = metrics.batch
         self.state = "ready"
@@ -304,7 +304,7 @@ class Registry:
             log.exception("model %s could not be loaded", served.reference)
             served.fail(f"{type(error).__name__} while it was loaded")
         else:
-            served.begin(model, batcher, self._limits, self.metrics.lane(served.name))
+            served.begin(model, batcher, self._limits, self.metrics.for_model(served.name))
             self._by_reference.clear()
         served.load_seconds = time.monotonic() - start
         if served.state == "ready":
@@ -320,7 +320,7 @@ class Registry:
             items[served.name] += waiting[0]
             observations[served.name] += waiting[1]
         return EngineState(
-            lanes=[QueueState(name, items[name], observations[name]) for name in items],
+            queues=[QueueState(name, items[name], observations[name]) for name in items],
             models=[ModelState(s.name, s.version, s.state) for s in self._served],
             restarts=self._batcher.restarts if self._batcher else 0,
         )
