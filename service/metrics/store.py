@@ -150,12 +150,12 @@ def mark_process_dead(folder: Path, pid: int) -> None:
 
     The files of the dead become part of one file and are deleted; where the disk is full they stay until the next call.
     """
-    for file in folder.glob(f"{pid}-*{_LIVE}"):
-        file.rename(file.with_suffix(_DEAD))
-    dead = sorted(folder.glob(f"*{_DEAD}"))
-    if not dead:
-        return
     try:
+        for file in folder.glob(f"{pid}-*{_LIVE}"):
+            file.rename(file.with_suffix(_DEAD))
+        dead = sorted(folder.glob(f"*{_DEAD}"))
+        if not dead:
+            return
         totals = _Totals(folder)
         for file in dead:
             if file.stem not in totals.names:
