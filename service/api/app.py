@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +33,6 @@ from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
 PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
-REFRESH = 1.0  # seconds between two looks of a process at its own engine, where another one may be asked for it
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 
@@ -57,7 +56,8 @@ def create_app(
     `app.state.streams.close()` says goodbye to the live connections. `group`: where several processes serve.
     """
     settings = settings or Settings()
-    registry = registry or make_registry(settings, metrics=Metrics(group.folder) if group else None)
+    if registry is None:
+        registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
     metrics = registry.metrics
     shared = [group.key] if group and not settings.secrets else []
     tokens = StateTokens(settings.secrets or shared, settings.state_ttl_seconds, passing=bool(shared))
@@ -66,11 +66,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await registry.start()
-        if group and group.substitute:  # the others listen meanwhile
-            await registry.loaded()
         chores = [asyncio.create_task(trim_periodically())]
-        if group:
-            chores.append(asyncio.create_task(_report(registry, group)))
         try:
             yield
         finally:
@@ -104,8 +100,10 @@ def create_app(
     return app
 
 
-def make_registry(settings: Settings, metrics: Metrics | None = None) -> Registry:
-    """The registry that `settings` describe."""
+def make_registry(
+    settings: Settings, metrics: Metrics | None = None, digests: Mapping[str, str | None] | None = None
+) -> Registry:
+    """The registry that `settings` describe; `digests`: of the versions that all processes of a group serve."""
     return Registry(
         settings.models,
         device=settings.device,
@@ -113,6 +111,7 @@ def make_registry(settings: Settings, metrics: Metrics | None = None) -> Registr
         processes=settings.workers,
         limits=_limits(settings),
         metrics=metrics,
+        digests=digests,
     )
 
 
@@ -129,23 +128,13 @@ def _limits(settings: Settings) -> Limits:
     return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
 
 
-async def _report(registry: Registry, group: WorkerGroup) -> None:
-    """Tell the others when this process is ready, and how its engine stands."""
-    await registry.loaded()
-    if registry.ready:
-        group.arrive()
-    while True:
-        registry.metrics.refresh()
-        await asyncio.sleep(REFRESH)
-
-
 class _MetricsPage(Response):
     media_type = CONTENT_TYPE
 
 
 def _page(metrics: Metrics, group: WorkerGroup | None) -> Callable[[], Awaitable[Response]]:
     async def page() -> Response:
-        return _MetricsPage(metrics.render(group.replaced.value if group else None))
+        return _MetricsPage(metrics.render(group.shared.restarts if group else None))
 
     return page
 

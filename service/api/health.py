@@ -25,6 +25,7 @@ class ModelState(BaseModel):
     name: str
     version: str
     state: Literal["loading", "ready", "failed"]
+    digest: str | None = Field(default=None, description="of the model file, the same in every process")
     reason: str | None = None
 
 
@@ -39,7 +40,13 @@ class Ready(BaseModel):
 def states(registry: Registry) -> list[ModelState]:
     """Every version the registry knows, in its order."""
     return [
-        ModelState(name=entry.name, version=str(entry.version), state=entry.state, reason=entry.reason)
+        ModelState(
+            name=entry.name,
+            version=str(entry.version),
+            state=entry.state,
+            digest=entry.manifest.digest if entry.readable else None,
+            reason=entry.reason,
+        )
         for entry in registry.models()
     ]
 

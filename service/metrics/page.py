@@ -1,7 +1,7 @@
-"""What the page `/metrics` shows; labels never carry ids.
+"""The metrics of the service and the page `/metrics` that shows them; labels never carry ids.
 
-Every number a process counts has its place in `service.metrics.store`; `Metrics.render` adds up what all processes have
-there and writes the page, with prometheus_client's own types.
+Every number that a process counts has its slot in `service.metrics.store`; `Metrics.render` adds up the slots of all
+processes and writes the page, with prometheus_client's own types.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from service.metrics.store import Counter, CounterStore, Histogram, bury
+from service.metrics.store import Counter, CounterStore, Histogram
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-# From a single tiny model call to the longest deadline anyone should accept.
+# From one call of a tiny model to the longest deadline that is reasonable.
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 OBSERVATIONS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 
-Place = Literal["below", "inside", "above"]
-PLACES: tuple[Place, ...] = ("below", "inside", "above")
+IntervalOutcome = Literal["below", "inside", "above"]  # where a new value fell, seen from its predicted interval
+INTERVAL_OUTCOMES: tuple[IntervalOutcome, ...] = ("below", "inside", "above")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What a model's queue holds at this moment."""
+    """The load of a model's queue at this moment."""
 
     model: str
     items: int
@@ -53,56 +53,56 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What is read when someone scrapes, and costs nothing in between."""
+    """The part of the page that is read at each scrape, and costs nothing in between."""
 
-    lanes: Iterable[QueueState]
+    queues: Iterable[QueueState]
     models: Iterable[ModelState]
     restarts: int
 
 
 class MetricFamily(Generic[T]):
-    """Numbers of one meaning, told apart by their labels."""
+    """Numbers of one meaning, one for each set of labels."""
 
     def __init__(
         self,
         kind: Literal["counter", "gauge", "histogram"],
         name: str,
         text: str,
-        names: tuple[str, ...],
+        label_names: tuple[str, ...],
         make: Callable[[str, tuple[str, ...]], T],
         bounds: Sequence[float] = (),
     ) -> None:
         self.kind = kind
         self.name = f"ritmo_{name}"
         self._text = text
-        self._names = names
+        self._label_names = label_names
         self._make = make
         self._bounds = bounds
-        self._made: dict[tuple[str, ...], T] = {}
-        if not names:
+        self._children: dict[tuple[str, ...], T] = {}
+        if not label_names:
             self.labels()
 
     def labels(self, *values: str) -> T:
-        """The number with these labels; who counts often keeps it."""
-        made = self._made.get(values)
-        if made is None:
-            made = self._made[values] = self._make(self.name, values)
-        return made
+        """The number with these labels; code that counts often keeps it."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._make(self.name, values)
+        return child
 
-    def made(self) -> KeysView[tuple[str, ...]]:
+    def label_sets(self) -> KeysView[tuple[str, ...]]:
         """The labels that have occurred in this process."""
-        return self._made.keys()
+        return self._children.keys()
 
-    def page(self, rows: dict[tuple[str, ...], list[float]]) -> Metric:
-        """As the page shows it."""
+    def samples(self, rows: dict[tuple[str, ...], list[float]]) -> Metric:
+        """The family as the page shows it, from its `rows`."""
         if self.kind == "histogram":
             ends = [*map(floatToGoString, self._bounds), "+Inf"]
-            histogram = HistogramMetricFamily(self.name, self._text, labels=self._names)
+            histogram = HistogramMetricFamily(self.name, self._text, labels=self._label_names)
             for labels, (*buckets, total) in rows.items():
                 histogram.add_metric(labels, list(zip(ends, accumulate(buckets), strict=True)), total)
             return histogram
         kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        single = kind(self.name, self._text, labels=self._names)
+        single = kind(self.name, self._text, labels=self._label_names)
         for labels, (value,) in rows.items():
             single.add_metric(labels, value)
         return single
@@ -119,104 +119,114 @@ class ModelMetrics:
         self._batch_seconds = metrics.batch_seconds.labels(model)
         self._real = metrics.steps.labels(model, "real")
         self._padding = metrics.steps.labels(model, "padding")
-        self._truths = {where: metrics.truths.labels(model, where) for where in PLACES}
+        self._interval_outcomes = {
+            outcome: metrics.interval_outcomes.labels(model, outcome) for outcome in INTERVAL_OUTCOMES
+        }
 
     def request(self, queue_seconds: float, compute_seconds: float) -> None:
-        """A submission was answered; called by the event loop."""
+        """Count a submission that was answered."""
         self._queue_seconds.observe(queue_seconds)
         self._compute_seconds.observe(compute_seconds)
 
-    def truth(self, where: Place) -> None:
-        """A new value fell there, seen from the interval that was foretold for it; called by the event loop."""
-        self._truths[where].inc()
+    def interval_outcome(self, outcome: IntervalOutcome) -> None:
+        """Count a new value by where it fell, seen from the interval that was predicted for it."""
+        self._interval_outcomes[outcome].inc()
 
     def batch(self, items: int, observations: int, seconds: float) -> None:
-        """A batch was computed, in `seconds` of the inference thread, which calls this."""
+        """Count a batch that took `seconds`; the caller (event loop or inference thread) holds the engine's lock."""
         self._batch_items.observe(items)
         self._batch_observations.observe(observations)
         self._batch_seconds.observe(seconds)
 
     def padding(self, real: int, computed: int) -> None:
-        """Of `computed` steps of rows, `real` ones were observations that someone sent; for the inference thread."""
+        """Count `computed` steps of rows, `real` ones of them observations of requests; the engine's lock is held."""
         self._real.inc(real)
         self._padding.inc(computed - real)
 
 
 class Metrics(Collector):
-    """All that `/metrics` shows. With a `folder` the process is one of several, and every page the sum over all."""
+    """All metrics. With a `folder` the process is one of several, and every page the sum over all of them."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._numbers = CounterStore(folder)
+        self._store = CounterStore(folder)
         self._families: list[MetricFamily[Counter] | MetricFamily[Histogram]] = []
-        count, spread = self._count, self._spread
-        self.requests = count("counter", "requests", "Requests answered", "route", "model", "code")  # the HTTP status
-        self.request_seconds = spread("request_seconds", "From the first byte to the answer", SECONDS, "route")
-        self.queue_seconds = spread("queue_seconds", "Waiting for the batch before", SECONDS)
-        self.compute_seconds = spread("compute_seconds", "From batch start to the request's end", SECONDS)
-        self.batch_seconds = spread("batch_seconds", "Inference thread's time for a batch", SECONDS)
-        self.batch_items = spread("batch_items", "Series or digits in a batch", ITEMS)
-        self.batch_observations = spread("batch_observations", "Observations in a batch", OBSERVATIONS)
-        self.steps = count("counter", "steps", "Steps of rows computed: real observations and padding", "model", "kind")
-        self.truths = count(
-            "counter", "truths", "New values by where they fell from their 80 % interval, one in ten", "model", "place"
+        scalar, histogram = self._scalar, self._histogram
+        self.requests = scalar("counter", "requests", "Requests answered", "route", "model", "code")  # the HTTP status
+        self.request_seconds = histogram("request_seconds", "From the first byte to the answer", SECONDS, "route")
+        self.queue_seconds = histogram("queue_seconds", "Waiting for the batch before", SECONDS)
+        self.compute_seconds = histogram("compute_seconds", "From batch start to the request's end", SECONDS)
+        self.batch_seconds = histogram("batch_seconds", "Inference thread's time for a batch", SECONDS)
+        self.batch_items = histogram("batch_items", "Series or digits in a batch", ITEMS)
+        self.batch_observations = histogram("batch_observations", "Observations in a batch", OBSERVATIONS)
+        self.steps = scalar(
+            "counter", "steps", "Steps of rows computed: real observations and padding", "model", "kind"
         )
-        self.streams = count("gauge", "streams", "Live connections").labels()
-        self._items = count("gauge", "queue_items", "Series or digits waiting or being computed", "model")
-        self._observations = count("gauge", "queue_observations", "Their observations", "model")
-        self._models = count(
+        self.interval_outcomes = scalar(
+            "counter",
+            "interval_outcomes",
+            "New values by where they fell, seen from their 80 % interval, one in ten",
+            "model",
+            "outcome",
+        )
+        self.streams = scalar("gauge", "streams", "Live connections").labels()
+        self._items = scalar("gauge", "queue_items", "Series or digits waiting or being computed", "model")
+        self._observations = scalar("gauge", "queue_observations", "Their observations", "model")
+        self._models = scalar(
             "gauge", "model_state", "Processes in which a version is in that state", "model", "version", "state"
         )
-        self._restarts = count("counter", "worker_restarts", "Inference threads that died and were replaced").labels()
+        self._restarts = scalar("counter", "worker_restarts", "Inference threads that died and were replaced").labels()
         self._state: Callable[[], EngineState] | None = None
 
-    def lane(self, model: str) -> ModelMetrics:
+    def for_model(self, model: str) -> ModelMetrics:
         """The engine's metrics of `model`."""
         return ModelMetrics(self, model)
 
     def watch(self, state: Callable[[], EngineState]) -> None:
-        """Show what `state()` says at every scrape."""
+        """Show the result of `state()` at every scrape."""
         self._state = state
 
     def refresh(self) -> None:
-        """Look at the engine; where there are several processes each does so every second, for whoever is scraped."""
+        """Read the engine's state; each of several processes does so every second, since any of them may be scraped."""
         if self._state is None:
             return
         state = self._state()
-        lanes = list(state.lanes)
-        _show(self._items, {(lane.model,): lane.items for lane in lanes})
-        _show(self._observations, {(lane.model,): lane.observations for lane in lanes})
+        queues = list(state.queues)
+        _show(self._items, {(queue.model,): queue.items for queue in queues})
+        _show(self._observations, {(queue.model,): queue.observations for queue in queues})
         _show(self._models, {(m.model, str(m.version), m.state): 1 for m in state.models})
         self._restarts.set(state.restarts)
 
-    def render(self, replaced: int | None = None) -> bytes:
-        """The page, in the text format of `CONTENT_TYPE`; `replaced`: how many processes died and were replaced."""
+    def render(self, process_restarts: int | None = None) -> bytes:
+        """The page, in the text format of `CONTENT_TYPE`; `process_restarts`: processes that died and were replaced."""
         self.refresh()
         page = CollectorRegistry()
         page.register(self)
-        if replaced is not None:
-            page.register(_Replaced(replaced))
+        if process_restarts is not None:
+            page.register(_ProcessRestarts(process_restarts))
         return generate_latest(page)
 
     def collect(self) -> Iterator[Metric]:
-        """What prometheus_client asks for: every family, its numbers added up."""
+        """Every family, its numbers added up over the processes (prometheus_client's interface)."""
         gauges = {family.name for family in self._families if family.kind == "gauge"}
         sums: dict[str, dict[tuple[str, ...], list[float]]] = {family.name: {} for family in self._families}
-        for name, labels, lives, numbers in self._numbers.rows():
+        for name, labels, lives, numbers in self._store.rows():
             if name in gauges and (not lives or math.isnan(numbers[0])):
                 continue
-            before = sums[name].get(labels, [0.0] * len(numbers))
-            sums[name][labels] = [one + other for one, other in zip(before, numbers, strict=True)]
+            totals = sums[name].get(labels, [0.0] * len(numbers))
+            sums[name][labels] = [total + number for total, number in zip(totals, numbers, strict=True)]
         for family in self._families:
-            yield family.page(sums[family.name])
+            yield family.samples(sums[family.name])
 
-    def _count(self, kind: Literal["counter", "gauge"], name: str, text: str, *labels: str) -> MetricFamily[Counter]:
-        family = MetricFamily(kind, name, text, labels, lambda of, values: Counter(self._numbers, of, values))
+    def _scalar(self, kind: Literal["counter", "gauge"], name: str, text: str, *labels: str) -> MetricFamily[Counter]:
+        family = MetricFamily(kind, name, text, labels, lambda of, values: Counter(self._store, of, values))
         self._families.append(family)
         return family
 
-    def _spread(self, name: str, text: str, bounds: Sequence[float], label: str = "model") -> MetricFamily[Histogram]:
+    def _histogram(
+        self, name: str, text: str, bounds: Sequence[float], label: str = "model"
+    ) -> MetricFamily[Histogram]:
         def make(of: str, values: tuple[str, ...]) -> Histogram:
-            return Histogram(self._numbers, of, values, bounds)
+            return Histogram(self._store, of, values, bounds)
 
         family = MetricFamily("histogram", name, text, (label,), make, bounds)
         self._families.append(family)
@@ -224,23 +234,18 @@ class Metrics(Collector):
 
 
 def _show(gauge: MetricFamily[Counter], values: dict[tuple[str, ...], int]) -> None:
-    """Set `gauge`; what it showed before and has no value now is shown no more."""
-    for labels in gauge.made() - values.keys():
+    """Set `gauge`; label sets without a value are no longer shown."""
+    for labels in gauge.label_sets() - values.keys():
         gauge.labels(*labels).set(math.nan)
     for labels, value in values.items():
         gauge.labels(*labels).set(value)
 
 
-class _Replaced(Collector):
+class _ProcessRestarts(Collector):
     def __init__(self, count: int) -> None:
         self._count = count
 
     def collect(self) -> Iterator[Metric]:
-        replaced = CounterMetricFamily("ritmo_process_restarts", "Serving processes that died and were replaced")
-        replaced.add_metric([], self._count)
-        yield replaced
-
-
-def forget(folder: Path, pid: int) -> None:
-    """A process has died: its gauges are no more; its counters stay."""
-    bury(folder, pid)
+        restarts = CounterMetricFamily("ritmo_process_restarts", "Serving processes that died and were replaced")
+        restarts.add_metric([], self._count)
+        yield restarts

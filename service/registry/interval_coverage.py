@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from service.contract.types import ForecastItem, Item, Result
-from service.metrics.page import Place
+from service.metrics.page import IntervalOutcome
 
 EVERY = 10  # a question costs as much as a short update
 LEVELS = np.array([0.1, 0.9])
@@ -23,7 +23,7 @@ NOTHING = np.empty(0)
 class IntervalMonitor:
     """The sample of one model; `count` hears where each truth fell."""
 
-    def __init__(self, count: Callable[[Place], None], every: int = EVERY) -> None:
+    def __init__(self, count: Callable[[IntervalOutcome], None], every: int = EVERY) -> None:
         self._count = count
         self._every = every
         self._seen = 0

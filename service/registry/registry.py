@@ -13,7 +13,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from service.contract.manifest import Manifest
 from service.contract.types import Item
 from service.metrics.page import EngineState, Metrics, ModelMetrics, ModelState, QueueState
 from service.registry.interval_coverage import IntervalMonitor
-from service.registry.repository import Found, scan
+from service.registry.repository import Found, restrict, scan
 from service.runtime.malloc import malloc_trim
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Served:
         self.name = found.name
         self.version = found.version
         self.folder = found.folder
-        self.state: State = "loading" if found.manifest else "failed"
+        self.state: State = "failed" if found.fault else "loading"
         self.reason = found.fault
         self.load_seconds: float | None = None
         self._manifest = found.manifest
@@ -116,7 +116,7 @@ class Served:
     def begin(self, model: LoadedModel, batcher: Scheduler, limits: Limits, metrics: ModelMetrics) -> None:
         """Serve `model` from now on."""
         self._model, self._metrics = model, metrics
-        self._coverage = IntervalMonitor(metrics.truth) if model.manifest.task == "forecast" else None
+        self._coverage = IntervalMonitor(metrics.interval_outcome) if model.manifest.task == "forecast" else None
         self._lane = batcher.lane(self.reference, self._stream, limits)
         self._lane.on_batch = metrics.batch
         self.state = "ready"
@@ -142,7 +142,10 @@ class Served:
 
 
 class Registry:
-    """All models of one process (or those named `only`), the device they run on and the thread that runs them."""
+    """All models of one process (or those named `only`), the device they run on and the thread that runs them.
+
+    `digests`: the versions that every process of the service serves (`service.registry.repository.restrict`).
+    """
 
     def __init__(
         self,
@@ -155,6 +158,7 @@ class Registry:
         metrics: Metrics | None = None,
         defaults: Sequence[str] = DEFAULTS,
         only: str | None = None,
+        digests: Mapping[str, str | None] | None = None,
         load: Callable[[Path, str], LoadedModel] | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
@@ -165,6 +169,7 @@ class Registry:
         self._limits = limits or Limits()
         self._defaults = tuple(defaults)
         self._only = only
+        self._digests = digests
         self._given = load
         self._helpers = ComputeThreads()
         self._served: list[Served] = []
@@ -192,6 +197,8 @@ class Registry:
         except BrokenModel as error:
             self._fault = error.detail
             return
+        if self._digests is not None:
+            found = restrict(found, self._digests)
         self._fault = "" if found else f"there are no models in {self._models}"
         self._served = [Served(each) for each in found if self._only in (None, each.name)]
         for served in self._served:
@@ -298,13 +305,15 @@ class Registry:
         start = time.monotonic()
         try:
             model = await asyncio.to_thread(self._load_folder, served.folder, device)
+            if model.manifest != served.manifest:
+                raise BrokenModel("its manifest was changed while it was loaded")
         except RitmoError as error:
             served.fail(error.detail)
         except Exception as error:  # one model, whatever is wrong with it, must not keep the others from loading
             log.exception("model %s could not be loaded", served.reference)
             served.fail(f"{type(error).__name__} while it was loaded")
         else:
-            served.begin(model, batcher, self._limits, self.metrics.lane(served.name))
+            served.begin(model, batcher, self._limits, self.metrics.for_model(served.name))
             self._by_reference.clear()
         served.load_seconds = time.monotonic() - start
         if served.state == "ready":
@@ -320,7 +329,7 @@ class Registry:
             items[served.name] += waiting[0]
             observations[served.name] += waiting[1]
         return EngineState(
-            lanes=[QueueState(name, items[name], observations[name]) for name in items],
+            queues=[QueueState(name, items[name], observations[name]) for name in items],
             models=[ModelState(s.name, s.version, s.state) for s in self._served],
             restarts=self._batcher.restarts if self._batcher else 0,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.contract.errors import BrokenModel
@@ -35,6 +37,30 @@ def scan(models: Path) -> list[Found]:
         raise BrokenModel(f"the folder of models {models} cannot be read: {error.strerror}") from error
     found = [_found(name, version) for name in names if NAME.fullmatch(name.name) for version in _versions(name)]
     return sorted(found, key=lambda each: (each.name, each.version))
+
+
+def digests(found: Sequence[Found]) -> dict[str, str | None]:
+    """Reference (`name@version`) -> digest of the manifest, which holds the digests of its files; None: unreadable."""
+    return {f"{each.name}@{each.version}": _digest(each.manifest) for each in found}
+
+
+def restrict(found: Sequence[Found], expected: Mapping[str, str | None]) -> list[Found]:
+    """Those of `found` that are the `expected` ones (see `digests`); a version that changed or is gone gets a fault."""
+    actual, result = {f"{each.name}@{each.version}": each for each in found}, []
+    for reference, digest in expected.items():
+        name, _, version = reference.partition("@")
+        on_disk = actual.get(reference, Found(name, int(version), Path(), None, "it is no longer on disk"))
+        if digest is None:
+            result.append(replace(on_disk, fault=on_disk.fault or "it could not be loaded when the service started"))
+        elif on_disk.manifest is not None and _digest(on_disk.manifest) != digest:
+            result.append(replace(on_disk, fault="it was changed on disk while the service runs"))
+        else:
+            result.append(on_disk)
+    return result
+
+
+def _digest(manifest: Manifest | None) -> str | None:
+    return None if manifest is None else hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
 
 
 def _versions(name: Path) -> list[Path]:

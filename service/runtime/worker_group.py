@@ -1,46 +1,134 @@
-"""What the processes of one service share, where `workers` says that there are several.
+"""What the processes of one service share, where the setting `workers` asks for several.
 
-The parent makes it and hands it to each of them as they are spawned. Nothing of a request is in it: every process has
-its own models and its own queues, and a state token leads from one to the other.
+The parent makes it and passes it to each worker that it spawns. It holds nothing of a request: every process has its
+own models and its own queues, and a state token is valid in all of them.
+
+Every shared number has one writer at a time, so none needs a lock. A worker's numbers lie at its index. There is one
+index more than there are workers: in a rolling restart a replacement starts while its predecessor still serves.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+import os
+import time
+from collections.abc import Collection, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
-from multiprocessing.sharedctypes import Synchronized, SynchronizedArray
 from pathlib import Path
+
+NOT_LISTENING = 2**31 - 1  # in place of a number of connections
+
+
+class SharedNumbers:
+    """The memory that the parent and its workers share."""
+
+    def __init__(self, context: BaseContext, workers: int) -> None:
+        self.workers = workers
+        # By index: id of the process that was ready there last, 0 before any was; and open connections.
+        self.ready_pids: MutableSequence[int] = context.RawArray("q", workers + 1)
+        self.connections: MutableSequence[int] = context.RawArray("i", [NOT_LISTENING] * (workers + 1))
+        # By index: time.monotonic() of the last sign of life of the event loop, 0 before the first.
+        self.heartbeats: MutableSequence[float] = context.RawArray("d", workers + 1)
+        self._parent: MutableSequence[int] = context.RawArray("q", 3)  # the numbers below; only the parent writes them
+
+    @property
+    def restarts(self) -> int:
+        """Processes that died and were replaced."""
+        return self._parent[0]
+
+    @restarts.setter
+    def restarts(self, count: int) -> None:
+        self._parent[0] = count
+
+    @property
+    def failed_starts(self) -> int:
+        """Replacements that could not start, since the last one that could."""
+        return self._parent[1]
+
+    @failed_starts.setter
+    def failed_starts(self, count: int) -> None:
+        self._parent[1] = count
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the whole service stops; a worker that ends alone leaves the waiting connections to the others."""
+        return bool(self._parent[2])
+
+    def stop(self) -> None:
+        """The whole service stops from now on."""
+        self._parent[2] = 1
+
+    def clear(self, index: int) -> None:
+        """Forget the process at `index`, which is dead or has not started yet."""
+        self.heartbeats[index] = 0.0
+        self.connections[index] = NOT_LISTENING
+
+
+class ModelSet:
+    """The model versions that every process serves: those that the parent found on disk, by their manifests' digests.
+
+    `digests` maps a reference (`name@version`) to the digest of its manifest, which names the digests of its files, or
+    to None where the manifest could not be read.
+    """
+
+    def __init__(self, context: BaseContext, digests: Mapping[str, str | None]) -> None:
+        self._digests = dict(digests)
+        self._served: MutableSequence[int] = context.RawArray("b", max(1, len(digests)))
+
+    def loadable(self, *, complete: bool) -> Mapping[str, str | None]:
+        """The digests for a new process; once all processes are ready (`complete`), None for what none of them serves.
+
+        A version that could not be loaded when the service started stays out, though it might load now.
+        """
+        served = self._served_references() if complete else set()
+        return {name: digest if not served or name in served else None for name, digest in self._digests.items()}
+
+    def missing(self, ready: Collection[str]) -> list[str]:
+        """The versions that another process serves and that are not among `ready`."""
+        return sorted(self._served_references() - set(ready))
+
+    def add_served(self, ready: Collection[str]) -> None:
+        """A process serves the versions `ready`."""
+        for position, reference in enumerate(self._digests):
+            if reference in ready:
+                self._served[position] = 1
+
+    def _served_references(self) -> set[str]:
+        return {reference for reference, flag in zip(self._digests, self._served, strict=False) if flag}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerGroup:
-    """One process' place among the others."""
+    """One worker's view of the processes of its service."""
 
-    place: int
-    folder: Path  # where each process keeps its counters (`service.metrics.page`)
+    index: int
+    folder: Path  # of the counters of all processes (`service.metrics.store`)
     key: bytes  # signs state tokens where no keys are set
-    arrived: SynchronizedArray[int]  # by place: 1 from the moment that a process there was ready for the first time
-    replaced: Synchronized[int]  # processes that died and were replaced
-    connections: MutableSequence[int]  # by place: how many are open
-    substitute: bool = False  # takes the place of a dead one: it listens only once it can answer
+    shared: SharedNumbers
+    models: ModelSet
+    digests: Mapping[str, str | None]  # of the versions that this process loads, see `ModelSet.loadable`
+    is_replacement: bool = False  # other processes serve already: it listens only once it is ready
 
-    def arrive(self) -> None:
-        """This process is ready: its models are loaded."""
-        self.arrived[self.place] = 1
+    def beat(self) -> None:
+        """The event loop of this process turns."""
+        self.shared.heartbeats[self.index] = time.monotonic()
+
+    def mark_ready(self) -> None:
+        """The models of this process are loaded."""
+        self.shared.ready_pids[self.index] = os.getpid()
 
     def reasons(self) -> Sequence[str]:
         """Why the service is not ready although this process may be: others listen, too, and cannot answer yet."""
-        flags = self.arrived[:]
+        flags = self.shared.ready_pids[: self.shared.workers]
         return [f"{flags.count(0)} of {len(flags)} processes are not ready yet"] if 0 in flags else []
 
     def warnings(self) -> Sequence[str]:
-        """What should be known although the service is ready."""
-        count = self.replaced.value
-        return [f"a serving process died and was replaced {count} times"] if count else []
-
-
-def shared(context: BaseContext, places: int) -> tuple[SynchronizedArray[int], Synchronized[int], MutableSequence[int]]:
-    """`arrived`, `replaced` and `connections` of a new crew."""
-    # No lock for the connections: each place has one writer, and a number that has just changed does no harm.
-    return context.Array("b", places), context.Value("Q", 0), context.RawArray("i", places)
+        """What an operator should learn although the service is ready."""
+        warnings = []
+        if self.shared.restarts:
+            warnings.append(f"a serving process died and was replaced {self.shared.restarts} times")
+        if self.shared.failed_starts:
+            warnings.append(
+                f"a replacement of a serving process could not start, {self.shared.failed_starts} times in a row"
+            )
+        return warnings

@@ -1,10 +1,12 @@
-"""uvicorn's HTTP/1.1 protocol, with a shorter way for an answer that is there as a whole.
+"""uvicorn's HTTP/1.1 protocol, with a shorter way for a complete answer, and a stop that loses no request.
 
-ASGI sends an answer in two messages, and uvicorn builds and writes its head and its body one after the other. The edge
-has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status, headers and body,
-which becomes one write. A body that has arrived completely is handed over without waiting for it. Everything else
-(parsing, keep-alive, pipelining, flow control, `Expect`, upgrades, limits, draining, all other messages) stays
-uvicorn's own.
+ASGI sends an answer in two messages, and uvicorn builds and writes its head and its body one after the other. The
+dispatcher has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status,
+headers and body, which becomes one write. A body that has arrived completely is passed on without waiting for it.
+
+While the server drains, every answer says `Connection: close`, and an idle connection stays open for a while: its
+client may send a request at any instant, and would lose it. Everything else (parsing, keep-alive, pipelining, flow
+control, `Expect`, limits, all other messages) stays uvicorn's own.
 
 Written for the uvicorn that constraints.txt pins: `on_headers_complete` repeats that release's. A test compares every
 byte of both protocols' answers.
@@ -13,6 +15,10 @@ byte of both protocols' answers.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import math
+import struct
+import termios
 import urllib.parse
 from functools import lru_cache
 from typing import Any
@@ -24,18 +30,18 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.dispatch import COMPLETE_RESPONSE
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
-_SHORT = 64  # bytes of a target that is worth remembering
-_JOINED = 64 << 10  # bytes of a body that is copied behind its head: less work than a second buffer
+_CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
+_JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 
 
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
 
     async def receive(self) -> Any:
-        """The body, at once where all of it is there; else as uvicorn waits for it."""
+        """The body, at once where all of it has arrived; else uvicorn waits for it."""
         if self.more_body or self.disconnected or self.response_complete or self.waiting_for_100_continue:
             return await super().receive()
-        if not self.message_event.is_set():  # it has been handed over: what comes now can only be the end
+        if not self.message_event.is_set():  # the body was passed on: the next event is the disconnect
             return await super().receive()
         self.flow.resume_reading()
         self.message_event.clear()
@@ -43,8 +49,8 @@ class Cycle(RequestResponseCycle):
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Any) -> None:
-        """A message of ASGI, or a whole answer with headers in lower case, among them its length, none of them checked
-        again."""
+        """Send a message of ASGI, or a complete answer: its headers are in lower case, one is its length, and they are
+        not checked again."""
         if message["type"] != COMPLETE_RESPONSE:
             await super().send(message)
             return
@@ -53,7 +59,7 @@ class Cycle(RequestResponseCycle):
         if self.disconnected:
             return
         if self.response_started:
-            raise RuntimeError("a whole answer after another one")
+            raise RuntimeError("a complete answer after another one")
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         self._write(message["status"], message["headers"], message["body"])
@@ -70,7 +76,7 @@ class Cycle(RequestResponseCycle):
         head = STATUS_LINE[status] + b"\r\n".join(lines) + b"\r\n\r\n"
         if self.scope["method"] == "HEAD":
             self.transport.write(head)
-        elif len(body) <= _JOINED:
+        elif len(body) <= _JOINED_BODY:
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
@@ -79,8 +85,37 @@ class Cycle(RequestResponseCycle):
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    draining = False  # whether answers end the connection; a connection of a draining server begins with True
+    connected_at = math.inf  # time of the event loop
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        self.connected_at = self.loop.time()
+        super().connection_made(transport)
+
+    def drain(self) -> None:
+        """The next answer ends the connection; one that has begun said that the connection stays, and it does."""
+        self.draining = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being received or answered."""
+        if self.cycle is None:
+            return self.scope is None
+        return self.cycle.response_complete and self.cycle.scope is self.scope
+
+    def close_if_idle(self) -> None:
+        """Close the connection unless a request has arrived, read or not: closing would destroy it."""
+        if self.is_idle and not self.transport.is_closing():
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            unread = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
+            if not unread:
+                self.transport.close()
+
     def on_headers_complete(self) -> None:
-        """As uvicorn does, with our `Cycle`, and without taking the same target apart again and again."""
+        """uvicorn's method, with `Cycle`, and with a cache for the split of short targets."""
         version = self.parser.get_http_version()
         scope: Any = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -88,14 +123,14 @@ class Protocol(HttpToolsProtocol):
             scope["http_version"] = version
         if self.parser.should_upgrade() and self._should_upgrade():
             return
-        split = _split if len(self.url) <= _SHORT else _split.__wrapped__
+        split = _split if len(self.url) <= _CACHED_TARGET else _split.__wrapped__
         raw_path, path, scope["query_string"] = split(self.url)
         scope["path"] = self.root_path + path
         scope["raw_path"] = self.root_path.encode("ascii") + raw_path
         scope["extensions"] = _EXTENSIONS
         app: Any = self.app
-        most = self.limit_concurrency
-        if most is not None and (len(self.connections) >= most or len(self.tasks) >= most):
+        limit = self.limit_concurrency
+        if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
             app = service_unavailable
             self.logger.warning("Exceeded concurrency limit.")
         previous: RequestResponseCycle | None = self.cycle
@@ -109,19 +144,21 @@ class Protocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self.draining,
             on_response=self.on_response_complete,
         )
         if previous is None or previous.response_complete:
             self._start_asgi_task(self.cycle, app)
         else:  # pipelined: it waits for its turn
+            if self.draining and not previous.response_started:
+                previous.keep_alive = True  # the last answer ends the connection
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, app))
 
 
 @lru_cache(maxsize=256)
 def _split(url: bytes) -> tuple[bytes, str, bytes]:
-    """Path as sent, path decoded, and query of a request's target."""
+    """Raw path, decoded path and query of a request's target."""
     parsed = httptools.parse_url(url)
     raw_path: bytes = parsed.path
     path = raw_path.decode("ascii")

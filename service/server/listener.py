@@ -1,85 +1,186 @@
-"""A listener that several processes share: each takes connections one by one, and who has more than others waits.
+"""A listener that one process has, or that several share: each takes connections one by one.
 
-Left alone, the process that happens to be awake takes all that wait: of 256 connections 239 went to one of two workers.
-One listener for all is kept nevertheless, because a connection that waits while a worker dies is taken by another.
+Left alone, the process that happens to be awake takes all connections that wait: of 256 connections 239 went to one of
+two workers. So a process with more connections than others pauses before it takes another one. One listener for all is
+kept nevertheless, because a connection that waits while a worker dies is taken by another worker.
+
+A stop loses no connection: it takes those whose handshake is complete or under way, and refuses new ones meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import logging
 import socket
+import struct
+import sys
 from collections.abc import Callable, MutableSequence, Sized
 
-SLACK = 4  # connections that a process may have more than the one that has the fewest
-PAUSE = 0.002  # seconds it leaves a connection to the others; one that nobody takes then is taken after all
+from service.runtime.worker_group import NOT_LISTENING
+
+SLACK = 4  # connections that a process may have more than the process that has the fewest
+PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes one that is still there afterwards
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
+_HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
+_BACKLOG = 2048
+_ABSENT = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
 logger = logging.getLogger(__name__)
 
 
-class BalancedListener:
-    """What uvicorn expects of a listening server, for one process among several.
+def bind(host: str, port: int) -> list[socket.socket]:
+    """One socket for every address of `host`, not listening yet; raises `OSError` where an address is not free."""
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, kind, protocol, _, address in addresses:
+        try:
+            sockets.append(socket.socket(family, kind, protocol))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sockets[-1].bind(address)
+        except OSError as error:
+            if error.errno in _ABSENT and len(addresses) > 1:  # a name of two families on a machine that has one
+                absent = error
+                continue
+            reason = (error.strerror or str(error)).lower()
+            raise OSError(error.errno, f"cannot listen on {host}, port {port}: {reason}") from error
+    sockets = [each for each in sockets if each.getsockname()[1]]
+    if absent is not None and not sockets:
+        raise absent
+    return sockets
 
-    `counts` has the connections of every process, `open` those of this one, `make` the protocol of a new one.
+
+def listen(sockets: list[socket.socket], host: str) -> None:
+    """Connections may come from now on; they wait until a process takes them."""
+    for each in sockets:
+        each.listen(_BACKLOG)
+    name = f"[{host}]" if ":" in host else host
+    logger.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", name, sockets[0].getsockname()[1])
+
+
+class BalancedListener:
+    """One listening socket of one process; uvicorn closes it as it would close a server of its own.
+
+    `make_protocol` makes the protocol of a new connection, `connections` are those that are open in this process, and
+    `counts` has their number for every process, this one's at `index`. `is_stopping` tells at the end whether the
+    whole service stops, or other processes go on to take connections.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        make: Callable[[], asyncio.Protocol],
-        open_: Sized,
+        make_protocol: Callable[[], asyncio.Protocol],
+        connections: Sized,
         counts: MutableSequence[int],
-        place: int,
+        index: int,
+        is_stopping: Callable[[], bool] = lambda: True,
     ) -> None:
         self._listener = listener
-        self._make = make
-        self._open = open_
+        self._make_protocol = make_protocol
+        self._connections = connections
         self._counts = counts
-        self._place = place
+        self._index = index
+        self._is_stopping = is_stopping
         self._loop = asyncio.get_running_loop()
-        self._coming: set[asyncio.Task[object]] = set()
-        self._waited = False
+        self._registering: set[asyncio.Task[object]] = set()  # taken, and not among `connections` yet
+        self._paused = False
         self._closed = False
         listener.setblocking(False)
-        self._listen()
+        self._count()
+        self._resume()
+
+    async def drain(self) -> None:
+        """Take what has connected so far, then no more; where the whole service stops, new connections are refused.
+
+        Linux resets the connections that wait at a listening socket when its last owner closes it.
+        """
+        if self._closed:
+            return
+        if self._is_stopping():
+            refuse_connections(self._listener)
+            await asyncio.sleep(_HANDSHAKE)
+            while self._accept():
+                pass
+        self.close()
+        await self.wait_closed()
 
     def close(self) -> None:
-        """Take no more connections; those that wait are for the others."""
+        """Take no more connections; those that wait are left to the other processes."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._counts[self._index] = NOT_LISTENING
 
     async def wait_closed(self) -> None:
-        """Nothing is left to wait for."""
+        """Wait until every connection that was taken is among `connections`."""
+        while self._registering:
+            await asyncio.wait(self._registering)
 
-    def _listen(self) -> None:
+    def _resume(self) -> None:
         if not self._closed:
-            self._loop.add_reader(self._listener.fileno(), self._ready)
+            self._loop.add_reader(self._listener.fileno(), self._on_readable)
 
     def _pause(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener.fileno())
-        self._loop.call_later(seconds, self._listen)
+        self._loop.call_later(seconds, self._resume)
 
-    def _ready(self) -> None:
-        """A connection waits, or did: all processes are told of it."""
-        mine = self._counts[self._place] = len(self._open) + len(self._coming)
-        if not self._waited and mine > min(self._counts) + SLACK:
-            self._waited = True
+    def _count(self) -> int:
+        self._counts[self._index] = count = len(self._connections) + len(self._registering)
+        return count
+
+    def _on_readable(self) -> None:
+        """A connection waits, or did: all processes are woken by it."""
+        if not self._paused and self._count() > min(self._counts) + SLACK:
+            self._paused = True
             self._pause(PAUSE)
             return
-        self._waited = False
+        self._paused = False
+        self._accept()
+
+    def _accept(self) -> bool:
+        """Take a connection; False where none is there, or none can be taken."""
         try:
             connection, _ = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # another one took it, or it is gone
-            return
+        except (BlockingIOError, InterruptedError):  # another process took it
+            return False
+        except ConnectionAbortedError:  # its client has left
+            return True
         except OSError as error:
             logger.error("no connection can be taken: %s", errno.errorcode.get(error.errno or 0, error))
             self._pause(_SHORTAGE)
-            return
+            return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        coming = self._loop.create_task(self._loop.connect_accepted_socket(self._make, connection))
-        self._coming.add(coming)
-        coming.add_done_callback(self._coming.discard)
+        registering = self._loop.create_task(self._loop.connect_accepted_socket(self._make_protocol, connection))
+        self._registering.add(registering)
+        registering.add_done_callback(self._registering.discard)
+        return True
+
+
+def refuse_connections(listener: socket.socket) -> None:
+    """Drop the first packet of every new connection, so that none is established behind the last `accept`.
+
+    The client tries again after a second; by then the port is closed (refused) or belongs to the next service. A filter
+    does that without touching the handshakes that are under way; where the system has none, nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    load_byte, mask, equals, give_up = 0x30, 0x54, 0x15, 0x06  # opcodes of the classic Berkeley packet filter
+    syn, syn_or_ack, flags_at = 0x02, 0x12, 13  # RFC 9293 3.1: the byte of a TCP header that holds its flags
+    program = (
+        (load_byte, 0, 0, flags_at),
+        (mask, 0, 0, syn_or_ack),
+        (equals, 0, 1, syn),
+        (give_up, 0, 0, 0),  # keep no byte: the packet is dropped
+        (give_up, 0, 0, 0xFFFFFFFF),  # keep all
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+    so_attach_filter = 26
+    try:
+        description = struct.pack("HP", len(program), ctypes.addressof(code))
+        listener.setsockopt(socket.SOL_SOCKET, so_attach_filter, description)
+    except OSError as error:
+        logger.debug("new connections are not refused before the listener closes: %s", error)

@@ -1,8 +1,9 @@
-"""The server process: uvicorn with our application, and a stop that nobody notices.
+"""The server process: uvicorn with our application, and a stop that loses no request.
 
 On SIGTERM uvicorn alone closes its listener at once, while load balancers still send requests there. Here readiness
-turns false first, requests are taken for a while, then the listener closes, what is in flight is finished (bounded),
-and the process ends with 0. Ctrl-C skips the wait.
+turns false first, requests are taken for a while, and every answer says that its connection ends. Then the listener
+closes, in-flight requests are finished (bounded), idle connections close, and the process ends with 0. Ctrl-C skips the
+wait; SIGHUP drains like SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import asyncio
 import logging
 import math
 import multiprocessing
+import os
 import signal
 import socket
 import sys
-import time
+from collections.abc import Coroutine, Sequence
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from service.api.app import create_app
 from service.api.websockets import LiveConnections
@@ -26,11 +29,15 @@ from service.registry.registry import Registry
 from service.runtime import logs
 from service.runtime.worker_group import WorkerGroup
 from service.server.http_protocol import Protocol
-from service.server.listener import BalancedListener
+from service.server.listener import BalancedListener, listen
 from service.settings import Settings
 
-_GLANCE = 0.02  # seconds between two looks at the live connections, while the last ones end
-_PING, _PONG = 30.0, 60.0  # seconds: a live connection is asked whether it is there, and has so long to say so
+_POLL = 0.02  # seconds between two looks at the connections that are still open, while the server stops
+_IDLE_LINGER = 1.5  # seconds an idle connection stays open after the drain began: a request may be on its way
+_CLOSING = 5.0  # seconds for the end of the application, when all connections are closed
+_LAST_ANSWERS = 1.0  # seconds for requests that were cut to answer that the service stops
+_REPORT = 1.0  # seconds between two heartbeats, and between two reports of the engine's state to the other processes
+_PING, _PONG = 30.0, 60.0  # seconds between two pings of a live connection, and for its answer
 _SWITCH = 0.001  # seconds the inference thread waits at most for a busy event loop; 5 ms is Python's default
 _KEEP_ALIVE = 75  # seconds an idle connection stays open: longer than common load balancers keep theirs
 
@@ -38,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server that drains before it stops, and ends with 0 when it was told to."""
+    """uvicorn's server that drains before it stops, and ends with 0 after a signal."""
 
     def __init__(
         self,
@@ -46,81 +53,190 @@ class Server(uvicorn.Server):
         registry: Registry,
         streams: LiveConnections,
         settings: Settings,
+        listeners: Sequence[socket.socket],
         group: WorkerGroup | None = None,
     ) -> None:
         super().__init__(config)
-        self._crew = group
         self._registry = registry
         self._streams = streams
-        self._delay = settings.drain_delay_seconds
-        self._patience = settings.drain_seconds
+        self._settings = settings
+        self._listeners = listeners
+        self._group = group
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain_started: float | None = None  # time of the event loop
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening; the loop is remembered for the signal that will come."""
+        """Start the application, then listen; a replacement of a worker listens once it serves what the others do."""
         self._loop = asyncio.get_running_loop()
-        parent = multiprocessing.parent_process()
-        if parent is not None:  # nobody may stay behind alone and keep the port
-            self._loop.add_reader(int(parent.sentinel), self._orphaned, int(parent.sentinel))
-        if self._crew is None or not sockets:
-            await super().startup(sockets)
+        if self._group is not None:
+            self._watch_parent(self._loop)
+            self._start_task(self._beat(self._group))
+        await super().startup(sockets or [])
+        if self._group is not None and self._group.is_replacement:
+            await self._registry.loaded()
+            if not self.should_exit and self._missing_versions(self._group):
+                await self.lifespan.shutdown()
+                sys.exit(STARTUP_FAILURE)
+        if self.should_exit:
             return
-        await super().startup([])  # all but the listening
-        listening: list[Any] = [  # what uvicorn needs of its servers: that they close
-            BalancedListener(
-                each, self._protocol, self.server_state.connections, self._crew.connections, self._crew.place
-            )
-            for each in sockets
-        ]
-        self.servers = listening
+        if self._group is None:
+            listen(list(self._listeners), self._settings.host)
+        else:
+            self._start_task(self._report(self._group))
+        self.servers = [self._listener(each) for each in self._listeners]
+
+    def _listener(self, listener: socket.socket) -> Any:
+        """What uvicorn expects of a server: that it closes."""
+        connections, group = self.server_state.connections, self._group
+        if group is None:
+            return BalancedListener(listener, self._protocol, connections, [0], 0)
+        shared = group.shared
+        return BalancedListener(
+            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping
+        )
 
     def _protocol(self) -> asyncio.Protocol:
-        return Protocol(self.config, self.server_state, self.lifespan.state)
+        protocol = Protocol(self.config, self.server_state, self.lifespan.state)
+        protocol.draining = self._drain_started is not None
+        return protocol
+
+    def _watch_parent(self, loop: asyncio.AbstractEventLoop) -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:  # a worker without a parent would keep the port for ever
+            loop.add_reader(int(parent.sentinel), self._orphaned, int(parent.sentinel))
 
     def _orphaned(self, sentinel: int) -> None:
         asyncio.get_running_loop().remove_reader(sentinel)
-        logger.error("the parent process is gone")
+        logger.error("the parent process has died")
+        if self._group is not None:
+            self._group.shared.stop()
         self.handle_exit(signal.SIGTERM, None)
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._on_task_done)
+        self._tasks.append(task)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        """A process that no longer reports stands in for one that serves: it ends, and the parent replaces it."""
+        if not task.cancelled() and task.exception() is not None:
+            logger.critical("the process cannot report to the others", exc_info=task.exception())
+            self.handle_exit(signal.SIGTERM, None)
+
+    async def _beat(self, group: WorkerGroup) -> None:
+        """Show the parent, for as long as the process lives, that the event loop turns."""
+        while True:
+            group.beat()
+            await asyncio.sleep(_REPORT)
+
+    async def _report(self, group: WorkerGroup) -> None:
+        """Share with the other processes when this one is ready, and the state of its engine."""
+        await self._registry.loaded()
+        if self._registry.ready:
+            group.models.add_served(self._ready_versions())
+            group.mark_ready()
+        while not self._registry.draining:
+            if self._missing_versions(group):
+                self.handle_exit(signal.SIGTERM, None)
+            self._registry.metrics.refresh()
+            await asyncio.sleep(_REPORT)
+
+    def _ready_versions(self) -> set[str]:
+        return {served.reference for served in self._registry.models() if served.state == "ready"}
+
+    def _missing_versions(self, group: WorkerGroup) -> list[str]:
+        """The versions that other processes serve and this one cannot; they are logged."""
+        missing = group.models.missing(self._ready_versions())
+        if missing:
+            logger.error("this process ends: other processes serve %s, and it cannot", ", ".join(missing))
+        return missing
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Called by the signal. uvicorn would send itself the signal again afterwards, and the exit status say so."""
-        if self._registry.draining:  # a second signal: stop now; a third: without waiting for anybody
+        if self._registry.draining:  # a second signal: stop now; a third: without waiting for anything
             self.force_exit = self.should_exit
             self.should_exit = True
             return
         self._registry.drain()
-        if sig == signal.SIGINT or not self.started or self._loop is None:
+        if self._loop is None or not getattr(self, "servers", None):  # nothing listens yet
             self.should_exit = True
-        else:
-            self._loop.call_soon_threadsafe(self._drain)
+            return
+        if sig == signal.SIGHUP:
+            logger.info("SIGHUP: this process drains and ends, as on SIGTERM")
+        delay = 0.0 if sig == signal.SIGINT else self._settings.drain_delay_seconds
+        self._loop.call_soon_threadsafe(self._drain, delay)
 
-    def _drain(self) -> None:
-        logger.info("not ready any more; the listener closes in %g s", self._delay)
-        asyncio.get_running_loop().call_later(self._delay, self._stop)
+    def _drain(self, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._drain_started = loop.time()
+        for connection in self.server_state.connections:
+            if isinstance(connection, Protocol):
+                connection.drain()
+        if not delay:
+            self.should_exit = True
+            return
+        logger.info("not ready any more; the listener closes in %g s", delay)
+        loop.call_later(delay, self._stop)
 
     def _stop(self) -> None:
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the listener, send live connections away with what they wait for, then finish as uvicorn does.
+        """Close the listeners, end live connections after the answers they wait for, finish what is in flight.
 
-        uvicorn alone would cut a live connection in the middle of an answer.
+        uvicorn alone would cut a live connection in the middle of an answer, close an idle connection on which a
+        request arrives, and reset connections that wait at the listener.
         """
-        for server in self.servers:
-            server.close()
-        begun = time.monotonic()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.drain_seconds
         self._streams.close()
+        await asyncio.gather(*(server.drain() for server in self._own_servers()))
         # A signal may end the waiting, too, and signals set no event.
-        while len(self._streams) and not self.force_exit and time.monotonic() - begun < self._patience:  # noqa: ASYNC110
-            await asyncio.sleep(_GLANCE)
-        self.config.timeout_graceful_shutdown = math.ceil(max(1, self._patience - (time.monotonic() - begun)))
-        await super().shutdown(sockets)
+        while self._in_use() and not self.force_exit and loop.time() < deadline:
+            self._close_idle(loop.time() - _IDLE_LINGER)
+            await asyncio.sleep(_POLL)
+        # uvicorn cuts the rest, or finds none.
+        self.config.timeout_graceful_shutdown = 1 if not self._in_use() else _POLL  # type: ignore[assignment]
+        try:
+            await asyncio.wait_for(super().shutdown(sockets), _CLOSING)
+        except TimeoutError:
+            logger.error("the application did not end within %g s", _CLOSING)
+        if self.server_state.tasks:
+            await asyncio.wait(list(self.server_state.tasks), timeout=_LAST_ANSWERS)
+        for task in self._tasks:
+            task.cancel()
+
+    def _own_servers(self) -> list[BalancedListener]:
+        servers: list[Any] = self.servers
+        return servers
+
+    def _in_use(self) -> bool:
+        return bool(self.server_state.connections or self.server_state.tasks or len(self._streams))
+
+    def _close_idle(self, limit: float) -> None:
+        """Close HTTP connections without a request that were open, and the drain under way, before `limit`."""
+        if self._drain_started is not None and self._drain_started > limit:
+            return
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Protocol) and connection.connected_at <= limit:
+                connection.close_if_idle()
 
 
-def run(settings: Settings, group: WorkerGroup | None = None, listener: socket.socket | None = None) -> int:
-    """Serve in this process until told to stop; the exit status. `group` and `listener`: where it is one of several."""
+def run(settings: Settings, listeners: Sequence[socket.socket], group: WorkerGroup | None = None) -> int:
+    """Serve in this process until a signal stops it, then end the process; returns only where it cannot start.
+
+    `group`: where the process is one of several. The result is the exit status.
+    """
     logs.configure(settings.log_level)
-    app = create_app(settings, group=group)
+    try:
+        app = create_app(settings, group=group)
+    except OSError as error:
+        logger.error("the process cannot start: %s", error)
+        return STARTUP_FAILURE
+    except Exception:
+        logger.exception("the process cannot start")
+        return STARTUP_FAILURE
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -141,9 +257,17 @@ def run(settings: Settings, group: WorkerGroup | None = None, listener: socket.s
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     sys.setswitchinterval(_SWITCH)
-    server = Server(config, app.state.registry, app.state.streams, settings, group)
-    try:
-        server.run([listener] if listener else None)
-    except SystemExit as stop:  # the port is taken, or the application could not start: already logged
-        return int(stop.code or 0)
-    return 0
+    server = Server(config, app.state.registry, app.state.streams, settings, listeners, group)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        status = 0
+        try:
+            runner.run(server.serve())
+        except SystemExit as stop:  # the application could not start: already logged
+            status = int(stop.code or 0)
+        # Both the end of the loop and the end of the interpreter wait for threads, and a thread may work for minutes.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

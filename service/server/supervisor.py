@@ -1,157 +1,323 @@
 """One process that serves, or several that share one listener and are kept alive by this one.
 
 The listener belongs to the parent: a connection that waits while a worker dies is taken by another one. Workers are
-spawned, not forked (CUDA does not survive a fork). One that dies is replaced and counted; its substitute listens only
-once its models are loaded, so nobody meets it unready. Signals go to the parent, which passes them on: every worker
-drains as a single server does. Workers whose parent is gone stop by themselves.
+spawned, not forked (CUDA does not survive a fork). One that dies or whose event loop hangs is replaced and counted; its
+replacement listens only once it serves what the others do, and one that cannot start is tried again, later and later.
+A worker that cannot start when the service starts ends the service.
+
+Signals go to the parent, which passes them on: every worker drains as a single server does. SIGHUP replaces the workers
+one after the other and loses no request. Workers whose parent has died stop by themselves.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import secrets
 import signal
 import socket
-import tempfile
-import threading
 import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
-import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
-from service.metrics import page as metrics
+from service.contract.errors import BrokenModel
+from service.metrics.store import mark_process_dead
+from service.registry.repository import digests, scan
 from service.runtime import logs
-from service.runtime import worker_group as group
-from service.runtime.worker_group import WorkerGroup
+from service.runtime.scratch_folder import scratch_folder
+from service.runtime.worker_group import ModelSet, SharedNumbers, WorkerGroup
+from service.server.listener import bind, listen
 from service.settings import Settings
 
+HUNG_AFTER = 10.0  # seconds without a sign of life of the event loop
+HEALTHY_AFTER = 60.0  # seconds: the replacement of a worker that dies younger starts later and later
+MAX_BACKOFF = 30.0  # seconds before a replacement starts, at most
 _POLL = 0.2  # seconds between two looks at the workers
-_STEADY = 60.0  # seconds: who dies younger is replaced later and later
-_LATEST = 30.0  # seconds before a substitute starts, at most
-_GRACE = 10.0  # seconds that a worker may need to end, beyond what it may take to drain
-_BACKLOG = 2048
-_STARTUP_FAILURE = uvicorn.config.STARTUP_FAILURE
+_MISSED_BEATS = 3.0  # seconds of silence after which a worker gets no time beyond the drain
+_GRACE = 10.0  # seconds that a worker may need to end, beyond the time that it may take to drain
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> int:
-    """Serve until told to stop; the exit status."""
-    if settings.workers == 1:
-        return _run(settings)
+    """Serve until a signal stops the service; the exit status."""
     logs.configure(settings.log_level)
-    with tempfile.TemporaryDirectory(prefix="ritmo-") as folder:
-        return Supervisor(settings, Path(folder)).run()
+    try:
+        listeners = bind(settings.host, settings.port)
+    except OSError as error:
+        logger.error("%s", error.strerror or error)
+        return STARTUP_FAILURE
+    if settings.workers == 1:
+        return _run(settings, listeners)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder())
+        except OSError as error:
+            logger.error("the service cannot start, it needs a folder for temporary files: %s", error)
+            return STARTUP_FAILURE
+        return Supervisor(settings, folder, listeners).run()
 
 
-def _work(settings: Settings, own: WorkerGroup, listener: socket.socket) -> None:
+def _work(settings: Settings, group: WorkerGroup, listeners: Sequence[socket.socket]) -> None:
     """A worker process."""
-    # A terminal sends Ctrl-C to the whole group; only the parent shall have it, or the workers would be told twice.
+    # A terminal sends Ctrl-C to its whole process group; the workers must have it from the parent only, and once.
     os.setpgrp()
-    raise SystemExit(_run(settings, own, listener))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    logs.configure(settings.log_level)
+    try:
+        status = _run(settings, listeners, group)
+    except Exception:
+        logger.exception("a worker failed")
+        status = STARTUP_FAILURE
+    raise SystemExit(status)
 
 
-def _run(settings: Settings, own: WorkerGroup | None = None, listener: socket.socket | None = None) -> int:
+def _run(settings: Settings, listeners: Sequence[socket.socket], group: WorkerGroup | None = None) -> int:
     from service.server.server import (
         run,  # only where it serves: with torch, the parent would be as large as its workers
     )
 
-    return run(settings, own, listener)
+    return run(settings, listeners, group)
 
 
-class _Slot:
-    """Where one worker runs, or the next one will."""
+class Slot:
+    """One index of the group: the process that runs there, or the time at which the next one may start."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int, *, enabled: bool = True) -> None:
+        self.index = index
+        self.enabled = enabled  # whether a process shall run here
         self.process: BaseProcess | None = None
-        self.started = 0.0
-        self.due = 0.0  # when the next one may start
+        self.is_replacement = False  # whether the process, or the next one, starts while others serve
+        self.failed_starts = 0  # replacements in a row that never became ready
+        self.due = 0.0  # when the next process may start
+        self.deadline = math.inf  # when the process is killed
         self._delay = 0.0
+        self._started = 0.0
+        self._beat, self._beat_seen = 0.0, 0.0
 
-    def emptied(self, now: float) -> None:
-        """The worker died: a substitute starts at once, later when that happens again and again."""
-        self.process = None
-        self._delay = 0.0 if now - self.started > _STEADY else min(_LATEST, 2 * self._delay or 1.0)
+    def enable(self) -> None:
+        """Let a process run here that replaces one in another slot."""
+        self.enabled = self.is_replacement = True
+        self.failed_starts, self.due, self._delay = 0, 0.0, 0.0
+
+    def process_started(self, process: BaseProcess, now: float) -> None:
+        """A process runs here from `now` on."""
+        self.process, self._started, self.deadline = process, now, math.inf
+        self._beat, self._beat_seen = 0.0, now
+
+    def worker_died(self, now: float, *, was_ready: bool) -> None:
+        """Plan the replacement: at once, or later and later when that happens again and again."""
+        healthy = was_ready and now - self._started > HEALTHY_AFTER
+        self._delay = 0.0 if healthy else min(MAX_BACKOFF, 2 * self._delay or 1.0)
         self.due = now + self._delay
+        self.failed_starts += self.is_replacement and not was_ready
+        self.process, self.is_replacement = None, True
+
+    def silence(self, heartbeat: float, now: float) -> float:
+        """Seconds since `heartbeat` changed; 0 before the first beat, while the process still starts."""
+        if heartbeat != self._beat:
+            self._beat, self._beat_seen = heartbeat, now
+        return now - self._beat_seen if heartbeat else 0.0
+
+    def restart_clocks(self, now: float) -> None:
+        """Measure silence from `now` on, without a deadline."""
+        self._beat_seen, self.deadline = now, math.inf
 
 
 class Supervisor:
-    """The parent."""
+    """The parent process."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        listeners: Sequence[socket.socket],
+        hung_after: float = HUNG_AFTER,
+    ) -> None:
         self._settings = settings
         self._folder = folder
-        self._stopping = threading.Event()
+        self._listeners = list(listeners)
+        self._hung_after = hung_after
         self._context = multiprocessing.get_context("spawn")
         self._key = secrets.token_bytes(32)
-        self._places = [_Slot() for _ in range(settings.workers)]
-        self._arrived, self._replaced, self._connections = group.shared(self._context, settings.workers)
-        self._listener = uvicorn.Config(
-            "service.api.app:create_app", host=settings.host, port=settings.port, log_config=None
-        ).bind_socket()
-        self._listener.listen(_BACKLOG)  # already: who connects before a worker is there waits for it
+        self._slots = [Slot(index, enabled=index < settings.workers) for index in range(settings.workers + 1)]
+        self._outdated: list[Slot] = []  # of a rolling restart: the slots whose processes are still to be replaced
+        self._successor: Slot | None = None  # the slot of the replacement that the restart waits for
+        self._shared = SharedNumbers(self._context, settings.workers)
+        self._models = self._model_set()
+        self._signals: list[int] = []  # received, and not handled yet
+        self._looked = time.monotonic()
+        self._status = 0
 
     def run(self) -> int:
-        """Until a signal comes, or a worker cannot start."""
-        previous = {sig: signal.signal(sig, self._stop) for sig in (signal.SIGTERM, signal.SIGINT)}
-        status = 0
+        """Supervise until a signal stops the service, or a worker cannot start; the exit status."""
+        listen(self._listeners, self._settings.host)  # a connection waits from now on until a worker is there
         try:
-            while not self._stopping.is_set() and not status:
-                status = self._look()
-                self._stopping.wait(_POLL)
-        finally:
-            self._listener.close()  # the workers have theirs, and close it when they have drained
-            if not self._stopping.is_set():
-                self._pass_on(signal.SIGTERM)
-            self._join()
-            for sig, handler in previous.items():
-                signal.signal(sig, handler)
-        return status
+            with self._received_signals() as wakeup:
+                while not self._is_over():
+                    processes = [slot.process for slot in self._slots if slot.process is not None]
+                    wait([wakeup, *(process.sentinel for process in processes)], _POLL)
+                    with contextlib.suppress(BlockingIOError):
+                        wakeup.recv(1 << 10)
+        except BaseException:
+            self._stop(signal.SIGTERM)  # the interpreter waits for the workers
+            raise
+        return self._status
 
-    def _look(self) -> int:
-        """Start who is missing; the status to end with when a worker could not start at all, else 0."""
+    def _is_over(self) -> bool:
+        """Do what there is to be done; True when the service stops and every worker has ended."""
+        self._look()
+        # Handled here only, where no process is between its start and its slot.
+        while self._signals:
+            self._handle(self._signals.pop(0))
+        return self._shared.stopping and all(slot.process is None for slot in self._slots)
+
+    @contextlib.contextmanager
+    def _received_signals(self) -> Iterator[socket.socket]:
+        """Collect signals in `_signals`; the socket becomes readable with each."""
+
+        def receive(sig: int, _frame: FrameType | None) -> None:
+            self._signals.append(sig)
+
+        receiver, sender = socket.socketpair()
+        with receiver, sender:
+            receiver.setblocking(False)
+            sender.setblocking(False)
+            handled = [signal.SIGTERM, signal.SIGINT]
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+                handled.append(signal.SIGHUP)
+            descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+            handlers = {sig: signal.signal(sig, receive) for sig in handled}
+            try:
+                yield receiver
+            finally:
+                for sig, handler in handlers.items():
+                    signal.signal(sig, handler)
+                signal.set_wakeup_fd(descriptor)
+
+    def _handle(self, sig: int) -> None:
+        if sig != signal.SIGHUP:
+            self._stop(sig)
+        elif not self._shared.stopping:
+            logger.info("SIGHUP: the workers are replaced one after the other")
+            self._models = self._model_set()
+            self._outdated = [slot for slot in self._slots if slot.enabled and slot is not self._successor]
+            self._outdated += [self._successor] if self._successor is not None else []
+
+    def _stop(self, sig: int) -> None:
+        self._shared.stop()
+        for listener in self._listeners:
+            listener.close()  # the workers have their own descriptors, and close them when they have drained
+        for slot in self._slots:
+            self._end(slot, sig)
+
+    def _end(self, slot: Slot, sig: int) -> None:
+        """Send `sig` to the process in `slot`, which has the time to drain."""
+        slot.enabled = False
+        if slot.process is not None and slot.process.pid is not None and slot.process.is_alive():
+            drain = self._settings.drain_delay_seconds + self._settings.drain_seconds
+            slot.deadline = min(slot.deadline, time.monotonic() + drain)
+            os.kill(slot.process.pid, sig)
+
+    def _look(self) -> None:
+        """Look at every slot: bury the dead, kill the hung, start what is missing."""
         now = time.monotonic()
-        for number, place in enumerate(self._places):
-            worker = place.process
-            if worker is not None and not worker.is_alive():
-                logger.error("a worker died", extra={"worker": worker.pid, "status": worker.exitcode})
-                if worker.exitcode == _STARTUP_FAILURE:
-                    return _STARTUP_FAILURE
-                metrics.forget(self._folder, worker.pid or 0)
-                with self._replaced.get_lock():
-                    self._replaced.value += 1
-                place.emptied(now)
-            if place.process is None and now >= place.due and not self._stopping.is_set():
-                place.process, place.started = self._spawn(number, substitute=bool(place.due)), now
-        return 0
+        paused, self._looked = now - self._looked > self._hung_after / 2, now
+        for slot in self._slots:
+            if paused:  # the parent was stopped, and its workers probably with it
+                slot.restart_clocks(now)
+            if slot.process is not None and not slot.process.is_alive():
+                self._bury(slot, slot.process, now)
+            if slot.process is not None:
+                self._check(slot, slot.process, now)
+            elif slot.enabled and now >= slot.due and not self._signals and not self._shared.stopping:
+                self._start(slot, now)
+        self._shared.failed_starts = sum(slot.failed_starts for slot in self._slots if slot.enabled)
+        if self._outdated and not self._shared.stopping:
+            self._restart_next(self._outdated[0])
 
-    def _spawn(self, number: int, *, substitute: bool) -> BaseProcess:
-        own = WorkerGroup(number, self._folder, self._key, self._arrived, self._replaced, self._connections, substitute)
-        worker = self._context.Process(target=_work, args=(self._settings, own, self._listener))
+    def _start(self, slot: Slot, now: float) -> None:
+        try:
+            slot.process_started(self._spawn(slot), now)
+        except OSError as error:  # no memory, too many processes
+            logger.error("a worker could not be started: %s", error)
+            slot.worker_died(now, was_ready=False)
+
+    def _bury(self, slot: Slot, process: BaseProcess, now: float) -> None:
+        """The process has ended: replace it where it was to serve on, or end the service that cannot start."""
+        pid, was_ready, failed_start = process.pid or 0, self._is_ready(slot), not slot.is_replacement
+        status = process.exitcode or 0
+        process.close()
+        mark_process_dead(self._folder, pid)
+        self._shared.clear(slot.index)
+        slot.worker_died(now, was_ready=was_ready)
+        if not slot.enabled:
+            return
+        logger.error("a worker died", extra={"worker": pid, "status": status})
+        if failed_start and not was_ready and status > 0:
+            logger.critical("the service ends: a worker could not start", extra={"status": status})
+            self._status = STARTUP_FAILURE
+            self._stop(signal.SIGTERM)
+        elif slot.failed_starts:
+            logger.error("a replacement could not start; the next try is in %g s", slot.due - now)
+        else:
+            self._shared.restarts += 1
+
+    def _check(self, slot: Slot, process: BaseProcess, now: float) -> None:
+        """Kill a process that hangs, or does not end in time."""
+        if slot.failed_starts and self._is_ready(slot):
+            slot.failed_starts = 0
+        silence = slot.silence(self._shared.heartbeats[slot.index], now)
+        grace = 0.0 if silence > _MISSED_BEATS else _GRACE
+        if silence > self._hung_after or now > slot.deadline + grace:
+            extra = {"worker": process.pid, "silent_seconds": round(silence, 1)}
+            logger.error("a worker hangs or does not end; it is killed", extra=extra)
+            process.kill()
+            slot.restart_clocks(now)
+
+    def _is_ready(self, slot: Slot) -> bool:
+        return slot.process is not None and self._shared.ready_pids[slot.index] == slot.process.pid
+
+    def _restart_next(self, outdated: Slot) -> None:
+        """A step of a rolling restart: start a replacement in a free slot; when it is ready, drain its predecessor."""
+        if self._successor is None:
+            free = (slot for slot in self._slots if not slot.enabled and slot.process is None)
+            self._successor = next(free, None)
+            if self._successor is not None:
+                self._successor.enable()
+        elif self._is_ready(self._successor):
+            self._end(outdated, signal.SIGTERM)
+            self._outdated.pop(0)
+            self._successor = None
+
+    def _spawn(self, slot: Slot) -> BaseProcess:
+        self._shared.clear(slot.index)
+        complete = 0 not in self._shared.ready_pids[: self._shared.workers]
+        group = WorkerGroup(
+            slot.index,
+            self._folder,
+            self._key,
+            self._shared,
+            self._models,
+            self._models.loadable(complete=complete),
+            slot.is_replacement,
+        )
+        worker = self._context.Process(target=_work, args=(self._settings, group, self._listeners))
         worker.start()
         return worker
 
-    def _stop(self, sig: int, _frame: FrameType | None) -> None:
-        self._stopping.set()
-        self._pass_on(sig)
-
-    def _pass_on(self, sig: int) -> None:
-        for worker in self._workers():
-            if worker.is_alive() and worker.pid is not None:
-                os.kill(worker.pid, sig)
-
-    def _join(self) -> None:
-        until = time.monotonic() + self._settings.drain_delay_seconds + self._settings.drain_seconds + _GRACE
-        for worker in self._workers():
-            worker.join(max(0.0, until - time.monotonic()))
-            if worker.is_alive():
-                logger.error("a worker did not end", extra={"worker": worker.pid})
-                worker.kill()
-                worker.join()
-
-    def _workers(self) -> list[BaseProcess]:
-        return [place.process for place in self._places if place.process is not None]
+    def _model_set(self) -> ModelSet:
+        """The versions on disk now, which all processes are to serve."""
+        try:
+            found = scan(self._settings.models)
+        except BrokenModel:  # every worker finds that, too, and is not ready because of it
+            found = []
+        return ModelSet(self._context, digests(found))

@@ -20,7 +20,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
-PATIENCE = 90.0  # seconds for what takes two when nobody else uses the machine
+PATIENCE = 300.0  # seconds, a guard against what hangs: a start takes 90 s at a load of 10
 
 
 class Server:
@@ -65,8 +65,18 @@ class Server:
         """Wait until every model is ready or has failed."""
         self.listening()
         until = time.monotonic() + PATIENCE
-        with httpx.Client(base_url=self.url) as client:
+        with httpx.Client(base_url=self.url, timeout=PATIENCE) as client:
             while any(model["state"] == "loading" for model in client.get("/models").json()["models"]):
+                assert time.monotonic() < until, self.lines
+                time.sleep(0.05)
+        return self
+
+    def ready(self) -> Server:
+        """Wait until every process can answer."""
+        self.listening()
+        until = time.monotonic() + PATIENCE
+        with httpx.Client(base_url=self.url, timeout=PATIENCE) as client:
+            while client.get("/readyz").status_code != 200:
                 assert time.monotonic() < until, self.lines
                 time.sleep(0.05)
         return self

@@ -55,7 +55,7 @@ async def test_a_series_goes_on_at_another_replica(replicas: list[Server]) -> No
     assert again == whole
 
 
-async def test_truths_are_counted_by_where_they_fell(replicas: list[Server]) -> None:
+async def test_new_values_are_counted_by_where_they_fell_from_their_interval(replicas: list[Server]) -> None:
     state = None
     for _ in range(41):  # values that never change are inside any interval
         answer = await ask(replicas[0], "/forecast", {"target": [5.0], "state": state}, return_state=True)
@@ -63,8 +63,8 @@ async def test_truths_are_counted_by_where_they_fell(replicas: list[Server]) -> 
         assert len(answer.json()["predictions"]) == 1
     async with httpx.AsyncClient(base_url=replicas[0].url, timeout=PATIENCE) as client:
         page = (await client.get("/metrics")).text
-    assert 'ritmo_truths_total{model="forecaster",place="below"} 0.0' in page
-    counted = re.search(r'ritmo_truths_total{model="forecaster",place="inside"} (\d+)', page)
+    assert 'ritmo_interval_outcomes_total{model="forecaster",outcome="below"} 0.0' in page
+    counted = re.search(r'ritmo_interval_outcomes_total{model="forecaster",outcome="inside"} (\d+)', page)
     assert counted is not None
     assert int(counted[1]) >= 4
 

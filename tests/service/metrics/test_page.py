@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics.page import EngineState, Metrics, ModelState, QueueState, forget
+from service.metrics.page import INTERVAL_OUTCOMES, EngineState, Metrics, ModelState, QueueState
+from service.metrics.store import mark_process_dead
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,13 +23,14 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 
-def test_a_lane_counts_requests_batches_and_padding() -> None:
+def test_a_model_counts_requests_batches_padding_and_interval_outcomes() -> None:
     metrics = Metrics()
-    lane = metrics.lane("forecaster")
-    lane.request(0.003, 0.02)
-    lane.request(0.0, 0.02)
-    lane.batch(2, 150, 0.02)
-    lane.padding(150, 200)
+    counters = metrics.for_model("forecaster")
+    counters.request(0.003, 0.02)
+    counters.request(0.0, 0.02)
+    counters.batch(2, 150, 0.02)
+    counters.padding(150, 200)
+    counters.interval_outcome("above")
     shown, model = page(metrics), ("model", "forecaster")
     assert shown["ritmo_queue_seconds_count", (model,)] == 2
     assert shown["ritmo_queue_seconds_bucket", (("le", "0.002"), model)] == 1
@@ -38,9 +40,11 @@ def test_a_lane_counts_requests_batches_and_padding() -> None:
     assert shown["ritmo_batch_seconds_count", (model,)] == 1
     assert shown["ritmo_steps_total", (("kind", "real"), model)] == 150
     assert shown["ritmo_steps_total", (("kind", "padding"), model)] == 50
+    outcomes = [shown["ritmo_interval_outcomes_total", (model, ("outcome", each))] for each in INTERVAL_OUTCOMES]
+    assert outcomes == [0, 0, 1]
 
 
-def test_the_engine_is_looked_at_when_someone_scrapes() -> None:
+def test_the_engine_is_read_at_each_scrape() -> None:
     metrics = Metrics()
     state = EngineState([QueueState("a", 3, 40)], [ModelState("a", 1, "ready"), ModelState("b", 2, "failed")], 0)
     metrics.watch(lambda: state)
@@ -66,14 +70,14 @@ def test_each_service_has_its_own_numbers() -> None:
 PROCESS = """
 import os, sys
 from pathlib import Path
-from service.metrics.page import EngineState, LaneState, Metrics, ModelState
+from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 metrics = Metrics(Path(sys.argv[1]))
-state = EngineState([LaneState("a", 3, 40)], [ModelState("a", 1, "loading")], 2)
+state = EngineState([QueueState("a", 3, 40)], [ModelState("a", 1, "loading")], 2)
 metrics.watch(lambda: state)
 metrics.refresh()
-state = EngineState([LaneState("a", 2, 10)], [ModelState("a", 1, "ready")], 2)
+state = EngineState([QueueState("a", 2, 10)], [ModelState("a", 1, "ready")], 2)
 metrics.requests.labels("/forecast", "a", "200").inc(5)
-metrics.lane("a").request(0.003, 0.02)
+metrics.for_model("a").request(0.003, 0.02)
 page = metrics.render(7)
 if sys.argv[2:]:
     sys.stdout.buffer.write(page)
@@ -100,8 +104,8 @@ def test_several_processes_are_added_up_and_what_the_dead_counted_stays(tmp_path
     assert shown["ritmo_model_state", ready] == 2
     assert ("ritmo_model_state", loading) not in shown
 
-    forget(tmp_path, first)
-    forget(tmp_path, second)
+    mark_process_dead(tmp_path, first)
+    mark_process_dead(tmp_path, second)
     shown = samples(process("show")[0])
     assert shown["ritmo_requests_total", labels] == 15
     assert shown["ritmo_queue_items", (("model", "a"),)] == 2

@@ -1,0 +1,115 @@
+"""A stop under load: every request of a client that could connect is answered, and the service ends in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.servers import PATIENCE, Server, running
+
+KEEP_ALIVE_CLIENTS = 64
+FRESH_CLIENTS = 8
+BODY = b'{"inputs":[{"target":[1,2,3]}]}'
+REQUEST = b"POST /forecast HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
+)
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+
+
+class Load:
+    """Clients that ask as fast as they are answered, until they cannot connect any more."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.answered = 0
+        self.lost: list[str] = []
+        self.last_answer = 0.0
+        self.warm = asyncio.Event()  # every client has had an answer
+
+    async def run(self) -> None:
+        clients = [self._keep_alive(), *(self._keep_alive() for _ in range(KEEP_ALIVE_CLIENTS - 1))]
+        await asyncio.gather(*clients, *(self._fresh() for _ in range(FRESH_CLIENTS)))
+
+    async def _keep_alive(self) -> None:
+        while (streams := await self._connect()) is not None:
+            with contextlib.closing(streams[1]):
+                while await self._ask(*streams):
+                    pass
+
+    async def _fresh(self) -> None:
+        while (streams := await self._connect()) is not None:
+            with contextlib.closing(streams[1]):
+                await self._ask(*streams)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        try:
+            return await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:  # refused: nothing was sent, and the client can go elsewhere
+            return None
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request; whether the connection goes on."""
+        try:
+            writer.write(REQUEST)
+            head = await reader.readuntil(b"\r\n\r\n")
+            found = LENGTH.search(head)
+            assert found is not None
+            await reader.readexactly(int(found[1]))
+        except (OSError, EOFError) as error:
+            self.lost.append(repr(error))
+            return False
+        self.answered += 1
+        self.last_answer = time.monotonic()
+        if self.answered >= 2 * (KEEP_ALIVE_CLIENTS + FRESH_CLIENTS):
+            self.warm.set()
+        if not head.startswith(b"HTTP/1.1 200 "):
+            self.lost.append(head.decode())
+        return b"connection: close" not in head
+
+
+async def stopped_under_load(server: Server, number: signal.Signals) -> tuple[Load, float]:
+    """The load, and the seconds from the last answer to the end of the process."""
+    server.ready()
+    load = Load(server.port)
+    clients = asyncio.create_task(load.run())
+    async with asyncio.timeout(PATIENCE):
+        await load.warm.wait()
+        server.signal(number)
+        status = await asyncio.to_thread(server.wait)
+        seconds = time.monotonic() - load.last_answer
+        await clients
+    assert status == 0, server.lines
+    return load, seconds
+
+
+CASES = pytest.mark.parametrize(
+    ("workers", "number"), [(1, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGTERM), (2, signal.SIGINT)]
+)
+
+
+async def check(one_model: Path, workers: int, number: signal.Signals, runs: int) -> None:
+    for _ in range(runs):
+        with running(one_model, workers=workers) as server:
+            load, seconds = await stopped_under_load(server, number)
+            print(f"{workers} workers, {number.name}: {load.answered} answered, gone after {seconds:.2f} s")
+            assert load.lost == []
+            assert seconds < 10, "a fraction of the 20 s that it may drain, on a busy machine too"
+
+
+@CASES
+async def test_a_stop_under_load_loses_no_request(one_model: Path, workers: int, number: signal.Signals) -> None:
+    await check(one_model, workers, number, runs=3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@CASES
+async def test_fifty_stops_under_load_lose_no_request(one_model: Path, workers: int, number: signal.Signals) -> None:
+    await check(one_model, workers, number, runs=50)
