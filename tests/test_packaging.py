@@ -124,6 +124,12 @@ def test_torch_is_the_same_everywhere() -> None:
     assert f"torch=={pinned}+cpu" in text("README.md")
 
 
+def test_the_release_of_uvicorn_whose_internals_are_extended_is_pinned() -> None:
+    """`service/server/http_protocol.py` extends private methods of one release."""
+    pinned = pins()[canonicalize_name("uvicorn")]
+    assert f"uvicorn=={pinned.rpartition('.')[0]}.*" in PROJECT["dependencies"]
+
+
 def test_torch_is_never_installed_from_an_index_that_has_the_cuda_build() -> None:
     [index] = re.findall(r"^TORCH_INDEX \?= (\S+)$", text("Makefile"), re.MULTILINE)
     assert index.endswith("/cpu")

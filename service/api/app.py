@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +28,7 @@ from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.registry import Registry
 from service.runtime.malloc import trim_periodically
+from service.runtime.version import version
 from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
@@ -75,7 +75,7 @@ def create_app(
             await registry.close()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    app = Application(title="Ritmo", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    app = Application(title="Ritmo", version=version(), description=DESCRIPTION, lifespan=lifespan)
     app.state.registry = registry
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
@@ -87,7 +87,7 @@ def create_app(
         "/classify-digit": ClassifyDigitEndpoint(registry, settings, tokens, pool),
     }
     traffic, intake = RequestMetrics(metrics), BodyBudget(settings)
-    streams = app.state.streams = LiveConnections(settings.max_streams, metrics.streams)
+    streams = app.state.streams = LiveConnections(settings.max_live_connections, metrics.streams)
     live = {
         kind.path: kind(registry, settings, tokens, pool, streams=streams, traffic=traffic, intake=intake)
         for kind in (ForecastStream, ClassifyDigitStream)
@@ -149,10 +149,3 @@ def _answer_with_problems(app: FastAPI) -> None:
 
     for kind in (RitmoError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, refuse)
-
-
-def _version() -> str:
-    try:
-        return version("ritmo")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

@@ -215,7 +215,7 @@ async def test_there_is_no_other_stream(server: Server) -> None:
 @pytest.fixture(scope="module")
 def bounded(slow_model: Path) -> Iterator[Server]:
     """A server for three live connections, whose model takes its time; the last test stops it."""
-    with running(slow_model, max_message_bytes=4 << 20, max_streams=3, drain_delay_seconds=1) as server:
+    with running(slow_model, max_message_bytes=4 << 20, max_live_connections=3, drain_delay_seconds=1) as server:
         yield server.settled()
 
 
