@@ -1,6 +1,6 @@
-"""The model alone, without any server: how fast torch itself is on one thread, at several batch sizes.
+"""The network without any server: the speed of torch itself on one thread, at several batch sizes.
 
-`python -m benchmarks.serving.alone FILE SECONDS` prints one JSON object per line. The batches hold the same series as
+`python -m benchmarks.serving.model_only FILE SECONDS` prints one JSON object per line. The batches hold the same series as
 the servers' requests, padded to the longest of each batch, tensors ready.
 """
 
@@ -41,24 +41,24 @@ def report(
 ) -> None:
     inputs = [
         (
-            pad_sequence([torch.tensor(one) for one in group], batch_first=True),
-            torch.tensor([len(one) for one in group]),
+            pad_sequence([torch.tensor(values) for values in group], batch_first=True),
+            torch.tensor([len(values) for values in group]),
         )
         for group in groups
     ]
     with torch.inference_mode():
-        for values, lengths in (inputs * 20)[:200]:  # every shape prepared, whatever specialises specialised
+        for values, lengths in (inputs * 20)[:200]:  # untimed calls let torch specialise on every shape
             model(values, lengths)
-        took, begun, count = [], time.perf_counter(), 0
-        while time.perf_counter() - begun < seconds:
-            values, lengths = inputs[len(took) % len(inputs)]
+        durations, beginning, count = [], time.perf_counter(), 0
+        while time.perf_counter() - beginning < seconds:
+            values, lengths = inputs[len(durations) % len(inputs)]
             start = time.perf_counter()
             model(values, lengths)
-            took.append(time.perf_counter() - start)
+            durations.append(time.perf_counter() - start)
             count += len(lengths)
-        elapsed = time.perf_counter() - begun
-    p50, p90, p99, worst = np.percentile(took, (50, 90, 99, 100)) * 1e3
-    figures = {"requests": len(took), "items": count, "seconds": elapsed}
+        elapsed = time.perf_counter() - beginning
+    p50, p90, p99, worst = np.percentile(durations, (50, 90, 99, 100)) * 1e3
+    figures = {"requests": len(durations), "items": count, "seconds": elapsed}
     print(
         json.dumps({"name": name, **figures, "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "max_ms": worst}), flush=True
     )
