@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.networks.digits import CLASSES, COLUMNS, answered
+from training.networks.digits import CLASSES, COLUMNS, digit_log_probabilities
 
 
 class ImageReader(nn.Module):
@@ -80,5 +80,5 @@ class Committee(nn.Module):
     def probabilities(self, rows: Tensor) -> Tensor:
         """(B, T, 28) -> (B, T, 10) float32; a member may have an eleventh class for what is no digit."""
         logits = [member(rows).float() for member in self.members]
-        answers = [answered(x).exp() if x.shape[-1] > CLASSES else x.softmax(-1) for x in logits]
+        answers = [digit_log_probabilities(x).exp() if x.shape[-1] > CLASSES else x.softmax(-1) for x in logits]
         return torch.stack(answers).mean(dim=0)

@@ -47,7 +47,7 @@ class RowReader(nn.Module):
         return answer
 
 
-def answered(logits: Tensor) -> Tensor:
+def digit_log_probabilities(logits: Tensor) -> Tensor:
     """(..., 11) logits -> (..., 10) log-probabilities: if it is no digit, each is as likely as the others."""
     known = torch.log_softmax(logits, dim=-1)
     return logaddexp(known[..., :10], known[..., 10:] - 2.302585092994046)
@@ -121,7 +121,7 @@ class DigitReader(nn.Module):
     def _answer(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """(..., H) and rows read (...) -> (..., 10)."""
         temperature = self.temperatures[counts.long().clamp(1, 64) - 1].unsqueeze(-1)
-        known = answered(self.head(hidden) / temperature)
+        known = digit_log_probabilities(self.head(hidden) / temperature)
         return torch.where(counts.unsqueeze(-1) > 0, known, torch.full_like(known, -2.302585092994046))
 
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
