@@ -123,12 +123,12 @@ def train(
             checkpoint_every=interval if folder else 0,
         ),
         evaluate=Validation(config, device),
-        after_step=network.fix,
+        after_step=network.restore_fixed_weights,
         folder=folder,
         label="forecaster",
         deadline=deadline,
     )
-    network.fix()
+    network.restore_fixed_weights()
     record = stage_record(
         config, curves.rows, data=stream.digests, device=device, command=command_line(), commit=commit
     )

@@ -129,11 +129,11 @@ def train_lstm(config: Config, folder: Path | None) -> tuple[SineForecaster, dic
         optimizer,
         _plan(config, config.steps, folder, hold=0.35),
         evaluate=LstmValidation(),
-        after_step=network.fix,
+        after_step=network.restore_fixed_weights,
         folder=None if folder is None else folder / "lstm",
         label="lstm",
     )
-    network.fix()
+    network.restore_fixed_weights()
     record = stage_record(
         config,
         curves.rows,

@@ -1,4 +1,4 @@
-"""training.networks.forecaster: what its structure guarantees, whatever its weights are."""
+"""training.networks.forecaster: guarantees of its structure, with any weights."""
 
 from __future__ import annotations
 

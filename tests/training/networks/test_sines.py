@@ -89,7 +89,7 @@ def test_trust_falls_smoothly_as_a_window_fits_less() -> None:
 def test_chunks_and_history_have_the_bits_of_one_call() -> None:
     module = _committed()
     values, _ = _mixtures(6, 40)
-    lengths, one = torch.full((6,), 40), torch.ones(6, dtype=torch.int64)
+    lengths, one_step = torch.full((6,), 40), torch.ones(6, dtype=torch.int64)
     levels = torch.tensor([[0.1, 0.5]], dtype=torch.float64).expand(6, -1)
     with torch.inference_mode():
         final_state, history = module.history(values, lengths, module.initial(lengths), levels)
@@ -97,7 +97,7 @@ def test_chunks_and_history_have_the_bits_of_one_call() -> None:
         for t in range(40):
             forecast = module.forecast(state, 1, levels)[:, 0]
             assert t == 0 or torch.equal(history[:, t], forecast)
-            state = module.step(values[:, t : t + 1], one, state)
+            state = module.step(values[:, t : t + 1], one_step, state)
     assert torch.equal(state, final_state)
 
 

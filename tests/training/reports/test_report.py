@@ -32,7 +32,10 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def test_the_command_writes_tables_rows_and_figures(models: Path, tmp_path: Path) -> None:
+def test_the_command_writes_tables_rows_and_figures(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "REPEATS", 2)
     output, rows = tmp_path / "out" / "RESULTS.md", tmp_path / "rows.csv"
     output.parent.mkdir()
     rows.write_text("model,version,digest,metric,value\nnaive,1,old,old,1\nother,2,x,kept,3\n", encoding="utf-8")
