@@ -18,13 +18,13 @@ from service.imaging.mnist import prepare
 from training.data import drawn_digits as glyphs
 from training.data import typeset_digits as typeset
 from training.data.mnist import Digits
-from training.evaluation import corruptions as damage
+from training.evaluation import corruptions
 from training.evaluation import scores
 
 Images = NDArray[np.uint8]
 Damage = Callable[[Images], Images]
 
-DAMAGE: dict[str, Damage] = {kind: partial(damage.damaged, kind=kind) for kind in damage.KINDS}
+DAMAGE: dict[str, Damage] = {kind: partial(corruptions.corrupted, kind=kind) for kind in corruptions.KINDS}
 BATCHES = (1, 32)
 HALF = 0.5
 SEED = 20_261_121

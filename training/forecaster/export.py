@@ -23,6 +23,7 @@ from service.contract.manifest import InputContract, OutputContract, StateContra
 from service.contract.types import Floats
 from training.data import priors, real_series
 from training.evaluation import backtest, evaluate
+from training.evaluation.predict import predict_quantiles, predictor
 from training.fit.export import export, forecast_golden
 from training.fit.record import Record, current_commit, parameters
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
@@ -103,7 +104,7 @@ def calibrate(network: Forecaster, *, most: int = MOST) -> list[backtest.FileSco
     rows = []
     for i, file in enumerate(files):
         network.widen.copy_(conformal_factors([*samples[:i], *samples[i + 1 :]]))
-        rows.append(backtest.score_file(file, _predict(network), most=most, context=CONTEXT))
+        rows.append(backtest.score_file(file, predictor(network), max_windows=most, context=CONTEXT))
     network.widen.copy_(conformal_factors(samples))
     return rows
 
@@ -114,13 +115,6 @@ def summary(rows: Sequence[backtest.FileScore]) -> dict[str, float]:
         return {}
     means = {f"held_out_{key}": value for key, value in backtest.geometric_means(rows).items()}
     return means | {"held_out_covered": float(np.mean([0.76 <= r.coverage80 <= 0.84 for r in rows]))}
-
-
-def _predict(network: Forecaster) -> backtest.Predict:
-    def predict(contexts: Sequence[Floats], seasons: Sequence[int], horizon: int) -> Floats:
-        return predicted(network, contexts, seasons, horizon, backtest.LEVELS)
-
-    return predict
 
 
 def _sample(network: Forecaster, file: real_series.SeriesFile, most: int) -> Sample:
@@ -134,7 +128,7 @@ def _sample(network: Forecaster, file: real_series.SeriesFile, most: int) -> Sam
     contexts, seasons = [w.context[-CONTEXT:] for w in windows], [w.season for w in windows]
     parts = range(0, len(windows), 20)
     return np.concatenate(
-        [predicted(network, contexts[i : i + 20], seasons[i : i + 20], horizon) for i in parts]
+        [predict_quantiles(network, contexts[i : i + 20], seasons[i : i + 20], horizon, LEVELS) for i in parts]
     ), actual
 
 
@@ -175,27 +169,6 @@ def _bucket_factors(ratios: list[Floats]) -> Floats:
         wanted = level if k > CENTRE else 1 - level
         factors[k] = values[order[np.searchsorted(share, wanted)], k]
     return np.clip(factors, *BOUNDS)
-
-
-def predicted(
-    module: Any,
-    contexts: Sequence[Floats],
-    seasons: Sequence[int],
-    horizon: int,
-    levels: Sequence[float] = LEVELS,
-    device: torch.device = _CPU,
-) -> Floats:
-    """Quantiles (N, H, len(levels)) of `module`, eager or scripted, after contexts of any lengths."""
-    longest = max(len(c) for c in contexts)
-    values = np.zeros((len(contexts), longest))
-    for row, context in zip(values, contexts, strict=True):
-        row[: len(context)] = context
-    lengths = torch.tensor([len(c) for c in contexts], device=device)
-    wanted = torch.tensor(levels, dtype=torch.float64, device=device).expand(len(contexts), -1)
-    with torch.no_grad():
-        fresh = module.initial(torch.tensor(seasons, device=device))
-        state = module.step(torch.from_numpy(values).to(device), lengths, fresh)
-        return np.asarray(module.forecast(state, horizon, wanted)[:, :, 1:].cpu().numpy())
 
 
 def golden_sample() -> dict[str, np.ndarray[Any, Any]]:

@@ -120,10 +120,10 @@ class Forecaster(nn.Module):
         self.register_buffer("widen", torch.ones(MAX_HORIZON, len(LEVELS), dtype=torch.float64))
 
     @torch.jit.unused
-    def fix(self) -> None:
+    def restore_fixed_weights(self) -> None:
         """Restore the weights that training must not move."""
-        self.fast.fix()
-        self.slow.fix()
+        self.fast.restore_fixed_weights()
+        self.slow.restore_fixed_weights()
 
     @torch.jit.unused
     def predict_at(

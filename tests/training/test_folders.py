@@ -1,4 +1,4 @@
-"""training.data.folders: which folder holds the data sets."""
+"""training.folders: which folder holds the data sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.folders import REPOSITORY, VARIABLE, cache_folder, data_folder
+from training.folders import REPOSITORY, VARIABLE, cache_folder, data_folder
 
 
 def test_the_variable_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,10 +20,10 @@ def test_a_mistyped_variable_is_an_error_and_no_download(tmp_path: Path, monkeyp
         data_folder()
 
 
-def test_without_the_variable_it_lies_beside_the_repository_or_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variable_it_is_next_to_the_repository_or_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert data_folder() in (None, REPOSITORY.parent / "shared" / "data")
 
 
 def test_downloads_go_to_the_ignored_folder_of_this_repository() -> None:
-    assert cache_folder() == Path(__file__).resolve().parents[3] / "data"
+    assert cache_folder() == Path(__file__).resolve().parents[2] / "data"
