@@ -49,12 +49,9 @@ class _Question:
 
 def _application(settings: Settings, model: str) -> Application:
     """The service for one question to one model."""
-    from service.api.app import (  # only here: the parent of several processes needs no torch
-        create_app,
-        one_shot_registry,
-    )
+    from service.api.app import create_one_shot_app  # only here: the parent of several processes needs no torch
 
-    return create_app(settings, registry=one_shot_registry(settings, model))
+    return create_one_shot_app(settings, model)
 
 
 def main(

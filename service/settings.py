@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     )
     threads: Count | None = Field(
         default=None,
+        le=64,
         description="threads that share large batches, in each process; unset: one for each CPU, at most 4",
     )
     models: Path = Field(default=Path("models"), description="folder of models, one <name>/<version>/ each")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -58,6 +58,39 @@ class EngineState:
     lanes: Iterable[QueueState]
     models: Iterable[ModelState]
     restarts: int
+
+
+class RequestReport(Protocol):
+    """How long a request waited for its batch, and was computed."""
+
+    @property
+    def queue_seconds(self) -> float: ...
+    @property
+    def compute_seconds(self) -> float: ...
+
+
+class PaddingReport(Protocol):
+    """Steps of rows that were computed; `real` of them read an observation."""
+
+    @property
+    def real(self) -> int: ...
+    @property
+    def computed(self) -> int: ...
+
+
+class BatchReport(Protocol):
+    """A batch that was computed, in `seconds`, and the requests it answered."""
+
+    @property
+    def items(self) -> int: ...
+    @property
+    def observations(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def padding(self) -> PaddingReport: ...
+    @property
+    def requests(self) -> Sequence[RequestReport]: ...
 
 
 class MetricFamily(Generic[T]):
@@ -121,25 +154,20 @@ class ModelMetrics:
         self._padding = metrics.steps.labels(model, "padding")
         self._truths = {where: metrics.truths.labels(model, where) for where in PLACES}
 
-    def request(self, queue_seconds: float, compute_seconds: float) -> None:
-        """A submission was answered; called by the event loop."""
-        self._queue_seconds.observe(queue_seconds)
-        self._compute_seconds.observe(compute_seconds)
-
-    def truth(self, where: Place) -> None:
-        """A new value fell there, seen from the interval that was foretold for it; called by the event loop."""
+    def interval_outcome(self, where: Place) -> None:
+        """A new value fell there, seen from the interval that was forecast for it; called by the event loop."""
         self._truths[where].inc()
 
-    def batch(self, items: int, observations: int, seconds: float) -> None:
-        """A batch was computed, in `seconds` of the inference thread, which calls this."""
-        self._batch_items.observe(items)
-        self._batch_observations.observe(observations)
-        self._batch_seconds.observe(seconds)
-
-    def padding(self, real: int, computed: int) -> None:
-        """Of `computed` steps of rows, `real` ones were observations that someone sent; for the inference thread."""
-        self._real.inc(real)
-        self._padding.inc(computed - real)
+    def batch(self, report: BatchReport) -> None:
+        """A batch was computed and its requests answered; called by the holder of the scheduler's compute lock."""
+        self._batch_items.observe(report.items)
+        self._batch_observations.observe(report.observations)
+        self._batch_seconds.observe(report.seconds)
+        self._real.inc(report.padding.real)
+        self._padding.inc(report.padding.computed - report.padding.real)
+        for request in report.requests:
+            self._queue_seconds.observe(request.queue_seconds)
+            self._compute_seconds.observe(request.compute_seconds)
 
 
 class Metrics(Collector):

@@ -1,8 +1,9 @@
-"""What is on disk: `models/<name>/<version>/`. One broken folder is reported and keeps nobody else from being found."""
+"""What is on disk: `models/<name>/<version>/`. A broken folder is reported, and the others are found all the same."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class VersionFolder:
     """A version of a model on disk: its manifest, or the fault that makes it unusable."""
 
     name: str
@@ -24,38 +25,44 @@ class Found:
     fault: str | None
 
 
-def scan(models: Path) -> list[Found]:
-    """All versions below `models`, by name, then version; raises `BrokenModel` when `models` is no readable folder.
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """All versions by name, then version, and the names whose folder cannot be read, each with the fault."""
 
-    Plain files and hidden folders (an export in progress) are none of ours.
+    versions: Sequence[VersionFolder]
+    unreadable: Mapping[str, str]
+
+
+def scan(models: Path) -> Repository:
+    """Everything below `models`; raises `BrokenModel` when it is no readable folder.
+
+    Plain files and hidden folders (an export in progress) are not part of it.
     """
     try:
-        names = _folders(models)
+        named = [folder for folder in _folders(models) if NAME.fullmatch(folder.name)]
     except OSError as error:
         raise BrokenModel(f"the folder of models {models} cannot be read: {error.strerror}") from error
-    found = [_found(name, version) for name in names if NAME.fullmatch(name.name) for version in _versions(name)]
-    return sorted(found, key=lambda each: (each.name, each.version))
-
-
-def _versions(name: Path) -> list[Path]:
-    try:
-        return [folder for folder in _folders(name) if VERSION.fullmatch(folder.name)]
-    except OSError:
-        return []
+    versions: list[VersionFolder] = []
+    unreadable: dict[str, str] = {}
+    for folder in named:
+        try:
+            numbered = [version for version in _folders(folder) if VERSION.fullmatch(version.name)]
+            versions += [_version_folder(folder.name, version) for version in numbered]
+        except OSError as error:
+            unreadable[folder.name] = f"{folder} cannot be read: {error.strerror}"
+    return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable)
 
 
 def _folders(parent: Path) -> list[Path]:
     return [path for path in parent.iterdir() if not path.name.startswith(".") and path.is_dir()]
 
 
-def _found(name: Path, folder: Path) -> Found:
+def _version_folder(name: str, folder: Path) -> VersionFolder:
     version = int(folder.name)
     try:
         manifest = read_manifest(folder)
-        if (manifest.name, manifest.version) != (name.name, version):
+        if (manifest.name, manifest.version) != (name, version):
             raise BrokenModel(f"{folder} holds the manifest of {manifest.name}@{manifest.version}")
     except BrokenModel as error:
-        return Found(name.name, version, folder, None, error.detail)
-    except OSError as error:
-        return Found(name.name, version, folder, None, f"{folder} cannot be read: {error.strerror}")
-    return Found(name.name, version, folder, manifest, None)
+        return VersionFolder(name, version, folder, None, error.detail)
+    return VersionFolder(name, version, folder, manifest, None)

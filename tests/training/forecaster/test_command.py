@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from training.data.real_series import HELD_OUT
 from training.forecaster import command as forecaster
 from training.forecaster.command import (

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.manifest import MODEL_FILE
 from training.data import priors
 from training.fit.export import MODELS, reload

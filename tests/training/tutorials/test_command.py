@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.manifest import read_manifest
 from service.contract.types import ForecastItem, ForecastResult
 from training.data.tutorial_series import TutorialSeries, tutorial_series
