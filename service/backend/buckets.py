@@ -1,4 +1,4 @@
-"""Ragged rows to dense, right-padded arrays of few shapes: which rows are computed together, and how they are laid out.
+"""Ragged rows in arrays of few shapes: which rows are computed together, and to which size they are padded.
 
 A recurrent call of some rows and steps costs about `CALL_COST + steps * (STEP_COST + rows)`, in units of one row's step
 (measured on CPU among calls of other shapes: an LSTM 64 120 us a call, 0.24 us a row's step; `forecaster` 670 and
@@ -12,10 +12,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import add
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,19 +48,16 @@ class ShapeBuckets:
     rows: tuple[int, ...] = ROWS
     rows_for: Ints = field(init=False, repr=False, compare=False)
     steps_for: Ints = field(init=False, repr=False, compare=False)
+    max_rows: int = field(init=False, repr=False, compare=False)  # of one call
     _max_rows: Ints = field(init=False, repr=False, compare=False)  # of a call, by its steps
 
     def __post_init__(self) -> None:
         usable = tuple(rows for rows in self.rows if rows >= self.least_rows) or (self.least_rows,)
         object.__setattr__(self, "rows", usable)
+        object.__setattr__(self, "max_rows", usable[-1])
         object.__setattr__(self, "rows_for", _lookup(usable))
         object.__setattr__(self, "steps_for", _lookup(tuple(n for n in LENGTHS if n >= self.least_steps)))
         object.__setattr__(self, "_max_rows", np.array([self.max_rows_of(steps) for steps in range(CHUNK + 1)]))
-
-    @property
-    def max_rows(self) -> int:
-        """Most rows of one call."""
-        return self.rows[-1]
 
     def max_rows_of(self, steps: int) -> int:
         """Most rows of one call of `steps` steps: it is to take no longer than one of `FULL` steps."""
@@ -135,23 +130,6 @@ class Group:
     cost_of_later_groups: float = 0.0  # in the units of the module's docstring
 
 
-def pack(sequences: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDArray[Any], Ints]:
-    """`sequences` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; then copies of the last."""
-    n_sequences = len(sequences)
-    counts = np.empty(rows, np.int64)
-    counts[:n_sequences] = [len(sequence) for sequence in sequences]
-    counts[n_sequences:] = counts[n_sequences - 1]
-    dense = np.zeros((rows, steps, *sequences[0].shape[1:]), sequences[0].dtype)
-    dense[:n_sequences][_STEPS[:steps] < counts[:n_sequences, None]] = np.concatenate(sequences)
-    dense[n_sequences:] = dense[n_sequences - 1]
-    return dense, counts
-
-
-def pad_rows(index: Ints, rows: int) -> Ints:
-    """`index` with its last entry repeated up to `rows` entries: what fills a batch is a copy of a real row."""
-    return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index
-
-
 def rows_for_threads(threads: int) -> tuple[int, ...]:
     """The row counts of calls that `threads` threads share: those of one thread, and more in equal shards of such.
 
@@ -191,6 +169,3 @@ def _lookup(buckets: tuple[int, ...]) -> Ints:
     """`table[n]` is the smallest bucket that holds n, for n up to the last bucket."""
     sizes = np.array((0, *buckets), np.int64)
     return sizes[np.searchsorted(sizes, np.arange(sizes[-1] + 1))]
-
-
-_STEPS = np.arange(CHUNK)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.backend.buckets import CHUNK, Ints, ShapeBuckets, pack
+from service.backend.buckets import CHUNK, Ints, ShapeBuckets
 from service.backend.network import Array
 from service.contract.types import PaddingStats
 
@@ -15,6 +17,7 @@ CancelledRows = Callable[[], Collection[int]]  # indices of the inputs that need
 
 NO_ROWS: Ints = np.zeros(0, np.int64)
 _NO_VALUES: Array = np.zeros((0, 0))
+_STEPS = np.arange(CHUNK)
 
 
 @dataclass(slots=True)
@@ -25,7 +28,8 @@ class Chunk:
     """
 
     rows: Ints  # indices into the inputs
-    ending: Ints  # those of `rows` whose input ends with this chunk
+    padded_rows: Ints  # (R,), `rows` with the last one repeated
+    ending: Ints  # those of `rows` that end with this chunk
     values: Array  # (R, T, …)
     lengths: Ints  # (R,)
     cost_of_later_groups: float  # until the next chunk begins, in the units of `service.backend.buckets`
@@ -54,20 +58,22 @@ class ChunkReader:
         """What to read next, short rows first; a chunk has been read when the next is requested."""
         while len(self._active):
             cancelled: Collection[int] | None = self._cancelled()
-            active = self._active = _without(self._active, cancelled or ())
+            active = self._active = _without(self._active, cancelled) if cancelled else self._active
             counts = np.minimum(self._lengths[active] - self._start, CHUNK)
             groups = self._shapes.split(counts, merge=merge)
             if not counts.all():
                 rows = active[counts == 0]
-                yield Chunk(rows, rows, _NO_VALUES, NO_ROWS, groups[0].cost_of_later_groups + 1.0 if groups else 0.0)
+                yield Chunk(
+                    rows, rows, rows, _NO_VALUES, NO_ROWS, groups[0].cost_of_later_groups + 1.0 if groups else 0.0
+                )
                 cancelled = None
             for group in groups:
                 rows, cost = active[group.rows], group.cost_of_later_groups
                 cancelled = self._cancelled() if cancelled is None else cancelled
-                if len(_without(rows, cancelled)):
+                if not cancelled or len(_without(rows, cancelled)):
                     yield self._pack(rows, group.steps, cost)
                 else:
-                    yield Chunk(NO_ROWS, NO_ROWS, _NO_VALUES, NO_ROWS, cost)
+                    yield Chunk(NO_ROWS, NO_ROWS, NO_ROWS, _NO_VALUES, NO_ROWS, cost)
                 cancelled = None
             self._start += CHUNK
             self._active = active[self._lengths[active] > self._start]
@@ -75,7 +81,8 @@ class ChunkReader:
     def ended(self, chunk: Chunk) -> Ints:
         """Those of the rows of `chunk`, which has been read, that end with it and need their answer."""
         rows = chunk.rows[self._lengths[chunk.rows] <= self._start + CHUNK]
-        return _without(rows, self._cancelled())
+        cancelled = self._cancelled()
+        return _without(rows, cancelled) if cancelled else rows
 
     def end(self, rows: Ints) -> None:
         """Read nothing more of `rows`."""
@@ -88,9 +95,26 @@ class ChunkReader:
         self._padding.real += int(lengths[: len(sequences)].sum())
         self._padding.computed += values.shape[0] * values.shape[1]
         ending = rows[self._lengths[rows] <= start + CHUNK]
-        return Chunk(rows, ending, values, lengths, cost)
+        return Chunk(rows, pad_rows(rows, len(lengths)), ending, values, lengths, cost)
 
 
 def _without(rows: Ints, cancelled: Collection[int]) -> Ints:
     """`rows` that are not among `cancelled`."""
-    return rows[[row not in cancelled for row in rows.tolist()]] if cancelled and len(rows) else rows
+    return rows[[row not in cancelled for row in rows.tolist()]] if len(rows) else rows
+
+
+def pack(sequences: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDArray[Any], Ints]:
+    """`sequences` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; then copies of the last."""
+    n_sequences = len(sequences)
+    counts = np.empty(rows, np.int64)
+    counts[:n_sequences] = [len(sequence) for sequence in sequences]
+    counts[n_sequences:] = counts[n_sequences - 1]
+    dense = np.zeros((rows, steps, *sequences[0].shape[1:]), sequences[0].dtype)
+    dense[:n_sequences][_STEPS[:steps] < counts[:n_sequences, None]] = np.concatenate(sequences)
+    dense[n_sequences:] = dense[n_sequences - 1]
+    return dense, counts
+
+
+def pad_rows(index: Ints, rows: int) -> Ints:
+    """`index` with its last entry repeated up to `rows` entries: what fills a batch is a copy of a real row."""
+    return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.backend.buckets import CALL_COST, CHUNK, Ints, ShapeBuckets, horizon_for, levels_for, pad_rows
-from service.backend.chunks import NO_ROWS, CancelledRows, Chunk, ChunkReader
+from service.backend.buckets import CALL_COST, CHUNK, Ints, ShapeBuckets, horizon_for, levels_for
+from service.backend.chunks import NO_ROWS, CancelledRows, Chunk, ChunkReader, pad_rows
 from service.backend.network import Array, ForecastOutput, IndexedResults, Network, partition
 from service.contract.errors import ModelFault
 from service.contract.types import Floats, ForecastItem, ForecastResult, PaddingStats
@@ -67,19 +67,18 @@ def _forecast_one(
 ) -> Iterator[IndexedResults]:
     """What `forecast_batch` does with one series in the same calls, without arranging anything."""
     rows = shapes.rows[0]
-    values, n_values, start = item.values, len(item.values), 0
+    n_values = len(item.values)
+    last = max(0, n_values - 1) // CHUNK * CHUNK  # where the last chunk begins
+    dense, lengths = _pack_one(shapes, item.values[last:], padding)
     horizon = horizon_for(item.horizon, network.max_horizon)
     levels = _fill(item.levels, levels_for(len(item.levels)))[None].repeat(rows, axis=0)
     states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(rows, axis=0)
-    while n_values - start > CHUNK:
-        dense, lengths = _pack_one(shapes, values[start : start + CHUNK], padding)
-        states = network.step(dense, lengths, states)
-        start += CHUNK
+    for start in range(0, last, CHUNK):
+        states = network.step(*_pack_one(shapes, item.values[start : start + CHUNK], padding), states)
         yield []
         if cancelled():
             return
     if n_values:
-        dense, lengths = _pack_one(shapes, values[start:], padding)
         states, (forecasts, seasons) = network.finish(dense, lengths, states, horizon, levels)
     else:
         forecasts, seasons = network.forecast(states, horizon, levels)
@@ -87,7 +86,7 @@ def _forecast_one(
 
 
 def _pack_one(shapes: ShapeBuckets, values: Floats, padding: PaddingStats) -> tuple[Array, Ints]:
-    """`service.backend.buckets.pack` of a single sequence."""
+    """`service.backend.chunks.pack` of a single sequence."""
     rows, count = shapes.rows[0], len(values)
     dense = np.zeros((rows, int(shapes.steps_for[count])))
     dense[:, :count] = values
@@ -121,13 +120,12 @@ class ForecastBatch:
 
     def step(self, chunk: Chunk) -> None:
         """Read `chunk`."""
-        states = self._states[pad_rows(chunk.rows, len(chunk.lengths))]
-        states = self._network.step(chunk.values, chunk.lengths, states)
+        states = self._network.step(chunk.values, chunk.lengths, self._states[chunk.padded_rows])
         self._states[chunk.rows] = states[: len(chunk.rows)]
 
     def trace(self, chunk: Chunk) -> None:
         """Read `chunk`, and keep what was forecast before each value."""
-        rows = pad_rows(chunk.rows, len(chunk.lengths))
+        rows = chunk.padded_rows
         levels = self._levels(rows, levels_for(len(self._items[rows[0]].levels)))
         states, history = self._network.history(chunk.values, chunk.lengths, self._states[rows], levels)
         self._states[chunk.rows] = states[: len(chunk.rows)]
@@ -145,7 +143,7 @@ class ForecastBatch:
     def finish(self, chunk: Chunk) -> IndexedResults:
         """Read `chunk` and answer its rows; only where `can_finish_in_one_call` allows it."""
         horizon, count = self._size(self._items[chunk.rows[0]])
-        rows = pad_rows(chunk.rows, len(chunk.lengths))
+        rows = chunk.padded_rows
         levels = self._levels(rows, count)
         states, output = self._network.finish(chunk.values, chunk.lengths, self._states[rows], horizon, levels)
         return self._results(chunk.rows, states, output)

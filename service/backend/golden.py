@@ -1,8 +1,8 @@
 """The golden sample: inputs and the outputs that training recorded for them, replayed at every load.
 
-`forecast`: `values` (B, T) with NaN for missing, `lengths`, `season` (B,), `levels` (B, Q), `horizon` (), and the
-answers of the model: `state` (B, S), `forecast` (B, H, 1 + Q), `history` (B, T, 1 + Q). `classify-digit`: `rows` (B, T, 28),
-`lengths`, and `state` (B, S), `log_probabilities` (B, 10), `trace` (B, T, 10). Padding is not compared.
+`forecast`: `values` (B, T) with NaN for missing, `lengths`, `season` (B,), `levels` (B, Q), `horizon` (), and recorded
+`state` (B, S), `forecast` (B, H, 1 + Q), `history` (B, T, 1 + Q). `classify-digit`: `rows` (B, T, 28), `lengths`, and
+recorded `state` (B, S), `log_probabilities` (B, 10), `trace` (B, T, 10). Padding is not compared.
 """
 
 from __future__ import annotations

@@ -41,14 +41,13 @@ def load(
     manifest = read_manifest(folder)
     device = resolve_device(device)
     module = load_module(folder, manifest, device)
-    network: ScriptedNetwork
     if device.type == "cuda":
-        network, rows = CudaNetwork(module, manifest, device), CUDA_ROWS
+        model = LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
     else:
         threads = threads or ComputeThreads()
-        network, rows = ScriptedNetwork(module, manifest, threads), rows_for_threads(threads.threads)
+        shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
+        model = LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
     sample = golden.read(folder, manifest)
-    model = LoadedModel(manifest, network, ShapeBuckets(rows=rows))
     model.self_test(sample)
     if warm:
         model.warm_up(sample, should_continue)

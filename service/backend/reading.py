@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.backend.buckets import Ints, ShapeBuckets, pad_rows
-from service.backend.chunks import CancelledRows, Chunk, ChunkReader
+from service.backend.buckets import Ints, ShapeBuckets
+from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pad_rows
 from service.backend.network import Array, IndexedResults, Network, partition
 from service.contract.types import DigitItem, DigitResult, Floats, PaddingStats
 
@@ -22,9 +22,10 @@ def read_batch(
     padding: PaddingStats,
 ) -> Iterator[IndexedResults]:
     """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
-    batch = DigitBatch(network, shapes, items)
     inputs = [item.rows for item in items]
-    for members in partition(items, _is_traced):
+    groups = partition(items, _is_traced)
+    batch = DigitBatch(network, shapes, items)
+    for members in groups:
         traced = _is_traced(items[members[0]])
         reader = ChunkReader(shapes, inputs, members, cancelled, padding)
         for chunk in reader.chunks(merge=not traced):
@@ -55,18 +56,18 @@ class DigitBatch:
         self._network = network
         self._shapes = shapes
         self._items = items
-        self._used = np.zeros(len(items), np.int64)  # rows of each digit
+        self._rows_used = np.zeros(len(items), np.int64)  # rows of each digit
         self._pieces: dict[int, list[Array]] = {row: [] for row, item in enumerate(items) if _is_traced(item)}
         self._states = np.stack([network.initial(0) if item.state is None else item.state for item in items])
 
     def step(self, chunk: Chunk) -> None:
         """Read `chunk`."""
-        states = self._states[pad_rows(chunk.rows, len(chunk.lengths))]
-        self._update(chunk.rows, self._network.step(chunk.values, chunk.lengths, states), chunk.lengths)
+        states = self._network.step(chunk.values, chunk.lengths, self._states[chunk.padded_rows])
+        self._update(chunk.rows, states, chunk.lengths)
 
     def finish(self, chunk: Chunk) -> IndexedResults:
         """Read `chunk`, the last one of all its digits, and answer them."""
-        states = self._states[pad_rows(chunk.rows, len(chunk.lengths))]
+        states = self._states[chunk.padded_rows]
         states, logarithms = self._network.finish_reading(chunk.values, chunk.lengths, states)
         self._update(chunk.rows, states, chunk.lengths)
         return self._results(chunk.rows, logarithms)
@@ -74,16 +75,16 @@ class DigitBatch:
     def trace(self, chunk: Chunk) -> Ints:
         """Read `chunk`, each digit up to the row at which it is sure enough; returns the digits that stopped early."""
         rows, lengths = chunk.rows, chunk.lengths
-        states = self._states[pad_rows(rows, len(lengths))]
+        states = self._states[chunk.padded_rows]
         new_states, logarithms = self._network.trace(chunk.values, lengths, states)
-        used = lengths.copy()
+        n_used = lengths.copy()
         for line, row in enumerate(rows.tolist()):
-            used[line] = _stop(logarithms[line, : lengths[line]], self._items[row].stop)
-            self._pieces[row].append(logarithms[line, : used[line]])
-        stopped = used < lengths
+            n_used[line] = _stop(logarithms[line, : lengths[line]], self._items[row].stop)
+            self._pieces[row].append(logarithms[line, : n_used[line]])
+        stopped = n_used < lengths
         if stopped.any():  # the state must be that of the row at which the reading stopped
-            new_states, _ = self._network.trace(chunk.values, used, states)
-        self._update(rows, new_states, used)
+            new_states, _ = self._network.trace(chunk.values, n_used, states)
+        self._update(rows, new_states, n_used)
         return rows[stopped[: len(rows)]]
 
     def read_out(self, rows: Ints) -> IndexedResults:
@@ -91,9 +92,9 @@ class DigitBatch:
         states = self._states[pad_rows(rows, int(self._shapes.rows_for[len(rows)]))]
         return self._results(rows, self._network.read(states))
 
-    def _update(self, rows: Ints, states: Floats, used: Ints) -> None:
+    def _update(self, rows: Ints, states: Floats, n_used: Ints) -> None:
         self._states[rows] = states[: len(rows)]
-        self._used[rows] += used[: len(rows)]
+        self._rows_used[rows] += n_used[: len(rows)]
 
     def _results(self, rows: Ints, logarithms: Array) -> IndexedResults:
         results: IndexedResults = []
@@ -102,8 +103,10 @@ class DigitBatch:
             trace = self._trace(row) if row in self._pieces else _NO_TRACE
             judged = trace if len(trace) else probabilities[None]
             if np.isfinite(judged.sum()):
-                shown = trace if self._items[row].trace else None
-                results.append((row, DigitResult(judged[-1], shown, int(self._used[row]), self._states[row])))
+                shown_trace = trace if self._items[row].trace else None
+                results.append(
+                    (row, DigitResult(judged[-1], shown_trace, int(self._rows_used[row]), self._states[row]))
+                )
             else:
                 results.append((row, self._network.fault("its reading is not finite")))
         return results

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from service.backend.buckets import FULL, LENGTHS, ShapeBuckets, pack
+from service.backend.buckets import FULL, LENGTHS, ShapeBuckets
+from service.backend.chunks import pack
 from service.backend.network import Array, Network
 from service.contract.errors import Unavailable
 from service.contract.types import DigitItem, Floats, ForecastItem, Item

@@ -86,11 +86,11 @@ class QueueOwner(Protocol):
     def is_idle(self) -> bool:
         """Whether no submission to any queue is without its answer."""
 
-    def new_future(self) -> asyncio.Future[BatchResult]:
-        """A future of the event loop; raises `Unavailable` (`draining`) when nothing more is admitted."""
+    def admit(self, entry: Entry) -> None:
+        """Count `entry` in its queue until it is settled, and have it computed.
 
-    def enter(self, entry: Entry) -> None:
-        """Have `entry`, which is in the `waiting` of its queue, computed, and its queue relieved of it afterwards."""
+        Raises `Unavailable` (`draining`) when nothing more is admitted.
+        """
 
 
 class ModelQueue:
@@ -137,8 +137,8 @@ class ModelQueue:
                 code="queue_full",
                 retry_after=1.0,
             )
-        future = self._owner.new_future()
-        self._enter(Entry(self, items, observations, is_small, deadline, future, time_now))
+        future: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
+        self._owner.admit(Entry(self, items, observations, is_small, deadline, future, time_now))
         return future
 
     def submit_probe(self, items: Sequence[Sized]) -> asyncio.Future[BatchResult] | None:
@@ -148,18 +148,12 @@ class ModelQueue:
         """
         if not self._owner.is_idle:
             return None
-        future = self._owner.new_future()
+        future: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
         observations = sum([item.length for item in items])
         entry = Entry(self, items, observations, False, math.inf, future, time.monotonic())
         entry.isolated = entry.is_probe = True
-        self._enter(entry)
+        self._owner.admit(entry)
         return future
-
-    def _enter(self, entry: Entry) -> None:
-        self.items += len(entry.items)
-        self.observations += entry.observations
-        self.waiting.append(entry)
-        self._owner.enter(entry)
 
 
 def deadline_error() -> DeadlineExceeded:

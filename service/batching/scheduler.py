@@ -102,17 +102,17 @@ class Scheduler:
         """Whether every submission has its answer."""
         return not self._pending and not self._closing
 
-    def new_future(self) -> asyncio.Future[BatchResult]:
-        """A future of the event loop of this scheduler; raises `Unavailable` (`draining`) once it is closing."""
-        if self._closing:
-            raise _draining()
-        return self._loop.create_future()
-
-    def enter(self, entry: Entry) -> None:
-        """Have `entry` computed, and watch its deadline.
+    def admit(self, entry: Entry) -> None:
+        """Have `entry` computed, and watch its deadline; raises `Unavailable` (`draining`) once this is closing.
 
         That begins after all callbacks that the event loop has ready now: what they submit is part of the same batch.
         """
+        if self._closing:
+            raise _draining()
+        queue = entry.queue
+        queue.items += len(entry.items)
+        queue.observations += entry.observations
+        queue.waiting.append(entry)
         self._pending[entry.future] = entry
         entry.future.add_done_callback(self._release)
         if self._asleep:  # a stale True only wakes the thread once too often

@@ -37,28 +37,22 @@ class IntervalMonitor:
         self,
         submit: Callable[[Sequence[ForecastItem]], asyncio.Future[BatchResult] | None],
         count: Callable[[Outcome], None],
-        every: int = PROBE_EVERY,
+        interval: int = PROBE_EVERY,
     ) -> None:
         self.failures = 0
         self._submit = submit
         self._count = count
-        self._every = every
+        self._interval = interval
         self._updates = 0  # since the last probe
 
-    def watch(self, items: Sequence[Item], answer: asyncio.Future[BatchResult]) -> None:
-        """Have probes of `items` computed after `answer`."""
-        probes = self.probes(items)
-        if probes:
-            answer.add_done_callback(partial(self._submit_probes, probes))
-
     def probes(self, items: Sequence[Item]) -> list[Probe]:
-        """The probes that `items` make due."""
+        """The probes that the updates among `items` make due."""
         due: list[Probe] = []
         for item in items:
             if not isinstance(item, ForecastItem) or item.state is None or not len(item.values):
                 continue
             self._updates += 1
-            if self._updates >= self._every and np.isfinite(item.values[0]):
+            if self._updates >= self._interval and np.isfinite(item.values[0]):
                 self._updates = 0
                 due.append((ForecastItem(NO_VALUES, 1, LEVELS, state=item.state), float(item.values[0])))
         return due
@@ -69,12 +63,16 @@ class IntervalMonitor:
             low, high = result.quantiles[:, 0]
             self._count("below" if value < low else "above" if value > high else "inside")
 
+    def submit_after(self, answer: asyncio.Future[BatchResult], probes: Sequence[Probe]) -> None:
+        """Have `probes` computed after `answer`, and record their outcomes."""
+        answer.add_done_callback(partial(self._submit_probes, probes))
+
     def _submit_probes(self, probes: Sequence[Probe], answer: asyncio.Future[BatchResult]) -> None:
         if answer.cancelled() or answer.exception() is not None:
             return
         results = self._submit([item for item, _ in probes])
         if results is None:
-            self._updates = self._every  # the next update makes a probe due, and perhaps at a quiet moment
+            self._updates = self._interval  # the next update makes a probe due, and perhaps at a quiet moment
         else:
             results.add_done_callback(partial(self._record_results, probes))
 

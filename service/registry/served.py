@@ -31,12 +31,15 @@ class Served:
 
     def submit(self, items: Sequence[Item], deadline: float | None = None) -> asyncio.Future[BatchResult]:
         """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
-        answer = self.queue.submit(items, deadline)
+        probes = None
         if self._monitor is not None:
             for item in items:
-                if item.state is not None:
-                    self._monitor.watch(items, answer)
+                if item.state is not None:  # an update, which most requests are not
+                    probes = self._monitor.probes(items)
                     break
+        answer = self.queue.submit(items, deadline)
+        if probes and self._monitor is not None:
+            self._monitor.submit_after(answer, probes)
         return answer
 
 

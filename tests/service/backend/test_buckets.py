@@ -19,8 +19,6 @@ from service.backend.buckets import (
     horizon_for,
     levels_for,
     n_shards,
-    pack,
-    pad_rows,
     rows_for_threads,
 )
 
@@ -87,24 +85,6 @@ def test_steps_are_padded_to_the_least_number_that_agrees() -> None:
     counts = np.array([1, 2, 3, 5, 0])
     assert [g.steps for g in ShapeBuckets(least_steps=4).split(counts, merge=False)] == [4, 8]
     assert [g.steps for g in ShapeBuckets().split(counts, merge=False)] == [1, 2, 4, 8]
-
-
-@pytest.mark.parametrize("shape", [(), (28,)])
-def test_pack_pads_on_the_right_with_zeros_and_below_with_the_last_row(shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    sequences = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 1, 0, 4)]
-    dense, counts = pack(sequences, 6, 5)
-    assert dense.shape == (6, 5, *shape)
-    assert dense.dtype == np.float32
-    assert counts.tolist() == [3, 1, 0, 4, 4, 4]
-    for row, sequence in zip(dense, [*sequences, sequences[-1], sequences[-1]], strict=True):
-        np.testing.assert_array_equal(row[: len(sequence)], sequence)
-        assert not row[len(sequence) :].any()
-
-
-def test_padded_repeats_the_last_row() -> None:
-    assert pad_rows(np.array([4, 2]), 4).tolist() == [4, 2, 2, 2]
-    assert pad_rows(np.array([4, 2]), 2).tolist() == [4, 2]
 
 
 @given(steps=st.integers(1, 2000), longest=st.none() | st.integers(1, 2000))

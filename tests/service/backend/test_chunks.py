@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.backend.buckets import CHUNK, ShapeBuckets
-from service.backend.chunks import CancelledRows, ChunkReader
+from service.backend.chunks import CancelledRows, ChunkReader, pack, pad_rows
 from service.contract.types import PaddingStats
 
 
@@ -87,3 +87,21 @@ def test_padding_is_counted(merge: bool) -> None:
     chunks = list(reader([3, 9, 70], padding=padding).chunks(merge=merge))
     assert padding.real == 82
     assert padding.computed == sum(chunk.values.size for chunk in chunks) > 82
+
+
+@pytest.mark.parametrize("shape", [(), (28,)])
+def test_pack_pads_on_the_right_with_zeros_and_below_with_the_last_row(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 1, 0, 4)]
+    dense, counts = pack(sequences, 6, 5)
+    assert dense.shape == (6, 5, *shape)
+    assert dense.dtype == np.float32
+    assert counts.tolist() == [3, 1, 0, 4, 4, 4]
+    for row, sequence in zip(dense, [*sequences, sequences[-1], sequences[-1]], strict=True):
+        np.testing.assert_array_equal(row[: len(sequence)], sequence)
+        assert not row[len(sequence) :].any()
+
+
+def test_padded_repeats_the_last_row() -> None:
+    assert pad_rows(np.array([4, 2]), 4).tolist() == [4, 2, 2, 2]
+    assert pad_rows(np.array([4, 2]), 2).tolist() == [4, 2]

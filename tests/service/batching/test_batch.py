@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from service.batching.batch import Batch
-from service.batching.queue import Answer, BatchReport, CancelledItems, Entry, Limits, ModelQueue
+from service.batching.queue import Answer, BatchReport, BatchRunner, CancelledItems, Entry, Limits, ModelQueue
 from service.batching.scheduler import Scheduler
 from service.contract.types import PaddingStats
 from tests.service.batching.runners import TIMEOUT, BlockedQueue, Doubler, Stepwise, StubItem, results, stubs
@@ -21,15 +21,12 @@ class FakeOwner:
 
     is_idle = True
 
-    def new_future(self) -> asyncio.Future[object]:
-        return asyncio.get_running_loop().create_future()
-
-    def enter(self, entry: Entry) -> None:
-        pass
+    def admit(self, entry: Entry) -> None:
+        entry.queue.waiting.append(entry)
 
 
-def unattended(runner: object, limits: Limits | None = None) -> ModelQueue:
-    return ModelQueue(FakeOwner(), "queue", runner, limits or Limits())  # type: ignore[arg-type]
+def unattended(runner: BatchRunner, limits: Limits | None = None) -> ModelQueue:
+    return ModelQueue(FakeOwner(), "queue", runner, limits or Limits())
 
 
 def run(queue: ModelQueue) -> list[Entry]:

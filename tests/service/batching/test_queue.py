@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from service.batching.queue import Limits
+from service.batching.queue import BatchReport, Limits
 from service.batching.scheduler import Scheduler
 from service.contract.errors import DeadlineExceeded, Unavailable
 from tests.service.batching.runners import TIMEOUT, BlockedQueue, Doubler, StubItem, results, stubs
@@ -73,7 +73,7 @@ async def test_a_probe_is_dropped_while_a_submission_to_any_queue_is_pending(sch
 
 
 async def test_a_probe_is_in_no_batch_of_others_and_counts_as_no_request(scheduler: Scheduler) -> None:
-    runner, reports = Doubler(), []
+    runner, reports = Doubler(), list[BatchReport]()
     queue = scheduler.new_queue("queue", runner, Limits(), reports.append)
     runner.block()
     probe = queue.submit_probe(stubs(3))

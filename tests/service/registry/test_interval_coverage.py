@@ -50,7 +50,8 @@ def monitor_of(
 def answered(monitor: IntervalMonitor, items: Sequence[Item]) -> asyncio.Future[BatchResult]:
     """A submission of `items` that `monitor` watches."""
     answer: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
-    monitor.watch(items, answer)
+    if probes := monitor.probes(items):
+        monitor.submit_after(answer, probes)
     return answer
 
 
