@@ -159,9 +159,9 @@ class Ritmo(BaseSettings):
 
 def _application(settings: Settings, model: str) -> Application:
     """The service for one request to one model."""
-    from service.api.app import create_app, one_shot_registry
+    from service.api.app import create_one_shot_app
 
-    return create_app(settings, registry=one_shot_registry(settings, model))
+    return create_one_shot_app(settings, model)
 
 
 def main(

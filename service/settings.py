@@ -33,6 +33,7 @@ class EngineSettings(BaseModel):
     )
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | None = Field(
         default=None,
+        le=64,
         description="threads that share large batches, in each process; unset: one for each CPU, at most 4",
     )
 

@@ -127,9 +127,9 @@ class FakeRegistry:
         for model in self.served:
             if reference in (model.name, f"{model.name}@{model.version}"):
                 if model.state != "ready":
-                    raise Unavailable(f"{reference} is being loaded", retry_after=2.5)
+                    raise Unavailable(f"{reference} is being loaded", retry_after=2.5, code="model_not_ready")
                 return model
-        raise UnknownModel("there is no such model")
+        raise UnknownModel("there is no such model", code="model_not_found")
 
     def models(self) -> list[FakeModel]:
         return self.served

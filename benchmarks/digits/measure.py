@@ -18,8 +18,7 @@ from service.imaging.mnist import prepare
 from training.data import drawn_digits as glyphs
 from training.data import typeset_digits as typeset
 from training.data.mnist import Digits
-from training.evaluation import corruptions
-from training.evaluation import scores
+from training.evaluation import corruptions, scores
 
 Images = NDArray[np.uint8]
 Damage = Callable[[Images], Images]

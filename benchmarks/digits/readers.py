@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.digits import cnn
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.contract.types import DigitItem, DigitResult, Floats
 
 Planes = NDArray[np.float32]  # (N, 28, 28), ink 0..1

@@ -39,7 +39,9 @@ def _page(rows: Rows, picture: str) -> Iterable[str]:
     yield from title("Expected calibration error, 15 bins, after so many rows, and its mean over all rows")
     yield from _table(rows, "calibration", [*(str(number) for number in READ), "mean"], names, digits=2)
     yield from _stopping(rows, names)
-    yield from title(f"Damage of moderate strength (`training/evaluation/corruptions.py`, {_count(rows, 'damage')} digits each)")
+    yield from title(
+        f"Damage of moderate strength (`training/evaluation/corruptions.py`, {_count(rows, 'damage')} digits each)"
+    )
     yield from _turned(rows, "damage", names, mean=True)
     yield from _elsewhere(rows, names)
     yield from title("What is no digit: refused, or answered with a score below a half")

@@ -16,9 +16,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.forecasting.answers import Answers, naive, score
+
 from benchmarks import table
 from benchmarks.forecasting import check, ours, picture, report, statistical, windows
-from benchmarks.forecasting.answers import Answers, naive, score
 from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, UNTOLD, Row
 from benchmarks.forecasting.windows import Part
 from benchmarks.serving import environments

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.forecasting import published, statistical
 from benchmarks.forecasting.ours import BATCH
+
+from benchmarks.forecasting import published, statistical
 from benchmarks.forecasting.rows import ALL, NAIVE, SAMPLE, Row
 from benchmarks.forecasting.summary import Summary, Value, held_out, methods, ours, summaries
 from benchmarks.forecasting.windows import LONGEST, MOST, MOST_LONG, UNCUT

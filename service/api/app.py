@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,11 +20,10 @@ from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
 from service.api.request import BodyBudget
 from service.api.websockets import ClassifyDigitStream, ForecastStream, LiveConnections
-from service.backend.torchscript import load
-from service.batching.queue import Limits
 from service.codec.state_tokens import StateTokens
 from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
+from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
 from service.runtime.malloc import trim_periodically
 from service.runtime.version import version
@@ -100,32 +98,9 @@ def create_app(
     return app
 
 
-def make_registry(
-    settings: Settings, metrics: Metrics | None = None, digests: Mapping[str, str | None] | None = None
-) -> Registry:
-    """The registry that `settings` describe; `digests`: of the versions that all processes of a group serve."""
-    return Registry(
-        settings.models,
-        device=settings.device,
-        threads=settings.threads,
-        processes=settings.workers,
-        limits=_limits(settings),
-        metrics=metrics,
-        digests=digests,
-    )
-
-
-def one_shot_registry(settings: Settings, model: str) -> Registry:
-    """A registry for one answer of one model: nobody waits for the others, nor until every shape is warm."""
-    unwarmed = partial(load, warm=False)
-    limits = _limits(settings)
-    return Registry(
-        settings.models, device=settings.device, threads=settings.threads, limits=limits, only=model, load=unwarmed
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
+def create_one_shot_app(settings: Settings, model: str) -> FastAPI:
+    """The service for one question to one model."""
+    return create_app(settings, registry=one_shot_registry(settings, model))
 
 
 class _MetricsPage(Response):

@@ -120,7 +120,9 @@ class Dispatcher:
     def _refusal(self, error: RitmoError, name: str) -> Answer:
         answer = render(error, name)
         if answer.status == 500:
-            logger.error("a request failed: %s", error.detail, exc_info=error, extra={"request_id": name})
+            logger.error(
+                "a request failed: %s", error.detail, exc_info=error, extra={"request_id": name, **error.log_fields}
+            )
         return answer
 
     async def _through(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:

@@ -44,7 +44,7 @@ def states(registry: Registry) -> list[ModelState]:
             name=entry.name,
             version=str(entry.version),
             state=entry.state,
-            digest=entry.manifest.digest if entry.readable else None,
+            digest=entry.manifest and entry.manifest.digest,
             reason=entry.reason,
         )
         for entry in registry.models()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from functools import lru_cache
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -54,8 +54,8 @@ class Served(Protocol):
 
     @property
     def manifest(self) -> Manifest: ...
-    async def submit(self, items: Sequence[Item], deadline: float | None) -> BatchResult:
-        """Queue, compute, answer; see `service.registry.registry`."""
+    def submit(self, items: Sequence[Item], deadline: float | None) -> Awaitable[BatchResult]:
+        """Queue, compute, answer; see `service.registry.served`."""
 
 
 class Models(Protocol):
@@ -85,7 +85,8 @@ class InferenceEndpoint:
         """The model that `reference` means, if it has this route's task."""
         served = self._models.get(reference)
         if served.manifest.task != self.task:
-            raise UnknownModel(f"'{served.manifest.name}' serves /{served.manifest.task}, not /{self.task}")
+            detail = f"'{served.manifest.name}' serves /{served.manifest.task}, not /{self.task}"
+            raise UnknownModel(detail, code="model_not_found")
         return served
 
 

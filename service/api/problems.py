@@ -63,6 +63,7 @@ KINDS: dict[str, Kind] = {
     "state_model_mismatch": Kind(422, "The state token belongs to another model"),
     "rate_limited": Kind(429, "Too many requests", retryable=True),
     INTERNAL: Kind(500, "Something failed in the service"),
+    "model_fault": Kind(500, "The model gave no sound answer"),
     "queue_full": Kind(503, "The queue is full", retryable=True),
     "draining": Kind(503, "The server is about to stop", retryable=True),
     "model_not_ready": Kind(503, "The model is not ready", retryable=True),
@@ -134,7 +135,7 @@ def from_exception(error: Exception, request_id: str) -> Answer:
     if isinstance(error, RitmoError):
         return render(error, request_id)
     if isinstance(error, RequestValidationError):  # a path or query parameter that FastAPI could not read
-        return render(InvalidRequest("a parameter of this route is not valid"), request_id)
+        return render(InvalidRequest("a parameter of this route is not valid", code="wrong_type"), request_id)
     if not isinstance(error, HTTPException):
         return internal(request_id)
     headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in (error.headers or {}).items()]

@@ -226,7 +226,8 @@ class Connection:
             problem = render(error, self._name)
             status, answer = problem.status, problem.body
             if status == 500:
-                logger.error("a live message failed", exc_info=error, extra={"request_id": self._name})
+                extra = {"request_id": self._name, **error.log_fields}
+                logger.error("a live message failed: %s", error.detail, exc_info=error, extra=extra)
         except Exception:
             logger.exception("a live message failed", extra={"request_id": self._name})
             status, answer = 500, internal(self._name).body

@@ -241,7 +241,7 @@ def predictions(
     for asked, item, preparation, after, result in parts:
         probabilities: list[float] = result.probabilities.tolist()
         if not math.isfinite(sum(probabilities)):
-            raise RitmoError("the model answered with a number that is not finite")
+            raise RitmoError("the model answered with a number that is not finite", code="internal_error")
         label = int(result.probabilities.argmax())
         warnings = [] if after.flags & INK or item.rows.any() else ["no_ink"]
         if after.observations >= SQUARE and probabilities[label] < unlikely:

@@ -374,7 +374,7 @@ def _check_finite(pointer: str, item: ForecastItem, result: ForecastResult) -> N
     remembered = item.state is not None and float(np.nanmax(np.abs(item.state), initial=0.0)) > _FAR
     certain = bool((np.minimum(item.levels, 1 - item.levels) < _NEAR_CERTAIN).any())
     if not extreme and not remembered and not certain:
-        raise RitmoError("the model answered with a number that is not finite")
+        raise RitmoError("the model answered with a number that is not finite", code="internal_error")
     place = f"{pointer}/target" if extreme or remembered else "#/parameters/quantile_levels"
     detail = "too extreme for a finite forecast" + (": scale the series" if extreme or remembered else "")
     faults = FieldErrors()

@@ -317,7 +317,7 @@ class Supervisor:
     def _model_set(self) -> ModelSet:
         """The versions on disk now, which all processes are to serve."""
         try:
-            found = scan(self._settings.models)
+            versions = scan(self._settings.models).versions
         except BrokenModel:  # every worker finds that, too, and is not ready because of it
-            found = []
-        return ModelSet(self._context, digests(found))
+            versions = ()
+        return ModelSet(self._context, digests(versions))

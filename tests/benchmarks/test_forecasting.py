@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.forecasting.answers import MEDIAN, naive, score
 
 from benchmarks import table
 from benchmarks.forecasting import ours, picture, published, report, statistical, windows
-from benchmarks.forecasting.answers import MEDIAN, naive, score
 from benchmarks.forecasting.rows import ALL, NAIVE, NAIVE_SEASON, SAMPLE, Row
 from benchmarks.forecasting.summary import held_out, summaries
 from benchmarks.forecasting.windows import LEVELS, Floats, Part

@@ -16,7 +16,7 @@ from benchmarks.serving.load import Request, write_requests
 from benchmarks.serving.processes import free_port, server
 from benchmarks.serving.rows import Row
 from benchmarks.serving.soak import slope
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.codec import forecast as series
 from service.contract.types import ForecastResult
 from service.settings import Settings

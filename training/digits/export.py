@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.contract.manifest import InputContract, OutputContract, StateContract
 from service.contract.types import Floats
 from training.data import drawn_digits, typeset_digits

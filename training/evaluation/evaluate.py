@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.contract.manifest import MANIFEST_FILE, read_manifest
 from service.contract.types import DigitItem, DigitResult, Floats, ForecastItem, ForecastResult, Item, Result
 from training.data import mnist

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.contract.manifest import MODEL_FILE
 from service.contract.types import DigitItem, ForecastItem, Item
 from training.data.drawn_digits import digit_images

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.manifest import read_manifest
 from service.contract.types import DigitItem, DigitResult
 from training.data import mnist

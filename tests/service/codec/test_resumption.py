@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.backend.buckets import CHUNK
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.codec import digits
 from service.codec import forecast as series
 from service.codec.digits import DigitInput, DigitParameters, DigitPrediction, DigitRequest

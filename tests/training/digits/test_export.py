@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.manifest import read_manifest
 from service.contract.types import DigitItem, DigitResult
 from training.data import drawn_digits, mnist

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MODEL_FILE, read_manifest
 from training.data.mnist import Digits

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.manifest import InputContract, OutputContract, StateContract, read_manifest
 from training.fit.export import Arrays, export, forecast_golden
 from training.fit.record import Record

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from training.forecaster import command
 
 TINY = "--steps 2 --values 800 --lengths 40 --cuts 2 --real 0 --fast 8 --slow 4 --width 8 --evaluations 1 --device cpu"

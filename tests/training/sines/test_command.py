@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from training.sines import command
 
 TINY = "--steps 2 --values 960 --lengths 20 40 --hidden 8 --head-steps 2 --evaluations 1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.manifest import read_manifest
 from service.contract.types import ForecastItem, ForecastResult
 from training.tutorials import command, results
