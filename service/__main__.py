@@ -20,8 +20,8 @@ from urllib.parse import urlencode
 from pydantic import ValidationError
 
 from service.api.inprocess import Application, ask
-from service.codec import digits
-from service.codec import forecast as series
+from service.codec import digit_types as digits
+from service.codec import forecast_types as series
 from service.runtime import logs
 from service.server.supervisor import serve
 from service.settings import Settings, unknown_variables
@@ -49,12 +49,9 @@ class _Question:
 
 def _application(settings: Settings, model: str) -> Application:
     """The service for one question to one model."""
-    from service.api.app import (  # only here: the parent of several processes needs no torch
-        create_app,
-        one_shot_registry,
-    )
+    from service.api.app import create_one_shot_app  # only here: the parent of several processes needs no torch
 
-    return create_app(settings, registry=one_shot_registry(settings, model))
+    return create_one_shot_app(settings, model)
 
 
 def main(
