@@ -92,7 +92,7 @@ class Forecast(_OneShotCommand):
 
     def request(self) -> _Request:
         """A request for one series, or the JSON request in the file."""
-        from service.codec.forecast import DEFAULT_MODEL
+        from service.codec.forecast_types import DEFAULT_MODEL
 
         body = _read(self.file)
         if _is_json(body):
@@ -119,7 +119,7 @@ class Classify(_OneShotCommand):
 
     def request(self) -> _Request:
         """A request for one image, or the JSON request in the file."""
-        from service.codec.digits import DEFAULT_MODEL
+        from service.codec.digit_types import DEFAULT_MODEL
 
         body = _read(self.file)
         if _is_json(body):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from service.codec.strict_json import nearest
+from service.codec.strict_json import suggestion
 from service.contract.errors import UnknownModel
 from service.contract.manifest import InputContract, OutputContract, Provenance, Task
 from service.registry.registry import Registry
@@ -75,7 +75,7 @@ def models_router(registry: Registry, settings: Settings, unknown: dict[int | st
         versions = [version for version in _versions(registry) if version.name == name]
         if not versions:
             names = sorted({entry.name for entry in registry.models()})
-            raise UnknownModel("no such model" + nearest(name, names), code="model_not_found")
+            raise UnknownModel("no such model" + suggestion(name, names), code="model_not_found")
         newest_first = sorted(versions, key=lambda version: int(version.version), reverse=True)
         return Model(name=name, versions=newest_first, limits=limits)
 
