@@ -36,9 +36,9 @@ def _page(rows: Sequence[Row], absences: Sequence[str]) -> Iterable[str]:
         "answer with one number, ritmo with a mean and three quantiles, through its whole `/forecast` contract. All "
         "answers of each server were checked before it was timed. wrk (one thread, closed loop, keep-alive) shares the "
         "cores with the server, nothing is pinned. Figures are medians of the rounds (least–greatest). `mosec (tuned)` "
-        "reads and writes JSON with msgspec in batches of at most 64; `ray (throughput mode)` and `ray (HAProxy)` have "
-        "the switches of Ray Serve's guide to high throughput, the latter all of them; `pytriton (binary)` sends "
-        "tensors as bytes. The ratio to a peer stands in the row of its best configuration."
+        "reads and writes JSON with msgspec, in batches of at most 64; `ray (tuned)` is Ray Serve in throughput mode "
+        "behind HAProxy, as its guide to high throughput has it; `pytriton (binary)` sends tensors as bytes. "
+        "The ratio to a peer stands in the row of its best configuration."
     )
     for absence in absences:
         yield ""
