@@ -4,7 +4,7 @@ Writes benchmarks/results/forecasting.csv (a row for each part, file and method)
 steps ahead), forecasting.md, forecasting.png and forecasting-coverage.png. The peers' rows are taken from the committed
 file where the windows and the peers' release are the same, unless `--measure-peers`; that takes about six minutes of
 CPU time, most of it AutoARIMA's and AutoETS'. Their forecasts are stored under build/bench/forecasting, window by
-window, so that an interrupted run goes on. Peers whose forecasts are not stored have no coverage by steps ahead.
+window, so that an interrupted run goes on. Peers without stored forecasts have no coverage by steps ahead.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ def _results(files: Sequence[SeriesFile], options: argparse.Namespace, committed
         with running_service(options.models, options.model[0]) as service:
             for model in options.model:
                 for file in files:
-                    yield from _own(service, model, file, options)
+                    yield from _own_results(service, model, file, options)
     for method in options.peers:
         for file in files:
             part = windows.sample(file)
             yield _peer(method, part, committed_row(committed, method, part, bases[part.key], statistical.RELEASE))
 
 
-def _own(service: Service, model: str, file: SeriesFile, options: argparse.Namespace) -> Iterator[Result]:
+def _own_results(service: Service, model: str, file: SeriesFile, options: argparse.Namespace) -> Iterator[Result]:
     """The results of a model of this project on the sample and on all windows of a file."""
     manifest = service.manifest(model)
     name = f"{manifest.name}@{manifest.version}"
@@ -105,9 +105,9 @@ def _own(service: Service, model: str, file: SeriesFile, options: argparse.Names
         "versions": environments.versions(sys.executable, ("torch", "numpy")),
     }
     sample = windows.sample(file)
-    batched, alone = service.timing(name, sample, service_client.BATCH), service.timing(name, sample, 1)
+    batched, single = service.timing(name, sample, service_client.BATCH), service.timing(name, sample, 1)
     quantiles = service.forecast(name, sample).quantiles
-    forecasts = Forecasts(quantiles, batched.cpu, alone.cpu, batched.wall, alone.wall)
+    forecasts = Forecasts(quantiles, batched.cpu, single.cpu, batched.wall, single.wall)
     yield _result(SAMPLE, sample, name, forecasts, **extra)
     every_window = windows.all_windows(file)
     yield _result(ALL, every_window, name, service.forecast(name, every_window), **extra)

