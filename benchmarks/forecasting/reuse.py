@@ -18,8 +18,8 @@ def committed_row(rows: Sequence[Row], method: str, part: Part, base: Row, relea
     row = _find(rows, method, part)
     if row is None or release.replace("==", " ") not in row.versions:
         return None
-    same = row.windows_key == part.key if row.windows_key else _same_windows(_find(rows, POINT_BASE, part), base)
-    return row if same else None
+    is_same = row.windows_key == part.key if row.windows_key else _same_windows(_find(rows, POINT_BASE, part), base)
+    return row if is_same else None
 
 
 def _same_windows(point: Row | None, base: Row) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 SAMPLE, ALL = "sample", "all"
 BASE = "seasonal naive (base)"  # every relative score divides by the score of this forecast
-SEASON_UNKNOWN = "season not known"  # ends the name of a model whose requests did not state the season
+SEASON_UNKNOWN = "season not known"  # ends the name of a model that got no season in its requests
 POINT_BASE = "naive, lag of MASE"  # in rows of before 2026-11-29: the same forecast without intervals
 
 

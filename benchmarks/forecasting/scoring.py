@@ -58,10 +58,10 @@ class StepCoverage:
 
 
 def score(windows: Sequence[Window], quantiles: Sequence[Floats]) -> Scores:
-    """Scores of `quantiles`, (h, 11) a window; steps whose actual value is missing are left out.
+    """Scores of `quantiles`, (h, 11) a window; steps without an actual value are left out.
 
     MASE (each series scaled by its own past), sMAPE and one-step MASE (MASE of the first step) are means over windows,
-    without those whose past never changed; WQL and coverage are over all steps together.
+    without those with a constant past; WQL and coverage are over all steps together.
     """
     mase, smape, one_step = [], [], []
     for window, forecast in zip(windows, quantiles, strict=True):

@@ -10,7 +10,7 @@ from benchmarks.forecasting.rows import BASE, SAMPLE, HorizonRow, Row
 from training.data.real_series import HELD_OUT
 
 Value = Callable[[Row], float | None]
-NARROW, WIDE = 0.76, 0.84  # an 80 % interval whose coverage is within these counts as calibrated
+NARROW, WIDE = 0.76, 0.84  # coverage of an 80 % interval that counts as calibrated
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Summary:
     one_step: float
     smape: float
     coverage80: float | None
-    calibrated80: int  # files whose coverage of the 80 % interval is 76..84 %
+    calibrated80: int  # files on which the 80 % interval covers 76..84 %
     coverage95: float | None
     seconds: float | None  # CPU time for one series, mean over files
     seconds_alone: float | None

@@ -37,7 +37,7 @@ def main() -> int:
     options = _options()
     results = options.output or (QUICK_RESULTS if options.quick else RESULTS)
     if options.pages:
-        _write_pages(table.read(results / "serving.csv", Row), [], results)
+        _write_pages(results, [])
         return 0
     signal.signal(signal.SIGTERM, _exit)
     wrk_version = load.require_wrk()
@@ -55,13 +55,15 @@ def main() -> int:
         rows.append(replace(row, versions=versions[row.contestant], **shared))
         table.write(results / "serving.csv", Row, rows)  # after each, so that an interrupted run is not lost
     if rows:
-        _write_pages(rows, absences, results)
+        _write_pages(results, absences)
     for fault in faults:
         print(f"FAILED: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-def _write_pages(rows: Sequence[Row], absences: Sequence[str], results: Path) -> None:
+def _write_pages(results: Path, absences: Sequence[str]) -> None:
+    """Write the page and the picture of the rows in `results`."""
+    rows = table.read(results / "serving.csv", Row)
     report.write(rows, results / "serving.md", absences)
     report.draw(rows, results / "serving.png" if results != RESULTS else PICTURE)
     print(f"\n{(results / 'serving.md').read_text()}")

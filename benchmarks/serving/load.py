@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Load:
-    """Figures of one measurement. Times in milliseconds; `failed` counts answers of 400 and above, socket errors and timeouts."""
+    """Figures of one measurement. Times in ms; `failed` counts answers of 400 and above, socket errors and timeouts."""
 
     requests: int
     seconds: float

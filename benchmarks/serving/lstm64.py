@@ -99,7 +99,7 @@ class Contract(nn.Module):
         return torch.cat([counts, h.to(torch.float64), c.to(torch.float64)], 1), outputs
 
     def answer(self, h: Tensor, counts: Tensor, levels: Tensor) -> Tensor:
-        """Mean and quantiles (N, 1 + Q) of hidden units h (N, 64); NaN in rows whose count of values (N, 1) is 0."""
+        """Mean and quantiles (N, 1 + Q) of hidden units h (N, 64); NaN where the count of values (N, 1) is 0."""
         mean = self.head(h).to(torch.float64)
         quantiles = mean + self.spread * (math.sqrt(2.0) * torch.erfinv(2.0 * levels - 1.0))
         return torch.where(counts > 0, torch.cat([mean, quantiles], 1), math.nan)

@@ -1,7 +1,7 @@
 """The network without any server: the speed of torch itself on one thread, at several batch sizes.
 
-`python -m benchmarks.serving.model_only FILE SECONDS` prints one JSON object per line. The batches hold the same series as
-the servers' requests, padded to the longest of each batch, tensors ready.
+`python -m benchmarks.serving.model_only FILE SECONDS` prints one JSON object per line. The batches hold the same series
+as the servers' requests, padded to the longest of each batch, tensors ready.
 """
 
 from __future__ import annotations

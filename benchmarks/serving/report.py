@@ -15,7 +15,7 @@ from benchmarks.serving.contestants import peer_of
 from benchmarks.serving.rows import MODEL_ONLY, Row
 from benchmarks.table import head, line, provenance, title
 
-OWN = "ritmo"
+RITMO = "ritmo"
 CEILING = "constant"  # answers without any network: what HTTP alone allows
 MAIN = "series"
 Value = Callable[[Row], float | None]
@@ -36,9 +36,9 @@ def _page(rows: Sequence[Row], absences: Sequence[str]) -> Iterable[str]:
         "answer with one number, ritmo with a mean and three quantiles, through its whole `/forecast` contract. All "
         "answers of each server were checked before it was timed. wrk (one thread, closed loop, keep-alive) shares the "
         "cores with the server, nothing is pinned. Figures are medians of the rounds (least–greatest). `mosec (tuned)` "
-        "reads and writes JSON with msgspec in batches of at most 64; `ray (throughput mode)` and `ray (HAProxy)` have "
-        "the switches of Ray Serve's guide to high throughput, the latter all of them; `pytriton (binary)` sends "
-        "tensors as bytes. The ratio to a peer stands in the row of its best configuration."
+        "reads and writes JSON with msgspec, in batches of at most 64; `ray (tuned)` is Ray Serve in throughput mode "
+        "behind HAProxy, as its guide to high throughput has it; `pytriton (binary)` sends tensors as bytes. "
+        "The ratio to a peer stands in the row of its best configuration."
     )
     for absence in absences:
         yield ""
@@ -68,9 +68,13 @@ def _in_short(rows: Sequence[Row]) -> Iterable[str]:
             for name in _names(selected)
         )
         yield f"- One process, one connection, half of the answers (99 in 100) within: {latencies}."
-    for row in dict.fromkeys((row.workload, row.processes) for row in rows if row.workload.startswith("token")):
-        group = [r for r in rows if (r.workload, r.processes, r.connections) == (*row, 1)]
-        yield f"- {row[0]} values, {_processes(row[1])}, one connection: {_spread(group, lambda r: r.p50_ms)} ms."
+    tokens = [row for row in rows if row.workload.startswith("token") and (row.processes, row.connections) == (1, 1)]
+    if tokens:
+        latencies = ", ".join(
+            f"{name.removeprefix('token after ')} {_spread(_of_workload(tokens, name), lambda row: row.p50_ms)} ms"
+            for name in dict.fromkeys(row.workload for row in tokens)
+        )
+        yield f"- One more value for a series continued by its token, one connection, by values before it: {latencies}."
     idle = [row for row in rows if row.workload == "start" and row.processes == 1]
     if idle:
         memory = ", ".join(
@@ -81,15 +85,15 @@ def _in_short(rows: Sequence[Row]) -> Iterable[str]:
 
 
 def _rate_sentence(rows: Sequence[Row], processes: int, level: int) -> Iterable[str]:
-    others = [name for name in _names(rows) if name not in (OWN, CEILING) and _at(rows, name, level)]
-    if not others or not _at(rows, OWN, level):
+    competitors = [name for name in _names(rows) if name not in (RITMO, CEILING) and _at(rows, name, level)]
+    if not competitors or not _at(rows, RITMO, level):
         return
-    best = max(others, key=lambda name: _rate(rows, name, level))
-    own, other = (_spread(_at(rows, name, level), lambda row: row.requests_per_second) for name in (OWN, best))
+    best = max(competitors, key=lambda name: _rate(rows, name, level))
+    rates = [_spread(_at(rows, name, level), lambda row: row.requests_per_second) for name in (RITMO, best)]
     ratio = _ratio(rows, best, level, lambda row: row.requests_per_second)
     yield (
-        f"- {_processes(processes).capitalize()}, {_connections(level)}: ritmo answers {own} requests a second; the "
-        f"best other server, {best}, {other}; ratio within a round {ratio}."
+        f"- {_processes(processes).capitalize()}, {_connections(level)}: ritmo answers {rates[0]} requests a second; "
+        f"the best other server, {best}, {rates[1]}; ratio within a round {ratio}."
     )
 
 
@@ -156,7 +160,7 @@ def _model_only(rows: Sequence[Row]) -> Iterable[str]:
     yield from title("The network alone, without a server (one torch thread unless said otherwise)")
     yield from head(["", "series a second", "p50 ms", "p99 ms"])
     for workload in dict.fromkeys(row.workload for row in selected):
-        group = [row for row in selected if row.workload == workload]
+        group = _of_workload(selected, workload)
         rate = _spread(group, lambda row: row.items_per_second)
         yield line([workload, rate, _median(group, lambda r: r.p50_ms), _median(group, lambda r: r.p99_ms)])
 
@@ -191,6 +195,10 @@ def _select(rows: Sequence[Row], workload: str, processes: int) -> list[Row]:
     return [row for row in rows if row.workload == workload and row.processes == processes]
 
 
+def _of_workload(rows: Sequence[Row], workload: str) -> list[Row]:
+    return [row for row in rows if row.workload == workload]
+
+
 def _at(rows: Sequence[Row], name: str, connections: int) -> list[Row]:
     return [row for row in rows if row.contestant == name and row.connections == connections]
 
@@ -202,7 +210,7 @@ def _levels(rows: Sequence[Row]) -> list[int]:
 def _names(rows: Sequence[Row]) -> list[str]:
     """Contestants, this service first, then by their rate at the highest level."""
     top = _levels(rows)[-1]
-    return sorted({row.contestant for row in rows}, key=lambda name: (name != OWN, -_rate(rows, name, top)))
+    return sorted({row.contestant for row in rows}, key=lambda name: (name != RITMO, -_rate(rows, name, top)))
 
 
 def _rate(rows: Sequence[Row], name: str, level: int) -> float:
@@ -213,7 +221,7 @@ def _rate(rows: Sequence[Row], name: str, level: int) -> float:
 def _is_best_of_peer(rows: Sequence[Row], name: str, level: int) -> bool:
     """Whether no other configuration of the same peer has a higher rate at `level`."""
     configurations = {row.contestant for row in rows if peer_of(row.contestant) == peer_of(name)}
-    return all(_rate(rows, name, level) >= _rate(rows, other, level) for other in sorted(configurations - {name}))
+    return all(_rate(rows, name, level) >= _rate(rows, rival, level) for rival in sorted(configurations - {name}))
 
 
 def _numbers(rows: Iterable[Row], value: Value) -> list[float]:
@@ -234,13 +242,13 @@ def _spread(rows: Iterable[Row], value: Value) -> str:
 
 
 def _ratio(rows: Sequence[Row], name: str, connections: int, value: Value) -> str:
-    own_values = {row.round: value(row) for row in _at(rows, OWN, connections)}
+    ritmo_values = {row.round: value(row) for row in _at(rows, RITMO, connections)}
     ratios = [
-        own / other
+        numerator / denominator
         for row in _at(rows, name, connections)
-        if (other := value(row)) and (own := own_values.get(row.round)) is not None
+        if (denominator := value(row)) and (numerator := ritmo_values.get(row.round)) is not None
     ]
-    if not ratios or name == OWN:
+    if not ratios or name == RITMO:
         return "–"
     middle = f"{statistics.median(ratios):.2f}"
     return middle if len(ratios) == 1 else f"{middle} ({min(ratios):.2f}–{max(ratios):.2f})"
@@ -309,5 +317,5 @@ def _curve(panel: object, rows: Sequence[Row], name: str, style: dict[str, str])
     if name == CEILING:
         style = {"color": "0.6", "linestyle": ":"}
     label = "constant answer (ceiling)" if name == CEILING else name
-    width = 2.4 if name == OWN else 1.2
+    width = 2.4 if name == RITMO else 1.2
     panel.errorbar(levels, middle, yerr=(below, above), label=label, linewidth=width, marker="o", markersize=3, **style)  # type: ignore[attr-defined]

@@ -206,7 +206,7 @@ def _infer(batch: list[Series]) -> Request:
 
 def _infer_binary(batch: list[Series]) -> Request:
     """The Open Inference Protocol with its input tensors as bytes behind the JSON (binary tensor data extension)."""
-    tensors = {
+    tensors: dict[str, tuple[str, np.ndarray[Any, Any]]] = {
         "values": ("FP32", np.array(_padded(batch), np.float32)),
         "lengths": ("INT64", np.array([[len(series)] for series in batch], np.int64)),
     }

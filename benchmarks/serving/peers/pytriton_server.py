@@ -13,8 +13,11 @@ from forecaster import Forecaster, port, workers
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
+from tritonclient.utils import InferenceServerException
 
 MAX_BATCH = 512  # Triton refuses a request of more series, and the bulk workload sends 512
+# On a busy machine a start fails now and then: Triton's side connects to PyTriton's socket before it listens.
+ATTEMPTS = 3
 MAX_DELAY_US = 1000  # for which a request waits for others, as with the other servers
 
 
@@ -28,7 +31,8 @@ def instance() -> object:
     return forecast
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Serve until a signal; an exception where Triton does not start."""
     config = TritonConfig(
         http_address="127.0.0.1",
         http_port=port(),
@@ -52,3 +56,13 @@ if __name__ == "__main__":
             strict=False,
         )
         triton.serve()
+
+
+if __name__ == "__main__":
+    for attempt in range(ATTEMPTS):
+        try:
+            serve()
+            break
+        except InferenceServerException:
+            if attempt == ATTEMPTS - 1:
+                raise

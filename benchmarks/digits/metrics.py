@@ -1,4 +1,4 @@
-"""Figures of a reader from the probabilities it gave: pure functions over numpy arrays.
+"""Figures of a reader from its probabilities: pure functions over numpy arrays.
 
 trace (N, T, 10) are probabilities after every row, answers (N, 10) those after the last, labels (N,).
 """
@@ -28,9 +28,9 @@ def calibration_by_row(trace: Floats, labels: Labels) -> Floats:
 
 
 def stopping(trace: Floats, labels: Labels, level: float) -> dict[str, float]:
-    """What `stop_at_confidence: level` does: mean rows read, the share that reaches it, and how often those are right.
+    """Effect of `stop_at_confidence: level`: mean rows read, share that reaches the level, and accuracy of that share.
 
-    A digit whose score never reaches the level is read to the end.
+    A digit with a score below the level in every row is read to the end.
     """
     sure = trace.max(axis=2) >= level
     reached = sure.any(axis=1)
@@ -46,11 +46,11 @@ def stopping(trace: Floats, labels: Labels, level: float) -> dict[str, float]:
 def reliability(answers: Floats, labels: Labels) -> list[tuple[float, float, int]]:
     """Mean score, accuracy and size of each of 15 ranges of the score that has any answer."""
     score, hit = answers.max(axis=1), answers.argmax(axis=1) == labels
-    place = np.clip(np.ceil(score * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = np.clip(np.ceil(score * BINS).astype(int) - 1, 0, BINS - 1)
     return [
-        (float(score[place == bin_].mean()), float(hit[place == bin_].mean()), int((place == bin_).sum()))
+        (float(score[bins == bin_].mean()), float(hit[bins == bin_].mean()), int((bins == bin_).sum()))
         for bin_ in range(BINS)
-        if (place == bin_).any()
+        if (bins == bin_).any()
     ]
 
 

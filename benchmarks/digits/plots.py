@@ -1,4 +1,4 @@
-"""The plots of benchmarks/results/digits.png, and the sheet of all digits that a reader got wrong."""
+"""The plots of benchmarks/results/digits.png, and the sheet of all digits that a reader misread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from benchmarks.digits.measures import Floats
+from benchmarks.digits.metrics import Floats
 from benchmarks.digits.rows import Rows
 from training.data.mnist import Digits
 
@@ -24,10 +24,10 @@ def draw(rows: Rows, file: Path) -> None:
     figure = Figure((15, 4.6), DPI)
     accuracy, reliability, damage = figure.subplots(1, 3, width_ratios=(1, 0.8, 1.5))
     names = rows.readers()
-    for place, name in enumerate(names):
-        _curve(accuracy, rows, name, f"C{place}")
+    for index, name in enumerate(names):
+        _curve(accuracy, rows, name, f"C{index}")
         points = [(float(row.case), row.value) for row in rows.section("reliability", name)]
-        reliability.plot(*zip(*points, strict=True), marker=".", color=f"C{place}", label=name)
+        reliability.plot(*zip(*points, strict=True), marker=".", color=f"C{index}", label=name)
     reliability.plot((0, 1), (0, 1), color="0.6", linestyle=":")
     accuracy.set(xlabel="rows read", ylabel="accuracy", ylim=(0, 1.01), title="rows")
     reliability.set(xlabel="mean score", ylabel="accuracy", title="reliability of the answers after every row")
@@ -40,37 +40,37 @@ def draw(rows: Rows, file: Path) -> None:
 
 
 def _curve(axes: Axes, rows: Rows, name: str, colour: str) -> None:
-    found = rows.section("rows", name)
-    if len(found) > 1:
-        axes.plot([int(row.case) for row in found], [row.value for row in found], color=colour, label=name)
+    points = rows.section("rows", name)
+    if len(points) > 1:
+        axes.plot([int(row.case) for row in points], [row.value for row in points], color=colour, label=name)
     else:
-        axes.plot(28, found[0].value, marker="*", markersize=9, linestyle="", color=colour, label=name)
+        axes.plot(28, points[0].value, marker="*", markersize=9, linestyle="", color=colour, label=name)
 
 
 def _bars(axes: Axes, rows: Rows, names: list[str]) -> None:
     cases = rows.cases("damage")
     width = 0.8 / max(len(names), 1)
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         values = [rows.value(name, "damage", case) or 0.0 for case in cases]
-        axes.bar(np.arange(len(cases)) + (place + 0.5) * width - 0.4, values, width, color=f"C{place}", label=name)
+        axes.bar(np.arange(len(cases)) + (index + 0.5) * width - 0.4, values, width, color=f"C{index}", label=name)
     axes.set_xticks(np.arange(len(cases)), cases, rotation=60, ha="right")
     axes.set(ylim=(0, 1.01), ylabel="accuracy", title="damage of moderate strength")
     axes.grid(axis="y", alpha=0.3)
 
 
 def sheet(digits: Digits, answers: Floats, file: Path) -> int:
-    """Draw every digit whose answer (N, 10) is wrong, with its number, label, answer and score; returns how many."""
+    """Draw every digit with a wrong answer (N, 10), with its number, label, answer and score; returns their number."""
     wrong = np.flatnonzero(answers.argmax(axis=1) != digits.labels)
     wrong = wrong[np.argsort(-answers[wrong].max(axis=1))]  # the surest first
     lines = -(-len(wrong) // ACROSS)
     image = Image.new("L", (ACROSS * (_SIDE + 8) + 8, max(1, lines) * (_SIDE + 34) + 8), 255)
     pencil = ImageDraw.Draw(image)
-    for place, number in enumerate(wrong.tolist()):
-        x, y = 8 + place % ACROSS * (_SIDE + 8), 8 + place // ACROSS * (_SIDE + 34)
+    for index, number in enumerate(wrong.tolist()):
+        x, y = 8 + index % ACROSS * (_SIDE + 8), 8 + index // ACROSS * (_SIDE + 34)
         image.paste(Image.fromarray(digits.images[number]).resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (x, y))
         answer = int(answers[number].argmax())
-        said = f"{digits.labels[number]} read as {answer}\n{answers[number, answer]:.3f}  #{number}"
-        pencil.text((x, y + _SIDE + 2), said, fill=0)
+        caption = f"{digits.labels[number]} read as {answer}\n{answers[number, answer]:.3f}  #{number}"
+        pencil.text((x, y + _SIDE + 2), caption, fill=0)
     file.parent.mkdir(parents=True, exist_ok=True)
     image.save(file)
     return len(wrong)

@@ -1,6 +1,6 @@
-"""Digits drawn elsewhere and what is no digit, as pictures that go through the service's own preparation.
+"""Digits from other sources and images that are no digits, as pictures through the service's own preparation.
 
-Sources: `benchmarks.digits.hands` (mouse, pen, marker), fonts that training has not seen (Computer Modern, which comes
+Sources: `benchmarks.digits.handwriting` (mouse, pen, marker), fonts held out of training (Computer Modern, which comes
 with matplotlib, and the Debian packages below where `apt-get download` brings them), scikit-learn's `load_digits`
 enlarged from 8 x 8, and MNIST's digits enlarged. Each in every scene of `benchmarks.digits.scenes`.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from benchmarks.digits import hands
-from benchmarks.digits.hands import Drawing
+from benchmarks.digits import handwriting
+from benchmarks.digits.handwriting import Drawing
 from benchmarks.digits.readers import Planes
 from benchmarks.digits.scenes import SCENES, Scene
 from benchmarks.serving import environments
@@ -28,7 +28,7 @@ from training.data.typeset_digits import HELD_OUT_FONTS
 
 BUILD = environments.BUILD / "digits"
 PIXELS = 25_000_000
-# Text faces and handwriting; femkeklaver and the like, whose letters are outlines, are left out.
+# Text faces and handwriting; femkeklaver and the like, with outlined letters, are left out.
 PACKAGES = (
     "fonts-comic-neue", "fonts-dkg-handwriting", "fonts-breip", "fonts-courier-prime", "fonts-humor-sans",
     "fonts-junction", "fonts-liberation", "fonts-freefont-ttf", "fonts-lato", "fonts-lobstertwo", "fonts-inconsolata",
@@ -42,7 +42,7 @@ _LOAD_DIGITS = (
 
 @dataclass(eq=False)
 class Prepared:
-    """What became of the pictures of one source in one scene."""
+    """The pictures of one source in one scene, prepared or refused."""
 
     rows: list[Planes] = field(default_factory=list)  # those that were not refused
     labels: list[int] = field(default_factory=list)  # of these
@@ -56,12 +56,14 @@ class Prepared:
 
 def sources(validation: mnist.Digits, count: int) -> dict[str, list[Drawing]]:
     """The drawings by source: `count` of each hand, all of the fonts and scans, 1,000 of MNIST's."""
-    found = {tool: hands.drawings(count, tool, seed) for seed, tool in enumerate(("mouse", "pen", "marker"), 1)}
-    found["fonts"] = hands.fonts([*_held_out(), *debian_fonts()])
-    found["load_digits"] = _load_digits()
+    by_source = {
+        tool: handwriting.drawings(count, tool, seed) for seed, tool in enumerate(("mouse", "pen", "marker"), 1)
+    }
+    by_source["fonts"] = handwriting.fonts([*_held_out(), *debian_fonts()])
+    by_source["load_digits"] = _load_digits()
     small = zip(validation.images[:1000], validation.labels[:1000].tolist(), strict=True)
-    found["mnist"] = [hands.enlarged(image / np.float32(255), label, "mnist") for image, label in small]
-    return found
+    by_source["mnist"] = [handwriting.enlarged(image / np.float32(255), label, "mnist") for image, label in small]
+    return by_source
 
 
 def prepared(
@@ -70,8 +72,8 @@ def prepared(
     """At most `count` of the drawings in a scene, through `service.imaging.mnist`; the same ones on every call."""
     generator = np.random.default_rng(zlib.crc32(f"{source}/{scene}".encode()))
     result = Prepared()
-    for place in generator.permutation(len(drawings))[:count].tolist():
-        drawing = drawings[place]
+    for index in generator.permutation(len(drawings))[:count].tolist():
+        drawing = drawings[index]
         try:
             rows, _ = prepare(scenes[scene](drawing.ink, generator), PIXELS)
         except InvalidRequest:
@@ -98,7 +100,7 @@ def debian_fonts() -> list[Path]:
 
 
 def _held_out() -> Iterator[Path]:
-    """A folder of links to matplotlib's fonts that training keeps away from."""
+    """A folder of links to matplotlib's fonts that are held out of training."""
     links = BUILD / "held-out"
     links.mkdir(parents=True, exist_ok=True)
     for name in HELD_OUT_FONTS:
@@ -117,4 +119,4 @@ def _load_digits() -> list[Drawing]:
         subprocess.run([str(interpreter), "-c", _LOAD_DIGITS, str(file)], check=True)
     with np.load(file) as data:
         pairs = zip(data["images"], data["labels"].tolist(), strict=True)
-        return [hands.enlarged(image, label, "load_digits") for image, label in pairs]
+        return [handwriting.enlarged(image, label, "load_digits") for image, label in pairs]

@@ -1,4 +1,4 @@
-"""Digits drawn elsewhere: by another hand than training's (mouse, pen, marker), typeset in fonts, from 8 x 8 scans.
+"""Digits from other sources than training's: written with mouse, pen and marker, typeset in fonts, 8 x 8 scans.
 
 A drawing is a plane of ink (H, W) float32, 0..1, about 200 pixels high with no paper around it; pictures are made of it
 by `benchmarks.digits.scenes`. Curves are Catmull-Rom splines through the points below (unit square, y down); none of
@@ -22,7 +22,7 @@ HEIGHT = 200
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """One digit's ink and what it is."""
+    """The ink of one digit, its label and its source."""
 
     ink: Plane
     label: int
@@ -30,7 +30,7 @@ class Drawing:
 
 
 # `|` lifts the pen; a stroke that begins with `-` has corners, the others are curves.
-WRITTEN: dict[int, tuple[str, ...]] = {
+STROKES: dict[int, tuple[str, ...]] = {
     0: (
         ".55,.02 .25,.12 .08,.5 .25,.9 .55,.98 .85,.8 .93,.45 .8,.12 .55,.02 .45,.04",
         ".8,.15 .5,0 .15,.25 .05,.65 .3,1 .7,.95 .95,.6 .9,.25 .7,.05 .6,.03",
@@ -97,9 +97,9 @@ def curve(points: Points, steps: int = 12) -> Points:
     return np.concatenate([inner.transpose(1, 0, 2).reshape(-1, 2), points[-1:]])
 
 
-def written(generator: np.random.Generator, label: int) -> list[Points]:
+def write_strokes(generator: np.random.Generator, label: int) -> list[Points]:
     """The strokes of one digit by an unsteady hand: its own slant, proportions and wobble, in the unit square."""
-    drawing = WRITTEN[label][generator.integers(len(WRITTEN[label]))]
+    drawing = STROKES[label][generator.integers(len(STROKES[label]))]
     slant, turn = generator.normal(0, 0.12), generator.normal(0, 0.08)
     strokes = []
     for text in drawing.split("|"):
@@ -112,13 +112,13 @@ def written(generator: np.random.Generator, label: int) -> list[Points]:
     return strokes
 
 
-def drawn(generator: np.random.Generator, label: int, tool: str) -> Drawing:
+def draw(generator: np.random.Generator, label: int, tool: str) -> Drawing:
     """A digit by `mouse` (hard edges, tremor), `pen` (width changes along the stroke) or `marker` (broad)."""
     width = {"mouse": generator.uniform(5, 16), "pen": generator.uniform(3, 9), "marker": generator.uniform(18, 34)}[
         tool
     ]
     aspect = generator.uniform(0.55, 0.9)
-    strokes = [points * (HEIGHT * aspect, HEIGHT) for points in written(generator, label)]
+    strokes = [points * (HEIGHT * aspect, HEIGHT) for points in write_strokes(generator, label)]
     if tool == "mouse":
         strokes = [np.round(points + generator.normal(0, 1.1, points.shape)) for points in strokes]
     fine = 1 if tool == "mouse" else 3
@@ -178,7 +178,7 @@ def cropped(ink: Plane) -> Plane:
 def drawings(count: int, tool: str, seed: int) -> list[Drawing]:
     """`count` digits by one tool, labels in turn."""
     generator = np.random.default_rng(seed)
-    return [drawn(generator, place % 10, tool) for place in range(count)]
+    return [draw(generator, index % 10, tool) for index in range(count)]
 
 
 def fonts(folders: Sequence[Path]) -> list[Drawing]:
