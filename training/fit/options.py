@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from training.fit.record import DataclassInstance
 from training.folders import FIGURES, MODELS
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 SIMPLE = (bool, int, float, str)  # types of fields that one word on the command line can set
 

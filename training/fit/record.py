@@ -15,14 +15,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from service.contract.manifest import RECORD_FILE, Provenance
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+
+class DataclassInstance(Protocol):
+    """Any dataclass: the configuration of a fit."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def current_commit() -> str:

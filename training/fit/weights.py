@@ -16,9 +16,10 @@ RECORD = "record"  # name of the array that holds the record, as the bytes of a 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Write `weights` (a state_dict, or a part of one) and `record`; missing folders are made."""
-    arrays = {name: value.detach().cpu().numpy() for name, value in weights.items()}
+    arrays: dict[str, Any] = {name: value.detach().cpu().numpy() for name, value in weights.items()}
+    arrays[RECORD] = np.frombuffer(json.dumps(record).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **{RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8)}, **arrays)
+    np.savez(path, **arrays)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -89,7 +89,7 @@ def test_the_command_lists_missing_files(tmp_path: Path, capsys: pytest.CaptureF
     main(["series", "--folder", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "another file than the collection's" in printed
-    assert printed.count("missing") == 44
+    assert printed.count("missing\n") == 44
     assert "1 of 45 files" in printed
 
 

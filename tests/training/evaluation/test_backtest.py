@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from service.contract.types import Floats
 from training.data.real_series import SeriesFile
-from training.evaluation.backtest import LEVELS, Floats, geometric_means, score_file, seasonal_naive
+from training.evaluation.backtest import LEVELS, geometric_means, score_file, seasonal_naive
 
 
 def _file() -> SeriesFile:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.data.arrays import Images
 from training.data.drawn_digits import digit_images
-from training.evaluation.corruptions import KINDS, Images, corrupted
+from training.evaluation.corruptions import KINDS, corrupted
 
 
 @pytest.fixture(scope="module")
