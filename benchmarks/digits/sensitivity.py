@@ -96,10 +96,10 @@ def sheet(ink: Plane, generator: Generator) -> bytes:
 def neighbours(ink: Plane, generator: Generator) -> bytes:
     """The digit and a smaller one at its side."""
     small = scenes.resized(hands.drawn(generator, int(generator.integers(10)), "pen").ink, generator.uniform(60, 150))
-    both = np.zeros((max(ink.shape[0], small.shape[0]), ink.shape[1] + small.shape[1] + 40), np.float32)
-    both[: ink.shape[0], : ink.shape[1]] = ink
-    both[-small.shape[0] :, -small.shape[1] :] = small
-    return scenes.screen(both, generator)
+    pair = np.zeros((max(ink.shape[0], small.shape[0]), ink.shape[1] + small.shape[1] + 40), np.float32)
+    pair[: ink.shape[0], : ink.shape[1]] = ink
+    pair[-small.shape[0] :, -small.shape[1] :] = small
+    return scenes.screen(pair, generator)
 
 
 ALL_SCENES: dict[str, Scene] = {**SCENES, "sheet": sheet, "neighbours": neighbours}
@@ -250,8 +250,8 @@ def page(rows: Sequence[Row]) -> str:
         f"{reference.date}, {reference.machine}, {reference.cores} cores, commit {reference.commit}: "
         f"`{reference.command}`.",
         "",
-        f"With the defaults, the `digits` model reads {reference.digits_points:.1f} % of {reference.digits} pictures of "
-        f"digits right ({len(ALL_SCENES)} scenes), and {reference.empty_points:.1f} % of {reference.empty} pictures of "
+        f"With the defaults, the `digits` model reads {reference.digits_points:.1f} % of {reference.digits} digits "
+        f"right ({len(ALL_SCENES)} scenes), and {reference.empty_points:.1f} % of {reference.empty} pictures of "
         "empty paper are refused. Each line changes one field of `service/imaging/parameters.py`: change of the digits "
         "read right / of the empty pictures refused, in percentage points, and the number of pictures with other rows, "
         f"report or refusal. One picture is {100 / max(reference.digits, 1):.2f} points of the digits and "
@@ -286,8 +286,8 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.digits.sensitivity", description=__doc__)
-    every = [field.name for field in fields(ImagingParameters)]
-    parser.add_argument("--parameter", nargs="+", default=every, choices=every, metavar="NAME", help="[all]")
+    names = [field.name for field in fields(ImagingParameters)]
+    parser.add_argument("--parameter", nargs="+", default=names, choices=names, metavar="NAME", help="[all]")
     parser.add_argument("--digits", type=int, default=24, help="pictures of digits in each scene [24]")
     parser.add_argument("--empty", type=int, default=16, help="pictures of empty paper in each scene that has any [16]")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results [benchmarks/results]")

@@ -38,10 +38,12 @@ class Components:
     def mask(self, selected: Mask) -> Mask:
         """The pixels of the components that are `selected` (N,)."""
         component, start, end = self.runs
-        drawn = selected[component]
+        is_selected = selected[component]
         steps = np.zeros(self.shape[0] * self.shape[1] + 1, np.int8)
-        steps[start[drawn]] += 1
-        steps[end[drawn]] -= 1  # a run that ends a row and one that begins the next share no pixel, so this adds up
+        steps[start[is_selected]] += 1
+        steps[end[is_selected]] -= (
+            1  # a run that ends a row and one that begins the next share no pixel, so this adds up
+        )
         return steps[:-1].cumsum(dtype=np.int8).astype(np.bool_).reshape(self.shape)
 
 

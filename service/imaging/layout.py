@@ -47,7 +47,7 @@ def _line_rows(plane: Mask, full_rows: Mask) -> Mask | None:
     columns = np.flatnonzero(plane[~line_rows].any(axis=0))
     width = plane.shape[1]
     margin = PARAMETERS.line_margin
-    # Lines alone leave no digit; a bar whose end other ink reaches may be part of one.
+    # Lines alone leave no digit, and a bar with other ink at one of its ends may be part of one.
     is_inside = not len(columns) or (columns[0] >= margin * width and columns[-1] < (1 - margin) * width)
     return line_rows if is_inside else None
 
