@@ -1,4 +1,4 @@
-"""A registry without networks: models that answer at once, or as a test wants them to."""
+"""A registry without networks: its models answer at once, or when and how a test sets them to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.registry.registry import Health, Registry
 
 
 def manifest(name: str, task: Task = "forecast", **inputs: Any) -> Manifest:
-    """A manifest whose input contract is the default of its task, changed by `inputs`."""
+    """A manifest with the default input contract of its task, changed by `inputs`."""
     defaults: dict[str, Any] = (
         {"features": 1, "min_length": 1, "max_length": None, "missing": True, "season": True, "max_horizon": 256}
         if task == "forecast"
@@ -82,8 +82,8 @@ class FakeModel:
         return self._forecast(item) if isinstance(item, ForecastItem) else self._digit(item)
 
     def _forecast(self, item: ForecastItem) -> ForecastResult:
-        seen = item.values[~np.isnan(item.values)]
-        last = float(seen[-1]) if self.value is None else self.value
+        observed = item.values[~np.isnan(item.values)]
+        last = float(observed[-1]) if self.value is None else self.value
         mean = np.full(item.horizon, last)
         offsets = item.levels * 2 - 1
         history = None
@@ -95,10 +95,10 @@ class FakeModel:
         )
 
     def _digit(self, item: DigitItem) -> DigitResult:
-        used = len(item.rows)
-        trace = np.full((used, 10), 0.05)
-        trace[np.arange(used), np.arange(1, used + 1) % 10] = 0.55
-        return DigitResult(trace[-1], trace if item.trace else None, used, np.zeros(2))
+        n_rows = len(item.rows)
+        trace = np.full((n_rows, 10), 0.05)
+        trace[np.arange(n_rows), np.arange(1, n_rows + 1) % 10] = 0.55
+        return DigitResult(trace[-1], trace if item.trace else None, n_rows, np.zeros(2))
 
 
 class FakeRegistry:
@@ -140,5 +140,5 @@ class FakeRegistry:
 
 
 def as_registry(fake: FakeRegistry) -> Registry:
-    """`fake` where a `Registry` is asked for."""
+    """`fake`, typed as a `Registry`."""
     return cast(Registry, fake)

@@ -111,7 +111,7 @@ def test_classify_an_image_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_classify_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file is a request by its content, whatever its name is."""
+    """A file is a request by its content, not by its name."""
     file = tmp_path / "request.png"
     file.write_text(json.dumps({"model": "digits@1", "inputs": [{"rows": [[0] * 28]}]}), encoding="utf-8")
     status, out, _ = run(capsys, "classify", file)
@@ -169,10 +169,10 @@ def test_options_of_a_request_do_not_come_from_the_environment(
 
 def test_settings_of_a_one_shot_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options beat the environment; limits come from the environment alone."""
-    used: list[Settings] = []
+    applied: list[Settings] = []
 
     def remember(settings: Settings, model: str) -> FastAPI:
-        used.append(settings)
+        applied.append(settings)
         return application(settings, model)
 
     monkeypatch.setenv("RITMO_DEVICE", "cuda")
@@ -181,7 +181,7 @@ def test_settings_of_a_one_shot_command(tmp_path: Path, monkeypatch: pytest.Monk
     file = tmp_path / "series.txt"
     file.write_text("4", encoding="utf-8")
     assert main(["forecast", str(file), "--device", "cpu", "--models", "elsewhere"], remember) == 0
-    [settings] = used
+    [settings] = applied
     assert (settings.device, settings.models, settings.threads) == ("cpu", Path("elsewhere"), 3)
     assert settings.max_observations == 5
 
