@@ -17,6 +17,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, MutableSequence, Sized
+from typing import Any
 
 from service.runtime.worker_group import NOT_LISTENING
 
@@ -25,7 +26,7 @@ PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes o
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
 _BACKLOG = 2048
-_ABSENT = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
+_NO_SUCH_FAMILY = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
 logger = logging.getLogger(__name__)
 
@@ -33,23 +34,29 @@ logger = logging.getLogger(__name__)
 def bind(host: str, port: int) -> list[socket.socket]:
     """One socket for every address of `host`, not listening yet; raises `OSError` where an address is not free."""
     sockets: list[socket.socket] = []
-    absent: OSError | None = None
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, kind, protocol, _, address in addresses:
+    for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
         try:
-            sockets.append(socket.socket(family, kind, protocol))
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sockets[-1].bind(address)
+            sockets.append(_bound(family, kind, protocol, address))
         except OSError as error:
-            if error.errno in _ABSENT and len(addresses) > 1:  # a name of two families on a machine that has one
-                absent = error
-                continue
+            if error.errno in _NO_SUCH_FAMILY and (sockets or number < len(addresses)):
+                continue  # a name with addresses of two families, on a machine that has one
+            for each in sockets:
+                each.close()
             reason = (error.strerror or str(error)).lower()
             raise OSError(error.errno, f"cannot listen on {host}, port {port}: {reason}") from error
-    sockets = [each for each in sockets if each.getsockname()[1]]
-    if absent is not None and not sockets:
-        raise absent
     return sockets
+
+
+def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def listen(sockets: list[socket.socket], host: str) -> None:

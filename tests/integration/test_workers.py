@@ -1,17 +1,22 @@
-"""Several processes on one port: one service to whoever asks."""
+"""Several processes on one port: one service to every client."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from service.runtime.scratch_folder import scratch_folder
 from tests.integration.servers import PATIENCE, Server, running, until
+from tests.integration.test_drain import Load
+from tests.models import LastValue, write_model
 
 STARTED = re.compile(r"Started server process \[(\d+)\]")
 
@@ -34,8 +39,9 @@ async def counted(server: Server, sample: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
 
 
-async def test_two_processes_are_one_service(one_model: Path) -> None:
-    """Readiness, counters, tokens; one is killed and replaced; then the parent is killed, and nobody stays behind."""
+async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readiness, counters, tokens; one is killed and replaced; then the parent is killed, and no process stays."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with running(one_model, workers=2) as server:
         server.listening()
 
@@ -91,6 +97,57 @@ async def test_two_processes_are_one_service(one_model: Path) -> None:
 
         await until(gone)
         assert survivor in workers(server)
+    assert len(os.listdir(tmp_path)) == 1  # left behind by the parent, and swept at the next start
+    with scratch_folder(tmp_path) as folder:
+        assert os.listdir(tmp_path) == [folder.name]
+
+
+async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_path: Path) -> None:
+    """The folder changes while the service runs; then SIGHUP makes all processes serve what is there."""
+    write_model(tmp_path, "forecaster", LastValue())
+    with running(tmp_path, workers=2) as server:
+        server.ready()
+        digest = (await ask(server, "/readyz")).json()["models"][0]["digest"]
+        changed = tmp_path / ".changed"
+        shutil.move(tmp_path / "forecaster" / "1", changed)
+        os.kill(workers(server)[0], signal.SIGKILL)
+
+        async def failed_twice() -> bool:
+            return sum("a replacement could not start" in line for line in server.lines) >= 2
+
+        await until(failed_twice)
+        answers = [await ask(server, "/forecast", {"target": [1, 2]}) for _ in range(20)]
+        assert {answer.status_code for answer in answers} == {200}
+        health = (await ask(server, "/readyz")).json()
+        assert [model["digest"] for model in health["models"]] == [digest]
+        assert "a replacement of a serving process could not start" in health["warnings"][1]
+        assert any("other processes serve forecaster@1, and it cannot" in line for line in server.lines)
+
+        shutil.move(changed, tmp_path / "forecaster" / "1")
+        write_model(tmp_path, "linear", LastValue())
+
+        async def healthy() -> bool:
+            return len((await ask(server, "/readyz")).json()["warnings"]) == 1
+
+        await until(healthy)
+        answers = [await ask(server, "/readyz") for _ in range(20)]
+        assert {len(answer.json()["models"]) for answer in answers} == {1}  # the new model would be in one of them only
+
+        load = Load(server.port)
+        clients = asyncio.create_task(load.run())
+        await load.warm.wait()
+        server.signal(signal.SIGHUP)
+
+        async def restarted() -> bool:
+            return sum("Finished server process" in line for line in server.lines) == 2
+
+        await until(restarted)
+        answers = [await ask(server, "/readyz") for _ in range(20)]
+        assert {len(answer.json()["models"]) for answer in answers} == {2}
+        server.signal(signal.SIGTERM)
+        await clients
+        assert load.lost == []
+        assert await asyncio.to_thread(server.wait) == 0
 
 
 def test_workers_that_cannot_start_end_the_service(one_model: Path) -> None:

@@ -1,21 +1,73 @@
+"""The numbers that processes share, and what each process derives from them."""
+
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 
-from service.runtime import worker_group as group
-from service.runtime.worker_group import WorkerGroup
+from service.runtime.worker_group import NOT_LISTENING, ModelSet, SharedNumbers, WorkerGroup
+
+CONTEXT = multiprocessing.get_context("spawn")
 
 
-def test_all_must_have_arrived_and_deaths_are_told() -> None:
-    arrived, replaced, connections = group.shared(multiprocessing.get_context("spawn"), 3)
-    one, two, three = (WorkerGroup(place, Path(), b"key", arrived, replaced, connections) for place in range(3))
+def group(shared: SharedNumbers, index: int) -> WorkerGroup:
+    return WorkerGroup(index, Path(), b"key", shared, ModelSet(CONTEXT, {}), {})
+
+
+def test_every_process_must_have_been_ready_once() -> None:
+    shared = SharedNumbers(CONTEXT, 3)
+    one, two, three = (group(shared, index) for index in range(3))
     assert one.reasons() == ["3 of 3 processes are not ready yet"]
-    one.arrive()
-    three.arrive()
+    one.mark_ready()
+    three.mark_ready()
     assert two.reasons() == one.reasons() == ["1 of 3 processes are not ready yet"]
-    two.arrive()
+    two.mark_ready()
     assert not one.reasons()
+    assert list(shared.ready_pids) == [os.getpid()] * 3 + [0]
+    shared.clear(1)  # it dies: its replacement does not listen before it is ready
+    assert not one.reasons()
+
+
+def test_restarts_and_failed_starts_are_warnings() -> None:
+    shared = SharedNumbers(CONTEXT, 2)
+    one = group(shared, 0)
     assert not one.warnings()
-    replaced.value += 2
-    assert three.warnings() == ["a serving process died and was replaced 2 times"]
+    shared.restarts += 2
+    assert one.warnings() == ["a serving process died and was replaced 2 times"]
+    shared.failed_starts = 3
+    assert one.warnings()[1:] == ["a replacement of a serving process could not start, 3 times in a row"]
+
+
+def test_a_process_that_has_died_neither_beats_nor_listens() -> None:
+    shared = SharedNumbers(CONTEXT, 2)
+    assert list(shared.connections) == [NOT_LISTENING] * 3
+    group(shared, 1).beat()
+    shared.connections[1] = 7
+    assert shared.heartbeats[1] > 0
+    shared.clear(1)
+    assert (shared.heartbeats[1], shared.connections[1]) == (0, NOT_LISTENING)
+
+
+def test_the_service_stops_for_all_processes() -> None:
+    shared = SharedNumbers(CONTEXT, 2)
+    assert not shared.stopping
+    shared.stop()
+    assert shared.stopping
+
+
+def test_a_process_learns_which_versions_others_serve_and_it_does_not() -> None:
+    models = ModelSet(CONTEXT, {"a@1": "x", "a@2": "y", "b@1": None})
+    assert models.missing(set()) == []
+    models.add_served({"a@1", "a@2"})
+    assert models.missing({"a@1", "b@1"}) == ["a@2"]
+    assert models.missing({"a@1", "a@2"}) == []
+
+
+def test_a_replacement_loads_only_what_the_others_serve() -> None:
+    """A version that could not be loaded at first might load now, and only in the replacement."""
+    models = ModelSet(CONTEXT, {"a@1": "x", "a@2": "y"})
+    assert models.loadable(complete=False) == models.loadable(complete=True) == {"a@1": "x", "a@2": "y"}
+    models.add_served({"a@2"})
+    assert models.loadable(complete=False) == {"a@1": "x", "a@2": "y"}
+    assert models.loadable(complete=True) == {"a@1": None, "a@2": "y"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from service.api.request import COMPLETE_RESPONSE
 from service.server.http_protocol import Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 20.0
+PATIENCE = 200.0
 LARGE = 300_000  # bytes: more than a socket takes at once, and than is joined
 
 
@@ -253,6 +253,89 @@ async def test_what_is_in_flight_is_answered_while_the_server_stops() -> None:
         assert got.endswith(b"b'hello']")
         for each in (writer, other):
             each.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - uvicorn sets no event
+        await asyncio.sleep(0.001)
+
+
+def only_connection(server: Running) -> Protocol:
+    (connection,) = server.server.server_state.connections
+    assert isinstance(connection, Protocol)
+    return connection
+
+
+async def test_the_next_answer_of_a_draining_connection_ends_it() -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await server.connect()
+        writer.write(post(b"/a", b"1"))
+        assert b"connection: close" not in await reader.readuntil(b"b'1']")
+        only_connection(server).drain()
+        writer.write(post(b"/a", b"2"))
+        got = await reader.read()
+        assert b"\r\nconnection: close\r\n" in got
+        assert got.endswith(b"b'2']")
+        writer.close()
+
+
+async def test_a_request_in_flight_ends_its_connection_when_the_drain_begins() -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await server.connect()
+        writer.write(post(b"/a", b"12")[:-1])
+        await until(lambda: bool(server.server.server_state.tasks))
+        only_connection(server).drain()
+        writer.write(b"2")
+        got = await reader.read()
+        assert b"\r\nconnection: close\r\n" in got
+        assert got.endswith(b"b'12']")
+        writer.close()
+
+
+async def test_of_pipelined_requests_the_last_answer_ends_a_draining_connection() -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await server.connect()
+        writer.write(post(b"/a", b"0"))
+        await reader.readuntil(b"b'0']")
+        only_connection(server).drain()
+        writer.write(post(b"/a", b"1") + post(b"/a", b"2") + post(b"/a", b"3"))
+        got = await reader.read()
+        assert got.count(b"HTTP/1.1 200 OK") == 3
+        assert got.count(b"connection: close") == 1
+        assert got.endswith(b"b'3']")
+        writer.close()
+
+
+async def test_only_an_idle_connection_is_closed() -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await server.connect()
+        writer.write(post(b"/a", b"1")[:20])  # a part of a head
+        await until(lambda: bool(server.server.server_state.connections) and bool(only_connection(server).scope))
+        connection = only_connection(server)
+        assert not connection.is_idle
+        connection.close_if_idle()
+        writer.write(post(b"/a", b"1")[20:])
+        await reader.readuntil(b"b'1']")
+        assert connection.is_idle
+        connection.transport.pause_reading()  # what arrives now lies in the socket
+        writer.write(post(b"/a", b"2"))
+        await writer.drain()
+        connection.close_if_idle()
+        connection.transport.resume_reading()
+        await reader.readuntil(b"b'2']")
+        connection.close_if_idle()
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_new_connection_is_idle() -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await server.connect()
+        await until(lambda: bool(server.server.server_state.connections))
+        assert only_connection(server).connected_at <= asyncio.get_running_loop().time()
+        only_connection(server).close_if_idle()
+        assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_slow_reader_holds_up_only_itself() -> None:

@@ -1,26 +1,28 @@
-"""Who takes which connection of a shared listener."""
+"""Which process takes which connection of a shared listener, and what a stop does with those that wait."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from service.server.listener import SLACK, BalancedListener
+from service.runtime.worker_group import NOT_LISTENING
+from service.server.listener import SLACK, BalancedListener, bind, listen
 
-PATIENCE = 20.0
+PATIENCE = 200.0
 
 
 class Process:
-    """What a worker has of connections; `others` are the counts of all."""
+    """The connections of one worker; `counts` are those of all."""
 
-    def __init__(self, listener: socket.socket, counts: list[int], place: int) -> None:
+    def __init__(self, listener: socket.socket, counts: list[int], index: int = 0, *, is_stopping: bool = True) -> None:
         self.open: set[asyncio.Protocol] = set()
-        self.listener = listener.dup()
-        self.acceptor = BalancedListener(self.listener, self.protocol, self.open, counts, place)
+        self.listener = BalancedListener(listener.dup(), self.protocol, self.open, counts, index, lambda: is_stopping)
 
     def protocol(self) -> asyncio.Protocol:
         process = self
@@ -35,9 +37,8 @@ class Process:
         return Greeting()
 
     def close(self) -> None:
-        self.acceptor.close()
-        self.acceptor.close()  # uvicorn does, too
         self.listener.close()
+        self.listener.close()  # uvicorn does, too
         for each in self.open:
             each.transport.abort()  # type: ignore[attr-defined]
 
@@ -49,7 +50,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 async def greeted(listener: socket.socket, count: int, stack: contextlib.ExitStack) -> None:
-    """Open `count` connections and wait until each was taken by somebody."""
+    """Open `count` connections and wait until each was taken."""
     async with asyncio.timeout(PATIENCE):
         for _ in range(count):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
@@ -58,28 +59,139 @@ async def greeted(listener: socket.socket, count: int, stack: contextlib.ExitSta
 
 
 async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
-    counts = [0, 0]
+    counts = [NOT_LISTENING, NOT_LISTENING]
     with contextlib.ExitStack() as stack:
-        one, other = (stack.enter_context(contextlib.closing(Process(listener, counts, place))) for place in (0, 1))
+        one, other = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
         await greeted(listener, 60, stack)
         assert len(one.open) + len(other.open) == 60
         assert abs(len(one.open) - len(other.open)) <= 2 * SLACK
 
 
-async def test_what_nobody_else_takes_is_taken(listener: socket.socket) -> None:
-    """The other process is dead, or still loads its models: it has no connections, and takes none."""
+async def test_a_connection_that_no_other_process_takes_is_taken(listener: socket.socket) -> None:
+    """The other process has no connections, and takes none: it may be stopped by a debugger."""
     with contextlib.ExitStack() as stack:
-        one = stack.enter_context(contextlib.closing(Process(listener, [0, 0], 0)))
+        one = stack.enter_context(contextlib.closing(Process(listener, [0, 0])))
         await greeted(listener, 3 * SLACK, stack)
         assert len(one.open) == 3 * SLACK
 
 
-async def test_who_has_closed_takes_no_more(listener: socket.socket) -> None:
+async def test_a_process_that_does_not_listen_is_not_waited_for(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dead, or still loads its models."""
+    with contextlib.ExitStack() as stack:
+        one = stack.enter_context(contextlib.closing(Process(listener, [0, NOT_LISTENING])))
+        pauses: list[float] = []
+        monkeypatch.setattr(BalancedListener, "_pause", lambda self, seconds: pauses.append(seconds))
+        await greeted(listener, 3 * SLACK, stack)
+        assert len(one.open) == 3 * SLACK
+        assert not pauses
+
+
+async def test_a_process_that_has_closed_takes_no_more(listener: socket.socket) -> None:
     counts = [0, 0]
     with contextlib.ExitStack() as stack:
-        one, other = (stack.enter_context(contextlib.closing(Process(listener, counts, place))) for place in (0, 1))
-        one.acceptor.close()
-        await one.acceptor.wait_closed()
+        one, other = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
+        one.listener.close()
+        await one.listener.wait_closed()
+        assert counts[0] == NOT_LISTENING
         await greeted(listener, 2 * SLACK, stack)
         assert len(one.open) == 0
         assert len(other.open) == 2 * SLACK
+
+
+async def test_a_stop_takes_every_connection_that_waits(listener: socket.socket) -> None:
+    with contextlib.ExitStack() as stack, contextlib.closing(Process(listener, [0])) as process:
+        address = listener.getsockname()
+        clients = [stack.enter_context(socket.create_connection(address)) for _ in range(50)]
+        async with asyncio.timeout(PATIENCE):
+            listener.close()  # the process has the last descriptor: its end would reset what waits
+            await process.listener.drain()
+            assert len(process.open) == 50  # all of them registered, none on its way
+            for client in clients:
+                client.setblocking(False)
+                assert await asyncio.get_running_loop().sock_recv(client, 5) == b"hello"
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address)
+
+
+async def test_no_connection_is_established_behind_the_last_that_is_taken(listener: socket.socket) -> None:
+    """From the beginning of the stop on, the handshake of a new one does not begin."""
+    async with asyncio.timeout(PATIENCE):
+        with contextlib.closing(Process(listener, [0])) as process:
+            address = listener.getsockname()
+            listener.close()
+            stopping = asyncio.create_task(process.listener.drain())
+            await asyncio.sleep(0)
+            with pytest.raises(ConnectionRefusedError):  # in its second attempt; nothing was sent
+                await asyncio.open_connection(*address)
+            assert stopping.done()
+            assert len(process.open) == 0
+
+
+async def test_a_process_that_stops_alone_leaves_what_waits_to_the_others(listener: socket.socket) -> None:
+    with contextlib.ExitStack() as stack:
+        one = stack.enter_context(contextlib.closing(Process(listener, [0, 0], is_stopping=False)))
+        stack.enter_context(socket.create_connection(listener.getsockname()))
+        async with asyncio.timeout(PATIENCE):
+            await one.listener.drain()
+            assert len(one.open) == 0
+            other = stack.enter_context(contextlib.closing(Process(listener, [0, 0], 1)))
+            await greeted(listener, 1, stack)
+            assert len(other.open) == 2
+
+
+async def test_a_stop_waits_for_connections_on_their_way(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection was taken, and its protocol is not made yet: it is not among the open ones."""
+    loop, taken, go_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    connect = loop.connect_accepted_socket
+
+    async def slowly(*arguments: Any) -> Any:
+        taken.set()
+        await go_on.wait()
+        return await connect(*arguments)
+
+    monkeypatch.setattr(loop, "connect_accepted_socket", slowly)
+    async with asyncio.timeout(PATIENCE):
+        with (
+            contextlib.closing(Process(listener, [0])) as process,
+            socket.create_connection(listener.getsockname()),
+        ):
+            await taken.wait()
+            stopping = asyncio.create_task(process.listener.drain())
+            await asyncio.sleep(0.5)
+            assert not stopping.done()
+            go_on.set()
+            await stopping
+            assert len(process.open) == 1
+
+
+def test_every_address_of_a_name_is_bound_and_a_taken_port_is_named() -> None:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(each) for each in bind("127.0.0.1", 0)]
+        port = sockets[0].getsockname()[1]
+        with pytest.raises(
+            ConnectionRefusedError
+        ):  # bound early, so that a taken port is found early; deaf until later
+            socket.create_connection(("127.0.0.1", port))
+        listen(sockets, "127.0.0.1")
+        stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {port}: address already in use") as error:
+            bind("127.0.0.1", port)
+        assert error.value.errno == errno.EADDRINUSE
+
+
+def test_an_address_family_that_the_machine_lacks_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(each) for each in bind("both", 0)]
+        assert [each.getsockname()[0] for each in sockets] == ["127.0.0.1"]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses[:1])
+    with pytest.raises(OSError, match="cannot listen on both"):
+        bind("both", 0)
