@@ -38,8 +38,17 @@ def forecast_batch(
 ) -> Iterator[IndexedResults]:
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
     if len(items) == 1 and not items[0].history:
-        yield from _forecast_one(network, shapes, items[0], cancelled, padding)
-        return
+        return _forecast_one(network, shapes, items[0], cancelled, padding)
+    return _forecast_many(network, shapes, items, cancelled, padding)
+
+
+def _forecast_many(
+    network: Network,
+    shapes: ShapeBuckets,
+    items: Sequence[ForecastItem],
+    cancelled: CancelledRows,
+    padding: PaddingStats,
+) -> Iterator[IndexedResults]:
     batch = ForecastBatch(network, shapes, items)
     inputs = [item.values for item in items]
     for members in batch.groups_of_rows():
@@ -65,7 +74,7 @@ def forecast_batch(
 def _forecast_one(
     network: Network, shapes: ShapeBuckets, item: ForecastItem, cancelled: CancelledRows, padding: PaddingStats
 ) -> Iterator[IndexedResults]:
-    """What `forecast_batch` does with one series in the same calls, without arranging anything."""
+    """One series, in the same calls as among others, without arranging anything."""
     rows = shapes.rows[0]
     n_values = len(item.values)
     last = max(0, n_values - 1) // CHUNK * CHUNK  # where the last chunk begins

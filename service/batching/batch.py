@@ -61,6 +61,7 @@ class Batch:
         self.seconds += time.monotonic() - start
         # The answers are sent last: sending them wakes the event loop, which then needs the interpreter for itself.
         self._record()
+        self._steps = None  # it refers back to this batch, and would keep items and results alive
         if settled:
             settle(settled)
         return True

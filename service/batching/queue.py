@@ -50,6 +50,20 @@ class BatchResult(Struct, frozen=True, eq=False):
     compute_seconds: float
 
 
+class ResultFuture(asyncio.Future[BatchResult]):
+    """The results of a submission. It costs a third of a done callback to see here that it is cancelled."""
+
+    __slots__ = ("release",)
+    release: Callable[[ResultFuture], None]  # set by the owner of its queue; called once, when it is cancelled
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Drop the submission; returns False when it is settled already."""
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.release(self)
+        return cancelled
+
+
 class Entry(Struct, eq=False):
     """One submission: it is computed in one batch and settled once."""
 
@@ -58,7 +72,7 @@ class Entry(Struct, eq=False):
     observations: int
     is_small: bool  # one item of little work
     deadline: float  # by `time.monotonic()`, infinity where there is none
-    future: asyncio.Future[BatchResult]
+    future: ResultFuture
     enqueued: float
     started: float = 0.0
     results: list[Any] = []
@@ -114,7 +128,7 @@ class ModelQueue:
         self.typical_seconds = math.inf  # of a batch that is one small item
         self._owner = owner
 
-    def submit(self, items: Sequence[Sized], deadline: float | None = None) -> asyncio.Future[BatchResult]:
+    def submit(self, items: Sequence[Sized], deadline: float | None = None) -> ResultFuture:
         """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
 
         Raises `Unavailable` (`queue_full`, `draining`) or `DeadlineExceeded` at once; the future may raise the same,
@@ -137,23 +151,22 @@ class ModelQueue:
                 code="queue_full",
                 retry_after=1.0,
             )
-        future: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
-        self._owner.admit(Entry(self, items, observations, is_small, deadline, future, time_now))
-        return future
+        entry = Entry(self, items, observations, is_small, deadline, ResultFuture(), time_now)
+        self._owner.admit(entry)
+        return entry.future
 
-    def submit_probe(self, items: Sequence[Sized]) -> asyncio.Future[BatchResult] | None:
+    def submit_probe(self, items: Sequence[Sized]) -> ResultFuture | None:
         """Like `submit`, in a batch of its own and only while nothing else is to be computed; None when that is not so.
 
         For measurements of the service itself, which must not cost a request anything.
         """
         if not self._owner.is_idle:
             return None
-        future: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
         observations = sum([item.length for item in items])
-        entry = Entry(self, items, observations, False, math.inf, future, time.monotonic())
+        entry = Entry(self, items, observations, False, math.inf, ResultFuture(), time.monotonic())
         entry.isolated = entry.is_probe = True
         self._owner.admit(entry)
-        return future
+        return entry.future
 
 
 def deadline_error() -> DeadlineExceeded:

@@ -35,7 +35,16 @@ from queue import SimpleQueue
 from typing import Any
 
 from service.batching.batch import Batch
-from service.batching.queue import BatchReport, BatchResult, BatchRunner, Entry, Limits, ModelQueue, deadline_error
+from service.batching.queue import (
+    BatchReport,
+    BatchResult,
+    BatchRunner,
+    Entry,
+    Limits,
+    ModelQueue,
+    ResultFuture,
+    deadline_error,
+)
 from service.contract.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -53,7 +62,7 @@ class Scheduler:
         self._queues: tuple[ModelQueue, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
-        self._pending: dict[asyncio.Future[BatchResult], Entry] = {}
+        self._pending: dict[ResultFuture, Entry] = {}
         self._current: Batch | None = None
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._compute_lock = threading.Lock()  # the thread releases it only to sleep
@@ -88,8 +97,7 @@ class Scheduler:
         while self._pending and time.monotonic() < until:
             await asyncio.wait(list(self._pending), timeout=max(0.0, until - time.monotonic()))
         for future in list(self._pending):
-            if not future.done():
-                future.set_exception(_draining())
+            self._fail(future, _draining())
         self._stopped = True
         self._wake.put(None)
         if self._thread is not None:
@@ -114,7 +122,7 @@ class Scheduler:
         queue.observations += entry.observations
         queue.waiting.append(entry)
         self._pending[entry.future] = entry
-        entry.future.add_done_callback(self._release)
+        entry.future.release = self._release
         if self._asleep:  # a stale True only wakes the thread once too often
             self._asleep = False
             self._loop.call_soon(self._wake_or_run_inline)
@@ -122,7 +130,7 @@ class Scheduler:
             self._expiry_scheduled = True
             self._loop.call_later(EXPIRY_SECONDS, self._expire_overdue)
 
-    def _release(self, future: asyncio.Future[BatchResult]) -> None:
+    def _release(self, future: ResultFuture) -> None:
         """Take the submission of `future`, which is settled or cancelled, off the counts of its queue."""
         entry = self._pending.pop(future)
         entry.queue.items -= len(entry.items)
@@ -155,24 +163,28 @@ class Scheduler:
         """Settle entries that have expired while they waited or were computed; the thread then skips them."""
         time_now = time.monotonic()
         self._expiry_scheduled = False
-        for future, entry in self._pending.items():
-            if future.done() or entry.deadline == math.inf:
-                continue
+        for future, entry in list(self._pending.items()):
             if time_now >= entry.deadline:
-                future.set_exception(deadline_error())
-            else:
+                self._fail(future, deadline_error())
+            elif entry.deadline < math.inf:
                 self._expiry_scheduled = True
         if self._expiry_scheduled:
             self._loop.call_later(EXPIRY_SECONDS, self._expire_overdue)
 
     def _settle(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if entry.future.done():
+            future, answer = entry.future, entry.answer
+            if future.done():
                 continue
-            if isinstance(entry.answer, BatchResult):
-                entry.future.set_result(entry.answer)
+            if isinstance(answer, BatchResult):
+                future.set_result(answer)
+                self._release(future)
             else:
-                entry.future.set_exception(entry.answer or RuntimeError("settled without an answer"))
+                self._fail(future, answer or RuntimeError("settled without an answer"))
+
+    def _fail(self, future: ResultFuture, error: BaseException) -> None:
+        future.set_exception(error)
+        self._release(future)
 
     def _recover(self, error: BaseException) -> None:
         """Try again, one by one, what the dead thread was computing, and start another thread."""

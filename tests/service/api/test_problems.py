@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api import problems
-from service.contract.errors import DeadlineExceeded, FieldError, InvalidRequest, RitmoError, Unavailable, UnknownModel
+from service.contract.errors import FieldError, InvalidRequest, RitmoError, Unavailable, UnknownModel
 
 # The table of the wire contract.
 DOCUMENTED = {
@@ -24,6 +24,7 @@ DOCUMENTED = {
         *("bad_image", "blank_image", "wrong_row_width", "state_invalid", "state_expired", "state_model_mismatch"),
     ],
     429: ["rate_limited"],
+    500: ["model_fault"],
     503: ["queue_full", "draining", "model_not_ready"],
     504: ["deadline_exceeded"],
 }
@@ -67,12 +68,6 @@ def test_every_code_that_the_service_uses_is_in_the_table() -> None:
     assert {code: where for code, where in used.items() if code not in problems.KINDS} == {}
 
 
-def test_the_classes_of_errors_have_a_documented_default() -> None:
-    for kind in (InvalidRequest, UnknownModel, Unavailable, DeadlineExceeded):
-        assert kind.code in problems.KINDS
-        assert problems.KINDS[kind.code].retryable is kind.retryable
-
-
 def test_faults_are_listed_and_counted() -> None:
     error = InvalidRequest("no", code="not_finite", errors=[FieldError("#/a", "not_finite", "d")], errors_total=12)
     document = json.loads(problems.render(error, "x").body)
@@ -101,7 +96,7 @@ def test_an_internal_failure_tells_nothing(code: str) -> None:
         (HTTPException(405, headers={"Allow": "GET"}), 405, "method_not_allowed"),
         (HTTPException(418), 500, "internal_error"),
         (RequestValidationError([]), 422, "wrong_type"),
-        (UnknownModel("none"), 404, "model_not_found"),
+        (UnknownModel("none", code="model_not_found"), 404, "model_not_found"),
     ],
 )
 def test_what_the_framework_raises_is_told_in_our_words(error: Exception, status: int, code: str) -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from service.batching.batch import Batch
-from service.batching.queue import Answer, BatchReport, BatchRunner, CancelledItems, Entry, Limits, ModelQueue
+from service.batching.queue import (
+    Answer,
+    BatchReport,
+    BatchRunner,
+    CancelledItems,
+    Entry,
+    Limits,
+    ModelQueue,
+)
 from service.batching.scheduler import Scheduler
 from service.contract.types import PaddingStats
 from tests.service.batching.runners import TIMEOUT, BlockedQueue, Doubler, Stepwise, StubItem, results, stubs
@@ -22,6 +32,7 @@ class FakeOwner:
     is_idle = True
 
     def admit(self, entry: Entry) -> None:
+        entry.future.release = lambda _: None
         entry.queue.waiting.append(entry)
 
 
@@ -110,6 +121,29 @@ async def test_a_runner_is_not_resumed_once_all_is_answered() -> None:
     (entry,) = run(queue)
     assert entry.results == [1, 2]
     assert resumed == []
+
+
+async def test_a_finished_batch_keeps_nothing_alive() -> None:
+    class Payload(StubItem):
+        pass
+
+    def runner(
+        items: Sequence[StubItem], cancelled: CancelledItems, n_requests: int, padding: PaddingStats
+    ) -> Iterator[list[Answer]]:
+        for n, _ in enumerate(items):
+            yield [(n, n)]
+
+    queue = unattended(runner)
+    payload = Payload(1)
+    alive = weakref.ref(payload)
+    queue.submit([payload])
+    gc.disable()  # only cycles would wait for it
+    try:
+        run(queue)
+        del payload
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("preempt", "slices"), [(True, 2), (False, 1)])
