@@ -17,7 +17,9 @@ from benchmarks.serving.processes import free_port, server
 from benchmarks.serving.rows import Row
 from benchmarks.serving.soak import slope
 from service.backend.torchscript import load
-from service.codec import forecast as series
+from service.codec.common import Body
+from service.codec.forecast import ForecastCodec
+from service.codec.state_tokens import StateTokens
 from service.contract.types import ForecastResult
 from service.settings import Settings
 
@@ -36,8 +38,8 @@ def test_the_service_answers_with_the_network_that_the_others_serve(written: Pat
     expected = workloads.Reference(written / "plain.pt")(some)
     body = workloads.ritmo(lstm64.NAME)
     assert body.many is not None
-    request = series.read(body.many(some).body, Settings())
-    packed = series.pack(request, model.manifest)
+    codec = ForecastCodec(Settings(), StateTokens())
+    packed = codec.to_items(codec.decode(Body(body.many(some).body)), model.manifest)
     answers = [result.mean.tolist() for result in model.run(packed.items) if isinstance(result, ForecastResult)]
     np.testing.assert_allclose(answers, expected, atol=1e-6)
     assert model.batch_invariant
