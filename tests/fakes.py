@@ -1,4 +1,4 @@
-"""A registry without networks: its models answer at once, or when and how a test sets them to."""
+"""A registry without networks: models that answer at once, or as a test sets them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.registry.registry import Health, Registry
 
 
 def manifest(name: str, task: Task = "forecast", **inputs: Any) -> Manifest:
-    """A manifest with the default input contract of its task, changed by `inputs`."""
+    """A manifest whose input contract is the default of its task, changed by `inputs`."""
     defaults: dict[str, Any] = (
         {"features": 1, "min_length": 1, "max_length": None, "missing": True, "season": True, "max_horizon": 256}
         if task == "forecast"
@@ -58,7 +58,6 @@ class FakeModel:
         self.readable = True
         self.batch_invariant, self.batch_deviation = True, 0.0
         self.error: Exception | None = None  # what submit raises
-        self.value: float | None = None  # what is forecast instead of the last value
         self.hold: asyncio.Event | None = None  # what submit waits for
         self.waiting = asyncio.Event()  # set while submit waits
         self.cancelled = asyncio.Event()  # set when a waiting submit was cancelled
@@ -82,8 +81,7 @@ class FakeModel:
         return self._forecast(item) if isinstance(item, ForecastItem) else self._digit(item)
 
     def _forecast(self, item: ForecastItem) -> ForecastResult:
-        observed = item.values[~np.isnan(item.values)]
-        last = float(observed[-1]) if self.value is None else self.value
+        last = float(item.values[~np.isnan(item.values)][-1])
         mean = np.full(item.horizon, last)
         offsets = item.levels * 2 - 1
         history = None
@@ -102,7 +100,7 @@ class FakeModel:
 
 
 class FakeRegistry:
-    """What `create_app` needs of a registry."""
+    """As much of a registry as `create_app` uses."""
 
     def __init__(self, *models: FakeModel, ready: bool = True) -> None:
         self.metrics = Metrics()
@@ -127,7 +125,7 @@ class FakeRegistry:
         for model in self.served:
             if reference in (model.name, f"{model.name}@{model.version}"):
                 if model.state != "ready":
-                    raise Unavailable(f"{reference} is being loaded", retry_after=2.5, code="model_not_ready")
+                    raise Unavailable(f"{reference} is being loaded", code="model_not_ready", retry_after=2.5)
                 return model
         raise UnknownModel("there is no such model", code="model_not_found")
 
@@ -140,5 +138,5 @@ class FakeRegistry:
 
 
 def as_registry(fake: FakeRegistry) -> Registry:
-    """`fake`, typed as a `Registry`."""
+    """`fake` in the type of a `Registry`."""
     return cast(Registry, fake)

@@ -19,7 +19,9 @@ from benchmarks.serving.processes import free_port, server
 from benchmarks.serving.rows import Row
 from benchmarks.serving.soak import slope
 from service.backend.model import load
-from service.codec import forecast as series
+from service.codec.common import Body
+from service.codec.forecast import ForecastCodec
+from service.codec.state_tokens import StateTokens
 from service.contract.types import ForecastResult
 from service.settings import Settings
 
@@ -40,9 +42,9 @@ def test_the_service_answers_with_the_network_that_the_others_serve(networks: Pa
     expected = workloads.Reference(networks / "plain.pt")(batch)
     dialect = workloads.ritmo(lstm64.NAME)
     assert dialect.encode_batch is not None
-    request = series.read(dialect.encode_batch(batch).body, Settings())
-    packed = series.pack(request, model.manifest)
-    answers = [result.mean.tolist() for result in model.run(packed.items) if isinstance(result, ForecastResult)]
+    codec = ForecastCodec(Settings(), StateTokens())
+    call = codec.to_items(codec.decode(Body(dialect.encode_batch(batch).body)), model.manifest)
+    answers = [result.mean.tolist() for result in model.run(call.items) if isinstance(result, ForecastResult)]
     np.testing.assert_allclose(answers, expected, atol=1e-6)
     assert model.batch_invariant
 
