@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.digits.hands import Drawing, Plane
 
 from benchmarks import table
 from benchmarks.digits import hands, scenes
-from benchmarks.digits.hands import Drawing, Plane
 from benchmarks.digits.readers import Served
 from benchmarks.digits.scenes import SCENES, Generator, Scene
 from service.contract.errors import InvalidRequest
