@@ -4,7 +4,7 @@ The pass is a generator, so that its driver may do something else between two ca
 cancelled ones. Everything that can change the bits of an answer (chunk bounds, horizon and level counts, which method
 reads the row) depends on the item alone; only row count and padding depend on the neighbours, and those do not change
 the answers of a `batch_invariant` network. Outputs of every step (history, trace) are read by one product over all
-steps, whose kernel may depend on their number: such items are padded by their own length alone, too.
+steps, and its kernel may depend on their number: such items are padded by their own length alone, too.
 
 Rows that end together, and are all that is to be read out, take one call (`finish`) in place of two: fewer times at
 which the thread must ask a busy event loop for the interpreter.

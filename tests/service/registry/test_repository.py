@@ -10,7 +10,7 @@ import pytest
 
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MANIFEST_FILE, read_manifest
-from service.registry.repository import scan
+from service.registry.repository import digests, restrict, scan
 from tests.models import RunningMean, write_model
 
 
@@ -19,7 +19,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models"), "template", RunningMean())
 
 
-def put(template: Path, models: Path, name: str, version: int, *, folder: str | None = None) -> Path:
+def put_version(template: Path, models: Path, name: str, version: int, *, folder: str | None = None) -> Path:
     """A folder with a valid manifest of `name@version`."""
     target = models / name / (folder or str(version))
     target.mkdir(parents=True)
@@ -29,19 +29,19 @@ def put(template: Path, models: Path, name: str, version: int, *, folder: str | 
 
 def test_versions_are_found_by_name_and_in_numeric_order(template: Path, tmp_path: Path) -> None:
     for name, version in (("b", 10), ("b", 9), ("a", 1)):
-        put(template, tmp_path, name, version)
-    found = scan(tmp_path).versions
-    assert [(f.name, f.version, f.fault) for f in found] == [("a", 1, None), ("b", 9, None), ("b", 10, None)]
-    assert all(f.manifest is not None and f.manifest.name == f.name for f in found)
-    assert found[0].folder == tmp_path / "a" / "1"
+        put_version(template, tmp_path, name, version)
+    versions = scan(tmp_path).versions
+    assert [(f.name, f.version, f.fault) for f in versions] == [("a", 1, None), ("b", 9, None), ("b", 10, None)]
+    assert all(f.manifest is not None and f.manifest.name == f.name for f in versions)
+    assert versions[0].folder == tmp_path / "a" / "1"
 
 
 def test_what_is_no_version_is_passed_over(template: Path, tmp_path: Path) -> None:
-    put(template, tmp_path, "a", 1)
-    for other in (".export-x", "latest", "0", "01", "1.5", "-1"):
-        (tmp_path / "a" / other).mkdir()
-    for other in (".hidden", "Not-A-Name", "_x"):
-        (tmp_path / other / "1").mkdir(parents=True)
+    put_version(template, tmp_path, "a", 1)
+    for name in (".export-x", "latest", "0", "01", "1.5", "-1"):
+        (tmp_path / "a" / name).mkdir()
+    for name in (".hidden", "Not-A-Name", "_x"):
+        (tmp_path / name / "1").mkdir(parents=True)
     (tmp_path / "README.md").write_text("models")
     (tmp_path / "a" / "notes.txt").write_text("notes")
     (tmp_path / "empty").mkdir()
@@ -49,22 +49,22 @@ def test_what_is_no_version_is_passed_over(template: Path, tmp_path: Path) -> No
 
 
 def test_a_broken_folder_is_reported_and_the_others_are_found(template: Path, tmp_path: Path) -> None:
-    put(template, tmp_path, "good", 1)
+    put_version(template, tmp_path, "good", 1)
     (tmp_path / "nothing" / "1").mkdir(parents=True)
-    (put(template, tmp_path, "nonsense", 1) / MANIFEST_FILE).write_text("{nonsense")
-    (put(template, tmp_path, "binary", 1) / MANIFEST_FILE).write_bytes(b"\xff\xfe\x00")
-    put(template, tmp_path, "moved", 3, folder="4")
-    found = {f.name: f for f in scan(tmp_path).versions}
-    assert found["good"].fault is None
-    assert all(found[name].manifest is None for name in ("nothing", "nonsense", "binary", "moved"))
+    (put_version(template, tmp_path, "nonsense", 1) / MANIFEST_FILE).write_text("{nonsense")
+    (put_version(template, tmp_path, "binary", 1) / MANIFEST_FILE).write_bytes(b"\xff\xfe\x00")
+    put_version(template, tmp_path, "moved", 3, folder="4")
+    versions = {f.name: f for f in scan(tmp_path).versions}
+    assert versions["good"].fault is None
+    assert all(versions[name].manifest is None for name in ("nothing", "nonsense", "binary", "moved"))
     for name, words in (("nothing", "does not exist"), ("nonsense", "not a valid"), ("moved", "moved@3")):
-        fault = found[name].fault
+        fault = versions[name].fault
         assert fault is not None
         assert words in fault
 
 
 def test_a_named_pipe_in_place_of_a_manifest_is_reported(template: Path, tmp_path: Path) -> None:
-    folder = put(template, tmp_path, "piped", 1)
+    folder = put_version(template, tmp_path, "piped", 1)
     (folder / MANIFEST_FILE).unlink()
     os.mkfifo(folder / MANIFEST_FILE)
     (version,) = scan(tmp_path).versions
@@ -74,8 +74,8 @@ def test_a_named_pipe_in_place_of_a_manifest_is_reported(template: Path, tmp_pat
 def test_a_name_whose_folder_cannot_be_read_is_reported(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(template, tmp_path, "a", 1)
-    locked = put(template, tmp_path, "locked", 1).parent
+    put_version(template, tmp_path, "a", 1)
+    locked = put_version(template, tmp_path, "locked", 1).parent
     iterdir = Path.iterdir
 
     def refusing(folder: Path) -> Iterator[Path]:  # permissions would not stop a test that runs as root
@@ -90,7 +90,7 @@ def test_a_name_whose_folder_cannot_be_read_is_reported(
 
 
 def test_links_are_followed(template: Path, tmp_path: Path) -> None:
-    put(template, tmp_path, "a", 1)
+    put_version(template, tmp_path, "a", 1)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a").symlink_to(tmp_path / "a")
     assert [f.name for f in scan(tmp_path / "models").versions] == ["a"]
@@ -100,3 +100,22 @@ def test_no_models_and_no_folder(tmp_path: Path) -> None:
     assert scan(tmp_path).versions == []
     with pytest.raises(BrokenModel, match="cannot be read"):
         scan(tmp_path / "absent")
+
+
+def test_only_the_expected_versions_are_kept_and_what_changed_is_a_fault(template: Path, tmp_path: Path) -> None:
+    for version in (1, 2, 3):
+        put_version(template, tmp_path, "a", version)
+    (tmp_path / "a" / "4").mkdir()
+    expected = digests(scan(tmp_path).versions)
+    assert [digest is None for digest in expected.values()] == [False, False, False, True]
+    put_version(template, tmp_path, "b", 1)  # newer than the start of the service
+    (tmp_path / "a" / "2" / MANIFEST_FILE).unlink()
+    (tmp_path / "a" / "2").rmdir()
+    changed = read_manifest(tmp_path / "a" / "3").model_copy(update={"description": "another"})
+    changed.write(tmp_path / "a" / "3")
+    faults = {f"{v.name}@{v.version}": v.fault for v in restrict(scan(tmp_path).versions, expected)}
+    assert list(faults) == ["a@1", "a@2", "a@3", "a@4"]
+    assert faults["a@1"] is None
+    assert faults["a@2"] == "it is no longer on disk"
+    assert faults["a@3"] == "it was changed on disk while the service runs"
+    assert "does not exist" in (faults["a@4"] or "")
