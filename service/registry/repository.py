@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -39,13 +40,17 @@ def scan(models: Path) -> list[Found]:
     return sorted(found, key=lambda each: (each.name, each.version))
 
 
-def digests(found: Sequence[Found]) -> dict[str, str | None]:
-    """Reference (`name@version`) -> digest of the manifest, which holds the digests of its files; None: unreadable."""
-    return {f"{each.name}@{each.version}": _digest(each.manifest) for each in found}
+def manifest_digests(models: Path) -> dict[str, str | None]:
+    """The versions below `models`: reference (`name@version`) -> digest of its manifest, which holds the digests of its
+    files, or None where it cannot be read. Empty where `models` is no readable folder.
+    """
+    with contextlib.suppress(BrokenModel):
+        return {f"{each.name}@{each.version}": _digest(each.manifest) for each in scan(models)}
+    return {}
 
 
 def restrict(found: Sequence[Found], expected: Mapping[str, str | None]) -> list[Found]:
-    """Those of `found` that are the `expected` ones (see `digests`); a version that changed or is gone gets a fault."""
+    """Those of `found` that `expected` names (see `manifest_digests`); one that changed or is gone gets a fault."""
     actual, result = {f"{each.name}@{each.version}": each for each in found}, []
     for reference, digest in expected.items():
         name, _, version = reference.partition("@")
