@@ -1,4 +1,4 @@
-"""Rows of a benchmark as a CSV file and as Markdown, and the circumstances that all rows of a run share."""
+"""Rows of a benchmark as a CSV file and as Markdown, and the circumstances shared by all rows of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 ROOT = Path(__file__).resolve().parents[1]
-R = TypeVar("R")  # a dataclass whose fields are text, numbers, or None for what does not apply
+R = TypeVar("R")  # a dataclass with fields of text, numbers, or None
 
 
 def write(file: Path, kind: type[R], rows: Iterable[R], digits: int = 5) -> None:
@@ -47,7 +47,7 @@ def _value(kind: Any, text: str) -> Any:
 
 
 def circumstances(command: str) -> dict[str, str | int]:
-    """What all rows of a run share."""
+    """Date, machine, command and commit, shared by all rows of a run."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": cpu_model(),
@@ -58,7 +58,7 @@ def circumstances(command: str) -> dict[str, str | int]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as the kernel knows it."""
+    """The processor's name in /proc/cpuinfo, else Python's name of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -77,6 +77,11 @@ def _commit() -> str:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def provenance(row: Any) -> str:
+    """When, where and by which command a row was measured; `row` has the fields of `circumstances`."""
+    return f"{row.date}, {row.machine}, {row.cores} cores, commit {row.commit}: `{row.command}`."
 
 
 def title(text: str) -> Iterable[str]:

@@ -1,6 +1,6 @@
-"""Everything that can be set, in one frozen typed object: flags beat the environment (`RITMO_*`), which beats defaults.
+"""Settings of the service in one frozen typed object: options beat the environment (`RITMO_*`), which beats defaults.
 
-Read once at start-up and passed down; no other module of the service reads the environment.
+They are read once at start-up and passed down; no other module of the service reads the environment.
 """
 
 from __future__ import annotations
@@ -10,19 +10,47 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "RITMO_"
-SHORTEST_KEY = 16  # bytes
+MIN_KEY_BYTES = 16
+MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
-    """One field per setting; the description is what `--help` and the README's table say."""
+class EngineSettings(BaseModel):
+    """Settings that every command has: which models are loaded, and what computes their answers."""
+
+    models: Path = Field(default=Path("models"), description="folder of models, one <name>/<version>/ each")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto (the first GPU, else the CPU), cpu, cuda or cuda:<n>",
+    )
+    threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | None = Field(
+        default=None,
+        le=64,
+        description="threads that share large batches, in each process; unset: one for each CPU, at most 4",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _values_are_not_empty(cls, value: object) -> object:
+        # An empty host would listen on all addresses, an empty key would be replaced by a random one.
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("must not be empty")
+        return value
+
+
+class Settings(EngineSettings, BaseSettings):
+    """Settings of the service, each an option or a variable of the environment: --port 9000 or RITMO_PORT=9000.
+
+    An option wins over the environment.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True
@@ -31,16 +59,6 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: Count = Field(default=1, description="processes that serve; each loads the models for itself")
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto (the first GPU, else the CPU), cpu, cuda or cuda:<n>",
-    )
-    threads: Count | None = Field(
-        default=None,
-        description="threads that share large batches, in each process; unset: one for each CPU, at most 4",
-    )
-    models: Path = Field(default=Path("models"), description="folder of models, one <name>/<version>/ each")
 
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
     max_held_bytes: Count = Field(default=256 << 20, description="request bodies held in memory at once, all together")
@@ -59,7 +77,9 @@ class Settings(BaseSettings):
         description="secrets of 16 bytes or more, commas between: the first signs tokens, any verifies; unset: random",
     )
     state_ttl_seconds: Count = Field(default=604_800, description="how long a state token is good for")
-    max_streams: Count = Field(default=10_000, description="live connections (WebSocket) of one process; more get 503")
+    max_live_connections: Count = Field(
+        default=10_000, description="live connections (WebSocket) of one process; more get 503"
+    )
     max_message_bytes: Count = Field(default=1 << 20, description="largest message of a live connection")
 
     drain_delay_seconds: Seconds = Field(
@@ -72,8 +92,11 @@ class Settings(BaseSettings):
     @field_validator("state_keys")
     @classmethod
     def _keys_are_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if any(len(key) < SHORTEST_KEY for key in _split(value)):
-            raise ValueError(f"every key must have at least {SHORTEST_KEY} bytes")
+        keys = _split(value)
+        if value is not None and not keys:
+            raise ValueError("must not be empty")
+        if any(len(key) < MIN_KEY_BYTES for key in keys):
+            raise ValueError(f"every key must have at least {MIN_KEY_BYTES} bytes")
         return value
 
     @property
@@ -97,7 +120,7 @@ def _split(keys: SecretStr | None) -> tuple[bytes, ...]:
 
 
 def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
-    """The `RITMO_*` names among `names` that are no setting, each with the nearest one that is (or None)."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
-    strangers = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in known)
-    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in strangers}
+    """Names that begin with `RITMO_` but are no setting, each with the nearest name of a setting (or None)."""
+    variables = [PREFIX + name.upper() for name in Settings.model_fields]
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in variables)
+    return {name: next(iter(difflib.get_close_matches(name, variables, n=1)), None) for name in unknown}

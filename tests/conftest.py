@@ -1,29 +1,64 @@
-"""What all tests share: real data that must be there in continuous integration, and quiet torch threads."""
+"""Shared by all tests: real data that continuous integration requires, one torch thread, groups for parallel runs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-# Before any test imports torch: tests run beside one another, and what is compared bit for bit has one thread.
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
+# Set before any test imports torch: tests run side by side, and answers compared bit for bit come from one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+MAX_PROCESSES = 8  # each holds torch, and may start servers
+GROUPS = {  # file -> the server that it shares with the other files of that server
+    f"tests/integration/test_{name}.py": server
+    for server, names in {
+        "tiny models": ("classify", "errors", "forecast", "streams"),
+        "committed models": ("committed", "readme"),
+    }.items()
+    for name in names
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of `-n auto`: the CPUs that this container may use, not those of its host."""
+    from service.runtime.cpu_quota import available
+
+    return min(available(), MAX_PROCESSES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Tests of one file run in one process, in order, as do the files that share a server."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FileScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return GROUPS.get(file, file)
+
+    return FileScheduling(config, log)
 
 
 def data_root() -> Path | None:
-    """The folder of the real data sets: `RITMO_DATA`, or `../shared/data` beside the repository; None where absent."""
-    named = os.environ.get("RITMO_DATA")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    """Folder of the real data sets: `RITMO_DATA`, or `../shared/data` next to the repository; None where absent."""
+    path = os.environ.get("RITMO_DATA")
+    folder = Path(path) if path else ROOT.parent / "shared" / "data"
     return folder if folder.is_dir() else None
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of the real data sets; a test that asks for it is skipped where there is none."""
+    """Folder of the real data sets; tests with this fixture are skipped where there is none."""
     folder = data_root()
     if folder is None:
         pytest.skip("no real data: set RITMO_DATA to the folder that holds mnist/ and forecasting/")

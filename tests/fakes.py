@@ -1,4 +1,4 @@
-"""A registry without networks: models that answer at once, or as a test wants them to."""
+"""A registry without networks: models that answer at once, or as a test sets them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ class FakeModel:
         self.readable = True
         self.batch_invariant, self.batch_deviation = True, 0.0
         self.error: Exception | None = None  # what submit raises
-        self.value: float | None = None  # what is forecast instead of the last value
         self.hold: asyncio.Event | None = None  # what submit waits for
         self.waiting = asyncio.Event()  # set while submit waits
         self.cancelled = asyncio.Event()  # set when a waiting submit was cancelled
@@ -82,8 +81,7 @@ class FakeModel:
         return self._forecast(item) if isinstance(item, ForecastItem) else self._digit(item)
 
     def _forecast(self, item: ForecastItem) -> ForecastResult:
-        seen = item.values[~np.isnan(item.values)]
-        last = float(seen[-1]) if self.value is None else self.value
+        last = float(item.values[~np.isnan(item.values)][-1])
         mean = np.full(item.horizon, last)
         offsets = item.levels * 2 - 1
         history = None
@@ -95,14 +93,14 @@ class FakeModel:
         )
 
     def _digit(self, item: DigitItem) -> DigitResult:
-        used = len(item.rows)
-        trace = np.full((used, 10), 0.05)
-        trace[np.arange(used), np.arange(1, used + 1) % 10] = 0.55
-        return DigitResult(trace[-1], trace if item.trace else None, used, np.zeros(2))
+        n_rows = len(item.rows)
+        trace = np.full((n_rows, 10), 0.05)
+        trace[np.arange(n_rows), np.arange(1, n_rows + 1) % 10] = 0.55
+        return DigitResult(trace[-1], trace if item.trace else None, n_rows, np.zeros(2))
 
 
 class FakeRegistry:
-    """What `create_app` needs of a registry."""
+    """As much of a registry as `create_app` uses."""
 
     def __init__(self, *models: FakeModel, ready: bool = True) -> None:
         self.metrics = Metrics()
@@ -127,9 +125,9 @@ class FakeRegistry:
         for model in self.served:
             if reference in (model.name, f"{model.name}@{model.version}"):
                 if model.state != "ready":
-                    raise Unavailable(f"{reference} is being loaded", retry_after=2.5)
+                    raise Unavailable(f"{reference} is being loaded", code="model_not_ready", retry_after=2.5)
                 return model
-        raise UnknownModel("there is no such model")
+        raise UnknownModel("there is no such model", code="model_not_found")
 
     def models(self) -> list[FakeModel]:
         return self.served
@@ -140,5 +138,5 @@ class FakeRegistry:
 
 
 def as_registry(fake: FakeRegistry) -> Registry:
-    """`fake` where a `Registry` is asked for."""
+    """`fake` in the type of a `Registry`."""
     return cast(Registry, fake)

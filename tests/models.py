@@ -35,9 +35,9 @@ CLOSED = 1e4  # gate pre-activation that is exactly 0 or 1 after a float32 sigmo
 
 
 class RunningMean(nn.Module):
-    """Forecasts the mean of what it has seen, plus or minus a multiple of the standard deviation; keeps exact columns.
+    """Forecasts the mean of the observed values, plus or minus a multiple of their standard deviation.
 
-    State (B, 4): count of observed values, their mean, their sum of squared deviations, the season it was told.
+    State (B, 4), all columns exact: count of the observed values, their mean, their sum of squared deviations, season.
     """
 
     def __init__(self) -> None:
@@ -67,34 +67,34 @@ class RunningMean(nn.Module):
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        said = []
+        forecasts = []
         for t in range(values.size(1)):
-            said.append(self.forecast(state, 1, levels)[:, 0])
+            forecasts.append(self.forecast(state, 1, levels)[:, 0])
             state = self._observe(values[:, t], lengths > t, state)
-        if len(said) == 0:
+        if len(forecasts) == 0:
             return state, torch.zeros((state.size(0), 0, 1 + levels.size(1)), dtype=torch.float64, device=state.device)
-        return state, torch.stack(said, 1)
+        return state, torch.stack(forecasts, 1)
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
         return state[:, 3].to(torch.int64)
 
     def _observe(self, value: Tensor, real: Tensor, state: Tensor) -> Tensor:
-        seen = real & ~torch.isnan(value)
+        observed = real & ~torch.isnan(value)
         value = torch.nan_to_num(value)
         count = state[:, 0] + 1.0
         delta = value - state[:, 1]
         mean = state[:, 1] + delta / count
         squares = state[:, 2] + delta * (value - mean)
         updated = torch.stack((count, mean, squares, state[:, 3]), 1)
-        return torch.where(seen.unsqueeze(1), updated, state)
+        return torch.where(observed.unsqueeze(1), updated, state)
 
     def forward(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         return self.step(values, lengths, state)
 
 
 class LastValue(nn.Module):
-    """Forecasts the last value it has seen, plus or minus the level; no loop, so it is loaded and warm at once.
+    """Forecasts the last observed value, plus or minus the level; no loop, so it is loaded and warm at once.
 
     State (B, 1): the last observed value, NaN before the first.
     """
@@ -118,20 +118,20 @@ class LastValue(nn.Module):
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         latest = self._latest(values, lengths, state)
-        before = latest[:, :-1].unsqueeze(2)
-        return latest[:, -1:], torch.cat((before, before + levels.unsqueeze(1) - 0.5), 2)
+        mean = latest[:, :-1].unsqueeze(2)
+        return latest[:, -1:], torch.cat((mean, mean + levels.unsqueeze(1) - 0.5), 2)
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
         return torch.ones((state.size(0),), dtype=torch.int64, device=state.device)
 
     def _latest(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
-        """(B, 1 + T): the last value known before and after each step."""
+        """(B, 1 + T): the last observed value before the first step and after each."""
         index = torch.arange(values.size(1), device=values.device).unsqueeze(0)
-        seen = (index < lengths.unsqueeze(1)) & ~torch.isnan(values)
-        known = torch.cat((state, values), 1)
-        place = torch.cat((torch.zeros_like(lengths).unsqueeze(1), torch.where(seen, index + 1, 0)), 1)
-        return known.gather(1, place.cummax(1)[0])
+        observed = (index < lengths.unsqueeze(1)) & ~torch.isnan(values)
+        candidates = torch.cat((state, values), 1)
+        column = torch.cat((torch.zeros_like(lengths).unsqueeze(1), torch.where(observed, index + 1, 0)), 1)
+        return candidates.gather(1, column.cummax(1)[0])
 
     def forward(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         return self.step(values, lengths, state)
@@ -184,20 +184,20 @@ class LSTMForecaster(nn.Module):
 
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
-        one = torch.ones((state.size(0),), dtype=torch.int64, device=state.device)
+        length = torch.ones((state.size(0),), dtype=torch.int64, device=state.device)
         steps = []
         for _ in range(horizon):
             answer = self._read(state[:, 1:2], state[:, 2 : 2 + self.hidden], levels)
             steps.append(answer)
-            state = self._run(answer[:, 0:1], one, state)[0]
+            state = self._run(answer[:, 0:1], length, state)[0]
         return torch.stack(steps, 1)
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         end, filled, outputs = self._run(values, lengths, state)
-        before = torch.cat((state[:, 1:2], filled), 1)[:, : values.size(1)].unsqueeze(2)
+        previous = torch.cat((state[:, 1:2], filled), 1)[:, : values.size(1)].unsqueeze(2)
         hidden = torch.cat((state[:, 2 : 2 + self.hidden].to(torch.float32).unsqueeze(1), outputs), 1)
-        return end, self._read(before, hidden[:, : values.size(1)], levels.unsqueeze(1))
+        return end, self._read(previous, hidden[:, : values.size(1)], levels.unsqueeze(1))
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
@@ -206,19 +206,19 @@ class LSTMForecaster(nn.Module):
     def _run(self, values: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """State after the values, the last observed value at each step (B, T), outputs (B, T, H)."""
         first, last = state[:, 0], state[:, 1]
-        filled = []
+        last_values = []
         for t in range(values.size(1)):
             value = values[:, t]
-            seen = (lengths > t) & ~torch.isnan(value)
-            last = torch.where(seen, value, last)
+            observed = (lengths > t) & ~torch.isnan(value)
+            last = torch.where(observed, value, last)
             first = torch.where(torch.isnan(first), last, first)
-            filled.append(last)
-        known = torch.stack(filled, 1) if len(filled) > 0 else values
-        inputs = torch.nan_to_num(torch.asinh(known - first.unsqueeze(1))).to(torch.float32).unsqueeze(2)
+            last_values.append(last)
+        filled = torch.stack(last_values, 1) if len(last_values) > 0 else values
+        inputs = torch.nan_to_num(torch.asinh(filled - first.unsqueeze(1))).to(torch.float32).unsqueeze(2)
         h, c = state[:, 2 : 2 + self.hidden].to(torch.float32), state[:, 2 + self.hidden :].to(torch.float32)
         outputs, h, c = self.lstm(inputs, lengths, h, c)
         end = torch.cat((first.unsqueeze(1), last.unsqueeze(1), h.to(torch.float64), c.to(torch.float64)), 1)
-        return end, known, outputs
+        return end, filled, outputs
 
     def _read(self, last: Tensor, hidden: Tensor, levels: Tensor) -> Tensor:
         """(…, 1), (…, H), levels (…, Q) -> (…, 1 + Q)."""
@@ -277,9 +277,9 @@ def series(lengths: Sequence[int], seed: int = 0, missing: float = 0.1) -> list[
     walks = []
     for length in lengths:
         walk = rng.normal(size=length).cumsum() + rng.normal() * 100
-        is_cancelled = rng.random(length) < missing
-        is_cancelled[:1] = False
-        walks.append(np.where(is_cancelled, np.nan, walk))
+        is_missing = rng.random(length) < missing
+        is_missing[:1] = False
+        walks.append(np.where(is_missing, np.nan, walk))
     return walks
 
 

@@ -1,4 +1,4 @@
-"""Networks of numpy for the tests: what all share, and one that writes down its calls."""
+"""Networks of numpy for the tests: what all share, and one that records its calls."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backend.buckets import Ints
+from service.contract.errors import ModelFault
 from service.contract.types import Floats
 
 Array = NDArray[Any]
 
 
 class InOneCall(ABC):
-    """The two methods that are nothing but a step and a reading of where it led."""
+    """The two methods that are nothing but a step and the output there, and the fault of the network."""
 
     @abstractmethod
     def step(self, values: Array, lengths: Ints, state: Floats) -> Floats: ...
@@ -28,17 +29,20 @@ class InOneCall(ABC):
     def finish(
         self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
     ) -> tuple[Floats, tuple[Floats, Ints]]:
-        after = self.step(values, lengths, state)
-        return after, self.forecast(after, horizon, levels)
+        new_state = self.step(values, lengths, state)
+        return new_state, self.forecast(new_state, horizon, levels)
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
-        after = self.step(rows, lengths, state)
-        return after, self.read(after)
+        new_state = self.step(rows, lengths, state)
+        return new_state, self.read(new_state)
+
+    def fault(self, description: str) -> ModelFault:
+        return ModelFault("fake", 1, description)
 
 
 @dataclass
 class Summing(InOneCall):
-    """State (sum, count). Forecasts the sum; reads the class of the sum of ink; writes down (method, rows, columns)."""
+    """State (sum, count). Forecasts the sum; reads the class of the sum of ink; records (method, rows, columns)."""
 
     max_horizon: int | None = None
     calls: list[tuple[str, int, int]] = field(default_factory=list)
@@ -53,15 +57,15 @@ class Summing(InOneCall):
 
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]:
         self.calls.append(("forecast", len(state), horizon))
-        said = np.concatenate((state[:, :1], state[:, :1] + levels), axis=1)
-        return np.repeat(said[:, None], horizon, axis=1), np.ones(len(state), np.int64)
+        forecasts = np.concatenate((state[:, :1], state[:, :1] + levels), axis=1)
+        return np.repeat(forecasts[:, None], horizon, axis=1), np.ones(len(state), np.int64)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         self.calls.append(("history", *values.shape[:2]))
         sums = np.concatenate((state[:, None], self._add(values, lengths, state)), axis=1)
-        said = np.concatenate((sums[:, :-1, :1], sums[:, :-1, :1] + levels[:, None]), axis=2)
-        said[sums[:, :-1, 1] == 0] = np.nan
-        return sums[:, -1], said
+        forecasts = np.concatenate((sums[:, :-1, :1], sums[:, :-1, :1] + levels[:, None]), axis=2)
+        forecasts[sums[:, :-1, 1] == 0] = np.nan
+        return sums[:, -1], forecasts
 
     def read(self, state: Floats) -> Array:
         self.calls.append(("read", len(state), 1))
@@ -82,13 +86,8 @@ class Summing(InOneCall):
 
     @staticmethod
     def _classes(state: Floats) -> Array:
-        """Surer of class 7 the more ink there is."""
+        """The more ink, the surer of class 7."""
         odds = np.zeros((*state.shape[:-1], 10))
         odds[..., 7] = state[..., 0]
         with np.errstate(invalid="ignore"):
             return odds - np.log(np.exp(odds).sum(axis=-1, keepdims=True))
-
-
-def nobody(_: int) -> bool:
-    """Everybody still waits."""
-    return False

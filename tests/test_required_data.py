@@ -28,8 +28,8 @@ def run(folder: Path, **environment: str) -> str:
     (folder / "test_example.py").write_text(EXAMPLE, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    data\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(folder)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    return done.stdout.strip().splitlines()[-1]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return result.stdout.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

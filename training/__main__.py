@@ -1,4 +1,4 @@
-"""`python -m training <command>`: everything that is done offline, one command per chore."""
+"""`python -m training COMMAND`: the offline chores, one command each; `COMMAND --help` shows its options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {  # name -> what it does, and the module with its `add_arguments` and `main`
+COMMANDS = {  # name -> description, and the module with its `add_arguments` and `main`
     "forecaster": ("train the default forecaster on real and synthetic series", "training.forecaster.command"),
     "sines": ("train the forecaster that is specialised on the tutorial's sine mixture", "training.sines.command"),
     "digits": ("train the default digit reader on MNIST", "training.digits.command"),
@@ -20,7 +20,7 @@ COMMANDS = {  # name -> what it does, and the module with its `add_arguments` an
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run one command; a module is imported only when its command is asked for."""
+    """Parse the command line and run one command; only the module of that command is imported."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument(
         "command", choices=COMMANDS, help="; ".join(f"{name}: {text}" for name, (text, _) in COMMANDS.items())

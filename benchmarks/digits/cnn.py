@@ -1,4 +1,4 @@
-"""The peer: the convolutional network of PyTorch's MNIST example, trained here on the data that our reader had.
+"""The peer: the convolutional network of PyTorch's MNIST example, trained on the same data as the project's reader.
 
 `python -m benchmarks.digits.cnn` trains it and writes build/bench/digits/cnn.pt (about ten minutes on one core). Its
 architecture and recipe are the well-known ones (two 3 x 3 convolutions of 32 and 64 channels, max pooling, dropout of
@@ -50,7 +50,7 @@ def train(data: mnist.Mnist, *, epochs: int, seed: int = 1) -> Cnn:
     optimizer = torch.optim.Adadelta(network.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=DECAY)
     for epoch in range(1, epochs + 1):
-        begun = time.process_time()
+        start = time.process_time()
         network.train()
         for chosen in torch.randperm(len(images)).split(BATCH):
             optimizer.zero_grad()
@@ -59,7 +59,7 @@ def train(data: mnist.Mnist, *, epochs: int, seed: int = 1) -> Cnn:
             optimizer.step()
         schedule.step()
         right = accuracy(network, data.validation)
-        seconds = time.process_time() - begun
+        seconds = time.process_time() - start
         print(json.dumps({"epoch": epoch, "validation_accuracy": right, "cpu_seconds": round(seconds, 1)}), flush=True)
     return network.eval()
 

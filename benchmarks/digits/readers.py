@@ -1,4 +1,4 @@
-"""What is compared: served readers, run through the service's own backend, and the peer network as it is."""
+"""The readers to compare: models of this project, run through the service's own backend, and the peer network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.digits import cnn
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.contract.types import DigitItem, DigitResult, Floats
 
 Planes = NDArray[np.float32]  # (N, 28, 28), ink 0..1
@@ -64,7 +64,7 @@ class Peer:
     """The convolutional network of PyTorch's MNIST example."""
 
     name = "cnn"
-    unlikely_below: float | None = None  # it knows nothing of what is no digit
+    unlikely_below: float | None = None  # it has no such level
 
     def __init__(self) -> None:
         self.network = cnn.load()
@@ -92,7 +92,7 @@ def microseconds(call: Callable[[], object], digits: int, seconds: float) -> flo
     call()
     best, end = float("inf"), time.monotonic() + seconds
     while time.monotonic() < end:
-        begun = time.thread_time()
+        start = time.thread_time()
         call()
-        best = min(best, time.thread_time() - begun)
+        best = min(best, time.thread_time() - start)
     return best / digits * 1e6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from benchmarks import table
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one reader. `section` and `case` say what was measured, `count` on how many digits."""
+    """One figure of one reader. `section` and `case` name the measurement, `count` is its number of digits."""
 
     reader: str
     section: str
@@ -27,7 +27,7 @@ class Row:
 
 
 class Rows(list[Row]):
-    """Rows of one run, and where to find one of them."""
+    """Rows of one run, with look-ups."""
 
     def readers(self) -> list[str]:
         """In the order in which they were measured."""
@@ -44,10 +44,6 @@ class Rows(list[Row]):
     def value(self, reader: str, section: str, case: str) -> float | None:
         """One figure; None where it was not measured."""
         return next((row.value for row in self.section(section, reader) if row.case == case), None)
-
-    def under(self, section: str, prefix: str, reader: str) -> Iterator[Row]:
-        """The rows whose case begins with `prefix`."""
-        return (row for row in self.section(section, reader) if row.case.startswith(prefix))
 
 
 def read(file: Path) -> Rows:

@@ -1,4 +1,4 @@
-"""Pictures as people send them: a drawing's ink on paper, on screens, in photographs and scans, each as a file.
+"""Pictures as the service receives them: ink on paper, on screens, in photographs and scans, each as a file.
 
 A scene takes the ink of one digit (H, W) 0..1 and a generator, and returns the bytes of an image file. Numbers drawn at
 random (margins, colours, light) come from the generator alone.
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from benchmarks.digits.hands import Plane
+from benchmarks.digits.handwriting import Plane
 
 Generator = np.random.Generator
 Scene = Callable[[Plane, Generator], bytes]
@@ -44,13 +44,13 @@ def placed(ink: Plane, generator: Generator, shape: tuple[int, int] | None = Non
     if shape is None:
         room = generator.uniform(0.1, 0.6, 4) * max(height, width)
         shape = int(height + room[0] + room[1]), int(width + room[2] + room[3])
-        top, left = int(room[0]), int(room[2])
+        y, x = int(room[0]), int(room[2])
     else:
-        top, left = (
+        y, x = (
             int(generator.integers(0, max(1, big - small + 1))) for big, small in zip(shape, ink.shape, strict=True)
         )
     sheet = np.zeros(shape, np.float32)
-    sheet[top : top + height, left : left + width] = ink
+    sheet[y : y + height, x : x + width] = ink
     return sheet
 
 
@@ -124,10 +124,10 @@ def shadow(ink: Plane, generator: Generator) -> bytes:
     sheet = placed(ink, generator)
     y, x = np.mgrid[: sheet.shape[0], : sheet.shape[1]].astype(np.float32)
     angle = generator.uniform(0, 2 * np.pi)
-    away = np.cos(angle) * (x / sheet.shape[1] - generator.uniform(0.2, 0.8)) + np.sin(angle) * (
+    distance = np.cos(angle) * (x / sheet.shape[1] - generator.uniform(0.2, 0.8)) + np.sin(angle) * (
         y / sheet.shape[0] - generator.uniform(0.2, 0.8)
     )
-    edge = 1 / (1 + np.exp(-away / generator.uniform(0.01, 0.08)))
+    edge = 1 / (1 + np.exp(-distance / generator.uniform(0.01, 0.08)))
     light = 1 - generator.uniform(0.3, 0.55) * edge
     page = laid(sheet, 0.92, generator.uniform(0.05, 0.3)) * light + generator.normal(0, 0.015, sheet.shape)
     return file(page, "JPEG", quality=75)
@@ -161,11 +161,11 @@ def desk(ink: Plane, generator: Generator) -> bytes:
     high, wide = sheet.shape
     table = generator.uniform(0.25, 0.6)
     page = laid(sheet, 0.9, generator.uniform(0.05, 0.2))
-    top, left = (int(generator.uniform(0.05, 0.25) * high), int(generator.uniform(0.05, 0.25) * wide))
-    scene = np.full((high + top, wide + left), table, np.float32) + 0.03 * smooth(
-        generator, (high + top, wide + left), 12
+    table_height, table_width = (int(generator.uniform(0.05, 0.25) * high), int(generator.uniform(0.05, 0.25) * wide))
+    scene = np.full((high + table_height, wide + table_width), table, np.float32) + 0.03 * smooth(
+        generator, (high + table_height, wide + table_width), 12
     )
-    scene[top:, left if generator.random() < 0.5 else 0 :][:high, :wide] = page
+    scene[table_height:, table_width if generator.random() < 0.5 else 0 :][:high, :wide] = page
     scene = np.asarray(
         Image.fromarray(scene).rotate(generator.uniform(-3, 3), Image.Resampling.BICUBIC, fillcolor=table)
     )
@@ -178,8 +178,8 @@ def form(ink: Plane, generator: Generator) -> bytes:
     side = int(max(ink.shape) * generator.uniform(1.25, 1.7))
     sheet, thick = np.zeros((side, side), np.float32), int(generator.integers(2, 6))
     sheet[:thick], sheet[-thick:], sheet[:, :thick], sheet[:, -thick:] = 1, 1, 1, 1
-    top, left = (side - height) // 2, (side - width) // 2
-    sheet[top : top + height, left : left + width] = np.maximum(sheet[top : top + height, left : left + width], ink)
+    y, x = (side - height) // 2, (side - width) // 2
+    sheet[y : y + height, x : x + width] = np.maximum(sheet[y : y + height, x : x + width], ink)
     return file(1 - 0.9 * np.pad(sheet, int(generator.uniform(0.02, 0.2) * side)))
 
 

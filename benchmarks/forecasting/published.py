@@ -1,7 +1,8 @@
-"""Figures that others have published, to stand beside the measured ones; nothing here was measured by this project.
+"""Published figures of other methods, for comparison with the measured ones; this project measured none of them.
 
-`RELATIVE` are geometric means over the sets of a benchmark, relative to its seasonal naive forecast. Those benchmarks
-have other sets than the files measured here, so that they say where a method stands, not by how much it is ahead.
+`RELATIVE` are geometric means over the sets of a benchmark, relative to its seasonal naive forecast with intervals, the
+same base as that of the measured figures. Those benchmarks have other sets than the files measured here, so that they
+give an order of magnitude, not a ranking.
 
 The methods and their benchmarks: Chronos and its zero-shot sets (Ansari et al. 2024, arXiv:2403.07815), TiRex (Auer et
 al. 2025, arXiv:2505.23719), TempoPFN (Moroshan et al. 2025, arXiv:2510.25502), GIFT-Eval (Aksu et al. 2024,
@@ -42,9 +43,9 @@ SOURCES = (
     "Chronos and its benchmark: arXiv:2403.07815; TiRex: arXiv:2505.23719; TempoPFN: arXiv:2510.25502; GIFT-Eval: "
     "arXiv:2410.10393; M4: Makridakis, Spiliotis and Assimakopoulos 2020."
 )
-DRAWN = ("TiRex", "Chronos-Bolt small", "Chronos-Bolt tiny", "TempoPFN")
+IN_PICTURE = ("TiRex", "Chronos-Bolt small", "Chronos-Bolt tiny", "TempoPFN")
 
-# MASE on the official test part of the whole set; the naive forecast's is that of one lag of the MASE denominator.
+# MASE on the official test part of the whole set; the season of the naive forecast is the lag of the MASE denominator.
 OFFICIAL: dict[str, dict[str, float]] = {
     "m4_hourly": {
         "seasonal naive": 1.193,

@@ -1,8 +1,8 @@
-"""Which windows are forecast: whole held-out files and the official test parts, a fixed sample of each for the peers.
+"""The evaluation windows: a fixed sample of each file for all methods, and all windows for this project's models.
 
-The sample is an even spread over a file's windows, the same for every method, and so is the cap on the context: what
-AutoARIMA costs on a long series with a long season decides both. `all` parts go to this service and the naive forecasts
-alone, uncut.
+The sample is an even spread over a file's windows, the same for every method, and so is the cap on the context: the
+cost of AutoARIMA on a long series with a long season decides both. All windows of a file, with contexts of up to 4,096
+values, are forecast by this service and by the seasonal naive forecast only.
 """
 
 from __future__ import annotations
@@ -20,55 +20,58 @@ from training.data.real_series import Window
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-OFFICIAL = ("m4_hourly", "m4_weekly", "hospital")  # complete groups with their official test parts
 FILES = (*real_series.HELD_OUT, "m4_hourly", "m4_weekly")
 LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
-MOST = 40  # windows of a file in the sample
-MOST_LONG = 20  # of one whose season is longer than a year of months
-LONGEST = 512  # last values of a context in the sample
-UNCUT = 4096  # in the `all` part: what the service's own model looks at
+SAMPLE_WINDOWS = 40  # windows of a file in the sample
+SAMPLE_WINDOWS_LONG_SEASON = 20  # the same for a file with a season of more than 12 steps
+SAMPLE_CONTEXT = 512  # last values of a context in the sample
+FULL_CONTEXT = 4096  # last values of a context when all windows are forecast: as far back as the forecaster looks
 
 
 @dataclass(frozen=True)
 class Part:
-    """Windows of one file, and how much of each context the methods see; scores take the whole of it."""
+    """Windows of one file, and the number of values of each context that the methods see; scores use whole contexts."""
 
     file: str
     windows: list[Window]
-    longest: int
-    key: str  # names these questions: other data, another choice or another cap is another key
+    max_context: int
+    key: str  # identifies the windows: another digest, choice, cap or set of levels gives another key
 
     @property
     def contexts(self) -> list[Floats]:
-        return [window.context[-self.longest :] for window in self.windows]
+        """The capped contexts, one (n,) a window."""
+        return [window.context[-self.max_context :] for window in self.windows]
 
 
 def sample(file: real_series.SeriesFile) -> Part:
     """The windows that all methods forecast."""
     windows = file.windows()
-    most = min(len(windows), MOST if max(file.seasons) <= 12 else MOST_LONG)
-    chosen = [int(i) for i in np.linspace(0, len(windows) - 1, most)]
-    return _part(file, windows, chosen, LONGEST)
+    cap = SAMPLE_WINDOWS if max(file.seasons) <= 12 else SAMPLE_WINDOWS_LONG_SEASON
+    indices = [int(i) for i in np.linspace(0, len(windows) - 1, min(len(windows), cap))]
+    return _part(file, windows, indices, SAMPLE_CONTEXT)
 
 
-def everything(file: real_series.SeriesFile) -> Part:
+def all_windows(file: real_series.SeriesFile) -> Part:
     """All windows of a file."""
     windows = file.windows()
-    return _part(file, windows, range(len(windows)), UNCUT)
+    return _part(file, windows, range(len(windows)), FULL_CONTEXT)
 
 
-def _part(file: real_series.SeriesFile, windows: Sequence[Window], chosen: Sequence[int], longest: int) -> Part:
-    named = json.dumps([file.digest, list(chosen), longest, LEVELS])
-    key = hashlib.sha256(named.encode()).hexdigest()[:12]
-    return Part(file.name, [windows[i] for i in chosen], longest, key)
+def _part(file: real_series.SeriesFile, windows: Sequence[Window], indices: Sequence[int], max_context: int) -> Part:
+    identity = json.dumps([file.digest, list(indices), max_context, LEVELS])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    return Part(file.name, [windows[i] for i in indices], max_context, key)
 
 
 def filled(context: Floats, season: int) -> Floats:
-    """`context` without missing values, for methods that take none: the value a season before, else a straight line."""
+    """`context` without missing values, for methods that need complete series: (n,) -> (n,).
+
+    A missing value becomes the value one season earlier, or lies on a straight line where that is missing too.
+    """
     values = context.copy()
     for t in np.flatnonzero(np.isnan(values)):
         if t >= season:
             values[t] = values[t - season]
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     index = np.arange(len(values))
-    return values if known.all() else np.interp(index, index[known], values[known])
+    return values if finite.all() else np.interp(index, index[finite], values[finite])

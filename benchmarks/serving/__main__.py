@@ -1,8 +1,9 @@
-"""`python -m benchmarks.serving`: this service against others a user would pick, on this machine, side by side.
+"""`python -m benchmarks.serving`: this service and other servers for the same network, measured in turn.
 
 Writes benchmarks/results/serving.csv (every measurement), serving.md (medians, spreads, ratios) and docs/serving.png.
-Servers are started one at a time, each anew in every round, in an order that turns with the round, so that none always
-runs on a cool or a busy machine. The load generator runs on the same cores as the server; nothing is pinned.
+Servers are started one at a time, each anew in every round, in an order that turns with the round, so that no server
+always runs on a cool or a busy machine. The load generator runs on the same cores as the server; nothing is pinned.
+`--pages` writes the page and the picture again from the committed rows.
 """
 
 from __future__ import annotations
@@ -22,61 +23,77 @@ from types import FrameType
 import torch
 
 from benchmarks import table
-from benchmarks.serving import alone, environments, load, lstm64, report
+from benchmarks.serving import environments, load, lstm64, model_only, report
 from benchmarks.serving.contestants import MODELS, PLAIN, ROOT, SCRATCH, Contestant, contestants
-from benchmarks.serving.measure import Wrong, measure
-from benchmarks.serving.rows import Row
+from benchmarks.serving.measure import InvalidServer, measure
+from benchmarks.serving.rows import MODEL_ONLY, Row
 
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURE = ROOT / "docs" / "serving.png"
-QUICK = SCRATCH / "quick"
+QUICK_RESULTS = SCRATCH / "quick"
 
 
 def main() -> int:
     options = _options()
-    signal.signal(signal.SIGTERM, _end)  # as Ctrl-C does: the server that runs is stopped on the way out
-    version = load.require_wrk()
+    results = options.output or (QUICK_RESULTS if options.quick else RESULTS)
+    if options.pages:
+        _write_pages(results, [])
+        return 0
+    signal.signal(signal.SIGTERM, _exit)
+    wrk_version = load.require_wrk()
     command = "python -m benchmarks.serving " + shlex.join(sys.argv[1:])
     SCRATCH.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     lstm64.write(MODELS, PLAIN)
-    chosen = [one for one in contestants() if not options.only or one.name in options.only]
-    for one in chosen:
-        if one.environment:
-            environments.python(one.environment)
+    chosen, absences = _present(options.only)
     shared = {**table.circumstances(command.strip())}
-    versions = {one.name: f"{environments.versions(one.interpreter, one.packages)}, {version}" for one in chosen}
-    versions["model alone"] = environments.versions(sys.executable, ["torch"])
-    results = options.output or (QUICK if options.quick else RESULTS)
-    found: list[Row] = []
+    versions = {c.name: f"{environments.versions(c.interpreter, c.packages)}, {wrk_version}" for c in chosen}
+    versions[MODEL_ONLY] = environments.versions(sys.executable, ["torch"])
+    rows: list[Row] = []
     faults: list[str] = []
-    for row in _all(chosen, options, faults):
-        found.append(replace(row, versions=versions[row.contestant], **shared))
-        table.write(results / "serving.csv", Row, found)  # after each, so that an interrupted run is not lost
-    if not found:
-        return _failed(faults)
-    report.write(found, results / "serving.md")
-    report.draw(found, results / "serving.png" if results != RESULTS else PICTURE)
-    print(f"\n{(results / 'serving.md').read_text()}")
-    return _failed(faults)
-
-
-def _failed(faults: Sequence[str]) -> int:
+    for row in _measurements(chosen, options, faults):
+        rows.append(replace(row, versions=versions[row.contestant], **shared))
+        table.write(results / "serving.csv", Row, rows)  # after each, so that an interrupted run is not lost
+    if rows:
+        _write_pages(results, absences)
     for fault in faults:
         print(f"FAILED: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
+def _write_pages(results: Path, absences: Sequence[str]) -> None:
+    """Write the page and the picture of the rows in `results`."""
+    rows = table.read(results / "serving.csv", Row)
+    report.write(rows, results / "serving.md", absences)
+    report.draw(rows, results / "serving.png" if results != RESULTS else PICTURE)
+    print(f"\n{(results / 'serving.md').read_text()}")
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does: the server under measurement is stopped on the way out."""
     raise SystemExit(128 + number)
 
 
-def _all(chosen: Sequence[Contestant], options: argparse.Namespace, faults: list[str]) -> Iterator[Row]:
-    runs = [(one, processes) for processes in options.processes for one in chosen if processes in one.processes]
+def _present(names: Sequence[str] | None) -> tuple[list[Contestant], list[str]]:
+    """The contestants that run on this machine, by their names or those of their peers, and why others do not."""
+    chosen, absences = [], []
+    for contestant in contestants():
+        if names and contestant.name not in names and contestant.peer not in names:
+            continue
+        if reason := contestant.absence():
+            absences.append(f"{contestant.name}: {reason}")
+            print(f"not measured: {absences[-1]}", file=sys.stderr)
+        else:
+            chosen.append(contestant)
+    return chosen, absences
+
+
+def _measurements(chosen: Sequence[Contestant], options: argparse.Namespace, faults: list[str]) -> Iterator[Row]:
+    runs = [(c, processes) for processes in options.processes for c in chosen if processes in c.processes]
     for number in range(1, options.rounds + 1):
         turn = (number - 1) * len(runs) // options.rounds
         for contestant, processes in runs[turn:] + runs[:turn]:
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
                 for row in measure(
                     contestant, processes, number,
@@ -84,32 +101,32 @@ def _all(chosen: Sequence[Contestant], options: argparse.Namespace, faults: list
                 ):  # fmt: skip
                     _show(row)
                     yield row
-            except Wrong as fault:
+            except InvalidServer as fault:
                 faults.append(f"{contestant.name}, {processes} processes: {fault}")
                 print(faults[-1], file=sys.stderr)
-            print(f"{contestant.name} ({processes}) took {time.monotonic() - begun:.0f} s", flush=True)
-        if not options.only or "model alone" in options.only:
-            yield from _alone(options.seconds, number)
+            print(f"{contestant.name} ({processes}) took {time.monotonic() - start:.0f} s", flush=True)
+        if not options.only or MODEL_ONLY in options.only:
+            yield from _model_only(options.seconds, number)
 
 
-def _alone(seconds: int, number: int) -> Iterable[Row]:
-    """The model without a server; each of its workloads is one level."""
-    command = [sys.executable, "-m", alone.__name__, str(PLAIN), str(seconds)]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    for said in map(json.loads, done.stdout.splitlines()):
+def _model_only(seconds: int, number: int) -> Iterable[Row]:
+    """The network without a server; each of its batch sizes is one workload."""
+    command = [sys.executable, "-m", model_only.__name__, str(PLAIN), str(seconds)]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for figures in map(json.loads, output.splitlines()):
         row = Row(
-            "model alone", 1, said["name"], None, number,
-            requests_per_second=said["requests"] / said["seconds"],
-            items_per_second=said["items"] / said["seconds"],
-            p50_ms=said["p50_ms"], p90_ms=said["p90_ms"], p99_ms=said["p99_ms"], max_ms=said["max_ms"],
-            requests=said["requests"],
+            MODEL_ONLY, 1, figures["name"], None, number,
+            requests_per_second=figures["requests"] / figures["seconds"],
+            items_per_second=figures["items"] / figures["seconds"],
+            p50_ms=figures["p50_ms"], p90_ms=figures["p90_ms"], p99_ms=figures["p99_ms"], max_ms=figures["max_ms"],
+            requests=figures["requests"],
         )  # fmt: skip
         _show(row)
         yield row
 
 
 def _show(row: Row) -> None:
-    head = f"{row.round}  {row.contestant:<18} x{row.processes}  {row.workload:<28}"
+    head = f"{row.round}  {row.contestant:<20} x{row.processes}  {row.workload:<28}"
     if row.workload == "start":
         print(f"{head} first answer {row.cold_start_s:.2f} s, idle {row.idle_pss_mib:.0f} MiB", flush=True)
         return
@@ -127,8 +144,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured [3]")
     parser.add_argument("--levels", type=int, nargs="+", help="connections [1 8 64 256]")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="that hold the network [1 2]")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these servers only")
-    parser.add_argument("--quick", action="store_true", help="a second each, one round: does everything work?")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these servers, by name or by peer (mosec: all of its)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a second each, one round, to see that everything works")
+    parser.add_argument("--pages", action="store_true", help="no measurement: the page and the picture from the rows")
     parser.add_argument("--output", type=Path, help="folder for the results [benchmarks/results]")
     options = parser.parse_args()
     options.seconds = options.seconds or (1 if options.quick else 3)

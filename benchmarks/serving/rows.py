@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MODEL_ONLY = "model alone"  # contestant: the network without a server
+
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement; what does not apply stays None, an empty cell."""
+    """One measurement; a field that does not apply stays None, an empty cell."""
 
     contestant: str
     processes: int

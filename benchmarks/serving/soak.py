@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving.soak`: does the service's memory grow? Requests of random lengths, for half an hour.
+"""`python -m benchmarks.serving.soak`: the growth of the service's memory under half an hour of random requests.
 
 Series of 1 to 2,000 values, alone and in groups, for the small network and for every committed model that takes them,
 digits as rows and as images, and bad requests among them. Resident memory is read every second; after the warm-up its
@@ -24,18 +24,18 @@ from scipy import stats
 
 from benchmarks import table
 from benchmarks.serving import load, lstm64, workloads
-from benchmarks.serving.contestants import MODELS, PLAIN, ROOT, SCRATCH, Launch, ours
+from benchmarks.serving.contestants import MODELS, PLAIN, ROOT, SCRATCH, Launch, ritmo
 from benchmarks.serving.load import Request
 from benchmarks.serving.measure import first_answer
 from benchmarks.serving.processes import Server, free_port, server
 
 RESULT = ROOT / "benchmarks" / "results" / "serving-soak.csv"
 CONNECTIONS = 24
-REQUESTS = 6_000  # different ones; lengths and company differ at every turn, as batches gather by chance
+REQUESTS = 6_000  # different ones; batches gather by chance, so that each is computed among others at every turn
 LONGEST = 2_000
 BLOCKS = 20
 FLAT = 1.0  # MiB an hour
-INTERVAL = 1.0  # seconds between two readings
+INTERVAL = 1.0  # seconds between two readings of memory
 
 
 def main() -> int:
@@ -51,8 +51,8 @@ def main() -> int:
     prepared = requests(folder, REQUESTS)
     load.write_requests(file, prepared)
     log = SCRATCH / "logs" / "soak.log"
-    with server(launch.command, port=port, environment=launch.variables, folder=launch.folder, log=log) as running:
-        first_answer(running, prepared[0])
+    with server(launch.command, port=port, environment=launch.variables, folder=launch.folder, log=log) as process:
+        first_answer(process, prepared[0])
         _ready(port)
         readings: list[tuple[float, float]] = []
         loads: list[load.Load] = []
@@ -61,31 +61,31 @@ def main() -> int:
             target=lambda: loads.append(load.run(port, file, connections=CONNECTIONS, seconds=seconds))
         )
         sender.start()
-        _watch(running, sender, readings)
-        if not running.alive or not loads:
-            print(f"the service did not survive:\n{running.tail()}", file=sys.stderr)
+        _watch(process, sender, readings)
+        if not process.alive or not loads:
+            print(f"the service did not survive:\n{process.log_tail()}", file=sys.stderr)
             return 1
     return _report(np.array(readings), loads[0], options)
 
 
 def requests(models: Path, count: int) -> list[Request]:
-    """Seeded requests; the first is a good one."""
+    """Seeded requests; the first is a valid one."""
     rng = np.random.default_rng(workloads.SEED)
     names = [lstm64.NAME, *(name for name in ("forecaster", "sines", "rnn-20", "naive") if (models / name).is_dir())]
-    digits = [one for work in workloads.digit_workloads()[:2] for one in work.requests]
-    made = [workloads.ritmo(lstm64.NAME).one([1.0, 2.0, 3.0])]
-    while len(made) < count:
+    digits = [request for workload in workloads.digit_workloads()[:2] for request in workload.requests]
+    mixture = [workloads.ritmo(lstm64.NAME).encode([1.0, 2.0, 3.0])]
+    while len(mixture) < count:
         kind = rng.random()
         if kind < 0.15 and (models / "digits").is_dir():
-            made.append(digits[int(rng.integers(len(digits)))])
+            mixture.append(digits[int(rng.integers(len(digits)))])
         elif kind < 0.18:
-            made.append(Request("/forecast", b'{"inputs":[{"target":[1,"2",null]}]}'))  # refused: a string
+            mixture.append(Request("/forecast", b'{"inputs":[{"target":[1,"2",null]}]}'))  # refused: a string
         else:
             group = 1 if kind < 0.9 else int(rng.integers(2, 17))
             lengths = np.exp(rng.uniform(0, np.log(LONGEST), group)).astype(int)
             series = [rng.normal(size=max(1, length)).round(3).tolist() for length in lengths]
-            made.append(_forecast(rng, names, series))
-    return made
+            mixture.append(_forecast(rng, names, series))
+    return mixture
 
 
 def _forecast(rng: np.random.Generator, names: Sequence[str], series: list[list[float]]) -> Request:
@@ -94,7 +94,7 @@ def _forecast(rng: np.random.Generator, names: Sequence[str], series: list[list[
         parameters["include"] = ["history"]
     if rng.random() < 0.1:
         parameters["return_state"] = True
-    inputs = [{"target": one} for one in series]
+    inputs = [{"target": values} for values in series]
     body = {"model": names[int(rng.integers(len(names)))], "inputs": inputs, "parameters": parameters}
     return Request("/forecast", json.dumps(body).encode())
 
@@ -114,7 +114,7 @@ def _launch(folder: Path, port: int) -> Launch:
     def unused() -> workloads.Workload:
         raise NotImplementedError
 
-    return ours("ritmo", folder, unused, lambda _: []).launch(port, 1)
+    return ritmo("ritmo", folder, unused, lambda _: []).launch(port, 1)
 
 
 def _ready(port: int) -> None:
@@ -131,43 +131,43 @@ def _ready(port: int) -> None:
     raise SystemExit("the service was not ready within three minutes")
 
 
-def _watch(running: Server, sender: threading.Thread, readings: list[tuple[float, float]]) -> None:
-    begun = shown = time.monotonic()
+def _watch(process: Server, sender: threading.Thread, readings: list[tuple[float, float]]) -> None:
+    start = last_print = time.monotonic()
     while sender.is_alive():
-        now = time.monotonic()
-        readings.append((now - begun, running.memory().rss))
-        if now - shown >= 60:
-            shown = now
-            print(f"{(now - begun) / 60:5.1f} min  RSS {readings[-1][1]:.1f} MiB", flush=True)
+        clock = time.monotonic()
+        readings.append((clock - start, process.memory().rss))
+        if clock - last_print >= 60:
+            last_print = clock
+            print(f"{(clock - start) / 60:5.1f} min  RSS {readings[-1][1]:.1f} MiB", flush=True)
         sender.join(INTERVAL)
 
 
 def slope(times: np.ndarray, values: np.ndarray, blocks: int) -> tuple[float, float, float]:
     """Least-squares slope of the block means, and its 95 % confidence interval, per unit of `times`."""
-    t = np.array([part.mean() for part in np.array_split(times, blocks)])
-    y = np.array([part.mean() for part in np.array_split(values, blocks)])
+    t = np.array([block.mean() for block in np.array_split(times, blocks)])
+    y = np.array([block.mean() for block in np.array_split(values, blocks)])
     fit = stats.linregress(t, y)
     half = stats.t.ppf(0.975, len(t) - 2) * fit.stderr
     return float(fit.slope), float(fit.slope - half), float(fit.slope + half)
 
 
-def _report(readings: np.ndarray, seen: load.Load, options: argparse.Namespace) -> int:
-    after = readings[readings[:, 0] >= options.warm_up * 60]
-    blocks = min(BLOCKS, len(after) // 5)
+def _report(readings: np.ndarray, traffic: load.Load, options: argparse.Namespace) -> int:
+    warm = readings[readings[:, 0] >= options.warm_up * 60]
+    blocks = min(BLOCKS, len(warm) // 5)
     if blocks < 4:
-        print(f"{len(after)} readings after the warm-up are too few to fit a slope", file=sys.stderr)
+        print(f"{len(warm)} readings after the warm-up are too few to fit a slope", file=sys.stderr)
         return 1
-    hourly, low, high = slope(after[:, 0] / 3600, after[:, 1], blocks)
+    hourly, low, high = slope(warm[:, 0] / 3600, warm[:, 1], blocks)
     flat = (low <= 0 <= high) or high < FLAT
     row = {
         **table.circumstances("python -m benchmarks.serving.soak " + " ".join(sys.argv[1:])),
         "minutes": options.minutes,
         "warm_up_minutes": options.warm_up,
-        "requests": seen.requests,
-        "refused_or_failed": seen.failed,
+        "requests": traffic.requests,
+        "refused_or_failed": traffic.failed,
         "rss_first_mib": round(float(readings[0, 1]), 1),
-        "rss_after_warm_up_mib": round(float(after[0, 1]), 1),
-        "rss_last_mib": round(float(after[-1, 1]), 1),
+        "rss_after_warm_up_mib": round(float(warm[0, 1]), 1),
+        "rss_last_mib": round(float(warm[-1, 1]), 1),
         "slope_mib_per_hour": round(hourly, 2),
         "low": round(low, 2),
         "high": round(high, 2),

@@ -1,4 +1,4 @@
-"""What is asked: seeded series and drawn digits as requests in each server's own words, with the answers expected.
+"""The workloads: seeded series and drawn digits as requests in each server's dialect, with the expected answers.
 
 The main workload is one series a request, of 10 to 100 values; the same 1,024 series for every server.
 """
@@ -21,13 +21,13 @@ from benchmarks.serving.load import Request
 
 SEED = 2026
 COUNT = 1024  # different requests of the main workload
-SHORTEST, LONGEST = 10, 100
-BULK, BULK_LENGTH = 512, 50
+SHORTEST, LONGEST = 10, 100  # values of a series
+BULK, BULK_LENGTH = 512, 50  # series in a bulk request, values of each
 BULK_COUNT = 16  # different bulk requests
 TOKENS = 16  # different series of the token workload
 
 Series = list[float]
-Read = Callable[[Any], Sequence[float]]
+Decode = Callable[[Any], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Workload:
 
     name: str
     requests: Sequence[Request]
-    read: Read  # from the parsed answer
+    decode: Decode  # from the parsed answer to its numbers
     expected: Sequence[Sequence[float]] | None = None
     items: int = 1  # series or digits in a request
     levels: tuple[int, ...] | None = None
@@ -44,12 +44,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a server is asked for the forecast of one series, or of many at once, and how its answer is read."""
+    """A server's requests for the forecast of one series, or of a batch, and the reading of its answers."""
 
-    one: Callable[[Series], Request]
-    read: Read
-    many: Callable[[list[Series]], Request] | None = None
-    read_many: Read | None = field(default=None)
+    encode: Callable[[Series], Request]
+    decode: Decode
+    encode_batch: Callable[[list[Series]], Request] | None = None
+    decode_batch: Decode | None = field(default=None)
 
 
 def ragged(count: int = COUNT) -> list[Series]:
@@ -60,7 +60,7 @@ def ragged(count: int = COUNT) -> list[Series]:
 
 
 def even(seed: int) -> list[Series]:
-    """A bulk request's series, all of one length."""
+    """The series of a bulk request, all of one length."""
     rng = np.random.default_rng((SEED, seed))
     return [_walk(rng, BULK_LENGTH) for _ in range(BULK)]
 
@@ -82,23 +82,23 @@ class Reference:
 
     def __call__(self, series: Sequence[Series]) -> list[list[float]]:
         with torch.inference_mode():
-            return [[self._model(torch.tensor([one]), torch.tensor([len(one)])).item()] for one in series]
+            return [[self._model(torch.tensor([values]), torch.tensor([len(values)])).item()] for values in series]
 
 
 def series_workload(dialect: Dialect, reference: Expect) -> Workload:
     """One series a request."""
     series = ragged()
-    return Workload("series", [dialect.one(one) for one in series], dialect.read, reference(series))
+    return Workload("series", [dialect.encode(values) for values in series], dialect.decode, reference(series))
 
 
 def bulk_workload(dialect: Dialect, reference: Expect) -> Workload | None:
     """512 series of 50 values a request; None where the server has no natural way to take them."""
-    if dialect.many is None or dialect.read_many is None:
+    if dialect.encode_batch is None or dialect.decode_batch is None:
         return None
     bulks = [even(seed) for seed in range(BULK_COUNT)]
     expected = [[answer for (answer,) in reference(bulk)] for bulk in bulks]
-    requests = [dialect.many(bulk) for bulk in bulks]
-    return Workload("bulk", requests, dialect.read_many, expected, items=BULK, levels=(1, 2))
+    requests = [dialect.encode_batch(bulk) for bulk in bulks]
+    return Workload("bulk", requests, dialect.decode_batch, expected, items=BULK, levels=(1, 2))
 
 
 # --- this service ----------------------------------------------------------------------------------------------------
@@ -107,57 +107,57 @@ def bulk_workload(dialect: Dialect, reference: Expect) -> Workload | None:
 def ritmo(model: str) -> Dialect:
     """POST /forecast for `model`, with its defaults: mean, three quantiles, context."""
 
-    def many(batch: list[Series]) -> Request:
-        return _post("/forecast", {"model": model, "inputs": [{"target": one} for one in batch]})
+    def encode(batch: list[Series]) -> Request:
+        return _post("/forecast", {"model": model, "inputs": [{"target": values} for values in batch]})
 
-    def read(answer: Any) -> list[float]:
+    def decode(answer: Any) -> list[float]:
         return [prediction["mean"][0] for prediction in answer["predictions"]]
 
-    return Dialect(lambda one: many([one]), read, many, read)
+    return Dialect(lambda values: encode([values]), decode, encode, decode)
 
 
 def token_workloads(port: int, model: str) -> list[Workload]:
     """One new value for a series continued by its token, after 10 and after 10,000 values; none without tokens."""
-    found = []
+    workloads = []
     for length in (10, 10_000):
         rng = np.random.default_rng((SEED, length))
         requests = []
         for _ in range(TOKENS):
             parameters = {"return_state": True}
-            first = {"model": model, "inputs": [{"target": _walk(rng, length)}], "parameters": parameters}
-            status, answer = ask(port, _post("/forecast", first))
+            opening = {"model": model, "inputs": [{"target": _walk(rng, length)}], "parameters": parameters}
+            status, answer = send(port, _post("/forecast", opening))
             token = answer["predictions"][0].get("state") if status == 200 else None
             if token is None:
                 return []
             update = {"target": _walk(rng, 1), "state": token}
             requests.append(_post("/forecast", {"model": model, "inputs": [update], "parameters": parameters}))
-        found.append(Workload(f"token after {length} ({model})", requests, ritmo(model).read, levels=(1, 64)))
-    return found
+        workloads.append(Workload(f"token after {length} ({model})", requests, ritmo(model).decode, levels=(1, 64)))
+    return workloads
 
 
 def digit_workloads() -> list[Workload]:
     """POST /classify-digit with rows as JSON, and with PNG files, for drawn digits."""
     from PIL import Image
 
-    from training.data import drawn_digits as glyphs
+    from training.data import drawn_digits
 
-    images, _ = glyphs.digit_images(COUNT // 4, seed=SEED)
+    images, _ = drawn_digits.digit_images(COUNT // 4, seed=SEED)
     rows, files = [], []
     for image in images:
         rows.append(_post("/classify-digit", {"inputs": [{"rows": image.astype(int).tolist()}]}))
         png = io.BytesIO()
         Image.fromarray(image.astype(np.uint8)).resize((140, 140), Image.Resampling.BILINEAR).save(png, "PNG")
         files.append(Request("/classify-digit", png.getvalue(), "image/png"))
-    encoded = [base64.b64encode(one.body).decode() for one in files]
-    in_json = [_post("/classify-digit", {"inputs": [{"image": one}]}) for one in encoded]
+    encoded = [base64.b64encode(request.body).decode() for request in files]
+    in_json = [_post("/classify-digit", {"inputs": [{"image": image}]}) for image in encoded]
 
-    def read(answer: Any) -> list[float]:
+    def decode(answer: Any) -> list[float]:
         return [prediction["score"] for prediction in answer["predictions"]]
 
     return [
-        Workload("digits, rows", rows, read),
-        Workload("digits, PNG", files, read),
-        Workload("digits, PNG in JSON", in_json, read, levels=(64,)),
+        Workload("digits, rows", rows, decode),
+        Workload("digits, PNG", files, decode),
+        Workload("digits, PNG in JSON", in_json, decode, levels=(64,)),
     ]
 
 
@@ -166,33 +166,57 @@ def digit_workloads() -> list[Workload]:
 
 def values(path: str) -> Dialect:
     """`{"values": […]}` to `{"forecast": x}`."""
-    return Dialect(lambda one: _post(path, {"values": one}), lambda answer: [answer["forecast"]])
+    return Dialect(lambda series: _post(path, {"values": series}), lambda answer: [answer["forecast"]])
 
 
 FASTAPI = Dialect(
-    values("/forecast").one,
-    values("/forecast").read,
+    values("/forecast").encode,
+    values("/forecast").decode,
     lambda batch: _post("/bulk", {"series": batch}),
     lambda answer: answer["forecasts"],
 )
 BENTOML = Dialect(
-    lambda one: _post("/forecast", {"values": [one]}),
+    lambda series: _post("/forecast", {"values": [series]}),
     lambda answer: answer,
     lambda batch: _post("/forecast", {"values": batch}),
     lambda answer: answer,
 )
-CONSTANT = Dialect(values("/").one, lambda answer: [answer["forecast"]])
+CONSTANT = Dialect(values("/").encode, lambda answer: [answer["forecast"]])
+
+INFER = "/v2/models/lstm/infer"
+
+
+def _padded(batch: list[Series]) -> list[Series]:
+    """Rows of one length, as servers that batch by shape need them; single series all get the greatest length."""
+    width = LONGEST if len(batch) == 1 else max(map(len, batch))
+    return [series + [0] * (width - len(series)) for series in batch]
 
 
 def _infer(batch: list[Series]) -> Request:
-    width = LONGEST if len(batch) == 1 else max(map(len, batch))
-    padded = [value for one in batch for value in one + [0] * (width - len(one))]
-    rows = len(batch)
+    """The Open Inference Protocol with its tensors as JSON."""
+    padded = _padded(batch)
+    rows, width = len(batch), len(padded[0])
+    data = [value for series in padded for value in series]
     inputs = [
-        {"name": "values", "shape": [rows, width], "datatype": "FP32", "data": padded},
-        {"name": "lengths", "shape": [rows, 1], "datatype": "INT64", "data": [len(one) for one in batch]},
+        {"name": "values", "shape": [rows, width], "datatype": "FP32", "data": data},
+        {"name": "lengths", "shape": [rows, 1], "datatype": "INT64", "data": [len(series) for series in batch]},
     ]
-    return _post("/v2/models/lstm/infer", {"inputs": inputs})
+    return _post(INFER, {"inputs": inputs})
+
+
+def _infer_binary(batch: list[Series]) -> Request:
+    """The Open Inference Protocol with its input tensors as bytes behind the JSON (binary tensor data extension)."""
+    tensors: dict[str, tuple[str, np.ndarray[Any, Any]]] = {
+        "values": ("FP32", np.array(_padded(batch), np.float32)),
+        "lengths": ("INT64", np.array([[len(series)] for series in batch], np.int64)),
+    }
+    inputs = [
+        {"name": name, "shape": array.shape, "datatype": kind, "parameters": {"binary_data_size": array.nbytes}}
+        for name, (kind, array) in tensors.items()
+    ]
+    head = _post(INFER, {"inputs": inputs}).body
+    body = head + b"".join(array.tobytes() for _, array in tensors.values())
+    return Request(INFER, body, "application/octet-stream", ("Inference-Header-Content-Length", str(len(head))))
 
 
 def _inferred(answer: Any) -> list[float]:
@@ -200,23 +224,24 @@ def _inferred(answer: Any) -> list[float]:
     return data
 
 
-OPEN_INFERENCE = Dialect(lambda one: _infer([one]), _inferred, _infer, _inferred)
+OPEN_INFERENCE = Dialect(lambda series: _infer([series]), _inferred, _infer, _inferred)
+BINARY_INFERENCE = Dialect(lambda series: _infer_binary([series]), _inferred, _infer_binary, _inferred)
 
 
-# --- asking ----------------------------------------------------------------------------------------------------------
+# --- sending ---------------------------------------------------------------------------------------------------------
 
 
-def ask(port: int, request: Request, connection: http.client.HTTPConnection | None = None) -> tuple[int, Any]:
+def send(port: int, request: Request, connection: http.client.HTTPConnection | None = None) -> tuple[int, Any]:
     """Status and parsed answer of one request; OSError or HTTPException where there is none."""
-    own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    client = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        own.request("POST", request.path, request.body, {"Content-Type": request.content_type})
-        answer = own.getresponse()
+        client.request("POST", request.path, request.body, request.headers)
+        answer = client.getresponse()
         body = answer.read()
         return answer.status, json.loads(body) if answer.status == 200 else body[:500]
     finally:
         if connection is None:
-            own.close()
+            client.close()
 
 
 def _post(path: str, content: Any) -> Request:

@@ -1,15 +1,18 @@
 -- Sends prepared requests in turn: `wrk … -s wrk.lua URL -- FILE`. FILE holds for each request a line
--- "PATH<tab>CONTENT-TYPE<tab>BYTES" and then that many bytes and a newline. At the end one line for the caller to read.
+-- "PATH<tab>CONTENT-TYPE<tab>BYTES<tab>NAME<tab>VALUE" (NAME and VALUE of one more header, or empty) and then that many
+-- bytes and a newline. At the end it prints one line of figures for the program that started it.
 
 function init(args)
    requests = {}
    local file = assert(io.open(args[1], "rb"))
    local head = file:read("*l")
    while head do
-      local path, kind, size = head:match("^([^\t]*)\t([^\t]*)\t(%d+)$")
+      local path, kind, size, name, value = head:match("^([^\t]*)\t([^\t]*)\t(%d+)\t([^\t]*)\t([^\t]*)$")
       local body = file:read(tonumber(size))
       file:read("*l")
-      table.insert(requests, wrk.format("POST", path, {["Content-Type"] = kind}, body))
+      local headers = {["Content-Type"] = kind}
+      if name ~= "" then headers[name] = value end
+      table.insert(requests, wrk.format("POST", path, headers, body))
       head = file:read("*l")
    end
    file:close()

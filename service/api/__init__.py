@@ -1,4 +1,5 @@
 """HTTP and WebSocket: dispatch, endpoints, problem documents, the OpenAPI description.
 
-It imports every package below it and not `server`; FastAPI and Starlette are used here only. `server` runs its application.
+It imports every package below it and not `server`; FastAPI and Starlette are used here only. `server` runs the
+application.
 """

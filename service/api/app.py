@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from service.api.catalog import models_router
-from service.api.dispatch import Dispatcher, RequestMetrics
+from service.api.dispatch import Application
 from service.api.health import health_router
-from service.api.inference import ClassifyDigitEndpoint, ForecastEndpoint
+from service.api.inference import ClassifyDigitEndpoint, InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
 from service.api.request import BodyBudget
-from service.api.websockets import ClassifyDigitStream, ForecastStream, LiveConnections
-from service.backend.torchscript import load
-from service.batching.queue import Limits
+from service.api.request_metrics import RequestMetrics
+from service.api.websockets import LiveConnections, LiveEndpoint
+from service.codec.digits import DigitCodec
+from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
 from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
+from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
 from service.runtime.malloc import trim_periodically
+from service.runtime.version import version
 from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
@@ -36,96 +36,72 @@ PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 
-class Application(FastAPI):
-    """FastAPI with the edge around all of it: even its own outermost layers cost a hot route several microseconds."""
-
-    edge: Dispatcher
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every request and the lifespan pass the edge first."""
-        await self.edge(scope, receive, send)
-
-
 def create_app(
     settings: Settings | None = None, *, registry: Registry | None = None, group: WorkerGroup | None = None
-) -> FastAPI:
+) -> Application:
     """The service as an ASGI application; without arguments: settings from the environment, models from their folder.
 
     Models load in the background of the lifespan: `/readyz` says when they are ready, requests before that get 503.
-    For whoever stops the server: `app.state.registry.drain()` makes it not ready while it still answers, and
-    `app.state.streams.close()` says goodbye to the live connections. `group`: where several processes serve.
+    To stop it, `app.state.registry.drain()` makes it not ready while it still answers, and `app.state.streams.close()`
+    closes the live connections. `group`: where several processes serve.
     """
     settings = settings or Settings()
     if registry is None:
         registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
-    metrics = registry.metrics
-    shared = [group.key] if group and not settings.secrets else []
-    tokens = StateTokens(settings.secrets or shared, settings.state_ttl_seconds, passing=bool(shared))
+    metrics, budget = RequestMetrics(registry.metrics), BodyBudget(settings)
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await registry.start()
-        chores = [asyncio.create_task(trim_periodically())]
-        try:
-            yield
-        finally:
-            for chore in chores:
-                chore.cancel()
-            await registry.close()
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    app = Application(title="Ritmo", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    app = Application(
+        budget,
+        metrics,
+        access_log=settings.access_log,
+        title="Ritmo",
+        version=version(),
+        description=DESCRIPTION,
+        lifespan=lambda _: _lifespan(registry, pool),
+        redirect_slashes=False,  # a redirect would go to the host that the request names
+    )
     app.state.registry = registry
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
-    app.add_api_route(
-        "/metrics", _page(metrics, group), tags=["health"], summary="Prometheus", response_class=_MetricsPage
-    )
-    hot = {
-        "/forecast": ForecastEndpoint(registry, settings, tokens, pool),
-        "/classify-digit": ClassifyDigitEndpoint(registry, settings, tokens, pool),
-    }
-    traffic, intake = RequestMetrics(metrics), BodyBudget(settings)
-    streams = app.state.streams = LiveConnections(settings.max_streams, metrics.streams)
-    live = {
-        kind.path: kind(registry, settings, tokens, pool, streams=streams, traffic=traffic, intake=intake)
-        for kind in (ForecastStream, ClassifyDigitStream)
-    }
-    app.edge = Dispatcher(
-        super(Application, app).__call__, hot, live, intake=intake, traffic=traffic, access_log=settings.access_log
-    )
+    page = _page(registry.metrics, group)
+    app.add_api_route("/metrics", page, tags=["health"], summary="Prometheus", response_class=_MetricsPage)
+    tokens = _state_tokens(settings, group)
+    forecasts, digits = ForecastCodec(settings, tokens), DigitCodec(settings, tokens)
+    app.endpoints["/forecast"] = InferenceEndpoint(forecasts, registry, settings, pool)
+    app.endpoints["/classify-digit"] = ClassifyDigitEndpoint(digits, registry, settings, pool)
+    connections = LiveConnections(settings.max_live_connections, registry.metrics.streams, metrics, budget)
+    app.state.streams = connections
+    for live in (
+        LiveEndpoint("/forecast/stream", forecasts, registry, settings, pool, connections),
+        LiveEndpoint("/classify-digit/stream", digits, registry, settings, pool, connections),
+    ):
+        app.live_endpoints[live.path] = live
     _answer_with_problems(app)
     declare(app)
     return app
 
 
-def make_registry(
-    settings: Settings, metrics: Metrics | None = None, digests: Mapping[str, str | None] | None = None
-) -> Registry:
-    """The registry that `settings` describe; `digests`: of the versions that all processes of a group serve."""
-    return Registry(
-        settings.models,
-        device=settings.device,
-        threads=settings.threads,
-        processes=settings.workers,
-        limits=_limits(settings),
-        metrics=metrics,
-        digests=digests,
-    )
+def create_one_shot_app(settings: Settings, model: str) -> Application:
+    """The application for one answer of one model: it loads no other."""
+    return create_app(settings, registry=one_shot_registry(settings, model))
 
 
-def one_shot_registry(settings: Settings, model: str) -> Registry:
-    """A registry for one answer of one model: nobody waits for the others, nor until every shape is warm."""
-    unwarmed = partial(load, warm=False)
-    limits = _limits(settings)
-    return Registry(
-        settings.models, device=settings.device, threads=settings.threads, limits=limits, only=model, load=unwarmed
-    )
+def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
+    """The state tokens; without configured keys, the processes of a group share a random one."""
+    shared = [group.key] if group and not settings.secrets else []
+    return StateTokens(settings.secrets or shared, settings.state_ttl_seconds, shared_random_key=bool(shared))
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
+@contextlib.asynccontextmanager
+async def _lifespan(registry: Registry, pool: Executor) -> AsyncIterator[None]:
+    await registry.start()
+    trimming = asyncio.create_task(trim_periodically())
+    try:
+        yield
+    finally:
+        trimming.cancel()
+        await registry.close()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _MetricsPage(Response):
@@ -134,13 +110,15 @@ class _MetricsPage(Response):
 
 def _page(metrics: Metrics, group: WorkerGroup | None) -> Callable[[], Awaitable[Response]]:
     async def page() -> Response:
-        return _MetricsPage(metrics.render(group.shared.restarts if group else None))
+        # In a thread: with several processes it reads the files of all of them.
+        restarts = group.shared.restarts if group else None
+        return _MetricsPage(await asyncio.to_thread(metrics.render, restarts))
 
     return page
 
 
-def _answer_with_problems(app: FastAPI) -> None:
-    """FastAPI's routes answer errors as the hot routes do."""
+def _answer_with_problems(app: Application) -> None:
+    """FastAPI's routes answer errors as the direct routes do."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         answer = from_exception(error, request.state.request_id)
@@ -149,10 +127,3 @@ def _answer_with_problems(app: FastAPI) -> None:
 
     for kind in (RitmoError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, refuse)
-
-
-def _version() -> str:
-    try:
-        return version("ritmo")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

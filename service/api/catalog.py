@@ -7,10 +7,11 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from service.codec.strict_json import nearest
+from service.codec.strict_json import suggestion
 from service.contract.errors import UnknownModel
 from service.contract.manifest import InputContract, OutputContract, Provenance, Task
-from service.registry.registry import Registry, Served
+from service.registry.registry import Registry
+from service.registry.served import ModelVersion
 from service.settings import Settings
 
 
@@ -74,7 +75,7 @@ def models_router(registry: Registry, settings: Settings, unknown: dict[int | st
         versions = [version for version in _versions(registry) if version.name == name]
         if not versions:
             names = sorted({entry.name for entry in registry.models()})
-            raise UnknownModel("no such model" + nearest(name, names))
+            raise UnknownModel("no such model" + suggestion(name, names), code="model_not_found")
         newest_first = sorted(versions, key=lambda version: int(version.version), reverse=True)
         return Model(name=name, versions=newest_first, limits=limits)
 
@@ -82,18 +83,18 @@ def models_router(registry: Registry, settings: Settings, unknown: dict[int | st
 
 
 def _versions(registry: Registry) -> list[Version]:
-    everything = registry.models()
-    newest = {served.name: served.version for served in everything if served.state == "ready"}  # in ascending order
-    return [_version(served, newest.get(served.name) == served.version) for served in everything]
+    versions = registry.models()
+    newest = {version.name: version.version for version in versions if version.state == "ready"}  # in ascending order
+    return [_version(version, newest.get(version.name) == version.version) for version in versions]
 
 
-def _version(served: Served, default: bool) -> Version:
-    manifest = served.manifest if served.readable else None
+def _version(version: ModelVersion, default: bool) -> Version:
+    manifest = version.manifest
     return Version(
-        name=served.name,
-        version=str(served.version),
-        state=served.state,
-        reason=served.reason,
+        name=version.name,
+        version=str(version.version),
+        state=version.state,
+        reason=version.reason,
         default=default,
         task=manifest and manifest.task,
         digest=manifest and manifest.digest,
@@ -101,8 +102,8 @@ def _version(served: Served, default: bool) -> Version:
         input=manifest and manifest.input,
         output=manifest and manifest.output,
         state_width=manifest and manifest.state.width,
-        batch_invariant=served.batch_invariant,
-        batch_deviation=served.batch_deviation,
+        batch_invariant=version.batch_invariant,
+        batch_deviation=version.batch_deviation,
         metrics=manifest and manifest.metrics,
         training=manifest and manifest.training,
     )

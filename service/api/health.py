@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: the process turns; models are loaded, self-tested and warm, and nobody stops the server."""
+"""`/livez`: the process turns. `/readyz`: models are loaded, self-tested and warm, and the server is not draining."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Ready(BaseModel):
 
 
 def states(registry: Registry) -> list[ModelState]:
-    """Every version the registry knows, in its order."""
+    """Every version in the registry, in its order."""
     return [
         ModelState(
             name=entry.name,
             version=str(entry.version),
             state=entry.state,
-            digest=entry.manifest.digest if entry.readable else None,
+            digest=entry.manifest and entry.manifest.digest,
             reason=entry.reason,
         )
         for entry in registry.models()
@@ -56,8 +56,8 @@ def health_router(
 ) -> APIRouter:
     """The two routes; `unready` declares the answer of `/readyz` while it is not ready.
 
-    Where several processes share the port, the one that is asked answers for itself, and for those that have never been
-    ready so far: they listen, too.
+    Where several processes share the port, each answers for itself, and for those that have never been ready so far:
+    they listen, too.
     """
     router = APIRouter(tags=["health"])
 

@@ -25,21 +25,20 @@ async def ask(app: Application, path: str, media_type: str, body: bytes) -> tupl
         "root_path": "",
         "headers": [(b"content-type", media_type.encode())],
     }
-    sent: list[Message] = []
-    left = asyncio.Event()  # never set: whoever asks stays until the answer is there
+    request: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    answer: list[Message] = []
+    disconnected = asyncio.Event()  # never set: this client stays until it has its answer
 
     async def receive() -> Message:
-        if not received:
-            received.append(True)
-            return {"type": "http.request", "body": body, "more_body": False}
-        await left.wait()
+        if request:
+            return request.pop()
+        await disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        sent.append(message)
+        answer.append(message)
 
-    received: list[bool] = []
     async with app.router.lifespan_context(app):
         await app.state.registry.loaded()
         await app(scope, receive, send)
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+    return answer[0]["status"], b"".join(message.get("body", b"") for message in answer[1:])

@@ -37,9 +37,6 @@ KINDS: dict[str, Kind] = {
     "malformed_json": Kind(400, "The body is not JSON"),
     "bad_encoding": Kind(400, "The text is not UTF-8"),
     "bad_multipart": Kind(400, "The form cannot be read"),
-    "bad_binary_header": Kind(400, "The header of a binary body does not fit the body"),
-    "unauthenticated": Kind(401, "Who is asking is not known"),
-    "forbidden": Kind(403, "This is not allowed"),
     "model_not_found": Kind(404, "No such model"),
     "version_not_found": Kind(404, "No such version of the model"),
     NOT_FOUND: Kind(404, "No such route"),
@@ -61,15 +58,15 @@ KINDS: dict[str, Kind] = {
     "state_invalid": Kind(422, "The state token is not valid"),
     "state_expired": Kind(422, "The state token has expired"),
     "state_model_mismatch": Kind(422, "The state token belongs to another model"),
-    "rate_limited": Kind(429, "Too many requests", retryable=True),
     INTERNAL: Kind(500, "Something failed in the service"),
+    "model_fault": Kind(500, "The model gave no sound answer"),
     "queue_full": Kind(503, "The queue is full", retryable=True),
     "draining": Kind(503, "The server is about to stop", retryable=True),
     "model_not_ready": Kind(503, "The model is not ready", retryable=True),
     "deadline_exceeded": Kind(504, "The deadline passed", retryable=True),
 }
 
-_RETRY_STATUSES = (429, 503)
+RETRY_STATUSES = (503,)  # of answers with the header Retry-After
 
 
 class Fault(Struct, frozen=True, gc=False):
@@ -118,23 +115,23 @@ def describe(code: str, detail: str, request_id: str, errors: Sequence[FieldErro
 def render(error: RitmoError, request_id: str, headers: Sequence[Header] = ()) -> Answer:
     """The answer to a request that ended in `error`."""
     problem = describe(error.code, error.detail, request_id, error.errors, error.errors_total)
-    sent = [(b"content-type", MEDIA_TYPE.encode()), *headers]
-    if problem.status in _RETRY_STATUSES:
-        sent.append((b"retry-after", str(math.ceil(error.retry_after or 1)).encode()))
-    return Answer(problem.status, sent, _encoder.encode(problem))
+    all_headers = [(b"content-type", MEDIA_TYPE.encode()), *headers]
+    if problem.status in RETRY_STATUSES:
+        all_headers.append((b"retry-after", str(math.ceil(error.retry_after or 1)).encode()))
+    return Answer(problem.status, all_headers, _encoder.encode(problem))
 
 
 def internal(request_id: str) -> Answer:
-    """The answer to a request that ended in an exception nobody foresaw."""
+    """The answer to a request that ended in an unexpected exception."""
     return render(RitmoError("", code=INTERNAL), request_id)
 
 
 def from_exception(error: Exception, request_id: str) -> Answer:
-    """The answer to what a FastAPI route raised: our own errors, or the framework's refusals in our words."""
+    """The answer to what a FastAPI route raised: an error of the domain, or a refusal of the framework, reworded."""
     if isinstance(error, RitmoError):
         return render(error, request_id)
     if isinstance(error, RequestValidationError):  # a path or query parameter that FastAPI could not read
-        return render(InvalidRequest("a parameter of this route is not valid"), request_id)
+        return render(InvalidRequest("a parameter of this route is not valid", code="wrong_type"), request_id)
     if not isinstance(error, HTTPException):
         return internal(request_id)
     headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in (error.headers or {}).items()]

@@ -1,7 +1,4 @@
-"""One request and its answer on bare ASGI: what the hot routes need of HTTP and nothing more.
-
-Body within limits, media type, deadline, and notice of a caller who left.
-"""
+"""One request to a direct route and its answer, on bare ASGI: body within limits, deadline, lost connections."""
 
 from __future__ import annotations
 
@@ -10,221 +7,241 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Awaitable
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from typing import Any
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
+from service.api.problems import Answer, Header
+from service.codec.common import JSON, Body
 from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from service.settings import Settings
 
-T = TypeVar("T")
-
-# Seconds of work before anyone looks whether the caller is still there: a task that most requests never need.
+# Seconds of work before the connection is watched, which takes a task that most requests never need.
 DISCONNECT_CHECK_SECONDS = 0.05
-_MOST_TIMEOUT_MS = 3_600_000
-_FOREIGN = re.compile(r"[^A-Za-z0-9._:/+=@-]")
-_LONGEST_ID = 128
+# A message with a whole answer, and the ASGI extension of a server that takes it: `service.server.http_protocol`.
+COMPLETE_RESPONSE = "ritmo.response"
+MAX_TIMEOUT_MS = 3_600_000
+_MAX_ID = 128  # characters
+_MAX_LENGTH_DIGITS = 18
+_ID_FORBIDDEN = re.compile(r"[^A-Za-z0-9._:/+=@-]")
+_JSON_BYTES = JSON.encode()
 
-_process = secrets.token_hex(6)
-_count = itertools.count(1)
+_process_id = secrets.token_hex(6)
+_counter = itertools.count(1)
 
 
 class Disconnected(Exception):
-    """The caller closed the connection before the answer was there."""
+    """The connection was closed before the body had arrived."""
 
 
 class BodyBudget:
-    """How many bytes of request bodies the process holds, all exchanges together."""
+    """The bytes of bodies and live messages that the process may hold, all requests together."""
 
     def __init__(self, settings: Settings) -> None:
-        self.most_each = settings.max_body_bytes
-        self._most_held = settings.max_held_bytes
-        self._held = 0
+        self.max_body = settings.max_body_bytes
+        self._max_total = settings.max_held_bytes
+        self._total = 0
 
-    def take(self, count: int) -> None:
+    def acquire(self, count: int) -> None:
         """Make room for `count` bytes, or raise `Unavailable`."""
-        if self._held + count > self._most_held:
+        if self._total + count > self._max_total:
             raise Unavailable("too many large requests at once", code="queue_full", retry_after=1)
-        self._held += count
+        self._total += count
 
-    def give_back(self, count: int) -> None:
-        """The bytes of an exchange that ended."""
-        self._held -= count
+    def release(self, count: int) -> None:
+        """`count` bytes that were acquired are held no more."""
+        self._total -= count
 
 
-def request_id(sent: bytes | None) -> str:
-    """The caller's own id, cut and freed of what has no place in a header or a log; or a new one."""
-    if sent:
-        cleaned = _FOREIGN.sub("", sent[: 4 * _LONGEST_ID].decode("latin-1"))[:_LONGEST_ID]
-        if cleaned:
-            return cleaned
-    return f"{_process}-{next(_count):x}"
+def request_id(header: bytes | None) -> str:
+    """The id in the request's header, cut and freed of what has no place in a header or a log; or a new one."""
+    if header:
+        text = _ID_FORBIDDEN.sub("", header[: 4 * _MAX_ID].decode("latin-1"))[:_MAX_ID]
+        if text:
+            return text
+    return f"{_process_id}-{next(_counter):x}"
 
 
 class DisconnectWatcher:
-    """Looks after callers whose answer takes longer than `DISCONNECT_CHECK_SECONDS`: one timer for all, a place in a row for each."""
+    """Watches the connections of requests that take longer than `DISCONNECT_CHECK_SECONDS`, with one timer for all."""
 
     def __init__(self) -> None:
-        self._waiting: dict[RawRequest, None] = {}  # in the order in which they came
-        self._set = False
+        self._requests: dict[RawRequest, None] = {}  # in the order in which their bodies had arrived
+        self._is_scheduled = False
 
-    def enter(self, exchange: RawRequest) -> None:
-        """`exchange` is being worked on."""
-        self._waiting[exchange] = None
-        if not self._set:
-            self._set = True
-            asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._look)
+    def add(self, request: RawRequest) -> None:
+        """Watch the connection of `request` from some moment on."""
+        self._requests[request] = None
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._check)
 
-    def leave(self, exchange: RawRequest) -> None:
-        """It is no more."""
-        self._waiting.pop(exchange, None)
+    def remove(self, request: RawRequest) -> None:
+        """Forget `request`, which is answered."""
+        self._requests.pop(request, None)
 
-    def _look(self) -> None:
-        before = time.monotonic() - DISCONNECT_CHECK_SECONDS
-        for exchange in [*self._waiting]:
-            if exchange.started > before:
+    def _check(self) -> None:
+        limit = time.monotonic() - DISCONNECT_CHECK_SECONDS
+        for request in [*self._requests]:
+            if request.started > limit:
                 break
-            del self._waiting[exchange]
-            exchange.watch()
-        self._set = bool(self._waiting)
-        if self._set:
-            asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._look)
+            del self._requests[request]
+            request.cancel_if_disconnected()
+        self._is_scheduled = bool(self._requests)
+        if self._is_scheduled:
+            asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._check)
 
 
 class RawRequest:
-    """One request on its way through a hot route."""
+    """One request to a direct route, from its headers to its end."""
 
     __slots__ = (
-        "_gone",
-        "_held",
-        "_intake",
+        "_budget",
+        "_held_bytes",
+        "_is_disconnected",
         "_receive",
         "_task",
-        "_watch",
+        "_watch_task",
         "_watcher",
         "headers",
         "model",
         "request_id",
         "scope",
         "started",
+        "timeout_ms",
     )
 
-    def __init__(
-        self,
-        scope: Scope,
-        receive: Receive,
-        headers: dict[bytes, bytes],
-        intake: BodyBudget,
-        watch: DisconnectWatcher,
-        name: str,
-    ) -> None:
-        self.scope = scope
-        self.headers = headers
-        self.request_id = name
-        self.model = ""  # the model's name, once it is known that there is one
+    def __init__(self, scope: Scope, receive: Receive, budget: BodyBudget, watcher: DisconnectWatcher) -> None:
         self.started = time.monotonic()
+        self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = request_id(self.headers.get(b"x-request-id"))
+        self.model = ""  # the model's name, once it is clear that there is one
+        self.timeout_ms: int | None = None  # as the header says, once the body is read
+        self._is_disconnected = False
         self._receive = receive
-        self._intake = intake
-        self._watch = watch
-        self._held = 0
-        self._gone = False
+        self._budget = budget
+        self._watcher = watcher
+        self._held_bytes = 0
         self._task: asyncio.Task[Any] | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
 
-    @property
-    def media_type(self) -> str:
-        """The body's type without parameters, in lower case; empty where the caller names none."""
-        return self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+    async def read(self, media_types: tuple[str, ...], default_timeout_ms: int) -> Body:
+        """The whole body, of one of `media_types`, by the deadline of the header or within `default_timeout_ms`.
 
-    @property
-    def query(self) -> dict[str, str]:
-        """Query parameters; of a repeated one the last."""
-        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=100))
+        From then until `close`, the current task is cancelled when the connection is lost (see `uncancel`).
 
-    def deadline(self, timeout_ms: int | None, default_ms: int) -> float:
-        """When the answer must be there, in `time.monotonic()`: the smallest of body and header, else the default."""
-        header = self.headers.get(b"x-request-timeout-ms")
-        if header is None:
-            return self.started + (timeout_ms or default_ms) / 1000
-        if not header.isdigit() or not 0 < len(header) < 10 or not 1 <= int(header) <= _MOST_TIMEOUT_MS:
-            detail = f"X-Request-Timeout-Ms must be an integer from 1 to {_MOST_TIMEOUT_MS}"
-            raise InvalidRequest(detail, code="out_of_range")
-        return self.started + min(int(header), timeout_ms or _MOST_TIMEOUT_MS) / 1000
-
-    async def body(self, default_ms: int) -> bytes:
-        """The whole body, by the deadline of the header or within `default_ms`.
-
-        Raises `InvalidRequest` (`body_too_large`, `unsupported_media_type`), `DeadlineExceeded`, `Unavailable`,
-        `Disconnected`.
+        Raises `InvalidRequest` (`unsupported_media_type`, `body_too_large`, `out_of_range` for the header),
+        `DeadlineExceeded`, `Unavailable`, `Disconnected`.
         """
-        if self.headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        headers = self.headers
+        content_type = headers.get(b"content-type", b"")
+        media_type = JSON if content_type == _JSON_BYTES else _media_type(content_type, media_types)
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             detail = "compressed bodies are not read: send it without Content-Encoding"
             raise InvalidRequest(detail, code="unsupported_media_type")
-        declared = self.headers.get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > 18 or int(declared) > self._intake.most_each):
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > self._budget.max_body):
             raise self._too_large()
+        timeout = headers.get(b"x-request-timeout-ms")
+        if timeout is not None:
+            self.timeout_ms = _timeout_ms(timeout)
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) > self._intake.most_each:
-                raise self._too_large()
-            return body
-        deadline = self.deadline(None, default_ms)
+            content = self._hold(message)
+        else:
+            content = await self._read_parts(message, self.started + (self.timeout_ms or default_timeout_ms) / 1000)
+        self._task = asyncio.current_task()
+        self._watcher.add(self)
+        return Body(content, media_type, content_type, self.scope["query_string"])
+
+    async def _read_parts(self, message: Message, deadline: float) -> bytes:
+        """A body that arrives in parts, each counted as it comes, whatever length was declared."""
+        parts: list[bytes] = []
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._rest(message)
+                while message["type"] != "http.disconnect":
+                    parts.append(self._hold(message))
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+                    message = await self._receive()
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline passed before the body had arrived") from error
+        raise Disconnected
 
-    async def _rest(self, message: Message) -> bytes:
-        """A body that comes in pieces: counted as it arrives, whatever was declared."""
-        parts: list[bytes] = []
-        while True:
-            if message["type"] == "http.disconnect":
-                raise Disconnected
-            part: bytes = message.get("body", b"")
-            self._intake.take(len(part))
-            self._held += len(part)
-            if self._held > self._intake.most_each:
-                raise self._too_large()
-            parts.append(part)
-            if not message.get("more_body"):
-                return b"".join(parts)
-            message = await self._receive()
+    def _hold(self, message: Message) -> bytes:
+        """The part of the body in `message`, taken out of the budget until `close`."""
+        part: bytes = message.get("body", b"")
+        if self._held_bytes + len(part) > self._budget.max_body:
+            raise self._too_large()
+        self._budget.acquire(len(part))
+        self._held_bytes += len(part)
+        return part
 
     def _too_large(self) -> InvalidRequest:
-        return InvalidRequest(f"a body has at most {self._intake.most_each} bytes", code="body_too_large")
+        return InvalidRequest(f"a body has at most {self._budget.max_body} bytes", code="body_too_large")
 
-    async def while_there(self, work: Awaitable[T]) -> T:
-        """The result of `work`, which is cancelled when the caller leaves; then raises `Disconnected`."""
-        self._task = asyncio.current_task()
-        self._watch.enter(self)
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if not self._gone or self._task is None:
-                raise
-            self._task.uncancel()
-            raise Disconnected from None
-        finally:
-            self._watch.leave(self)
-            if self._watcher is not None:
-                self._watcher.cancel()
-
-    def watch(self) -> None:
-        """Cancel the work as soon as the caller leaves."""
-        self._watcher = asyncio.create_task(self._wait_for_disconnect())
+    def cancel_if_disconnected(self) -> None:
+        """Cancel the task of the request as soon as the connection is lost."""
+        self._watch_task = asyncio.create_task(self._wait_for_disconnect())
 
     async def _wait_for_disconnect(self) -> None:
         message = await self._receive()
         if message["type"] == "http.disconnect" and self._task is not None:
-            self._gone = True
+            self._is_disconnected = True
             self._task.cancel()
 
+    def uncancel(self) -> bool:
+        """Take back the cancellation of the task if a lost connection is its reason; False for any other reason."""
+        if self._task is None or not self._is_disconnected:
+            return False
+        self._task.uncancel()
+        return True
+
     def close(self) -> None:
-        """Give back what the exchange held."""
-        if self._held:
-            self._intake.give_back(self._held)
-            self._held = 0
+        """Return the bytes of the body to the budget, and watch the connection no more."""
+        self._watcher.remove(self)
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+        if self._held_bytes:
+            self._budget.release(self._held_bytes)
+            self._held_bytes = 0
+
+
+async def send_answer(scope: Scope, send: Send, answer: Answer, name: str) -> None:
+    """Send `answer` with its length and the id `name`, in one message where the server takes that."""
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), id_header(name)]
+    if COMPLETE_RESPONSE in scope.get("extensions", ()):
+        await send({"type": COMPLETE_RESPONSE, "status": answer.status, "headers": headers, "body": answer.body})
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def id_header(name: str) -> Header:
+    """The header with the request's id."""
+    return (b"x-request-id", name.encode())
+
+
+def _media_type(content_type: bytes, media_types: tuple[str, ...]) -> str:
+    """The type in the header `Content-Type`, without parameters; one that ends in `+json` is JSON.
+
+    Raises `InvalidRequest` (`unsupported_media_type`) for a missing type too: it is refused with a hint, not guessed.
+    """
+    media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+    if media_type in media_types:
+        return media_type
+    if media_type.startswith("application/") and media_type.endswith("+json"):
+        return JSON
+    reason = "this Content-Type is not read here" if media_type else "the request has no Content-Type"
+    first, *others = media_types
+    alternatives = f", {', '.join(others[:-1])} or {others[-1]}" if others else ""
+    detail = f"{reason}: send 'Content-Type: {first}'{alternatives}"
+    raise InvalidRequest(detail, code="unsupported_media_type")
+
+
+def _timeout_ms(header: bytes) -> int:
+    if not header.isdigit() or not 0 < len(header) < 10 or not 1 <= int(header) <= MAX_TIMEOUT_MS:
+        detail = f"X-Request-Timeout-Ms must be an integer from 1 to {MAX_TIMEOUT_MS}"
+        raise InvalidRequest(detail, code="out_of_range")
+    return int(header)

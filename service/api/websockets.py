@@ -4,9 +4,10 @@ The first message opens: `{"model": …, "parameters": …, "item_id": …, "sta
 unless something is wrong with it. Each further one, `{"target": […]}` or `{"rows": […]}`, brings new values only and is
 answered by one prediction object, or by one problem object; a problem changes nothing, and the connection goes on.
 
-One message of a connection is worked on at a time, and the next is read when its answer has been sent: who sends faster
-than it reads is held up by its own socket, not kept in our memory. What is being computed for a caller who leaves is
-dropped. All connections share the lanes of the engine with every other request, so live series advance together.
+One message of a connection is worked on at a time, and the next is read when its answer has been sent: a client that
+sends faster than it reads is held up by its own socket, not kept in memory. What is being computed when a connection is
+lost is dropped. All connections share the queues of the models with every other request, so live series are computed
+together.
 """
 
 from __future__ import annotations
@@ -19,269 +20,270 @@ from collections.abc import Coroutine
 from concurrent.futures import Executor
 from typing import Any
 
+from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.dispatch import RequestMetrics
-from service.api.inference import LARGE_BODY, InferenceEndpoint, Models
+from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS, ModelRoute, wrong_task
 from service.api.problems import Answer, internal, render
-from service.api.request import DISCONNECT_CHECK_SECONDS, BodyBudget, request_id
-from service.api.sessions import (
-    DigitOpening,
-    DigitSession,
-    ForecastSession,
-    SeriesOpening,
-    Session,
-    digit_opening,
-    series_opening,
-)
-from service.codec.state_tokens import StateTokens
+from service.api.request import DISCONNECT_CHECK_SECONDS, BodyBudget, id_header, request_id
+from service.api.request_metrics import RequestMetrics
+from service.api.sessions import Session
+from service.codec.common import CallT, Codec, OpeningT, RequestT
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
 from service.metrics.store import Counter
+from service.registry.registry import Registry
 from service.settings import Settings
 
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
 TRY_LATER = 1013
-_PARTING = 5.0  # seconds
+_REFUSAL_SECONDS = 5.0  # that a refused handshake may take to end
 
 logger = logging.getLogger("service.http")
 
 
 class LiveConnections:
-    """The live connections of this process."""
+    """The live connections of this process, and what they share: their number, the metrics and the bytes they hold."""
 
-    def __init__(self, most: int, gauge: Counter) -> None:
-        self.closing = False
-        self._most = most
+    def __init__(self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: BodyBudget) -> None:
+        self.is_closing = False
+        self.metrics = metrics
+        self.budget = budget
+        self._limit = limit
         self._gauge = gauge
-        self._open: set[Connection] = set()
-        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._connections: set[Connection] = set()
+        self._closing_tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._connections)
 
     def check(self) -> None:
         """Raise `Unavailable` when there is no room for another one."""
-        if self.closing:
+        if self.is_closing:
             raise Unavailable("the service is going down", code="draining", retry_after=5)
-        if len(self._open) >= self._most:
+        if len(self._connections) >= self._limit:
             raise Unavailable("too many live connections", code="queue_full", retry_after=5)
 
-    def enter(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         """A connection was accepted."""
-        self._open.add(connection)
+        self._connections.add(connection)
         self._gauge.inc()
 
-    def leave(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         """A connection has ended."""
-        self._open.discard(connection)
+        self._connections.discard(connection)
         self._gauge.inc(-1)
 
     def close(self) -> None:
-        """Say goodbye to everybody: to the idle now, to the others with the answer they wait for."""
-        self.closing = True
-        for connection in self._open:
-            if not connection.busy:
-                goodbye = asyncio.create_task(connection.close(GOING_AWAY))
-                self._goodbyes.add(goodbye)
-                goodbye.add_done_callback(self._goodbyes.discard)
+        """Close all connections: the idle ones now, the others with the answer that they wait for."""
+        self.is_closing = True
+        for connection in self._connections:
+            if not connection.is_busy:
+                task = asyncio.create_task(connection.close(GOING_AWAY))
+                self._closing_tasks.add(task)
+                task.add_done_callback(self._closing_tasks.discard)
 
 
-class StreamEndpoint(InferenceEndpoint):
+class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
     """A WebSocket route as an ASGI application."""
-
-    path: str
 
     def __init__(
         self,
-        models: Models,
+        path: str,
+        codec: Codec[RequestT, CallT, OpeningT],
+        registry: Registry,
         settings: Settings,
-        tokens: StateTokens,
         pool: Executor,
-        *,
-        streams: LiveConnections,
-        traffic: RequestMetrics,
-        intake: BodyBudget,
+        connections: LiveConnections,
     ) -> None:
-        super().__init__(models, settings, tokens, pool)
-        self.streams = streams
-        self.traffic = traffic
-        self.intake = intake
+        super().__init__(codec, registry, settings, pool)
+        self.path = path
+        self.connections = connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, from the handshake to its end."""
         name = request_id(dict(scope["headers"]).get(b"x-request-id"))
         await receive()  # websocket.connect
         try:
-            self.streams.check()
+            self.connections.check()
         except Unavailable as error:
             answer = render(error, name)
             await _refuse(scope, receive, send, answer, name)
-            self.traffic.note(self.path, "", answer.status, 0)
+            self.connections.metrics.record(self.path, "", answer.status, 0)
             return
         connection = Connection(self, name, receive, send)
-        self.streams.enter(connection)
+        self.connections.add(connection)
         try:
             await connection.run()
         finally:
-            self.streams.leave(connection)
+            self.connections.remove(connection)
 
-    def open(self, body: bytes) -> Session:
-        """What the first message asks for; raises what `Models.get` and `StateTokens.open` raise."""
-        raise NotImplementedError
+    def open(self, content: bytes) -> Session[RequestT, CallT, OpeningT]:
+        """The session that the first message opens; raises the errors of the codec and of `Registry.get`."""
+        opening = self._codec.decode_opening(content)
+        model = self._registry.get(opening.model)
+        if model.manifest.task != self._codec.task:
+            raise wrong_task(model.manifest, self._codec.task)
+        return Session(self._codec, opening, model)
 
-    async def answer(self, talk: Session, body: bytes) -> bytes:
+    async def answer(self, session: Session[RequestT, CallT, OpeningT], content: bytes) -> bytes:
         """The prediction object for a message."""
         started = time.monotonic()
-        large = len(body) > LARGE_BODY
-        packed, items, many = await self._aside(talk.read, body) if large else talk.read(body)
-        deadline = started + (talk.timeout_ms or self._settings.timeout_ms) / 1000
-        outcome = await talk.served.submit(items, deadline)
-        told = packed, outcome.results
-        return await self._aside(talk.answer, *told) if large or many else talk.answer(*told)
+        call = await self._run(len(content) > MAX_INLINE_BYTES, session.to_items, content)
+        deadline = started + (session.timeout_ms or self.default_timeout_ms) / 1000
+        result = await session.model.submit(call.items, deadline)
+        return await self._run(call.answer_size > MAX_INLINE_NUMBERS, session.encode, call, result.results)
 
 
-class ForecastStream(StreamEndpoint):
-    """`WebSocket /forecast/stream`."""
+class Incoming(Struct, frozen=True, eq=False):
+    """A message as the application sees it, or what is wrong with it at first sight."""
 
-    task = "forecast"
-    path = "/forecast/stream"
-
-    def open(self, body: bytes) -> Session:
-        """See `StreamEndpoint`."""
-        opening: SeriesOpening = series_opening.read(body)
-        return ForecastSession(opening, self._find(opening.model), self._settings, self._tokens)
-
-
-class ClassifyDigitStream(StreamEndpoint):
-    """`WebSocket /classify-digit/stream`."""
-
-    task = "classify-digit"
-    path = "/classify-digit/stream"
-
-    def open(self, body: bytes) -> Session:
-        """See `StreamEndpoint`."""
-        opening: DigitOpening = digit_opening.read(body)
-        return DigitSession(opening, self._find(opening.model), self._settings, self._tokens)
+    content: bytes = b""
+    error: RitmoError | None = None
 
 
 class Connection:
     """One accepted connection."""
 
-    __slots__ = ("_ahead", "_closed", "_gone", "_live", "_name", "_receive", "_send", "_talk", "_working", "busy")
+    __slots__ = (
+        "_endpoint",
+        "_held_bytes",
+        "_is_closed",
+        "_is_disconnected",
+        "_next_message",
+        "_receive",
+        "_request_id",
+        "_send",
+        "_session",
+        "_task",
+        "is_busy",
+    )
 
-    def __init__(self, live: StreamEndpoint, name: str, receive: Receive, send: Send) -> None:
-        self.busy = False
-        self._live = live
-        self._name = name
+    def __init__(self, endpoint: LiveEndpoint[Any, Any, Any], name: str, receive: Receive, send: Send) -> None:
+        self.is_busy = False
+        self._endpoint = endpoint
+        self._request_id = name
         self._receive = receive
         self._send = send
-        self._talk: Session | None = None
-        self._ahead: asyncio.Future[Message] | None = (
-            None  # the next message, where somebody looks whether it is the end
-        )
-        self._working: asyncio.Task[Any] | None = None
-        self._gone = False
-        self._closed = False
+        self._session: Session[Any, Any, Any] | None = None
+        self._next_message: asyncio.Future[Incoming | None] | None = None  # while the connection is watched
+        self._task: asyncio.Task[Any] | None = None  # while a message is worked on
+        self._held_bytes = 0
+        self._is_disconnected = False
+        self._is_closed = False
 
     async def run(self) -> None:
-        """Answer message after message, until somebody closes."""
-        if not await self._say({"type": "websocket.accept", "headers": [(b"x-request-id", self._name.encode())]}):
+        """Answer message after message, until either side closes."""
+        if not await self._send_or_false({"type": "websocket.accept", "headers": [id_header(self._request_id)]}):
             return
         try:
-            while (message := await self._next())["type"] == "websocket.receive":
-                self.busy = True
-                answer = await self._while_there(self._turn(message))
-                if self._closed:
+            while (message := await self._read()) is not None:
+                self.is_busy = True
+                answer = await self._cancel_if_disconnected(self._handle(message))
+                self._held_bytes -= len(message.content)
+                self._endpoint.connections.budget.release(len(message.content))
+                if self._is_closed:
                     return
-                if answer and not await self._say({"type": "websocket.send", "text": answer.decode()}):
+                if answer and not await self._send_or_false({"type": "websocket.send", "text": answer.decode()}):
                     return
-                self.busy = False
-                if self._live.streams.closing:
+                self.is_busy = False
+                if self._endpoint.connections.is_closing:
                     await self.close(GOING_AWAY)
         finally:
-            if self._ahead is not None:
-                self._ahead.cancel()
+            if self._next_message is not None:
+                self._next_message.cancel()
+            self._endpoint.connections.budget.release(self._held_bytes)
 
     async def close(self, code: int) -> None:
-        """Close from our side."""
-        if not self._closed:
-            self._closed = True
-            await self._say({"type": "websocket.close", "code": code})
+        """Close from this side."""
+        if not self._is_closed:
+            self._is_closed = True
+            await self._send_or_false({"type": "websocket.close", "code": code})
 
-    async def _say(self, message: Message) -> bool:
-        """Send; False when nobody is there any more."""
+    async def _send_or_false(self, message: Message) -> bool:
+        """Send; False when the connection is lost, or closed by the server (a frame too large, a ping unanswered)."""
         try:
             await self._send(message)
-        except (OSError, RuntimeError):  # it left, or uvicorn has closed (a frame too large, a ping unanswered)
+        except (OSError, RuntimeError):
             return False
         return True
 
-    async def _turn(self, message: Message) -> bytes:
-        """The answer to one message, empty for an opening that is as it should be."""
+    async def _handle(self, message: Incoming) -> bytes:
+        """The answer to one message, empty for an opening without an error."""
         started = time.monotonic()
         status, answer = 200, b""
         try:
-            answer = await self._work(message)
+            answer = await self._answer(message)
         except RitmoError as error:
-            problem = render(error, self._name)
+            problem = render(error, self._request_id)
             status, answer = problem.status, problem.body
             if status == 500:
-                logger.error("a live message failed", exc_info=error, extra={"request_id": self._name})
+                extra = {"request_id": self._request_id, **error.log_fields}
+                logger.error("a live message failed: %s", error.detail, exc_info=error, extra=extra)
         except Exception:
-            logger.exception("a live message failed", extra={"request_id": self._name})
-            status, answer = 500, internal(self._name).body
-        model = self._talk.served.manifest.name if self._talk else ""
-        self._live.traffic.note(self._live.path, model, status, time.monotonic() - started)
+            logger.exception("a live message failed", extra={"request_id": self._request_id})
+            status, answer = 500, internal(self._request_id).body
+        model = self._session.manifest.name if self._session else ""
+        self._endpoint.connections.metrics.record(self._endpoint.path, model, status, time.monotonic() - started)
         return answer
 
-    async def _work(self, message: Message) -> bytes:
-        text: str | None = message.get("text")
-        if text is None:
-            raise InvalidRequest("send text frames that hold JSON, not binary ones", code="unsupported_media_type")
-        body = text.encode()
-        if self._talk is None:
-            self._talk = self._live.open(body)
+    async def _answer(self, message: Incoming) -> bytes:
+        if message.error is not None:
+            raise message.error
+        if self._session is None:
+            self._session = self._endpoint.open(message.content)
             return b""
-        if len(body) <= LARGE_BODY:
-            return await self._live.answer(self._talk, body)
-        self._live.intake.take(len(body))
-        try:
-            return await self._live.answer(self._talk, body)
-        finally:
-            self._live.intake.give_back(len(body))
+        return await self._endpoint.answer(self._session, message.content)
 
-    async def _while_there(self, work: Coroutine[Any, Any, bytes]) -> bytes:
-        """The result of `work`; when the caller leaves it is cancelled, and the result is empty."""
-        task = self._working = asyncio.current_task()
-        handle = asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._look_ahead)
+    async def _cancel_if_disconnected(self, work: Coroutine[Any, Any, bytes]) -> bytes:
+        """The result of `work`; when the connection is lost it is cancelled, and the result is empty."""
+        task = self._task = asyncio.current_task()
+        handle = asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._watch)
         try:
             return await work
         except asyncio.CancelledError:
-            if not self._gone or task is None:
+            if not self._is_disconnected or task is None:
                 raise
             task.uncancel()
             return b""
         finally:
-            self._working = None
+            self._task = None
             handle.cancel()
 
-    def _look_ahead(self) -> None:
-        """Take the next message now: it may be the end."""
-        self._ahead = asyncio.ensure_future(self._receive())
-        self._ahead.add_done_callback(self._notice)
+    def _watch(self) -> None:
+        """Receive the next message already now: it may be the end of the connection."""
+        self._next_message = asyncio.ensure_future(self._receive_message())
+        self._next_message.add_done_callback(self._cancel_at_end)
 
-    def _notice(self, ahead: asyncio.Future[Message]) -> None:
-        if self._working is None or ahead.cancelled() or ahead.exception() is not None:
+    def _cancel_at_end(self, next_message: asyncio.Future[Incoming | None]) -> None:
+        if self._task is None or next_message.cancelled() or next_message.exception() is not None:
             return
-        if ahead.result()["type"] == "websocket.disconnect":
-            self._gone = True
-            self._working.cancel()
+        if next_message.result() is None:
+            self._is_disconnected = True
+            self._task.cancel()
 
-    async def _next(self) -> Message:
-        if self._ahead is None:
-            return await self._receive()
-        message, self._ahead = await self._ahead, None
+    async def _read(self) -> Incoming | None:
+        """The next message, None at the end of the connection."""
+        if self._next_message is None:
+            return await self._receive_message()
+        message, self._next_message = await self._next_message, None
         return message
+
+    async def _receive_message(self) -> Incoming | None:
+        """The next message from the server; its bytes are taken out of the budget until it is answered."""
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            return None
+        text: str | None = message.get("text")
+        if text is None:
+            detail = "send text frames that hold JSON, not binary ones"
+            return Incoming(error=InvalidRequest(detail, code="unsupported_media_type"))
+        content = text.encode()
+        try:
+            self._endpoint.connections.budget.acquire(len(content))
+        except Unavailable as error:
+            return Incoming(error=error)
+        self._held_bytes += len(content)
+        return Incoming(content)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Answer, name: str) -> None:
@@ -289,12 +291,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Answer, na
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": TRY_LATER})
         return
-    headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode()), (b"x-request-id", name.encode())]
+    headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode()), id_header(name)]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})
-    # uvicorn tells of the end twice: when the answer is written and when the connection is gone. Until then it would
-    # take our return for a handshake that was forgotten, and log an error.
+    # uvicorn reports the end twice: when the answer is written and when the connection is lost. A return before that
+    # would be taken for a forgotten handshake, and logged as an error.
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PARTING):
+        async with asyncio.timeout(_REFUSAL_SECONDS):
             for _ in range(2):
                 await receive()

@@ -1,10 +1,10 @@
-"""Ragged rows to dense, right-padded arrays of few shapes: which rows are computed together, and how they are laid out.
+"""Ragged rows in arrays of few shapes: which rows are computed together, and to which size they are padded.
 
-A recurrent step over rows x steps costs about `CALL + steps * (STEP + rows)`, in units of one row's step (measured on
-CPU among calls of other shapes: an LSTM 64 120 us a call, 0.24 us a row's step; `forecaster` 670 and 0.73 us; Python
-around a call 20 us). Lengths and row counts are rounded up to buckets: every new shape costs a millisecond once and
-stays in oneDNN's cache, so they must be few enough to stay there. Rows are sorted by length and cut into the cheapest
-groups, the padding of both kinds included.
+A recurrent call of some rows and steps costs about `CALL_COST + steps * (STEP_COST + rows)`, in units of one row's step
+(measured on CPU among calls of other shapes: an LSTM 64 120 us a call, 0.24 us a row's step; `forecaster` 670 and
+0.73 us; Python around a call 20 us). Lengths and row counts are rounded up to buckets: every new shape costs a
+millisecond once and stays in oneDNN's cache, so they must be few enough to stay there. Rows are sorted by length and
+cut into the cheapest groups, the padding of both kinds included.
 """
 
 from __future__ import annotations
@@ -12,89 +12,82 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import add
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-CHUNK = 512  # most steps of one call: between two chunks callers may leave and shorter work may overtake
-FULL = 128  # steps of which a call takes as many rows as there may be; of more steps it takes fewer rows
+# Most steps of one call: between two chunks requests may be cancelled and shorter work may overtake.
+CHUNK = 512
+# Most steps of a call that takes as many rows as there may be; a call of more steps takes fewer rows.
+FULL = 128
 LENGTHS = (1, 2, *range(4, 64, 4), *range(64, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
-ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))  # 36 gives other bits than 40; above 128 a thread's rate no longer rises
-SHARE_ROWS, SHARE_WORK = (
-    32,
-    1024,
-)  # fewest rows of a share, and fewest rows x steps: 0.25 to 0.7 ms, to wake a thread 0.1
+# A call of 36 rows gives other bits than one of 40; above 128 rows the rate of a thread no longer rises.
+ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))
+# More rows than a request brings by default (`Settings.max_items`): no call needs more, however many threads share it.
+MAX_CALL_ROWS = 1024
+# Fewest rows of a shard, and fewest rows x steps: these take 0.25 to 0.7 ms, and to wake a thread takes 0.1.
+MIN_SHARD_ROWS, MIN_SHARD_WORK = 32, 1024
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # then multiples of 64
 LEVELS = (1, 3, 5, 9, 19, 49, 99)
-CALL, STEP = 700, 1.0
+CALL_COST, STEP_COST = 700, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeBuckets:
-    """The shapes in use: from `least_rows` rows and `least_steps` steps on, a model's kernels agree on every row."""
+    """The shapes in use: from `least_rows` rows and `least_steps` steps on, the kernels of a model agree on every row.
+
+    `rows_for[n]` and `steps_for[n]` are the row count and the number of steps to which n of them are padded.
+    """
 
     least_rows: int = 1
     least_steps: int = 1
     rows: tuple[int, ...] = ROWS
-    _rows_for: Ints = field(init=False, repr=False, compare=False)
-    _steps_for: Ints = field(init=False, repr=False, compare=False)
-    _most: Ints = field(init=False, repr=False, compare=False)
+    rows_for: Ints = field(init=False, repr=False, compare=False)
+    steps_for: Ints = field(init=False, repr=False, compare=False)
+    max_rows: int = field(init=False, repr=False, compare=False)  # of one call
+    _max_rows: Ints = field(init=False, repr=False, compare=False)  # of a call, by its steps
 
     def __post_init__(self) -> None:
-        usable = tuple(r for r in self.rows if r >= self.least_rows) or (self.least_rows,)
+        usable = tuple(rows for rows in self.rows if rows >= self.least_rows) or (self.least_rows,)
         object.__setattr__(self, "rows", usable)
-        object.__setattr__(self, "_rows_for", _lookup(usable))
-        object.__setattr__(self, "_steps_for", _lookup(tuple(n for n in LENGTHS if n >= self.least_steps)))
-        object.__setattr__(self, "_most", np.array([self.most_rows_of(steps) for steps in range(CHUNK + 1)]))
+        object.__setattr__(self, "max_rows", usable[-1])
+        object.__setattr__(self, "rows_for", _lookup(usable))
+        object.__setattr__(self, "steps_for", _lookup(tuple(n for n in LENGTHS if n >= self.least_steps)))
+        object.__setattr__(self, "_max_rows", np.array([self.max_rows_of(steps) for steps in range(CHUNK + 1)]))
 
-    @property
-    def most_rows(self) -> int:
-        """Most rows of one call."""
-        return self.rows[-1]
-
-    def most_rows_of(self, steps: int) -> int:
+    def max_rows_of(self, steps: int) -> int:
         """Most rows of one call of `steps` steps: it is to take no longer than one of `FULL` steps."""
-        return max([rows for rows in self.rows if rows * steps <= self.most_rows * FULL], default=self.rows[0])
-
-    def rows_for(self, count: int) -> int:
-        """The row count that `count` rows are padded to."""
-        return int(self._rows_for[count])
-
-    def steps_for(self, count: int) -> int:
-        """The number of steps that a row of `count` steps is padded to where it is alone."""
-        return int(self._steps_for[count])
+        return max([rows for rows in self.rows if rows * steps <= self.max_rows * FULL], default=self.rows[0])
 
     def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
         """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.
 
-        With `merge`, short rows join longer ones where that costs less than a call of their own. Without it a row's
-        padding depends on its own length alone.
+        With `merge`, short rows join longer ones where that costs less than a call of their own. Without it the padding
+        of a row depends on its own length alone.
         """
         order = np.argsort(counts, kind="stable")
         order = order[np.searchsorted(counts[order], 1) :]
         if not len(order):
             return []
-        buckets = self._steps_for[counts[order]]  # ascending
+        buckets = self.steps_for[counts[order]]  # ascending
         bounds = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(order)]
         if merge and len(bounds) > 2:
             longest = int(buckets[-1])
-            alone = self.rows_for(len(order)) * longest if len(order) <= self._most[longest] else math.inf
-            if alone - int(buckets.sum()) <= CALL:  # no padding at all would not be worth another call
+            one_call = self.rows_for[len(order)] * longest if len(order) <= self._max_rows[longest] else math.inf
+            if one_call - int(buckets.sum()) <= CALL_COST:  # no padding at all would not be worth another call
                 bounds = [0, len(order)]
             else:
                 bounds = self._cheapest(np.array(bounds), buckets)
         groups: list[Group] = []
-        later = 0.0
+        cost = 0.0
         for end, begin in itertools.pairwise(reversed(bounds)):
             for group in self._cut(order, buckets, begin, end):  # the longest rows first
-                group.later = later
-                later += CALL + group.steps * (STEP + self.rows_for(len(group.rows)))
+                group.cost_of_later_groups = cost
+                cost += CALL_COST + group.steps * (STEP_COST + int(self.rows_for[len(group.rows)]))
                 groups.append(group)
         return groups[::-1]
 
@@ -102,26 +95,27 @@ class ShapeBuckets:
         """Those of `bounds`, between rows of different length, at which it costs the least to cut."""
         counts = bounds - bounds[:, None]  # of the rows from one bound (line) to another (column)
         steps = np.array((0, *buckets[bounds[1:] - 1]))
-        most = self._most[steps]
-        whole, rest = np.divmod(np.maximum(counts, 0), most)
-        rows = whole * most + self._rows_for[rest]
-        prices = ((whole + (rest > 0)) * (CALL + STEP * steps) + rows * steps).T.tolist()
-        least, came = [0.0], [0]  # of the rows up to a bound: what they cost, and where their last group begins
+        max_rows = self._max_rows[steps]
+        full_calls, remainder = np.divmod(np.maximum(counts, 0), max_rows)
+        rows = full_calls * max_rows + self.rows_for[remainder]
+        prices = ((full_calls + (remainder > 0)) * (CALL_COST + STEP_COST * steps) + rows * steps).T.tolist()
+        # Of the rows up to a bound: what they cost at least, and where their last group begins then.
+        costs, last_begins = [0.0], [0]
         for end in range(1, len(bounds)):
-            sums = list(map(add, least, prices[end]))  # as many as there are bounds before this one
-            least.append(min(sums))
-            came.append(sums.index(least[-1]))
+            sums = list(map(add, costs, prices[end]))  # as many as there are bounds before this one
+            costs.append(min(sums))
+            last_begins.append(sums.index(costs[-1]))
         chosen = [len(bounds) - 1]
         while chosen[-1]:
-            chosen.append(came[chosen[-1]])
-        return [int(bounds[place]) for place in reversed(chosen)]
+            chosen.append(last_begins[chosen[-1]])
+        return [int(bounds[index]) for index in reversed(chosen)]
 
     def _cut(self, order: Ints, buckets: Ints, begin: int, end: int) -> list[Group]:
         """Rows `begin`..`end` of `order` in groups of at most as many as a call takes, the longest rows first."""
         groups: list[Group] = []
         while end > begin:
             steps = int(buckets[end - 1])
-            start = max(begin, end - int(self._most[steps]))
+            start = max(begin, end - int(self._max_rows[steps]))
             groups.append(Group(order[start:end], steps))
             end = start
         return groups
@@ -133,45 +127,36 @@ class Group:
 
     rows: Ints  # indices into the counts that were split
     steps: int
-    later: float = 0.0  # what the groups after it cost, in the units above
-
-
-def pack(parts: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDArray[Any], Ints]:
-    """`parts` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; then copies of the last."""
-    given = len(parts)
-    counts = np.empty(rows, np.int64)
-    counts[:given] = [len(part) for part in parts]
-    counts[given:] = counts[given - 1]
-    dense = np.zeros((rows, steps, *parts[0].shape[1:]), parts[0].dtype)
-    dense[:given][_STEPS[:steps] < counts[:given, None]] = np.concatenate(parts)
-    dense[given:] = dense[given - 1]
-    return dense, counts
-
-
-def padded(index: Ints, rows: int) -> Ints:
-    """`index` with its last entry repeated up to `rows` entries: what fills a batch is a copy of a real row."""
-    return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index
+    cost_of_later_groups: float = 0.0  # in the units of the module's docstring
 
 
 def rows_for_threads(threads: int) -> tuple[int, ...]:
-    """The row counts of calls that `threads` threads share: those of one, and more in equal shares of such."""
-    more = [parts * rows for parts in range(2, threads + 1) for rows in ROWS if (parts - 1) * ROWS[-1] < parts * rows]
-    return (*ROWS, *more)
+    """The row counts of calls that `threads` threads share: those of one thread, and more in equal shards of such.
+
+    At most `MAX_CALL_ROWS`: each of these counts is run once when a model is loaded.
+    """
+    shared = [
+        shards * rows
+        for shards in range(2, threads + 1)
+        for rows in ROWS
+        if (shards - 1) * ROWS[-1] < shards * rows <= MAX_CALL_ROWS
+    ]
+    return (*ROWS, *shared)
 
 
-def shares(rows: int, steps: int, threads: int) -> int:
-    """Into how many equal shares, each of a row count in `ROWS`, a call of `rows` rows and `steps` steps is split."""
-    for parts in range(min(threads, rows // SHARE_ROWS), 1, -1):
-        if rows % (8 * parts) == 0 and (rows > ROWS[-1] or rows * steps >= parts * SHARE_WORK):
-            return parts
+def n_shards(rows: int, steps: int, threads: int) -> int:
+    """Into how many equal shards, each of a row count in `ROWS`, a call of `rows` rows and `steps` steps is split."""
+    for shards in range(min(threads, rows // MIN_SHARD_ROWS), 1, -1):
+        if rows % (8 * shards) == 0 and (rows > ROWS[-1] or rows * steps >= shards * MIN_SHARD_WORK):
+            return shards
     return 1
 
 
-@functools.lru_cache(maxsize=4096)  # asked for every item, and almost always for the same
-def horizon_for(steps: int, most: int | None) -> int:
-    """The horizon that is computed for `steps` steps ahead, at most `most`; the neighbours have no say in it."""
+@functools.lru_cache(maxsize=4096)  # needed for every item, and almost always for the same arguments
+def horizon_for(steps: int, max_horizon: int | None) -> int:
+    """The horizon that is computed for `steps` steps ahead, at most `max_horizon`; it depends on no other item."""
     rounded = next((h for h in HORIZONS if h >= steps), -(-steps // 64) * 64)
-    return rounded if most is None else max(steps, min(rounded, most))
+    return rounded if max_horizon is None else max(steps, min(rounded, max_horizon))
 
 
 @functools.lru_cache(maxsize=256)
@@ -184,6 +169,3 @@ def _lookup(buckets: tuple[int, ...]) -> Ints:
     """`table[n]` is the smallest bucket that holds n, for n up to the last bucket."""
     sizes = np.array((0, *buckets), np.int64)
     return sizes[np.searchsorted(sizes, np.arange(sizes[-1] + 1))]
-
-
-_STEPS = np.arange(CHUNK)

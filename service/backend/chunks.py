@@ -1,83 +1,120 @@
-"""How far the rows of a batch have been read: chunk by chunk, and in each chunk group by group."""
+"""The rows of a batch in calls of bounded size: chunk by chunk, and in each chunk group by group."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.buckets import CHUNK, Group, Ints, ShapeBuckets, pack
+from service.backend.buckets import CHUNK, Ints, ShapeBuckets
+from service.backend.network import Array
+from service.contract.types import PaddingStats
 
-Array = NDArray[Any]
-IsCancelled = Callable[[int], bool]
+CancelledRows = Callable[[], Collection[int]]  # indices of the inputs that need no answer any more
 
-NOBODY: Ints = np.zeros(0, np.int64)
+NO_ROWS: Ints = np.zeros(0, np.int64)
+_NO_VALUES: Array = np.zeros((0, 0))
+_STEPS = np.arange(CHUNK)
 
 
 @dataclass(slots=True)
-class PaddingStats:
-    """Steps of rows: `real` ones were observations, `computed` ones include the padding. A pass adds to it."""
+class Chunk:
+    """The next values of rows that are read in one call; R is their count, rounded up to a bucket.
 
-    real: int = 0
-    computed: int = 0
+    Rows that have nothing to read come without values, and where no row needs its answer any more there are no rows.
+    """
+
+    rows: Ints  # indices into the inputs
+    padded_rows: Ints  # (R,), `rows` with the last one repeated
+    ending: Ints  # those of `rows` that end with this chunk
+    values: Array  # (R, T, …)
+    lengths: Ints  # (R,)
+    cost_of_later_groups: float  # until the next chunk begins, in the units of `service.backend.buckets`
 
 
 class ChunkReader:
-    """How far each of `members` has been read; rows are indices into `inputs`."""
+    """How far each of the rows `members` of `inputs` has been read; what it packs it adds to `padding`."""
 
     def __init__(
         self,
         shapes: ShapeBuckets,
         inputs: Sequence[Array],
         members: Sequence[int],
-        is_cancelled: IsCancelled,
+        cancelled: CancelledRows,
         padding: PaddingStats,
     ) -> None:
-        self._tally = padding
+        self._padding = padding
         self._shapes = shapes
         self._inputs = inputs
-        self._gone = is_cancelled
+        self._cancelled = cancelled
         self._active: Ints = np.array(members, np.int64)
-        self._total: Ints = np.array([len(part) for part in inputs], np.int64)
-        self._at = 0
+        self._lengths: Ints = np.array([len(sequence) for sequence in inputs], np.int64)
+        self._start = 0
 
-    def groups(self, *, merge: bool) -> Iterator[Group]:
-        """What to read next, the shortest rows of a chunk first; a group has been read when the next is asked for.
-
-        Rows without anything to read come in a group of no steps, and a group that nobody waits for has no rows.
-        """
+    def chunks(self, *, merge: bool) -> Iterator[Chunk]:
+        """What to read next, short rows first; a chunk has been read when the next is requested."""
         while len(self._active):
-            counts = np.minimum(self._total[self._active] - self._at, CHUNK)
+            cancelled: Collection[int] | None = self._cancelled()
+            active = self._active = _without(self._active, cancelled) if cancelled else self._active
+            counts = np.minimum(self._lengths[active] - self._start, CHUNK)
             groups = self._shapes.split(counts, merge=merge)
             if not counts.all():
-                yield Group(self._active[counts == 0], 0, groups[0].later + 1.0 if groups else 0.0)
+                rows = active[counts == 0]
+                yield Chunk(
+                    rows, rows, rows, _NO_VALUES, NO_ROWS, groups[0].cost_of_later_groups + 1.0 if groups else 0.0
+                )
+                cancelled = None
             for group in groups:
-                rows = self._active[group.rows]
-                should_continue = not all(map(self._gone, rows.tolist()))
-                yield replace(group, rows=rows) if should_continue else Group(NOBODY, 0, group.later)
-            self._at += CHUNK
-            left = self._active[self._total[self._active] > self._at]
-            self._active = left[[not self._gone(row) for row in left.tolist()]] if len(left) else left
+                rows, cost = active[group.rows], group.cost_of_later_groups
+                cancelled = self._cancelled() if cancelled is None else cancelled
+                if not cancelled or len(_without(rows, cancelled)):
+                    yield self._pack(rows, group.steps, cost)
+                else:
+                    yield Chunk(NO_ROWS, NO_ROWS, NO_ROWS, _NO_VALUES, NO_ROWS, cost)
+                cancelled = None
+            self._start += CHUNK
+            self._active = active[self._lengths[active] > self._start]
 
-    def pack(self, group: Group) -> tuple[Array, Ints]:
-        """The next chunk of the group's rows, `(R, steps, …)`, and its lengths, R rounded up to a row bucket."""
-        at = self._at
-        parts = [self._inputs[row][at : at + CHUNK] for row in group.rows.tolist()]
-        dense, counts = pack(parts, self._shapes.rows_for(len(parts)), group.steps)
-        self._tally.real += int(counts[: len(parts)].sum())
-        self._tally.computed += dense.shape[0] * dense.shape[1]
-        return dense, counts
-
-    def ended(self, group: Group) -> Ints:
-        """Those of the group's rows that end with it, and are waited for."""
-        rows = group.rows[self._total[group.rows] <= self._at + CHUNK]
-        if not any(map(self._gone, rows.tolist())):
-            return rows
-        return rows[[not self._gone(row) for row in rows.tolist()]]
+    def ended(self, chunk: Chunk) -> Ints:
+        """Those of the rows of `chunk`, which has been read, that end with it and need their answer."""
+        rows = chunk.rows[self._lengths[chunk.rows] <= self._start + CHUNK]
+        cancelled = self._cancelled()
+        return _without(rows, cancelled) if cancelled else rows
 
     def end(self, rows: Ints) -> None:
         """Read nothing more of `rows`."""
-        self._total[rows] = self._at
+        self._lengths[rows] = self._start
+
+    def _pack(self, rows: Ints, steps: int, cost: float) -> Chunk:
+        start = self._start
+        sequences = [self._inputs[row][start : start + CHUNK] for row in rows.tolist()]
+        values, lengths = pack(sequences, int(self._shapes.rows_for[len(sequences)]), steps)
+        self._padding.real += int(lengths[: len(sequences)].sum())
+        self._padding.computed += values.shape[0] * values.shape[1]
+        ending = rows[self._lengths[rows] <= start + CHUNK]
+        return Chunk(rows, pad_rows(rows, len(lengths)), ending, values, lengths, cost)
+
+
+def _without(rows: Ints, cancelled: Collection[int]) -> Ints:
+    """`rows` that are not among `cancelled`."""
+    return rows[[row not in cancelled for row in rows.tolist()]] if len(rows) else rows
+
+
+def pack(sequences: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDArray[Any], Ints]:
+    """`sequences` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; then copies of the last."""
+    n_sequences = len(sequences)
+    counts = np.empty(rows, np.int64)
+    counts[:n_sequences] = [len(sequence) for sequence in sequences]
+    counts[n_sequences:] = counts[n_sequences - 1]
+    dense = np.zeros((rows, steps, *sequences[0].shape[1:]), sequences[0].dtype)
+    dense[:n_sequences][_STEPS[:steps] < counts[:n_sequences, None]] = np.concatenate(sequences)
+    dense[n_sequences:] = dense[n_sequences - 1]
+    return dense, counts
+
+
+def pad_rows(index: Ints, rows: int) -> Ints:
+    """`index` with its last entry repeated up to `rows` entries: what fills a batch is a copy of a real row."""
+    return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index

@@ -1,9 +1,9 @@
-"""One pass over ragged items: bounded calls of a network in, results out as soon as their rows have ended.
+"""Forecasts for a batch of ragged series: bounded calls of a network, results as soon as their rows have ended.
 
-A pass is a generator, so that whoever drives it may do something else between two calls: answer shorter requests, drop
-callers that left. Everything that can change the bits of an answer (chunk bounds, horizon and level counts, which
-method reads the row) depends on the item alone; only row count and padding depend on the neighbours, and those a
-`batch_invariant` network does not notice. Outputs of every step (history, trace) are read by one product over all
+The pass is a generator, so that its driver may do something else between two calls: answer shorter requests, drop
+cancelled ones. Everything that can change the bits of an answer (chunk bounds, horizon and level counts, which method
+reads the row) depends on the item alone; only row count and padding depend on the neighbours, and those do not change
+the answers of a `batch_invariant` network. Outputs of every step (history, trace) are read by one product over all
 steps, whose kernel may depend on their number: such items are padded by their own length alone, too.
 
 Rows that end together, and are all that is to be read out, take one call (`finish`) in place of two: fewer times at
@@ -13,221 +13,208 @@ which the thread must ask a busy event loop for the interpreter.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.backend.buckets import CALL, CHUNK, Group, Ints, ShapeBuckets, horizon_for, levels_for, padded
-from service.backend.chunks import NOBODY, ChunkReader, IsCancelled, PaddingStats
-from service.contract.errors import BrokenModel
-from service.contract.types import Floats, ForecastItem, ForecastResult, Item, Result
+from service.backend.buckets import CALL_COST, CHUNK, Ints, ShapeBuckets, horizon_for, levels_for
+from service.backend.chunks import NO_ROWS, CancelledRows, Chunk, ChunkReader, pad_rows
+from service.backend.network import Array, ForecastOutput, IndexedResults, Network, partition
+from service.contract.errors import ModelFault
+from service.contract.types import Floats, ForecastItem, ForecastResult, PaddingStats
 
-Array = NDArray[Any]
-IndexedResults = list[tuple[int, Result | Exception]]
-ForecastOutput = tuple[Floats, Ints]  # mean and quantiles (R, H, 1 + Q), and season lengths (R,)
-T = TypeVar("T", bound=Item)
-
-READOUT = 32  # steps ahead of which a read-out call takes as many rows as there may be: like a chunk, some 10 ms
-
-
-class Network(Protocol):
-    """The methods of docs/models.md over numpy arrays; `initial` answers for one row, (S,).
-
-    `finish` is `step` and `forecast`, `finish_reading` is `step` and `read`.
-    """
-
-    max_horizon: int | None
-
-    def initial(self, season: int) -> Floats: ...
-    def step(self, values: Array, lengths: Ints, state: Floats) -> Floats: ...
-    def forecast(self, state: Floats, horizon: int, levels: Floats) -> ForecastOutput: ...
-    def finish(
-        self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
-    ) -> tuple[Floats, ForecastOutput]: ...
-    def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]: ...
-    def read(self, state: Floats) -> Array: ...
-    def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]: ...
-    def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]: ...
+# Steps ahead of which a read-out call takes as many rows as there may be; like a chunk, it then takes some 10 ms.
+READOUT_STEPS = 32
+# Quantiles of nearly equal levels may cross by rounding; crossing by more than this part of their size is a fault.
+CROSSING = 1e-3
 
 
 def forecast_batch(
     network: Network,
     shapes: ShapeBuckets,
     items: Sequence[ForecastItem],
-    is_cancelled: IsCancelled,
+    cancelled: CancelledRows,
     padding: PaddingStats,
 ) -> Iterator[IndexedResults]:
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
     if len(items) == 1 and not items[0].history:
-        yield from _forecast_alone(network, shapes, items[0], is_cancelled, padding)
-        return
-    batch = _Forecasts(network, shapes, items)
+        return _forecast_one(network, shapes, items[0], cancelled, padding)
+    return _forecast_many(network, shapes, items, cancelled, padding)
+
+
+def _forecast_many(
+    network: Network,
+    shapes: ShapeBuckets,
+    items: Sequence[ForecastItem],
+    cancelled: CancelledRows,
+    padding: PaddingStats,
+) -> Iterator[IndexedResults]:
+    batch = ForecastBatch(network, shapes, items)
     inputs = [item.values for item in items]
-    for members in batch.parts():
+    for members in batch.groups_of_rows():
         history = items[members[0]].history
-        cursor = ChunkReader(shapes, inputs, members, is_cancelled, padding)
-        held = NOBODY  # ended, and to be read out with others
-        for group in cursor.groups(merge=not history):
-            if group.steps and not history and not len(held) and batch.at_once(group, cursor.ended(group)):
-                yield batch.finish(cursor, group)
+        reader = ChunkReader(shapes, inputs, members, cancelled, padding)
+        unanswered = NO_ROWS  # ended, and to be read out with others
+        for chunk in reader.chunks(merge=not history):
+            if not len(chunk.lengths):
+                unanswered = np.concatenate((unanswered, chunk.rows))
+            elif not history and not len(unanswered) and batch.can_finish_in_one_call(chunk):
+                yield batch.finish(chunk)
                 continue
-            if group.steps:
-                (batch.trace if history else batch.step)(cursor, group)
-            held = np.concatenate((held, cursor.ended(group)))
-            if len(held) and batch.worth(group.later):
-                yield from batch.read(held)
-                held = NOBODY
+            else:
+                (batch.trace if history else batch.step)(chunk)
+                unanswered = np.concatenate((unanswered, reader.ended(chunk)))
+            if len(unanswered) and batch.pays_to_read_out_now(chunk.cost_of_later_groups):
+                yield from batch.read_out(unanswered)
+                unanswered = NO_ROWS
             else:
                 yield []
 
 
-def _forecast_alone(
-    network: Network, shapes: ShapeBuckets, item: ForecastItem, is_cancelled: IsCancelled, padding: PaddingStats
+def _forecast_one(
+    network: Network, shapes: ShapeBuckets, item: ForecastItem, cancelled: CancelledRows, padding: PaddingStats
 ) -> Iterator[IndexedResults]:
-    """What `forecast_batch` does with one series in the same calls, without arranging anything."""
-    rows = shapes.rows_for(1)
-    states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(rows, axis=0)
+    """One series, in the same calls as among others, without arranging anything."""
+    rows = shapes.rows[0]
+    n_values = len(item.values)
+    last = max(0, n_values - 1) // CHUNK * CHUNK  # where the last chunk begins
+    dense, lengths = _pack_one(shapes, item.values[last:], padding)
     horizon = horizon_for(item.horizon, network.max_horizon)
-    levels = _filled(item.levels, levels_for(len(item.levels)))[None].repeat(rows, axis=0)
-    at = 0
-    while item.length - at > CHUNK:
-        if is_cancelled(0):
-            return
-        states = network.step(*_alone(shapes, item.values[at : at + CHUNK], padding), states)
-        at += CHUNK
+    levels = _fill(item.levels, levels_for(len(item.levels)))[None].repeat(rows, axis=0)
+    states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(rows, axis=0)
+    for start in range(0, last, CHUNK):
+        states = network.step(*_pack_one(shapes, item.values[start : start + CHUNK], padding), states)
         yield []
-    if is_cancelled(0):
-        return
-    if item.length:
-        states, said = network.finish(*_alone(shapes, item.values[at:], padding), states, horizon, levels)
+        if cancelled():
+            return
+    if n_values:
+        states, (forecasts, seasons) = network.finish(dense, lengths, states, horizon, levels)
     else:
-        said = network.forecast(states, horizon, levels)
-    forecasts, seasons = said
-    yield [(0, _forecast(item, forecasts[0], int(seasons[0]), states[0], None))]
+        forecasts, seasons = network.forecast(states, horizon, levels)
+    yield [(0, _result(network, item, forecasts[0], int(seasons[0]), states[0], None))]
 
 
-def _alone(shapes: ShapeBuckets, part: Floats, padding: PaddingStats) -> tuple[Array, Ints]:
-    """`service.backend.buckets.pack` of a single part."""
-    rows, count = shapes.rows_for(1), len(part)
-    values = np.zeros((rows, shapes.steps_for(count)))
-    values[:, :count] = part
+def _pack_one(shapes: ShapeBuckets, values: Floats, padding: PaddingStats) -> tuple[Array, Ints]:
+    """`service.backend.chunks.pack` of a single sequence."""
+    rows, count = shapes.rows[0], len(values)
+    dense = np.zeros((rows, int(shapes.steps_for[count])))
+    dense[:, :count] = values
     padding.real += count
-    padding.computed += values.size
-    return values, np.full(rows, count)
+    padding.computed += dense.size
+    return dense, np.full(rows, count)
 
 
-class _Forecasts:
-    """The series of one batch: their states, their histories as far as they are known, and the calls."""
+class ForecastBatch:
+    """The series of one batch: their states, their histories as far as they are computed, and the calls."""
 
     def __init__(self, network: Network, shapes: ShapeBuckets, items: Sequence[ForecastItem]) -> None:
         self._network = network
         self._shapes = shapes
         self._items = items
+        # Almost always all items have the same horizon, and the very same array of levels.
+        variants = {(item.horizon, id(item.levels)): item for item in items}
+        self._sizes = {variant: _output_size(item, network.max_horizon) for variant, item in variants.items()}
+        self._longest = max(horizon for horizon, _ in self._sizes.values())
+        self._common_size = next(iter(self._sizes.values())) if len(set(self._sizes.values())) == 1 else None
+        self._pieces: dict[int, list[Floats]] = {row: [] for row, item in enumerate(items) if item.history}
         fresh = {season: network.initial(season) for season in {item.season for item in items}}
         states = [fresh[item.season] if item.state is None else item.state for item in items]
         self._states = np.concatenate(states).reshape(len(items), -1)
-        self._pieces: dict[int, list[Floats]] = {row: [] for row, item in enumerate(items) if item.history}
-        # Almost always all ask for the same, with the very same array of levels.
-        asked = {(item.horizon, id(item.levels)): item for item in items}
-        self._keys = {pair: _key(item, network.max_horizon) for pair, item in asked.items()}
-        self._longest = max(horizon for horizon, _ in self._keys.values())
-        self._common = next(iter(self._keys.values())) if len(set(self._keys.values())) == 1 else None
 
-    def parts(self) -> list[list[int]]:
+    def groups_of_rows(self) -> list[list[int]]:
         """The rows that may be read together: those without a history, and those with one by their level buckets."""
         if not self._pieces:
             return [list(range(len(self._items)))]
         return partition(self._items, lambda item: levels_for(len(item.levels)) if item.history else 0)
 
-    def step(self, cursor: ChunkReader, group: Group) -> None:
-        """Read a chunk of the group's rows."""
-        values, counts = cursor.pack(group)
-        after = self._network.step(values, counts, self._states[padded(group.rows, len(counts))])
-        self._states[group.rows] = after[: len(group.rows)]
+    def step(self, chunk: Chunk) -> None:
+        """Read `chunk`."""
+        states = self._network.step(chunk.values, chunk.lengths, self._states[chunk.padded_rows])
+        self._states[chunk.rows] = states[: len(chunk.rows)]
 
-    def trace(self, cursor: ChunkReader, group: Group) -> None:
-        """Read a chunk of the group's rows, and keep what was forecast before each value."""
-        values, counts = cursor.pack(group)
-        wide = padded(group.rows, len(counts))
-        levels = self._levels(wide, levels_for(len(self._items[group.rows[0]].levels)))
-        after, said = self._network.history(values, counts, self._states[wide], levels)
-        self._states[group.rows] = after[: len(group.rows)]
-        for row, count, answer in zip(group.rows.tolist(), counts.tolist(), said, strict=False):
-            self._pieces[row].append(answer[:count, : 1 + len(self._items[row].levels)])
+    def trace(self, chunk: Chunk) -> None:
+        """Read `chunk`, and keep what was forecast before each value."""
+        rows = chunk.padded_rows
+        levels = self._levels(rows, levels_for(len(self._items[rows[0]].levels)))
+        states, history = self._network.history(chunk.values, chunk.lengths, self._states[rows], levels)
+        self._states[chunk.rows] = states[: len(chunk.rows)]
+        for row, count, forecasts in zip(chunk.rows.tolist(), chunk.lengths.tolist(), history, strict=False):
+            self._pieces[row].append(forecasts[:count, : 1 + len(self._items[row].levels)])
 
-    def at_once(self, group: Group, ended: Ints) -> bool:
-        """Whether the last chunk of all of the group's rows can be read, and they be read out, in one call."""
-        if self._common is None or len(ended) != len(group.rows):
+    def can_finish_in_one_call(self, chunk: Chunk) -> bool:
+        """Whether `chunk` is the last of all its rows, and can be read and its rows read out in one call."""
+        if self._common_size is None or len(chunk.ending) != len(chunk.rows):
             return False
-        return len(ended) <= self._most(self._common[0]) and self.worth(group.later)
+        if len(chunk.rows) > self._max_rows(self._common_size[0]):
+            return False
+        return self.pays_to_read_out_now(chunk.cost_of_later_groups)
 
-    def finish(self, cursor: ChunkReader, group: Group) -> IndexedResults:
-        """Read the last chunk of the group's rows, and answer them; only where `at_once` allows it."""
-        horizon, count = self._key(self._items[group.rows[0]])
-        values, counts = cursor.pack(group)
-        wide = padded(group.rows, len(counts))
-        after, said = self._network.finish(values, counts, self._states[wide], horizon, self._levels(wide, count))
-        return self._answers(group.rows, after, said)
+    def finish(self, chunk: Chunk) -> IndexedResults:
+        """Read `chunk` and answer its rows; only where `can_finish_in_one_call` allows it."""
+        horizon, count = self._size(self._items[chunk.rows[0]])
+        rows = chunk.padded_rows
+        levels = self._levels(rows, count)
+        states, output = self._network.finish(chunk.values, chunk.lengths, self._states[rows], horizon, levels)
+        return self._results(chunk.rows, states, output)
 
-    def worth(self, later: float) -> bool:
-        """Whether to answer what has ended before that which costs `later`: a step ahead may be a call of its own."""
-        return not later or CALL * self._longest <= later
+    def pays_to_read_out_now(self, cost_of_later_groups: float) -> bool:
+        """Whether to answer ended rows before later groups are read: a step ahead may be a call of its own."""
+        return not cost_of_later_groups or CALL_COST * self._longest <= cost_of_later_groups
 
-    def read(self, rows: Ints) -> Iterator[IndexedResults]:
+    def read_out(self, rows: Ints) -> Iterator[IndexedResults]:
         """Answer `rows`, those of equal horizon and level buckets together."""
-        for members in partition([self._items[row] for row in rows.tolist()], self._key):
-            horizon, count = self._key(self._items[rows[members[0]]])
-            most = self._most(horizon)
-            for start in range(0, len(members), most):
-                some = rows[members[start : start + most]]
-                wide = padded(some, self._shapes.rows_for(len(some)))
-                states = self._states[wide]
-                said = self._network.forecast(states, horizon, self._levels(wide, count))
-                yield self._answers(some, states, said)
+        for members in partition([self._items[row] for row in rows.tolist()], self._size):
+            horizon, count = self._size(self._items[rows[members[0]]])
+            max_rows = self._max_rows(horizon)
+            for start in range(0, len(members), max_rows):
+                answered = rows[members[start : start + max_rows]]
+                padded = pad_rows(answered, int(self._shapes.rows_for[len(answered)]))
+                states = self._states[padded]
+                output = self._network.forecast(states, horizon, self._levels(padded, count))
+                yield self._results(answered, states, output)
 
-    def _answers(self, rows: Ints, states: Floats, said: ForecastOutput) -> IndexedResults:
-        """The results of `rows`; `states` and `said` are theirs, in this order, and copies of the last after them."""
-        forecasts, seasons = said
-        if len(self._keys) > 1 or self._pieces or not np.isfinite(forecasts[: len(rows)]).all():
-            made = zip(rows.tolist(), forecasts, seasons.tolist(), states, strict=False)
+    def _results(self, rows: Ints, states: Floats, output: ForecastOutput) -> IndexedResults:
+        """The results of `rows`; `states` and `output` are theirs, in this order, and copies of the last after them."""
+        forecasts, seasons = output
+        if len(self._sizes) > 1 or self._pieces or not _is_sound(forecasts[: len(rows)]):
+            of_rows = zip(rows.tolist(), forecasts, seasons.tolist(), states, strict=False)
             return [
-                (row, _forecast(self._items[row], forecast, season, state, self._pieces.get(row)))
-                for row, forecast, season, state in made
+                (row, _result(self._network, self._items[row], forecast, season, state, self._pieces.get(row)))
+                for row, forecast, season, state in of_rows
             ]
         item = self._items[0]
         means, quantiles = _means(forecasts, item), _quantiles(forecasts, item)
         results = map(ForecastResult, means, quantiles, itertools.repeat(None), seasons.tolist(), states)
         return list(zip(rows.tolist(), results, strict=False))
 
-    def _most(self, horizon: int) -> int:
-        return max(self._shapes.least_rows, min(self._shapes.most_rows, self._shapes.most_rows * READOUT // horizon))
+    def _max_rows(self, horizon: int) -> int:
+        max_rows = self._shapes.max_rows
+        return max(self._shapes.least_rows, min(max_rows, max_rows * READOUT_STEPS // horizon))
 
-    def _key(self, item: ForecastItem) -> tuple[int, int]:
-        return self._keys[item.horizon, id(item.levels)]
+    def _size(self, item: ForecastItem) -> tuple[int, int]:
+        return self._sizes[item.horizon, id(item.levels)]
 
     def _levels(self, rows: Ints, count: int) -> Floats:
         """The levels of `rows`, `(len(rows), count)`."""
-        if len(self._keys) == 1:
-            return _filled(self._items[0].levels, count)[None].repeat(len(rows), axis=0)
-        return np.array([_filled(self._items[row].levels, count) for row in rows.tolist()])
+        if len(self._sizes) == 1:
+            return _fill(self._items[0].levels, count)[None].repeat(len(rows), axis=0)
+        return np.array([_fill(self._items[row].levels, count) for row in rows.tolist()])
 
 
-def _key(item: ForecastItem, most: int | None) -> tuple[int, int]:
+def _output_size(item: ForecastItem, max_horizon: int | None) -> tuple[int, int]:
     """The horizon and the number of levels that are computed for `item`."""
-    return horizon_for(item.horizon, most), levels_for(len(item.levels))
+    return horizon_for(item.horizon, max_horizon), levels_for(len(item.levels))
 
 
-def _filled(levels: Floats, count: int) -> Floats:
-    """`levels` with the last one repeated up to `count`, or the median where none is asked for."""
+def _fill(levels: Floats, count: int) -> Floats:
+    """`levels` with the last one repeated up to `count`, or the median where there is none."""
     if len(levels) == count:
         return levels
     return np.concatenate((levels, np.full(count - len(levels), levels[-1] if len(levels) else 0.5)))
 
 
 def _means(forecasts: Floats, item: ForecastItem) -> Floats:
-    """Of `forecasts` (…, H, 1 + Q) those that `item` asked for: means (…, H)."""
+    """Of `forecasts` (…, H, 1 + Q) those for `item`: means (…, H)."""
     return forecasts[..., : item.horizon, 0]
 
 
@@ -236,39 +223,41 @@ def _quantiles(forecasts: Floats, item: ForecastItem) -> Floats:
     return forecasts[..., : item.horizon, 1 : 1 + len(item.levels)].swapaxes(-1, -2)
 
 
-def _forecast(
-    item: ForecastItem, forecast: Floats, season: int, state: Floats, pieces: list[Floats] | None
-) -> ForecastResult | BrokenModel:
+def _result(
+    network: Network, item: ForecastItem, forecast: Floats, season: int, state: Floats, pieces: list[Floats] | None
+) -> ForecastResult | ModelFault:
     """The result of `item`, if its numbers are sound."""
-    mean, quantiles = _means(forecast, item), _quantiles(forecast, item)
+    forecast = forecast[: item.horizon, : 1 + len(item.levels)]
     history = None if pieces is None else _history(item, pieces)
-    sound = np.isfinite(mean).all() and np.isfinite(quantiles).all()
-    if not sound or (history is not None and _faulty(item, history)):
-        return not_finite("forecast")
-    return ForecastResult(mean, quantiles, history, season, state)
+    if not _is_sound(forecast):
+        finite = np.isfinite(forecast).all()
+        return network.fault(
+            "its quantiles do not ascend with their levels" if finite else "its forecast is not finite"
+        )
+    if history is not None and _has_gaps(item, history):
+        return network.fault("its history is not finite")
+    return ForecastResult(forecast[:, 0], forecast[:, 1:].swapaxes(-1, -2), history, season, state)
+
+
+def _is_sound(forecasts: Floats) -> bool:
+    """Whether `forecasts` (…, 1 + Q) are finite, and their quantiles ascend but for rounding."""
+    if not np.isfinite(forecasts).all():
+        return False
+    lower, upper = forecasts[..., 1:-1], forecasts[..., 2:]
+    if (lower <= upper).all():
+        return True
+    tolerance = CROSSING * np.abs(forecasts).max(axis=-1, keepdims=True)
+    return bool((lower - upper <= tolerance).all())
 
 
 def _history(item: ForecastItem, pieces: list[Floats]) -> Floats:
     return np.concatenate(pieces) if pieces else np.zeros((0, 1 + len(item.levels)))
 
 
-def _faulty(item: ForecastItem, history: Floats) -> bool:
+def _has_gaps(item: ForecastItem, history: Floats) -> bool:
     """Whether `history` has a number that is not finite past the first observed value."""
     if np.isfinite(history).all():
         return False
-    seen = np.isfinite(item.values)
-    first = int(seen.argmax()) if seen.any() else len(seen)
+    observed = np.isfinite(item.values)
+    first = int(observed.argmax()) if observed.any() else len(observed)
     return not np.isfinite(history[first + 1 :]).all() or bool(np.isinf(history).any())
-
-
-def partition(items: Iterable[T], key: Callable[[T], Any]) -> list[list[int]]:
-    """Indices of `items`, those of equal key together."""
-    parts: dict[Any, list[int]] = {}
-    for index, item in enumerate(items):
-        parts.setdefault(key(item), []).append(index)
-    return list(parts.values())
-
-
-def not_finite(what: str) -> BrokenModel:
-    """What an item gets in place of an answer that is not a number."""
-    return BrokenModel(f"the model's {what} has a number that is not finite; nothing of it can be answered")

@@ -1,13 +1,12 @@
-"""The golden sample: inputs and the outputs that training recorded, replayed at every load.
+"""The golden sample: inputs and the outputs that training recorded for them, replayed at every load.
 
-`forecast`: `values` (B, T) with NaN for missing, `lengths`, `season` (B,), `levels` (B, Q), `horizon` (), and what the
-model answered: `state` (B, S), `forecast` (B, H, 1 + Q), `history` (B, T, 1 + Q). `classify-digit`: `rows` (B, T, 28),
-`lengths`, and `state` (B, S), `log_probabilities` (B, 10), `trace` (B, T, 10). Padding is not compared.
+`forecast`: `values` (B, T) with NaN for missing, `lengths`, `season` (B,), `levels` (B, Q), `horizon` (), and recorded
+`state` (B, S), `forecast` (B, H, 1 + Q), `history` (B, T, 1 + Q). `classify-digit`: `rows` (B, T, 28), `lengths`, and
+recorded `state` (B, S), `log_probabilities` (B, 10), `trace` (B, T, 10). Padding is not compared.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from service.contract.errors import BrokenModel
+from service.contract.files import MAX_GOLDEN_BYTES, read_verified
 from service.contract.manifest import GOLDEN_FILE, Golden, Manifest
 from service.contract.types import DigitItem, ForecastItem, ForecastResult, Item, Result
 
@@ -30,7 +30,7 @@ DIGIT = ("rows", "lengths", "state", "log_probabilities", "trace")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """The items of a golden file and what is to be expected of them."""
+    """The items of a golden file and the results recorded for them."""
 
     items: Sequence[Item]  # with history, or with the trace
     arrays: Arrays
@@ -38,9 +38,10 @@ class Sample:
 
     @property
     def plain_items(self) -> list[Item]:
-        """The same items without history or trace: they take the other way through the network."""
+        """The same items without history or trace: other methods of the network answer them."""
         return [
-            replace(i, history=False) if isinstance(i, ForecastItem) else replace(i, trace=False) for i in self.items
+            replace(item, history=False) if isinstance(item, ForecastItem) else replace(item, trace=False)
+            for item in self.items
         ]
 
     def compare(self, full: Sequence[Result], plain: Sequence[Result]) -> None:
@@ -52,39 +53,35 @@ class Sample:
 
     def _compare(self, row: int, result: Result) -> None:
         length = int(self.arrays["lengths"][row])
-        self._equal("state", row, result.state, self.arrays["state"][row])
+        self._compare_arrays("state", row, result.state, self.arrays["state"][row])
         if isinstance(result, ForecastResult):
-            want = self.arrays["forecast"][row]
-            self._equal("forecast", row, np.vstack((result.mean, result.quantiles)), want.T)
+            forecast = np.vstack((result.mean, result.quantiles))
+            self._compare_arrays("forecast", row, forecast, self.arrays["forecast"][row].T)
             if result.history is not None:
-                self._equal("history", row, result.history, self.arrays["history"][row, :length])
+                self._compare_arrays("history", row, result.history, self.arrays["history"][row, :length])
         else:
-            self._equal("probabilities", row, result.probabilities, np.exp(self.arrays["log_probabilities"][row]))
+            probabilities = np.exp(self.arrays["log_probabilities"][row])
+            self._compare_arrays("probabilities", row, result.probabilities, probabilities)
             if result.trace is not None:
-                self._equal("trace", row, result.trace, np.exp(self.arrays["trace"][row, :length]))
+                self._compare_arrays("trace", row, result.trace, np.exp(self.arrays["trace"][row, :length]))
 
-    def _equal(self, what: str, row: int, got: NDArray[Any], want: NDArray[Any]) -> None:
+    def _compare_arrays(self, name: str, row: int, result: NDArray[Any], recorded: NDArray[Any]) -> None:
         rtol, atol = self.tolerance.rtol, self.tolerance.atol
-        if got.shape != want.shape:
-            raise BrokenModel(f"golden sample {row}: {what} has shape {got.shape}, recorded was {want.shape}")
-        if not np.allclose(got, want, rtol=rtol, atol=atol, equal_nan=True):
-            worst = np.nanmax(np.abs(got - want)) if np.isfinite(got - want).any() else np.nan
+        if result.shape != recorded.shape:
+            raise BrokenModel(f"golden sample {row}: {name} has shape {result.shape}, recorded was {recorded.shape}")
+        if not np.allclose(result, recorded, rtol=rtol, atol=atol, equal_nan=True):
+            differences = np.abs(result - recorded)
+            worst = np.nanmax(differences) if np.isfinite(differences).any() else np.nan
             raise BrokenModel(
-                f"golden sample {row}: {what} differs from what training recorded by up to {worst:.3g} "
+                f"golden sample {row}: {name} differs from what training recorded by up to {worst:.3g} "
                 f"(allowed: {atol:g} + {rtol:g} of the value)"
             )
 
 
 def read(folder: Path, manifest: Manifest) -> Sample:
-    """The golden sample in `folder`; raises `BrokenModel` when it is absent, not the manifest's, or incomplete."""
+    """The golden sample in `folder`; raises `BrokenModel` when it is absent, incomplete or not the manifest's."""
     path = folder / GOLDEN_FILE
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BrokenModel(f"{path} cannot be read: {error.strerror}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != manifest.golden.sha256:
-        raise BrokenModel(f"{path} is not what the manifest describes: sha256 {found}")
+    data = read_verified(path, MAX_GOLDEN_BYTES, manifest.golden.sha256)
     names = FORECAST if manifest.task == "forecast" else DIGIT
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:

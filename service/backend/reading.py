@@ -1,4 +1,4 @@
-"""One pass over digits: like `service.backend.forecasting`, for readings that may stop before their last row."""
+"""Readings of a batch of digits: like `service.backend.forecasting`, but a reading may stop before its last row."""
 
 from __future__ import annotations
 
@@ -6,117 +6,128 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.backend.buckets import Group, Ints, ShapeBuckets, padded
-from service.backend.chunks import ChunkReader, IsCancelled, PaddingStats
-from service.backend.forecasting import Array, IndexedResults, Network, not_finite, partition
-from service.contract.types import DigitItem, DigitResult, Floats
+from service.backend.buckets import Ints, ShapeBuckets
+from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pad_rows
+from service.backend.network import Array, IndexedResults, Network, partition
+from service.contract.types import DigitItem, DigitResult, Floats, PaddingStats
 
-_NOTHING: Floats = np.zeros((0, 10))
+_NO_TRACE: Floats = np.zeros((0, 10))
 
 
 def read_batch(
-    network: Network, shapes: ShapeBuckets, items: Sequence[DigitItem], is_cancelled: IsCancelled, padding: PaddingStats
+    network: Network,
+    shapes: ShapeBuckets,
+    items: Sequence[DigitItem],
+    cancelled: CancelledRows,
+    padding: PaddingStats,
 ) -> Iterator[IndexedResults]:
     """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
-    batch = _Readings(network, shapes, items)
     inputs = [item.rows for item in items]
-    for members in partition(items, _traced):
-        traced = _traced(items[members[0]])
-        cursor = ChunkReader(shapes, inputs, members, is_cancelled, padding)
-        for group in cursor.groups(merge=not traced):
-            ended = cursor.ended(group)
-            if not traced and group.steps and len(ended) == len(group.rows):
-                yield batch.finish(cursor, group)
-                continue
-            if group.steps:
-                (batch.trace if traced else batch.step)(cursor, group)
-                ended = cursor.ended(group)  # a reading may stop before its last row
+    groups = partition(items, _is_traced)
+    batch = DigitBatch(network, shapes, items)
+    for members in groups:
+        traced = _is_traced(items[members[0]])
+        reader = ChunkReader(shapes, inputs, members, cancelled, padding)
+        for chunk in reader.chunks(merge=not traced):
+            ended = chunk.ending
+            if len(chunk.lengths):
+                if not traced and len(ended) == len(chunk.rows):
+                    yield batch.finish(chunk)
+                    continue
+                if traced:
+                    reader.end(batch.trace(chunk))
+                else:
+                    batch.step(chunk)
+                ended = reader.ended(chunk)
             if not len(ended):
                 yield []
-            for start in range(0, len(ended), shapes.most_rows):
-                yield batch.read(ended[start : start + shapes.most_rows])
+            for start in range(0, len(ended), shapes.max_rows):
+                yield batch.read_out(ended[start : start + shapes.max_rows])
 
 
-def _traced(item: DigitItem) -> bool:
+def _is_traced(item: DigitItem) -> bool:
     return item.trace or (item.stop is not None and item.length > 0)
 
 
-class _Readings:
-    """The digits of one batch: their states, their traces as far as they are known, and the calls."""
+class DigitBatch:
+    """The digits of one batch: their states, their traces as far as they are computed, and the calls."""
 
     def __init__(self, network: Network, shapes: ShapeBuckets, items: Sequence[DigitItem]) -> None:
         self._network = network
         self._shapes = shapes
         self._items = items
-        self._states = np.stack([network.initial(0) if i.state is None else i.state for i in items])
-        self._used = np.zeros(len(items), np.int64)
-        self._pieces: dict[int, list[Array]] = {row: [] for row, item in enumerate(items) if _traced(item)}
+        self._rows_used = np.zeros(len(items), np.int64)  # rows of each digit
+        self._pieces: dict[int, list[Array]] = {row: [] for row, item in enumerate(items) if _is_traced(item)}
+        self._states = np.stack([network.initial(0) if item.state is None else item.state for item in items])
 
-    def step(self, cursor: ChunkReader, group: Group) -> None:
-        """Read a chunk of the group's digits."""
-        ink, counts = cursor.pack(group)
-        after = self._network.step(ink, counts, self._states[padded(group.rows, len(counts))])
-        self._keep(group.rows, after, counts)
+    def step(self, chunk: Chunk) -> None:
+        """Read `chunk`."""
+        states = self._network.step(chunk.values, chunk.lengths, self._states[chunk.padded_rows])
+        self._update(chunk.rows, states, chunk.lengths)
 
-    def finish(self, cursor: ChunkReader, group: Group) -> IndexedResults:
-        """Read the last chunk of the group's digits, and answer them."""
-        ink, counts = cursor.pack(group)
-        after, said = self._network.finish_reading(ink, counts, self._states[padded(group.rows, len(counts))])
-        self._keep(group.rows, after, counts)
-        return self._answers(group.rows, said)
+    def finish(self, chunk: Chunk) -> IndexedResults:
+        """Read `chunk`, the last one of all its digits, and answer them."""
+        states = self._states[chunk.padded_rows]
+        states, logarithms = self._network.finish_reading(chunk.values, chunk.lengths, states)
+        self._update(chunk.rows, states, chunk.lengths)
+        return self._results(chunk.rows, logarithms)
 
-    def trace(self, cursor: ChunkReader, group: Group) -> None:
-        """Read a chunk of the group's digits, each up to the row at which it is sure enough, and keep what was said."""
-        rows, (ink, counts) = group.rows, cursor.pack(group)
-        before = self._states[padded(rows, len(counts))]
-        after, said = self._network.trace(ink, counts, before)
-        kept = counts.copy()
+    def trace(self, chunk: Chunk) -> Ints:
+        """Read `chunk`, each digit up to the row at which it is sure enough; returns the digits that stopped early."""
+        rows, lengths = chunk.rows, chunk.lengths
+        states = self._states[chunk.padded_rows]
+        new_states, logarithms = self._network.trace(chunk.values, lengths, states)
+        n_used = lengths.copy()
         for line, row in enumerate(rows.tolist()):
-            kept[line] = _stop(said[line, : counts[line]], self._items[row].stop)
-            self._pieces[row].append(said[line, : kept[line]])
-        if (kept < counts).any():  # the state must be that of the row at which the reading stopped
-            after, _ = self._network.trace(ink, kept, before)
-            cursor.end(rows[(kept < counts)[: len(rows)]])
-        self._keep(rows, after, kept)
+            n_used[line] = _stop(logarithms[line, : lengths[line]], self._items[row].stop)
+            self._pieces[row].append(logarithms[line, : n_used[line]])
+        stopped = n_used < lengths
+        if stopped.any():  # the state must be that of the row at which the reading stopped
+            new_states, _ = self._network.trace(chunk.values, n_used, states)
+        self._update(rows, new_states, n_used)
+        return rows[stopped[: len(rows)]]
 
-    def read(self, rows: Ints) -> IndexedResults:
+    def read_out(self, rows: Ints) -> IndexedResults:
         """Answer `rows`, which have ended."""
-        return self._answers(rows, self._network.read(self._states[padded(rows, self._shapes.rows_for(len(rows)))]))
+        states = self._states[pad_rows(rows, int(self._shapes.rows_for[len(rows)]))]
+        return self._results(rows, self._network.read(states))
 
-    def _keep(self, rows: Ints, states: Floats, counts: Ints) -> None:
+    def _update(self, rows: Ints, states: Floats, n_used: Ints) -> None:
         self._states[rows] = states[: len(rows)]
-        self._used[rows] += counts[: len(rows)]
+        self._rows_used[rows] += n_used[: len(rows)]
 
-    def _answers(self, rows: Ints, said: Array) -> IndexedResults:
-        lasts = _probabilities(said[: len(rows)])
-        answers: IndexedResults = []
-        for row, last in zip(rows.tolist(), lasts, strict=True):
-            # A row that was traced is judged by its trace: its last is the answer, and `stop` holds.
-            trace = self._trace(row)
-            judged = trace if len(trace) else last[None]
-            shown = trace if self._items[row].trace else None
-            answers.append((row, DigitResult(judged[-1], shown, int(self._used[row]), self._states[row])))
-            if not np.isfinite(judged.sum()):
-                answers[-1] = row, not_finite("reading")
-        return answers
+    def _results(self, rows: Ints, logarithms: Array) -> IndexedResults:
+        results: IndexedResults = []
+        for row, probabilities in zip(rows.tolist(), _probabilities(logarithms[: len(rows)]), strict=True):
+            # The answer to a traced digit is the last row of its trace, so that its `stop` holds.
+            trace = self._trace(row) if row in self._pieces else _NO_TRACE
+            judged = trace if len(trace) else probabilities[None]
+            if np.isfinite(judged.sum()):
+                shown_trace = trace if self._items[row].trace else None
+                results.append(
+                    (row, DigitResult(judged[-1], shown_trace, int(self._rows_used[row]), self._states[row]))
+                )
+            else:
+                results.append((row, self._network.fault("its reading is not finite")))
+        return results
 
     def _trace(self, row: int) -> Floats:
-        """The probabilities (T, 10) after each row of ink that a traced digit has read; empty for others."""
-        pieces = self._pieces.get(row)
-        return _probabilities(np.concatenate(pieces)) if pieces else _NOTHING
+        """The probabilities (T, 10) after each row that a traced digit has read."""
+        pieces = self._pieces[row]
+        return _probabilities(np.concatenate(pieces)) if pieces else _NO_TRACE
 
 
-def _stop(said: Array, confidence: float | None) -> int:
-    """How many rows to use of log-probabilities `said` (T, 10): up to the first that is confident enough, or all."""
+def _stop(logarithms: Array, confidence: float | None) -> int:
+    """How many rows of log-probabilities (T, 10) to use: up to the first that is confident enough, or all."""
     if confidence is None:
-        return len(said)
-    reached = np.exp(said.max(axis=1).astype(np.float64)) >= confidence
-    return int(reached.argmax()) + 1 if reached.any() else len(said)
+        return len(logarithms)
+    reached = np.exp(logarithms.max(axis=1).astype(np.float64)) >= confidence
+    return int(reached.argmax()) + 1 if reached.any() else len(logarithms)
 
 
 def _probabilities(logarithms: Array) -> Floats:
     """Log-probabilities (…, 10) as float64 probabilities that sum to 1."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by whoever asked
+    with np.errstate(over="ignore", invalid="ignore"):  # a number that is not finite becomes a `ModelFault` later
         raw: Floats = np.exp(logarithms.astype(np.float64))
         normal: Floats = raw / raw.sum(axis=-1, keepdims=True)
     return normal

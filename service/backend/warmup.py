@@ -1,4 +1,4 @@
-"""Before the first answer: which shapes give the same bits, and one run of every shape bucket.
+"""Before the first answer: which shapes give the same bits, found by one run of every shape bucket.
 
 Matrix kernels choose their order of summation by shape: a row computed alone may differ in the last bit from the same
 row in a batch. From some row count and some number of steps on they agree. Both are found here by running the same rows
@@ -15,17 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from service.backend.buckets import FULL, LENGTHS, ShapeBuckets, pack
-from service.backend.forecasting import Array, Network
+from service.backend.buckets import FULL, LENGTHS, ShapeBuckets
+from service.backend.chunks import pack
+from service.backend.network import Array, Network
 from service.contract.errors import Unavailable
 from service.contract.types import DigitItem, Floats, ForecastItem, Item
 
-PIECES = (1, 3, 8)  # lengths of the pieces of the golden sample that are run
-EACH = 4  # pieces of one length of one item
-STEPS = PIECES[-1]  # length at which all row counts are compared
+PIECE_LENGTHS = (1, 3, 8)  # of the pieces of the golden sample that are run
+PIECES_PER_LENGTH = 4  # of one item
+STEPS = PIECE_LENGTHS[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
-Stepwise = tuple[Array, Array | None]  # states after each step, what was said there
-MOST_ROWS, MOST_STEPS = 32, STEPS  # a model whose kernels agree only beyond these is served as not invariant
+Stepwise = tuple[Array, Array | None]  # states after each step, and the outputs there
+MAX_LEAST_ROWS, MAX_LEAST_STEPS = 32, STEPS  # a model whose kernels agree only beyond these is served as not invariant
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,65 +43,67 @@ def warm_up(
     network: Network,
     shapes: ShapeBuckets,
     items: Sequence[Item],
-    longest: int | None,
+    max_length: int | None,
     should_continue: Callable[[], bool] = lambda: True,
 ) -> Invariance:
-    """Run every row bucket and every length bucket (up to `longest` observations) on `items`, and compare the bits.
+    """Run every row bucket and every length bucket (up to `max_length` observations) on `items`, and compare the bits.
 
-    Raises `Unavailable` between two calls when the model is not `should_continue` any more.
+    Raises `Unavailable` between two calls as soon as `should_continue()` is false.
     """
     probe = _Probe(network, items, should_continue)
-    lengths = [n for n in LENGTHS if longest is None or n < 2 * longest] or [LENGTHS[0]]
+    lengths = [n for n in LENGTHS if max_length is None or n < 2 * max_length] or [LENGTHS[0]]
     # From the largest down: the first, well-filled runs are the reference of all others.
     by_rows: dict[int, float] = {}
     for rows in reversed(shapes.rows):  # all pieces where a difference would decide
-        whole = rows <= MOST_ROWS and not any(by_rows.values())
-        by_rows[rows] = probe.difference(rows, min(STEPS, lengths[-1]), whole=whole)
-    least_rows = _least(by_rows, MOST_ROWS)
-    few = least_rows or 1
+        all_pieces = rows <= MAX_LEAST_ROWS and not any(by_rows.values())
+        by_rows[rows] = probe.difference(rows, min(STEPS, lengths[-1]), all_pieces=all_pieces)
+    least_rows = _least_size(by_rows, MAX_LEAST_ROWS)
+    few_rows = least_rows or 1
     by_steps = {
         steps: max(
-            probe.difference(shapes.rows_for(max(few, ROWS if steps <= STEPS else 1)), steps, whole=steps <= STEPS),
+            probe.difference(
+                int(shapes.rows_for[max(few_rows, ROWS if steps <= STEPS else 1)]), steps, all_pieces=steps <= STEPS
+            ),
             # Products see rows x steps, so where both are small is where they differ.
-            probe.difference(few, steps) if steps <= STEPS else 0.0,
+            probe.difference(few_rows, steps) if steps <= STEPS else 0.0,
         )
         for steps in reversed(lengths)
     }
-    least_steps = _least(by_steps, MOST_STEPS)
+    least_steps = _least_size(by_steps, MAX_LEAST_STEPS)
     if least_rows is None or least_steps is None:
-        return Invariance(False, few, least_steps or 1, max(*by_rows.values(), *by_steps.values()))
+        return Invariance(False, few_rows, least_steps or 1, max(*by_rows.values(), *by_steps.values()))
     return Invariance(True, least_rows, least_steps, 0.0)
 
 
-def _least(differences: dict[int, float], most: int) -> int | None:
-    """The smallest size down to which there is no difference, if it is not above `most`; sizes are descending."""
+def _least_size(differences: dict[int, float], limit: int) -> int | None:
+    """The smallest size down to which there is no difference, if it is not above `limit`; sizes are descending."""
     agreeing = list(itertools.takewhile(lambda size: not differences[size], differences))
-    return agreeing[-1] if agreeing and (agreeing[-1] <= most or agreeing[-1] == min(differences)) else None
+    return agreeing[-1] if agreeing and (agreeing[-1] <= limit or agreeing[-1] == min(differences)) else None
 
 
 class _Probe:
-    """Runs the same short pieces of `items` in different company."""
+    """Runs the same short pieces of `items` among different neighbours."""
 
     def __init__(self, network: Network, items: Sequence[Item], should_continue: Callable[[], bool]) -> None:
         self._network = network
-        self._wanted = should_continue
-        pieces = [piece for length in PIECES for item in items for piece in _pieces(item, length)]
-        # Pieces of all lengths beside one another, and always in the same order.
+        self._should_continue = should_continue
+        pieces = [piece for length in PIECE_LENGTHS for item in items for piece in _pieces(item, length)]
+        # Pieces of all lengths are neighbours, and always in the same order.
         order = np.random.default_rng(0).permutation(len(pieces)).tolist()
         self._pool = [(i, pieces[i]) for i in order]
         self._ends: dict[int, list[Array]] = {}
         self._stepwise: dict[tuple[int, int], list[Array]] = {}
 
-    def difference(self, rows: int, steps: int, *, whole: bool = True) -> float:
+    def difference(self, rows: int, steps: int, *, all_pieces: bool = True) -> float:
         """Largest relative difference of any piece, run among `rows` rows of `steps` steps, from its first run.
 
-        Every piece is run (or, if not `whole`, as many as there are rows). Outputs of single steps are compared at
+        Every piece is run, or without `all_pieces` as many as there are rows. Outputs of single steps are compared at
         equal `steps` only, as they are never padded otherwise.
         """
         pool = [(i, piece) for i, piece in self._pool if piece.length <= steps]
         worst = 0.0
-        for start in range(0, len(pool) if whole else 1, rows):  # in other places for every row count
-            if not self._wanted():
+        for start in range(0, len(pool) if all_pieces else 1, rows):  # at other positions for every row count
+            if not self._should_continue():
                 raise Unavailable("the service is going down", code="draining", retry_after=5.0)
             chosen = [pool[(start + i) % len(pool)] for i in range(rows)]
             outputs = _run(self._network, [piece for _, piece in chosen], steps)
@@ -111,8 +114,12 @@ class _Probe:
 
 
 def _pieces(item: Item, length: int) -> list[Item]:
-    """Up to `EACH` pieces of `length` observations, evenly from all over `item`."""
-    starts = sorted({int(s) for s in np.linspace(0, item.length - length, EACH)}) if item.length >= length else []
+    """Up to `PIECES_PER_LENGTH` pieces of `length` observations, evenly from all over `item`."""
+    starts = (
+        sorted({int(s) for s in np.linspace(0, item.length - length, PIECES_PER_LENGTH)})
+        if item.length >= length
+        else []
+    )
     if isinstance(item, ForecastItem):
         return [replace(item, values=item.values[start : start + length]) for start in starts]
     return [replace(item, rows=item.rows[start : start + length]) for start in starts]
@@ -129,14 +136,14 @@ def _difference(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
 
 
 def _run(network: Network, items: Sequence[Item], steps: int) -> list[tuple[list[Array], list[Array]]]:
-    """All that a network says of each of `items`: at its end and, unless there are many steps, at every step."""
+    """All outputs of a network for each of `items`: at its end and, unless there are many steps, at every step."""
     if isinstance(items[0], DigitItem):
-        ends, (after, said) = _run_digits(network, [i for i in items if isinstance(i, DigitItem)], steps)
+        ends, (states, outputs) = _run_digits(network, [i for i in items if isinstance(i, DigitItem)], steps)
     else:
-        ends, (after, said) = _run_series(network, [i for i in items if isinstance(i, ForecastItem)], steps)
-    if said is None:
+        ends, (states, outputs) = _run_series(network, [i for i in items if isinstance(i, ForecastItem)], steps)
+    if outputs is None:
         return [([end[n] for end in ends], []) for n in range(len(items))]
-    return [([end[n] for end in ends], [after[n], said[n, : item.length]]) for n, item in enumerate(items)]
+    return [([end[n] for end in ends], [states[n], outputs[n, : item.length]]) for n, item in enumerate(items)]
 
 
 def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tuple[list[Array], Stepwise]:

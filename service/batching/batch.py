@@ -1,102 +1,171 @@
-"""A batch on its way through its lane's runner: turn by turn, answers noted as they come, nobody forgotten.
+"""A batch: entries taken from a queue together, computed slice by slice, their answers noted as they come.
 
-Whoever computes drives it (`service.batching.scheduler`); the entries it settles are handed back, not called.
+The holder of the compute lock drives it (`service.batching.scheduler`); settled entries are handed back, not called.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from service.batching.queue import Answer, BatchResult, Entry, ModelQueue, too_late
+from service.batching.queue import Answer, BatchReport, BatchResult, Entry, ModelQueue, deadline_error
+from service.contract.types import PaddingStats
 
 log = logging.getLogger(__name__)
 
-TURN = 0.010  # seconds a batch may compute while other work waits
+TIME_SLICE = 0.010  # seconds that a batch may compute while other work waits
 
 
+@dataclass(slots=True, eq=False)
 class Batch:
-    """Entries of one lane that are computed together."""
+    """Entries of one queue that are computed together; they are taken from it when the first slice begins."""
 
-    def __init__(self, lane: ModelQueue, entries: list[Entry]) -> None:
-        self.lane = lane
-        self.entries = entries
-        self.seconds = 0.0
-        self._now = time.monotonic()
-        self._owners: list[tuple[Entry, int]] = []
-        if len(entries) == 1:
-            entries[0].alone = True
-        for entry in entries:
-            entry.started = self._now
-            entry.results = [None] * len(entry.items)
-            entry.missing = len(entry.items)
-            self._owners += [(entry, index) for index in range(len(entry.items))]
-        self._steps = self._run()
+    queue: ModelQueue
+    entries: list[Entry] = field(default_factory=list)
+    seconds: float = 0.0  # computed so far
+    padding: PaddingStats = field(default_factory=PaddingStats)
+    _time: float = 0.0  # of the last look at the clock
+    _owners: list[tuple[Entry, int]] = field(default_factory=list)  # of each item: its entry, its index there
+    _unfinished: int = 0  # entries
+    _steps: Iterator[Sequence[Answer]] | None = None
 
-    def turn(self, hurry: Callable[[], bool], settle: Callable[[list[Entry]], None]) -> bool:
-        """Compute until done, or until `hurry()` after `TURN` seconds; whether it is done.
+    def run(self, preempt: Callable[[], bool], settle: Callable[[list[Entry]], None]) -> bool:
+        """Compute until finished, or until `preempt()` after `TIME_SLICE` seconds; returns whether it is finished.
 
-        `settle` gets the entries as they are answered.
+        `settle` gets entries as they are answered. Whatever the runner raises becomes an answer; a `BaseException` that
+        is no `Exception` passes.
         """
-        start = self._now = time.monotonic()
+        start = self._time = time.monotonic()
+        settled: list[Entry] = []
         try:
-            for answers in self._steps:
-                self._now = time.monotonic()
-                if closed := self._accept(answers):
-                    settle(closed)
-                if self._now - start > TURN and hurry():
+            for answers in self._steps or self._start():
+                self._time = time.monotonic()
+                settled = self._accept(answers)
+                if not self._unfinished:
+                    break
+                if settled:
+                    settle(settled)
+                    settled = []
+                if self._time - start > TIME_SLICE and preempt():
+                    self.seconds += time.monotonic() - start
                     return False
-            left = self._close_all(None)
-        except Exception as error:  # noqa: BLE001 (whatever a runner raises must reach those who wait for it)
-            left = self._close_all(error)
-        finally:
-            self.seconds += time.monotonic() - start
-        if left:
-            settle(left)
+            error = None
+        except Exception as raised:  # noqa: BLE001 (whatever a runner raises must reach its callers)
+            error = raised
+            settled = [entry for entry in self.entries if entry.finished and not entry.future.done()]
+        if self._unfinished:
+            settled += self._close(error)
+        self.seconds += time.monotonic() - start
+        # The answers are sent last: sending them wakes the event loop, which then needs the interpreter for itself.
+        self._record()
+        self._steps = None  # it refers back to this batch, and would keep items and results alive
+        if settled:
+            settle(settled)
         return True
 
-    def _run(self) -> Iterator[Sequence[Answer]]:
-        items = [item for entry in self.entries for item in entry.items]
-        yield from self.lane.runner(items, self._gone, len(self.entries))
+    def _start(self) -> Iterator[Sequence[Answer]]:
+        """Take entries from the queue and begin with them."""
+        entries = self.entries = self._take()
+        if not entries:
+            return iter(())
+        if len(entries) == 1:
+            entries[0].isolated = True
+        for entry in entries:
+            entry.started = self._time
+            entry.missing = len(entry.items)
+            entry.results = [None] * entry.missing
+            self._owners += [(entry, index) for index in range(entry.missing)]
+        self._unfinished = len(entries)
+        items = entries[0].items if len(entries) == 1 else [entry.items[index] for entry, index in self._owners]
+        self._steps = iter(self.queue.runner(items, self._cancelled, len(entries), self.padding))
+        return self._steps
 
-    def _gone(self, index: int) -> bool:
-        entry = self._owners[index][0]
-        return entry.closed or entry.future.done() or entry.expired(self._now)
+    def _take(self) -> list[Entry]:
+        """Entries for this batch, oldest first, at least one if any needs an answer; an isolated one comes alone."""
+        taken: list[Entry] = []
+        waiting, limits = self.queue.waiting, self.queue.limits
+        items = observations = 0
+        while waiting:
+            entry = waiting[0]
+            if entry.future.done() or self._time >= entry.deadline:
+                waiting.popleft()  # the scheduler's look for expired entries answers it where it still needs one
+                continue
+            items += len(entry.items)
+            observations += entry.observations
+            full = items > limits.batch_items or observations > limits.batch_observations
+            if taken and (full or entry.isolated):
+                break
+            taken.append(waiting.popleft())
+            if entry.isolated:
+                break
+        return taken
+
+    def _cancelled(self) -> Collection[int]:
+        """Indices of the items without a result that need none: their entry failed, expired, or was cancelled."""
+        dropped = {
+            entry
+            for entry in self.entries
+            if entry.missing and (entry.finished or entry.future.done() or self._time >= entry.deadline)
+        }
+        return {index for index, (entry, _) in enumerate(self._owners) if entry in dropped} if dropped else ()
 
     def _accept(self, answers: Sequence[Answer]) -> list[Entry]:
-        """Note `answers`; the entries that are complete with them."""
+        """Note `answers`; returns the entries that are complete with them."""
         settled: list[Entry] = []
         for index, result in answers:
             entry, position = self._owners[index]
-            if entry.closed:
+            if entry.finished:
                 continue
             if isinstance(result, BaseException):
-                entry.answer, entry.closed = result, True
-                settled.append(entry)
-                continue
-            if entry.results[position] is None:
-                entry.missing -= 1
-            entry.results[position] = result
-            if not entry.missing:
-                entry.answer = BatchResult(entry.results, entry.started - entry.enqueued, self._now - entry.started)
-                entry.closed = True
-                settled.append(entry)
+                entry.answer = result
+            else:
+                if entry.results[position] is None:
+                    entry.missing -= 1
+                entry.results[position] = result
+                if entry.missing:
+                    continue
+                entry.answer = BatchResult(entry.results, entry.started - entry.enqueued, self._time - entry.started)
+            entry.finished = True
+            self._unfinished -= 1
+            settled.append(entry)
         return settled
 
-    def _close_all(self, error: Exception | None) -> list[Entry]:
-        """Settle or send back whatever has no answer although the runner has ended."""
-        left = [entry for entry in self.entries if not entry.closed and not entry.future.done()]
+    def _close(self, error: Exception | None) -> list[Entry]:
+        """Settle the entries without an answer after the runner has ended, or send them back to be isolated."""
+        unanswered = [entry for entry in self.entries if not entry.finished and not entry.future.done()]
         if error is not None and len(self.entries) > 1:
-            log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.lane.name, error)
-            for entry in reversed(left):
-                entry.alone = True
-                self.lane.waiting.appendleft(entry)
+            log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.queue.name, error)
+            for entry in reversed(unanswered):
+                entry.isolated = True
+                self.queue.waiting.appendleft(entry)
             return []
-        for entry in left:
-            entry.closed = True
-            if entry.expired(time.monotonic()):
-                entry.answer = too_late()
+        time_now = time.monotonic()
+        for entry in unanswered:
+            entry.finished = True
+            if time_now >= entry.deadline:
+                entry.answer = deadline_error()
             else:
-                entry.answer = error or RuntimeError(f"{self.lane.name} gave no answer for {entry.missing} items")
-        return left
+                entry.answer = error or RuntimeError(f"{self.queue.name} gave no answer for {entry.missing} items")
+        return unanswered
+
+    def _record(self) -> None:
+        """Report the finished batch to its queue."""
+        entries, queue = self.entries, self.queue
+        if not entries:
+            return
+        if len(entries) == 1 and entries[0].is_small:
+            # About the median: a single slow batch says more about the machine than about the model.
+            typical = queue.typical_seconds
+            slower = self.seconds > typical
+            queue.typical_seconds = self.seconds if typical == math.inf else typical * (1.1 if slower else 0.9)
+        if queue.on_batch is None:
+            return
+        requests = [entry.answer for entry in entries if isinstance(entry.answer, BatchResult) and not entry.is_probe]
+        observations = sum([entry.observations for entry in entries])
+        try:
+            queue.on_batch(BatchReport(len(self._owners), observations, self.seconds, self.padding, requests))
+        except Exception:
+            log.exception("a batch of %s could not be counted", queue.name)

@@ -1,6 +1,6 @@
-"""A lane: the bounded queue of one model, filled on the event loop, emptied by the inference thread.
+"""The bounded queue of one model: filled on the event loop, emptied by the holder of the scheduler's compute lock.
 
-The counts belong to the event loop, the entries are handed over in a deque; neither side needs a lock.
+The counts belong to the event loop and the entries are handed over in a deque, so neither side needs a lock.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from service.contract.errors import DeadlineExceeded, Unavailable
+from service.contract.types import PaddingStats
 
 
 class Sized(Protocol):
-    """An item; `length` is what it costs to read, and a `is_small` one is little work altogether."""
+    """An item; `length` is the number of observations to read, and an `is_small` one takes little work altogether."""
 
     @property
     def length(self) -> int: ...
@@ -25,15 +27,14 @@ class Sized(Protocol):
     def is_small(self) -> bool: ...
 
 
-Answer = tuple[int, Any]  # index of the item, and its result or the exception it gets instead
-QUICK = 0.0015  # seconds that the event loop may be kept by computing a lone brief item itself
-# Items, whether nobody waits for the nth any more, and how many callers there are -> answers, as they come.
-BatchRunner = Callable[[Sequence[Any], Callable[[int], bool], int], Iterator[Sequence[Answer]]]
+Answer = tuple[int, Any]  # index of the item, and its result or the exception that takes its place
+CancelledItems = Callable[[], Collection[int]]  # indices of the items that need no answer any more
+# (items, cancelled items, number of requests they came with, padding to be added to) -> answers, call by call
+BatchRunner = Callable[[Sequence[Any], CancelledItems, int, PaddingStats], Iterator[Sequence[Answer]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one lane may hold, and what one batch may."""
+class Limits(Struct, frozen=True):
+    """Most items and observations in one queue, and in one batch."""
 
     queue_items: int = 4096
     queue_observations: int = 4_000_000
@@ -41,139 +42,133 @@ class Limits:
     batch_observations: int = 262_144
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """The results of one submission, in its order, and how long it waited and was computed."""
+class BatchResult(Struct, frozen=True, eq=False):
+    """The results of one submission in its order, and how long it waited and was computed."""
 
     results: Sequence[Any]
     queue_seconds: float
     compute_seconds: float
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class ResultFuture(asyncio.Future[BatchResult]):
+    """The results of a submission. It costs a third of a done callback to see here that it is cancelled."""
+
+    __slots__ = ("release",)
+    release: Callable[[ResultFuture], None]  # set by the owner of its queue; called once, when it is cancelled
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Drop the submission; returns False when it is settled already."""
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.release(self)
+        return cancelled
+
+
+class Entry(Struct, eq=False):
     """One submission: it is computed in one batch and settled once."""
 
-    lane: ModelQueue
+    queue: ModelQueue
     items: Sequence[Any]
     observations: int
-    deadline: float | None
-    future: asyncio.Future[BatchResult]
+    is_small: bool  # one item of little work
+    deadline: float  # by `time.monotonic()`, infinity where there is none
+    future: ResultFuture
     enqueued: float
     started: float = 0.0
-    results: list[Any] = field(default_factory=list)
-    missing: int = 0
-    alone: bool = False  # it was in a batch that failed, and is tried again by itself
-    closed: bool = False  # the thread is done with it
+    results: list[Any] = []
+    missing: int = 0  # items without a result
+    isolated: bool = False  # computed in a batch of its own
+    is_probe: bool = False  # a measurement of the service itself, no request
+    finished: bool = False  # the computing side needs it no more
     answer: BatchResult | BaseException | None = None
 
-    @property
-    def is_small(self) -> bool:
-        """Whether it is one item of little work."""
-        return len(self.items) == 1 and bool(self.items[0].is_small)
 
-    def expired(self, now: float) -> bool:
-        return self.deadline is not None and now >= self.deadline
+class BatchReport(Struct, frozen=True):
+    """What a finished batch was: its size, its cost in seconds, and the waits of the requests it answered."""
+
+    items: int
+    observations: int
+    seconds: float
+    padding: PaddingStats
+    requests: Sequence[BatchResult]
 
 
 class QueueOwner(Protocol):
-    """What a lane needs of the batcher it belongs to."""
+    """What a queue needs of the scheduler it belongs to."""
 
-    def new_future(self) -> asyncio.Future[BatchResult]:
-        """A future of the event loop; raises `Unavailable` (`draining`) when nothing more is taken."""
+    @property
+    def is_idle(self) -> bool:
+        """Whether no submission to any queue is without its answer."""
 
-    def enter(self, entry: Entry) -> None:
-        """See to `entry`, which has been put on its lane's `waiting`."""
+    def admit(self, entry: Entry) -> None:
+        """Count `entry` in its queue until it is settled, and have it computed.
 
-    def release(self, entry: Entry) -> None:
-        """Forget `entry`, whose caller is answered or has left."""
+        Raises `Unavailable` (`draining`) when nothing more is admitted.
+        """
 
 
 class ModelQueue:
-    """A queue of its own, and the runner that answers what is taken from it."""
+    """The submissions to one model, and the runner that answers them."""
 
-    def __init__(self, host: QueueOwner, name: str, runner: BatchRunner, limits: Limits) -> None:
+    def __init__(
+        self,
+        owner: QueueOwner,
+        name: str,
+        runner: BatchRunner,
+        limits: Limits,
+        on_batch: Callable[[BatchReport], None] | None = None,
+    ) -> None:
         self.name = name
         self.limits = limits
-        self.items = 0  # admitted and not yet settled: waiting or being computed
-        self.observations = 0
-        self.on_batch: Callable[[int, int, float], None] | None = (
-            None  # items, observations, seconds of a finished pass
-        )
         self.runner = runner
-        self._host = host
-        self._pace = math.inf  # seconds that a lone brief item takes
+        self.on_batch = on_batch
+        self.items = 0  # admitted and not yet settled: they wait or are computed
+        self.observations = 0
         self.waiting: deque[Entry] = deque()
+        self.typical_seconds = math.inf  # of a batch that is one small item
+        self._owner = owner
 
-    async def submit(self, items: Sequence[Sized], deadline: float | None = None) -> BatchResult:
+    def submit(self, items: Sequence[Sized], deadline: float | None = None) -> ResultFuture:
         """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
 
-        Raises `Unavailable` (`queue_full`, `draining`) at once, `DeadlineExceeded`, or what the runner raised.
+        Raises `Unavailable` (`queue_full`, `draining`) or `DeadlineExceeded` at once; the future may raise the same,
+        `DeadlineExceeded` later, or what the runner raised.
         """
-        entry = self._admit(items, deadline)
-        try:
-            return await entry.future
-        finally:
-            self.items -= len(items)
-            self.observations -= entry.observations
-            self._host.release(entry)
-
-    def _admit(self, items: Sequence[Sized], deadline: float | None) -> Entry:
-        now = time.monotonic()
-        if deadline is not None and now >= deadline:
-            raise too_late()
+        time_now = time.monotonic()
+        if deadline is None:
+            deadline = math.inf
+        elif time_now >= deadline:
+            raise deadline_error()
         observations = sum([item.length for item in items])
-        limits = self.limits
-        # An idle lane takes any request: its size was judged by the limits of a request, and it must fit somewhere.
+        is_small = len(items) == 1 and items[0].is_small
+        # An idle queue admits any request: its size was judged by the limits of a request, and it must fit somewhere.
         if self.items and (
-            self.items + len(items) > limits.queue_items or self.observations + observations > limits.queue_observations
+            self.items + len(items) > self.limits.queue_items
+            or self.observations + observations > self.limits.queue_observations
         ):
             raise Unavailable(
                 f"the queue of {self.name} is full: {self.items} items and {self.observations} observations wait",
                 code="queue_full",
                 retry_after=1.0,
             )
-        entry = Entry(self, items, observations, deadline, self._host.new_future(), now)
-        self.items += len(items)
-        self.observations += observations
-        self.waiting.append(entry)
-        self._host.enter(entry)
-        return entry
+        entry = Entry(self, items, observations, is_small, deadline, ResultFuture(), time_now)
+        self._owner.admit(entry)
+        return entry.future
 
-    def take(self) -> list[Entry]:
-        """Entries for the next batch, oldest first, at least one if any waits for an answer."""
-        taken: list[Entry] = []
-        items = observations = 0
-        now = time.monotonic()
-        while self.waiting:
-            entry = self.waiting[0]
-            if entry.future.done() or entry.expired(now):
-                self.waiting.popleft()  # nobody waits; the sweep or the batcher's close settles what is expired
-                continue
-            items += len(entry.items)
-            observations += entry.observations
-            full = items > self.limits.batch_items or observations > self.limits.batch_observations
-            if taken and (full or entry.alone):
-                break
-            taken.append(self.waiting.popleft())
-            if entry.alone:
-                break
-        return taken
+    def submit_probe(self, items: Sequence[Sized]) -> ResultFuture | None:
+        """Like `submit`, in a batch of its own and only while nothing else is to be computed; None when that is not so.
 
-    @property
-    def quick(self) -> bool:
-        """Whether a single brief item waits, and is as good as done: others will not notice who computes it."""
-        return self._pace <= QUICK and len(self.waiting) == 1 and self.waiting[0].is_small
-
-    def finished(self, entries: Sequence[Entry], seconds: float) -> None:
-        """A pass over `entries` took `seconds`."""
-        if len(entries) == 1 and entries[0].is_small:
-            # About the median: what the machine does now and then to one of them says nothing about the lane.
-            self._pace = seconds if self._pace == math.inf else self._pace * (1.1 if seconds > self._pace else 0.9)
-        if self.on_batch is not None:
-            self.on_batch(sum(len(e.items) for e in entries), sum(e.observations for e in entries), seconds)
+        For measurements of the service itself, which must not cost a request anything.
+        """
+        if not self._owner.is_idle:
+            return None
+        observations = sum([item.length for item in items])
+        entry = Entry(self, items, observations, False, math.inf, ResultFuture(), time.monotonic())
+        entry.isolated = entry.is_probe = True
+        self._owner.admit(entry)
+        return entry.future
 
 
-def too_late() -> DeadlineExceeded:
-    """What an expired entry is answered."""
+def deadline_error() -> DeadlineExceeded:
+    """The answer to an expired entry."""
     return DeadlineExceeded("the request's time ran out; send less at once, or allow more time (timeout_ms)")

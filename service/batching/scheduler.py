@@ -1,30 +1,32 @@
 """Batching while busy: one thread computes what has gathered, while the next batch gathers; no timer.
 
-Knows neither models nor HTTP nor torch. A *lane* is a bounded queue with the runner that answers it; all lanes of a
-device share one thread. An idle thread starts at once. A runner is a generator function: between two of its calls the
-thread looks at the clock, and a pass that has had its turn waits while fresh work starts, so that long series never
-hold up short ones and no lane starves another.
+It is independent of models, HTTP and torch. Each model has a bounded queue with the runner that answers it; all queues
+of a device share one thread. An idle thread starts at once. A runner is a generator function: between two of its calls
+the thread looks at the clock, and a batch that has used up its time slice waits while fresh work starts, so that long
+series never hold up short ones and no queue starves another.
 
     event loop                                     inference thread
-    submit -> lane.waiting ------------------->    take a batch (lanes in turn) -> run for a turn -> finished?
-    await future <- _settle <- call_soon_threadsafe (one per call that ends rows) <------------ no: after the others
+    submit -> queue.waiting ------------------>    take a batch (queues in turn) -> run a time slice -> finished?
+    await future <- _settle <- call_soon_threadsafe (one per call that ends rows) <---------------- no: after the others
 
-Whoever is answered by an early call of a batch hears of it at once, and may have asked again before its last call ends:
-so the event loop and this thread work at the same time, although all their callers wait for answers.
+A request that an early call of a batch answers is settled at once, and its caller may have sent the next one before the
+last call of the batch ends: so the event loop and this thread work at the same time, although all callers wait for
+answers.
 
 To wake a sleeping thread takes 0.1 ms or more, and to hear from it as much again: more than a small network needs. So
-where the thread sleeps and all that waits is one brief item of a lane that has been quick, the event loop computes it
-itself. Whoever computes holds the baton; runners need not be thread-safe.
+where the thread sleeps and all that waits is one small item of a model that typically answers such a one at once, the
+event loop computes it itself. Computing needs the compute lock; runners need not be thread-safe.
 
-Every future is settled, whatever happens: a caller that left is skipped, an expired one gets `DeadlineExceeded`, a
-raising runner costs only the entry that makes it raise (each is tried again alone), a wrong number of answers is an
-error, and when the thread itself dies another one takes over in the same way, and `restarts` counts it.
+Every future is settled, come what may: a cancelled entry is skipped, an expired one gets `DeadlineExceeded`, a raising
+runner costs only the entry that makes it raise (each is tried again alone), a wrong number of answers is an error, and
+when the thread itself dies another one takes over in the same way, and `restarts` counts it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -33,43 +35,51 @@ from queue import SimpleQueue
 from typing import Any
 
 from service.batching.batch import Batch
-from service.batching.queue import BatchResult, BatchRunner, Entry, Limits, ModelQueue, too_late
-from service.contract.errors import RitmoError, Unavailable
+from service.batching.queue import (
+    BatchReport,
+    BatchResult,
+    BatchRunner,
+    Entry,
+    Limits,
+    ModelQueue,
+    ResultFuture,
+    deadline_error,
+)
+from service.contract.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-SWEEP = 0.025  # seconds between two looks for expired entries
+EXPIRY_SECONDS = 0.025  # between two looks for expired entries
+INLINE_SECONDS = 0.0015  # for which a computation may keep the event loop
 
 
 class Scheduler:
-    """The lanes of one device and the thread that serves them; made, used and closed on one event loop."""
+    """The queues of one device and the thread that serves them; made, used and closed on one event loop."""
 
     def __init__(self, name: str = "cpu") -> None:
         self.name = name
         self.restarts = 0
-        self._lanes: tuple[ModelQueue, ...] = ()
+        self._queues: tuple[ModelQueue, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
-        self._pending: set[Entry] = set()
+        self._pending: dict[ResultFuture, Entry] = {}
         self._current: Batch | None = None
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._baton = threading.Lock()  # the thread puts it down only to sleep
-        self._idle = False
+        self._compute_lock = threading.Lock()  # the thread releases it only to sleep
+        self._asleep = False
         self._closing = False
         self._stopped = False
-        self._sweeping = False
-        self._turn = 0
-        self._spawn()
+        self._expiry_scheduled = False
+        self._next_index = 0  # of the queue to be served next
+        self._start_thread()
 
-    def lane(self, name: str, runner: BatchRunner, limits: Limits) -> ModelQueue:
-        """A new lane whose batches `runner` answers."""
-        lane = ModelQueue(self, name, runner, limits)
-        self._lanes = (*self._lanes, lane)
-        return lane
-
-    def remove(self, lane: ModelQueue) -> None:
-        """Forget a lane that nobody submits to any more."""
-        self._lanes = tuple(other for other in self._lanes if other is not lane)
+    def new_queue(
+        self, name: str, runner: BatchRunner, limits: Limits, on_batch: Callable[[BatchReport], None] | None = None
+    ) -> ModelQueue:
+        """A new queue; `runner` answers its batches and `on_batch` gets a report of each, possibly in the thread."""
+        queue = ModelQueue(self, name, runner, limits, on_batch)
+        self._queues = (*self._queues, queue)
+        return queue
 
     @property
     def alive(self) -> bool:
@@ -81,14 +91,13 @@ class Scheduler:
         self._closing = True
 
     async def close(self, drain_seconds: float) -> None:
-        """Refuse new work, finish what waits within `drain_seconds`, fail the rest, end the thread."""
+        """Refuse new work, finish what waits within `drain_seconds`, fail what remains, end the thread."""
         self.drain()
         until = time.monotonic() + drain_seconds
         while self._pending and time.monotonic() < until:
-            waiting = [entry.future for entry in self._pending]
-            await asyncio.wait(waiting, timeout=max(0.0, until - time.monotonic()))
-            await asyncio.sleep(0)  # let the submitters run, who take themselves off the list
-        self._fail(list(self._pending), _draining())
+            await asyncio.wait(list(self._pending), timeout=max(0.0, until - time.monotonic()))
+        for future in list(self._pending):
+            self._fail(future, _draining())
         self._stopped = True
         self._wake.put(None)
         if self._thread is not None:
@@ -96,180 +105,175 @@ class Scheduler:
 
     # On the event loop
 
-    def new_future(self) -> asyncio.Future[BatchResult]:
-        """A future of this batcher's event loop; raises `Unavailable` (`draining`) once it is closing."""
+    @property
+    def is_idle(self) -> bool:
+        """Whether every submission has its answer."""
+        return not self._pending and not self._closing
+
+    def admit(self, entry: Entry) -> None:
+        """Have `entry` computed, and watch its deadline; raises `Unavailable` (`draining`) once this is closing.
+
+        That begins after all callbacks that the event loop has ready now: what they submit is part of the same batch.
+        """
         if self._closing:
             raise _draining()
-        return self._loop.create_future()
+        queue = entry.queue
+        queue.items += len(entry.items)
+        queue.observations += entry.observations
+        queue.waiting.append(entry)
+        self._pending[entry.future] = entry
+        entry.future.release = self._release
+        if self._asleep:  # a stale True only wakes the thread once too often
+            self._asleep = False
+            self._loop.call_soon(self._wake_or_run_inline)
+        if not self._expiry_scheduled and entry.deadline < math.inf:
+            self._expiry_scheduled = True
+            self._loop.call_later(EXPIRY_SECONDS, self._expire_overdue)
 
-    def enter(self, entry: Entry) -> None:
-        """See that `entry` is computed, and watch its deadline.
+    def _release(self, future: ResultFuture) -> None:
+        """Take the submission of `future`, which is settled or cancelled, off the counts of its queue."""
+        entry = self._pending.pop(future)
+        entry.queue.items -= len(entry.items)
+        entry.queue.observations -= entry.observations
 
-        That begins when the event loop has heard of all that is there to be heard of now: those are one batch.
-        """
-        self._pending.add(entry)
-        if self._idle:  # a stale True only wakes the thread once too often
-            self._idle = False
-            self._loop.call_soon(self._begin)
-        if entry.deadline is not None and not self._sweeping:
-            self._sweeping = True
-            self._loop.call_later(SWEEP, self._sweep)
-
-    def release(self, entry: Entry) -> None:
-        """Forget `entry`, which is settled or abandoned."""
-        self._pending.discard(entry)
-
-    def _begin(self) -> None:
-        """Compute what has gathered, or wake the thread for it."""
-        waiting = [lane for lane in self._lanes if lane.waiting]
-        if len(waiting) == 1 and waiting[0].quick and self._baton.acquire(blocking=False):
+    def _wake_or_run_inline(self) -> None:
+        """Compute what has gathered here, where that is quickly done, or wake the thread for it."""
+        ready = [queue for queue in self._queues if queue.waiting]
+        if len(ready) == 1 and _runs_inline(ready[0]) and self._compute_lock.acquire(blocking=False):
             try:
-                self._compute(waiting[0])
+                self._run_inline(ready[0])
             finally:
-                self._idle = done = not self._hurry()
-                self._baton.release()
-            if done:
+                self._asleep = idle = not self._work_is_waiting()
+                self._compute_lock.release()
+            if idle:
                 return
-        if waiting:
+        if ready:
             self._wake.put(None)
 
-    def _compute(self, lane: ModelQueue) -> None:
-        """What waits on `lane`, here on the event loop."""
-        entries = lane.take()
-        if not entries:
-            return
-        work = Batch(lane, entries)
+    def _run_inline(self, queue: ModelQueue) -> None:
+        """Compute what waits in `queue` on the event loop."""
+        batch = Batch(queue)
         try:
-            work.turn(_never, self._settle)
+            batch.run(lambda: False, self._settle)
         except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: only a thread may die of that)
-            log.error("%s is computed again by its thread: %r", lane.name, error)
-            lane.waiting.extend(entries)
-        else:
-            lane.finished(entries, work.seconds)
+            log.error("%s is computed again by its thread: %r", queue.name, error)
+            queue.waiting.extend(batch.entries)
 
-    def _sweep(self) -> None:
-        """Settle what has expired while it waited or was computed; the thread then skips it."""
-        now = time.monotonic()
-        self._sweeping = False
-        for entry in self._pending:
-            if entry.deadline is None or entry.future.done():
-                continue
-            if now >= entry.deadline:
-                entry.future.set_exception(too_late())
-            else:
-                self._sweeping = True
-        if self._sweeping:
-            self._loop.call_later(SWEEP, self._sweep)
+    def _expire_overdue(self) -> None:
+        """Settle entries that have expired while they waited or were computed; the thread then skips them."""
+        time_now = time.monotonic()
+        self._expiry_scheduled = False
+        for future, entry in list(self._pending.items()):
+            if time_now >= entry.deadline:
+                self._fail(future, deadline_error())
+            elif entry.deadline < math.inf:
+                self._expiry_scheduled = True
+        if self._expiry_scheduled:
+            self._loop.call_later(EXPIRY_SECONDS, self._expire_overdue)
 
     def _settle(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if entry.future.done():
+            future, answer = entry.future, entry.answer
+            if future.done():
                 continue
-            if isinstance(entry.answer, BatchResult):
-                entry.future.set_result(entry.answer)
+            if isinstance(answer, BatchResult):
+                future.set_result(answer)
+                self._release(future)
             else:
-                entry.future.set_exception(entry.answer or RuntimeError("settled without an answer"))
+                self._fail(future, answer or RuntimeError("settled without an answer"))
+
+    def _fail(self, future: ResultFuture, error: BaseException) -> None:
+        future.set_exception(error)
+        self._release(future)
 
     def _recover(self, error: BaseException) -> None:
-        """Try again, one by one, what the dead thread was computing, and start another one."""
+        """Try again, one by one, what the dead thread was computing, and start another thread."""
         self.restarts += 1
-        waiting = {entry for lane in self._lanes for entry in lane.waiting}
+        waiting_entries = {entry for queue in self._queues for entry in queue.waiting}
         suspects = self._current.entries if self._current else []
-        now = time.monotonic()
-        for entry in self._pending - waiting:
-            if entry.answer is not None or entry.future.done():
+        time_now = time.monotonic()
+        for entry in self._pending.values():
+            if entry in waiting_entries or entry.answer is not None or entry.future.done():
                 continue
-            if entry.expired(now):
-                entry.answer = too_late()
-            elif entry.alone and entry in suspects:
+            if time_now >= entry.deadline:
+                entry.answer = deadline_error()
+            elif entry.isolated and entry in suspects:
                 entry.answer = RuntimeError(f"the inference thread died while it computed this: {error!r}")
             else:
-                entry.alone = True
-                entry.lane.waiting.appendleft(entry)  # no thread takes anything just now
-        self._settle([entry for entry in self._pending if entry.answer is not None])
+                entry.isolated = True
+                entry.queue.waiting.appendleft(entry)  # safe: no thread takes anything at this moment
+        self._settle([entry for entry in self._pending.values() if entry.answer is not None])
         if not self._stopped:
-            self._spawn()
-
-    @staticmethod
-    def _fail(entries: Sequence[Entry], error: RitmoError) -> None:
-        for entry in entries:
-            if not entry.future.done():
-                entry.future.set_exception(error)
+            self._start_thread()
 
     # In the thread
 
-    def _spawn(self) -> None:
-        # A daemon: a forward that never returns must not keep the process from ending.
+    def _start_thread(self) -> None:
+        # A daemon: a forward pass that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._main, name=f"inference-{self.name}", daemon=True)
         self._thread.start()
 
     def _main(self) -> None:
         running: deque[Batch] = deque()
         try:
-            with self._baton:
+            with self._compute_lock:
                 while not self._stopped:
                     if not self._work(running):
                         self._sleep()
-        except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: those who wait must not wait for ever)
+        except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: no future may stay unsettled)
             log.critical("the inference thread of %s died; another one takes over: %r", self.name, error)
             self._post(self._recover, error)
 
     def _work(self, running: deque[Batch]) -> bool:
-        """Give a turn to fresh work, and one to the oldest of the interrupted passes; False when there is neither."""
-        fresh = self._next_batch()
-        if fresh is not None:
-            running.append(fresh)
-            self._advance(running, fresh)
-        if running and running[0] is not fresh:
-            self._advance(running, running[0])
-        return fresh is not None or bool(running)
+        """Give a time slice to fresh work, and one to the oldest interrupted batch; False when there is neither."""
+        interrupted = running[0] if running else None
+        queue = self._next_queue()
+        if queue is not None:
+            self._advance(running, Batch(queue))
+        if interrupted is not None:
+            self._advance(running, running.popleft())
+        return queue is not None or interrupted is not None
 
-    def _next_batch(self) -> Batch | None:
-        """A batch from the next lane in turn that has one."""
-        lanes = self._lanes
-        for offset in range(len(lanes)):
-            lane = lanes[(self._turn + offset) % len(lanes)]
-            if lane.waiting and (entries := lane.take()):
-                self._turn = (self._turn + offset + 1) % len(lanes)
-                return Batch(lane, entries)
+    def _next_queue(self) -> ModelQueue | None:
+        """The next queue in turn that has work."""
+        queues = self._queues
+        for offset in range(len(queues)):
+            queue = queues[(self._next_index + offset) % len(queues)]
+            if queue.waiting:
+                self._next_index = (self._next_index + offset + 1) % len(queues)
+                return queue
         return None
 
-    def _advance(self, running: deque[Batch], work: Batch) -> None:
-        self._current = work
-        done = work.turn(self._hurry if len(running) == 1 else _always, self._answered)
-        running.remove(work)
-        if not done:
-            running.append(work)
-        else:
-            work.lane.finished(work.entries, work.seconds)
+    def _advance(self, running: deque[Batch], batch: Batch) -> None:
+        """Give a time slice to `batch`, which is not in `running`, and put it last there unless it is then finished."""
+        self._current = batch
+        if not batch.run((lambda: True) if running else self._work_is_waiting, self._post_settled):
+            running.append(batch)
 
-    def _answered(self, entries: list[Entry]) -> None:
+    def _post_settled(self, entries: list[Entry]) -> None:
         self._post(self._settle, entries)
 
-    def _hurry(self) -> bool:
-        return any(lane.waiting for lane in self._lanes)
+    def _work_is_waiting(self) -> bool:
+        return any(queue.waiting for queue in self._queues)
 
     def _sleep(self) -> None:
-        self._idle = True
-        if not self._stopped and not self._hurry():  # nothing came between the last look and the flag
-            self._baton.release()
+        self._asleep = True
+        if not self._stopped and not self._work_is_waiting():  # nothing came between the last look and the flag
+            self._compute_lock.release()
             self._wake.get()
-            self._baton.acquire()
-        self._idle = False
+            self._compute_lock.acquire()
+        self._asleep = False
 
     def _post(self, call: Callable[..., Any], *arguments: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(call, *arguments)
-        except RuntimeError:  # the loop is closed: nobody is left to be told
+        except RuntimeError:  # the loop is closed: no caller is left to be answered
             self._stopped = True
 
 
-def _always() -> bool:
-    return True
-
-
-def _never() -> bool:
-    return False
+def _runs_inline(queue: ModelQueue) -> bool:
+    """Whether all that waits in `queue` is one small item of a model that answers such a one at once."""
+    return queue.typical_seconds <= INLINE_SECONDS and len(queue.waiting) == 1 and queue.waiting[0].is_small
 
 
 def _draining() -> Unavailable:

@@ -1,382 +1,345 @@
-"""Series in and out of `POST /forecast`: the request's types, from them the engine's items, from results the answer.
+"""Series in and out: JSON to the items of `POST /forecast` and `/forecast/stream`, and their results to JSON.
 
-`read` knows only the limits of the service, `pack` knows the model as well and where each series stood before,
-`predictions` and `unpack` make the answer. A series that goes on (`state`, or a live connection) is judged as a whole:
-its counts and the model's limits include all that was sent before.
+A series that is resumed (`state`, or a live connection) is judged as a whole: its counts and the limits of the model
+include all values that were sent before.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct, field
+from msgspec import Struct
 
-from service.codec.state_tokens import SequenceState
+from service.codec.common import ALL_INPUTS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
+from service.codec.forecast_types import (
+    Context,
+    ForecastAnswer,
+    ForecastParameters,
+    ForecastRequest,
+    History,
+    NewValues,
+    SeriesInput,
+    SeriesOpening,
+    SeriesPrediction,
+)
+from service.codec.query import refuse_query
+from service.codec.state_tokens import StateTokens
 from service.codec.strict_json import FieldErrors, StrictDecoder
-from service.contract.errors import FieldError, InvalidRequest, RitmoError
-from service.contract.manifest import Manifest
+from service.contract.errors import FieldError, InvalidRequest
+from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, ForecastItem, ForecastResult
 from service.settings import Settings
 
-DEFAULT_MODEL = "forecaster"
 MEDIAN = 0.5
-_FAR = 1e100  # beyond this magnitude arithmetic on float64 may leave the finite numbers
-_NEAR_CERTAIN = 1e-9  # levels nearer to 0 or 1 than this may have no finite quantile
 
-Level = Annotated[float, Meta(gt=0, lt=1)]
-ItemId = Annotated[str, Meta(max_length=256, description="echoed in the answer")]
-StateToken = Annotated[str, Meta(description="token of an earlier answer: what it was about goes on from there")]
-ReturnState = Annotated[bool, Meta(description="answer a token with which a later request can go on from here")]
-Timeout = Annotated[int, Meta(ge=1, le=3_600_000, description="deadline for the whole request, in milliseconds")]
-
-
-class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
-    """One series."""
-
-    target: Annotated[
-        list[float | None],
-        Meta(description="oldest first; null is a missing value; with state only the new values, or none"),
-    ]
-    item_id: ItemId | None = None
-    state: StateToken | None = None
+_EMPTY: Floats = np.empty(0)
+_NO_VALUE = "no value is present"
+_request_decoder = StrictDecoder(ForecastRequest)
+_opening_decoder = StrictDecoder(SeriesOpening)
+_message_decoder = StrictDecoder(NewValues)
+_encoder = msgspec.json.Encoder()
 
 
-class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
-    """What to answer."""
+class QuantileLevels(Struct, frozen=True, eq=False):
+    """Levels as the model computes them: 0.5 is added where the median is needed or no level was requested."""
 
-    prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 1
-    quantile_levels: Annotated[list[Level], Meta(max_length=99)] = field(default_factory=lambda: [0.1, 0.5, 0.9])
-    season_length: Annotated[int, Meta(ge=1, le=1_000_000, description="observations per season")] | None = None
-    return_state: ReturnState = False
-    include: Annotated[list[Literal["history"]], Meta(max_length=8)] = field(default_factory=list)
-    timeout_ms: Timeout | None = None
-
-
-class ForecastRequest(Struct, forbid_unknown_fields=True, frozen=True):
-    """The body of `POST /forecast`."""
-
-    inputs: Annotated[list[SeriesInput], Meta(description="series of any, different lengths")]
-    model: Annotated[str, Meta(max_length=256, description="a name, or name@version")] = DEFAULT_MODEL
-    parameters: ForecastParameters = field(default_factory=ForecastParameters)
-
-
-class History(Struct, frozen=True, gc=False):
-    """One-step-ahead predictions at every past point that was used; null where nothing had been observed yet."""
-
-    median: list[float | None]
-    mean: list[float | None]
-    quantiles: dict[str, list[float | None]]
-
-
-class Context(Struct, frozen=True, gc=False):
-    """What of the series was there, and what was used; with state: of the whole series."""
-
-    observations: int
-    missing: int
-    used: int
-    season_length: int
-
-
-class SeriesPrediction(Struct, frozen=True, gc=False):
-    """The forecast of one series; every list has `prediction_length` entries."""
-
-    item_id: str | None
-    mean: list[float]
-    quantiles: dict[str, list[float]]
-    context: Context
-    state: str | None
-    history: History | None
-    warnings: list[str]
-
-
-class ForecastAnswer(Struct, frozen=True):
-    """The body of the answer; one prediction per input, in the order of the inputs."""
-
-    model: str
-    model_version: str
-    model_digest: str
-    predictions: list[SeriesPrediction]
-
-
-class _Levels(Struct, frozen=True, eq=False):
-    """Requested levels as the engine computes them: where the median is needed or nothing was asked, 0.5 is added."""
-
-    array: Floats  # (Q,) ascending
-    keys: tuple[str, ...]
-    asked: tuple[int, ...]  # positions in `array` of the levels that were asked for
+    computed: Floats  # (Q,) ascending
+    keys: tuple[str, ...]  # (Q,) as the answer names them
+    requested: tuple[int, ...]  # positions in `computed` of the levels to answer
     median: int  # position of 0.5, or -1
 
 
 class Counts(Struct, frozen=True, eq=False, gc=False):
-    """Values of a whole series, those of them that are missing, and those that were not read."""
+    """What of a whole series was observed, missing and not shown to the model; the season stated at its beginning."""
 
     observations: int
     missing: int
-    skipped: int
+    truncated: int
+    season: int
 
 
-class PackedSeries(Struct, frozen=True, eq=False, gc=False):
-    """The engine's items, where each series stood before (None: nowhere), and the counts with what was sent now."""
+class ForecastCall(Struct, frozen=True, eq=False):
+    """The items of a request or message, with what `encode` needs to turn their results into an answer."""
 
+    manifest: Manifest
+    parameters: ForecastParameters
+    levels: QuantileLevels
+    item_ids: list[str | None]
     items: list[ForecastItem]
-    before: list[SequenceState | None]
     counts: list[Counts]
-    place: str  # pointer to an input in the document that was sent
+    answer_size: int  # see `service.codec.common.Call`
 
 
-_NOTHING: Floats = np.empty(0)
-_reader = StrictDecoder(ForecastRequest)
-_encoder = msgspec.json.Encoder()
+class ForecastCodec:
+    """The codec of `service.codec.common.Codec` for forecasts."""
+
+    task: Final[Task] = "forecast"
+    media_types = (JSON,)
+
+    def __init__(self, settings: Settings, tokens: StateTokens) -> None:
+        self._settings = settings
+        self._tokens = tokens
+
+    def decode(self, body: Body) -> ForecastRequest:
+        """The request in `body`; raises `InvalidRequest` for all that is wrong independently of the model."""
+        if body.query_string:
+            refuse_query(body.query_string)
+        request = _request_decoder.decode(body.content)
+        self._check_limits(request)
+        return request
+
+    def to_items(self, request: ForecastRequest, manifest: Manifest, _deadline: float = math.inf) -> ForecastCall:
+        """The items of `request`; raises `InvalidRequest` for what this model cannot serve."""
+        tokens = [series.state for series in request.inputs]
+        is_resumed = tokens.count(None) < len(tokens)
+        resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
+        return _to_call(request.inputs, request.parameters, manifest, resumed_from, ALL_INPUTS)
+
+    def encode(self, call: ForecastCall, results: Sequence[ForecastResult]) -> bytes:
+        """The answer to a request as JSON."""
+        manifest = call.manifest
+        tokens: Sequence[str | None] = [None] * len(results)
+        if call.parameters.return_state:
+            tokens = self._tokens.seal_all(sequence_states(call, results), manifest)
+        predictions = _predictions(call, results, tokens)
+        return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, predictions))
+
+    def decode_opening(self, content: bytes) -> SeriesOpening:
+        """The first message of a live series."""
+        return _opening_decoder.decode(content)
+
+    def resume(self, opening: SeriesOpening, manifest: Manifest) -> SequenceState | None:
+        """The state that a live series begins with; raises `InvalidRequest` for parameters the model cannot serve."""
+        errors = FieldErrors()
+        _check_horizon(opening.parameters, manifest, errors)
+        errors.check()
+        (state,) = self._tokens.open_all([opening.state], manifest, MESSAGE)
+        return state
+
+    def message_to_items(
+        self, content: bytes, opening: SeriesOpening, manifest: Manifest, resumed_from: SequenceState | None
+    ) -> ForecastCall:
+        """The values of a later message of a live series."""
+        target = _message_decoder.decode(content).target
+        errors = FieldErrors()
+        self._check_target(target, resumed_from is not None, MESSAGE, errors)
+        if errors.total:
+            errors.check()
+        self._check_size(opening.parameters, 1, len(target))
+        series = SeriesInput(target, opening.item_id)
+        return _to_call([series], opening.parameters, manifest, [resumed_from], MESSAGE)
+
+    def encode_message(self, call: ForecastCall, results: Sequence[ForecastResult]) -> tuple[bytes, SequenceState]:
+        """The prediction of a live series as JSON, and its state."""
+        (state,) = sequence_states(call, results)
+        token = self._tokens.seal(state, call.manifest) if call.parameters.return_state else None
+        (prediction,) = _predictions(call, results, [token])
+        return _encoder.encode(prediction), state
+
+    def _check_limits(self, request: ForecastRequest) -> None:
+        lengths = [len(series.target) for series in request.inputs]
+        if len(lengths) > self._settings.max_items:
+            detail = f"{len(lengths)} series in one request; at most {self._settings.max_items}"
+            raise InvalidRequest(detail, code="too_many_items")
+        if not lengths or min(lengths) == 0 or max(lengths) > self._settings.max_observations:
+            self._check_targets(request)
+        self._check_size(request.parameters, len(lengths), sum(lengths))
+
+    def _check_targets(self, request: ForecastRequest) -> None:
+        errors = FieldErrors()
+        if not request.inputs:
+            errors.add("#/inputs", "out_of_range", "at least one series")
+        for index, series in enumerate(request.inputs):
+            self._check_target(series.target, series.state is not None, ALL_INPUTS.format(index), errors)
+        errors.check()
+
+    def _check_target(self, target: list[float | None], is_resumed: bool, pointer: str, errors: FieldErrors) -> None:
+        """Record whether `target` has too many values, or none although there is no earlier state."""
+        if len(target) > self._settings.max_observations:
+            detail = f"{len(target)} values; at most {self._settings.max_observations}"
+            errors.add(f"{pointer}/target", "series_too_long", detail)
+        elif not target and not is_resumed:
+            errors.add(f"{pointer}/target", "out_of_range", "at least one value")
+
+    def _check_size(self, parameters: ForecastParameters, n_series: int, n_values: int) -> None:
+        """Refuse what no queue could take and what no answer could hold."""
+        max_values, max_numbers = self._settings.max_queue_observations, self._settings.max_answer_numbers
+        if n_values > max_values:
+            detail = f"{n_values} values in one request; at most {max_values}: send several requests"
+            raise InvalidRequest(detail, code="too_many_items")
+        numbers = _answer_numbers(parameters, n_series, n_values)
+        if numbers > max_numbers:
+            detail = f"the answer would hold {numbers} numbers; at most {max_numbers}: send several requests"
+            raise InvalidRequest(detail, code="too_many_items")
 
 
-def read(body: bytes, settings: Settings) -> ForecastRequest:
-    """The request in `body`; raises `InvalidRequest` for everything that is wrong whatever the model."""
-    request = _reader.read(body)
-    lengths = [len(item.target) for item in request.inputs]
-    if len(lengths) > settings.max_items:
-        detail = f"{len(lengths)} series in one request; at most {settings.max_items}"
-        raise InvalidRequest(detail, code="too_many_items")
-    if not lengths or min(lengths) == 0 or max(lengths) > settings.max_observations:
-        _check_targets(request, settings)
-    check_size(request, sum(lengths), settings)
-    return request
-
-
-def _check_targets(request: ForecastRequest, settings: Settings) -> None:
-    faults = FieldErrors()
-    if not request.inputs:
-        faults.add("#/inputs", "out_of_range", "at least one series")
-    for index, item in enumerate(request.inputs):
-        check_target(item.target, item.state is not None, f"#/inputs/{index}/target", settings, faults)
-    faults.check()
-
-
-def check_target(
-    target: list[float | None], goes_on: bool, pointer: str, settings: Settings, faults: FieldErrors
-) -> None:
-    """Note whether `target` has too many values, or none although the series does not go on from earlier ones."""
-    if len(target) > settings.max_observations:
-        faults.add(pointer, "series_too_long", f"{len(target)} values; at most {settings.max_observations}")
-    elif not target and not goes_on:
-        faults.add(pointer, "out_of_range", "at least one value")
-
-
-def pack(
-    request: ForecastRequest,
-    manifest: Manifest,
-    before: list[SequenceState | None] | None = None,
-    place: str = "#/inputs/{}",
-) -> PackedSeries:
-    """The engine's items; raises `InvalidRequest` for what this model cannot serve.
-
-    `before` says of each series where it stood; `place` is the pointer to an input in the document that was sent.
-    """
-    faults = FieldErrors()
-    check_parameters(request.parameters, manifest, faults)
-    before = before or [None] * len(request.inputs)
-    packed = PackedSeries([], before, [], place)
-    parameters = request.parameters
-    history = "history" in parameters.include
-    levels = _levels(tuple(parameters.quantile_levels), history).array
-    season = parameters.season_length or 0
-    for index, (asked, earlier) in enumerate(zip(request.inputs, before, strict=True)):
-        values, missing, fault = _values(asked.target, manifest, earlier)
-        if fault is not None:
-            faults.add(f"{place.format(index)}/target{fault.pointer}", fault.code, fault.detail)
-        if earlier is not None and season not in (0, earlier.season) and manifest.input.season:
-            begun = f"with {earlier.season}" if earlier.season else "without one"
-            detail = (
-                f"this series was begun {begun}: the season is part of its state, send the whole series to change it"
-            )
-            faults.add("#/parameters/season_length", "out_of_range", detail)
-        state = None if earlier is None else earlier.state
-        packed.items.append(ForecastItem(values, parameters.prediction_length, levels, season, history, state))
-        packed.counts.append(_counts(len(asked.target), missing, len(values), earlier))
-    faults.check()
-    return packed
-
-
-def check_parameters(parameters: ForecastParameters, manifest: Manifest, faults: FieldErrors) -> None:
-    """Note what of `parameters` this model cannot serve, whatever the series."""
-    most = manifest.input.max_horizon
-    if most is not None and parameters.prediction_length > most:
-        detail = f"'{manifest.name}' looks at most {most} steps ahead"
-        faults.add("#/parameters/prediction_length", "out_of_range", detail)
-
-
-def progress(request: ForecastRequest, packed: PackedSeries, results: Sequence[ForecastResult]) -> list[SequenceState]:
-    """Where each series stands after `results`."""
-    stated = request.parameters.season_length or 0
+def sequence_states(call: ForecastCall, results: Sequence[ForecastResult]) -> list[SequenceState]:
+    """The state of each series after `results`."""
     return [
-        SequenceState(
-            result.state, c.observations, c.missing, c.skipped, season=stated if earlier is None else earlier.season
-        )
-        for c, earlier, result in zip(packed.counts, packed.before, results, strict=True)
+        SequenceState(result.state, counts.observations, counts.missing, counts.truncated, counts.season)
+        for counts, result in zip(call.counts, results, strict=True)
     ]
 
 
-def _counts(sent: int, missing: int, used: int, earlier: SequenceState | None) -> Counts:
-    if earlier is None:
-        return Counts(sent, missing, sent - used)
-    return Counts(earlier.observations + sent, earlier.missing + missing, earlier.skipped + sent - used)
-
-
-def predictions(
-    request: ForecastRequest,
+def _to_call(
+    inputs: Sequence[SeriesInput],
+    parameters: ForecastParameters,
     manifest: Manifest,
-    packed: PackedSeries,
-    results: Sequence[ForecastResult],
-    seal: Callable[[SequenceState, Manifest], str],
+    resumed_from: Sequence[SequenceState | None],
+    pointer_template: str,
+) -> ForecastCall:
+    """The items of `inputs`, each with the state that it resumes from; raises `InvalidRequest` with all errors."""
+    errors = FieldErrors()
+    _check_horizon(parameters, manifest, errors)
+    history = "history" in parameters.include
+    levels = _quantile_levels(tuple(parameters.quantile_levels), history)
+    season = parameters.season_length or 0
+    item_ids: list[str | None] = []
+    items: list[ForecastItem] = []
+    all_counts: list[Counts] = []
+    for index, (series, state) in enumerate(zip(inputs, resumed_from, strict=True)):
+        target = series.target
+        values, missing, error = _values(target, manifest, state)
+        if error is not None:
+            pointer = f"{pointer_template.format(index)}/target{error.pointer}"
+            errors.add(pointer, error.code, error.detail)
+        if state is None:
+            state_row, counts = None, Counts(len(target), missing, len(target) - len(values), season)
+        else:
+            _check_season(season, state, manifest, errors)
+            state_row, counts = state.state, _resumed_counts(state, len(target), missing)
+        item_ids.append(series.item_id)
+        items.append(ForecastItem(values, parameters.prediction_length, levels.computed, season, history, state_row))
+        all_counts.append(counts)
+    if errors.total:
+        errors.check()
+    numbers = _answer_numbers(parameters, len(items), sum([len(item.values) for item in items]) if history else 0)
+    numbers += parameters.return_state * len(items) * manifest.state.width // STATE_NUMBERS
+    return ForecastCall(manifest, parameters, levels, item_ids, items, all_counts, numbers)
+
+
+def _check_horizon(parameters: ForecastParameters, manifest: Manifest, errors: FieldErrors) -> None:
+    max_horizon = manifest.input.max_horizon
+    if max_horizon is not None and parameters.prediction_length > max_horizon:
+        detail = f"'{manifest.name}' looks at most {max_horizon} steps ahead"
+        errors.add("#/parameters/prediction_length", "out_of_range", detail)
+
+
+def _check_season(season: int, state: SequenceState, manifest: Manifest, errors: FieldErrors) -> None:
+    """Record whether a resumed series states another season than at its beginning, in so far as that has an effect."""
+    if not manifest.input.season or season in (0, state.season):
+        return
+    origin = f"with {state.season}" if state.season else "without one"
+    detail = f"this series was begun {origin}: the season is part of its state, send the whole series to change it"
+    errors.add("#/parameters/season_length", "out_of_range", detail)
+
+
+def _resumed_counts(state: SequenceState, length: int, missing: int) -> Counts:
+    """The counts of a series after `length` more values, all of which the model is shown."""
+    return Counts(state.observations + length, state.missing + missing, state.truncated, state.season)
+
+
+def _predictions(
+    call: ForecastCall, results: Sequence[ForecastResult], tokens: Sequence[str | None]
 ) -> list[SeriesPrediction]:
-    """The answers, one per series. Raises `InvalidRequest` where numbers as extreme as these have no finite forecast.
-
-    `seal` makes the tokens where they were asked for.
-    """
-    levels = _levels(tuple(request.parameters.quantile_levels), packed.items[0].history)
-    warnings = [] if manifest.input.season or request.parameters.season_length is None else ["season_length_ignored"]
-    answers = []
-    reached = progress(request, packed, results) if request.parameters.return_state else []
-    for index, (asked, counts, result) in enumerate(zip(request.inputs, packed.counts, results, strict=True)):
-        mean: list[float] = result.mean.tolist()
+    """The forecasts of `results`, one for each series, with `tokens` as their states."""
+    levels, stated = call.levels, call.parameters.season_length is not None
+    warnings = ["season_length_ignored"] if stated and not call.manifest.input.season else []
+    predictions = []
+    for item_id, counts, result, token in zip(call.item_ids, call.counts, results, tokens, strict=True):
         rows: list[list[float]] = result.quantiles.tolist()
-        quantiles = {levels.keys[position]: rows[position] for position in levels.asked}
-        if not math.isfinite(sum(map(sum, rows), sum(mean))):
-            _check_finite(packed.place.format(index), packed.items[index], result)
-        context = Context(counts.observations, counts.missing, counts.observations - counts.skipped, result.season)
-        state = seal(reached[index], manifest) if reached else None
+        quantiles = {levels.keys[position]: rows[position] for position in levels.requested}
+        total = counts.observations
+        context = Context(total, counts.missing, total - counts.truncated, result.season)
         history = None if result.history is None else _history(result.history, levels)
-        noted = ["truncated", *warnings] if counts.skipped else warnings
-        answers.append(SeriesPrediction(asked.item_id, mean, quantiles, context, state, history, noted))
-    return answers
+        all_warnings = ["truncated", *warnings] if counts.truncated else warnings
+        mean: list[float] = result.mean.tolist()
+        predictions.append(SeriesPrediction(item_id, mean, quantiles, context, token, history, all_warnings))
+    return predictions
 
 
-def unpack(
-    request: ForecastRequest,
-    manifest: Manifest,
-    packed: PackedSeries,
-    results: Sequence[ForecastResult],
-    seal: Callable[[SequenceState, Manifest], str],
-) -> bytes:
-    """The answer as JSON; see `predictions`."""
-    answers = predictions(request, manifest, packed, results, seal)
-    return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, answers))
-
-
-def cost(request: ForecastRequest) -> int:
-    """Numbers that reading and answering the request handles: what decides whether it is work for another thread."""
-    observed = sum([len(item.target) for item in request.inputs])
-    return observed + _answered(request, observed)
-
-
-def _answered(request: ForecastRequest, observed: int) -> int:
-    """Numbers in the answer to a request with `observed` values."""
-    parameters = request.parameters
+def _answer_numbers(parameters: ForecastParameters, n_series: int, n_values: int) -> int:
+    """Numbers in the answer to `n_series` series that have `n_values` values together."""
     width = 1 + len(parameters.quantile_levels)
-    return width * (len(request.inputs) * parameters.prediction_length + (observed if parameters.include else 0))
-
-
-def check_size(request: ForecastRequest, total: int, settings: Settings) -> None:
-    """Refuse what no queue could take and what no answer could hold."""
-    if total > settings.max_queue_observations:
-        detail = f"{total} values in one request; at most {settings.max_queue_observations}: send several requests"
-        raise InvalidRequest(detail, code="too_many_items")
-    numbers = _answered(request, total)
-    if numbers > settings.max_answer_numbers:
-        detail = (
-            f"the answer would hold {numbers} numbers; at most {settings.max_answer_numbers}: send several requests"
-        )
-        raise InvalidRequest(detail, code="too_many_items")
+    return width * (n_series * parameters.prediction_length + (n_values if parameters.include else 0))
 
 
 def _values(
-    target: list[float | None], manifest: Manifest, before: SequenceState | None
+    target: list[float | None], manifest: Manifest, state: SequenceState | None
 ) -> tuple[Floats, int, FieldError | None]:
-    """`target` as float64 (NaN = missing), cut to what the model can use; how many are missing; what is wrong."""
+    """`target` as float64 (NaN = missing), cut to what the model can use; how many are missing; what is wrong with it.
+
+    The pointer of an error is relative to the target. A resumed series is not cut: what came before it is in the
+    state, and nothing may be missing in between.
+    """
     contract = manifest.input
     length = len(target)
-    whole = length if before is None else before.observations + length
-    if whole < contract.min_length or (contract.max_length is not None and whole > contract.max_length):
-        detail = f"{whole} values; '{manifest.name}' reads {_lengths(manifest)}"
-        return _NOTHING, 0, FieldError("", "length_not_supported", detail)
-    # A series that goes on is not cut: what came before is in the state, and nothing may be missing in between.
-    cut = before is None and contract.context is not None and length > contract.context
-    values, complete = _array(target[-contract.context :] if cut and contract.context else target)
-    missing = 0 if complete and not cut else target.count(None)
-    fault = None
+    total = length if state is None else state.observations + length
+    if total < contract.min_length or (contract.max_length is not None and total > contract.max_length):
+        detail = f"{total} values; '{manifest.name}' reads {_lengths(manifest)}"
+        return _EMPTY, 0, FieldError("", "length_not_supported", detail)
+    is_cut = state is None and contract.context is not None and length > contract.context
+    values, is_complete = _array(target[-contract.context :] if is_cut and contract.context else target)
+    missing = 0 if is_complete and not is_cut else target.count(None)
+    error = None
     if missing and not contract.missing:
         detail = f"'{manifest.name}' cannot read missing values (null)"
-        fault = FieldError(f"/{target.index(None)}", "wrong_type", detail)
-    elif before is None and target[-1] is None and np.isnan(values).all():
-        what = f"the last {len(values)} values, all that the model reads, are missing" if cut else "no value is present"
-        fault = FieldError("", "out_of_range", f"{what}: at least one must be a number")
-    return values, missing, fault
+        error = FieldError(f"/{target.index(None)}", "wrong_type", detail)
+    elif state is None and target[-1] is None and np.isnan(values).all():
+        subject = f"the last {len(values)} values, all that the model reads, are missing" if is_cut else _NO_VALUE
+        error = FieldError("", "out_of_range", f"{subject}: at least one must be a number")
+    return values, missing, error
 
 
 def _array(numbers: list[float | None]) -> tuple[Floats, bool]:
     """`numbers` as float64, and whether none is missing. `struct` takes a quarter of numpy's time, and refuses None."""
     try:
-        return np.frombuffer(_packing(len(numbers)).pack(*numbers)), True
+        return np.frombuffer(_doubles(len(numbers)).pack(*numbers)), True
     except struct.error:
         return np.array(numbers, np.float64), False
 
 
 @lru_cache(maxsize=1024)
-def _packing(length: int) -> struct.Struct:
+def _doubles(length: int) -> struct.Struct:
     return struct.Struct(f"{length}d")
 
 
 def _lengths(manifest: Manifest) -> str:
-    least, most = manifest.input.min_length, manifest.input.max_length
-    if most is None:
-        return f"at least {least}"
-    return f"exactly {least}" if least == most else f"{least} to {most}"
+    shortest, longest = manifest.input.min_length, manifest.input.max_length
+    if longest is None:
+        return f"at least {shortest}"
+    return f"exactly {shortest}" if shortest == longest else f"{shortest} to {longest}"
 
 
 @lru_cache(maxsize=256)
-def _levels(requested: tuple[float, ...], median: bool) -> _Levels:
-    asked = sorted(set(requested))
-    computed = sorted({*asked, MEDIAN}) if median or not asked else asked
-    return _Levels(
-        array=np.array(computed, np.float64),
+def _quantile_levels(requested: tuple[float, ...], median: bool) -> QuantileLevels:
+    ascending = sorted(set(requested))
+    computed = sorted({*ascending, MEDIAN}) if median or not ascending else ascending
+    return QuantileLevels(
+        computed=np.array(computed, np.float64),
         keys=tuple(decimal(level) for level in computed),
-        asked=tuple(computed.index(level) for level in asked),
+        requested=tuple(computed.index(level) for level in ascending),
         median=computed.index(MEDIAN) if MEDIAN in computed else -1,
     )
 
 
 def decimal(level: float) -> str:
-    """The shortest decimal that reads back as `level`, never in exponent notation: 0.1, 0.025, 0.00001."""
+    """The shortest decimal that parses back to `level`, never in exponent notation: 0.1, 0.025, 0.00001."""
     text = repr(level)
     return np.format_float_positional(level, trim="-") if "e" in text else text
 
 
-def _history(history: Floats, levels: _Levels) -> History:
-    """`history` is (T, 1 + Q); NaN becomes null."""
+def _history(history: Floats, levels: QuantileLevels) -> History:
+    """`history` is (T, 1 + Q): mean and quantiles; NaN becomes null."""
     numbers: list[list[float]] = history.T.tolist()
     columns: list[list[float | None]] = [list(column) for column in numbers]
     if np.isnan(history).any():
         columns = [[None if math.isnan(value) else value for value in column] for column in numbers]
-    quantiles = {levels.keys[position]: columns[1 + position] for position in levels.asked}
+    quantiles = {levels.keys[position]: columns[1 + position] for position in levels.requested}
     return History(columns[1 + levels.median], columns[0], quantiles)
-
-
-def _check_finite(pointer: str, item: ForecastItem, result: ForecastResult) -> None:
-    """A sum of finite numbers may overflow, so look closely; then say whose fault it is."""
-    if np.isfinite(result.mean).all() and np.isfinite(result.quantiles).all():
-        return
-    extreme = float(np.nanmax(np.abs(item.values), initial=0.0)) > _FAR
-    remembered = item.state is not None and float(np.nanmax(np.abs(item.state), initial=0.0)) > _FAR
-    certain = bool((np.minimum(item.levels, 1 - item.levels) < _NEAR_CERTAIN).any())
-    if not extreme and not remembered and not certain:
-        raise RitmoError("the model answered with a number that is not finite")
-    place = f"{pointer}/target" if extreme or remembered else "#/parameters/quantile_levels"
-    detail = "too extreme for a finite forecast" + (": scale the series" if extreme or remembered else "")
-    faults = FieldErrors()
-    faults.add(place, "out_of_range", detail)
-    faults.check()

@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.codec.digits import File
 from service.contract.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE_FIELD = "file"
+
+
+class File(Struct, frozen=True, gc=False):
+    """One image as it came, and its name where it had one."""
+
+    content: bytes
+    name: str | None = None
 
 
 @dataclass(slots=True)
@@ -25,43 +32,52 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-def read_form(body: bytes, content_type: bytes) -> Form:
-    """The form in `body`; raises `InvalidRequest` (`bad_multipart`, `bad_encoding`) where it is damaged or cut."""
+def parse_form(content: bytes, content_type: bytes, max_parts: int) -> Form:
+    """The form in `content`; the boundary of its parts is in `content_type`.
+
+    Raises `InvalidRequest`: `bad_multipart` or `bad_encoding` where it is damaged or cut, `too_many_items` at the first
+    part beyond `max_parts`, since parsing a part costs more than sending it.
+    """
     boundary = parse_options_header(content_type.decode("latin-1"))[1].get(b"boundary")
     if not boundary:
         raise InvalidRequest("multipart/form-data needs a boundary in Content-Type", code="bad_multipart")
-    collector = _Collector()
+    builder = _FormBuilder(max_parts)
     try:
-        MultipartParser(boundary, collector.callbacks()).write(body)
+        MultipartParser(boundary, builder.callbacks()).write(content)
     except FormParserError as error:
         raise InvalidRequest("the body is not a form with this boundary", code="bad_multipart") from error
-    if not collector.ended:
+    if not builder.is_complete:
         raise InvalidRequest("the form ends before its last boundary", code="bad_multipart")
-    return collector.form
+    return builder.form
 
 
-class _Collector:
-    """Receives the parser's events and builds a `Form`."""
+class _FormBuilder:
+    """Receives the events of the parser and builds a `Form`."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_parts: int) -> None:
         self.form = Form()
-        self.ended = False
+        self.is_complete = False
+        self._max_parts = max_parts
+        self._n_parts = 0
         self._headers: dict[bytes, bytes] = {}
         self._name = self._value = b""
         self._data: list[bytes] = []
 
     def callbacks(self) -> MultipartCallbacks:
         return {
-            "on_part_begin": self._begin,
+            "on_part_begin": self._begin_part,
             "on_header_field": self._header_name,
             "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
+            "on_header_end": self._end_header,
             "on_part_data": self._part_data,
-            "on_part_end": self._part_end,
+            "on_part_end": self._end_part,
             "on_end": self._end,
         }
 
-    def _begin(self) -> None:
+    def _begin_part(self) -> None:
+        self._n_parts += 1
+        if self._n_parts > self._max_parts:
+            raise InvalidRequest(f"a form has at most {self._max_parts} parts", code="too_many_items")
         self._headers, self._data = {}, []
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
@@ -70,25 +86,25 @@ class _Collector:
     def _header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def _header_end(self) -> None:
+    def _end_header(self) -> None:
         self._headers[self._name.lower()] = self._value
         self._name = self._value = b""
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         self._data.append(data[start:end])
 
-    def _part_end(self) -> None:
+    def _end_part(self) -> None:
         disposition = self._headers.get(b"content-disposition", b"").decode("latin-1")
         options = parse_options_header(disposition)[1]
-        name, data = options.get(b"name", b"").decode("utf-8", "replace"), b"".join(self._data)
+        name, content = options.get(b"name", b"").decode("utf-8", "replace"), b"".join(self._data)
         if name == FILE_FIELD:
             file_name = options.get(b"filename")
-            self.form.files.append(File(data, file_name.decode("utf-8", "replace") if file_name else None))
+            self.form.files.append(File(content, file_name.decode("utf-8", "replace") if file_name else None))
             return
         try:
-            self.form.fields[name] = data.decode("utf-8")
+            self.form.fields[name] = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InvalidRequest("a text field of the form is not UTF-8", code="bad_encoding") from error
 
     def _end(self) -> None:
-        self.ended = True
+        self.is_complete = True

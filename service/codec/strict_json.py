@@ -1,9 +1,12 @@
-"""JSON documents, read strictly: bytes in, a typed `msgspec` structure out, or every fault with a pointer to its place.
+"""JSON documents, decoded strictly: bytes in, a typed `msgspec` structure out, or every error with a pointer to it.
 
-The happy path is one pass of msgspec over the bytes, with no dictionary in between. msgspec stops at the first fault;
-only when it finds one is the document read again by `_Inspector`, which walks the same types, lists ten faults and
+The happy path is one pass of msgspec over the bytes, with no dictionary in between. msgspec stops at the first error;
+only when it finds one is the document parsed again and inspected along the same types, which lists ten errors and
 counts all of them: one schema, and a good request never pays for a bad one. Strict means: no number from a string or a
 boolean, nothing but finite numbers, no unknown field. Nothing of the request but field names is repeated.
+
+A refusal must not cost more than an answer would: messages are worded and spelling is compared only for the errors that
+are listed, and arrays of numbers are checked as a whole.
 """
 
 from __future__ import annotations
@@ -11,35 +14,41 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 from msgspec import inspect as kinds
 
 from service.contract.errors import FieldError, InvalidRequest
 
-LISTED = 10  # faults that are spelled out; `errors_total` counts all
-_LONGEST_NAME = 64  # characters of an unknown field's name that a pointer repeats
-_LONGEST_INTEGER = 400  # digits; a float holds fewer than 310
+LISTED = 10  # errors that are spelled out; `errors_total` counts all
+_MAX_NAME = 64  # characters of an unknown field's name that a pointer repeats, and that are compared with known names
+_MAX_INTEGER_DIGITS = 400  # a float holds fewer than 310
 
 T = TypeVar("T")
 
 
-class FieldErrors:
-    """The faults of one request: all are counted, the first ten are kept."""
+class FieldErrors(Struct):
+    """The errors of one request: all are counted, the first ten are listed."""
 
-    def __init__(self) -> None:
-        self.listed: list[FieldError] = []
-        self.total = 0
+    listed: list[FieldError] = []
+    total: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further errors are only counted, so that their wording need not be made."""
+        return len(self.listed) >= LISTED
 
     def add(self, pointer: str, code: str, detail: str) -> None:
-        """Note one fault."""
+        """Record one error."""
         self.total += 1
-        if len(self.listed) < LISTED:
+        if not self.is_full:
             self.listed.append(FieldError(pointer, code, detail))
 
     def check(self) -> None:
-        """Raise `InvalidRequest` when there is a fault; its code is the first one's."""
+        """Raise `InvalidRequest` if there is an error; its code is that of the first one."""
         if not self.total:
             return
         first = self.listed[0]
@@ -50,33 +59,43 @@ class FieldErrors:
 
 
 class StrictDecoder(Generic[T]):
-    """Reads documents of one type, a `msgspec.Struct` with `forbid_unknown_fields`."""
+    """Decodes documents of one type, a `msgspec.Struct` with `forbid_unknown_fields`."""
 
     def __init__(self, kind: type[T]) -> None:
         self._decoder = msgspec.json.Decoder(kind, strict=True)
         self._kind = kinds.type_info(kind)
 
-    def read(self, body: bytes) -> T:
-        """The document in `body`; raises `InvalidRequest` (`malformed_json`, `bad_encoding` or the first fault's)."""
+    def decode(self, content: bytes) -> T:
+        """The document in `content`; raises `InvalidRequest`: `malformed_json`, `bad_encoding` or the first error's."""
         try:
-            return self._decoder.decode(body)
+            return self._decoder.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            _Inspector().inspect(_parse(body), self._kind)
-            # Only where the two readers disagree; still the caller's document, so still the caller's error.
+            _Inspector().inspect(_parse(content), self._kind)
+            # Reached only where the two parsers disagree; the document is still at fault.
             code = "wrong_type" if isinstance(error, msgspec.ValidationError) else "malformed_json"
             raise InvalidRequest("the body is not a valid JSON document for this route", code=code) from error
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """A hint such as `; did you mean 'target'?`, or nothing where no known name is near."""
-    close = difflib.get_close_matches(name[:_LONGEST_NAME], known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+def suggestion(name: str, names: list[str]) -> str:
+    """A hint such as `; did you mean 'target'?`, or nothing where none of `names` is similar to `name`."""
+    matches = difflib.get_close_matches(name[:_MAX_NAME], names, n=1)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
-def _parse(body: bytes) -> Any:
-    """`body` as plain objects; NaN and infinities pass, for the inspector to point at them."""
+def json_pointer(path: list[str | int]) -> str:
+    """RFC 6901 as a URI fragment; names from the request are cut and made printable."""
+    return "#" + "".join("/" + (_escape(step) if isinstance(step, str) else str(step)) for step in path)
+
+
+def _escape(name: str) -> str:
+    printable = "".join(character if character.isprintable() else "?" for character in name[:_MAX_NAME])
+    return printable.replace("~", "~0").replace("/", "~1")
+
+
+def _parse(content: bytes) -> Any:
+    """`content` as plain objects; NaN and infinities pass, for the inspector to point at them."""
     try:
-        text = body.decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})", code="bad_encoding") from error
     if text.startswith("\ufeff"):
@@ -84,27 +103,27 @@ def _parse(body: bytes) -> Any:
     try:
         return json.loads(text, parse_int=_integer)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidRequest(f"the body is not JSON: {error.msg} at {where}", code="malformed_json") from error
+        position = f"line {error.lineno}, column {error.colno}"
+        raise InvalidRequest(f"the body is not JSON: {error.msg} at {position}", code="malformed_json") from error
     except RecursionError as error:
         raise InvalidRequest("the body is nested too deeply", code="malformed_json") from error
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else math.inf
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else math.inf
 
 
 class _Inspector:
-    """Walks a parsed document along its type and notes where the two part."""
+    """Walks a parsed document along its type and records where the two differ."""
 
     def __init__(self) -> None:
-        self.faults = FieldErrors()
+        self.errors = FieldErrors()
         self._path: list[str | int] = []
 
     def inspect(self, value: Any, kind: kinds.Type) -> None:
-        """Raise `InvalidRequest` with all faults of `value`, if it has any."""
+        """Raise `InvalidRequest` with all errors of `value`, if it has any."""
         self._visit(value, kind)
-        self.faults.check()
+        self.errors.check()
 
     def _visit(self, value: Any, kind: kinds.Type) -> None:
         if isinstance(kind, kinds.Metadata):  # a description around the type
@@ -122,15 +141,15 @@ class _Inspector:
         elif isinstance(kind, kinds.LiteralType):
             if not isinstance(value, str) or value not in kind.values:
                 code = "out_of_range" if isinstance(value, str) else "wrong_type"
-                self._fault(code, "must be one of " + ", ".join(f'"{choice}"' for choice in kind.values))
+                self._error(code, "must be one of " + ", ".join(f'"{choice}"' for choice in kind.values))
         elif isinstance(kind, kinds.BoolType):
             if not isinstance(value, bool):
-                self._fault("wrong_type", f"must be true or false, not {_name(value)}")
-        else:  # a programmer's error: a schema uses a type that has no wording here
+                self._error("wrong_type", f"must be true or false, not {_type_name(value)}")
+        else:  # a programming error: a schema uses a type that has no wording here
             raise TypeError(f"no inspection for {kind!r}")
 
     def _union(self, value: Any, kind: kinds.UnionType) -> None:
-        """All unions of our schemas are `X | None`."""
+        """All unions of the schemas are `X | None`."""
         if value is None:
             return
         for choice in kind.types:
@@ -139,78 +158,101 @@ class _Inspector:
 
     def _struct(self, value: Any, kind: kinds.StructType) -> None:
         if not isinstance(value, dict):
-            self._fault("wrong_type", f"must be an object, not {_name(value)}")
+            self._error("wrong_type", f"must be an object, not {_type_name(value)}")
             return
-        fields = {field.encode_name: field for field in kind.fields}
+        fields = _fields(kind.cls)
         for name, child in value.items():
-            with_child = fields.get(name)
+            field = fields.get(name)
             self._path.append(name)
-            if with_child is None:
-                self._fault("unknown_field", "there is no such field" + nearest(name, list(fields)))
+            if field is not None:
+                self._visit(child, field.type)
+            elif self.errors.is_full:
+                self.errors.total += 1
             else:
-                self._visit(child, with_child.type)
+                self._error("unknown_field", "there is no such field" + suggestion(name, list(fields)))
             self._path.pop()
         for name, field in fields.items():
             if field.required and name not in value:
                 self._path.append(name)
-                self._fault("missing_field", "this field is required")
+                self._error("missing_field", "this field is required")
                 self._path.pop()
 
     def _list(self, value: Any, kind: kinds.ListType) -> None:
         if not isinstance(value, list):
-            self._fault("wrong_type", f"must be an array, not {_name(value)}")
+            self._error("wrong_type", f"must be an array, not {_type_name(value)}")
             return
         if kind.max_length is not None and len(value) > kind.max_length:
-            self._fault("out_of_range", f"at most {kind.max_length} entries, not {len(value)}")
+            self._error("out_of_range", f"at most {kind.max_length} entries, not {len(value)}")
+        if _all_numbers(value, kind.item_type):
+            return
         for index, child in enumerate(value):
             self._path.append(index)
             self._visit(child, kind.item_type)
             self._path.pop()
 
     def _number(self, value: Any, kind: kinds.FloatType | kinds.IntType) -> None:
-        whole = isinstance(kind, kinds.IntType)
+        is_integer = isinstance(kind, kinds.IntType)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._fault("wrong_type", f"must be {'an integer' if whole else 'a number'}, not {_name(value)}")
-        elif not _finite(value):
-            self._fault("not_finite", "must be a finite number (missing values are null)")
-        elif whole and not isinstance(value, int):
-            self._fault("wrong_type", "must be an integer")
-        elif not _between(value, kind):
-            self._fault("out_of_range", f"must be {_range(kind)}")
+            self._error("wrong_type", f"must be {'an integer' if is_integer else 'a number'}, not {_type_name(value)}")
+        elif not _is_finite(value):
+            self._error("not_finite", "must be a finite number (missing values are null)")
+        elif is_integer and not isinstance(value, int):
+            self._error("wrong_type", "must be an integer")
+        elif not _is_between(value, kind):
+            self._error("out_of_range", f"must be {_range(kind)}")
 
     def _string(self, value: Any, kind: kinds.StrType) -> None:
         if not isinstance(value, str):
-            self._fault("wrong_type", f"must be a string, not {_name(value)}")
+            self._error("wrong_type", f"must be a string, not {_type_name(value)}")
         elif kind.max_length is not None and len(value) > kind.max_length:
-            self._fault("out_of_range", f"at most {kind.max_length} characters")
-        elif any("\ud800" <= character <= "\udfff" for character in value):
-            self._fault("bad_encoding", "holds half of a surrogate pair")
+            self._error("out_of_range", f"at most {kind.max_length} characters")
+        elif not _is_unicode(value):
+            self._error("bad_encoding", "holds half of a surrogate pair")
 
-    def _fault(self, code: str, detail: str) -> None:
-        if len(self.faults.listed) < LISTED:
-            self.faults.add(_pointer(self._path), code, detail)
+    def _error(self, code: str, detail: str) -> None:
+        if self.errors.is_full:
+            self.errors.total += 1
         else:
-            self.faults.total += 1
+            self.errors.add(json_pointer(self._path), code, detail)
 
 
-def _pointer(path: list[str | int]) -> str:
-    """RFC 6901 as a URI fragment; names from the request are cut and made printable."""
-    return "#" + "".join("/" + (_token(part) if isinstance(part, str) else str(part)) for part in path)
+@cache
+def _fields(struct: type[Struct]) -> dict[str, kinds.Field]:
+    """Name in a document -> field of `struct`."""
+    info = kinds.type_info(struct)
+    return {field.encode_name: field for field in info.fields} if isinstance(info, kinds.StructType) else {}
 
 
-def _token(name: str) -> str:
-    printable = "".join(character if character.isprintable() else "?" for character in name[:_LONGEST_NAME])
-    return printable.replace("~", "~0").replace("/", "~1")
+def _all_numbers(values: list[Any], kind: kinds.Type) -> bool:
+    """Whether `values` are finite numbers, or null, of an array for which that is all the schema asks."""
+    choices = kind.types if isinstance(kind, kinds.UnionType) else (kind,)
+    if kinds.FloatType() not in choices:  # no numbers, or bounded ones
+        return False
+    accepted = {int, float, type(None)} if kinds.NoneType() in choices else {int, float}
+    if not set(map(type, values)) <= accepted:
+        return False
+    try:
+        return math.isfinite(sum(filter(None, values)))
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
-def _finite(value: int | float) -> bool:
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_finite(value: int | float) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:  # an integer beyond every float
         return False
 
 
-def _between(value: int | float, kind: kinds.FloatType | kinds.IntType) -> bool:
+def _is_between(value: int | float, kind: kinds.FloatType | kinds.IntType) -> bool:
     return (
         (kind.ge is None or value >= kind.ge)
         and (kind.gt is None or value > kind.gt)
@@ -224,7 +266,7 @@ def _range(kind: kinds.FloatType | kinds.IntType) -> str:
     return " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
 
 
-def _name(value: Any) -> str:
+def _type_name(value: Any) -> str:
     """A JSON value's type, in JSON's words."""
     if value is None:
         return "null"

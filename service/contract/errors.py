@@ -1,11 +1,12 @@
-"""What can go wrong, in the words of the domain; `service.api.problems` alone knows the HTTP status of each.
+"""What can go wrong, in the words of the domain; `service.api.problems` maps each code to its HTTP status.
 
 RitmoError
-├── InvalidRequest     the caller's request cannot be understood or served as it is (malformed, out of range, too large)
+├── InvalidRequest     the request cannot be understood or served as it is (malformed, out of range, too large)
 ├── UnknownModel       no such model, or no such version
-├── Unavailable        right now it cannot be served, later it can (queue full, draining, model not ready …)
-├── DeadlineExceeded   the caller's time ran out before the answer was there
-└── BrokenModel        a folder under models/ is not what its manifest says; never a caller's fault
+├── Unavailable        not possible at the moment, but later (queue full, draining, model not ready)
+├── DeadlineExceeded   the time of the request ran out before its answer was there
+├── ModelFault         a model gave an answer that is not sound (not finite, of the wrong shape, unordered)
+└── BrokenModel        a folder under models/ is not what its manifest says
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One fault at one place of the request; `pointer` is a JSON pointer fragment such as `#/inputs/0/target/17`."""
+    """One fault at one point of the request; `pointer` is a JSON pointer fragment such as `#/inputs/0/target/17`."""
 
     pointer: str
     code: str
@@ -24,56 +25,58 @@ class FieldError:
 
 
 class RitmoError(Exception):
-    """Root of all errors that have a documented answer. `code` is stable; `detail` tells the reader what to do."""
+    """Root of all errors that have a documented answer. `code` is stable; `detail` says what to do about it.
 
-    code = "internal_error"
-    retryable = False
+    `retry_after` is in seconds; `log_fields` belong in the log beside the message and are never sent.
+    """
 
     def __init__(
         self,
         detail: str,
         *,
-        code: str | None = None,
+        code: str,
         errors: Sequence[FieldError] = (),
         errors_total: int | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
-        if code is not None:
-            self.code = code
+        self.code = code
         self.errors = tuple(errors)
         self.errors_total = len(self.errors) if errors_total is None else errors_total
         self.retry_after = retry_after
+        self.log_fields: dict[str, object] = {}
 
 
 class InvalidRequest(RitmoError):
     """The request as it stands can never succeed; `code` names the fault (`not_finite`, `body_too_large` …)."""
 
-    code = "wrong_type"
-
 
 class UnknownModel(RitmoError):
     """`model_not_found` or `version_not_found`."""
-
-    code = "model_not_found"
 
 
 class Unavailable(RitmoError):
     """`queue_full`, `draining` or `model_not_ready`: the same request may succeed in `retry_after` seconds."""
 
-    code = "model_not_ready"
-    retryable = True
-
 
 class DeadlineExceeded(RitmoError):
-    """The request's own deadline passed; work that had not begun was not begun."""
+    """The deadline of the request passed; work that had not begun was not begun."""
 
-    code = "deadline_exceeded"
-    retryable = True
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, code="deadline_exceeded")
+
+
+class ModelFault(RitmoError):
+    """`model_fault`: the answer of a model is not sound, so nothing of it is sent; the same request fails again."""
+
+    def __init__(self, name: str, version: int, fault: str) -> None:
+        super().__init__(f"model {name}@{version} gave no sound answer: {fault}", code="model_fault")
+        self.log_fields = {"model": name, "version": version}
 
 
 class BrokenModel(RitmoError):
-    """Digest, schema, golden sample or module of a model folder do not agree."""
+    """Digest, schema, golden sample or module of a model folder do not agree: it is not loaded, and never asked."""
 
-    code = "model_not_ready"
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, code="internal_error")

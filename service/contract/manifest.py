@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.contract.errors import BrokenModel
+from service.contract.files import MAX_MANIFEST_BYTES, read_file
 
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
@@ -57,7 +58,7 @@ class StateContract(_Part):
 
 
 class Golden(_Part):
-    """The golden sample and how closely a load must reproduce it: |got - want| <= atol + rtol * |want|."""
+    """The golden sample and how closely a load must reproduce it: |result - recorded| <= atol + rtol * |recorded|."""
 
     sha256: Sha256
     rtol: float = Field(gt=0)
@@ -79,7 +80,7 @@ class Provenance(_Part):
 
 
 class Manifest(_Part):
-    """See the module's docstring; `docs/models.md` describes the module the manifest stands beside."""
+    """See the docstring of this module; `docs/models.md` describes the TorchScript module with that contract."""
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
@@ -106,11 +107,10 @@ class Manifest(_Part):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and validate `folder/manifest.json`; raises `BrokenModel` when it is absent or not valid."""
+    """Read and validate `folder/manifest.json`; raises `BrokenModel` when it cannot be read or is not valid."""
     path = folder / MANIFEST_FILE
+    data = read_file(path, MAX_MANIFEST_BYTES)
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise BrokenModel(f"{path} does not exist") from error
+        return Manifest.model_validate_json(data)
     except ValidationError as error:
         raise BrokenModel(f"{path} is not a valid manifest: {error}") from error

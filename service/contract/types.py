@@ -1,4 +1,4 @@
-"""What the engine is asked and what it answers, one object per series or digit: numpy only, no torch, no HTTP.
+"""Items and results of the engine, one object per series or digit: numpy only, no torch, no HTTP.
 
 Shapes: T observations, H steps ahead, Q quantile levels, S state width (`manifest.state.width`). Structs, because
 one is made in 0.1 us where a frozen dataclass takes 0.5; nothing in them can refer back to them, so they need no `gc`.
@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SMALL_VALUES, SMALL_HORIZON = 128, 32  # what the smaller networks answer within a millisecond
+# The smaller networks answer an item within both bounds in less than a millisecond.
+SMALL_VALUES, SMALL_HORIZON = 128, 32
+
+
+class PaddingStats(Struct):
+    """Steps of rows that a batch computed: `real` of them read an observation, the others were padding."""
+
+    real: int = 0
+    computed: int = 0
 
 
 class ForecastItem(Struct, frozen=True, eq=False, gc=False):
@@ -21,18 +29,18 @@ class ForecastItem(Struct, frozen=True, eq=False, gc=False):
     values: Floats  # (T,), NaN = missing, oldest first
     horizon: int  # H >= 1
     levels: Floats  # (Q,), ascending, strictly between 0 and 1
-    season: int = 0  # observations per season; 0 = let the model find it; ignored with `state`
+    season: int = 0  # observations per season; 0 = the model finds it; ignored with `state`
     history: bool = False
     state: Floats | None = None  # (S,)
 
     @property
     def length(self) -> int:
-        """Observations to read, what the engine's limits count."""
+        """Number of observations to read, which the limits of the engine count."""
         return len(self.values)
 
     @property
     def is_small(self) -> bool:
-        """Whether it is little work, as such work goes."""
+        """Whether it takes little work compared with other items."""
         return len(self.values) <= SMALL_VALUES and self.horizon <= SMALL_HORIZON and not self.history
 
 
@@ -47,21 +55,21 @@ class ForecastResult(Struct, frozen=True, eq=False, gc=False):
 
 
 class DigitItem(Struct, frozen=True, eq=False, gc=False):
-    """One digit to read, top row first. With `state`, `rows` are only the new ones."""
+    """One digit to read, top row first. With `state`, `rows` holds only the new ones."""
 
     rows: NDArray[np.float32]  # (T, 28), ink 0..1
     trace: bool = False
-    stop: float | None = None  # stop reading at the first row whose best probability reaches this
+    stop: float | None = None  # stop reading at the first row at which the best probability reaches this
     state: Floats | None = None  # (S,)
 
     @property
     def length(self) -> int:
-        """Rows to read, what the engine's limits count."""
+        """Number of rows to read, which the limits of the engine count."""
         return len(self.rows)
 
     @property
     def is_small(self) -> bool:
-        """Whether it is little work: every digit is, but for what is asked about each of its rows."""
+        """Whether it takes little work: every digit does, unless an answer after each of its rows is needed."""
         return not self.trace and self.stop is None
 
 

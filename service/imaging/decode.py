@@ -1,4 +1,4 @@
-"""From the bytes of an image file to one upright plane of grey, whatever the format, mode and orientation.
+"""From the bytes of an image file of any format, mode and orientation to one upright plane of grey.
 
 Size limit before decoding; first frame; EXIF orientation; transparency, palettes, CMYK, colours and 16 bit.
 """
@@ -12,14 +12,13 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from service.contract.errors import InvalidRequest
-from service.imaging.binarize import Plane, grey
+from service.imaging.filters import Plane, to_grey
+from service.imaging.parameters import PARAMETERS
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-SIDE = 256  # a plane's longer side is reduced to at most this: ten times more than the answer holds
-_DRAFT = 4 * SIDE  # a JPEG is decoded at a half, a quarter or an eighth of its size where that leaves so many pixels
 _FULL = np.float32(255)
 
-_UPRIGHT = {  # EXIF orientation -> what makes the image upright
+_TO_UPRIGHT = {  # EXIF orientation -> the turn that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -31,7 +30,6 @@ _UPRIGHT = {  # EXIF orientation -> what makes the image upright
 
 # Pillow warns at one size and refuses at its double; here the limit is a setting, checked before pixels are decoded.
 Image.MAX_IMAGE_PIXELS = None
-
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -46,17 +44,17 @@ class Picture:
     rotated: bool
 
     @property
-    def whole(self) -> Box:
-        """All of it."""
+    def full_box(self) -> Box:
+        """The box of the entire image."""
         return 0, 0, *self.image.size
 
     def plane(self, box: Box) -> Plane:
-        """What lies within `box` (pixels of `image`) as grey 0..1, at most `SIDE` pixels a side."""
-        return _plane(_reduced(self.image if box == self.whole else self.image.crop(box)))
+        """The pixels of `image` within `box` as grey 0..1, reduced to at most `PARAMETERS.plane_side` a side."""
+        return _grey_plane(_reduced(self.image if box == self.full_box else self.image.crop(box)))
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """The first frame.
+    """The first frame of the file.
 
     Raises `InvalidRequest`: `image_too_large` (by its declared size, before decoding), `bad_image`.
     """
@@ -68,9 +66,10 @@ def decode(data: bytes, max_pixels: int) -> Picture:
             raise InvalidRequest(detail, code="image_too_large")
         frames = int(getattr(image, "n_frames", 1))
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        image.draft(None, (_DRAFT, _DRAFT))
+        draft_side = PARAMETERS.draft_scale * PARAMETERS.plane_side
+        image.draft(None, (draft_side, draft_side))
         image.load()
-        turn = _UPRIGHT.get(orientation)
+        turn = _TO_UPRIGHT.get(orientation)
         upright = image if turn is None else image.transpose(turn)
     except UnidentifiedImageError as error:
         raise InvalidRequest("not an image in PNG, JPEG, WebP or BMP format", code="bad_image") from error
@@ -83,8 +82,8 @@ def decode(data: bytes, max_pixels: int) -> Picture:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """At most `SIDE` pixels a side, by averaging whole blocks where the mode allows it."""
-    factor = -(-max(image.size) // SIDE)
+    """The image at no more than `PARAMETERS.plane_side` pixels a side, by the mean of whole blocks."""
+    factor = -(-max(image.size) // PARAMETERS.plane_side)
     if factor == 1:
         return image
     if image.mode in ("P", "1", "PA"):
@@ -94,8 +93,8 @@ def _reduced(image: Image.Image) -> Image.Image:
     return image.reduce(factor)
 
 
-def _plane(image: Image.Image) -> Plane:
-    """Grey (H, W) in 0..1. Transparency is laid on whatever the opaque part stands out from: white or black."""
+def _grey_plane(image: Image.Image) -> Plane:
+    """Grey (H, W) in 0..1. Transparency is laid on the one of white and black that the opaque part stands out from."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return np.asarray(image, np.float32) / np.float32(65535)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -103,7 +102,7 @@ def _plane(image: Image.Image) -> Plane:
         colours, alpha = pixels[..., :3], pixels[..., 3:]
         weight = float(alpha.sum())
         paper = 1.0 if weight == 0 or float((alpha * colours).sum()) / (3 * weight) < 0.5 else 0.0
-        return grey(colours * alpha + np.float32(paper) * (1 - alpha))
+        return to_grey(colours * alpha + np.float32(paper) * (1 - alpha))
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"), np.float32) / _FULL
-    return grey(np.asarray(image.convert("RGB"), np.float32) / _FULL)
+    return to_grey(np.asarray(image.convert("RGB"), np.float32) / _FULL)

@@ -1,10 +1,10 @@
 """Preparation of one image: any picture of a dark or bright digit becomes 28 rows as MNIST has them.
 
-The file becomes a plane of grey (`service.imaging.decode`), that becomes ink on its paper (`service.imaging.binarize`), and of the marks
-there one is the digit (`service.imaging.components`). A small one is looked at again from closer by, and what lies on a sheet within
-the picture instead of the sheet. Then the recipe of the MNIST collection (http://yann.lecun.com/exdb/mnist/): crop,
-thin strokes thickened, the longer side to 20 pixels, centre of mass to the middle of 28 x 28. `Preparation` reports
-what was done. Pillow and numpy only.
+The file becomes a plane of grey (`service.imaging.decode`), that becomes ink on its paper (`binarize`), and one of the
+marks there is the digit (`components`, `layout`). A small one is prepared again from the picture's own pixels, and
+so is what lies on a sheet within the picture. Then follows the recipe of the MNIST collection
+(http://yann.lecun.com/exdb/mnist/): crop, thin strokes thickened, the longer side to 20 pixels, centre of mass to the
+middle of 28 x 28. `Preparation` reports what was done. Pillow and numpy only.
 """
 
 from __future__ import annotations
@@ -17,24 +17,15 @@ from msgspec import Struct
 from PIL import Image
 
 from service.contract.errors import InvalidRequest
-from service.imaging.binarize import Binarized, Mask, Plane, dilated, find, threshold
-from service.imaging.components import characters, parts, without_lines
-from service.imaging.decode import SIDE as LOOK
+from service.imaging.binarize import Binarized, separate_ink, threshold
+from service.imaging.components import connected_components
 from service.imaging.decode import Box, Picture, decode
-from service.imaging.strokes import one_sided
+from service.imaging.filters import Mask, Plane, dilate
+from service.imaging.layout import digit_candidates, without_lines
+from service.imaging.parameters import PARAMETERS
+from service.imaging.strokes import edge_likeness
 
-SIDE, BOX = 28, 20  # pixels of the answer, and of the digit inside
-_CLOSE = 60 / LOOK  # a digit smaller than this share of the picture is looked at again …
-_ROOM = 0.4  # … with so much of its size around it
-_SHEET = 0.72  # what fills so much of its box may be a sheet of paper with the digit on it …
-_EDGE = 0.06  # … less so much of its size for the sheet's own edge
-_ON_SHEET = 0.25  # … if that is at least so high as a share of the sheet
-_SMUDGED = 0.1  # … and its paper level but for this share of the contrast: a hole in broad strokes is no digit
-_BROAD = 0.45  # strokes wider than this share of the digit are none
-_EDGE_LIKE = 0.5  # of a mark on uneven paper or at the border: more one-sided than this it is the edge of something
-_CRUMBS = 30  # with more marks left out than this, one at the border of uneven paper is shade on its grain
-_FAINT = 0.1  # a stroke's soft edge counts for the crop where it is at least this dark
-_THIN = 0.08  # strokes thinner than this share of the digit's longer side are thickened
+SIDE, BOX = 28, 20  # pixels of MNIST's images, and of the digit inside
 
 
 class Preparation(Struct, frozen=True, gc=False):
@@ -59,21 +50,26 @@ class Preparation(Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Digit:
-    """The digit in a picture: its ink and mask (h, w), and its box in pixels of the decoded image."""
+class _Candidate:
+    """The likeliest digit in a picture: its ink and mask (h, w), and its box in pixels of the decoded image."""
 
-    ink: Plane
+    strength: Plane
     mask: Mask
     box: tuple[float, float, float, float]
-    seen: Binarized
-    lines: int
-    specks: int
-    count: int
+    ink: Binarized
+    n_lines: int
+    n_noise: int
+    n_candidates: int
 
     @property
-    def longer(self) -> float:
-        """Its longer side in pixels of the decoded image."""
-        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+    def height(self) -> float:
+        """From top to bottom in pixels of the decoded image."""
+        return self.box[3] - self.box[1]
+
+    @property
+    def longer_side(self) -> float:
+        """The longer of width and height in pixels of the decoded image."""
+        return max(self.box[2] - self.box[0], self.height)
 
 
 def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:
@@ -82,125 +78,144 @@ def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:
     Raises `InvalidRequest`: `image_too_large` (by its declared size, before decoding), `bad_image`, `blank_image`.
     """
     picture = decode(data, max_pixels)
-    first = digit = _look(picture, picture.whole)
-    if digit.mask.mean() > _SHEET:
-        digit = _on_sheet(picture, digit) or digit
-    if digit.longer < _CLOSE * max(picture.image.size) and max(picture.image.size) > LOOK:
-        room = _ROOM * digit.longer + 2 * max(picture.image.size) / LOOK
-        digit = _again(picture, digit, room) or digit
-    rows, thickened = _fit(digit.ink, digit.mask)
+    first = digit = _find_digit(picture, picture.full_box)
+    if digit.mask.mean() > PARAMETERS.sheet_fill:
+        digit = _find_on_sheet(picture, digit) or digit
+    longer_side = max(picture.image.size)
+    if digit.longer_side < PARAMETERS.small_digit * longer_side and longer_side > PARAMETERS.plane_side:
+        margin = PARAMETERS.crop_margin * digit.longer_side + 2 * longer_side / PARAMETERS.plane_side
+        digit = _find_within(picture, digit, margin) or digit
+    rows, thickened = _scaled(digit.strength, digit.mask)
     scales = (picture.size[0] / picture.image.width, picture.size[1] / picture.image.height) * 2
-    left, top, right, bottom = (round(side * scale) for side, scale in zip(digit.box, scales, strict=True))
+    x0, y0, x1, y1 = (round(side * scale) for side, scale in zip(digit.box, scales, strict=True))
     return _centred(rows), Preparation(
         source_size=picture.size,
-        inverted=digit.seen.dark,
-        box=(left, top, right, bottom),
+        inverted=digit.ink.is_dark,
+        box=(x0, y0, x1, y1),
         frames=picture.frames,
         rotated=picture.rotated,
-        uneven_paper=digit.seen.paper != "even",
-        contrast=round(digit.seen.contrast, 3),
-        lines=digit.lines,
-        specks=digit.specks,
+        uneven_paper=digit.ink.paper != "even",
+        contrast=round(digit.ink.contrast, 3),
+        lines=digit.n_lines,
+        specks=digit.n_noise,
         enlarged=digit is not first,
         thickened=thickened,
-        digits=digit.count,
+        digits=digit.n_candidates,
     )
 
 
-def _look(picture: Picture, box: Box) -> _Digit:
+# --- the digit in the picture ----------------------------------------------------------------------------------------
+
+
+def _find_digit(picture: Picture, box: Box) -> _Candidate:
     """The likeliest digit within `box`; raises `blank_image`."""
     plane = picture.plane(box)
-    ink = find(plane)
+    ink = separate_ink(plane)
     if ink is None:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    mask, lines = without_lines(ink.ink > threshold(ink))
-    found = parts(mask)
-    chosen, specks = characters(found)
-    if not chosen:
+    mask, n_lines = without_lines(ink.strength > threshold(ink))
+    components = connected_components(mask)
+    candidates, n_noise = digit_candidates(components)
+    if not candidates:
         raise InvalidRequest("nothing but specks, lines or borders stands out from the paper", code="blank_image")
-    mask = found.mask(chosen[0])
-    if _is_shade(plane, mask, ink, specks, touching=bool(found.contact[chosen[0]].any())):
+    mask = components.mask(candidates[0])
+    at_border = bool(components.contact[candidates[0]].any())
+    if _is_shade(plane, mask, ink, n_noise, at_border=at_border):
         raise InvalidRequest("nothing but shadows or the edges of paper stands out", code="blank_image")
-    inked = np.where(_grown(mask), ink.ink, 0)
-    left, top, right, bottom = _bounds(inked > _FAINT)
-    mask = mask[top:bottom, left:right]
-    if found.contact[chosen[0]].any() and _stroke(mask) > _BROAD * max(mask.shape):
+    strength = np.where(_with_neighbours(mask), ink.strength, 0)
+    rows, columns = _bounding_slices(strength > PARAMETERS.crop_strength)
+    mask = mask[rows, columns]
+    if at_border and _stroke_width(mask) > PARAMETERS.broad_stroke * max(mask.shape):
         raise InvalidRequest("what stands out from the paper is no stroke", code="blank_image")
     x, y = (box[2] - box[0]) / plane.shape[1], (box[3] - box[1]) / plane.shape[0]
-    place = box[0] + left * x, box[1] + top * y, box[0] + right * x, box[1] + bottom * y
-    return _Digit(inked[top:bottom, left:right], mask, place, ink, lines, specks, len(chosen))
+    bounds = (
+        box[0] + columns.start * x,
+        box[1] + rows.start * y,
+        box[0] + columns.stop * x,
+        box[1] + rows.stop * y,
+    )
+    return _Candidate(strength[rows, columns], mask, bounds, ink, n_lines, n_noise, len(candidates))
 
 
-def _is_shade(plane: Plane, mask: Mask, ink: Binarized, specks: int, *, touching: bool) -> bool:
+def _is_shade(plane: Plane, mask: Mask, ink: Binarized, n_noise: int, *, at_border: bool) -> bool:
     """Whether a mark is shade or the edge of something; even paper under a mark that stands free has none."""
-    even = ink.paper == "even"
-    if even and not touching:
+    is_even = ink.paper == "even"
+    if is_even and not at_border:
         return False
-    if touching and not even and specks > _CRUMBS:
+    if at_border and not is_even and n_noise > PARAMETERS.shade_noise_count:
         return True
-    return one_sided(plane, mask, dark=ink.dark, stroke=_stroke(mask), border=not even) > _EDGE_LIKE
+    likeness = edge_likeness(
+        plane, mask, is_dark=ink.is_dark, stroke_width=_stroke_width(mask), count_border=not is_even
+    )
+    return likeness > PARAMETERS.max_edge_likeness
 
 
-def _on_sheet(picture: Picture, sheet: _Digit) -> _Digit | None:
+def _find_on_sheet(picture: Picture, sheet: _Candidate) -> _Candidate | None:
     """What stands on a sheet of paper that was taken for the digit, if that is a digit."""
-    found = _again(picture, sheet, -_EDGE * sheet.longer)
-    if found is None or found.seen.noise > _SMUDGED * found.seen.contrast:
+    digit = _find_within(picture, sheet, -PARAMETERS.sheet_edge * sheet.longer_side)
+    if digit is None or digit.ink.paper_noise > PARAMETERS.sheet_noise * digit.ink.contrast:
         return None
-    left, top, right, bottom = sheet.box
-    edge = 1.01 * _EDGE * sheet.longer + 1
-    free = found.box[0] > left + edge and found.box[1] > top + edge
-    free = free and found.box[2] < right - edge and found.box[3] < bottom - edge
-    return found if free and found.box[3] - found.box[1] > _ON_SHEET * (bottom - top) else None
+    # A little more than was cut off: ink that reaches the cut is the sheet's edge.
+    edge = 1.01 * PARAMETERS.sheet_edge * sheet.longer_side + 1
+    is_free = (
+        digit.box[0] > sheet.box[0] + edge
+        and digit.box[1] > sheet.box[1] + edge
+        and digit.box[2] < sheet.box[2] - edge
+        and digit.box[3] < sheet.box[3] - edge
+    )
+    return digit if is_free and digit.height > PARAMETERS.sheet_digit_height * sheet.height else None
 
 
-def _again(picture: Picture, digit: _Digit, room: float) -> _Digit | None:
-    """The digit once more, from the picture's own pixels within its box and `room` around; None: there is none."""
-    left, top, right, bottom = digit.box
+def _find_within(picture: Picture, candidate: _Candidate, margin: float) -> _Candidate | None:
+    """The digit in the picture's own pixels within a candidate's box and a `margin` around it; None: there is none."""
     width, height = picture.image.size
     box = (
-        max(0, math.floor(left - room)),
-        max(0, math.floor(top - room)),
-        min(width, math.ceil(right + room)),
-        min(height, math.ceil(bottom + room)),
+        max(0, math.floor(candidate.box[0] - margin)),
+        max(0, math.floor(candidate.box[1] - margin)),
+        min(width, math.ceil(candidate.box[2] + margin)),
+        min(height, math.ceil(candidate.box[3] + margin)),
     )
     if min(box[2] - box[0], box[3] - box[1]) < SIDE:
         return None
     try:
-        return _look(picture, box)
+        return _find_digit(picture, box)
     except InvalidRequest:
         return None
 
 
-def _bounds(mask: Mask) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the True part."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+def _bounding_slices(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns of the box around the True pixels."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _grown(mask: Mask) -> Mask:
+def _with_neighbours(mask: Mask) -> Mask:
     """`mask` and its eight neighbours: a stroke's soft edge belongs to it."""
     padded = np.pad(mask, 1)
     rows = padded[:-2] | padded[1:-1] | padded[2:]
     return np.asarray(rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:])
 
 
-def _fit(ink: Plane, mask: Mask) -> tuple[Plane, bool]:
-    """The crop with its longer side at `BOX` pixels and full contrast; whether its strokes had to be thickened."""
-    radius = round((_THIN * max(ink.shape) - _stroke(mask)) / 2)
-    if radius > 0:
-        ink = dilated(np.pad(ink, radius), 2 * radius + 1)
-    image = Image.fromarray(np.round(ink * 255).astype(np.uint8))
-    scale = BOX / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    digit = np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.float32) / np.float32(255)
-    return np.clip(digit / max(float(digit.max()), 1e-3), 0, 1), radius > 0
-
-
-def _stroke(mask: Mask) -> float:
+def _stroke_width(mask: Mask) -> float:
     """Mean width of the strokes in pixels: twice the area over the length of the outline."""
     padded = np.pad(mask, 1).astype(np.int8)
     outline = int(np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum())
     return 2.0 * float(mask.sum()) / max(outline, 1) * 1.27  # an outline in pixel edges is 4/pi longer on the average
+
+
+# --- MNIST's recipe --------------------------------------------------------------------------------------------------
+
+
+def _scaled(strength: Plane, mask: Mask) -> tuple[Plane, bool]:
+    """The crop with its longer side at `BOX` pixels and full contrast; whether its strokes had to be thickened."""
+    radius = round((PARAMETERS.thin_stroke * max(strength.shape) - _stroke_width(mask)) / 2)
+    if radius > 0:
+        strength = dilate(np.pad(strength, radius), 2 * radius + 1)
+    image = Image.fromarray(np.round(strength * 255).astype(np.uint8))
+    scale = BOX / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    digit = np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.float32) / np.float32(255)
+    return np.clip(digit / max(float(digit.max()), 1e-3), 0, 1), radius > 0
 
 
 def _centred(digit: Plane) -> Plane:
@@ -212,6 +227,6 @@ def _centred(digit: Plane) -> Plane:
     x = float((digit.sum(axis=0) * (np.arange(width) + 0.5)).sum() / mass)
     middle = (SIDE + 1) / 2  # the centre of pixel 14: where the MNIST images have theirs
     top = min(max(round(middle - y), 0), SIDE - height)
-    left = min(max(round(middle - x), 0), SIDE - width)
-    rows[top : top + height, left : left + width] = digit
+    start = min(max(round(middle - x), 0), SIDE - width)
+    rows[top : top + height, start : start + width] = digit
     return rows

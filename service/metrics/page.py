@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -58,6 +58,39 @@ class EngineState:
     queues: Iterable[QueueState]
     models: Iterable[ModelState]
     restarts: int
+
+
+class RequestReport(Protocol):
+    """How long a request waited for its batch, and was computed."""
+
+    @property
+    def queue_seconds(self) -> float: ...
+    @property
+    def compute_seconds(self) -> float: ...
+
+
+class PaddingReport(Protocol):
+    """Steps of rows that were computed; `real` of them read an observation."""
+
+    @property
+    def real(self) -> int: ...
+    @property
+    def computed(self) -> int: ...
+
+
+class BatchReport(Protocol):
+    """A batch that was computed, in `seconds`, and the requests it answered."""
+
+    @property
+    def items(self) -> int: ...
+    @property
+    def observations(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def padding(self) -> PaddingReport: ...
+    @property
+    def requests(self) -> Sequence[RequestReport]: ...
 
 
 class MetricFamily(Generic[T]):
@@ -123,25 +156,20 @@ class ModelMetrics:
             outcome: metrics.interval_outcomes.labels(model, outcome) for outcome in INTERVAL_OUTCOMES
         }
 
-    def request(self, queue_seconds: float, compute_seconds: float) -> None:
-        """Count a submission that was answered."""
-        self._queue_seconds.observe(queue_seconds)
-        self._compute_seconds.observe(compute_seconds)
-
     def interval_outcome(self, outcome: IntervalOutcome) -> None:
         """Count a new value by where it fell, seen from the interval that was predicted for it."""
         self._interval_outcomes[outcome].inc()
 
-    def batch(self, items: int, observations: int, seconds: float) -> None:
-        """Count a batch that took `seconds`; the caller (event loop or inference thread) holds the engine's lock."""
-        self._batch_items.observe(items)
-        self._batch_observations.observe(observations)
-        self._batch_seconds.observe(seconds)
-
-    def padding(self, real: int, computed: int) -> None:
-        """Count `computed` steps of rows, `real` ones of them observations of requests; the engine's lock is held."""
-        self._real.inc(real)
-        self._padding.inc(computed - real)
+    def batch(self, report: BatchReport) -> None:
+        """A batch was computed and its requests answered; called by the holder of the scheduler's compute lock."""
+        self._batch_items.observe(report.items)
+        self._batch_observations.observe(report.observations)
+        self._batch_seconds.observe(report.seconds)
+        self._real.inc(report.padding.real)
+        self._padding.inc(report.padding.computed - report.padding.real)
+        for request in report.requests:
+            self._queue_seconds.observe(request.queue_seconds)
+            self._compute_seconds.observe(request.compute_seconds)
 
 
 class Metrics(Collector):

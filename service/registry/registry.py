@@ -1,144 +1,52 @@
-"""What is loaded: every version found on disk as `loading`, `ready` or `failed` with the reason.
+"""All models of one process: found, loaded one after the other, looked up by their names, and how they stand.
 
-Models load one after the other beside the event loop, those that users get by default first; each is served from the
-moment it has proved itself. The service is ready when all have been tried, something is there to be served, and every
-default name that exists on disk has a ready version. One that failed keeps nobody from being ready but itself.
+Models load beside the event loop, the default ones first; each is served as soon as it has passed its self-test. The
+service is ready when all have been tried, something can be served, and every default name that exists on disk has a
+ready version. A version that failed makes only itself unavailable.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import gc
 import logging
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar
 
-from service.backend.buckets import SHARE_ROWS
-from service.backend.chunks import IsCancelled, PaddingStats
-from service.backend.forecasting import IndexedResults
+from service.backend.device import resolve_device, set_threads
+from service.backend.model import LoadedModel
+from service.backend.model import load as load_model
 from service.backend.sharding import ComputeThreads
-from service.backend.torchscript import LoadedModel, resolve_device, set_threads
-from service.backend.torchscript import load as load_model
-from service.batching.queue import BatchResult, Limits, ModelQueue
+from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
 from service.contract.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
-from service.contract.manifest import Manifest
-from service.contract.types import Item
-from service.metrics.page import EngineState, Metrics, ModelMetrics, ModelState, QueueState
-from service.registry.interval_coverage import IntervalMonitor
-from service.registry.repository import Found, restrict, scan
+from service.metrics.page import EngineState, Metrics, ModelState, QueueState
+from service.registry.repository import restrict, scan
+from service.registry.served import ModelVersion, Served
 from service.runtime.malloc import malloc_trim
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 DEFAULTS = ("forecaster", "digits")
-State = Literal["loading", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the service may be sent requests, and all that speaks against it or should be known."""
+    """Whether the service may be sent requests, and everything about it that its operator should see."""
 
     ready: bool
     reasons: tuple[str, ...]  # why it is not ready
     warnings: tuple[str, ...]  # what is wrong although it is ready: failed versions, replaced threads
-
-
-class Served:
-    """One version of a model, from the moment it was found."""
-
-    def __init__(self, found: Found) -> None:
-        self.name = found.name
-        self.version = found.version
-        self.folder = found.folder
-        self.state: State = "failed" if found.fault else "loading"
-        self.reason = found.fault
-        self.load_seconds: float | None = None
-        self._manifest = found.manifest
-        self._model: LoadedModel | None = None
-        self._lane: ModelQueue | None = None
-        self._metrics: ModelMetrics | None = None
-        self._coverage: IntervalMonitor | None = None
-
-    @property
-    def reference(self) -> str:
-        """`name@version`."""
-        return f"{self.name}@{self.version}"
-
-    @property
-    def manifest(self) -> Manifest:
-        """The manifest; `Unavailable` where it is what is broken."""
-        if self._manifest is None:
-            raise Unavailable(f"model {self.reference} cannot be served: its manifest is broken", retry_after=60.0)
-        return self._manifest
-
-    @property
-    def readable(self) -> bool:
-        """Whether there is a manifest to be shown."""
-        return self._manifest is not None
-
-    @property
-    def batch_invariant(self) -> bool | None:
-        """Whether answers are bit for bit independent of their neighbours, as measured at warm-up; None before."""
-        return self._model.batch_invariant if self._model else None
-
-    @property
-    def batch_deviation(self) -> float | None:
-        """Largest relative difference seen between batches at warm-up, 0.0 when invariant; None before."""
-        return self._model.batch_deviation if self._model else None
-
-    async def submit(self, items: Sequence[Item], deadline: float | None = None) -> BatchResult:
-        """The results for `items`; see `service.batching.queue.ModelQueue.submit`."""
-        if self._lane is None or self._metrics is None:
-            raise self.unavailable()
-        asked = self._coverage.questions(items) if self._coverage else None
-        if not asked or not self._coverage:
-            outcome = await self._lane.submit(items, deadline)
-        else:
-            outcome = await self._lane.submit([*items, *(question for question, _ in asked)], deadline)
-            self._coverage.compare(asked, outcome.results[len(items) :])
-            outcome = replace(outcome, results=outcome.results[: len(items)])
-        self._metrics.request(outcome.queue_seconds, outcome.compute_seconds)
-        return outcome
-
-    def unavailable(self) -> Unavailable:
-        """Why this version cannot be asked now, for whoever asked."""
-        if self.state == "loading":
-            return Unavailable(f"model {self.reference} is being loaded", retry_after=1.0)
-        return Unavailable(f"model {self.reference} could not be loaded", retry_after=60.0)
-
-    def begin(self, model: LoadedModel, batcher: Scheduler, limits: Limits, metrics: ModelMetrics) -> None:
-        """Serve `model` from now on."""
-        self._model, self._metrics = model, metrics
-        self._coverage = IntervalMonitor(metrics.interval_outcome) if model.manifest.task == "forecast" else None
-        self._lane = batcher.lane(self.reference, self._stream, limits)
-        self._lane.on_batch = metrics.batch
-        self.state = "ready"
-
-    def fail(self, reason: str) -> None:
-        """Do not serve this version, because of `reason`."""
-        self.state, self.reason = "failed", reason
-
-    def waiting(self) -> tuple[int, int]:
-        """Items and observations admitted and not yet answered."""
-        return (self._lane.items, self._lane.observations) if self._lane else (0, 0)
-
-    def _stream(self, items: Sequence[Item], is_cancelled: IsCancelled, callers: int) -> Iterator[IndexedResults]:
-        if self._model is None or self._metrics is None:
-            raise RuntimeError(f"{self.reference} has a lane but no model")
-        padding = PaddingStats()
-        # Many callers keep the event loop busy: a helper would take its CPU, and contend for the interpreter with it.
-        shared = len(items) >= SHARE_ROWS * callers
-        try:
-            yield from self._model.stream(items, is_cancelled, padding, shared=shared)
-        finally:
-            self._metrics.padding(padding.real, padding.computed)
 
 
 class Registry:
@@ -164,47 +72,38 @@ class Registry:
         self.metrics = metrics or Metrics()
         self._models = models
         self._device = device
-        self._threads = threads
+        self._n_threads = threads
         self._processes = processes
         self._limits = limits or Limits()
         self._defaults = tuple(defaults)
         self._only = only
         self._digests = digests
-        self._given = load
-        self._helpers = ComputeThreads()
-        self._served: list[Served] = []
+        self._load_folder = load
+        self._threads = ComputeThreads()
+        self._versions: list[ModelVersion] = []
+        self._unreadable: Mapping[str, str] = {}  # names whose folder cannot be read
         self._by_reference: dict[str, Served] = {}
-        self._batcher: Scheduler | None = None
+        self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
         self._draining = False
+        self._scanned = False
         self._fault = "the models have not been looked for yet"
 
     async def start(self) -> None:
-        """Look for models and begin to load them; returns before they are loaded (`loaded` waits for that).
+        """Begin to look for models and to load them; returns before that (`loaded` waits for it).
 
-        Raises `ValueError` when the device is not there. A folder of models that cannot be read makes the service not
-        ready, and no worse.
+        Raises `ValueError` when the device is absent. A folder of models that cannot be read makes the service not
+        ready, but does not end it.
         """
-        device = resolve_device(self._device)
-        self._helpers = ComputeThreads(set_threads(self._threads, self._processes))
-        self._load_folder = self._given or partial(
-            load_model, should_continue=lambda: not self.draining, helpers=self._helpers
+        device = str(resolve_device(self._device))
+        self._threads = ComputeThreads(set_threads(self._n_threads, self._processes))
+        load = self._load_folder or partial(
+            load_model, should_continue=lambda: not self.draining, threads=self._threads
         )
-        self._batcher = Scheduler(str(device))
+        self._scheduler = Scheduler(device)
         self.metrics.watch(self._engine_state)
-        try:
-            found = await asyncio.to_thread(scan, self._models)
-        except BrokenModel as error:
-            self._fault = error.detail
-            return
-        if self._digests is not None:
-            found = restrict(found, self._digests)
-        self._fault = "" if found else f"there are no models in {self._models}"
-        self._served = [Served(each) for each in found if self._only in (None, each.name)]
-        for served in self._served:
-            if served.reason:
-                log.error("model %s is broken: %s", served.reference, served.reason)
-        self._loading = asyncio.create_task(self._load_all(str(device), self._batcher), name="loading models")
+        loading = self._load_all(lambda folder: load(folder, device), self._scheduler)
+        self._loading = asyncio.create_task(loading, name="loading models")
 
     async def loaded(self) -> None:
         """Wait until every model is ready or has failed."""
@@ -226,9 +125,9 @@ class Registry:
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
-        if self._batcher is not None:
-            await self._batcher.close(drain_seconds)
-        self._helpers.close()
+        if self._scheduler is not None:
+            await self._scheduler.close(drain_seconds)
+        self._threads.close()
 
     def get(self, reference: str) -> Served:
         """The ready version that `name` (its highest) or `name@version` means.
@@ -238,9 +137,9 @@ class Registry:
         served = self._by_reference.get(reference)
         return served if served is not None else self._look_up(reference)
 
-    def models(self) -> list[Served]:
+    def models(self) -> list[ModelVersion]:
         """All versions, by name, then version."""
-        return list(self._served)
+        return list(self._versions)
 
     @property
     def ready(self) -> bool:
@@ -252,84 +151,145 @@ class Registry:
         reasons = [self._fault] if self._fault else []
         if self._draining:
             reasons.append("the service is going down")
-        if self._batcher is not None and not self._batcher.alive:
+        if self._scheduler is not None and not self._scheduler.alive:
             reasons.append("the inference thread is not running")
-        reasons += [f"{s.reference} is being loaded" for s in self._served if s.state == "loading"]
-        hopeless = {s.name for s in self._served} - {s.name for s in self._served if s.state != "failed"}
+        reasons += [f"{v.reference} is being loaded" for v in self._versions if v.state == "loading"]
+        usable = {v.name for v in self._versions if v.state != "failed"}
+        hopeless = ({v.name for v in self._versions} | set(self._unreadable)) - usable
         reasons += [f"no version of {name} could be loaded" for name in self._defaults if name in hopeless]
-        if self._served and all(s.state == "failed" for s in self._served):
+        if hopeless and not usable:
             reasons.append("no model could be loaded")
-        warnings = [f"{s.reference}: {s.reason}" for s in self._served if s.state == "failed"]
-        if self._batcher is not None and self._batcher.restarts:
-            warnings.append(f"the inference thread died and was replaced {self._batcher.restarts} times")
+        warnings = [f"{name}: {fault}" for name, fault in self._unreadable.items()]
+        warnings += [f"{v.reference}: {v.reason}" for v in self._versions if v.state == "failed"]
+        if self._scheduler is not None and self._scheduler.restarts:
+            warnings.append(f"the inference thread died and was replaced {self._scheduler.restarts} times")
         return Health(not reasons, tuple(reasons), tuple(warnings))
 
     def _look_up(self, reference: str) -> Served:
         name, at, number = reference.partition("@")
-        versions = [s for s in self._served if s.name == name]
+        versions = [v for v in self._versions if v.name == name]
         if not versions:
-            raise UnknownModel(f"there is no model {name[:64]!r}{self._instead(name)}", code="model_not_found")
-        if at:
-            versions = [s for s in versions if str(s.version) == number]
-            if not versions:
-                there = ", ".join(str(s.version) for s in self._served if s.name == name)
-                raise UnknownModel(
-                    f"model {name!r} has no version {number[:16]!r}; it has {there}", code="version_not_found"
+            if self._fault or name in self._unreadable:  # it may well exist; /readyz has the reason
+                raise Unavailable(
+                    f"model {name[:64]!r} cannot be looked up: the models are not there or cannot be read",
+                    code="model_not_ready",
+                    retry_after=60.0 if self._scanned else 1.0,
                 )
-        ready = [s for s in versions if s.state == "ready"]
+            raise UnknownModel(f"there is no model {name[:64]!r}{self._alternative(name)}", code="model_not_found")
+        if at:
+            numbers = ", ".join(str(v.version) for v in versions)
+            versions = [v for v in versions if str(v.version) == number]
+            if not versions:
+                raise UnknownModel(
+                    f"model {name!r} has no version {number[:16]!r}; it has {numbers}", code="version_not_found"
+                )
+        ready = [v.served for v in versions if v.served is not None]
         if not ready:
-            raise next((s for s in versions if s.state == "loading"), versions[-1]).unavailable()
+            raise next((v for v in versions if v.state == "loading"), versions[-1]).unavailable()
         self._by_reference[reference] = ready[-1]
         return ready[-1]
 
-    def _instead(self, name: str) -> str:
-        names = sorted({s.name for s in self._served})
+    def _alternative(self, name: str) -> str:
+        names = sorted({v.name for v in self._versions})
         near = difflib.get_close_matches(name, names, n=1)
         if near:
             return f"; did you mean {near[0]!r}?"
         return f"; there are {', '.join(names)}" if names else "; there is none at all"
 
-    async def _load_all(self, device: str, batcher: Scheduler) -> None:
-        rank = {name: place for place, name in enumerate(self._defaults)}
-        waiting = [s for s in self._served if s.state == "loading"]
+    async def _load_all(self, load: Callable[[Path], LoadedModel], scheduler: Scheduler) -> None:
+        if not await self._scan():
+            return
+        rank = {name: position for position, name in enumerate(self._defaults)}
+        loading = [v for v in self._versions if v.state == "loading"]
         # The default names first, and of each name the version that its bare name will mean.
-        for served in sorted(waiting, key=lambda s: (rank.get(s.name, len(rank)), s.name, -s.version)):
+        for version in sorted(loading, key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version)):
             if not self._draining:
-                await self._load(served, device, batcher)
+                await self._load(version, load, scheduler)
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()
         await asyncio.to_thread(malloc_trim)
 
-    async def _load(self, served: Served, device: str, batcher: Scheduler) -> None:
+    async def _scan(self) -> bool:
+        """Look for models; returns whether there are any."""
+        try:
+            repository = await _in_daemon_thread(scan, self._models)
+        except BrokenModel as error:
+            self._fault = error.detail
+            return False
+        finally:
+            self._scanned = True
+        self._unreadable = repository.unreadable
+        folders = repository.versions if self._digests is None else restrict(repository.versions, self._digests)
+        self._versions = [ModelVersion(folder) for folder in folders if self._only in (None, folder.name)]
+        found = folders or repository.unreadable
+        self._fault = "" if found else f"there are no models in {self._models}"
+        for version in self._versions:
+            if version.reason:
+                log.error("model %s is broken: %s", version.reference, version.reason)
+        for name, fault in self._unreadable.items():
+            log.error("model %s is broken: %s", name, fault)
+        return bool(self._versions)
+
+    async def _load(self, version: ModelVersion, load: Callable[[Path], LoadedModel], scheduler: Scheduler) -> None:
         start = time.monotonic()
         try:
-            model = await asyncio.to_thread(self._load_folder, served.folder, device)
-            if model.manifest != served.manifest:
+            model = await _in_daemon_thread(load, version.folder)
+            if model.manifest != version.manifest:
                 raise BrokenModel("its manifest was changed while it was loaded")
         except RitmoError as error:
-            served.fail(error.detail)
-        except Exception as error:  # one model, whatever is wrong with it, must not keep the others from loading
-            log.exception("model %s could not be loaded", served.reference)
-            served.fail(f"{type(error).__name__} while it was loaded")
+            version.fail(error.detail)
+        except Exception as error:  # a model must not keep the others from loading, however broken it is
+            log.exception("model %s could not be loaded", version.reference)
+            version.fail(f"{type(error).__name__} while it was loaded")
         else:
-            served.begin(model, batcher, self._limits, self.metrics.for_model(served.name))
+            version.serve(Served(model, scheduler, self._limits, self.metrics.for_model(version.name)))
             self._by_reference.clear()
-        served.load_seconds = time.monotonic() - start
-        if served.state == "ready":
-            log.info("model %s is ready after %.2f s", served.reference, served.load_seconds)
+        version.load_seconds = time.monotonic() - start
+        if version.state == "ready":
+            log.info("model %s is ready after %.2f s", version.reference, version.load_seconds)
         else:
-            log.error("model %s failed: %s", served.reference, served.reason)
+            log.error("model %s failed: %s", version.reference, version.reason)
 
     def _engine_state(self) -> EngineState:
         items: Counter[str] = Counter()
         observations: Counter[str] = Counter()
-        for served in self._served:
-            waiting = served.waiting()
-            items[served.name] += waiting[0]
-            observations[served.name] += waiting[1]
+        for version in self._versions:
+            items[version.name] += version.served.queue.items if version.served else 0
+            observations[version.name] += version.served.queue.observations if version.served else 0
         return EngineState(
             queues=[QueueState(name, items[name], observations[name]) for name in items],
-            models=[ModelState(s.name, s.version, s.state) for s in self._served],
-            restarts=self._batcher.restarts if self._batcher else 0,
+            models=[ModelState(v.name, v.version, v.state) for v in self._versions],
+            restarts=self._scheduler.restarts if self._scheduler else 0,
         )
+
+
+async def _in_daemon_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """What `function` returns or raises, in a thread that does not keep the process from ending.
+
+    Threads of a pool are joined when the interpreter ends: a file system that hangs, or a model that takes long to
+    load, would hold up a stop for as long.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(result)  # type: ignore[arg-type]
+        else:
+            future.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    def run() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = function(*arguments)
+        except BaseException as raised:  # noqa: BLE001 (it is raised by the awaiting side)
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: nothing awaits the result
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=f"loading-{arguments[0]}", daemon=True).start()
+    return await future

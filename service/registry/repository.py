@@ -1,4 +1,4 @@
-"""What is on disk: `models/<name>/<version>/`. One broken folder is reported and keeps nobody else from being found."""
+"""What is on disk: `models/<name>/<version>/`. A broken folder is reported, and the others are found all the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class VersionFolder:
     """A version of a model on disk: its manifest, or the fault that makes it unusable."""
 
     name: str
@@ -27,17 +27,32 @@ class Found:
     fault: str | None
 
 
-def scan(models: Path) -> list[Found]:
-    """All versions below `models`, by name, then version; raises `BrokenModel` when `models` is no readable folder.
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """All versions by name, then version, and the names whose folder cannot be read, each with the fault."""
 
-    Plain files and hidden folders (an export in progress) are none of ours.
+    versions: Sequence[VersionFolder]
+    unreadable: Mapping[str, str]
+
+
+def scan(models: Path) -> Repository:
+    """Everything below `models`; raises `BrokenModel` when it is no readable folder.
+
+    Plain files and hidden folders (an export in progress) are not part of it.
     """
     try:
-        names = _folders(models)
+        named = [folder for folder in _folders(models) if NAME.fullmatch(folder.name)]
     except OSError as error:
         raise BrokenModel(f"the folder of models {models} cannot be read: {error.strerror}") from error
-    found = [_found(name, version) for name in names if NAME.fullmatch(name.name) for version in _versions(name)]
-    return sorted(found, key=lambda each: (each.name, each.version))
+    versions: list[VersionFolder] = []
+    unreadable: dict[str, str] = {}
+    for folder in named:
+        try:
+            numbered = [version for version in _folders(folder) if VERSION.fullmatch(version.name)]
+            versions += [_version_folder(folder.name, version) for version in numbered]
+        except OSError as error:
+            unreadable[folder.name] = f"{folder} cannot be read: {error.strerror}"
+    return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable)
 
 
 def manifest_digests(models: Path) -> dict[str, str | None]:
@@ -45,16 +60,18 @@ def manifest_digests(models: Path) -> dict[str, str | None]:
     files, or None where it cannot be read. Empty where `models` is no readable folder.
     """
     with contextlib.suppress(BrokenModel):
-        return {f"{each.name}@{each.version}": _digest(each.manifest) for each in scan(models)}
+        return {f"{each.name}@{each.version}": _digest(each.manifest) for each in scan(models).versions}
     return {}
 
 
-def restrict(found: Sequence[Found], expected: Mapping[str, str | None]) -> list[Found]:
-    """Those of `found` that `expected` names (see `manifest_digests`); one that changed or is gone gets a fault."""
-    actual, result = {f"{each.name}@{each.version}": each for each in found}, []
+def restrict(versions: Sequence[VersionFolder], expected: Mapping[str, str | None]) -> list[VersionFolder]:
+    """Those of `versions` that `expected` names (see `manifest_digests`); one that changed or is gone gets a fault."""
+    by_reference = {f"{version.name}@{version.version}": version for version in versions}
+    result: list[VersionFolder] = []
     for reference, digest in expected.items():
-        name, _, version = reference.partition("@")
-        on_disk = actual.get(reference, Found(name, int(version), Path(), None, "it is no longer on disk"))
+        name, _, number = reference.partition("@")
+        absent = VersionFolder(name, int(number), Path(), None, "it is no longer on disk")
+        on_disk = by_reference.get(reference, absent)
         if digest is None:
             result.append(replace(on_disk, fault=on_disk.fault or "it could not be loaded when the service started"))
         elif on_disk.manifest is not None and _digest(on_disk.manifest) != digest:
@@ -68,25 +85,16 @@ def _digest(manifest: Manifest | None) -> str | None:
     return None if manifest is None else hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
 
 
-def _versions(name: Path) -> list[Path]:
-    try:
-        return [folder for folder in _folders(name) if VERSION.fullmatch(folder.name)]
-    except OSError:
-        return []
-
-
 def _folders(parent: Path) -> list[Path]:
     return [path for path in parent.iterdir() if not path.name.startswith(".") and path.is_dir()]
 
 
-def _found(name: Path, folder: Path) -> Found:
+def _version_folder(name: str, folder: Path) -> VersionFolder:
     version = int(folder.name)
     try:
         manifest = read_manifest(folder)
-        if (manifest.name, manifest.version) != (name.name, version):
+        if (manifest.name, manifest.version) != (name, version):
             raise BrokenModel(f"{folder} holds the manifest of {manifest.name}@{manifest.version}")
     except BrokenModel as error:
-        return Found(name.name, version, folder, None, error.detail)
-    except OSError as error:
-        return Found(name.name, version, folder, None, f"{folder} cannot be read: {error.strerror}")
-    return Found(name.name, version, folder, manifest, None)
+        return VersionFolder(name, version, folder, None, error.detail)
+    return VersionFolder(name, version, folder, manifest, None)

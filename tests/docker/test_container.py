@@ -39,10 +39,10 @@ class Container:
         """`docker compose …` for this project; what it prints is kept."""
         command = ["docker", "compose", "--project-name", self.project, *arguments]
         environment = {**os.environ, "RITMO_HOST": "127.0.0.1", "RITMO_PORT": str(self.port)}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        if check and done.returncode:
-            pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        return done
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if check and result.returncode:
+            pytest.fail(f"{' '.join(command)} ended with {result.returncode}:\n{result.stdout}{result.stderr}")
+        return result
 
     def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run `command` in the container, as the service's own user."""
@@ -55,10 +55,10 @@ class Container:
     def inspect(self, template: str) -> str:
         """A field of `docker inspect`, for the container whether it runs or has ended."""
         name = self.compose("ps", "--all", "--quiet", "ritmo").stdout.strip()
-        done = subprocess.run(
+        result = subprocess.run(
             ["docker", "inspect", "--format", template, name], capture_output=True, text=True, check=True
         )
-        return done.stdout.strip()
+        return result.stdout.strip()
 
 
 def free_port() -> int:
@@ -143,35 +143,35 @@ def test_runs_as_an_ordinary_user_without_privileges(container: Container) -> No
 def test_file_system_is_read_only(container: Container, folder: str) -> None:
     # errno 30 is EROFS: not a matter of permissions, which a look at the user would already explain
     code = f"import os; os.close(os.open('{folder}/written', os.O_CREAT | os.O_WRONLY))"
-    done = container.python(code)
-    assert done.returncode != 0
-    assert "Errno 30" in done.stderr
+    result = container.python(code)
+    assert result.returncode != 0
+    assert "Errno 30" in result.stderr
 
 
 def test_temporary_files_work(container: Container) -> None:
-    done = container.python("import tempfile; f = tempfile.TemporaryFile(); f.write(b'x'); print(f.tell())")
-    assert done.stdout.strip() == "1", done.stderr
+    result = container.python("import tempfile; f = tempfile.TemporaryFile(); f.write(b'x'); print(f.tell())")
+    assert result.stdout.strip() == "1", result.stderr
 
 
 @pytest.mark.parametrize("module", ["training", "matplotlib", "scipy", "tqdm", "pytest", "pip"])
 def test_neither_training_nor_tools_are_inside(container: Container, module: str) -> None:
-    done = container.python(f"import {module}")
-    assert "ModuleNotFoundError" in done.stderr
+    result = container.python(f"import {module}")
+    assert "ModuleNotFoundError" in result.stderr
 
 
 def test_no_compiler_is_inside(container: Container) -> None:
-    done = container.python(
+    result = container.python(
         "import shutil; print([c for c in ('cc', 'gcc', 'clang', 'ld', 'make') if shutil.which(c)])"
     )
-    assert done.stdout.strip() == "[]", done.stderr
+    assert result.stdout.strip() == "[]", result.stderr
 
 
 def test_memory_and_size(container: Container, capsys: pytest.CaptureFixture[str]) -> None:
     limit = int(container.inspect("{{.HostConfig.Memory}}"))
     assert limit == 2048 * MEBIBYTE
-    done = container.python("print([l.split()[1] for l in open('/proc/1/smaps_rollup') if l.startswith('Pss:')][0])")
-    assert done.returncode == 0, done.stderr
-    idle = int(done.stdout) / 1024  # MiB: proportional set size, the process and its share of what is mapped
+    result = container.python("print([l.split()[1] for l in open('/proc/1/smaps_rollup') if l.startswith('Pss:')][0])")
+    assert result.returncode == 0, result.stderr
+    idle = int(result.stdout) / 1024  # MiB: proportional set size, the process and its share of what is mapped
     image = container.inspect("{{.Image}}")
     inspected = subprocess.run(
         ["docker", "image", "inspect", "--format", "{{.Size}}", image], capture_output=True, text=True, check=True
@@ -182,12 +182,12 @@ def test_memory_and_size(container: Container, capsys: pytest.CaptureFixture[str
         text=True,
         check=True,
     )
-    own = sum(
+    layers = sum(
         int(line.split("\t")[0]) for line in history.stdout.splitlines() if "/opt/ritmo" in line or "/app" in line
     )
     with capsys.disabled():
         size = int(inspected.stdout) / 1e6
-        print(f"\nidle memory {idle:.0f} MiB, image {size:.0f} MB, of which {own / 1e6:.0f} MB above the base image")
+        print(f"\nidle memory {idle:.0f} MiB, image {size:.0f} MB, of which {layers / 1e6:.0f} MB above the base image")
     assert idle * MEBIBYTE < limit / 2
 
 

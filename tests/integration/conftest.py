@@ -1,4 +1,7 @@
-"""One server with tiny models for all tests that only ask it something."""
+"""Servers that several test files share, and the folders of models they serve.
+
+Files that share a server run in one process, which starts it once: tests/conftest.py groups them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import httpx
 import pytest
 
 from service.contract.manifest import InputContract
-from tests.integration.servers import PATIENCE, ROOT, Server, running
+from tests.integration.servers import ROOT, TIMEOUT, Server, running
 from tests.models import LastValue, LSTMDigits, LSTMForecaster, RunningMean, write_model
 
 
@@ -18,8 +21,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`forecaster` reads any length, `linear` only 50 values, `lstm` is cut at 100; `digits` reads rows."""
     folder = tmp_path_factory.mktemp("models")
     write_model(folder, "forecaster", RunningMean())
-    fixed = InputContract(features=1, min_length=50, max_length=50, missing=False, max_horizon=1)
-    write_model(folder, "linear", LastValue(), inputs=fixed)
+    only_50 = InputContract(features=1, min_length=50, max_length=50, missing=False, max_horizon=1)
+    write_model(folder, "linear", LastValue(), inputs=only_50)
     cut = InputContract(features=1, min_length=1, max_length=None, context=100, missing=True, max_horizon=64)
     write_model(folder, "lstm", LSTMForecaster(), inputs=cut)
     write_model(folder, "digits", LSTMDigits())
@@ -36,7 +39,7 @@ def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose `forecaster` takes about a second for a hundred thousand values."""
+    """A folder with one `forecaster`, which takes about a second for a hundred thousand values."""
     folder = tmp_path_factory.mktemp("slow")
     write_model(folder, "forecaster", RunningMean())
     return folder
@@ -57,5 +60,5 @@ def committed() -> Iterator[Server]:
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
         yield client

@@ -20,16 +20,18 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
-PATIENCE = 300.0  # seconds, a guard against what hangs: a start takes 90 s at a load of 10
+TIMEOUT = 300.0  # seconds, a guard against what hangs: a start that takes 4 s takes 90 at a load of 10
+PATIENCE = TIMEOUT  # name that test_lifecycle.py and test_workers.py import
+POLL_SECONDS = 0.02
 
 
 class Server:
     """A running server and what it has logged so far."""
 
     def __init__(self, models: Path, **settings: object) -> None:
+        defaults = {"models": models, "port": 0, "device": "cpu", "threads": 1, "drain_delay_seconds": 0.3}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RITMO_")}
-        given = {"models": models, "port": 0, "device": "cpu", "threads": 1, "drain_delay_seconds": 0.3} | settings
-        environment |= {f"RITMO_{name.upper()}": str(value) for name, value in given.items()}
+        environment |= {f"RITMO_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
         command = [sys.executable, "-m", "service", "serve"]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
@@ -42,8 +44,8 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
-            if found := LISTENING.search(line):
-                self.port = int(found.group(1))
+            if match := LISTENING.search(line):
+                self.port = int(match.group(1))
                 self._listening.set()
         self._listening.set()
 
@@ -57,28 +59,29 @@ class Server:
 
     def listening(self) -> Server:
         """Wait for the port."""
-        assert self._listening.wait(PATIENCE), self.lines
+        assert self._listening.wait(TIMEOUT), self.lines
         assert self.port, self.lines
         return self
 
     def settled(self) -> Server:
         """Wait until every model is ready or has failed."""
-        self.listening()
-        until = time.monotonic() + PATIENCE
-        with httpx.Client(base_url=self.url, timeout=PATIENCE) as client:
-            while any(model["state"] == "loading" for model in client.get("/models").json()["models"]):
-                assert time.monotonic() < until, self.lines
-                time.sleep(0.05)
-        return self
+        return self._wait_until(self._has_settled)
 
     def ready(self) -> Server:
         """Wait until every process can answer."""
+        return self._wait_until(lambda client: client.get("/readyz").status_code == 200)
+
+    @staticmethod
+    def _has_settled(client: httpx.Client) -> bool:
+        return all(model["state"] != "loading" for model in client.get("/models").json()["models"])
+
+    def _wait_until(self, condition: Callable[[httpx.Client], bool]) -> Server:
         self.listening()
-        until = time.monotonic() + PATIENCE
-        with httpx.Client(base_url=self.url, timeout=PATIENCE) as client:
-            while client.get("/readyz").status_code != 200:
-                assert time.monotonic() < until, self.lines
-                time.sleep(0.05)
+        deadline = time.monotonic() + TIMEOUT
+        with httpx.Client(base_url=self.url, timeout=TIMEOUT) as client:
+            while not condition(client):
+                assert time.monotonic() < deadline, self.lines
+                time.sleep(POLL_SECONDS)
         return self
 
     def signal(self, number: signal.Signals) -> None:
@@ -86,16 +89,16 @@ class Server:
 
     def wait(self) -> int:
         """The exit status."""
-        status = self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        status = self.process.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
         return status
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """End it, in any state."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self._reader.join(PATIENCE)
+        self._reader.join(TIMEOUT)
         if self.process.stderr is not None:
             self.process.stderr.close()
 
@@ -111,7 +114,21 @@ def running(models: Path, **settings: object) -> Iterator[Server]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what only asking can tell."""
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110 - another process changes it, and sets no event of ours
-            await asyncio.sleep(0.02)
+    """Wait for a condition of another process, which can only be polled."""
+    async with asyncio.timeout(TIMEOUT):
+        while not await condition():  # noqa: ASYNC110 - another process sets no event here
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def sample(page: str, name: str) -> float:
+    """Sum of the samples of a metrics page that begin with `name`."""
+    return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith(name))
+
+
+async def computing(client: httpx.AsyncClient, items: int = 1) -> None:
+    """Wait until the engine has `items` series or digits that are queued or being computed."""
+
+    async def condition() -> bool:
+        return sample((await client.get("/metrics")).text, "ritmo_queue_items{") >= items
+
+    await until(condition)

@@ -27,10 +27,10 @@ def rows(length: int, seed: int = 0) -> list[list[float]]:
 async def test_rows_of_any_length(client: httpx.AsyncClient) -> None:
     lengths = [1, 28, 5, 64, 19]
     inputs = [{"item_id": str(n), "rows": rows(n)} for n in lengths]
-    together = await ask(client, *inputs)
-    assert [p["item_id"] for p in together] == [str(n) for n in lengths]
-    assert [p["rows_used"] for p in together] == lengths
-    for item, prediction in zip(inputs, together, strict=True):
+    predictions = await ask(client, *inputs)
+    assert [p["item_id"] for p in predictions] == [str(n) for n in lengths]
+    assert [p["rows_used"] for p in predictions] == lengths
+    for item, prediction in zip(inputs, predictions, strict=True):
         assert await ask(client, item) == [prediction]
         assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-6)
         assert prediction["label"] == int(np.argmax(prediction["probabilities"]))
@@ -39,8 +39,8 @@ async def test_rows_of_any_length(client: httpx.AsyncClient) -> None:
 
 async def test_the_scale_of_rows_is_0_to_1_or_to_255(client: httpx.AsyncClient) -> None:
     ink = np.round(np.array(rows(10)) * 255)
-    one, other = await ask(client, {"rows": ink.tolist()}, {"rows": (ink / 255).tolist()})
-    assert one["probabilities"] == pytest.approx(other["probabilities"], rel=1e-5)
+    bytes_scale, unit_scale = await ask(client, {"rows": ink.tolist()}, {"rows": (ink / 255).tolist()})
+    assert bytes_scale["probabilities"] == pytest.approx(unit_scale["probabilities"], rel=1e-5)
 
 
 async def test_the_trace_is_what_shorter_prefixes_give(client: httpx.AsyncClient) -> None:
@@ -55,12 +55,12 @@ async def test_the_trace_is_what_shorter_prefixes_give(client: httpx.AsyncClient
 
 async def test_reading_stops_when_the_answer_is_sure(client: httpx.AsyncClient) -> None:
     ink = rows(40, seed=3)
-    (whole,) = await ask(client, {"rows": ink}, trace=True)
-    best = max(point["score"] for point in whole["trace"][:-1])
-    first = next(point["row"] for point in whole["trace"] if point["score"] >= best)
+    (complete,) = await ask(client, {"rows": ink}, trace=True)
+    best = max(point["score"] for point in complete["trace"][:-1])
+    first = next(point["row"] for point in complete["trace"] if point["score"] >= best)
     (early,) = await ask(client, {"rows": ink}, trace=True, stop_at_confidence=best * 0.999999)
     assert early["rows_used"] == first < 40
-    assert early["trace"] == whole["trace"][:first]
+    assert early["trace"] == complete["trace"][:first]
     assert early["score"] == pytest.approx(best, rel=1e-5)
 
 

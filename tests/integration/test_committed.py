@@ -1,4 +1,4 @@
-"""The committed checkpoints, served: every one of them loads, proves itself and answers over a real port."""
+"""The committed checkpoints, served: every one of them loads, passes its self-test and answers over a real port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.contract.manifest import Manifest, read_manifest
-from tests.integration.servers import PATIENCE, ROOT, Server
+from tests.integration.servers import ROOT, TIMEOUT, Server
 from tests.models import series
 from tests.pictures import drawn, encoded
 
@@ -26,8 +26,6 @@ MANIFESTS = [read_manifest(path.parent) for path in sorted(MODELS.glob("*/*/mani
 FORECASTERS = [manifest for manifest in MANIFESTS if manifest.task == "forecast"]
 READERS = [manifest for manifest in MANIFESTS if manifest.task == "classify-digit"]
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def name(manifest: Manifest) -> str:
     return f"{manifest.name}@{manifest.version}"
@@ -35,7 +33,7 @@ def name(manifest: Manifest) -> str:
 
 @pytest.fixture
 async def service(committed: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=committed.url, timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(base_url=committed.url, timeout=TIMEOUT) as client:
         yield client
 
 
@@ -56,22 +54,22 @@ async def test_every_committed_version_is_ready(service: httpx.AsyncClient) -> N
 @pytest.mark.parametrize("manifest", FORECASTERS, ids=name)
 async def test_every_forecaster_answers_series_of_many_lengths(service: httpx.AsyncClient, manifest: Manifest) -> None:
     contract = manifest.input
-    most = contract.max_length or 3000
-    lengths = sorted({contract.min_length, min(most, 50), min(most, 700), most})
+    longest = contract.max_length or 3000
+    lengths = sorted({contract.min_length, min(longest, 50), min(longest, 700), longest})
     targets = [
         [None if math.isnan(v) else v for v in walk.tolist()]
         for walk in series(lengths, seed=5, missing=0.1 if contract.missing else 0.0)
     ]
     horizon = min(contract.max_horizon or 1, 12)
-    together = await forecast(service, name(manifest), *targets, prediction_length=horizon)
-    for target, prediction in zip(targets, together, strict=True):
+    predictions = await forecast(service, name(manifest), *targets, prediction_length=horizon)
+    for target, prediction in zip(targets, predictions, strict=True):
         bands = list(prediction["quantiles"].values())
         assert all(len(row) == horizon and all(map(math.isfinite, row)) for row in [prediction["mean"], *bands])
         for below, above in itertools.pairwise(bands):
             assert all(low <= high for low, high in zip(below, above, strict=True))
         assert prediction["context"]["observations"] == len(target)
-        (alone,) = await forecast(service, name(manifest), target, prediction_length=horizon)
-        assert alone["mean"] == pytest.approx(prediction["mean"], rel=1e-6)
+        (single,) = await forecast(service, name(manifest), target, prediction_length=horizon)
+        assert single["mean"] == pytest.approx(prediction["mean"], rel=1e-6)
 
 
 @pytest.mark.parametrize("manifest", FORECASTERS, ids=name)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.servers import Server, until
+from tests.integration.servers import Server, computing, until
 from tests.pictures import drawn, encoded
 
 JSON = "application/json"
@@ -107,7 +107,7 @@ async def test_bad_input(
     await alive(client)
 
 
-async def test_the_nearest_name_is_told(client: httpx.AsyncClient) -> None:
+async def test_the_nearest_name_is_suggested(client: httpx.AsyncClient) -> None:
     response = await client.post("/forecast", json={"model": "forcaster", "inputs": [{"target": [1]}]})
     assert "'forecaster'" in check(response, 404, "model_not_found")["detail"]
 
@@ -131,8 +131,8 @@ async def raw(server: Server, *pieces: bytes) -> tuple[asyncio.StreamReader, asy
     return reader, writer
 
 
-def head(length: int, *more: str) -> bytes:
-    lines = ["POST /forecast HTTP/1.1", "Host: test", f"Content-Type: {JSON}", f"Content-Length: {length}", *more]
+def head(length: int, *headers: str) -> bytes:
+    lines = ["POST /forecast HTTP/1.1", "Host: test", f"Content-Type: {JSON}", f"Content-Length: {length}", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -149,13 +149,13 @@ async def test_a_body_that_does_not_come_meets_the_deadline(server: Server) -> N
     writer.close()
 
 
-async def test_a_caller_who_leaves_is_noticed(server: Server, client: httpx.AsyncClient) -> None:
-    """The series takes seconds; the caller is gone long before."""
+async def test_a_client_that_leaves_is_noticed(server: Server, client: httpx.AsyncClient) -> None:
+    """The series take seconds; the client closes the connection while they are computed."""
     body = json.dumps({"inputs": [{"target": [1.0] * 100_000}] * 3}).encode()
     _, writer = await raw(server, head(len(body)), body)
     line = 'ritmo_requests_total{code="499",model="forecaster",route="/forecast"}'
     assert line not in (await client.get("/metrics")).text
-    await asyncio.sleep(0.2)
+    await computing(client, items=3)
     writer.close()
 
     async def counted() -> bool:
@@ -165,8 +165,8 @@ async def test_a_caller_who_leaves_is_noticed(server: Server, client: httpx.Asyn
     await alive(client)
 
 
-async def test_nothing_of_all_this_was_a_failure(server: Server, client: httpx.AsyncClient) -> None:
-    """Runs last in this file: no request that came before ended in a 500, and no traceback was logged."""
+async def test_no_request_of_this_file_was_a_failure(server: Server, client: httpx.AsyncClient) -> None:
+    """Runs last in this file: no request to this server ended in a 500, and no traceback was logged."""
     page = (await client.get("/metrics")).text
     assert 'code="500"' not in page
     assert [entry for entry in server.log() if entry["level"] in {"error", "critical"}] == []

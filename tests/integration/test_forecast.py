@@ -41,19 +41,19 @@ async def test_the_shortest_legal_body(client: httpx.AsyncClient) -> None:
 
 async def test_mixed_lengths_in_one_request_are_answered_as_alone(client: httpx.AsyncClient) -> None:
     inputs = targets([1, 5, 40, 99, 100, 250, 3])
-    together = await ask(client, *inputs, prediction_length=7, include=["history"])
-    for target, prediction in zip(inputs, together, strict=True):
-        (alone,) = await ask(client, target, prediction_length=7, include=["history"])
-        assert alone == prediction  # bit for bit: JSON has every digit
+    predictions = await ask(client, *inputs, prediction_length=7, include=["history"])
+    for target, prediction in zip(inputs, predictions, strict=True):
+        (single,) = await ask(client, target, prediction_length=7, include=["history"])
+        assert single == prediction  # bit for bit: JSON has every digit
         assert len(prediction["mean"]) == 7
         assert prediction["context"]["used"] == min(len(target), 100)
 
 
-async def test_whoever_asks_at_the_same_time_changes_nothing(client: httpx.AsyncClient) -> None:
+async def test_requests_at_the_same_time_change_nothing(client: httpx.AsyncClient) -> None:
     inputs = targets([int(n) for n in np.random.default_rng(1).integers(1, 120, 60)], seed=1)
-    alone = [await ask(client, target) for target in inputs[:10]]
-    crowd = await asyncio.gather(*(ask(client, target) for target in inputs))
-    assert crowd[:10] == alone
+    single = [await ask(client, target) for target in inputs[:10]]
+    concurrent = await asyncio.gather(*(ask(client, target) for target in inputs))
+    assert concurrent[:10] == single
 
 
 async def test_models_and_versions_can_be_chosen(client: httpx.AsyncClient) -> None:
@@ -70,18 +70,19 @@ async def test_the_model_of_fixed_length_says_so(client: httpx.AsyncClient) -> N
     assert "exactly 50" in document["detail"]
 
 
-async def test_history_knows_only_the_past(client: httpx.AsyncClient) -> None:
+async def test_history_depends_only_on_the_past(client: httpx.AsyncClient) -> None:
     (target,) = targets([20])
-    (whole,) = await ask(client, target, include=["history"])
+    (prediction,) = await ask(client, target, include=["history"])
+    history = prediction["history"]
     for t in (1, 7, 19):
-        (before,) = await ask(client, target[:t])
-        assert whole["history"]["mean"][t] == pytest.approx(before["mean"][0], rel=1e-9)
-        assert whole["history"]["quantiles"]["0.9"][t] == pytest.approx(before["quantiles"]["0.9"][0], rel=1e-9)
-    assert len(whole["history"]["median"]) == 20
-    assert whole["history"]["mean"][0] is None
+        (prefix,) = await ask(client, target[:t])
+        assert history["mean"][t] == pytest.approx(prefix["mean"][0], rel=1e-9)
+        assert history["quantiles"]["0.9"][t] == pytest.approx(prefix["quantiles"]["0.9"][0], rel=1e-9)
+    assert len(history["median"]) == 20
+    assert history["mean"][0] is None
 
 
-async def test_a_step_does_not_depend_on_how_many_are_asked_for(client: httpx.AsyncClient) -> None:
+async def test_a_step_does_not_depend_on_the_horizon(client: httpx.AsyncClient) -> None:
     (target,) = targets([30])
     (short,) = await ask(client, target, prediction_length=3)
     (long,) = await ask(client, target, prediction_length=60)

@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"  # as the README writes it
 
-pytestmark = pytest.mark.timeout(240)
-
 
 def commands() -> list[str]:
     """Every curl command of the README's shell blocks; one may span several lines."""
@@ -41,9 +39,9 @@ def program() -> str:
 def answer(command: str, address: str) -> Any:
     """Run one of the README's commands against `address` and parse what it prints."""
     words = shlex.split(command.replace(ADDRESS, address))
-    done = subprocess.run([*words, "--silent", "--show-error"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    result = subprocess.run([*words, "--silent", "--show-error"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the README's commands need curl")
@@ -72,9 +70,9 @@ def test_the_digit_of_the_readme(committed: Server) -> None:
 @needs_curl
 @pytest.mark.parametrize("command", [FORECAST, DIGIT], ids=["forecast", "digit"])
 def test_without_its_content_type_a_command_gets_a_problem(committed: Server, command: str) -> None:
-    without = re.sub(r" -H 'Content-Type: [^']+'", "", command)
-    assert without != command
-    problem = answer(without, committed.url)  # curl then says it is a form
+    untyped = re.sub(r" -H 'Content-Type: [^']+'", "", command)
+    assert untyped != command
+    problem = answer(untyped, committed.url)  # curl then says it is a form
     assert problem["code"] == "unsupported_media_type"
     assert problem["status"] == 415
 
@@ -82,10 +80,10 @@ def test_without_its_content_type_a_command_gets_a_problem(committed: Server, co
 def test_the_program_of_the_readme(committed: Server) -> None:
     code = program().replace(ADDRESS, committed.url)
     assert committed.url in code
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["3", "5", "6"]
     body = {"inputs": [{"target": [132, 128, 151, 160, 172, 190]}]}
-    [whole] = httpx.post(f"{committed.url}/forecast", json=body).json()["predictions"]
-    assert float(lines[-1].split()[-1]) == pytest.approx(whole["mean"][0], rel=1e-6)
+    [expected] = httpx.post(f"{committed.url}/forecast", json=body).json()["predictions"]
+    assert float(lines[-1].split()[-1]) == pytest.approx(expected["mean"][0], rel=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.integration.servers import PATIENCE, Server, running
+from tests.integration.servers import TIMEOUT, Server, computing, running, sample, until
 
 Document = dict[str, Any]
 RNG = np.random.default_rng(3)
@@ -26,19 +27,21 @@ ROW = [0] * 11 + [84, 185, 254, 254, 185, 84] + [0] * 11
 @asynccontextmanager
 async def stream(server: Server, opening: Document, path: str = "/forecast/stream") -> AsyncIterator[ClientConnection]:
     address = server.url.replace("http", "ws", 1) + path
-    async with connect(address, open_timeout=PATIENCE, close_timeout=PATIENCE, compression=None) as socket:
+    async with connect(address, open_timeout=TIMEOUT, close_timeout=TIMEOUT, compression=None) as socket:
         await socket.send(json.dumps(opening))
         yield socket
 
 
 async def ask(socket: ClientConnection, message: Document | str | bytes) -> Document:
     await socket.send(json.dumps(message) if isinstance(message, dict) else message)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         answer: Document = json.loads(await socket.recv())
     return answer
 
 
-async def whole(client: httpx.AsyncClient, series: list[Any], model: str = "forecaster", **parameters: Any) -> Document:
+async def predict(
+    client: httpx.AsyncClient, series: list[Any], model: str = "forecaster", **parameters: Any
+) -> Document:
     body = {"model": model, "inputs": [{"target": series}], "parameters": parameters}
     response = await client.post("/forecast", json=body)
     assert response.status_code == 200, response.text
@@ -46,14 +49,10 @@ async def whole(client: httpx.AsyncClient, series: list[Any], model: str = "fore
     return dict(prediction)
 
 
-def metric(page: str, name: str) -> float:
-    return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith(name))
-
-
 async def test_300_live_series_advance_together(server: Server, client: httpx.AsyncClient) -> None:
     count, steps = 300, 6
     values = RNG.normal(size=(count, steps)).round(6).tolist()
-    batches = metric((await client.get("/metrics")).text, 'ritmo_batch_items_count{model="forecaster"}')
+    batches = sample((await client.get("/metrics")).text, 'ritmo_batch_items_count{model="forecaster"}')
 
     async def live(series: list[float]) -> list[Document]:
         async with stream(server, {"parameters": {"prediction_length": 2}}) as socket:
@@ -61,7 +60,7 @@ async def test_300_live_series_advance_together(server: Server, client: httpx.As
 
     answers = await asyncio.gather(*(live(series) for series in values))
     page = (await client.get("/metrics")).text
-    assert metric(page, 'ritmo_batch_items_count{model="forecaster"}') - batches < count * steps / 2
+    assert sample(page, 'ritmo_batch_items_count{model="forecaster"}') - batches < count * steps / 2
     body = {
         "inputs": [{"target": series[: step + 1]} for series in values for step in range(steps)],
         "parameters": {"prediction_length": 2},
@@ -70,7 +69,7 @@ async def test_300_live_series_advance_together(server: Server, client: httpx.As
     for start in range(0, count * steps, 600):
         part = body | {"inputs": body["inputs"][start : start + 600]}  # type: ignore[index]
         expected += (await client.post("/forecast", json=part)).json()["predictions"]
-    assert [answer for each in answers for answer in each] == expected
+    assert list(itertools.chain.from_iterable(answers)) == expected
 
 
 async def test_a_network_in_float32_agrees_to_a_tolerance(server: Server, client: httpx.AsyncClient) -> None:
@@ -78,7 +77,7 @@ async def test_a_network_in_float32_agrees_to_a_tolerance(server: Server, client
     async with stream(server, {"model": "lstm"}) as socket:
         answers = [await ask(socket, {"target": [value]}) for value in series]
     answer = answers[-1]
-    expected = await whole(client, series, "lstm")
+    expected = await predict(client, series, "lstm")
     assert answer["context"] == expected["context"]
     np.testing.assert_allclose(answer["mean"], expected["mean"], rtol=1e-6)
     for level, values in expected["quantiles"].items():
@@ -89,7 +88,7 @@ async def test_a_digit_is_read_as_it_is_drawn(server: Server, client: httpx.Asyn
     rows = [[0] * 28, [0] * 28, *[ROW] * 5]
     async with stream(server, {"parameters": {"trace": True}, "item_id": "7"}, "/classify-digit/stream") as socket:
         answers = [await ask(socket, {"rows": [row]}) for row in rows]
-        again = await ask(socket, {"rows": []})
+        unchanged = await ask(socket, {"rows": []})
     body = {"inputs": [{"rows": rows, "item_id": "7"}], "parameters": {"trace": True}}
     (expected,) = (await client.post("/classify-digit", json=body)).json()["predictions"]
     assert [answer["rows_used"] for answer in answers] == list(range(1, 8))
@@ -97,8 +96,8 @@ async def test_a_digit_is_read_as_it_is_drawn(server: Server, client: httpx.Asyn
     assert answers[-1]["item_id"] == "7"
     assert [answer["trace"][0]["row"] for answer in answers] == list(range(1, 8))
     np.testing.assert_allclose(answers[-1]["probabilities"], expected["probabilities"], atol=1e-6)
-    np.testing.assert_allclose(again["probabilities"], answers[-1]["probabilities"], atol=1e-6)
-    assert again["trace"] == []
+    np.testing.assert_allclose(unchanged["probabilities"], answers[-1]["probabilities"], atol=1e-6)
+    assert unchanged["trace"] == []
 
 
 async def test_a_problem_changes_nothing_and_the_connection_goes_on(server: Server, client: httpx.AsyncClient) -> None:
@@ -121,7 +120,7 @@ async def test_a_problem_changes_nothing_and_the_connection_goes_on(server: Serv
             assert (problem["code"], problem["retryable"]) == (code, False)
             if pointer is not None:
                 assert problem["errors"][0]["pointer"] == pointer
-        assert await ask(socket, {"target": [2.5, None]}) == await whole(client, [1.5, 2.5, None])
+        assert await ask(socket, {"target": [2.5, None]}) == await predict(client, [1.5, 2.5, None])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ async def test_a_token_leads_from_a_connection_to_a_post_and_back(server: Server
     (middle,) = (await client.post("/forecast", json=body)).json()["predictions"]
     async with stream(server, {"state": middle["state"], "item_id": "x"}) as socket:
         last = await ask(socket, {"target": [4]})
-    assert last == await whole(client, [1, 2, 3, None, 4]) | {"item_id": "x"}
+    assert last == await predict(client, [1, 2, 3, None, 4]) | {"item_id": "x"}
 
 
 async def test_several_messages_in_flight_are_answered_in_order(server: Server) -> None:
@@ -168,32 +167,32 @@ async def test_several_messages_in_flight_are_answered_in_order(server: Server) 
     assert counts == list(range(1, 51))
 
 
-async def test_who_does_not_read_is_not_read(server: Server, client: httpx.AsyncClient) -> None:
-    """A consumer that only sends is held up by its own socket, and costs nobody else anything."""
-    async with stream(server, {"parameters": {"prediction_length": 256}}) as slow:
-        slow.transport.pause_reading()
+async def test_a_client_that_does_not_read_is_not_read(server: Server, client: httpx.AsyncClient) -> None:
+    """A client that only sends is held up by its own socket, and slows no other connection."""
+    async with stream(server, {"parameters": {"prediction_length": 256}}) as unread:
+        unread.transport.pause_reading()
         message = json.dumps({"target": [1.5] * 2000})
-        sent = 0
+        n_sent = 0
 
         async def flood() -> None:
-            nonlocal sent
+            nonlocal n_sent
             for _ in range(20_000):
-                await slow.send(message)
-                sent += 1
+                await unread.send(message)
+                n_sent += 1
 
         flooding = asyncio.create_task(flood())
-        async with stream(server, {}) as quick:
+        async with stream(server, {}) as socket:
             for value in range(20):
-                await ask(quick, {"target": [value]})
-        before = -1
-        async with asyncio.timeout(PATIENCE):
-            while before != sent:  # until nothing moves any more
-                before = sent
+                await ask(socket, {"target": [value]})
+        previous = -1
+        async with asyncio.timeout(TIMEOUT):
+            while previous != n_sent:  # until nothing moves any more
+                previous = n_sent
                 await asyncio.sleep(0.5)
-        assert sent < 20_000
+        assert n_sent < 20_000
         flooding.cancel()
-        slow.transport.abort()
-    assert (await whole(client, [1.0]))["context"]["observations"] == 1
+        unread.transport.abort()
+    assert (await predict(client, [1.0]))["context"]["observations"] == 1
 
 
 async def test_a_message_that_is_too_large_ends_the_connection(server: Server) -> None:
@@ -214,43 +213,52 @@ async def test_there_is_no_other_stream(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def bounded(slow_model: Path) -> Iterator[Server]:
-    """A server for three live connections, whose model takes its time; the last test stops it."""
-    with running(slow_model, max_message_bytes=4 << 20, max_streams=3, drain_delay_seconds=1) as server:
+    """A server for three live connections, with a model that takes its time; the last test stops it."""
+    with running(slow_model, max_message_bytes=4 << 20, max_live_connections=3, drain_seconds=TIMEOUT) as server:
         yield server.settled()
 
 
+@pytest.fixture
+async def observer(bounded: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `bounded` that reads its metrics."""
+    async with httpx.AsyncClient(base_url=bounded.url, timeout=TIMEOUT) as client:
+        yield client
+
+
 async def test_connections_are_bounded(bounded: Server) -> None:
-    async with stream(bounded, {}) as one, stream(bounded, {}) as two, stream(bounded, {}) as three:
-        await asyncio.gather(*(ask(socket, {"target": [1]}) for socket in (one, two, three)))
+    async with stream(bounded, {}) as first, stream(bounded, {}) as second, stream(bounded, {}) as third:
+        await asyncio.gather(*(ask(socket, {"target": [1]}) for socket in (first, second, third)))
         with pytest.raises(InvalidStatus) as caught:
             async with stream(bounded, {}):
                 pass
         response = caught.value.response
         assert (response.status_code, json.loads(response.body)["code"]) == (503, "queue_full")
         assert response.headers["retry-after"] == "5"
-    async with stream(bounded, {}) as again:
-        await ask(again, {"target": [1]})
+    async with stream(bounded, {}) as socket:
+        await ask(socket, {"target": [1]})
 
 
-async def test_leaving_in_flight_drops_the_work(bounded: Server) -> None:
-    async with httpx.AsyncClient(base_url=bounded.url, timeout=PATIENCE) as client:
-        for _ in range(3):
-            async with stream(bounded, {}) as socket:
-                await socket.send(json.dumps({"target": [1.5] * 100_000}))
-                await asyncio.sleep(0.3)
-                socket.transport.abort()
-        assert (await whole(client, [1.0]))["mean"] == [1.0]
-        async with asyncio.timeout(PATIENCE):
-            while metric((await client.get("/metrics")).text, "ritmo_streams "):  # noqa: ASYNC110 (another process')
-                await asyncio.sleep(0.02)
-        assert metric((await client.get("/metrics")).text, "ritmo_queue_items{") == 0
+async def test_leaving_in_flight_drops_the_work(bounded: Server, observer: httpx.AsyncClient) -> None:
+    async def idle() -> bool:
+        page = (await observer.get("/metrics")).text
+        return sample(page, "ritmo_streams ") == sample(page, "ritmo_queue_items{") == 0
+
+    for _ in range(3):
+        async with stream(bounded, {}) as socket:
+            await socket.send(json.dumps({"target": [1.5] * 100_000}))
+            await computing(observer)
+            socket.transport.abort()
+        await until(idle)
+    assert (await predict(observer, [1.0]))["mean"] == [1.0]
 
 
-async def test_stopping_says_goodbye_and_finishes_what_is_in_flight(bounded: Server) -> None:
+async def test_stopping_closes_idle_connections_and_finishes_what_is_in_flight(
+    bounded: Server, observer: httpx.AsyncClient
+) -> None:
     async with stream(bounded, {}) as idle, stream(bounded, {}) as busy:
         await ask(idle, {"target": [1]})
         await busy.send(json.dumps({"target": [1.5] * 100_000}))
-        await asyncio.sleep(0.2)
+        await computing(observer)
         bounded.signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as caught:
             await idle.recv()

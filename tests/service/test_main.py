@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,16 +17,18 @@ from fastapi import FastAPI
 
 from service.__main__ import main
 from service.api.app import create_app
+from service.runtime.version import version
 from service.settings import Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
-from tests.pictures import drawn
+from tests.pictures import drawn, encoded
 
-ASKED: list[str] = []
+ROOT = Path(__file__).resolve().parents[2]
+MODELS: list[str] = []  # name of the model of each request that reached `application`
 
 
 def application(settings: Settings, model: str) -> FastAPI:
     """The service with models that answer at once."""
-    ASKED.append(model)
+    MODELS.append(model)
     names = [
         FakeModel(manifest("forecaster")),
         FakeModel(manifest("other")),
@@ -32,7 +38,7 @@ def application(settings: Settings, model: str) -> FastAPI:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _logging_unchanged() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -42,9 +48,17 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    status = main([str(argument) for argument in arguments], application)
+    """Exit status, standard output and standard error of one command."""
+    try:
+        status = main([str(argument) for argument in arguments], application)
+    except SystemExit as stop:  # the parser's own way to end
+        status = int(stop.code or 0)
     captured = capsys.readouterr()
     return status, captured.out, captured.err
+
+
+def set_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
 def test_forecast_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,13 +68,13 @@ def test_forecast_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     status, out, _ = run(capsys, "forecast", file, *flags)
     document = json.loads(out)
     assert status == 0
-    assert document["model"] == ASKED[-1] == "other"
+    assert document["model"] == MODELS[-1] == "other"
     assert document["predictions"][0]["mean"] == [4.0] * 3
     assert document["predictions"][0]["context"]["missing"] == 1
 
 
 def test_forecast_a_request_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"inputs": [{"target": [5]}]}'))
+    set_stdin(monkeypatch, b'{"inputs": [{"target": [5]}]}')
     status, out, _ = run(capsys, "forecast", "-")
     assert (status, json.loads(out)["predictions"][0]["mean"]) == (0, [5.0])
 
@@ -69,7 +83,7 @@ def test_a_request_names_its_model_itself(tmp_path: Path, capsys: pytest.Capture
     file = tmp_path / "request.json"
     file.write_text('{"model": "other@1", "inputs": [{"target": [5]}]}', encoding="utf-8")
     status, out, _ = run(capsys, "forecast", file)
-    assert (status, json.loads(out)["model"], ASKED[-1]) == (0, "other", "other")
+    assert (status, json.loads(out)["model"], MODELS[-1]) == (0, "other", "other")
 
 
 @pytest.mark.parametrize("body", ["{", '{"model": 3}', '{"inputs": [{"rows": []}]}'])
@@ -90,6 +104,88 @@ def test_classify_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(out)["predictions"][0]["preprocessing"]["inverted"] is True
 
 
+def test_classify_an_image_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    set_stdin(monkeypatch, encoded(drawn(), "webp"))
+    status, out, _ = run(capsys, "classify", "-", "--model", "digits@1")
+    assert (status, json.loads(out)["model"], MODELS[-1]) == (0, "digits", "digits")
+
+
+def test_classify_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file is a request by its content, not by its name."""
+    file = tmp_path / "request.png"
+    file.write_text(json.dumps({"model": "digits@1", "inputs": [{"rows": [[0] * 28]}]}), encoding="utf-8")
+    status, out, _ = run(capsys, "classify", file)
+    assert (status, json.loads(out)["predictions"][0]["rows_used"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("forecast", "--model", "no-such-model"),
+        ("forecast", "--prediction-length", 99_999_999),
+        ("forecast", "--season-length", 7),
+        ("classify", "--model", "digits"),
+    ],
+)
+def test_an_option_beside_a_json_request_is_refused(
+    command: str, option: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "request.json"
+    file.write_text('{"inputs": [{"target": [5]}]}', encoding="utf-8")
+    requests = len(MODELS)
+    status, out, err = run(capsys, command, file, option, value)
+    assert (status, out, len(MODELS)) == (2, "", requests)
+    assert err.startswith(f"{option} cannot be used with a JSON request")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("forecast", "--port=9000"),
+        ("forecast", "--max-items=3"),
+        ("classify", "--prediction-length=3"),
+        ("classify", "--workers=2"),
+        ("serve", "--model=forecaster"),
+        ("serve", "--prot=9000"),
+    ],
+)
+def test_an_option_of_another_command_is_refused(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [command, option] if command == "serve" else [command, "file", option]
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert f"unrecognized arguments: {option}" in err
+
+
+def test_options_of_a_request_do_not_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RITMO_MODEL", "RITMO_PREDICTION_LENGTH", "RITMO_FILE", "version", "serve", "forecast"):
+        monkeypatch.setenv(name, "7")
+    file = tmp_path / "series.txt"
+    file.write_text("4", encoding="utf-8")
+    status, out, _ = run(capsys, "forecast", file)
+    assert (status, json.loads(out)["model"], len(json.loads(out)["predictions"][0]["mean"])) == (0, "forecaster", 1)
+
+
+def test_settings_of_a_one_shot_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options beat the environment; limits come from the environment alone."""
+    applied: list[Settings] = []
+
+    def remember(settings: Settings, model: str) -> FastAPI:
+        applied.append(settings)
+        return application(settings, model)
+
+    monkeypatch.setenv("RITMO_DEVICE", "cuda")
+    monkeypatch.setenv("RITMO_THREADS", "3")
+    monkeypatch.setenv("RITMO_MAX_OBSERVATIONS", "5")
+    file = tmp_path / "series.txt"
+    file.write_text("4", encoding="utf-8")
+    assert main(["forecast", str(file), "--device", "cpu", "--models", "elsewhere"], remember) == 0
+    [settings] = applied
+    assert (settings.device, settings.models, settings.threads) == ("cpu", Path("elsewhere"), 3)
+    assert settings.max_observations == 5
+
+
 def test_a_problem_is_printed_and_the_status_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "series.txt"
     file.write_text("1", encoding="utf-8")
@@ -101,6 +197,15 @@ def test_a_wrong_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "serve", "--port", "abc")
     assert status == 2
     assert err.startswith("port: ")
+
+
+@pytest.mark.parametrize("command", ["serve", "forecast"])
+def test_an_empty_value_is_refused(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RITMO_HOST", "")
+    status, _, err = run(capsys, command, *(["file"] if command == "forecast" else []))
+    assert (status, err) == (2, "host: must not be empty\n")
 
 
 @pytest.mark.parametrize("text", ["1, two", None])
@@ -121,8 +226,52 @@ def test_a_misspelt_variable_is_noticed(
     assert "did you mean RITMO_PORT?" in err
 
 
-def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["serve", "--help"])
-    assert stop.value.code == 0
-    assert "--drain-delay-seconds" in capsys.readouterr().out
+def options_in(text: str) -> set[str]:
+    """Long options that a help text explains."""
+    return {word for line in text.splitlines() for word in line.split()[:1] if word.startswith("--")}
+
+
+def test_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "serve", "--help")
+    assert status == 0
+    assert options_in(out) == {"--" + name.replace("_", "-") for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("forecast", {"--model", "--prediction-length", "--season-length"}), ("classify", {"--model"})],
+)
+def test_help_lists_only_options_of_the_command(
+    command: str, options: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(capsys, command, "--help")
+    assert (status, options_in(out)) == (0, options | {"--models", "--device", "--threads"})
+
+
+def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys)
+    assert (status, out) == (2, "")
+    assert all(command in err for command in ("serve", "forecast", "classify"))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "--version")
+    assert (status, out) == (0, f"ritmo {version()}\n")
+
+
+def test_the_command_ritmo_is_this_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["scripts"]["ritmo"].partition(":")
+    assert getattr(import_module(module), function) is main
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import contextlib, sys
+from service.__main__ import main
+with contextlib.suppress(SystemExit):
+    main(["--help"])
+print(sorted({"torch", "numpy", "fastapi", "uvicorn", "PIL"} & sys.modules.keys()))
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"

@@ -34,12 +34,14 @@ def test_settings_cannot_change_later() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "values",
     [
         {"port": 70000},
         {"device": "gpu"},
         {"device": "cuda:x"},
         {"workers": 0},
+        {"threads": 0},
+        {"threads": 65},
         {"timeout_ms": 0},
         {"log_level": "loud"},
         {"drain_seconds": -1},
@@ -48,17 +50,31 @@ def test_settings_cannot_change_later() -> None:
         {"state_keys": "fifteen bytes.."},
         {"state_keys": "sixteen bytes ok,short"},
         {"state_ttl_seconds": 0},
+        {"host": ""},
+        {"host": " "},
+        {"models": ""},
+        {"state_keys": ""},
+        {"state_keys": SecretStr(" ,")},
         {"prot": 1},
     ],
 )
-def test_nonsense_is_refused(given: dict[str, object]) -> None:
+def test_nonsense_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Settings(**given)  # type: ignore[arg-type]
+        Settings(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
 def test_devices(device: str) -> None:
     assert Settings(device=device).device == device
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`RITMO_HOST=` would listen on all addresses, `RITMO_STATE_KEYS=` would make a random key."""
+    monkeypatch.setenv(PREFIX + name.upper(), "")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [error["loc"] for error in caught.value.errors()] == [(name,)]
 
 
 def test_every_setting_says_what_it_is() -> None:

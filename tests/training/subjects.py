@@ -1,4 +1,4 @@
-"""What the contract tests run over: every network of the project with seeded weights, and every committed model."""
+"""The subjects of the contract tests: every network of the project with seeded weights, every committed model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from service.contract.manifest import MANIFEST_FILE, MODEL_FILE, Task, read_manifest
-from training.fit.export import MODELS, reload, script
+from training.fit.export import reload, script
+from training.folders import MODELS
 from training.networks import sines
 from training.networks.digits import DigitReader, RowReader
 from training.networks.forecaster import MAX_HORIZON, Forecaster
@@ -20,26 +21,26 @@ from training.networks.sines import SineForecaster
 from training.networks.tutorial_digits import TutorialReader
 from training.networks.tutorials import HORIZON, Linear, Naive, Recurrent
 
-# The specialist of the sine mixture knows one size of series, about 1, and through the first few values of what is no
-# such mixture its fit makes some 200 times as much of a rounding error.
+# The specialist of the sine mixture is made for series of one size, about 1, and over the first few values of a series
+# that is no such mixture its fit magnifies a rounding error some 200 times.
 SINES_UNIT = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A scripted module, as the service would hold it, and what its manifest says (or would say)."""
+    """A scripted module, as the service would load it, and the entries of its manifest that the tests need."""
 
     module: Any
     task: Task
     exact: int
     missing: bool = False
     max_horizon: int = 1
-    unit: float = 1e-3  # what its errors are relative to, at least
+    unit: float = 1e-3  # the smallest size that errors are relative to
 
 
 def _forecaster() -> nn.Module:
     module = Forecaster(fast=8, slow=12, width=16)
-    nn.init.normal_(module.out.weight, std=0.3)  # the untrained read-out is zero and would hide what lies before it
+    nn.init.normal_(module.out.weight, std=0.3)  # the untrained read-out is zero and would hide the layers below it
     return module
 
 
@@ -81,8 +82,8 @@ def names(task: Task) -> list[str]:
 @cache
 def subject(name: str) -> Subject:
     """The subject with that id."""
-    kind, _, which = name.partition(":")
-    return _committed(MODELS / which) if kind == "model" else _network(which)
+    kind, _, reference = name.partition(":")
+    return _committed(MODELS / reference) if kind == "model" else _network(reference)
 
 
 def _committed(folder: Path) -> Subject:

@@ -1,4 +1,5 @@
 """Data sets: real series, MNIST, and the generators of synthetic series and digits.
 
-It imports nothing else of training. Every model's folder reads from it.
+It imports `training.folders` and nothing else of this project.
+Evaluation, the model packages and the reports call it.
 """

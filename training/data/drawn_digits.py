@@ -1,6 +1,6 @@
 """Glyphs drawn by the project: digits in several hands, letters, shapes and scribbles, as strokes and as images.
 
-They join MNIST in training (other hands; what is no digit) and make the golden samples, which may not be MNIST images.
+They join MNIST in training (other hands, and images of no digit) and make the golden samples, which may not be MNIST's.
 A stroke is a polyline in the unit square, x to the right and y down; `~` strokes are rounded, others keep corners.
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.arrays import Floats, Images, Labels
+
 SIDE = 28
 BOX = 20  # MNIST's digits fill a box of 20 x 20, their centre of mass in the middle of 28 x 28
 
 NO_DIGIT = -1
 
 Stroke = NDArray[np.float64]  # (P, 2): x, y
-Floats = NDArray[np.float64]
 
 # Several ways to write each digit: with and without a bar, open and closed, with a foot or a flag.
 DIGITS: dict[int, tuple[str, ...]] = {
@@ -77,7 +78,7 @@ DIGITS: dict[int, tuple[str, ...]] = {
 }
 
 # Letters and signs that no writer means as a digit, and no reader takes for one.
-OTHERS: tuple[str, ...] = (
+NO_DIGITS: tuple[str, ...] = (
     "0,1 .5,0 1,1|.2,.6 .8,.6",
     "1,0 0,0 0,1 1,1|0,.5 .7,.5",
     "1,0 0,0 0,1|0,.5 .7,.5",
@@ -129,8 +130,8 @@ def draw(parts: list[Stroke], *, width: float = 2.4, box: float = BOX, aspect: f
     what was drawn fills `box` pixels with the pen.
     """
     points = [part * (aspect, 1.0) for part in parts]
-    everything = np.concatenate(points)
-    low, high = everything.min(axis=0), everything.max(axis=0)
+    joined = np.concatenate(points)
+    low, high = joined.min(axis=0), joined.max(axis=0)
     scale = (box - width) / max(float((high - low).max()), 1e-6)
     starts = np.concatenate([p[:-1] for p in points]) * scale
     ends = np.concatenate([p[1:] for p in points]) * scale
@@ -155,7 +156,7 @@ def _ink(starts: Stroke, ends: Stroke, width: float) -> Floats:
     return np.clip(0.5 + width / 2 - distance, 0, 1)
 
 
-def digit_images(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def digit_images(count: int, seed: int) -> tuple[Images, Labels]:
     """`count` drawn digits, classes in turn, no two alike: images (count, 28, 28) and labels."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 10
@@ -163,7 +164,7 @@ def digit_images(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.i
     return _bytes(images), labels.astype(np.int64)
 
 
-def other_images(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def other_images(count: int, seed: int) -> tuple[Images, Labels]:
     """`count` images of no digit (letters and signs, scribbles, noise, blots, blank, textures), labels `NO_DIGIT`."""
     generator = np.random.default_rng(seed)
     kinds = (_sign, _sign, _sign, _scribble, _scribble, _noise, _blot, _blank, _texture)
@@ -183,7 +184,7 @@ def _shaky(generator: np.random.Generator, drawing: str) -> NDArray[np.float32]:
 
 
 def _sign(generator: np.random.Generator) -> NDArray[np.float32]:
-    return _shaky(generator, OTHERS[generator.integers(len(OTHERS))])
+    return _shaky(generator, NO_DIGITS[generator.integers(len(NO_DIGITS))])
 
 
 def _scribble(generator: np.random.Generator) -> NDArray[np.float32]:
@@ -231,5 +232,5 @@ def _blank(generator: np.random.Generator) -> NDArray[np.float32]:
     return np.full((SIDE, SIDE), max(0.0, generator.uniform(-0.2, 0.2)), np.float32)
 
 
-def _bytes(images: list[NDArray[np.float32]]) -> NDArray[np.uint8]:
+def _bytes(images: list[NDArray[np.float32]]) -> Images:
     return np.round(np.array(images).reshape(-1, SIDE, SIDE) * 255).astype(np.uint8)

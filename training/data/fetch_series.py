@@ -2,8 +2,8 @@
 
 Three of the 45 files of the collection are made from CSV files that stand at fixed addresses with fixed content: the
 hourly and weekly groups of M4 and ETTh1. They are downloaded, checked by their SHA-256 and converted. The others were
-converted by hand from the packages that docs/series.md lists; whoever has them can serve the folder to others with any
-web server and name it with `--mirror`: every file is checked against `series.sha256`.
+converted by hand from the packages that docs/series.md lists. A machine that has them can serve the folder to others
+with any web server, and these name it with `--mirror`: every file is checked against `series.sha256`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import argparse
 import csv
 import hashlib
 import io
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from training.data.folders import cache_folder, data_folder
+from training.data.arrays import Floats
+from training.data.download import fetch as download
+from training.data.download import write
+from training.folders import cache_folder, data_folder
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 Named = list[tuple[str, Floats]]  # identifier and values of each series, the test part at its end
 
 PUBLIC = "https://raw.githubusercontent.com/"
 DIGESTS = Path(__file__).with_name("series.sha256")
-TIMEOUT_SECONDS = 60.0
 
 
 class DamagedSeries(ValueError):
-    """A file is not the one that the figures of this project refer to."""
+    """A file differs from the one that the figures of this project refer to."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class Source:
 def m4(texts: list[str]) -> Named:
     """A group of M4: a row per series in both files, its identifier first; training part and test part are joined."""
     train, test = (_rows(text)[1:] for text in texts)
-    later = {row[0]: row[1:] for row in test}
-    return [(row[0], np.array([float(x) for x in [*row[1:], *later[row[0]]] if x])) for row in train]
+    test_values = {row[0]: row[1:] for row in test}
+    return [(row[0], np.array([float(x) for x in [*row[1:], *test_values[row[0]]] if x])) for row in train]
 
 
 def columns(texts: list[str]) -> Named:
@@ -94,8 +92,8 @@ SOURCES = {
 
 
 def fetch(folder: Path, base: str = PUBLIC, sources: Mapping[str, Source] = SOURCES) -> list[Path]:
-    """Make the files of `sources` that `folder` lacks; returns those made. ConnectionError names what did not come."""
-    made = []
+    """Make the files of `sources` that `folder` lacks; returns their paths. ConnectionError names the missing file."""
+    paths = []
     for name, source in sources.items():
         path = folder / f"{name}.npz"
         if path.exists():
@@ -103,20 +101,20 @@ def fetch(folder: Path, base: str = PUBLIC, sources: Mapping[str, Source] = SOUR
         texts = [_download(f"{base}{source.at}{file}", digest).decode() for file, digest in source.files.items()]
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **_arrays(source.read(texts), source))
-        _place(path, content.getvalue())
-        made.append(path)
-    return made
+        write(path, content.getvalue())
+        paths.append(path)
+    return paths
 
 
 def mirror(folder: Path, base: str, listed: Path = DIGESTS) -> list[Path]:
-    """Fetch the `listed` files that `folder` lacks from an address that serves them; returns those fetched."""
-    fetched = []
+    """Fetch the `listed` files that `folder` lacks from an address that serves them; returns their paths."""
+    paths = []
     for name, digest in digests(listed).items():
         path = folder / name
         if not path.exists():
-            _place(path, _download(f"{base.rstrip('/')}/{name}", digest))
-            fetched.append(path)
-    return fetched
+            write(path, _download(f"{base.rstrip('/')}/{name}", digest))
+            paths.append(path)
+    return paths
 
 
 def digests(listed: Path = DIGESTS) -> dict[str, str]:
@@ -143,26 +141,12 @@ def _arrays(named: Named, source: Source) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _download(url: str, digest: str) -> bytes:
-    """The bytes at `url`; ConnectionError where it does not answer, `DamagedSeries` where they are others."""
-    print(f"downloading {url}", flush=True)
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - our list, or the user's word
-            content: bytes = answer.read()
-    except OSError as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection open
-        raise ConnectionError(f"{url} does not answer: {error}") from error
-    got = hashlib.sha256(content).hexdigest()
-    if got != digest:
-        raise DamagedSeries(f"{url} is not the file that is meant: its bytes have SHA-256 {got}")
+    """The bytes at `url`; ConnectionError where it does not answer, `DamagedSeries` where their SHA-256 is another."""
+    content = download(url)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != digest:
+        raise DamagedSeries(f"{url} is not the file that is meant: its bytes have SHA-256 {actual}")
     return content
-
-
-def _place(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,19 +156,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mirror", metavar="ADDRESS", help="download the collection from a copy that you can reach")
 
 
-def main(args: argparse.Namespace) -> None:
-    """Fetch what was asked for, then say what is there and what is missing."""
+def main(arguments: argparse.Namespace) -> None:
+    """Fetch what the options name, then print which files are present and which are missing."""
     shared = data_folder()
-    folder: Path = args.folder or (shared or cache_folder()) / "forecasting"
-    if args.mirror:
-        mirror(folder, args.mirror)
-    if args.fetch:
+    folder: Path = arguments.folder or (shared or cache_folder()) / "forecasting"
+    if arguments.mirror:
+        mirror(folder, arguments.mirror)
+    if arguments.fetch:
         fetch(folder)
     state = {name: _state(folder / name, digest) for name, digest in digests().items()}
-    for name, said in state.items():
-        print(f"{name:<36} {said}")
-    found = sum(said != "missing" for said in state.values())
-    print(f"{found} of {len(state)} files in {folder}; docs/series.md says more")
+    for name, text in state.items():
+        print(f"{name:<36} {text}")
+    present = sum(text != "missing" for text in state.values())
+    print(f"{present} of {len(state)} files in {folder}; docs/series.md says more")
 
 
 def _state(path: Path, digest: str) -> str:

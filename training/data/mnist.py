@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.folders import cache_folder, data_folder
+from training.data import download as http
+from training.data.arrays import Images, Labels
+from training.folders import cache_folder, data_folder
 
 VALIDATION = 5_000
 CLASSES = 10
@@ -29,8 +28,6 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-TIMEOUT_SECONDS = 60.0
-
 # SHA-256 of the UNPACKED bytes: copies of the archives differ in how they were packed, not in what is inside.
 FILES = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -41,21 +38,21 @@ FILES = {
 
 
 class DamagedData(ValueError):
-    """A file is not the one that every published MNIST figure refers to."""
+    """A file differs from the one that every published MNIST figure refers to."""
 
 
 @dataclass(frozen=True, eq=False)
 class Digits:
     """N labelled digits."""
 
-    images: NDArray[np.uint8]  # (N, 28, 28), 0 = paper, 255 = ink
-    labels: NDArray[np.int64]  # (N,)
+    images: Images
+    labels: Labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def rows(self) -> NDArray[np.float32]:
-        """(N, 28, 28) float32, ink 0..1: what a digit reader is given."""
+        """(N, 28, 28) float32, ink 0..1: the input of a digit reader."""
         return self.images.astype(np.float32) / np.float32(255)
 
 
@@ -121,9 +118,9 @@ def _unpacked(folder: Path, name: str) -> bytes:
 
 
 def _check(name: str, data: bytes, origin: str) -> None:
-    got = hashlib.sha256(data).hexdigest()
-    if got != FILES[name]:
-        raise DamagedData(f"{origin} is not the original {name}: its unpacked bytes have SHA-256 {got}")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != FILES[name]:
+        raise DamagedData(f"{origin} is not the original {name}: its unpacked bytes have SHA-256 {digest}")
 
 
 def _parse(name: str, data: bytes) -> NDArray[Any]:
@@ -138,22 +135,15 @@ def _parse(name: str, data: bytes) -> NDArray[Any]:
 
 def _download(name: str, folder: Path, mirrors: Sequence[str]) -> None:
     """Fetch one archive from the first mirror that has the right bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
     failure: Exception | None = None
     for mirror in mirrors:
         url = f"{mirror}{name}.gz"
-        print(f"downloading {url}", flush=True)
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - our own list
-                archive = answer.read()
+            archive = http.fetch(url)
             _check(name, gzip.decompress(archive), url)
         except (OSError, EOFError, zlib.error, DamagedData) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()  # it holds the connection open
             failure = error
             continue
-        partial = folder / f"{name}.gz.{os.getpid()}.partial"
-        partial.write_bytes(archive)
-        partial.replace(folder / f"{name}.gz")
+        http.write(folder / f"{name}.gz", archive)
         return
     raise ConnectionError(f"no mirror has {name}.gz; put the four files into {folder}") from failure

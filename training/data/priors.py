@@ -1,7 +1,7 @@
 """Synthetic series on the training device, whole batches at a time: the priors of the zero-shot forecaster.
 
 Each prior takes `(batch, length, generator, device)` and returns values (batch, length) float64 and the season length
-(batch,) int64 that a caller might know, 0 where there is none to know. They cover what real series do and the real
+(batch,) int64 that a caller might state, 0 where there is none to state. They cover what real series do and the real
 collection shows too rarely: clean seasons of any length, trends that bend, levels that jump, counts, sparse demand.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Drawn = tuple[Tensor, Tensor]
-Prior = Callable[[int, int, torch.Generator, torch.device], Drawn]
+Sample = tuple[Tensor, Tensor]  # values, season lengths
+Prior = Callable[[int, int, torch.Generator, torch.device], Sample]
 
 CALENDAR = (4, 5, 6, 7, 12, 13, 24, 26, 30, 48, 52, 96, 144, 168, 288)
 
@@ -39,8 +39,8 @@ class _Random:
         return self.uniform(*shape) < probability
 
 
-def sines(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
-    """The forecasting tutorial's mixture of two sine waves and uniform noise (see `generators.sine_mixture`)."""
+def sines(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
+    """The forecasting tutorial's mixture of two sine waves and uniform noise (see `data.sine_mixture`)."""
     noisy, _, _ = sines_and_truth(batch, length, generator, device)
     return noisy, torch.zeros(batch, dtype=torch.int64, device=device)
 
@@ -48,21 +48,22 @@ def sines(batch: int, length: int, generator: torch.Generator, device: torch.dev
 def sines_and_truth(
     batch: int, length: int, generator: torch.Generator, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The series of `sines`, the same without their noise, both (batch, length), and what they are made of (batch, 4).
+    """The series of `sines`, the same without their noise, both (batch, length), and their components (batch, 4).
 
-    The last are phase at the first value and radians a step of the slow sine, then of the fast one. All float64.
+    The components are phase at the first value and radians a step of the slow sine, then of the fast one. All float64.
     """
     random = _Random(generator, device)
     time = torch.arange(length, device=device, dtype=torch.float64)[None, :] / 50
     u = random.uniform(batch, 4, 1)
-    slow, fast = 10 + 10 * u[:, 1], 20 + 20 * u[:, 3]
-    clean = 0.5 * torch.sin((time - u[:, 0]) * slow)
-    clean += 0.2 * torch.sin((time - u[:, 2]) * fast)
-    made_of = torch.cat([-u[:, 0] * slow, slow / 50, -u[:, 2] * fast, fast / 50], 1)
-    return clean + 0.1 * (random.uniform(batch, length) - 0.5), clean, made_of
+    slow_frequency, fast_frequency = 10 + 10 * u[:, 1], 20 + 20 * u[:, 3]
+    clean = 0.5 * torch.sin((time - u[:, 0]) * slow_frequency)
+    clean += 0.2 * torch.sin((time - u[:, 2]) * fast_frequency)
+    phases = -u[:, 0] * slow_frequency, -u[:, 2] * fast_frequency
+    components = torch.cat([phases[0], slow_frequency / 50, phases[1], fast_frequency / 50], 1)
+    return clean + 0.1 * (random.uniform(batch, length) - 0.5), clean, components
 
 
-def seasonal(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+def seasonal(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
     """Trend + one or two seasons with harmonics that may drift + noise; one in three multiplicative and positive."""
     random = _Random(generator, device)
     period = _periods(batch, random)
@@ -79,11 +80,11 @@ def seasonal(batch: int, length: int, generator: torch.Generator, device: torch.
     total = season * torch.where(random.chance(0.4, batch, 1), drift, 1.0) + trend + noise + level
     factor = torch.exp(total * random.log_uniform(batch, 1, low=0.05, high=0.6))
     series = torch.where(random.chance(0.35, batch, 1), factor, total)
-    known = torch.where((period - period.round()).abs() < 1e-9, period.round(), 0.0).to(torch.int64)
-    return series, known
+    stated = torch.where((period - period.round()).abs() < 1e-9, period.round(), 0.0).to(torch.int64)
+    return series, stated
 
 
-def rough(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+def rough(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
     """Noise of a power-law or a rational spectrum: white noise, random walks, smooth curves, the swings of an AR(2)."""
     random = _Random(generator, device)
     size = 2 * length
@@ -107,7 +108,7 @@ def rough(batch: int, length: int, generator: torch.Generator, device: torch.dev
     return _exponentiated(series, random), torch.zeros(batch, dtype=torch.int64, device=device)
 
 
-def walks(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+def walks(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
     """Local level and local trend models: integrated noise with drift, changing volatility and heavy tails."""
     random = _Random(generator, device)
     shocks = random.normal(batch, length)
@@ -124,7 +125,7 @@ def walks(batch: int, length: int, generator: torch.Generator, device: torch.dev
     return _exponentiated(series, random), torch.zeros(batch, dtype=torch.int64, device=device)
 
 
-def counts(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+def counts(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
     """Poisson counts of a rate with season and drift; one in two intermittent (mostly zero, sizes when not)."""
     random = _Random(generator, device)
     period = _periods(batch, random).round()
@@ -148,15 +149,15 @@ PRIORS: dict[str, tuple[Prior, float]] = {
 }
 
 
-def mixture(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Drawn:
+def mixture(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
     """A batch with every prior in its share, disturbed now and then by jumps, spikes and flat stretches."""
     shares = [share for _, share in PRIORS.values()]
     sizes = [int(batch * share) for share in shares]
     sizes[1] += batch - sum(sizes)
-    of_each = zip(PRIORS.values(), sizes, strict=True)
-    drawn = [prior(n, length, generator, device) for (prior, _), n in of_each if n > 0]
+    priors = zip(PRIORS.values(), sizes, strict=True)
+    samples = [prior(n, length, generator, device) for (prior, _), n in priors if n > 0]
     clean = sizes[0]  # the sine mixture stays as the tutorial has it
-    values, season = torch.cat([v for v, _ in drawn]), torch.cat([s for _, s in drawn])
+    values, season = torch.cat([v for v, _ in samples]), torch.cat([s for _, s in samples])
     values[clean:] = disturb(values[clean:], _Random(generator, device))
     return values, season
 

@@ -1,7 +1,7 @@
 """Real series for training and validation: reading, splitting and drawing windows.
 
-Every series ends with a test part that training never sees (the last `h` values before which its evaluation window is
-cut). `HELD_OUT` names whole files that training never sees either; validation scores are measured on these.
+Every series ends with a test part that training never reads (the last `h` values before which its evaluation window is
+cut). `HELD_OUT` names whole files that training never reads either; validation scores are measured on these.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.folders import cache_folder, data_folder
+from training.data.arrays import Floats
+from training.folders import cache_folder, data_folder
 
-# Chosen for variety of sampling step, length and field, before the first run, and kept.
+# Chosen for variety of sampling step, length and field before the first run, and the same ones ever since.
 HELD_OUT = (
     "ansett_weekly",
     "aus_retail_monthly",
@@ -39,8 +39,8 @@ HELD_OUT = (
 class Window:
     """One evaluation window: forecast `future` (h,) from `context` (n,); `lag` is that of the MASE denominator."""
 
-    context: np.ndarray[Any, np.dtype[np.float64]]
-    future: np.ndarray[Any, np.dtype[np.float64]]
+    context: Floats
+    future: Floats
     season: int
     lag: int
 
@@ -51,13 +51,13 @@ class SeriesFile:
 
     name: str
     digest: str  # SHA-256 of the file
-    series: list[np.ndarray[Any, np.dtype[np.float64]]]
+    series: list[Floats]
     seasons: list[int]
     lags: list[int]
     horizons: list[int]
     items: list[tuple[int, int]]  # (series, cut) of every evaluation window
 
-    def training_part(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+    def training_part(self) -> list[Floats]:
         """Every series up to its first evaluation window."""
         cuts = [len(s) - h for s, h in zip(self.series, self.horizons, strict=True)]
         for index, cut in self.items:
@@ -79,13 +79,13 @@ def folder() -> Path:
     """
     shared = data_folder()
     candidates = [root / "forecasting" for root in (shared, cache_folder()) if root is not None]
-    found = next((path for path in candidates if any(path.glob("*.npz"))), None)
-    if found is None:
+    collection = next((path for path in candidates if any(path.glob("*.npz"))), None)
+    if collection is None:
         raise FileNotFoundError(
             "no real series here: set RITMO_DATA to a folder that contains forecasting/*.npz (docs/series.md), fetch "
             "three files with `python -m training series --fetch`, or train on the synthetic priors alone with --real 0"
         )
-    return found
+    return collection
 
 
 def read(path: Path) -> SeriesFile:
@@ -116,7 +116,7 @@ class Corpus:
     """
 
     def __init__(self, files: list[SeriesFile], device: torch.device) -> None:
-        parts: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+        parts: list[Floats] = []
         weights: list[float] = []
         seasons: list[int] = []
         for file in files:
@@ -138,17 +138,17 @@ class Corpus:
         """`count` windows of up to `length` values, cut at random: values (count, length) float64, season (count,).
 
         A shorter window is padded behind its end with NaN. One window in six is thinned out to every second to fourth
-        value, its season with it where that divides; season 0 says that there is none to know.
+        value, its season with it where that divides; season 0 says that there is none to state.
         """
         uniform = torch.rand(count, 4, device=self.device, generator=generator, dtype=torch.float64)
-        which = torch.searchsorted(self.cumulative, uniform[:, 0].contiguous()).clamp(max=len(self.lengths) - 1)
-        total, start, season = self.lengths[which], self.starts[which], self.seasons[which]
+        chosen = torch.searchsorted(self.cumulative, uniform[:, 0].contiguous()).clamp(max=len(self.lengths) - 1)
+        total, start, season = self.lengths[chosen], self.starts[chosen], self.seasons[chosen]
         stride = torch.where(uniform[:, 1] < 1 / 6, 2 + (3 * uniform[:, 2]).long(), 1)
         stride = torch.where(total >= 24 * stride, stride, 1)
         # The end is uniform over the series' second part or, where the series is longer than a window, over all ends
-        # of half a window or more: late values of a series are met as often as early ones.
-        least = torch.minimum(total // 2, torch.full_like(total, length) * stride // 2)
-        end = least + (uniform[:, 3] * (total - least)).long()
+        # of half a window or more: late values of a series are drawn as often as early ones.
+        first_end = torch.minimum(total // 2, torch.full_like(total, length) * stride // 2)
+        end = first_end + (uniform[:, 3] * (total - first_end)).long()
         end = torch.where(uniform[:, 1] > 0.6, torch.maximum(end, torch.minimum(length * stride, total - 1)), end)
         end = end.clamp(max=total - 1)
         available = (end // stride + 1).clamp(max=length)

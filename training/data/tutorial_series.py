@@ -6,11 +6,13 @@ also test longer contexts and more steps ahead.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.sine_mixture import Floats, sine_mixture
+from training.data.arrays import Floats
+from training.data.sine_mixture import sine_mixture
 
 SEED = 42
 STEPS = 210
@@ -29,7 +31,8 @@ class TutorialSeries:
     test: Floats
 
 
+@functools.cache
 def tutorial_series() -> TutorialSeries:
-    """Generate the set: 7,000 / 2,000 / 1,000 series in the order they were drawn."""
+    """The set: 7,000 / 2,000 / 1,000 series in the order they were generated. Generated once in a process."""
     series = sine_mixture(TRAIN + VALIDATION + TEST, STEPS, np.random.default_rng(SEED))
     return TutorialSeries(*np.split(series, [TRAIN, TRAIN + VALIDATION]))

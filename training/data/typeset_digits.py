@@ -10,9 +10,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from training.data.arrays import Images, Labels
 from training.data.drawn_digits import NO_DIGIT, SIDE
 
 TRAINED_FONTS = (
@@ -28,19 +28,17 @@ LETTERS = "ACEFHKMNPRTUVWXadefhkmnprtuwx"
 SIGNS = "?@#%$+=*^~<>{}"
 _POINTS = 64  # pixels of a line: about three times more than the answer holds
 
-Images = NDArray[np.uint8]
-
 
 def glyph(font: str, text: str, points: int = _POINTS) -> Images:
     """`text` in one of the fonts, (H, W), 255 = ink, with no paper around it."""
     face = _face(font, points)
-    left, top, right, bottom = face.getbbox(text)
-    canvas = Image.new("L", (round(right - left) + 8, round(bottom - top) + 8))
-    ImageDraw.Draw(canvas).text((4 - left, 4 - top), text, fill=255, font=face)
+    x0, y0, x1, y1 = face.getbbox(text)
+    canvas = Image.new("L", (round(x1 - x0) + 8, round(y1 - y0) + 8))
+    ImageDraw.Draw(canvas).text((4 - x0, 4 - y0), text, fill=255, font=face)
     return np.asarray(canvas.crop(canvas.getbbox()))
 
 
-def typed_digits(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) -> tuple[Images, NDArray[np.int64]]:
+def typed_digits(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) -> tuple[Images, Labels]:
     """`count` digits, classes in turn, of random fonts, sizes and widths: images (count, 28, 28) and labels."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 10
@@ -48,7 +46,7 @@ def typed_digits(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) 
     return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), labels.astype(np.int64)
 
 
-def footless_ones(count: int, seed: int) -> tuple[Images, NDArray[np.int64]]:
+def footless_ones(count: int, seed: int) -> tuple[Images, Labels]:
     """`count` ones as a grotesque has them, a stem and a flag: the fonts at hand all give theirs a foot."""
     generator = np.random.default_rng(seed)
     images = [_boxed(generator, _footless_one(generator)) for _ in range(count)]
@@ -66,13 +64,13 @@ def _footless_one(generator: np.random.Generator) -> Images:
     outline = [(stem, 0.0), (stem, high), (0.0, high), (0.0, low + thick), (-reach, low + fall + thick)]
     outline += [(-reach, low + fall), (generator.uniform(0.0, 0.6) * stem, 0.0)]
     slanted = [(x + slant * (high - y), y) for x, y in outline]
-    left, right = min(x for x, _ in slanted), max(x for x, _ in slanted)
-    canvas = Image.new("L", (round(right - left) + 8, round(high) + 8))
-    ImageDraw.Draw(canvas).polygon([(x - left + 4, y + 4) for x, y in slanted], fill=255)
+    x0, x1 = min(x for x, _ in slanted), max(x for x, _ in slanted)
+    canvas = Image.new("L", (round(x1 - x0) + 8, round(high) + 8))
+    ImageDraw.Draw(canvas).polygon([(x - x0 + 4, y + 4) for x, y in slanted], fill=255)
     return np.asarray(canvas.crop(canvas.getbbox()))
 
 
-def typed_others(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) -> tuple[Images, NDArray[np.int64]]:
+def typed_others(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) -> tuple[Images, Labels]:
     """`count` images of letters, signs, and two or three characters side by side; labels `NO_DIGIT`."""
     generator = np.random.default_rng(seed)
     kinds = (_letter, _letter, _letter, _sign, _several)

@@ -1,4 +1,4 @@
-"""What may happen to a digit between a pen and the reader: warps, pens, paper and damage, a whole batch at a time.
+"""Augmentation of training digits: warps, pens, and the defects of a photograph, a whole batch at a time.
 
 Everything is a tensor operation on the device of the batch, drawn from torch's global generator: a recipe that seeds it
 by the step number gets the same batch at that step on every run. B images, T rows of canvas, 28 columns.
@@ -35,12 +35,12 @@ class Distortion:
     noise: float = 0.08  # share with grain
     blurred: float = 0.08  # share out of focus
     lined: float = 0.04  # share with a line across
-    coarse: float = 0.1  # share seen through a third of the pixels a side
+    coarse: float = 0.1  # share at a third of the resolution
     free_scale: tuple[float, float] = (0.75, 1.7)  # vertical scale on a free canvas
 
 
 def warp(images: Tensor, distortion: Distortion, rows: int = SIDE, *, free: bool = False) -> tuple[Tensor, Tensor]:
-    """(B, 28, 28) -> canvases (B, T, 28) and how much of each digit has been seen after each row, 0..1 (B, T).
+    """(B, 28, 28) -> canvases (B, T, 28) and the share of each digit that lies above each row's end, 0..1 (B, T).
 
     One resampling does rotation, slant, scale, shift and elastic distortion. A `free` canvas has its digit anywhere in
     its rows, and scaled vertically, otherwise the digit stays where MNIST has it.
@@ -60,8 +60,8 @@ def warp(images: Tensor, distortion: Distortion, rows: int = SIDE, *, free: bool
     grid[..., 0] -= shift[..., 0] * (strength > 0)[:, None, None]
     grid = (grid + _elastic(strength, distortion, rows)) / (SIDE / 2)
     canvas = functional.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
-    seen = ((y[None, :] - middle[:, None]) / height[:, None] + 0.5 + 0.5 / SIDE).clamp(0, 1)
-    return canvas, seen
+    share_read = ((y[None, :] - middle[:, None]) / height[:, None] + 0.5 + 0.5 / SIDE).clamp(0, 1)
+    return canvas, share_read
 
 
 def _frame(strength: Tensor, d: Distortion, rows: int, free: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,10 +97,10 @@ def pen(images: Tensor, share: float) -> Tensor:
     chosen, amount, sign = torch.rand(3, len(images), 1, 1, device=images.device)
     thick = functional.max_pool2d(images[:, None], 3, 1, 1)[:, 0]
     thin = -functional.max_pool2d(-images[:, None], 3, 1, 1)[:, 0]
-    other = torch.where(sign < 0.55, thick, thin)
+    changed = torch.where(sign < 0.55, thick, thin)
     # A thin stroke loses all its ink to the erosion: take no more than half of it away.
     amount = torch.where(sign < 0.55, amount, 0.6 * amount)
-    return torch.lerp(images, other, amount * (chosen < share))
+    return torch.lerp(images, changed, amount * (chosen < share))
 
 
 def photograph(images: Tensor, d: Distortion) -> Tensor:
@@ -121,8 +121,8 @@ def _blurred(images: Tensor) -> Tensor:
 
 def _coarse(images: Tensor) -> Tensor:
     rows, columns = images.shape[1:]
-    few = functional.interpolate(images[:, None], size=(rows * 9 // SIDE, 9), mode="area")
-    return functional.interpolate(few, size=(rows, columns), mode="bilinear", align_corners=False)[:, 0]
+    small = functional.interpolate(images[:, None], size=(rows * 9 // SIDE, 9), mode="area")
+    return functional.interpolate(small, size=(rows, columns), mode="bilinear", align_corners=False)[:, 0]
 
 
 def _contrasted(images: Tensor) -> Tensor:
@@ -138,24 +138,18 @@ def _grained(images: Tensor) -> Tensor:
 def _patch(images: Tensor) -> Tensor:
     """True inside one rectangle of 3..9 pixels a side in each canvas."""
     batch, rows, columns = images.shape
-    top, left, high, wide = torch.rand(4, batch, 1, 1, device=images.device)
+    top, start, high, wide = torch.rand(4, batch, 1, 1, device=images.device)
     y = torch.arange(rows, device=images.device)[None, :, None] - top * (rows - 3)
-    x = torch.arange(columns, device=images.device)[None, None, :] - left * (columns - 3)
+    x = torch.arange(columns, device=images.device)[None, None, :] - start * (columns - 3)
     return (y >= 0) & (y < 3 + 6 * high) & (x >= 0) & (x < 3 + 6 * wide)
 
 
 def _line(images: Tensor) -> Tensor:
     """True on one line, one or two pixels wide, that crosses each canvas at a small angle, lengthwise or not."""
     batch, rows, columns = images.shape
-    place, slope, flip, width = torch.rand(4, batch, 1, 1, device=images.device)
+    offset, slope, flip, width = torch.rand(4, batch, 1, 1, device=images.device)
     y = torch.arange(rows, device=images.device)[None, :, None] / rows
     x = torch.arange(columns, device=images.device)[None, None, :] / columns
     tilt = 0.6 * slope - 0.3
-    across = torch.where(flip < 0.5, y - place - tilt * (x - 0.5), x - place - tilt * (y - 0.5))
+    across = torch.where(flip < 0.5, y - offset - tilt * (x - 0.5), x - offset - tilt * (y - 0.5))
     return across.abs() * SIDE < 0.5 + 0.5 * width
-
-
-def distort(images: Tensor, d: Distortion, rows: int = SIDE, *, free: bool = False) -> tuple[Tensor, Tensor]:
-    """All of the above: (B, 28, 28) ink 0..1 -> canvases (B, T, 28) and the share seen after each row (B, T)."""
-    canvas, seen = warp(pen(images, d.pen), d, rows, free=free)
-    return photograph(canvas, d), seen

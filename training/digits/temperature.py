@@ -16,12 +16,12 @@ def fit_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
     """The temperature (T,) after each row that minimises the cross-entropy of logits (N, T, 10) with labels (N,)."""
     low, high = BOUNDS
     grid = torch.logspace(torch.tensor(low).log10().item(), torch.tensor(high).log10().item(), GRID)
-    found = []
+    temperatures = []
     for row in logits.unbind(1):
-        said = row.gather(1, labels[:, None])[:, 0]
-        losses = torch.stack([(torch.logsumexp(row / t, 1) - said / t).mean() for t in grid])
-        found.append(grid[losses.argmin()])
-    return torch.stack(found)
+        label_logits = row.gather(1, labels[:, None])[:, 0]
+        losses = torch.stack([(torch.logsumexp(row / t, 1) - label_logits / t).mean() for t in grid])
+        temperatures.append(grid[losses.argmin()])
+    return torch.stack(temperatures)
 
 
 def smooth(temperatures: Tensor, reach: int = 1) -> Tensor:

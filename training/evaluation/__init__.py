@@ -1,4 +1,5 @@
-"""Scores, backtests, corruptions and plots of exported models.
+"""Scores, backtests, corruptions and plots of exported models, and scores of networks while they are trained.
 
-It imports `data` and the service's backend. The models' folders and `reports` call it.
+It imports `data`, `folders` and the service's contract and backend, and no network and no code of a fit.
+The model packages, `reports` and the benchmarks call it.
 """

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from service.contract.types import Floats
 from training.data.real_series import SeriesFile, Window
 from training.evaluation import scores
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 # (contexts, seasons (B,), horizon) -> quantiles (B, horizon, len(LEVELS))
 Predict = Callable[[Sequence[Floats], Sequence[int], int], Floats]
 
@@ -45,7 +44,7 @@ class FileScore:
 
 
 def seasonal_naive(context: Floats, season: int, horizon: int) -> Floats:
-    """The last season repeated (horizon,); missing values are looked for one season further back."""
+    """The last season repeated (horizon,); a missing value is taken from one season further back."""
     filled = context.copy()
     for t in range(len(filled)):
         if not np.isfinite(filled[t]):
@@ -56,16 +55,19 @@ def seasonal_naive(context: Floats, season: int, horizon: int) -> Floats:
     return np.resize(tail, horizon)
 
 
-def spread_out(windows: Sequence[Window], most: int) -> list[Window]:
-    """All of `windows`, or an even spread of `most` of them."""
-    if len(windows) <= most:
+def spread_out(windows: Sequence[Window], count: int) -> list[Window]:
+    """An even spread of `count` of the windows; all of them where there are no more."""
+    if len(windows) <= count:
         return list(windows)
-    return [windows[i] for i in np.linspace(0, len(windows) - 1, most).astype(int)]
+    return [windows[i] for i in np.linspace(0, len(windows) - 1, count).astype(int)]
 
 
-def score_file(file: SeriesFile, predict: Predict, *, most: int | None = None, context: int = 4096) -> FileScore:
-    """Score `predict` on the windows of `file` (the first `most` of an even spread of them)."""
-    windows = file.windows() if most is None else spread_out(file.windows(), most)
+def score_file(file: SeriesFile, predict: Predict, *, max_windows: int | None = None, context: int = 4096) -> FileScore:
+    """Score `predict` on the windows of `file`, or on an even spread of `max_windows` of them.
+
+    `context` is the number of past values that a forecast may use.
+    """
+    windows = file.windows() if max_windows is None else spread_out(file.windows(), max_windows)
     quantiles: list[Floats] = []
     ordered = sorted(range(len(windows)), key=lambda i: len(windows[i].context))
     windows = [windows[i] for i in ordered]
@@ -87,7 +89,7 @@ def score_file(file: SeriesFile, predict: Predict, *, most: int | None = None, c
 
 
 def geometric_means(rows: Sequence[FileScore]) -> dict[str, float]:
-    """Geometric means over files of the relative scores, the mean coverage beside them."""
+    """Over files: geometric means of the relative scores `mase` and `wql`, and the arithmetic mean of `coverage80`."""
     return {
         "mase": float(np.exp(np.mean([np.log(r.relative_mase) for r in rows]))),
         "wql": float(np.exp(np.mean([np.log(r.relative_wql) for r in rows]))),
@@ -98,9 +100,9 @@ def geometric_means(rows: Sequence[FileScore]) -> dict[str, float]:
 def _mase(windows: Sequence[Window], points: Sequence[Floats]) -> float:
     values = []
     for window, point in zip(windows, points, strict=True):
-        known = np.isfinite(window.future)
-        if known.any():
-            values.append(scores.mase(window.future[known], point[known], window.context, window.lag))
+        observed = np.isfinite(window.future)
+        if observed.any():
+            values.append(scores.mase(window.future[observed], point[observed], window.context, window.lag))
     return float(np.nanmean(values))  # a context that never changed has no MASE
 
 
@@ -110,5 +112,5 @@ def _wql(windows: Sequence[Window], quantiles: Sequence[Floats]) -> float:
 
 def _coverage(windows: Sequence[Window], quantiles: Sequence[Floats]) -> float:
     actual, answer = np.concatenate([w.future for w in windows]), np.concatenate(list(quantiles))
-    known = np.isfinite(actual)
-    return scores.coverage(actual[known], answer[known, 0], answer[known, -1])
+    observed = np.isfinite(actual)
+    return scores.coverage(actual[observed], answer[observed, 0], answer[observed, -1])

@@ -1,7 +1,7 @@
-"""Fifteen kinds of damage, each at moderate strength, by which a digit reader's robustness is measured.
+"""Fifteen kinds of corruption, each at moderate strength, by which a digit reader's robustness is measured.
 
-Written apart from what training does to its images (`training.digits.augment`), with numpy alone, so that a score here is
-not a score on training's own code. Images are (N, 28, 28) uint8, 0 = paper, 255 = ink.
+The code is separate from the augmentation of training images (`training.digits.augment`) and uses numpy alone, so that
+a score here is not a score on training's own code. Images are (N, 28, 28) uint8, 0 = paper, 255 = ink.
 """
 
 from __future__ import annotations
@@ -9,61 +9,60 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+
+from training.data.arrays import Floats, Images
 
 SIDE = 28
 MIDDLE = (SIDE - 1) / 2
 
-Images = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 Generator = np.random.Generator
 
 _Y, _X = np.mgrid[:SIDE, :SIDE].astype(np.float64)
 
 
-def damaged(images: Images, kind: str, seed: int = 0) -> Images:
-    """`images` with one kind of damage, a different one of its kind for each; the same on every call.
+def corrupted(images: Images, kind: str, seed: int = 0) -> Images:
+    """`images` with one kind of corruption, drawn anew for each image; the same for the same seed.
 
     Raises `KeyError` for a kind that is not in `KINDS`.
     """
-    damage = _DAMAGE[kind]
-    found = damage(images.astype(np.float64) / 255, np.random.default_rng([seed, KINDS.index(kind)]))
-    return np.round(np.clip(found, 0, 1) * 255).astype(np.uint8)
+    corruption = _CORRUPTIONS[kind]
+    floats = corruption(images.astype(np.float64) / 255, np.random.default_rng([seed, KINDS.index(kind)]))
+    return np.round(np.clip(floats, 0, 1) * 255).astype(np.uint8)
 
 
 def _sampled(images: Floats, y: Floats, x: Floats) -> Floats:
-    """Each image read at the places y, x (N, 28, 28) in pixels, bilinearly; paper outside."""
+    """Each image read at the positions y, x (N, 28, 28) in pixels, bilinearly; paper outside."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     y, x = np.clip(y + 1, 0, SIDE + 0.999), np.clip(x + 1, 0, SIDE + 0.999)
-    top, left = y.astype(np.int64), x.astype(np.int64)
-    down, right = y - top, x - left
+    row, column = y.astype(np.int64), x.astype(np.int64)
+    down, right = y - row, x - column
     n = np.arange(len(images))[:, None, None]
-    above = padded[n, top, left] * (1 - right) + padded[n, top, left + 1] * right
-    below = padded[n, top + 1, left] * (1 - right) + padded[n, top + 1, left + 1] * right
+    above = padded[n, row, column] * (1 - right) + padded[n, row, column + 1] * right
+    below = padded[n, row + 1, column] * (1 - right) + padded[n, row + 1, column + 1] * right
     return np.asarray(above * (1 - down) + below * down)
 
 
 def _mapped(images: Floats, yy: Floats | float, yx: Floats | float, xy: Floats | float, xx: Floats | float) -> Floats:
-    """Each image under the linear map, about its middle, whose INVERSE is [[yy, yx], [xy, xx]]."""
+    """Each image under the linear map, about its middle, with the INVERSE matrix [[yy, yx], [xy, xx]]."""
     parts = [np.broadcast_to(np.asarray(part, np.float64), len(images))[:, None, None] for part in (yy, yx, xy, xx)]
     dy, dx = _Y - MIDDLE, _X - MIDDLE
     return _sampled(images, parts[0] * dy + parts[1] * dx + MIDDLE, parts[2] * dy + parts[3] * dx + MIDDLE)
 
 
-def _either(generator: Generator, count: int, low: float, high: float) -> Floats:
+def _signed(generator: Generator, count: int, low: float, high: float) -> Floats:
     """`count` numbers in low..high with either sign."""
     return generator.uniform(low, high, count) * generator.choice([-1.0, 1.0], count)
 
 
 def _rotated(images: Floats, generator: Generator) -> Floats:
     """By 12 to 20 degrees either way."""
-    angle = np.radians(_either(generator, len(images), 12, 20))
+    angle = np.radians(_signed(generator, len(images), 12, 20))
     return _mapped(images, np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
 
 
 def _shifted(images: Floats, generator: Generator) -> Floats:
     """Two or three pixels up or down and as many to the left or right."""
-    dy, dx = (np.round(_either(generator, len(images), 1.5, 3.5))[:, None, None] for _ in range(2))
+    dy, dx = (np.round(_signed(generator, len(images), 1.5, 3.5))[:, None, None] for _ in range(2))
     return _sampled(images, _Y + dy, _X + dx)
 
 
@@ -75,12 +74,12 @@ def _shrunk(images: Floats, generator: Generator) -> Floats:
 
 def _slanted(images: Floats, generator: Generator) -> Floats:
     """By a shear of 0.25..0.45 either way."""
-    return _mapped(images, 1, 0, _either(generator, len(images), 0.25, 0.45), 1)
+    return _mapped(images, 1, 0, _signed(generator, len(images), 0.25, 0.45), 1)
 
 
 def _stretched(images: Floats, generator: Generator) -> Floats:
     """Wider and lower, or narrower and higher, by a fifth each."""
-    by = np.exp(_either(generator, len(images), 0.12, 0.2))
+    by = np.exp(_signed(generator, len(images), 0.12, 0.2))
     return _mapped(images, by, 0, 0, 1 / by)
 
 
@@ -97,7 +96,7 @@ def _thick(images: Floats, _: Generator) -> Floats:
 
 
 def _thin(images: Floats, _: Generator) -> Floats:
-    """A pen about a pixel narrower, nowhere quite without ink."""
+    """A pen about a pixel narrower that leaves a third of the ink everywhere."""
     return np.maximum(_windows(images)[..., [1, 3, 4, 5, 7]].min(axis=-1), 0.35 * images)
 
 
@@ -136,8 +135,8 @@ def _covered(images: Floats, generator: Generator) -> Floats:
     answer = images.copy()
     for image in answer:
         ys, xs = np.nonzero(image > 0.5)
-        place = int(generator.integers(max(len(ys), 1)))
-        y, x = (int(ys[place]), int(xs[place])) if len(ys) else (0, 0)
+        index = int(generator.integers(max(len(ys), 1)))
+        y, x = (int(ys[index]), int(xs[index])) if len(ys) else (0, 0)
         image[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3] = 0
     return answer
 
@@ -170,7 +169,7 @@ def _coarse(images: Floats, _: Generator) -> Floats:
     return _sampled(padded, y, x)
 
 
-_DAMAGE: dict[str, Callable[[Floats, Generator], Floats]] = {
+_CORRUPTIONS: dict[str, Callable[[Floats, Generator], Floats]] = {
     "rotated": _rotated,
     "shifted": _shifted,
     "shrunk": _shrunk,
@@ -188,4 +187,4 @@ _DAMAGE: dict[str, Callable[[Floats, Generator], Floats]] = {
     "coarse": _coarse,
 }
 
-KINDS = tuple(_DAMAGE)
+KINDS = tuple(_CORRUPTIONS)

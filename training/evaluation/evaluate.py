@@ -1,6 +1,6 @@
 """Scores of exported models on the test sets, measured on the file through the service's own backend.
 
-Nothing here sees the module that was trained: a model is a folder, loaded and verified as the service does it.
+The module that was trained is not used: a model is a folder, loaded and verified as the service does it.
 `python -m training evaluate [NAME[@VERSION] …]` prints the scores; `--write` puts them into the manifests.
 """
 
@@ -16,14 +16,14 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.contract.manifest import MANIFEST_FILE, read_manifest
 from service.contract.types import DigitItem, DigitResult, Floats, ForecastItem, ForecastResult, Item, Result
 from training.data import mnist
 from training.data.sine_mixture import sine_mixture
 from training.data.tutorial_series import WINDOW, tutorial_series
 from training.evaluation import scores
-from training.fit.export import MODELS
+from training.folders import MODELS
 
 CONTEXTS = (20, 50, 200)
 AHEAD = 10
@@ -36,12 +36,12 @@ BATCH = 256
 
 @functools.cache
 def fresh_series() -> Floats:
-    """Sine mixtures that no training run has seen, nor any other evaluation: (5000, 210)."""
+    """Sine mixtures that no training run and no other evaluation has used: (5000, 210)."""
     return sine_mixture(FRESH_SERIES, max(CONTEXTS) + AHEAD, np.random.default_rng(FRESH_SEED))
 
 
 @functools.cache
-def test_digits() -> mnist.Digits:
+def mnist_test() -> mnist.Digits:
     """MNIST's 10,000 test images."""
     return mnist.load().test
 
@@ -51,7 +51,7 @@ def metrics_of(folder: Path) -> dict[str, float]:
     model = load(folder, warm=False)
     if model.manifest.task == "forecast":
         return forecast_metrics(model)
-    return digit_metrics(digit_traces(model, test_digits()), test_digits().labels)
+    return digit_metrics(digit_traces(model, mnist_test()), mnist_test().labels)
 
 
 def forecast_metrics(model: LoadedModel) -> dict[str, float]:
@@ -63,7 +63,7 @@ def forecast_metrics(model: LoadedModel) -> dict[str, float]:
     """
     test = tutorial_series().test
     points, _ = forecasts(model, test[:, :WINDOW], 1)
-    found = {"tutorial_mse": scores.mse(test[:, WINDOW], points[:, 0])}
+    metrics = {"tutorial_mse": scores.mse(test[:, WINDOW], points[:, 0])}
     for context in CONTEXTS:
         if not accepts(model, context):
             continue
@@ -71,11 +71,11 @@ def forecast_metrics(model: LoadedModel) -> dict[str, float]:
         points, quantiles = forecasts(model, series[:, :context], AHEAD)
         actual = series[:, context:]
         for step in (1, AHEAD):
-            found[f"sines_mse_n{context}_h{step}"] = scores.mse(actual[:, step - 1], points[:, step - 1])
+            metrics[f"sines_mse_n{context}_h{step}"] = scores.mse(actual[:, step - 1], points[:, step - 1])
         if context == WINDOW:
-            found["sines_coverage_80"] = scores.coverage(actual, quantiles[:, 0], quantiles[:, -1])
-            found["sines_wql"] = scores.wql(actual, np.moveaxis(quantiles, 1, 2), LEVELS)
-    return found
+            metrics["sines_coverage_80"] = scores.coverage(actual, quantiles[:, 0], quantiles[:, -1])
+            metrics["sines_wql"] = scores.wql(actual, np.moveaxis(quantiles, 1, 2), LEVELS)
+    return metrics
 
 
 def digit_metrics(trace: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
@@ -84,11 +84,11 @@ def digit_metrics(trace: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
     `test_accuracy` after all rows, `test_accuracy_row_7` after seven of them, and the expected calibration error of the
     last answer.
     """
-    found = {"test_accuracy": scores.accuracy(labels, trace[:, -1])}
+    metrics = {"test_accuracy": scores.accuracy(labels, trace[:, -1])}
     for row in READ_ROWS:
-        found[f"test_accuracy_row_{row}"] = scores.accuracy(labels, trace[:, row - 1])
-    found["test_calibration_error"] = scores.calibration_error(labels, trace[:, -1])
-    return found
+        metrics[f"test_accuracy_row_{row}"] = scores.accuracy(labels, trace[:, row - 1])
+    metrics["test_calibration_error"] = scores.calibration_error(labels, trace[:, -1])
+    return metrics
 
 
 def accepts(model: LoadedModel, length: int) -> bool:
@@ -116,21 +116,21 @@ def _run(model: LoadedModel, items: Sequence[Item]) -> list[Result]:
 
 
 def folders(models: Path, references: Sequence[str] = ()) -> list[Path]:
-    """Model folders under `models`: the highest version of each name, or those that `name` or `name@version` ask for.
+    """Model folders under `models`: the highest version of each name, or those of the references `name[@version]`.
 
     Raises `SystemExit` with a sentence for a reference that is not there.
     """
-    found: dict[str, list[int]] = {}
+    versions: dict[str, list[int]] = {}
     for manifest in sorted(models.glob(f"*/*/{MANIFEST_FILE}")):
         if manifest.parent.name.isdigit():
-            found.setdefault(manifest.parent.parent.name, []).append(int(manifest.parent.name))
+            versions.setdefault(manifest.parent.parent.name, []).append(int(manifest.parent.name))
     chosen = []
-    for reference in references or found:
+    for reference in references or versions:
         name, _, version = reference.partition("@")
-        versions = [v for v in found.get(name, []) if not version or str(v) == version]
-        if not versions:
-            raise SystemExit(f"there is no model {reference} in {models}; there are {', '.join(found) or 'none'}")
-        chosen.append(models / name / str(max(versions)))
+        matching = [v for v in versions.get(name, []) if not version or str(v) == version]
+        if not matching:
+            raise SystemExit(f"there is no model {reference} in {models}; there are {', '.join(versions) or 'none'}")
+        chosen.append(models / name / str(max(matching)))
     return chosen
 
 
@@ -141,11 +141,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", action="store_true", help="put the scores into the manifests")
 
 
-def main(args: argparse.Namespace) -> None:
-    """Score the models that were asked for and print one JSON object a line."""
-    for folder in folders(args.folder, args.models):
+def main(arguments: argparse.Namespace) -> None:
+    """Score the models that the options name and print one JSON object a line."""
+    for folder in folders(arguments.folder, arguments.models):
         metrics = metrics_of(folder)
         manifest = read_manifest(folder)
         print(json.dumps({"model": manifest.name, "version": manifest.version, **metrics}), flush=True)
-        if args.write:
+        if arguments.write:
             manifest.model_copy(update={"metrics": {**manifest.metrics, **metrics}}).write(folder)

@@ -14,7 +14,6 @@ from PIL import Image
 
 from service.contract.types import Floats
 
-FIGURES = Path(__file__).resolve().parents[1] / "figures"
 INK = "0.25"
 DPI = 72
 COLOURS = ("#1b6ca8", "#d1603d", "#4f8a5b", "#8a5fa8", "#a8893a", "#5f5f5f", "#b0447a", "#2e9c9c", "#7a4a2a")
@@ -38,7 +37,7 @@ def training_curves(
 
 @dataclass(frozen=True)
 class Forecasts:
-    """N series with what a model said about them: past (N, T); actual, mean, low and high (N, H)."""
+    """N series with a model's forecasts of them: past (N, T); actual, mean, low and high (N, H)."""
 
     past: Floats
     actual: Floats
@@ -61,17 +60,17 @@ def progress(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[
     _save(figure, path)
 
 
-def forecast_grid(shown: Forecasts, path: Path, title: str) -> None:
+def forecast_grid(forecasts: Forecasts, path: Path, title: str) -> None:
     """Fifteen forecasts, 3 x 5, each with its interval from low to high."""
     figure = Figure((13, 6.2), DPI)
     axes = figure.subplots(3, 5, sharex=True, sharey=True)
-    before = np.arange(shown.past.shape[1])
-    after = len(before) + np.arange(shown.actual.shape[1])
+    past_times = np.arange(forecasts.past.shape[1])
+    times = len(past_times) + np.arange(forecasts.actual.shape[1])
     for k, axis in enumerate(axes.flat):
-        axis.plot(before, shown.past[k], color=INK, linewidth=0.9)
-        axis.fill_between(after, shown.low[k], shown.high[k], color=COLOURS[0], alpha=0.25, linewidth=0)
-        axis.plot(after, shown.mean[k], color=COLOURS[0], linewidth=1.4)
-        axis.plot(after, shown.actual[k], "x", color=COLOURS[1], markersize=4)
+        axis.plot(past_times, forecasts.past[k], color=INK, linewidth=0.9)
+        axis.fill_between(times, forecasts.low[k], forecasts.high[k], color=COLOURS[0], alpha=0.25, linewidth=0)
+        axis.plot(times, forecasts.mean[k], color=COLOURS[0], linewidth=1.4)
+        axis.plot(times, forecasts.actual[k], "x", color=COLOURS[1], markersize=4)
     figure.suptitle(f"{title}: forecast and 80 % interval (blue), what came (crosses)")
     _save(figure, path)
 
@@ -80,8 +79,8 @@ def series_grid(values: Floats, captions: Sequence[str], path: Path, title: str)
     """Nine series (9, T), 3 x 3, each on a scale of its own with its caption above it."""
     figure = Figure((11, 5.4), DPI)
     axes = figure.subplots(3, 3, sharex=True)
-    for axis, one, caption in zip(axes.flat, values, captions, strict=True):
-        axis.plot(one, color=COLOURS[0], linewidth=0.9)
+    for axis, series, caption in zip(axes.flat, values, captions, strict=True):
+        axis.plot(series, color=COLOURS[0], linewidth=0.9)
         axis.set_title(caption, fontsize=8, loc="left")
         axis.tick_params(labelsize=7)
     figure.suptitle(title)
@@ -115,14 +114,14 @@ def accuracy_by_row(curves: Mapping[str, Floats], path: Path) -> None:
 
 
 def digit_answer(image: NDArray[np.float32], probabilities: Floats, path: Path, title: str) -> None:
-    """One digit (28, 28) beside its ten probabilities."""
+    """One digit (28, 28) and its ten probabilities."""
     figure = Figure((5.6, 2.6), DPI)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
-    left.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-    left.set_axis_off()
-    right.barh(range(10), probabilities, color=COLOURS[0])
-    right.set(yticks=range(10), xlim=(0, 1), xlabel="probability")
-    right.invert_yaxis()
+    image_axis, bar_axis = figure.subplots(1, 2, width_ratios=(1, 1.4))
+    image_axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    image_axis.set_axis_off()
+    bar_axis.barh(range(10), probabilities, color=COLOURS[0])
+    bar_axis.set(yticks=range(10), xlim=(0, 1), xlabel="probability")
+    bar_axis.invert_yaxis()
     figure.suptitle(title)
     _save(figure, path)
 

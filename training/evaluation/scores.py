@@ -1,8 +1,8 @@
 """Scores of forecasts and of classifications: pure functions over numpy arrays.
 
-Shapes: N series, H steps ahead, Q quantile levels, C classes. Every score is a mean over all entries unless said.
-Definitions: Hyndman and Koehler (2006) for MASE, the M4 competition for sMAPE, Koenker and Bassett (1978) for the
-pinball loss, Guo et al. (2017) for the calibration error.
+Shapes: N series, H steps ahead, Q quantile levels, C classes. A score is a mean over all entries unless its docstring
+says otherwise. Definitions: Hyndman and Koehler (2006) for MASE, the M4 competition for sMAPE, Koenker and Bassett
+(1978) for the pinball loss, Guo et al. (2017) for the calibration error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from service.contract.types import Floats
 
 
 def mse(actual: ArrayLike, forecast: ArrayLike) -> float:
@@ -59,12 +59,12 @@ def pinball(actual: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> Float
 def wql(actual: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> float:
     """Weighted quantile loss: twice the pinball loss summed over all steps, over the summed |actual|, mean over levels.
 
-    actual (…), quantiles (…, Q). Steps whose actual value is NaN are left out.
+    actual (…), quantiles (…, Q). Steps with a NaN as actual value are left out.
     """
     a = _floats(actual)
-    known = np.isfinite(a)
-    loss = 2 * pinball(a[known], _floats(quantiles)[known], levels).sum(axis=0)  # (Q,)
-    return float(np.mean(loss) / np.abs(a[known]).sum())
+    observed = np.isfinite(a)
+    loss = 2 * pinball(a[observed], _floats(quantiles)[observed], levels).sum(axis=0)  # (Q,)
+    return float(np.mean(loss) / np.abs(a[observed]).sum())
 
 
 def coverage(actual: ArrayLike, low: ArrayLike, high: ArrayLike) -> float:
@@ -74,7 +74,7 @@ def coverage(actual: ArrayLike, low: ArrayLike, high: ArrayLike) -> float:
 
 
 def accuracy(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Share of rows (N, C) whose largest probability is the label's; the first one wins a tie."""
+    """Share of rows (N, C) with the label's probability as the largest; the first one wins a tie."""
     return float(np.mean(np.argmax(_floats(probabilities), axis=1) == np.asarray(labels)))
 
 

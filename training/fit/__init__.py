@@ -1,4 +1,5 @@
-"""Fitting in general: the training loop, the record of a run, the export of a checkpoint.
+"""Fitting in general: training loop, batch order, optimiser, options, weights files, record of a run, export.
 
-It imports networks' contract and the service's backend for the proof of an export. Every model's folder calls it.
+It imports the service's contract (for the manifest) and `training.folders`, and no network, data set or score.
+The four model packages (`forecaster`, `sines`, `digits`, `tutorials`) call it.
 """

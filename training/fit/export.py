@@ -1,6 +1,6 @@
 """From a trained module to `models/<name>/<version>/`: script, reload, check parity, golden, manifest, rename.
 
-The folder appears whole or not at all: everything is written beside its final place and renamed there. Metrics are
+The folder appears whole or not at all: everything is written next to its final place and renamed there. Metrics are
 measured on the reloaded file by the caller's `metrics_of`, never on the module that was trained.
 """
 
@@ -31,7 +31,6 @@ from service.contract.manifest import (
 )
 from training.fit.record import Record
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
 RTOL, ATOL = 1e-4, 1e-6
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -51,7 +50,7 @@ def script(module: nn.Module) -> bytes:
 
 
 def reload(data: bytes) -> Any:
-    """The module that `script` wrote, as the service will see it."""
+    """The module that `script` wrote, as the service loads it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\..* is (deprecated|not supported)", DeprecationWarning)
         return torch.jit.load(io.BytesIO(data), map_location="cpu")
@@ -93,13 +92,14 @@ def export(
     record: Record,
     metrics_of: Metrics,
     version: int | None = None,
-    models: Path = MODELS,
+    models: Path,
 ) -> Path:
     """Write `models/<name>/<version>/` and return it. `version` None: one above the highest there is.
 
-    `golden(module)` returns the inputs and outputs of the golden sample for a module; it is asked for the eager and for
-    the reloaded one, and a difference beyond the tolerance raises `ValueError` before anything is written.
-    `metrics_of(folder)` scores the complete folder (whose manifest has no metrics yet).
+    `golden(module)` returns the inputs and outputs of the golden sample for a module; it is called with the eager and
+    with the reloaded one, and a difference beyond the tolerance raises `ValueError` before anything is written.
+    `metrics_of(folder)` scores the complete folder. The service's loader verifies a folder by its manifest, so one
+    without metrics is there while they are measured; the one with metrics then takes its place.
     """
     eager = golden(module.cpu().eval())
     data = script(module)
@@ -130,15 +130,15 @@ def export(
         manifest.write(folder)
         metrics = {key: float(value) for key, value in metrics_of(folder).items()}
         manifest.model_copy(update={"metrics": metrics}).write(folder)
-        return _put(folder, parent / str(number))
+        return _replace(folder, parent / str(number))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_parity(eager: Arrays, loaded: Arrays) -> None:
-    for key, want in eager.items():
-        if not np.allclose(loaded[key], want, rtol=RTOL, atol=ATOL, equal_nan=True):
-            worst = np.nanmax(np.abs(loaded[key] - want))
+    for key, expected in eager.items():
+        if not np.allclose(loaded[key], expected, rtol=RTOL, atol=ATOL, equal_nan=True):
+            worst = np.nanmax(np.abs(loaded[key] - expected))
             raise ValueError(f"the exported module's {key!r} differs from the trained one's by up to {worst:.3g}")
 
 
@@ -146,8 +146,8 @@ def _next_version(parent: Path) -> int:
     return max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0) + 1
 
 
-def _put(folder: Path, target: Path) -> Path:
-    """Rename `folder` to `target`, replacing an older folder of that name."""
+def _replace(folder: Path, target: Path) -> Path:
+    """Rename `folder` to `target` in place of an older folder of that name."""
     old = target.with_name(f".old-{target.name}")
     if target.exists():
         target.replace(old)

@@ -1,8 +1,8 @@
 """One seeded, resumable fit for every network of the project: rate schedule, clipping, averaged weights, curves.
 
-The loop knows no data: `loss_at(step)` returns the loss of one step. A recipe whose batches are a function of the seed
-and the step number (and not of how many batches were drawn before) resumes to the same run after an interruption.
-Only torch and the standard library are imported, so that a fit runs wherever torch does.
+The loop is independent of the data: `loss_at(step)` returns the loss of one step. A recipe with batches that are a
+function of the seed and the step number (and not of how many batches were drawn earlier) resumes to the same run after
+an interruption. Only torch and the standard library are imported, so that a fit runs wherever torch does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class Plan:
-    """The knobs of a fit. Rates are fractions of the optimiser's own (peak) rate."""
+    """The schedule of a fit. Rates are fractions of the optimiser's own (peak) rate."""
 
     steps: int
     warmup: int = 0  # steps of linear rise from 0
@@ -75,9 +75,9 @@ class AveragedWeights:
     def swap(self, module: nn.Module) -> None:
         """Exchange the module's weights with the averaged ones; twice is the identity."""
         for average, parameter in zip(self.tensors, module.parameters(), strict=True):
-            kept = parameter.detach().clone()
+            trained = parameter.detach().clone()
             parameter.copy_(average)
-            average.copy_(kept)
+            average.copy_(trained)
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
@@ -220,9 +220,9 @@ class _Progress:
     def show(self, row: dict[str, float]) -> None:
         if not self.enabled:
             return
-        done = row["step"] / self.steps
-        left = row["seconds"] * (1 - done) / max(done, 1e-9)
-        filled = round(20 * done)
+        share = row["step"] / self.steps
+        remaining = row["seconds"] * (1 - share) / max(share, 1e-9)
+        filled = round(20 * share)
         values = "  ".join(f"{k} {v:.5g}" for k, v in row.items() if k not in ("step", "seconds"))
         bar = "#" * filled + "." * (20 - filled)
-        print(f"{self.label} [{bar}] {row['step']:.0f}/{self.steps}, {left:.0f} s left  {values}", flush=True)
+        print(f"{self.label} [{bar}] {row['step']:.0f}/{self.steps}, {remaining:.0f} s left  {values}", flush=True)

@@ -1,24 +1,31 @@
 """The record of a training run: what ran, on what, with which data, and what came out.
 
-Written as `training.json` beside the checkpoint; the manifest's provenance is a part of it.
+Written as `training.json` next to the checkpoint; the manifest's provenance is a part of it. The keys on disk are
+`knobs` for the configuration and `earlier` for the records of earlier stages.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 
 from service.contract.manifest import RECORD_FILE, Provenance
+
+
+class DataclassInstance(Protocol):
+    """Any dataclass: the configuration of a fit."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def current_commit() -> str:
@@ -32,13 +39,13 @@ def current_commit() -> str:
 
 def _git(*arguments: str) -> str:
     root = Path(__file__).resolve().parent
-    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    process = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return process.stdout.strip()
 
 
 @dataclass(frozen=True)
 class Record:
-    """One training run. `command` repeats it; `knobs` are all values that shaped it, defaults included."""
+    """One training run. `command` repeats it; `knobs` is its whole configuration, default values included."""
 
     command: str
     seed: int
@@ -73,20 +80,41 @@ class Record:
         (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
-def command_line() -> str:
-    """The command that is running, as a reader would type it."""
-    return " ".join(["python -m training", *sys.argv[1:]])
+def stage_record(
+    config: DataclassInstance,
+    curves: list[dict[str, float]],
+    *,
+    data: dict[str, str],
+    device: torch.device,
+    command: str,
+    commit: str,
+) -> dict[str, Any]:
+    """The record of one stage of a fit, as kept with the stage's weights. `commit` is the one at the stage's start."""
+    return {
+        "command": command,
+        "commit": commit,
+        "torch": str(torch.__version__),
+        "device": device_name(device),
+        "data": data,
+        "knobs": asdict(config),
+        "curves": curves,
+    }
+
+
+def command_line(omit: Sequence[str] = ()) -> str:
+    """The running command, as a reader would type it, without the options `omit` and their values."""
+    command = " ".join(["python -m training", *sys.argv[1:]])
+    return re.sub(rf" --({'|'.join(omit)})[ =]\S+", "", command) if omit else command
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the CPU with the number of torch's threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def parameters(module: torch.nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def digest(*arrays: np.ndarray[Any, Any]) -> str:
-    """SHA-256 over dtype, shape and bytes of the arrays, in order."""
-    sha = hashlib.sha256()
-    for array in arrays:
-        sha.update(f"{array.dtype.str}{array.shape}".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()

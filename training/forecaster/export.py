@@ -1,9 +1,9 @@
 """From the forecaster's weights to `models/forecaster/<version>/`: calibrate on the held-out files, then export.
 
 The intervals are corrected by split-conformal factors (Romano et al. 2019, in the multiplicative form): on files that
-the fit has not seen, how much wider than predicted would each quantile's distance from the median have had to be?
-What the record says of a held-out file is measured with the factors of the other files alone, so it is no more sure
-than the coverage of a file that nobody has seen.
+the fit has not used, how much wider than predicted would each quantile's distance from the median have had to be?
+The record's scores of a held-out file are measured with the factors of the other files alone, so they are those of a
+file that the fit and the factors have not used.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from service.contract.manifest import InputContract, OutputContract, StateContra
 from service.contract.types import Floats
 from training.data import priors, real_series
 from training.evaluation import backtest, evaluate
+from training.evaluation.predict import predict_quantiles, predictor
 from training.fit.export import export, forecast_golden
 from training.fit.record import Record, current_commit, parameters
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 
 CONTEXT = 4096
-MOST = 200  # windows of one file that count
+MAX_WINDOWS = 200  # of one file
 EDGES = (1, 2, 4, 8, 16, 32, 64, MAX_HORIZON + 1)  # steps ahead that share a factor
 BOUNDS = (0.6, 1.7)  # a factor beyond these would say that the fit is wrong, not its width
 CENTRE = LEVELS.index(0.5)
@@ -40,6 +41,7 @@ Sample = tuple[Floats, Floats]  # quantiles (N, H, K), actual (N, H) with NaN wh
 def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: int | None, models: Path) -> Path:
     """Calibrate `network`, export it and return the folder. `fitted` is the record that `forecaster.train` made."""
     network.eval()
+    sample = golden_sample()
     held_out = calibrate(network) if fitted["knobs"]["real"] > 0 else []  # without real series: as the fit left it
     curves = curves_of(fitted)
     record = Record(
@@ -71,7 +73,7 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
         ),
         outputs=OutputContract(quantile_levels=LEVELS),
         state=StateContract(width=network.state_width, exact=network.exact),
-        golden=lambda module: forecast_golden(module, golden_sample(), GOLDEN_HORIZON),
+        golden=lambda module: forecast_golden(module, sample, GOLDEN_HORIZON),
         record=record,
         metrics_of=lambda folder: evaluate.metrics_of(folder) | summary(held_out),
         version=version,
@@ -80,61 +82,54 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
 
 
 def commands_of(fitted: dict[str, Any]) -> str:
-    """What repeats the fit and the export: one command for each stage, without flags that name other places."""
-    own = re.sub(r" --(folder|weights|deadline|models|version)[ =]\S+", "", fitted["command"])
-    start = re.search(r" --start[ =](\S+)", own)
-    return f"{commands_of(fitted['earlier'])} --weights {start[1]} && {own}" if start else own
+    """The commands that repeat the fit and the export, one for each stage, without options that name destinations."""
+    command = re.sub(r" --(folder|weights|deadline|models|version)[ =]\S+", "", fitted["command"])
+    start = re.search(r" --start[ =](\S+)", command)
+    return f"{commands_of(fitted['earlier'])} --weights {start[1]} && {command}" if start else command
 
 
 def curves_of(fitted: dict[str, Any]) -> list[dict[str, float]]:
     """The curves of all stages, one after the other: steps and seconds go on."""
-    own: list[dict[str, float]] = fitted["curves"]
+    rows: list[dict[str, float]] = fitted["curves"]
     if "earlier" not in fitted:
-        return own
-    before = curves_of(fitted["earlier"])
-    last = before[-1]
-    return before + [row | {key: row[key] + last[key] for key in ("step", "seconds")} for row in own]
+        return rows
+    earlier_rows = curves_of(fitted["earlier"])
+    last = earlier_rows[-1]
+    return earlier_rows + [row | {key: row[key] + last[key] for key in ("step", "seconds")} for row in rows]
 
 
-def calibrate(network: Forecaster, *, most: int = MOST) -> list[backtest.FileScore]:
+def calibrate(network: Forecaster, *, max_windows: int = MAX_WINDOWS) -> list[backtest.FileScore]:
     """Fill in the network's conformal factors; returns each held-out file's scores with the others' factors."""
     files = [f for f in real_series.read_all() if f.name in real_series.HELD_OUT]
-    samples = [_sample(network, file, most) for file in files]
+    samples = [_sample(network, file, max_windows) for file in files]
     rows = []
     for i, file in enumerate(files):
         network.widen.copy_(conformal_factors([*samples[:i], *samples[i + 1 :]]))
-        rows.append(backtest.score_file(file, _predict(network), most=most, context=CONTEXT))
+        rows.append(backtest.score_file(file, predictor(network), max_windows=max_windows, context=CONTEXT))
     network.widen.copy_(conformal_factors(samples))
     return rows
 
 
 def summary(rows: Sequence[backtest.FileScore]) -> dict[str, float]:
-    """What the manifest says of the held-out files: geometric means, and how many are covered as they should be."""
+    """The manifest's scores of the held-out files: geometric means, and the share of files with the right coverage."""
     if not rows:
         return {}
     means = {f"held_out_{key}": value for key, value in backtest.geometric_means(rows).items()}
     return means | {"held_out_covered": float(np.mean([0.76 <= r.coverage80 <= 0.84 for r in rows]))}
 
 
-def _predict(network: Forecaster) -> backtest.Predict:
-    def predict(contexts: Sequence[Floats], seasons: Sequence[int], horizon: int) -> Floats:
-        return predicted(network, contexts, seasons, horizon, backtest.LEVELS)
-
-    return predict
-
-
-def _sample(network: Forecaster, file: real_series.SeriesFile, most: int) -> Sample:
+def _sample(network: Forecaster, file: real_series.SeriesFile, max_windows: int) -> Sample:
     """Uncorrected quantiles and actual values of the windows of one file, the shorter futures filled up with NaN."""
     network.widen.fill_(1.0)
-    windows = backtest.spread_out(file.windows(), most)
+    windows = backtest.spread_out(file.windows(), max_windows)
     horizon = max(len(w.future) for w in windows)
     actual = np.full((len(windows), horizon), np.nan)
     for row, window in zip(actual, windows, strict=True):
         row[: len(window.future)] = window.future
     contexts, seasons = [w.context[-CONTEXT:] for w in windows], [w.season for w in windows]
-    parts = range(0, len(windows), 20)
+    starts = range(0, len(windows), 20)
     return np.concatenate(
-        [predicted(network, contexts[i : i + 20], seasons[i : i + 20], horizon) for i in parts]
+        [predict_quantiles(network, contexts[i : i + 20], seasons[i : i + 20], horizon, LEVELS) for i in starts]
     ), actual
 
 
@@ -147,10 +142,10 @@ def conformal_factors(samples: Iterable[Sample]) -> Tensor:
     for quantiles, actual in samples:
         for bucket, (low, high) in enumerate(pairwise(EDGES)):
             q, y = quantiles[:, low - 1 : high - 1], actual[:, low - 1 : high - 1]
-            known = np.isfinite(y)
-            if known.sum() >= 20:
-                width = q[known] - q[known][:, CENTRE, None]
-                error = (y[known] - q[known][:, CENTRE])[:, None]
+            observed = np.isfinite(y)
+            if observed.sum() >= 20:
+                width = q[observed] - q[observed][:, CENTRE, None]
+                error = (y[observed] - q[observed][:, CENTRE])[:, None]
                 ratios[bucket].append(np.divide(error, width, out=np.zeros_like(width), where=width != 0))
     factors = np.ones((MAX_HORIZON, len(LEVELS)))
     last = np.ones(len(LEVELS))
@@ -172,30 +167,9 @@ def _bucket_factors(ratios: list[Floats]) -> Floats:
         # error / width exceeds the right factor exactly as often as the value lies beyond the quantile.
         order = np.argsort(values[:, k])
         share = np.cumsum(weights[order]) / weights.sum()
-        wanted = level if k > CENTRE else 1 - level
-        factors[k] = values[order[np.searchsorted(share, wanted)], k]
+        target = level if k > CENTRE else 1 - level
+        factors[k] = values[order[np.searchsorted(share, target)], k]
     return np.clip(factors, *BOUNDS)
-
-
-def predicted(
-    module: Any,
-    contexts: Sequence[Floats],
-    seasons: Sequence[int],
-    horizon: int,
-    levels: Sequence[float] = LEVELS,
-    device: torch.device = _CPU,
-) -> Floats:
-    """Quantiles (N, H, len(levels)) of `module`, eager or scripted, after contexts of any lengths."""
-    longest = max(len(c) for c in contexts)
-    values = np.zeros((len(contexts), longest))
-    for row, context in zip(values, contexts, strict=True):
-        row[: len(context)] = context
-    lengths = torch.tensor([len(c) for c in contexts], device=device)
-    wanted = torch.tensor(levels, dtype=torch.float64, device=device).expand(len(contexts), -1)
-    with torch.no_grad():
-        fresh = module.initial(torch.tensor(seasons, device=device))
-        state = module.step(torch.from_numpy(values).to(device), lengths, fresh)
-        return np.asarray(module.forecast(state, horizon, wanted)[:, :, 1:].cpu().numpy())
 
 
 def golden_sample() -> dict[str, np.ndarray[Any, Any]]:

@@ -1,4 +1,4 @@
-"""The teachers: convolutional readers of whole images, whose answers the served reader learns to give."""
+"""The teachers: convolutional readers of complete images. The served reader learns to give their answers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.networks.digits import CLASSES, COLUMNS, answered
+from training.networks.digits import CLASSES, COLUMNS, digit_log_probabilities
 
 
 class ImageReader(nn.Module):
-    """Convolutions over the whole image, normalised over the batch, in three stages of half the size each.
+    """Convolutions over the complete image, normalised over the batch, in three stages of half the size each.
 
     It has the interface of `RowReader` and is not causal: its one answer, which needs all rows, stands at every row.
     """
@@ -37,7 +37,7 @@ class ImageReader(nn.Module):
 class StridedReader(nn.Module):
     """Another teacher with the same interface: six convolutions, of which every third halves the image; no pooling.
 
-    It has wider fields than `ImageReader`, and a hidden layer: it errs elsewhere.
+    It has wider fields than `ImageReader`, and a hidden layer, so its errors are others.
     """
 
     def __init__(self, width: int = 40, dropout: float = 0.4) -> None:
@@ -72,13 +72,13 @@ class Committee(nn.Module):
         self.members = nn.ModuleList(members)
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Any:  # noqa: ARG002 - a teacher stays as it is while its pupil trains
+    def train(self, mode: bool = True) -> Any:  # noqa: ARG002 - a teacher stays as it is while the reader trains
         """Do nothing: the members keep their statistics and drop nothing."""
         return self
 
     @torch.no_grad()
     def probabilities(self, rows: Tensor) -> Tensor:
-        """(B, T, 28) -> (B, T, 10) float32; a member may have an eleventh class for what is no digit."""
+        """(B, T, 28) -> (B, T, 10) float32; a member may have an eleventh class, for no digit."""
         logits = [member(rows).float() for member in self.members]
-        answers = [answered(x).exp() if x.shape[-1] > CLASSES else x.softmax(-1) for x in logits]
+        answers = [digit_log_probabilities(x).exp() if x.shape[-1] > CLASSES else x.softmax(-1) for x in logits]
         return torch.stack(answers).mean(dim=0)

@@ -1,8 +1,8 @@
 """Digit readers: recurrent networks that read an image row by row and hold an answer after every row.
 
-`RowReader` is what is trained (whole batches of one height, no padding); `DigitReader` is what is served: the same
-weights behind the contract of docs/models.md, with ragged batches, resumable state and calibrated answers.
-Shapes: B digits, T rows, 28 columns, H hidden units, 10 digits and an eleventh class for what is none.
+`RowReader` is trained (batches of one height, no padding); `DigitReader` is served: the same weights behind the
+contract of docs/models.md, with ragged batches, resumable state and calibrated answers.
+Shapes: B digits, T rows, 28 columns, H hidden units, 10 digits and an eleventh class for no digit.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from training.networks.steady import SteadyLinear, logaddexp
 COLUMNS = 28
 CLASSES = 10
 MAX_ROWS = 64
-CHANNELS = 4  # kinds of strokes, each looked for at every second column
+CHANNELS = 4  # kinds of strokes, each detected at every second column
 STROKES = CHANNELS * COLUMNS // 2
-REACH = 3  # rows that a stroke is seen in
+REACH = 3  # rows of a stroke
 
 
 class RowReader(nn.Module):
-    """Strokes seen in the last three rows, stacked LSTMs, and an answer after every row; causal by construction.
+    """Strokes in the last three rows, stacked LSTMs, and an answer after every row; causal by construction.
 
-    The answer has eleven classes: the ten digits, and that it is none of them.
+    The answer has eleven classes: the ten digits, and no digit.
     """
 
     def __init__(self, hidden: int = 256, layers: int = 1, dropout: float = 0.0) -> None:
@@ -47,14 +47,14 @@ class RowReader(nn.Module):
         return answer
 
 
-def answered(logits: Tensor) -> Tensor:
-    """(..., 11) logits -> (..., 10) log-probabilities: if it is no digit, each is as likely as the others."""
-    known = torch.log_softmax(logits, dim=-1)
-    return logaddexp(known[..., :10], known[..., 10:] - 2.302585092994046)
+def digit_log_probabilities(logits: Tensor) -> Tensor:
+    """(..., 11) logits -> (..., 10) log-probabilities: the share of the class for no digit goes to all ten evenly."""
+    classes = torch.log_softmax(logits, dim=-1)
+    return logaddexp(classes[..., :10], classes[..., 10:] - 2.302585092994046)
 
 
 def _initialised(lstm: nn.LSTM) -> nn.LSTM:
-    """Orthogonal recurrence and a forget gate that starts open (Jozefowicz et al., 2015), so that answers last."""
+    """Orthogonal recurrence and a forget gate that starts open (Jozefowicz et al., 2015), so that memory lasts."""
     hidden = lstm.hidden_size
     with torch.no_grad():
         for name, parameter in lstm.named_parameters():
@@ -93,7 +93,7 @@ class DigitReader(nn.Module):
 
     @torch.jit.export
     def initial(self, batch: int) -> Tensor:
-        """State of `batch` digits of which nothing has been read."""
+        """State of `batch` digits before their first row."""
         return torch.zeros([batch, self.width + 57], dtype=torch.float64, device=self.temperatures.device)
 
     @torch.jit.export
@@ -103,16 +103,16 @@ class DigitReader(nn.Module):
 
     @torch.jit.export
     def read(self, state: Tensor) -> Tensor:
-        """(B, 10) calibrated log-probabilities; uniform where nothing has been read."""
+        """(B, 10) calibrated log-probabilities; uniform where no row has been read."""
         top = 2 * (self.layers - 1) * self.hidden
         return self._answer(state[:, top : top + self.hidden].float(), state[:, -1])
 
     @torch.jit.export
     def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """State after the rows, and the log-probabilities after each of them (B, T, 10)."""
-        after, outputs = self._run(rows, lengths, state)
+        next_state, outputs = self._run(rows, lengths, state)
         counts = state[:, -1:] + torch.arange(1, rows.size(1) + 1, device=rows.device).unsqueeze(0)
-        return after, self._answer(outputs, counts)
+        return next_state, self._answer(outputs, counts)
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """Log-probabilities of fresh digits after their last row."""
@@ -121,31 +121,31 @@ class DigitReader(nn.Module):
     def _answer(self, hidden: Tensor, counts: Tensor) -> Tensor:
         """(..., H) and rows read (...) -> (..., 10)."""
         temperature = self.temperatures[counts.long().clamp(1, 64) - 1].unsqueeze(-1)
-        known = answered(self.head(hidden) / temperature)
-        return torch.where(counts.unsqueeze(-1) > 0, known, torch.full_like(known, -2.302585092994046))
+        answer = digit_log_probabilities(self.head(hidden) / temperature)
+        return torch.where(counts.unsqueeze(-1) > 0, answer, torch.full_like(answer, -2.302585092994046))
 
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """-> state after the rows, and the last layer's h after each of them (B, T, H)."""
         padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
-        fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # what stands there may be anything, NaN included
-        seen = torch.cat([state[:, self.width : -1].float().view(-1, 2, 28), fresh], 1)
-        strokes = self.strokes(torch.cat([seen[:, :-2], seen[:, 1:-1], fresh], 2)).relu()
+        fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
+        joined = torch.cat([state[:, self.width : -1].float().view(-1, 2, 28), fresh], 1)
+        strokes = self.strokes(torch.cat([joined[:, :-2], joined[:, 1:-1], fresh], 2)).relu()
         x = torch.cat([fresh, strokes], 2)
-        parts: list[Tensor] = []
+        columns: list[Tensor] = []
         for i, lstm in enumerate(self.lstms):
             at = 2 * i * self.hidden
             h = state[:, at : at + self.hidden].float()
             c = state[:, at + self.hidden : at + 2 * self.hidden].float()
             x, h, c = lstm(x, lengths, h, c)
-            parts += [h.double(), c.double()]
+            columns += [h.double(), c.double()]
         last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
-        parts.append(seen.gather(1, last.expand(-1, -1, 28)).flatten(1).double())
-        parts.append(state[:, -1:] + lengths.unsqueeze(1).double())
-        return torch.cat(parts, dim=1), x
+        columns.append(joined.gather(1, last.expand(-1, -1, 28)).flatten(1).double())
+        columns.append(state[:, -1:] + lengths.unsqueeze(1).double())
+        return torch.cat(columns, dim=1), x
 
 
 def _dense(convolution: nn.Conv2d) -> SteadyLinear:
-    """The convolution over three rows as one product: quicker, and steady."""
+    """The convolution over three rows as one product: quicker, and with the same bits in a batch of any size."""
     layer = SteadyLinear(REACH * COLUMNS, STROKES)
     with torch.no_grad():
         pictures = torch.eye(REACH * COLUMNS).view(-1, 1, REACH, COLUMNS)

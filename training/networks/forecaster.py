@@ -6,13 +6,13 @@ far for an eighth of the cost. Everything a forecast needs is in the state: runn
 series and a history of one-step-ahead forecasts are the same computation.
 
 The season is computed, not learned: the autocorrelation of the remembered values gives it where the caller did not,
-and the head is shown the values one to four seasons back at the phase of the step that it forecasts. The median is a
-learned mixture of those and other simple forecasts plus a learned correction in units of the series' own scale; the
+and the head's inputs are the values one to four seasons back at the phase of the step that it forecasts. The median is
+a learned mixture of those and other simple forecasts plus a learned correction in units of the series' own scale; the
 other quantiles are stacked on it with positive gaps, so they cannot cross.
 
-After every value the fast clock foretells a band for the next one. It is trained at every step, and how well those
-bands have held on this very series so far is a running statistic that the head sees: it widens its intervals where they
-were too sure of themselves, in a new request and in a resumed one alike.
+After every value the fast clock predicts a band for the next one. It is trained at every step, and how well those bands
+have held on this very series so far is a running statistic among the head's inputs: it widens its intervals where the
+bands were too narrow, in a new request and in a resumed one alike.
 
 Sources of the ideas: the scale of MASE (Hyndman and Koehler 2006), the mixing of exponential smoothing and a recurrent
 network (Smyl 2020), clocks of different speed (El Hihi and Bengio 1995), non-crossing increments (Park et al. 2022),
@@ -35,13 +35,13 @@ from training.networks.season import find_season
 from training.networks.statistics import (
     BELOW,
     COLUMNS,
+    COUNT,
     GAP,
     INPUTS,
     LARGEST,
     LAST,
     LOWEST,
     SEASON,
-    SEEN,
     STEPS,
     Statistics,
 )
@@ -51,7 +51,7 @@ LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 
 MAX_HORIZON = 256
 MEMORY = 1024
 STRIDE = 8
-SEASONS = 2  # columns of what was found in the memory: season and longer season, and as many of how strong they are
+SEASONS = 2  # columns of the seasons in the memory: season and longer season, and as many of their strengths
 LAGS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256, 512)
 PER_STEP = 23  # features of one step ahead
 PER_ROW = 18  # features of a row besides its hidden units and lagged values
@@ -62,7 +62,7 @@ BAND = (0.1, 0.5, 0.9)  # levels of the bands of the next value
 class Forecaster(nn.Module):
     """See the module's docstring; the methods are those of docs/models.md."""
 
-    # TorchScript sees constants only as attributes of the class that it is told of.
+    # TorchScript sees constants only as attributes of the class that `__constants__` lists.
     __constants__ = (
         "BELOW",
         "CANDIDATES",
@@ -75,14 +75,14 @@ class Forecaster(nn.Module):
         "MEMORY",
         "SEASON",
         "SEASONS",
-        "SEEN",
+        "COUNT",
         "STEPS",
         "STRIDE",
     )
     BELOW, CANDIDATES, CENTRE, GAP, SEASONS = BELOW, CANDIDATES, CENTRE, GAP, SEASONS
     LARGEST, LAST = LARGEST, LAST
     LOWEST, MAX_HORIZON, MEMORY, SEASON = LOWEST, MAX_HORIZON, MEMORY, SEASON
-    SEEN, STEPS, STRIDE = SEEN, STEPS, STRIDE
+    COUNT, STEPS, STRIDE = COUNT, STEPS, STRIDE
 
     def __init__(self, fast: int = 64, slow: int = 128, width: int = 160) -> None:
         super().__init__()
@@ -120,31 +120,33 @@ class Forecaster(nn.Module):
         self.register_buffer("widen", torch.ones(MAX_HORIZON, len(LEVELS), dtype=torch.float64))
 
     @torch.jit.unused
-    def fix(self) -> None:
-        """Restore the weights that training must not move."""
-        self.fast.fix()
-        self.slow.fix()
+    def restore_fixed_weights(self) -> None:
+        """Restore the weights that training must not change."""
+        self.fast.restore_fixed_weights()
+        self.slow.restore_fixed_weights()
 
     @torch.jit.unused
     def predict_at(
         self, values: Tensor, season: Tensor, cuts: Tensor, ahead: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What training compares with the truth: forecasts made after the first `cuts` values of each row.
+        """Forecasts made after the first `cuts` values of each row, which training compares with the truth.
 
         values (B, T) float64, season (B,) int64, cuts (B, R) int64 in 1..T, ahead (B, R, H) int64. Returns predicted
-        quantiles (B, R, H, K) less the last value seen, that value (B, R), the mean absolute seasonal change (B, R),
-        and the mean pinball loss of the bands foretold at every step.
+        quantiles (B, R, H, K) less the last value, that value (B, R), the mean absolute seasonal change (B, R),
+        and the mean pinball loss of the bands predicted at every step.
         """
         lengths = torch.full_like(season, values.shape[1])
-        known, memory, fast, slow, _, band_loss = self.read_in(values, lengths, self.initial(season))
+        stats, memory, fast_units, slow_units, _, band_loss = self.read_in(values, lengths, self.initial(season))
         rows = torch.arange(len(values), device=values.device)[:, None]
-        units = torch.cat([fast, slow], 2)[rows, cuts - 1].flatten(0, 1)
-        there = known[rows, cuts - 1]
+        units = torch.cat([fast_units, slow_units], 2)[rows, cuts - 1].flatten(0, 1)
+        cut_stats = stats[rows, cuts - 1]
         width = min(MEMORY, 1 << (values.shape[1] - 1).bit_length())  # what lies before the window is missing anyway
         windows = self.windows(memory, cuts)[:, :, -width:].flatten(0, 1)
-        at = there.flatten(0, 1)
-        predicted, swing = self.read_out(units, at, self.look(windows, at), windows, ahead.flatten(0, 1))
-        return predicted.unflatten(0, cuts.shape), there[:, :, LAST], swing.unflatten(0, cuts.shape), band_loss
+        flat_stats = cut_stats.flatten(0, 1)
+        predicted, swing = self.read_out(
+            units, flat_stats, self.look(windows, flat_stats), windows, ahead.flatten(0, 1)
+        )
+        return predicted.unflatten(0, cuts.shape), cut_stats[:, :, LAST], swing.unflatten(0, cuts.shape), band_loss
 
     @torch.jit.export
     def initial(self, season: Tensor) -> Tensor:
@@ -159,64 +161,64 @@ class Forecaster(nn.Module):
     def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         if values.shape[1] == 0:
             return state
-        known, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
+        stats, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
         rows = torch.arange(values.shape[0], device=values.device)
-        known = known[rows, (lengths - 1).clamp(min=0)]
+        stats = stats[rows, (lengths - 1).clamp(min=0)]
         remembered = self.windows(memory, lengths[:, None])[:, 0]
-        found = self.look(remembered, known)
-        exact = torch.cat([known[:, : self.BELOW], found[:, : self.SEASONS], remembered], 1)
-        rest = torch.cat([found[:, self.SEASONS :], known[:, self.BELOW :], hidden.to(torch.float64)], 1)
-        after = torch.cat([exact, rest.to(torch.float32).to(torch.float64)], 1)
-        return torch.where((lengths > 0)[:, None], after, state)
+        seasons = self.look(remembered, stats)
+        exact = torch.cat([stats[:, : self.BELOW], seasons[:, : self.SEASONS], remembered], 1)
+        tail = torch.cat([seasons[:, self.SEASONS :], stats[:, self.BELOW :], hidden.to(torch.float64)], 1)
+        next_state = torch.cat([exact, tail.to(torch.float32).to(torch.float64)], 1)
+        return torch.where((lengths > 0)[:, None], next_state, state)
 
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
-        known, memory = self.known(state), state[:, self.remembered : self.exact]
-        found = torch.cat([state[:, self.BELOW : self.remembered], state[:, self.exact : self.scores]], 1)
-        fast, slow = self.hidden(state)
-        units = torch.cat([fast, slow], 1)
+        stats, memory = self.statistics_in(state), state[:, self.remembered : self.exact]
+        seasons = torch.cat([state[:, self.BELOW : self.remembered], state[:, self.exact : self.scores]], 1)
+        fast_units, slow_units = self.hidden(state)
+        units = torch.cat([fast_units, slow_units], 1)
         ahead = torch.arange(1, horizon + 1, device=state.device)[None, :].expand(state.shape[0], -1)
-        predicted, _ = self.read_out(units, known, found, memory, ahead)
-        return self.answer(predicted, known, levels)
+        predicted, _ = self.read_out(units, stats, seasons, memory, ahead)
+        return self.answer(predicted, stats, levels)
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         rows, steps = values.shape
         if steps == 0:
             return state, values.new_zeros(rows, 0, 1 + levels.shape[1])
-        known, memory, fast, slow, _, _ = self.read_in(values, lengths, state)
-        before = torch.cat([self.known(state)[:, None], known[:, :-1]], 1)
+        stats, memory, fast_units, slow_units, _, _ = self.read_in(values, lengths, state)
+        previous = torch.cat([self.statistics_in(state)[:, None], stats[:, :-1]], 1)
         first_fast, first_slow = self.hidden(state)
-        fast = torch.cat([first_fast[:, None], fast[:, :-1]], 1)
-        slow = torch.cat([first_slow[:, None], slow[:, :-1]], 1)
-        block = max(1, 256 // rows)  # bounds the memory that a long history takes
+        fast_units = torch.cat([first_fast[:, None], fast_units[:, :-1]], 1)
+        slow_units = torch.cat([first_slow[:, None], slow_units[:, :-1]], 1)
+        block = max(1, 256 // rows)  # bounds the memory of a long history
         answers: list[Tensor] = []
         for start in range(0, steps, block):
             stop = min(start + block, steps)
             position = torch.arange(start, stop, device=values.device)[None, :].expand(rows, -1)
             windows = self.windows(memory, position).flatten(0, 1)
-            units = torch.cat([fast[:, start:stop], slow[:, start:stop]], 2).flatten(0, 1)
-            then = before[:, start:stop].flatten(0, 1)
-            ahead = torch.ones(then.shape[0], 1, dtype=torch.int64, device=values.device)
-            predicted, _ = self.read_out(units, then, self.look(windows, then), windows, ahead)
-            wanted = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
-            answers.append(self.answer(predicted, then, wanted)[:, 0].unflatten(0, (rows, stop - start)))
-        said = torch.where((before[:, :, self.SEEN] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
-        return self.step(values, lengths, state), said
+            units = torch.cat([fast_units[:, start:stop], slow_units[:, start:stop]], 2).flatten(0, 1)
+            block_stats = previous[:, start:stop].flatten(0, 1)
+            ahead = torch.ones(block_stats.shape[0], 1, dtype=torch.int64, device=values.device)
+            predicted, _ = self.read_out(units, block_stats, self.look(windows, block_stats), windows, ahead)
+            block_levels = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
+            answers.append(self.answer(predicted, block_stats, block_levels)[:, 0].unflatten(0, (rows, stop - start)))
+        predictions = torch.where((previous[:, :, self.COUNT] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
+        return self.step(values, lengths, state), predictions
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
         return state[:, self.BELOW].to(torch.int64)
 
-    def known(self, state: Tensor) -> Tensor:
+    def statistics_in(self, state: Tensor) -> Tensor:
         """The statistics in the state, (B, COLUMNS)."""
         return torch.cat([state[:, : self.BELOW], state[:, self.scores : self.units]], 1)
 
     def hidden(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The hidden units of both clocks that the head sees, float32."""
-        slow = self.units + 2 * self.fast_size
-        fast = state[:, self.units : self.units + self.fast_size].to(torch.float32)
-        return fast, state[:, slow : slow + self.slow_size].to(torch.float32)
+        """The hidden units of both clocks that are inputs of the head, float32."""
+        slow_start = self.units + 2 * self.fast_size
+        fast_units = state[:, self.units : self.units + self.fast_size].to(torch.float32)
+        return fast_units, state[:, slow_start : slow_start + self.slow_size].to(torch.float32)
 
     def read_in(
         self, values: Tensor, lengths: Tensor, state: Tensor
@@ -232,97 +234,98 @@ class Forecaster(nn.Module):
         observed = torch.isfinite(values) & inside
         x = torch.where(observed, values.clamp(-self.LARGEST, self.LARGEST), 0.0)
         memory = torch.cat([state[:, self.remembered : self.exact], torch.where(observed, x, float("nan"))], 1)
-        before = self.known(state)
-        known = self.statistics.follow(x, observed, inside, before)
-        change = self.statistics.change(x, observed, known, before)
-        inputs = self.statistics.inputs(change, observed, known)
+        start = self.statistics_in(state)
+        stats = self.statistics.follow(x, observed, inside, start)
+        change = self.statistics.change(x, observed, stats, start)
+        inputs = self.statistics.inputs(change, observed, stats)
 
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
-        fast, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
+        fast_units, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
         scores, band_loss = self.score(
-            torch.cat([hidden[:, None, :f], fast[:, :-1]], 1), change, observed, known, before
+            torch.cat([hidden[:, None, :f], fast_units[:, :-1]], 1), change, observed, stats, start
         )
-        # The slow clock ticks when the number of steps so far is a multiple of STRIDE, whatever request they came in.
+        # The slow clock ticks when the number of steps, those of earlier requests included, is a multiple of STRIDE.
         phase = state[:, self.STEPS].to(torch.int64) % self.STRIDE
         ticks = (phase + lengths).div(self.STRIDE, rounding_mode="floor")
-        most = (steps + self.STRIDE - 1) // self.STRIDE
-        when = self.STRIDE * torch.arange(most, device=values.device)[None, :] + (self.STRIDE - 1 - phase)[:, None]
-        seen = torch.cat([fast, inputs], 2)
-        at = when.clamp(max=steps - 1)[:, :, None].expand(-1, -1, seen.shape[2])
-        slow, h2, c2 = self.slow(seen.gather(1, at), ticks, hidden[:, 2 * f : 2 * f + s], hidden[:, 2 * f + s :])
-        ticked = (phase[:, None] + column[None, :] + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=most)
-        earlier = torch.cat([hidden[:, None, 2 * f : 2 * f + s], slow], 1)
-        slow = earlier.gather(1, ticked[:, :, None].expand(-1, -1, s))
-        return torch.cat([known, scores], 2), memory, fast, slow, torch.cat([h1, c1, h2, c2], 1), band_loss
+        n_ticks = (steps + self.STRIDE - 1) // self.STRIDE
+        times = self.STRIDE * torch.arange(n_ticks, device=values.device)[None, :] + (self.STRIDE - 1 - phase)[:, None]
+        clock_inputs = torch.cat([fast_units, inputs], 2)
+        at = times.clamp(max=steps - 1)[:, :, None].expand(-1, -1, clock_inputs.shape[2])
+        slow_units, h2, c2 = self.slow(
+            clock_inputs.gather(1, at), ticks, hidden[:, 2 * f : 2 * f + s], hidden[:, 2 * f + s :]
+        )
+        ticked = (phase[:, None] + column[None, :] + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=n_ticks)
+        slow_states = torch.cat([hidden[:, None, 2 * f : 2 * f + s], slow_units], 1)
+        slow_units = slow_states.gather(1, ticked[:, :, None].expand(-1, -1, s))
+        return torch.cat([stats, scores], 2), memory, fast_units, slow_units, torch.cat([h1, c1, h2, c2], 1), band_loss
 
     def score(
-        self, units: Tensor, change: Tensor, observed: Tensor, known: Tensor, before: Tensor
+        self, units: Tensor, change: Tensor, observed: Tensor, stats: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The bands that `units` (B, T, fast), those of the step before, foretold for the new values.
+        """How well the bands that `units` (B, T, fast), those of the previous step, predict for the new values hold.
 
-        Returns the statistics of how they held (B, T, columns), which nothing is trained through, and their mean
-        pinball loss.
+        Returns the statistics of it (B, T, columns), without gradients, and the mean pinball loss of the bands.
         """
         raw = self.next(units)
         middle, gaps = raw[:, :, 1:2], softplus(raw)
         bands = torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
-        # In units of the scale before the value was seen, compressed; monotone, so quantiles stay quantiles.
-        earlier = torch.cat([before[:, None, : known.shape[2]], known[:, :-1]], 1)
-        ratio = (change / self.statistics.scale(earlier)).clamp(-1e30, 1e30)
+        # In units of the scale before the value was observed, compressed; monotone, so quantiles stay quantiles.
+        previous = torch.cat([start[:, None, : stats.shape[2]], stats[:, :-1]], 1)
+        ratio = (change / self.statistics.scale(previous)).clamp(-1e30, 1e30)
         surprise = torch.asinh(ratio.to(torch.float32)).clamp(-14.0, 14.0)
-        scored = observed & (earlier[:, :, self.SEEN] > 1.5)
+        scored = observed & (previous[:, :, self.COUNT] > 1.5)
         error = surprise[:, :, None] - bands
         levels = torch.tensor([0.1, 0.5, 0.9], device=error.device)
         pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored.to(torch.float32)
         band_loss = pinball.sum() / scored.to(torch.float32).sum().clamp(min=1.0)
-        return self.statistics.score(surprise, scored, bands.detach(), observed, before), band_loss
+        return self.statistics.score(surprise, scored, bands.detach(), observed, start), band_loss
 
-    def look(self, memory: Tensor, known: Tensor) -> Tensor:
-        """What is found in the memory (N, W): season, longer season, how strong they are; (N, 2 SEASONS) float64."""
-        found, acf = find_season(memory, self.statistics.scale(known), known[:, self.LAST])
-        given = known[:, self.SEASON].to(torch.int64)
-        # The caller's season where there is one that the memory can hold, else the one that was found.
-        held = torch.where((given > 0) & (given <= self.MEMORY // 2), given, torch.where(given > 0, 1, found))
-        strength = acf.gather(1, held.clamp(max=acf.shape[1] - 1)[:, None])
-        longer, longer_strength = longer_season(held, acf, known[:, self.STEPS])
-        seasons = torch.stack([held, longer], 1).to(torch.float64)
+    def look(self, memory: Tensor, stats: Tensor) -> Tensor:
+        """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64."""
+        detected, acf = find_season(memory, self.statistics.scale(stats), stats[:, self.LAST])
+        stated = stats[:, self.SEASON].to(torch.int64)
+        # The caller's season where there is one that the memory can hold, else the detected one.
+        season = torch.where((stated > 0) & (stated <= self.MEMORY // 2), stated, torch.where(stated > 0, 1, detected))
+        strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
+        longer, longer_strength = longer_season(season, acf, stats[:, self.STEPS])
+        seasons = torch.stack([season, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
 
     def windows(self, memory: Tensor, position: Tensor) -> Tensor:
         """The MEMORY values that end before new value `position` (B, R) of memory (B, MEMORY + T): (B, R, MEMORY)."""
-        every = memory.unfold(1, self.MEMORY, 1)  # (B, T + 1, MEMORY), a view
+        views = memory.unfold(1, self.MEMORY, 1)  # (B, T + 1, MEMORY), a view
         rows = torch.arange(memory.shape[0], device=memory.device)[:, None]
-        return every[rows, position]
+        return views[rows, position]
 
     def read_out(
-        self, units: Tensor, known: Tensor, found: Tensor, memory: Tensor, ahead: Tensor
+        self, units: Tensor, stats: Tensor, seasons: Tensor, memory: Tensor, ahead: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Forecast quantiles at LEVELS for the steps `ahead`, relative to the last value.
 
-        units (N, fast + slow), known (N, COLUMNS), found (N, 2 SEASONS), memory (N, W), ahead (N, H) int64 >= 1.
+        units (N, fast + slow), stats (N, COLUMNS), seasons (N, 2 SEASONS), memory (N, W), ahead (N, H) int64 >= 1.
         Returns (N, H, K) float64, in the series' units less its last value, and the mean absolute seasonal change (N,).
         """
-        last, scale = known[:, self.LAST], self.statistics.scale(known)
-        season, longer = found[:, 0].to(torch.int64), found[:, 1].to(torch.int64)
+        last, scale = stats[:, self.LAST], self.statistics.scale(stats)
+        season, longer = seasons[:, 0].to(torch.int64), seasons[:, 1].to(torch.int64)
         relative = memory - last[:, None]  # NaN stays NaN
         level, older_level, swing = season_levels(relative, season)
         swing = torch.where(swing > 0, swing, scale)
-        mean = self.statistics.mean(known) - last
+        mean = self.statistics.mean(stats) - last
 
-        candidates, there, turn = look_back(relative, season, longer, level, older_level, mean, ahead)
-        per_step = self.step_features(candidates, there, turn, ahead, season, scale)
-        per_row = self.row_features(known, scale, found, level, older_level, swing)
+        candidates, present, turn = look_back(relative, season, longer, level, older_level, mean, ahead)
+        per_step = self.step_features(candidates, present, turn, ahead, season, scale)
+        per_row = self.row_features(stats, scale, seasons, level, older_level, swing)
         at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)
         lagged = relative.gather(1, at.clamp(min=0))
-        there_too = torch.isfinite(lagged) & (at >= 0)
-        lagged = torch.asinh(torch.where(there_too, lagged, 0.0) / scale[:, None]).to(torch.float32)
-        row = self.context(torch.cat([units, per_row, lagged, there_too.to(torch.float32)], 1))
+        lag_present = torch.isfinite(lagged) & (at >= 0)
+        lagged = torch.asinh(torch.where(lag_present, lagged, 0.0) / scale[:, None]).to(torch.float32)
+        row = self.context(torch.cat([units, per_row, lagged, lag_present.to(torch.float32)], 1))
         x = functional.gelu(row[:, None, :] + self.ahead(per_step))
         x = x + self.mix2(functional.gelu(self.mix(x)))
         out = self.out(x).to(torch.float64)
 
-        weights = torch.softmax(out[:, :, : self.CANDIDATES].masked_fill(~there, -30.0), 2)
+        weights = torch.softmax(out[:, :, : self.CANDIDATES].masked_fill(~present, -30.0), 2)
         centre = (weights * candidates).sum(2)
         unit = scale[:, None] * torch.exp(out[:, :, self.CANDIDATES].clamp(-6, 6))
         raw = out[:, :, self.CANDIDATES + 1 :]
@@ -333,9 +336,9 @@ class Forecaster(nn.Module):
         return torch.cat([lower, median[:, :, None], upper], 2), swing
 
     def step_features(
-        self, candidates: Tensor, there: Tensor, turn: Tensor, ahead: Tensor, season: Tensor, scale: Tensor
+        self, candidates: Tensor, present: Tensor, turn: Tensor, ahead: Tensor, season: Tensor, scale: Tensor
     ) -> Tensor:
-        """What the head sees of one step ahead: (N, H, PER_STEP) float32."""
+        """Inputs of the head for each step ahead: (N, H, PER_STEP) float32."""
         h = ahead.to(torch.float32)
         position = torch.stack(
             [
@@ -349,36 +352,36 @@ class Forecaster(nn.Module):
             2,
         )
         ratios = (candidates[:, :, 1:] / scale[:, None, None]).clamp(-1e30, 1e30).to(torch.float32)
-        flags = there[:, :, 1:6].to(torch.float32)
+        flags = present[:, :, 1:6].to(torch.float32)
         return torch.cat([position, torch.asinh(ratios), flags, ratios[:, :, :4].clamp(-8, 8) / 4], 2)
 
     def row_features(
-        self, known: Tensor, scale: Tensor, found: Tensor, level: Tensor, older_level: Tensor, swing: Tensor
+        self, stats: Tensor, scale: Tensor, seasons: Tensor, level: Tensor, older_level: Tensor, swing: Tensor
     ) -> Tensor:
-        """What the head sees of a row besides its hidden units and lagged values: (N, PER_ROW) float32."""
-        last, seen = known[:, self.LAST], known[:, self.SEEN]
-        lowest = torch.minimum(known[:, self.LOWEST], last)
-        season, longer = found[:, 0], found[:, 1]
-        heights = torch.stack([level, level - older_level, last - self.statistics.mean(known), last - lowest, last], 1)
+        """Inputs of the head for a row besides its hidden units and lagged values: (N, PER_ROW) float32."""
+        last, count = stats[:, self.LAST], stats[:, self.COUNT]
+        lowest = torch.minimum(stats[:, self.LOWEST], last)
+        season, longer = seasons[:, 0], seasons[:, 1]
+        heights = torch.stack([level, level - older_level, last - self.statistics.mean(stats), last - lowest, last], 1)
         heights = torch.asinh((heights / scale[:, None]).clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
         columns = torch.stack(
             [
                 torch.log(season) / 4,
                 (season > 1).to(torch.float64),
-                torch.log(seen.clamp(min=1) / season).clamp(-3, 6) / 4,
+                torch.log(count.clamp(min=1) / season).clamp(-3, 6) / 4,
                 (longer > season).to(torch.float64),
                 torch.log((swing / scale).clamp(1e-3, 1e3)),
-                torch.log1p(known[:, self.GAP]) / 4,
-                torch.log1p(seen) / 4,
-                found[:, 2],
-                found[:, 3],
+                torch.log1p(stats[:, self.GAP]) / 4,
+                torch.log1p(count) / 4,
+                seasons[:, 2],
+                seasons[:, 3],
             ],
             1,
         )
-        return torch.cat([columns.to(torch.float32), heights / 2, self.statistics.record_of_bands(known)], 1)
+        return torch.cat([columns.to(torch.float32), heights / 2, self.statistics.record_of_bands(stats)], 1)
 
-    def answer(self, predicted: Tensor, known: Tensor, levels: Tensor) -> Tensor:
-        """Predicted quantiles (N, H, K), relative to the last value -> mean and wanted quantiles (N, H, 1 + Q)."""
+    def answer(self, predicted: Tensor, stats: Tensor, levels: Tensor) -> Tensor:
+        """Predicted quantiles (N, H, K), relative to the last value -> mean and requested quantiles (N, H, 1 + Q)."""
         horizon = predicted.shape[1]
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
         step = torch.arange(horizon, device=predicted.device).clamp(max=self.MAX_HORIZON - 1)
@@ -387,11 +390,11 @@ class Forecaster(nn.Module):
         lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
         upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]
         predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
-        absolute = (known[:, self.LAST, None, None] + predicted).clamp(-self.LARGEST, self.LARGEST)
+        absolute = (stats[:, self.LAST, None, None] + predicted).clamp(-self.LARGEST, self.LARGEST)
         # A history that never went below zero (counts, sales, prices) does not in the forecast either.
-        lowest = known[:, self.LOWEST, None, None]
-        least = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
-        absolute = torch.maximum(absolute, least)
+        lowest = stats[:, self.LOWEST, None, None]
+        lower_bound = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
+        absolute = torch.maximum(absolute, lower_bound)
         mean = (absolute * self.shares).sum(2, keepdim=True)
-        wanted = torch.maximum(interpolate(self.levels, absolute, levels), least)
-        return torch.cat([mean, wanted], 2)
+        quantiles = torch.maximum(interpolate(self.levels, absolute, levels), lower_bound)
+        return torch.cat([mean, quantiles], 2)

@@ -1,6 +1,6 @@
-"""The simple forecasts that a season and a memory give: what the forecaster mixes, and corrects.
+"""The simple forecasts from a season and a memory, which the forecaster mixes and corrects.
 
-Shapes: N read-outs, W remembered values (NaN for missing), H steps ahead. `relative` values are less the last one seen.
+Shapes: N read-outs, W remembered values (NaN for missing), H steps ahead. `relative` values are less the last one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, T
     lag = season[:, None] * times
     fits = (lag < acf.shape[1]) & (2 * lag <= steps[:, None]) & (season[:, None] > 1)
     value = torch.where(fits, acf.gather(1, lag.clamp(max=acf.shape[1] - 1)), -1.0)
-    best, which = value.max(1, keepdim=True)
-    own = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
-    better = best > own + 0.02
-    return torch.where(better, lag.gather(1, which), season[:, None])[:, 0], torch.where(better, best - own, 0.0)
+    best, index = value.max(1, keepdim=True)
+    single = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
+    better = best > single + 0.02
+    return torch.where(better, lag.gather(1, index), season[:, None])[:, 0], torch.where(better, best - single, 0.0)
 
 
 def season_levels(relative: Tensor, season: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,11 +37,11 @@ def season_levels(relative: Tensor, season: Tensor) -> tuple[Tensor, Tensor, Ten
     edges = (relative.shape[1] - season[:, None] * torch.arange(3, device=season.device)[None, :]).clamp(min=0)
     t, c = total.gather(1, edges), count.gather(1, edges)
     means = (t[:, :-1] - t[:, 1:]) / (c[:, :-1] - c[:, 1:]).clamp(min=1)
-    before = torch.arange(relative.shape[1], device=season.device)[None, :] - season[:, None]
-    earlier = torch.where(before >= 0, relative.gather(1, before.clamp(min=0)), float("nan"))
-    change = (relative - earlier).abs()
-    both = torch.isfinite(change)
-    swing = torch.where(both, change, 0.0).sum(1) / both.to(torch.float64).sum(1).clamp(min=1)
+    season_index = torch.arange(relative.shape[1], device=season.device)[None, :] - season[:, None]
+    season_values = torch.where(season_index >= 0, relative.gather(1, season_index.clamp(min=0)), float("nan"))
+    change = (relative - season_values).abs()
+    pairs = torch.isfinite(change)
+    swing = torch.where(pairs, change, 0.0).sum(1) / pairs.to(torch.float64).sum(1).clamp(min=1)
     older = torch.where(c[:, 1] > c[:, 2], means[:, 1], means[:, 0])
     return means[:, 0], older, swing
 
@@ -65,15 +65,15 @@ def look_back(
     nearest = ahead - turn * season[:, None]  # <= 0, the newest value at the phase of that step
     far_turn = (ahead + longer[:, None] - 1).div(longer[:, None], rounding_mode="floor")
     far = ahead - far_turn * longer[:, None]
-    back = torch.arange(4, device=ahead.device) * season[:, None]
-    offsets = torch.cat([nearest[:, :, None] - back[:, None, :], far[:, :, None]], 2)
+    season_offsets = torch.arange(4, device=ahead.device) * season[:, None]
+    offsets = torch.cat([nearest[:, :, None] - season_offsets[:, None, :], far[:, :, None]], 2)
     index = relative.shape[1] - 1 + offsets
     looked = relative.gather(1, index.clamp(min=0).flatten(1)).unflatten(1, (ahead.shape[1], 5))
-    there = torch.isfinite(looked) & (index >= 0)
-    looked = torch.where(there, looked, 0.0)
+    present = torch.isfinite(looked) & (index >= 0)
+    looked = torch.where(present, looked, 0.0)
     drift = ((level - older_level)[:, None] * turn).unsqueeze(2)
-    same = torch.zeros_like(drift)
-    always = torch.ones_like(drift, dtype=torch.bool)
-    mean_, level_ = mean[:, None, None] + same, level[:, None, None] + same
-    candidates = torch.cat([same, looked, looked[:, :, :1] + drift, level_, mean_], 2)
-    return candidates, torch.cat([always, there, there[:, :, :1], always, always], 2), turn
+    zeros = torch.zeros_like(drift)
+    exist = torch.ones_like(drift, dtype=torch.bool)
+    mean_, level_ = mean[:, None, None] + zeros, level[:, None, None] + zeros
+    candidates = torch.cat([zeros, looked, looked[:, :, :1] + drift, level_, mean_], 2)
+    return candidates, torch.cat([exist, present, present[:, :, :1], exist, exist], 2), turn

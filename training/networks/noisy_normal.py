@@ -1,7 +1,7 @@
-"""Quantiles of a normal variable under even noise: where the next noisy value lies if its mean is known only so well.
+"""Quantiles of a normal variable plus uniform noise: those of the next noisy value if its mean is uncertain.
 
 The distribution has no closed quantiles. They depend on one number besides the scale, the normal's share of the two
-widths, so they are found once on a grid of shares and joined by straight lines, which keeps their order.
+widths, so they are computed once on a grid of shares and joined by straight lines, which keeps their order.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ SHARES = 65  # of the grid; the lines between are then off by at most 1e-3 of th
 
 
 class NoisyNormal(nn.Module):
-    """`forward(spread)`: quantiles at the K given levels of a normal with mean 0 and that standard deviation, plus
-    noise even within +-`bound`; spread (N, H) float64 >= 0 -> (N, H, K) float64, ascending along K as the levels.
+    """`forward(spread)`: quantiles at K levels of a normal with mean 0 and standard deviation `spread`, plus noise.
+
+    The noise is uniform within +-`bound`; spread (N, H) float64 >= 0 -> (N, H, K) float64, ascending along K as the
+    levels.
     """
 
     def __init__(self, levels: Sequence[float], bound: float) -> None:
@@ -27,15 +29,15 @@ class NoisyNormal(nn.Module):
 
     def forward(self, spread: Tensor) -> Tensor:
         width = spread + self.bound
-        place = spread / width * (self.grid.shape[0] - 1)
-        below = place.floor().clamp(0, self.grid.shape[0] - 2)
+        position = spread / width * (self.grid.shape[0] - 1)
+        below = position.floor().clamp(0, self.grid.shape[0] - 2)
         low = self.grid[below.to(torch.int64)]
         high = self.grid[below.to(torch.int64) + 1]
-        return width[:, :, None] * (low + (place - below)[:, :, None] * (high - low))
+        return width[:, :, None] * (low + (position - below)[:, :, None] * (high - low))
 
 
 def quantiles_by_share(levels: Tensor, shares: int) -> Tensor:
-    """Quantiles (shares, K) of a normal with deviation s plus noise even within +-(1 - s), s = 0 … 1; levels (K,)."""
+    """Quantiles (shares, K) of a normal with deviation s plus uniform noise in +-(1 - s), s = 0 … 1; levels (K,)."""
     deviation = torch.linspace(0, 1, shares, dtype=torch.float64)[1:-1, None]
     bound = 1 - deviation
     low = torch.full((shares - 2, len(levels)), -10.0, dtype=torch.float64)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 def finite(values: Tensor) -> Tensor:
     """`values` (float64) with infinities replaced by the largest finite numbers of their sign."""
-    return values.clamp(-1.7976931348623157e308, 1.7976931348623157e308)  # TorchScript knows no torch.finfo
+    return values.clamp(-1.7976931348623157e308, 1.7976931348623157e308)  # TorchScript has no torch.finfo
 
 
 def interpolate(grid: Tensor, values: Tensor, levels: Tensor) -> Tensor:
@@ -32,6 +32,6 @@ def interpolate(grid: Tensor, values: Tensor, levels: Tensor) -> Tensor:
     low, high = torch.gather(values, 2, right - 1), torch.gather(values, 2, right)
     # Halves keep the difference of two huge values finite. Rounding may carry the line's right end past `high` or leave
     # it short; the bounds keep neighbouring lines from crossing there.
-    found = low + 2 * (fraction * (0.5 * high - 0.5 * low))
-    found = torch.where(fraction > 1, torch.maximum(found, high), torch.minimum(found, high))
-    return finite(found)
+    quantiles = low + 2 * (fraction * (0.5 * high - 0.5 * low))
+    quantiles = torch.where(fraction > 1, torch.maximum(quantiles, high), torch.minimum(quantiles, high))
+    return finite(quantiles)

@@ -1,9 +1,9 @@
 """One LSTM layer over ragged, right-padded rows, exact for every row: the building block of all LSTM networks here.
 
 A fused LSTM returns its cell state only after the last column, padding included. Here a row's padding is marked in one
-extra input channel whose weights are fixed: -`CLOSED` into the input gate and +`CLOSED` into the forget gate, so the
-gates saturate to exactly 0 and 1 and the cell keeps its value to the end of the batch, bit for bit. The hidden state is
-taken at each row's own last step. No packing, no sorting, and the fused kernel does all the work.
+extra input channel with fixed weights: -`CLOSED` into the input gate and +`CLOSED` into the forget gate, so the gates
+saturate to exactly 0 and 1 and the cell keeps its value to the end of the batch, bit for bit. The hidden state is taken
+at each row's own last step. No packing, no sorting, and the fused kernel does all the work.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class RaggedLSTM(nn.Module):
         with torch.no_grad():
             weights["bias_hh_l0"].zero_()
             weights["bias_ih_l0"][hidden : 2 * hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
-        self.fix()
+        self.restore_fixed_weights()
 
     @torch.no_grad()
     @torch.jit.unused
-    def fix(self) -> None:
+    def restore_fixed_weights(self) -> None:
         """Restore the fixed weights of the padding channel; call it after every optimiser step."""
         column = dict(self.lstm.named_parameters())["weight_ih_l0"][:, self.features]
         column.zero_()
@@ -44,5 +44,5 @@ class RaggedLSTM(nn.Module):
         marked = torch.cat([x, padding.to(x.dtype)[:, :, None]], 2)
         y, (_, last_c) = self.lstm(marked, (h[None].contiguous(), c[None].contiguous()))
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, self.hidden)
-        some = (lengths > 0)[:, None]
-        return y, torch.where(some, y.gather(1, last)[:, 0], h), torch.where(some, last_c[0], c)
+        nonempty = (lengths > 0)[:, None]
+        return y, torch.where(nonempty, y.gather(1, last)[:, 0], h), torch.where(nonempty, last_c[0], c)

@@ -1,9 +1,9 @@
-"""Two sines through the last values: from a network's first guess to what the future is worth, under the known noise.
+"""Two sines through the last values: from a network's first guess to the posterior of the future, given the noise.
 
 A window's likely futures are those of all pairs of sines that pass through the noise's bounds, +-`NOISE` around every
-value. No sum of squares sees bounds, so the guess is moved to the middle of what they allow instead (the sum of the
-squares first, then of the eighth powers of the residuals, by damped Gauss-Newton steps). `DRAWS` fixed quasi-random
-points around it, weighed by how little they break the bounds, then stand for the posterior: their weighted mean and
+value. A sum of squares ignores bounds, so the guess is moved to the middle of the region that they allow (the sum of
+the squares first, then of the eighth powers of the residuals, by damped Gauss-Newton steps). `DRAWS` fixed quasi-random
+points around it, weighted by how little they break the bounds, then stand for the posterior: their weighted mean and
 spread at any step ahead are the forecast. Everything is a fixed number of operations on a row's own numbers.
 
 Shapes: N windows, W remembered values, H steps ahead, P draws. The four parameters are phase and frequency (radians a
@@ -18,24 +18,24 @@ import torch
 from torch import Tensor, nn
 
 AMPLITUDES = (0.5, 0.2)
-MIDDLE, REACH = (0.3, 0.6), (0.1, 0.2)  # the frequencies are even within MIDDLE +- REACH, radians a step
-NOISE = 0.05  # even within +-NOISE
+MIDDLE, REACH = (0.3, 0.6), (0.1, 0.2)  # the frequencies are uniform within MIDDLE +- REACH, radians a step
+NOISE = 0.05  # uniform within +-NOISE
 SOFTNESS = 0.002  # how far a draw may break the bounds: hard ones would leave too few of the draws
-# One step for each: the power of the residuals, and how many of the last values count. A frequency that is a little off
-# is a whole turn off at the far end of a long window, so the first steps look at its near end only.
+# Of each Gauss-Newton step: the power of the residuals, and how many of the last values count. A small error of the
+# frequency is a full turn at the far end of a long window, so the first steps use its near end only.
 STEPS = ((2.0, 32.0), (2.0, 64.0), (2.0, math.inf), (4.0, math.inf), (8.0, math.inf), (8.0, math.inf), (8.0, math.inf))
 LARGEST_STEP = 0.2
 WIDTH = 1.0  # of the draws, in standard deviations of the last step's quadratic form
 DRAWS = 64
-ROWS = 16  # windows whose draws are weighed at once: what they take stays in the processor's cache
+ROWS = 16  # windows with draws weighted at once: their memory fits the processor's cache
 
 
 class SineFit(nn.Module):
     """`forward(window, observed, guess, horizon) -> (mean, spread, misfit)`, see the module's docstring.
 
-    window (N, W) float64, finite, observed (N, W) bool: which of it counts, guess (N, 4) float64; mean and spread
+    window (N, W) float64, finite, observed (N, W) bool, guess (N, 4) float64; mean and spread
     (standard deviation without the noise) (N, H) float64. misfit (N,) is the mean eighth power of the residuals over
-    the noise's bound, to the power of an eighth: below 0.9 for what two such sines and the noise have made.
+    the noise's bound, to the power of an eighth: below 0.9 for series made of two such sines and the noise.
     """
 
     __constants__ = ("AMPLITUDES", "LARGEST_STEP", "NOISE", "ROWS", "SOFTNESS", "STEPS", "WIDTH")
@@ -55,11 +55,11 @@ class SineFit(nn.Module):
         self.register_buffer("amplitudes", torch.tensor(AMPLITUDES, dtype=torch.float64)[:, None])
         self.middle: Tensor
         self.register_buffer("middle", torch.tensor([0.0, MIDDLE[0], 0.0, MIDDLE[1]], dtype=torch.float64))
-        # The inverse variance of an even distribution is 3 / reach squared. Phases may be anything: the little that is
-        # there for them keeps the equations solvable where nothing was observed.
-        held = [1e-2, 3 / REACH[0] ** 2, 1e-2, 3 / REACH[1] ** 2]
+        # The inverse variance of a uniform distribution is 3 / reach squared. Phases are free: their small precision
+        # keeps the equations solvable where no value was observed.
+        precision = [1e-2, 3 / REACH[0] ** 2, 1e-2, 3 / REACH[1] ** 2]
         self.held: Tensor
-        self.register_buffer("held", torch.tensor(held, dtype=torch.float64))
+        self.register_buffer("held", torch.tensor(precision, dtype=torch.float64))
         self.reach: Tensor
         self.register_buffer("reach", torch.tensor(REACH, dtype=torch.float64))
         even = torch.quasirandom.SobolEngine(4, scramble=True, seed=1).draw(DRAWS, dtype=torch.float64)
@@ -81,7 +81,7 @@ class SineFit(nn.Module):
         return torch.cat(means), torch.cat(spreads), misfit
 
     def centre(self, values: Tensor, observed: Tensor, guess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The middle of what the bounds allow (N, 4), the Cholesky factor of the last step's form, and the misfit."""
+        """The middle of the allowed region (N, 4), the Cholesky factor of the last step's form, and the misfit."""
         theta = guess
         factor = torch.zeros(0)
         for power, span in self.STEPS:
@@ -101,10 +101,10 @@ class SineFit(nn.Module):
         eighth = residual.square().square().square().sum(1) / observed.sum(1).clamp(min=1)
         return theta, factor, eighth.sqrt().sqrt().sqrt()
 
-    def angle(self, theta: Tensor, places: Tensor) -> Tensor:
-        """Both sines' angles at `places` (L,), steps from the next value: (N, 4) -> (N, 2, L)."""
+    def angle(self, theta: Tensor, times: Tensor) -> Tensor:
+        """Both sines' angles at `times` (L,), steps from the next value: (N, 4) -> (N, 2, L)."""
         pairs = theta.unflatten(1, (2, 2))
-        return pairs[:, :, :1] + pairs[:, :, 1:] * places
+        return pairs[:, :, :1] + pairs[:, :, 1:] * times
 
     def weigh(self, values: Tensor, observed: Tensor, centre: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         """Draws around `centre`, (N, P, 4) float32, and their weights (N, P) float64."""
@@ -124,8 +124,8 @@ class SineFit(nn.Module):
         mean = (weight[:, None] * future).sum(2)
         return mean, (weight[:, None] * (future - mean[:, :, None]).square()).sum(2).sqrt()
 
-    def wave(self, draws: Tensor, places: Tensor) -> Tensor:
+    def wave(self, draws: Tensor, times: Tensor) -> Tensor:
         """The sum of both sines of every draw: (N, P, 4), (L,) -> (N, P, L)."""
-        slow = (draws[:, :, 1:2] * places).add_(draws[:, :, :1]).sin_().mul_(self.AMPLITUDES[0])
-        fast = (draws[:, :, 3:] * places).add_(draws[:, :, 2:3]).sin_()
-        return slow.add_(fast, alpha=self.AMPLITUDES[1])
+        slow_wave = (draws[:, :, 1:2] * times).add_(draws[:, :, :1]).sin_().mul_(self.AMPLITUDES[0])
+        fast_wave = (draws[:, :, 3:] * times).add_(draws[:, :, 2:3]).sin_()
+        return slow_wave.add_(fast_wave, alpha=self.AMPLITUDES[1])

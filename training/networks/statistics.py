@@ -1,8 +1,8 @@
-"""Running statistics of a series: its level, its scale, and how well it has kept within the bands foretold for it.
+"""Running statistics of a series: its level, its scale, and how well it has kept within the bands predicted for it.
 
 Everything is causal and exponentially forgetting, so that a batch, a resumed series and a history are one computation.
-Statistics are float64 columns (`COLUMNS` of them, named below) of what is known after each step; what a network sees of
-them are ratios to the series' own scale, compressed.
+Statistics are float64 columns after each step (`COLUMNS` of them, named below); a network has as inputs their ratios to
+the series' own scale, compressed.
 
 Shapes: B rows, T new values.
 """
@@ -16,10 +16,10 @@ LARGEST = 1e300  # inputs are clamped to +-LARGEST, so that sums and differences
 SLOW_DECAY, FAST_DECAY, SCORE_DECAY = 256.0, 16.0, 64.0  # time constants, in observed values
 
 # The columns. Sums are exponentially forgetting; each `…_W` is the weight that belongs to the sums before it.
-SEEN, STEPS, LAST, GAP, SEASON, LOWEST, ABS_SLOW, ABS_SLOW_W, ABS_FAST, ABS_FAST_W, MEAN, MEAN_W = range(12)
+COUNT, STEPS, LAST, GAP, SEASON, LOWEST, ABS_SLOW, ABS_SLOW_W, ABS_FAST, ABS_FAST_W, MEAN, MEAN_W = range(12)
 BELOW, ABOVE, ERROR, WIDTH, SCORE_W = range(12, 17)  # of the bands: values below, values above, |error|, band width
 COLUMNS = 17
-INPUTS = 11  # channels that a network sees of every step
+INPUTS = 11  # channels of a network's input at every step
 
 
 def running(values: Tensor, counts: Tensor, carry: Tensor, decay: float) -> Tensor:
@@ -29,21 +29,21 @@ def running(values: Tensor, counts: Tensor, carry: Tensor, decay: float) -> Tens
     The recurrence is evaluated with cumulative sums, in blocks short enough that exp(block / decay) loses no digits.
     """
     block = int(8 * decay)
-    done: list[Tensor] = []
+    sums: list[Tensor] = []
     origin = torch.zeros_like(counts[:, 0])
     for start in range(0, values.shape[2], block):
         k = counts[:, start : start + block] - origin[:, None]
         growth = torch.exp(k / decay)[:, None]
         total = (carry[:, :, None] + (values[:, :, start : start + block] * growth).cumsum(2)) / growth
-        done.append(total)
+        sums.append(total)
         carry, origin = total[:, :, -1], counts[:, min(start + block, values.shape[2]) - 1]
-    return torch.cat(done, 2)
+    return torch.cat(sums, 2)
 
 
 class Statistics(nn.Module):
-    """The recurrences and what is seen of them; no weights."""
+    """The recurrences, and a network's inputs made of them; no weights."""
 
-    # TorchScript sees constants only as attributes of the class that it is told of.
+    # TorchScript sees constants only as attributes of the class that `__constants__` lists.
     __constants__ = (
         "ABOVE",
         "ABS_FAST",
@@ -62,57 +62,57 @@ class Statistics(nn.Module):
         "SCORE_DECAY",
         "SCORE_W",
         "SEASON",
-        "SEEN",
+        "COUNT",
         "SLOW_DECAY",
         "STEPS",
         "WIDTH",
     )
     ABOVE, ABS_FAST, ABS_FAST_W, ABS_SLOW, ABS_SLOW_W = ABOVE, ABS_FAST, ABS_FAST_W, ABS_SLOW, ABS_SLOW_W
     BELOW, ERROR, GAP, LAST, LOWEST, MEAN, MEAN_W = BELOW, ERROR, GAP, LAST, LOWEST, MEAN, MEAN_W
-    SCORE_W, SEASON, SEEN, STEPS, WIDTH = SCORE_W, SEASON, SEEN, STEPS, WIDTH
+    SCORE_W, SEASON, COUNT, STEPS, WIDTH = SCORE_W, SEASON, COUNT, STEPS, WIDTH
     FAST_DECAY, LARGEST, SCORE_DECAY, SLOW_DECAY = FAST_DECAY, LARGEST, SCORE_DECAY, SLOW_DECAY
 
-    def follow(self, x: Tensor, observed: Tensor, inside: Tensor, before: Tensor) -> Tensor:
+    def follow(self, x: Tensor, observed: Tensor, inside: Tensor, start: Tensor) -> Tensor:
         """The statistics after every step, (B, T, BELOW) float64: all columns before those of the bands.
 
         x (B, T) float64, zero where not `observed`; `inside` marks the steps that belong to the row, observed or
-        missing; before (B, COLUMNS).
+        missing; start (B, COLUMNS).
         """
         steps = x.shape[1]
         column = torch.arange(steps, device=x.device)[None, :]
         counts = observed.to(torch.float64).cumsum(1)
-        seen = before[:, self.SEEN, None] + counts
+        count = start[:, self.COUNT, None] + counts
         newest = torch.where(observed, column, -1).cummax(1)[0]
-        last = torch.where(newest >= 0, x.gather(1, newest.clamp(min=0)), before[:, self.LAST, None])
-        earlier = torch.cat([before[:, self.LAST, None], last[:, :-1]], 1)
-        moved = observed & (seen > 1.5)
-        change = torch.where(moved, (x - earlier).abs(), 0.0)
+        last = torch.where(newest >= 0, x.gather(1, newest.clamp(min=0)), start[:, self.LAST, None])
+        previous = torch.cat([start[:, self.LAST, None], last[:, :-1]], 1)
+        moved = observed & (count > 1.5)
+        change = torch.where(moved, (x - previous).abs(), 0.0)
         weight = moved.to(torch.float64)
         changes = torch.stack([change, weight], 1)
-        slow = torch.cat([changes, torch.stack([x, observed.to(torch.float64)], 1)], 1)
-        carry = torch.cat([before[:, self.ABS_SLOW : self.ABS_SLOW_W + 1], before[:, self.MEAN : self.MEAN_W + 1]], 1)
-        slow = running(slow, counts, carry, self.SLOW_DECAY)
-        fast = running(changes, counts, before[:, self.ABS_FAST : self.ABS_FAST_W + 1], self.FAST_DECAY)
-        gap = torch.where(newest >= 0, column - newest, column + 1 + before[:, self.GAP, None].to(torch.int64))
+        slow_sums = torch.cat([changes, torch.stack([x, observed.to(torch.float64)], 1)], 1)
+        carry = torch.cat([start[:, self.ABS_SLOW : self.ABS_SLOW_W + 1], start[:, self.MEAN : self.MEAN_W + 1]], 1)
+        slow_sums = running(slow_sums, counts, carry, self.SLOW_DECAY)
+        fast_sums = running(changes, counts, start[:, self.ABS_FAST : self.ABS_FAST_W + 1], self.FAST_DECAY)
+        gap = torch.where(newest >= 0, column - newest, column + 1 + start[:, self.GAP, None].to(torch.int64))
         lowest = x.masked_fill(~observed, self.LARGEST).cummin(1)[0]
         first = torch.stack(
             [
-                seen,
-                before[:, self.STEPS, None] + inside.to(torch.float64).cumsum(1),
+                count,
+                start[:, self.STEPS, None] + inside.to(torch.float64).cumsum(1),
                 last,
                 gap.to(torch.float64),
-                before[:, self.SEASON, None].expand(-1, steps),
-                torch.minimum(lowest, before[:, self.LOWEST, None]),
+                start[:, self.SEASON, None].expand(-1, steps),
+                torch.minimum(lowest, start[:, self.LOWEST, None]),
             ],
             1,
         )
-        return torch.cat([first, slow[:, :2], fast, slow[:, 2:]], 1).transpose(1, 2)
+        return torch.cat([first, slow_sums[:, :2], fast_sums, slow_sums[:, 2:]], 1).transpose(1, 2)
 
-    def score(self, surprise: Tensor, scored: Tensor, bands: Tensor, observed: Tensor, before: Tensor) -> Tensor:
-        """How well the bands foretold held, after every step: (B, T, COLUMNS - BELOW) float64.
+    def score(self, surprise: Tensor, scored: Tensor, bands: Tensor, observed: Tensor, start: Tensor) -> Tensor:
+        """How well the predicted bands held, after every step: (B, T, COLUMNS - BELOW) float64.
 
-        surprise (B, T): each new value, compressed as the bands are; `scored` where a band was foretold for it; bands
-        (B, T, 3): lower end, middle, upper end; before (B, COLUMNS).
+        surprise (B, T): each new value, compressed as the bands are; `scored` where there is a band for it; bands
+        (B, T, 3): lower end, middle, upper end; start (B, COLUMNS).
         """
         weight = scored.to(torch.float64)
         counts = observed.to(torch.float64).cumsum(1)
@@ -126,43 +126,43 @@ class Statistics(nn.Module):
             ],
             1,
         )
-        return running(channels, counts, before[:, self.BELOW :], self.SCORE_DECAY).transpose(1, 2)
+        return running(channels, counts, start[:, self.BELOW :], self.SCORE_DECAY).transpose(1, 2)
 
-    def scale(self, known: Tensor) -> Tensor:
+    def scale(self, stats: Tensor) -> Tensor:
         """Mean absolute one-step change; before there is one, the size of the value itself; never zero."""
-        weight = known[..., self.ABS_SLOW_W]
-        size = known[..., self.LAST].abs()
+        weight = stats[..., self.ABS_SLOW_W]
+        size = stats[..., self.LAST].abs()
         unknown = torch.where(size > 0, size, 1.0)
-        mean = known[..., self.ABS_SLOW] / weight.clamp(min=1e-300)
+        mean = stats[..., self.ABS_SLOW] / weight.clamp(min=1e-300)
         floor = (1e-13 * size).clamp(min=1e-300)  # what is left of a change after rounding
         return torch.where(weight > 0, torch.maximum(mean, floor), unknown)
 
-    def mean(self, known: Tensor) -> Tensor:
+    def mean(self, stats: Tensor) -> Tensor:
         """The exponentially forgetting mean of the values."""
-        return known[..., self.MEAN] / known[..., self.MEAN_W].clamp(min=1e-12)
+        return stats[..., self.MEAN] / stats[..., self.MEAN_W].clamp(min=1e-12)
 
-    def change(self, x: Tensor, observed: Tensor, known: Tensor, before: Tensor) -> Tensor:
+    def change(self, x: Tensor, observed: Tensor, stats: Tensor, start: Tensor) -> Tensor:
         """Each new value less the last one before it, (B, T) float64; 0 where either is missing."""
-        earlier = torch.cat([before[:, self.LAST, None], known[:, :-1, self.LAST]], 1)
-        return torch.where(observed & (known[:, :, self.SEEN] > 1.5), x - earlier, 0.0)
+        previous = torch.cat([start[:, self.LAST, None], stats[:, :-1, self.LAST]], 1)
+        return torch.where(observed & (stats[:, :, self.COUNT] > 1.5), x - previous, 0.0)
 
-    def inputs(self, change: Tensor, observed: Tensor, known: Tensor) -> Tensor:
-        """What the fast clock sees of every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
-        scale = self.scale(known)
-        last, mean = known[:, :, self.LAST], self.mean(known)
-        lowest = torch.minimum(known[:, :, self.LOWEST], last)
+    def inputs(self, change: Tensor, observed: Tensor, stats: Tensor) -> Tensor:
+        """Inputs of the fast clock at every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
+        scale = self.scale(stats)
+        last, mean = stats[:, :, self.LAST], self.mean(stats)
+        lowest = torch.minimum(stats[:, :, self.LOWEST], last)
         ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale[:, :, None]
         ratios = ratios.clamp(-1e30, 1e30).to(torch.float32)
         heights = torch.asinh(ratios)
-        # How many scales high something is, bounded where no series of the training went.
+        # Heights in scales, bounded beyond the range of the training series.
         high = heights[:, :, 1:].clamp(-14.0, 14.0)
-        counters = torch.log1p(torch.stack([known[:, :, self.SEEN], known[:, :, self.GAP]], 2).to(torch.float32)) / 4
+        counters = torch.log1p(torch.stack([stats[:, :, self.COUNT], stats[:, :, self.GAP]], 2).to(torch.float32)) / 4
         return torch.cat(
             [
                 heights[:, :, :1],
                 ratios[:, :, :1].clamp(-4, 4),
                 high[:, :, :1],
-                self.liveliness(known, scale)[:, :, None],
+                self.liveliness(stats, scale)[:, :, None],
                 observed.to(torch.float32)[:, :, None],
                 high[:, :, 1:] / 4,
                 counters,
@@ -171,21 +171,21 @@ class Statistics(nn.Module):
             2,
         )
 
-    def liveliness(self, known: Tensor, scale: Tensor) -> Tensor:
+    def liveliness(self, stats: Tensor, scale: Tensor) -> Tensor:
         """Log ratio of the recent to the long-run mean change, bounded, float32."""
-        recent = known[..., self.ABS_FAST] / known[..., self.ABS_FAST_W].clamp(min=1e-12)
+        recent = stats[..., self.ABS_FAST] / stats[..., self.ABS_FAST_W].clamp(min=1e-12)
         return torch.log((recent / scale).clamp(0.01, 100.0).to(torch.float32))
 
-    def record_of_bands(self, known: Tensor) -> Tensor:
-        """What the head sees of how the bands held: shares below and above, size of errors to bands, experience."""
-        weight = known[..., self.SCORE_W]
-        some = weight.clamp(min=1e-6)
-        error = torch.log((known[..., self.ERROR] / known[..., self.WIDTH].clamp(min=1e-9)).clamp(0.02, 50.0))
+    def record_of_bands(self, stats: Tensor) -> Tensor:
+        """Inputs of the head about the bands: shares of values below and above, size of errors to bands, weight."""
+        weight = stats[..., self.SCORE_W]
+        safe_weight = weight.clamp(min=1e-6)
+        error = torch.log((stats[..., self.ERROR] / stats[..., self.WIDTH].clamp(min=1e-9)).clamp(0.02, 50.0))
         unknown = (weight < 0.5).to(torch.float64)
         return torch.stack(
             [
-                (known[..., self.BELOW] / some - 0.1) * (1 - unknown) * 4,
-                (known[..., self.ABOVE] / some - 0.1) * (1 - unknown) * 4,
+                (stats[..., self.BELOW] / safe_weight - 0.1) * (1 - unknown) * 4,
+                (stats[..., self.ABOVE] / safe_weight - 0.1) * (1 - unknown) * 4,
                 (error + 1.2) * (1 - unknown),
                 torch.log1p(weight) / 4,
             ],

@@ -1,4 +1,4 @@
-"""Operations whose answer for a row has the same bits whatever rows are beside it.
+"""Operations with the same bits for a row in a batch of any other rows.
 
 Elementwise kernels compute the last few elements of an array one by one, by other code than the rest, and where they
 are transcendental the two may differ in the last bit: `softplus`, `sigmoid`, `logaddexp`, `pow` and `gelu` do
@@ -33,7 +33,7 @@ def logaddexp(a: Tensor, b: Tensor) -> Tensor:
 class SteadyLinear(nn.Linear):
     """`nn.Linear`, with a multiple of `GROUP` rows in every product: x (..., in_features) -> (..., out_features)."""
 
-    __constants__ = [*nn.Linear.__constants__, "GROUP"]  # noqa: RUF012, TorchScript reads it, nobody writes it
+    __constants__ = [*nn.Linear.__constants__, "GROUP"]  # noqa: RUF012 - TorchScript reads it, no code changes it
     GROUP = GROUP
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ class TutorialReader(nn.Module):
 
     Initialised as Keras does: input weights and dense layer Glorot-uniform, recurrent weights orthogonal, biases zero.
     Keras' layer has one bias where torch's has two, so the second is held at zero and is no parameter.
-    State: the hidden units of all layers, one after the other, all exact. The methods of the contract want parameters
-    in float64: in float32 the product with a 10 x 10 matrix depends on a row's place in the batch (torch 2.13, CPU).
+    State: the hidden units of all layers, one after the other, all exact. The methods of the contract need parameters
+    in float64: in float32 the product with a 10 x 10 matrix depends on a row's position in the batch (torch 2.13, CPU).
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -33,7 +33,7 @@ class TutorialReader(nn.Module):
         self.register_buffer("temperature", torch.ones(()))  # fitted on validation digits after the training
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Whole digits (B, T >= 1, 28) float32 -> logits (B, 10) after the last row, before the temperature."""
+        """Complete digits (B, T >= 1, 28) float32 -> logits (B, 10) after the last row, before the temperature."""
         for layer in self.layers:
             rows, _ = layer(rows)
         return self.dense(rows[:, -1])

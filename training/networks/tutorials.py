@@ -1,11 +1,11 @@
 """The forecasting tutorial's own models behind the contract of docs/models.md: last value, linear map, simple RNNs.
 
 They work in raw units, without any normalisation: that is the tutorial's point. Several steps ahead are made by
-feeding a model its own predictions. `Linear` and `Recurrent` answer quantiles from a table of the residuals that they
-had on the validation series, per step ahead; `Naive` from the textbook interval of a random walk.
+feeding a model its own predictions. `Linear` and `Recurrent` answer quantiles from a table of their residuals on the
+validation series, per step ahead; `Naive` from the textbook interval of a random walk.
 
-`forward` is what is trained, in any precision; the methods of the contract want the parameters in float64. Column 0 of
-every state says whether anything was observed yet; all columns are exact.
+`forward` is trained, in any precision; the methods of the contract need the parameters in float64. Column 0 of every
+state is 1 once a value was observed; all columns are exact.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ RESIDUAL_LEVELS = 99  # 0.01, 0.02 … 0.99
 
 
 class Naive(nn.Module):
-    """The last observed value; intervals of a random walk whose step variance is the mean squared step seen so far.
+    """The last observed value; intervals of a random walk with the mean squared step so far as its step variance.
 
     After a gap of g missing values the next step counts as d² / (g + 1), and a forecast from inside a gap is as wide as
-    the time since the last observation asks for. One value alone shows no step: its intervals have no width.
-    State: [observed, last value, missing since then, standard deviation of a step, number of steps seen].
+    the time since the last observation implies. One value alone has no step: its intervals have no width.
+    State: [observed, last value, missing values after it, standard deviation of a step, number of steps].
     """
 
     @torch.jit.export
@@ -49,9 +49,9 @@ class Naive(nn.Module):
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """-> state (B, 5), one-step-ahead predictions (B, T, 1 + Q)."""
         track = self._track(values, state)
-        before = track[:, : values.size(1)]
-        predictions = self._read(before, torch.ones(1, dtype=torch.float64, device=state.device), levels)
-        predictions = torch.where(before[:, :, :1] > 0, predictions, torch.nan)
+        previous = track[:, : values.size(1)]
+        predictions = self._read(previous, torch.ones(1, dtype=torch.float64, device=state.device), levels)
+        predictions = torch.where(previous[:, :, :1] > 0, predictions, torch.nan)
         return track[torch.arange(values.size(0), device=state.device), lengths], predictions
 
     @torch.jit.export
@@ -62,23 +62,23 @@ class Naive(nn.Module):
     def _track(self, values: Tensor, state: Tensor) -> Tensor:
         """The states after 0, 1 … T observations: (B, T + 1, 5)."""
         time = torch.arange(values.size(1) + 1, device=values.device)
-        known = torch.cat([state[:, 1:2], values], dim=1)  # (B, T + 1): the last value so far, then the new ones
-        observed = (time > 0) & ~torch.isnan(known)  # padding counts too: it comes later than all that is read
+        series = torch.cat([state[:, 1:2], values], dim=1)  # (B, T + 1): the last value so far, then the new ones
+        observed = (time > 0) & ~torch.isnan(series)  # padding counts too: it follows every value that is used
         latest = torch.cummax(torch.where(observed, time, 0), dim=1).values  # index of the last observed value
-        last = torch.gather(known, 1, latest)
-        seen = (state[:, :1] > 0) | (latest > 0)
+        last = torch.gather(series, 1, latest)
+        any_observed = (state[:, :1] > 0) | (latest > 0)
         gap = (time - latest) + torch.where(latest > 0, 0.0, state[:, 2:3])
-        # Squared steps are summed as logarithms: nothing overflows at 1e300, nothing vanishes at 1e-300, and a later
-        # value cannot touch an earlier sum.
-        step = finite(known[:, 1:] - last[:, :-1]).abs().log()
-        counted = observed[:, 1:] & seen[:, :-1]
+        # Squared steps are summed as logarithms: no overflow at 1e300, no underflow at 1e-300, and a later value cannot
+        # change an earlier sum.
+        step = finite(series[:, 1:] - last[:, :-1]).abs().log()
+        counted = observed[:, 1:] & any_observed[:, :-1]
         logs = torch.where(counted, 2 * step - torch.log1p(gap[:, :-1]), -torch.inf)
         start = 2 * state[:, 3:4].log() + state[:, 4:5].log()
         sums = torch.logcumsumexp(torch.cat([torch.where(state[:, 4:5] > 0, start, -torch.inf), logs], dim=1), dim=1)
         count = state[:, 4:5] + torch.cat([torch.zeros_like(state[:, :1]), counted.cumsum(1).to(state.dtype)], dim=1)
         deviation = torch.where(count > 0, finite((0.5 * (sums - count.log())).exp()), 0.0)
-        track = torch.stack([seen.to(state.dtype), last, gap, deviation, count], dim=2)
-        return torch.cat([state.unsqueeze(1), track[:, 1:]], dim=1)  # nothing read: the state itself, bit for bit
+        track = torch.stack([any_observed.to(state.dtype), last, gap, deviation, count], dim=2)
+        return torch.cat([state.unsqueeze(1), track[:, 1:]], dim=1)  # without values: the state itself, bit for bit
 
     def _read(self, state: Tensor, ahead: Tensor, levels: Tensor) -> Tensor:
         """(B, P, 5), steps ahead (P,) or (1,), (B, Q) -> (B, P, 1 + Q)."""
@@ -113,7 +113,7 @@ class _Residuals(nn.Module):
 class Linear(nn.Module):
     """The next value as a linear function of the last 50: the 51 parameters that the tutorial calls an MLP.
 
-    State: [observed, the last 50 values]; before 50 values are there, the first one stands for those that are missing.
+    State: [observed, the last 50 values]; as long as there are fewer, the first one is repeated in front of them.
     """
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Linear(nn.Module):
         predictions = self.residuals(
             points.to(state.dtype), torch.zeros(1, dtype=torch.int64, device=state.device), levels
         )
-        return self._cut(series, lengths, state), _hide_first(predictions, state)
+        return self._cut(series, lengths, state), _without_past(predictions, state)
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
@@ -171,8 +171,8 @@ class Linear(nn.Module):
     def _cut(self, series: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         """The state after `lengths` of the new values."""
         window = lengths.unsqueeze(1) + torch.arange(self.window, device=state.device)
-        after = torch.cat([torch.ones_like(state[:, :1]), torch.gather(series, 1, window)], dim=1)
-        return torch.where(lengths.unsqueeze(1) > 0, after, state)
+        next_state = torch.cat([torch.ones_like(state[:, :1]), torch.gather(series, 1, window)], dim=1)
+        return torch.where(lengths.unsqueeze(1) > 0, next_state, state)
 
 
 class Recurrent(nn.Module):
@@ -221,7 +221,7 @@ class Recurrent(nn.Module):
         scan = self._scan(values, state[:, 1:])
         points = self._predict(scan[:, : values.size(1)])
         predictions = self.residuals(points, torch.zeros(1, dtype=torch.int64, device=state.device), levels)
-        return self._state(scan, lengths, state), _hide_first(predictions, state)
+        return self._state(scan, lengths, state), _without_past(predictions, state)
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
@@ -245,8 +245,8 @@ class Recurrent(nn.Module):
         return torch.cat([observed.unsqueeze(1), units], dim=1)
 
 
-def _hide_first(predictions: Tensor, state: Tensor) -> Tensor:
-    """NaN where a fresh series had shown nothing yet: at its first value."""
+def _without_past(predictions: Tensor, state: Tensor) -> Tensor:
+    """NaN at the first value of a fresh series, which has no past."""
     first = torch.arange(predictions.size(1), device=state.device) == 0
-    unseen = first.unsqueeze(0) & (state[:, :1] == 0)
-    return torch.where(unseen.unsqueeze(2), torch.nan, predictions)
+    fresh = first.unsqueeze(0) & (state[:, :1] == 0)
+    return torch.where(fresh.unsqueeze(2), torch.nan, predictions)

@@ -1,7 +1,7 @@
 """`python -m training report`: score every exported model and write `training/RESULTS.md` with its figures.
 
-Nothing in the report is written by hand: scores come from `training.evaluation.evaluate`, which runs the exported files through
-the service's backend; speed is measured here, on one thread; the rows are kept in `benchmarks/results/models.csv`.
+Nothing in the report is written by hand: scores come from `training.evaluation.evaluate`, which runs the exported files
+through the service's backend; speed is measured here, on one thread; the rows go to `benchmarks/results/models.csv`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from service.backend.torchscript import LoadedModel, load
+from service.backend.model import LoadedModel, load
 from service.contract.manifest import MODEL_FILE
 from service.contract.types import DigitItem, ForecastItem, Item
 from training.data.drawn_digits import digit_images
 from training.data.tutorial_series import WINDOW, tutorial_series
 from training.evaluation import evaluate, plots, scores
-from training.fit.export import MODELS
+from training.folders import FIGURES, MODELS, REPORT, RESULTS
 from training.reports.tables import Scored, document
 from training.tutorials import results as tutorial_runs
 
-HERE = Path(__file__).resolve().parents[1]
-RESULTS = HERE / "RESULTS.md"
-ROWS = HERE.parent / "benchmarks" / "results" / "models.csv"
-SHOWN = 15  # forecasts in a grid
+ROWS = RESULTS / "models.csv"
+GRID = 15  # forecasts in a figure
 BATCH = 64
 REPEATS = 50
 
@@ -42,7 +40,7 @@ def score(folder: Path, figures: Path) -> Scored:
     if manifest.task == "forecast":
         metrics = {**evaluate.forecast_metrics(model), **speed(model, _series())}
         return Scored(manifest, kilobytes, metrics, figures=_draw_forecasts(model, figures))
-    digits = evaluate.test_digits()
+    digits = evaluate.mnist_test()
     trace = evaluate.digit_traces(model, digits)
     metrics = {**evaluate.digit_metrics(trace, digits.labels), **speed(model, _digits())}
     by_row = np.array([scores.accuracy(digits.labels, trace[:, row]) for row in range(trace.shape[1])])
@@ -54,7 +52,7 @@ def score(folder: Path, figures: Path) -> Scored:
 def speed(model: LoadedModel, items: Sequence[Item]) -> dict[str, float]:
     """Microseconds of processor time an item takes, alone and in a batch of 64: the quickest of some calls, one thread.
 
-    Processor time and the quickest call, so that what else the machine does shows less.
+    Processor time and the quickest call are less disturbed by other programs on the machine.
     """
     return {
         "microseconds_alone": _seconds(model, items[:1]) * 1e6,
@@ -81,23 +79,23 @@ def _digits() -> list[Item]:
 
 
 def _draw_forecasts(model: LoadedModel, figures: Path) -> list[str]:
-    series = tutorial_series().test[:SHOWN, : WINDOW + evaluate.AHEAD]
+    series = tutorial_series().test[:GRID, : WINDOW + evaluate.AHEAD]
     past, actual = np.split(series, [WINDOW], axis=1)
     mean, quantiles = evaluate.forecasts(model, past, evaluate.AHEAD)
     name = f"forecasts-{model.manifest.name}.png"
-    shown = plots.Forecasts(past, actual, mean, quantiles[:, 0], quantiles[:, -1])
-    plots.forecast_grid(shown, figures / name, model.manifest.name)
+    drawn_forecasts = plots.Forecasts(past, actual, mean, quantiles[:, 0], quantiles[:, -1])
+    plots.forecast_grid(drawn_forecasts, figures / name, model.manifest.name)
     return [name]
 
 
 def save_rows(scored: Sequence[Scored], path: Path) -> None:
-    """One row per model version and metric; rows of versions that were not scored now stay."""
-    now = {(s.manifest.name, str(s.manifest.version)) for s in scored}
-    kept = []
+    """Write one row per model version and metric; the file's rows of other versions stay."""
+    versions = {(s.manifest.name, str(s.manifest.version)) for s in scored}
+    other_rows = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if (row["model"], row["version"]) not in now]
-    fresh = [
+            other_rows = [row for row in csv.DictReader(file) if (row["model"], row["version"]) not in versions]
+    new_rows = [
         {
             "model": s.manifest.name,
             "version": str(s.manifest.version),
@@ -112,7 +110,7 @@ def save_rows(scored: Sequence[Scored], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ("model", "version", "digest", "metric", "value"), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(kept + fresh, key=lambda row: (row["model"], int(row["version"]))))
+        writer.writerows(sorted(other_rows + new_rows, key=lambda row: (row["model"], int(row["version"]))))
 
 
 def machine() -> str:
@@ -127,26 +125,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m training report`."""
     parser.add_argument("models", nargs="*", metavar="NAME[@VERSION]", help="default: the highest version of each")
     parser.add_argument("--folder", type=Path, default=MODELS, help="where the models are (default: models/)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="the report (default: training/RESULTS.md)")
+    parser.add_argument("--output", type=Path, default=REPORT, help="the report (default: training/RESULTS.md)")
     parser.add_argument("--rows", type=Path, default=ROWS, help="the rows (default: benchmarks/results/models.csv)")
     parser.add_argument(
-        "--tutorial-rows", type=Path, default=tutorial_runs.RESULTS, help="what `tutorials --seeds N` wrote"
+        "--tutorial-rows", type=Path, default=tutorial_runs.ROWS, help="the file that `tutorials --seeds N` wrote"
     )
 
 
-def main(args: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Score the models, write rows, figures and the report."""
     torch.set_num_threads(1)
-    figures = args.output.parent / plots.FIGURES.name
+    figures = arguments.output.parent / FIGURES.name
     scored = []
-    for folder in evaluate.folders(args.folder, args.models):
+    for folder in evaluate.folders(arguments.folder, arguments.models):
         scored.append(score(folder, figures))
         print(f"{folder.parent.name}@{folder.name} scored", flush=True)
     curves = {s.manifest.name: s.accuracy_by_row for s in scored if s.accuracy_by_row is not None}
     if curves:
         plots.accuracy_by_row(curves, figures / "accuracy-by-row.png")
-    save_rows(scored, args.rows)
+    save_rows(scored, arguments.rows)
     curves_of_runs = sorted(path.name for end in ("curves", "digit") for path in figures.glob(f"*-{end}.png"))
-    text = document(scored, tutorial_runs.read(args.tutorial_rows), machine(), figures.name, curves_of_runs)
-    args.output.write_text(text, encoding="utf-8")
-    print(f"wrote {args.output}")
+    text = document(scored, tutorial_runs.read(arguments.tutorial_rows), machine(), figures.name, curves_of_runs)
+    arguments.output.write_text(text, encoding="utf-8")
+    print(f"wrote {arguments.output}")

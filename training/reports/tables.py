@@ -7,25 +7,22 @@ from dataclasses import dataclass, field
 
 from service.contract.manifest import Manifest
 from service.contract.types import Floats
+from training.data.sine_mixture import BAYES_ERRORS
+from training.data.tutorial_series import WINDOW
 from training.evaluation.evaluate import AHEAD, CONTEXTS, FRESH_SERIES, READ_ROWS
 from training.tutorials import results as tutorial_runs
 from training.tutorials.results import Run
 
-# The error of the best possible forecast when the generator is known and its parameters are not (the posterior mean),
-# as computed once from the prior; the noise alone is 8.33e-4.
 BAYES_LIMIT = {
-    "tutorial_mse": 8.92e-4,
-    "sines_mse_n20_h1": 1.21e-3,
-    "sines_mse_n50_h1": 8.92e-4,
-    "sines_mse_n50_h10": 9.39e-4,
-    "sines_mse_n200_h1": 8.37e-4,
+    "tutorial_mse": BAYES_ERRORS[WINDOW, 1],
+    **{f"sines_mse_n{n}_h{ahead}": error for (n, ahead), error in BAYES_ERRORS.items()},
     "sines_coverage_80": 0.8,
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One exported model with all that the report says about it."""
+    """One exported model with its row, curve and figures of the report."""
 
     manifest: Manifest
     kilobytes: float
@@ -37,7 +34,7 @@ class Scored:
 def document(
     scored: Sequence[Scored], runs: Sequence[Run], machine: str, figures: str, training: Sequence[str] = ()
 ) -> str:
-    """The whole report; `figures` is the folder of the pictures as seen from it, `training` names those of the runs."""
+    """The complete report; `figures` is the pictures' folder relative to it, `training` names those of the runs."""
     forecasters = [s for s in scored if s.manifest.task == "forecast"]
     readers = [s for s in scored if s.manifest.task == "classify-digit"]
     parts = [
@@ -55,9 +52,9 @@ def document(
         parts += ["## Digit readers", _readers(readers), READER_NOTE, _image("accuracy-by-row.png", figures)]
     if runs:
         parts += ["## The tutorials, over several seeds", tutorial_runs.table(runs), RUNS_NOTE]
-    others = list(_others(scored))
-    if others:
-        parts += ["## Other scores in the manifests", _table(["model", "score", "value"], others)]
+    manifest_scores = list(_manifest_scores(scored))
+    if manifest_scores:
+        parts += ["## Other scores in the manifests", _table(["model", "score", "value"], manifest_scores)]
     parts += ["## Figures", *(_image(name, figures) for s in scored for name in s.figures)]
     if training:
         parts += ["## Training", *(_image(name, figures) for name in training)]
@@ -128,7 +125,7 @@ def _readers(scored: Sequence[Scored]) -> str:
     return _table(["model", *(f"{row} rows" for row in READ_ROWS), "ECE"], rows)
 
 
-def _others(scored: Sequence[Scored]) -> Iterator[list[str]]:
+def _manifest_scores(scored: Sequence[Scored]) -> Iterator[list[str]]:
     for s in scored:
         for key, value in s.manifest.metrics.items():
             if key not in s.metrics:

@@ -1,17 +1,14 @@
 """How the specialist of the sine mixture is trained, in two stages.
 
-`lstm`: the LSTM and its own mean. The series are generated, so the noise-free future is known, and its expectation is
-that of the noisy one: the mean is trained on it, which takes the noise out of the gradient. Errors weigh by what is
-unavoidable after so many values, so that the first steps, where nobody can know much, do not drown the later ones.
-`heads`: the LSTM stands still; what guesses the two sines for the fit learns their true phases and frequencies, and the
-LSTM's own quantiles learn the noisy future, while its mean learns on. The fit itself has nothing to learn.
-
-Every batch is a function of the seed and the step.
+`lstm`: the LSTM and its own mean. The series are generated, so the noise-free future is available, and its expectation
+is that of the noisy one: the mean is trained on it, which takes the noise out of the gradient. Errors weigh by what is
+unavoidable after so many values, so that the first steps, where no good forecast is possible, do not dominate.
+`heads`: the LSTM is frozen; the head that guesses the two sines for the fit learns their true phases and frequencies,
+and the LSTM's own quantiles learn the noisy future, while its mean learns on. The fit itself has nothing to learn.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,57 +16,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.data import priors
-from training.data import sine_mixture as generators
+from training.data.sine_mixture import BAYES_ERRORS, BAYES_EXCESS, NOISE_VARIANCE
+from training.evaluation.sine_errors import CONTEXTS, over_bayes, sine_errors, validation_series
 from training.fit import loop
-from training.forecaster.command import BAYES, hide, sine_errors
-from training.networks.sines import MAX_HORIZON, SineForecaster
+from training.fit.record import command_line, current_commit, stage_record
+from training.fit.weights import read_weights, write_weights
+from training.networks.sines import SineForecaster
+from training.sines.config import Config
+from training.sines.windows import draw
 
-AHEAD = 9  # steps ahead that a batch learns: the next one, and others
-# Smallest possible error of the next value after n values, less the noise (training/RESULTS.md): sets the weights.
-KNOWN = {1: 1.92e-2, 5: 2.84e-3, 10: 1.41e-3, 20: 3.8e-4, 30: 1.7e-4, 50: 5.9e-5, 100: 1.5e-5, 200: 4e-6}
-NOISE = 0.1**2 / 12
 SPAN = 16  # values over which a wrong frequency must not show
+CPU = torch.device("cpu")
+LSTM_WEIGHTS = ("lstm.", "coefficients.")  # what the first stage has learnt, by the names in the state_dict
+DESTINATIONS = ("folder", "models", "version", "figures")  # options that do not change the result
 
 
-@dataclass(frozen=True)
-class Knobs:
-    """Everything that shapes a run."""
-
-    seed: int = 0
-    steps: int = 20_000
-    values: int = 12_288  # values in a batch: rows x window length
-    lengths: tuple[int, ...] = (48, 96, 240, 96, 48, 480)  # window lengths, in turn
-    missing: float = 0.25  # share of batches in which some windows have missing values
-    hidden: int = 96
-    rate: float = 4e-3
-    decay: float = 1e-4
-    ema: float = 0.999
-    evaluations: int = 20
-    head_steps: int = 4_000
-    head_rate: float = 2e-3
-    head_places: int = 12  # read-outs of each window
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Windows of one step: what is seen (B, T); the series and their truth (B, T + 64); the sines in them (B, 4).
-
-    `ahead` (AHEAD,) are the steps ahead to learn now.
-    """
-
-    seen: Tensor
-    noisy: Tensor
-    clean: Tensor
-    sines: Tensor
-    ahead: Tensor
-
-
-def weights(length: int) -> Tensor:
-    """Weight of the squared error after 1..length values: the inverse of what is unavoidable there, (length,)."""
+def error_weights(length: int) -> Tensor:
+    """Weight of the squared error after 1..length values: the inverse of the unavoidable error there, (length,)."""
     n = np.log(np.arange(1, length + 1))
-    known = np.exp(np.interp(n, np.log(list(KNOWN)), np.log(list(KNOWN.values()))))
-    return torch.from_numpy(1 / (known + 0.05 * NOISE)).float()
+    excess = np.exp(np.interp(n, np.log(list(BAYES_EXCESS)), np.log(list(BAYES_EXCESS.values()))))
+    return torch.from_numpy(1 / (excess + 0.05 * NOISE_VARIANCE)).float()
 
 
 def importance(ahead: Tensor) -> Tensor:
@@ -77,59 +43,45 @@ def importance(ahead: Tensor) -> Tensor:
     return torch.where(ahead == 1, 1.0, torch.where(ahead <= 10, 0.02, 0.005))
 
 
-def draw(knobs: Knobs, step: int) -> Drawn:
-    """The windows of one step, of some of which values are missing."""
-    generator = torch.Generator().manual_seed(knobs.seed * 1_000_003 + step)
-    length = knobs.lengths[step % len(knobs.lengths)]
-    rows = knobs.values // length
-    noisy, clean, made_of = priors.sines_and_truth(rows, length + MAX_HORIZON, generator, torch.device("cpu"))
-    seen = noisy[:, :length]
-    if torch.rand((), generator=generator) < knobs.missing:
-        seen = hide(seen, generator)
-    ahead = (MAX_HORIZON + 1) ** torch.rand(AHEAD, generator=generator)  # as many up to 8 as beyond
-    ahead[0] = 1
-    return Drawn(seen, noisy, clean, made_of, ahead.long())
-
-
-def lstm_loss(network: SineForecaster, knobs: Knobs, step: int) -> Tensor:
+def lstm_loss(network: SineForecaster, config: Config, step: int) -> Tensor:
     """Weighted squared error of the LSTM's own mean against the noise-free future, after every value."""
-    drawn = draw(knobs, step)
-    rows, length = drawn.seen.shape
-    said = network.mean(network.follow(drawn.seen).flatten(0, 1), drawn.ahead).unflatten(0, (rows, length))
-    true = torch.stack([drawn.clean[:, h : h + length] for h in drawn.ahead.tolist()], 2).float()
-    return ((said - true).square() * weights(length)[:, None] * importance(drawn.ahead)).mean()
+    windows = draw(config, step)
+    rows, length = windows.inputs.shape
+    mean = network.mean(network.follow(windows.inputs).flatten(0, 1), windows.ahead).unflatten(0, (rows, length))
+    truth = torch.stack([windows.clean[:, h : h + length] for h in windows.ahead.tolist()], 2).float()
+    return ((mean - truth).square() * error_weights(length)[:, None] * importance(windows.ahead)).mean()
 
 
-def heads_loss(network: SineForecaster, knobs: Knobs, step: int) -> Tensor:
-    """At a few places of each window: how wrong the guess is, plus both losses of the LSTM's own mean and quantiles."""
-    drawn = draw(knobs, knobs.steps + step)
-    rows, length = drawn.seen.shape
-    generator = torch.Generator().manual_seed(knobs.seed * 1_000_003 + step + 500_000_009)
-    place = torch.randint(length, (rows, knobs.head_places), generator=generator)
+def heads_loss(network: SineForecaster, config: Config, step: int) -> Tensor:
+    """At a few positions of each window: error of the guess, and both losses of the LSTM's own mean and quantiles."""
+    windows = draw(config, config.steps + step)
+    rows, length = windows.inputs.shape
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step + 500_000_009)
+    position = torch.randint(length, (rows, config.head_places), generator=generator)
     row = torch.arange(rows)[:, None]
     with torch.no_grad():
-        units = network.follow(drawn.seen)[row, place].flatten(0, 1)
-    guessed = guess_loss(network.guess(units), true_sines(drawn.sines, place).flatten(0, 1))
-    future = place[..., None] + drawn.ahead
-    mean = network.mean(units, drawn.ahead)
-    error = (mean - drawn.clean[row[..., None], future].float().flatten(0, 1)).square()
-    weighted = error * weights(length)[place].flatten()[:, None] * importance(drawn.ahead)
-    noisy = drawn.noisy[row[..., None], future].float().flatten(0, 1)
-    off = (noisy - mean.detach())[..., None] - network.distances(units, drawn.ahead)
+        units = network.follow(windows.inputs)[row, position].flatten(0, 1)
+    guess_error = guess_loss(network.guess(units), true_sines(windows.components, position).flatten(0, 1))
+    future = position[..., None] + windows.ahead
+    mean = network.mean(units, windows.ahead)
+    error = (mean - windows.clean[row[..., None], future].float().flatten(0, 1)).square()
+    weighted = error * error_weights(length)[position].flatten()[:, None] * importance(windows.ahead)
+    noisy = windows.noisy[row[..., None], future].float().flatten(0, 1)
+    off = (noisy - mean.detach())[..., None] - network.distances(units, windows.ahead)
     levels = network.levels.float()
     pinball = torch.maximum(levels * off, (levels - 1) * off).mean()
-    return guessed + weighted.mean() + 10 * pinball
+    return guess_error + weighted.mean() + 10 * pinball
 
 
-def true_sines(made_of: Tensor, place: Tensor) -> Tensor:
-    """Phases at the value after `place` (B, R), and frequencies, of series made of (B, 4): (B, R, 4)."""
-    passed = (place + 1)[..., None] * made_of[:, None, 1::2]
-    phase = made_of[:, None, ::2] + passed
-    return torch.stack([phase, made_of[:, None, 1::2].expand_as(phase)], 3).flatten(2)
+def true_sines(components: Tensor, position: Tensor) -> Tensor:
+    """Phases at the value after `position` (B, R), and frequencies, of series with `components` (B, 4): (B, R, 4)."""
+    passed = (position + 1)[..., None] * components[:, None, 1::2]
+    phase = components[:, None, ::2] + passed
+    return torch.stack([phase, components[:, None, 1::2].expand_as(phase)], 3).flatten(2)
 
 
 def guess_loss(guess: Tensor, true: Tensor) -> Tensor:
-    """Mean of what wrong phases and frequencies cost, (N, 4) both; large errors in frequency weigh less and less."""
+    """Mean cost of wrong phases and frequencies, (N, 4) both; large errors in frequency weigh less and less."""
     error = guess - true
     phase = 2 * (1 - error[:, ::2].cos())
     frequency = torch.log1p((SPAN * error[:, 1::2]).square())
@@ -140,67 +92,90 @@ class LstmValidation:
     """Errors of the LSTM's own next value on fresh mixtures, over the smallest possible ones."""
 
     def __init__(self) -> None:
-        self.series = torch.from_numpy(generators.sine_mixture(2000, 201, np.random.default_rng(987_654_321)))
+        self.series = torch.from_numpy(validation_series(201))
 
     def __call__(self, module: Any) -> dict[str, float]:
         units = module.follow(self.series[:, :-1])
-        said = {n: module.mean(units[:, n - 1], torch.ones(1))[:, 0] for n in BAYES}
-        return {f"sines{n}": float((m - self.series[:, n]).square().mean()) / BAYES[n] for n, m in said.items()}
+        means = {n: module.mean(units[:, n - 1], torch.ones(1))[:, 0] for n in CONTEXTS}
+        return over_bayes({n: float((mean - self.series[:, n]).square().mean()) for n, mean in means.items()})
 
 
 class Validation:
     """Errors of the next value on fresh mixtures over the smallest possible ones, and coverage ten steps ahead."""
 
     def __init__(self) -> None:
-        self.series = generators.sine_mixture(2000, 211, np.random.default_rng(987_654_321))
+        self.series = validation_series(211)
 
     def __call__(self, module: Any) -> dict[str, float]:
-        device = torch.device("cpu")
-        row = {f"sines{n}": e / BAYES[n] for n, e in sine_errors(module, device, self.series).items()}
+        row = over_bayes(sine_errors(module, CPU, self.series))
         past, future = torch.from_numpy(self.series[:, :50].copy()), self.series[:, 50:60]
         lengths = torch.full((len(past),), 50)
         levels = torch.tensor([[0.1, 0.9]], dtype=torch.float64).expand(len(past), -1)
-        said = module.forecast(module.step(past, lengths, module.initial(lengths)), 10, levels).numpy()
-        row["ten_ahead"] = float(np.mean((said[:, -1, 0] - future[:, -1]) ** 2)) / 9.39e-4
-        row["coverage80"] = float(np.mean((future >= said[..., 1]) & (future <= said[..., 2])))
+        forecast = module.forecast(module.step(past, lengths, module.initial(lengths)), 10, levels).numpy()
+        row["ten_ahead"] = float(np.mean((forecast[:, -1, 0] - future[:, -1]) ** 2)) / BAYES_ERRORS[50, 10]
+        row["coverage80"] = float(np.mean((future >= forecast[..., 1]) & (future <= forecast[..., 2])))
         return row
 
 
-def train_lstm(knobs: Knobs, folder: Path | None) -> tuple[SineForecaster, loop.Curves]:
-    """The first stage; returns the network with the averaged weights, and the curves."""
-    torch.manual_seed(knobs.seed)
-    network = SineForecaster(knobs.hidden)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=knobs.rate, weight_decay=knobs.decay, betas=(0.9, 0.98))
-    plan = _plan(knobs, knobs.steps, folder, hold=0.35)
+def train_lstm(config: Config, folder: Path | None) -> tuple[SineForecaster, dict[str, Any]]:
+    """The first stage: the network with the averaged weights, and its record; both also in `lstm.npz` of `folder`."""
+    torch.manual_seed(config.seed)
+    commit = current_commit()
+    network = SineForecaster(config.hidden)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98))
     curves = loop.fit(
         network,
-        lambda step: lstm_loss(network, knobs, step),
+        lambda step: lstm_loss(network, config, step),
         optimizer,
-        plan,
+        _plan(config, config.steps, folder, hold=0.35),
         evaluate=LstmValidation(),
-        after_step=network.fix,
+        after_step=network.restore_fixed_weights,
         folder=None if folder is None else folder / "lstm",
         label="lstm",
     )
-    network.fix()
-    return network, curves
+    network.restore_fixed_weights()
+    record = stage_record(
+        config,
+        curves.rows,
+        data={"synthetic": "generated"},
+        device=CPU,
+        command=command_line(omit=DESTINATIONS),
+        commit=commit,
+    )
+    if folder is not None:
+        write_lstm(folder / "lstm.npz", network, record)
+    return network, record
 
 
-def train_heads(network: SineForecaster, knobs: Knobs, folder: Path | None) -> loop.Curves:
-    """The second stage, on a network whose LSTM stands; returns the curves."""
-    torch.manual_seed(knobs.seed + 1)
+def write_lstm(path: Path, network: SineForecaster, record: dict[str, Any]) -> None:
+    """What the first stage has learnt, and its record, in one `.npz` file."""
+    write_weights(path, {k: v for k, v in network.state_dict().items() if k.startswith(LSTM_WEIGHTS)}, record)
+
+
+def read_lstm(path: Path) -> tuple[SineForecaster, dict[str, Any]]:
+    """A network with the first stage of the file that `write_lstm` wrote, its heads new, and the record."""
+    weights, record = read_weights(path)
+    network = SineForecaster(record["knobs"]["hidden"])
+    for part, prefix in zip((network.lstm, network.coefficients), LSTM_WEIGHTS, strict=True):
+        part.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+    return network, record
+
+
+def train_heads(network: SineForecaster, config: Config, folder: Path | None) -> loop.Curves:
+    """The second stage, on a network with a trained LSTM; returns the curves."""
+    torch.manual_seed(config.seed + 1)
     network.requires_grad_(False)
     new = nn.ModuleList([network.proposal, network.doubt, network.ahead, network.spread])
     heads = nn.ModuleList([*new, network.coefficients]).requires_grad_()
     for layer in new.modules():  # anew, whether the first stage has just run or was read from its file
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
-    optimizer = torch.optim.AdamW(heads.parameters(), lr=knobs.head_rate, weight_decay=knobs.decay, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=config.head_rate, weight_decay=config.decay, betas=(0.9, 0.98))
     curves = loop.fit(
         network,
-        lambda step: heads_loss(network, knobs, step),
+        lambda step: heads_loss(network, config, step),
         optimizer,
-        _plan(knobs, knobs.head_steps, folder, hold=0.2),
+        _plan(config, config.head_steps, folder, hold=0.2),
         evaluate=Validation(),
         folder=None if folder is None else folder / "heads",
         label="heads",
@@ -209,14 +184,14 @@ def train_heads(network: SineForecaster, knobs: Knobs, folder: Path | None) -> l
     return curves
 
 
-def _plan(knobs: Knobs, steps: int, folder: Path | None, *, hold: float) -> loop.Plan:
-    every = max(1, steps // knobs.evaluations)
+def _plan(config: Config, steps: int, folder: Path | None, *, hold: float) -> loop.Plan:
+    interval = max(1, steps // config.evaluations)
     return loop.Plan(
         steps=steps,
         warmup=min(100, steps // 10),
         hold=hold,
         floor=0.005,
-        ema=knobs.ema,
-        evaluate_every=every,
-        checkpoint_every=every if folder else 0,
+        ema=config.ema,
+        evaluate_every=interval,
+        checkpoint_every=interval if folder else 0,
     )

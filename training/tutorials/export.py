@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from service.contract.manifest import InputContract, OutputContract, StateContract
-from training.data import drawn_digits as glyphs
+from training.data.drawn_digits import digit_images
 from training.data.sine_mixture import sine_mixture
 from training.data.tutorial_series import WINDOW
 from training.evaluation.evaluate import metrics_of
@@ -17,11 +17,11 @@ from training.fit.export import Arrays, digit_golden, export, forecast_golden
 from training.fit.record import Record
 from training.networks.tutorial_digits import TutorialReader
 from training.networks.tutorials import HORIZON
-from training.tutorials.train import FORECASTERS, READERS
+from training.tutorials.config import FORECASTERS, READERS
 
 
 def forecast_sample(*, missing: bool) -> Arrays:
-    """Golden inputs: a sine mixture, a series far from zero, a constant, two values, and one alone."""
+    """Golden inputs: a sine mixture, a series far from zero, a constant, a series of two values, and one of one."""
     rng = np.random.default_rng(7)
     values = np.zeros((5, WINDOW))
     values[0] = sine_mixture(1, WINDOW, rng)[0]
@@ -37,8 +37,8 @@ def forecast_sample(*, missing: bool) -> Arrays:
 
 
 def digit_sample() -> Arrays:
-    """Golden inputs: drawn digits, read whole, in part, and by their first row alone."""
-    images, _ = glyphs.digit_images(6, seed=7)
+    """Golden inputs: drawn digits, read completely, in part, and by their first row alone."""
+    images, _ = digit_images(6, seed=7)
     rows = images.astype(np.float32) / np.float32(255)
     lengths = np.array([28, 28, 21, 14, 7, 1])
     rows[np.arange(28) >= lengths[:, None]] = 0
@@ -48,6 +48,7 @@ def digit_sample() -> Arrays:
 def export_forecaster(module: nn.Module, name: str, record: Record, models: Path) -> Path:
     """Write the folder of a tutorial forecaster."""
     missing = name == "naive"
+    sample = forecast_sample(missing=missing)
     state = module.initial(torch.zeros(1, dtype=torch.int64))  # type: ignore[operator]
     return export(
         module,
@@ -63,7 +64,7 @@ def export_forecaster(module: nn.Module, name: str, record: Record, models: Path
         ),
         outputs=OutputContract(),
         state=StateContract(width=state.shape[1], exact=state.shape[1]),
-        golden=lambda m: forecast_golden(m, forecast_sample(missing=missing), 5),
+        golden=lambda m: forecast_golden(m, sample, 5),
         record=record,
         metrics_of=metrics_of,
         models=models,
@@ -72,6 +73,7 @@ def export_forecaster(module: nn.Module, name: str, record: Record, models: Path
 
 def export_reader(module: TutorialReader, name: str, record: Record, models: Path) -> Path:
     """Write the folder of a tutorial digit reader."""
+    sample = digit_sample()
     return export(
         module,
         name=name,
@@ -80,7 +82,7 @@ def export_reader(module: TutorialReader, name: str, record: Record, models: Pat
         inputs=InputContract(features=28, min_length=1, max_length=64, missing=False),
         outputs=OutputContract(classes=10),
         state=StateContract(width=sum(READERS[name][0]), exact=sum(READERS[name][0])),
-        golden=lambda m: digit_golden(m, digit_sample()),
+        golden=lambda m: digit_golden(m, sample),
         record=record,
         metrics_of=metrics_of,
         models=models,

@@ -1,4 +1,4 @@
-"""The rows of the tutorials' table: one a run, kept as CSV, shown as Markdown beside the published figures."""
+"""The rows of the tutorials' table: one for each run, kept as CSV, shown as Markdown with the published figures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from training.data.tutorial_series import tutorial_series
-from training.tutorials.train import FORECASTERS, READERS, least_squares
+from training.folders import RESULTS
+from training.tutorials.config import NAMES
+from training.tutorials.train import least_squares
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "tutorials.csv"
-NAMES = (*FORECASTERS, *READERS)
+ROWS = RESULTS / "tutorials.csv"
 SCORES = {"forecast": "tutorial_mse", "classify-digit": "test_accuracy"}
 PUBLISHED = {"naive": 0.0206, "linear": 0.0031, "rnn-1": 0.1149, "rnn-20": 0.0044}  # mean squared errors
 
@@ -47,10 +48,10 @@ def table(runs: Sequence[Run]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in dict.fromkeys(run.model for run in runs):
-        mine = [run for run in runs if run.model == name]
-        values = np.array([run.value for run in mine])
+        model_runs = [run for run in runs if run.model == name]
+        values = np.array([run.value for run in model_runs])
         figures = f"{values.mean():.4f} | {values.min():.4f} | {values.max():.4f}"
-        lines.append(f"| {name} | {mine[0].score} | {PUBLISHED.get(name, '')} | {figures} | {len(mine)} |")
+        lines.append(f"| {name} | {model_runs[0].score} | {PUBLISHED.get(name, '')} | {figures} | {len(model_runs)} |")
     if any(run.model == "linear" for run in runs):
         best = least_squares(tutorial_series())
         lines.append(f"| linear, solved by least squares | tutorial_mse | | {best:.4f} | | | |")
@@ -58,7 +59,7 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def save(runs: Sequence[Run], path: Path) -> None:
-    """Write one row a run; rows of models that were not trained now stay."""
+    """Write a row for each run; the file's rows of other models stay."""
     trained = {run.model for run in runs}
     rows = [*(run for run in read(path) if run.model not in trained), *runs]
     rows.sort(key=lambda run: (NAMES.index(run.model), run.seed))

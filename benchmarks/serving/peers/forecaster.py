@@ -1,4 +1,4 @@
-"""What the peers' servers have in common: the TorchScript file, run on one thread."""
+"""The part that all peers share: the TorchScript file, run on one thread."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Forecaster:
     def predict(self, series: list[list[float]]) -> list[float]:
         """For series of any lengths."""
         with torch.inference_mode():
-            values = pad_sequence([torch.tensor(one, dtype=torch.float32) for one in series], batch_first=True)
-            lengths = torch.tensor([len(one) for one in series])
+            values = pad_sequence([torch.tensor(row, dtype=torch.float32) for row in series], batch_first=True)
+            lengths = torch.tensor([len(row) for row in series])
             return self._model(values, lengths).tolist()
 
     def predict_padded(self, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -33,7 +33,7 @@ class Forecaster:
 
 
 def workers() -> int:
-    """Processes that compute, as the benchmark asks for."""
+    """Number of processes that compute."""
     return int(os.environ["BENCH_PROCESSES"])
 
 

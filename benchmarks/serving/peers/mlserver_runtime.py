@@ -1,7 +1,7 @@
 """MLServer: a custom runtime of the Open Inference Protocol with adaptive batching.
 
 MLServer joins the requests of a batch by their first axis and takes the other axes from the first of them, so series
-of different lengths must arrive padded to one length, with their own beside.
+of different lengths must arrive padded to one length, with their lengths as a second input.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ class Forecast(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        values, lengths = (NumpyCodec.decode_input(one) for one in payload.inputs)
+        values, lengths = (NumpyCodec.decode_input(tensor) for tensor in payload.inputs)
         answers = self.forecaster.predict_padded(values, lengths)
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("forecast", answers)])

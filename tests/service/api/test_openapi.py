@@ -15,7 +15,7 @@ from openapi_spec_validator import validate
 from service.api.app import create_app
 from service.api.openapi import DIGIT_CODES, FORECAST_CODES
 from service.api.problems import KINDS
-from service.codec.forecast import ForecastParameters
+from service.codec.forecast_types import ForecastParameters
 from service.settings import Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
 from tests.pictures import drawn, encoded
@@ -52,7 +52,7 @@ def check(value: Any, schema: dict[str, Any]) -> None:
 
 
 def declared(path: str, method: str, response: httpx.Response) -> None:
-    """The document knows this answer: its status, its media type, its body and its headers."""
+    """The document has this answer: its status, its media type, its body and its headers."""
     entry = DOCUMENT["paths"][path][method]["responses"][str(response.status_code)]
     media_type = response.headers["content-type"].partition(";")[0]
     check(response.json(), entry["content"][media_type]["schema"])
@@ -111,6 +111,9 @@ def test_the_request_schema_is_the_one_that_is_enforced() -> None:
     schema = DOCUMENT["components"]["schemas"]["ForecastParameters"]
     assert set(schema["properties"]) == set(ForecastParameters.__struct_fields__)
     assert schema["additionalProperties"] is False
+    for name in ("ForecastRequest", "DigitRequest"):
+        with pytest.raises(jsonschema.ValidationError):
+            check({"inputs": []}, DOCUMENT["components"]["schemas"][name])
     with pytest.raises(jsonschema.ValidationError):
         check({"prediction_length": 0}, schema)
 
@@ -156,5 +159,5 @@ async def test_ordinary_refusals_are_declared(client: httpx.AsyncClient) -> None
     house = registry()
     house.drain()
     draining = create_app(Settings(), registry=as_registry(house))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(draining), base_url="http://t") as other:
-        declared("/readyz", "get", await other.get("/readyz"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(draining), base_url="http://t") as client_of_draining:
+        declared("/readyz", "get", await client_of_draining.get("/readyz"))

@@ -11,40 +11,25 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
-from service.api.app import create_app
 from service.api.request import DISCONNECT_CHECK_SECONDS
 from service.contract.errors import DeadlineExceeded, Unavailable
-from service.settings import Settings
-from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
+from tests.service.api.harness import Harness
 
-QUICK = 10.0  # seconds for what takes none
-
-
-class House:
-    """An application with one model that answers as a test wants it to."""
-
-    def __init__(self, **changes: Any) -> None:
-        self.model = FakeModel(manifest("forecaster"))
-        self.registry = FakeRegistry(self.model)
-        self.app = create_app(Settings(**changes), registry=as_registry(self.registry))
-
-    def metric(self, sample: str) -> float:
-        lines = self.registry.metrics.render().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
+GUARD_SECONDS = 30.0  # for what takes none
 
 
 class Client:
     """The other end of a connection."""
 
-    def __init__(self, house: House, path: str = "/forecast/stream", extensions: bool = True) -> None:
-        self._sent: asyncio.Queue[Message] = asyncio.Queue()
-        self._got: asyncio.Queue[Message] = asyncio.Queue()
+    def __init__(self, harness: Harness, path: str = "/forecast/stream", extensions: bool = True) -> None:
+        self._to_server: asyncio.Queue[Message] = asyncio.Queue()
+        self._to_client: asyncio.Queue[Message] = asyncio.Queue()
         self.broken: Exception | None = None  # what sending to this client raises
         scope: Scope = {"type": "websocket", "path": path, "headers": [(b"x-request-id", b"mine")], "query_string": b""}
         if extensions:
             scope["extensions"] = {"websocket.http.response": {}}
-        self._sent.put_nowait({"type": "websocket.connect"})
-        self.task = asyncio.create_task(house.app(scope, self._sent.get, self._receive))
+        self._to_server.put_nowait({"type": "websocket.connect"})
+        self.task = asyncio.create_task(harness.app(scope, self._to_server.get, self._receive))
 
     async def _receive(self, message: Message) -> None:
         if self.broken is not None:
@@ -52,18 +37,24 @@ class Client:
         if message["type"] in {"websocket.close", "websocket.http.response.body"}:
             self.leave()  # as servers tell the application
             self.leave()
-        self._got.put_nowait(message)
+        self._to_client.put_nowait(message)
 
     def say(self, document: Any) -> None:
         text = document if isinstance(document, str) else json.dumps(document)
-        self._sent.put_nowait({"type": "websocket.receive", "text": text})
+        self._to_server.put_nowait({"type": "websocket.receive", "text": text})
 
     def leave(self) -> None:
-        self._sent.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self._to_server.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+    async def received(self) -> None:
+        """Wait until the application has received all messages."""
+        async with asyncio.timeout(GUARD_SECONDS):
+            while not self._to_server.empty():  # noqa: ASYNC110 (a queue has no event for it)
+                await asyncio.sleep(0.001)
 
     async def raw(self) -> Message:
-        async with asyncio.timeout(QUICK):
-            return await self._got.get()
+        async with asyncio.timeout(GUARD_SECONDS):
+            return await self._to_client.get()
 
     async def answer(self) -> dict[str, Any]:
         message = await self.raw()
@@ -72,20 +63,20 @@ class Client:
         return document
 
     async def end(self) -> None:
-        async with asyncio.timeout(QUICK):
+        async with asyncio.timeout(GUARD_SECONDS):
             await self.task
 
 
 @asynccontextmanager
-async def connected(house: House) -> AsyncIterator[Client]:
-    client = Client(house)
+async def connected(harness: Harness) -> AsyncIterator[Client]:
+    client = Client(harness)
     assert await client.raw() == {"type": "websocket.accept", "headers": [(b"x-request-id", b"mine")]}
     client.say({})
     yield client
-    before = len(house.app.state.streams)
+    count = len(harness.app.state.streams)
     client.leave()
     await client.end()
-    assert len(house.app.state.streams) == before - 1
+    assert len(harness.app.state.streams) == count - 1
 
 
 @pytest.mark.parametrize(
@@ -97,117 +88,138 @@ async def connected(house: House) -> AsyncIterator[Client]:
     ],
 )
 async def test_what_fails_is_a_problem_and_changes_nothing(error: Exception, code: str, retryable: bool) -> None:
-    house = House()
-    async with connected(house) as client:
+    harness = Harness()
+    async with connected(harness) as client:
         client.say({"target": [1]})
         assert (await client.answer())["context"]["observations"] == 1
-        house.model.error = error
+        harness.forecaster.error = error
         client.say({"target": [2]})
         problem = await client.answer()
         assert (problem["code"], problem["retryable"], problem["request_id"]) == (code, retryable, "mine")
         assert "secret" not in json.dumps(problem)
-        house.model.error = None
+        harness.forecaster.error = None
         client.say({"target": [2]})
         assert (await client.answer())["context"]["observations"] == 2
     sample = 'ritmo_requests_total{code="%d",model="%s",route="/forecast/stream"}'
-    assert house.metric(sample % (200, "forecaster")) == 3
-    assert house.metric(sample % (problem["status"], "forecaster")) == 1
+    assert harness.metric(sample % (200, "forecaster")) == 3
+    assert harness.metric(sample % (problem["status"], "forecaster")) == 1
 
 
 async def test_a_message_that_comes_while_one_is_computed_waits_for_its_turn() -> None:
-    house = House()
-    house.model.hold = asyncio.Event()
-    async with connected(house) as client:
+    harness = Harness()
+    harness.forecaster.hold = asyncio.Event()
+    async with connected(harness) as client:
         for value in range(3):
             client.say({"target": [value]})
-        await house.model.waiting.wait()
-        await asyncio.sleep(2 * DISCONNECT_CHECK_SECONDS)  # by now somebody looks whether the client has left
-        assert client._got.empty()
-        house.model.hold.set()
+        await harness.forecaster.waiting.wait()
+        await asyncio.sleep(2 * DISCONNECT_CHECK_SECONDS)  # by now the connection is watched
+        assert client._to_client.empty()
+        harness.forecaster.hold.set()
         assert [(await client.answer())["context"]["observations"] for _ in range(3)] == [1, 2, 3]
 
 
-async def test_who_leaves_while_it_is_computed_cancels_it() -> None:
-    house = House()
-    house.model.hold = asyncio.Event()
-    client = Client(house)
+async def test_a_lost_connection_cancels_what_is_computed() -> None:
+    harness = Harness()
+    harness.forecaster.hold = asyncio.Event()
+    client = Client(harness)
     client.say({})
     client.say({"target": [1]})
-    await house.model.waiting.wait()
+    await harness.forecaster.waiting.wait()
     client.leave()
     await client.end()
-    assert house.model.cancelled.is_set()
-    assert len(house.app.state.streams) == 0
+    assert harness.forecaster.cancelled.is_set()
+    assert len(harness.app.state.streams) == 0
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("after sending 'websocket.close'")])
-async def test_an_answer_that_nobody_takes_ends_the_connection(error: Exception) -> None:
-    house = House()
-    client = Client(house)
+async def test_an_answer_that_cannot_be_sent_ends_the_connection(error: Exception) -> None:
+    harness = Harness()
+    client = Client(harness)
     await client.raw()
     client.broken = error
     client.say({})
     client.say({"target": [1]})
     await client.end()
-    assert house.metric("ritmo_streams ") == 0
+    assert harness.metric("ritmo_streams ") == 0
 
 
 async def test_the_deadline_of_the_opening_holds_for_every_message() -> None:
-    house = House(timeout_ms=5000)
-    async with connected(house) as client:
+    harness = Harness(timeout_ms=5000)
+    async with connected(harness) as client:
         client.say({"target": [1]})
         await client.answer()
-        default = house.model.deadline
+        default = harness.forecaster.deadline
         client.say({"target": [1]})
         await client.answer()
         assert default is not None
-        assert house.model.deadline is not None
-        assert default < house.model.deadline
-    client = Client(house)
+        assert harness.forecaster.deadline is not None
+        assert default < harness.forecaster.deadline
+    client = Client(harness)
     await client.raw()
     client.say({"parameters": {"timeout_ms": 50}})
     client.say({"target": [1]})
     await client.answer()
-    assert house.model.deadline < default
+    assert harness.forecaster.deadline < default
     client.leave()
     await client.end()
 
 
 async def test_large_messages_share_the_memory_of_large_bodies() -> None:
-    house = House(max_held_bytes=100_000)
-    house.model.hold = asyncio.Event()
-    async with connected(house) as one, connected(house) as other:
-        one.say('{"target": [1]}' + " " * 70_000)
-        await house.model.waiting.wait()
-        other.say('{"target": [1]}' + " " * 70_000)
-        assert (await other.answer())["code"] == "queue_full"
-        house.model.hold.set()
-        await one.answer()
-        other.say('{"target": [1]}' + " " * 70_000)
-        assert (await other.answer())["context"]["observations"] == 1
+    harness = Harness(max_held_bytes=100_000)
+    harness.forecaster.hold = asyncio.Event()
+    async with connected(harness) as first, connected(harness) as second:
+        first.say('{"target": [1]}' + " " * 70_000)
+        await harness.forecaster.waiting.wait()
+        second.say('{"target": [1]}' + " " * 70_000)
+        assert (await second.answer())["code"] == "queue_full"
+        harness.forecaster.hold.set()
+        await first.answer()
+        second.say('{"target": [1]}' + " " * 70_000)
+        assert (await second.answer())["context"]["observations"] == 1
+
+
+async def test_every_message_counts_from_the_moment_it_arrives() -> None:
+    """Also a small one, and one that arrives while the last one is computed: it is refused, and costs nothing more."""
+    message = '{"target": [1]}' + " " * 1000
+    harness = Harness(max_held_bytes=2 * len(message) - 1)
+    harness.forecaster.hold = asyncio.Event()
+    async with connected(harness) as client, connected(harness) as second:
+        client.say(message)
+        await harness.forecaster.waiting.wait()
+        client.say(message)
+        second.say(message)
+        assert (await second.answer())["code"] == "queue_full"
+        await client.received()  # ahead of its turn, since the connection is watched by now
+        harness.forecaster.hold.set()
+        assert (await client.answer())["context"]["observations"] == 1
+        assert (await client.answer())["code"] == "queue_full"
+        client.say(message)
+        assert (await client.answer())["context"]["observations"] == 2
+    budget = harness.app.state.streams.budget
+    budget.acquire(2 * len(message) - 1)  # all of it was released
 
 
 async def test_a_service_that_stops_lets_the_last_answer_out() -> None:
-    house = House()
-    house.model.hold = asyncio.Event()
-    busy, idle = Client(house), Client(house)
+    harness = Harness()
+    harness.forecaster.hold = asyncio.Event()
+    busy, idle = Client(harness), Client(harness)
     for client in (busy, idle):
         await client.raw()
     busy.say({})
     busy.say({"target": [1]})
-    await house.model.waiting.wait()
-    house.app.state.streams.close()
+    await harness.forecaster.waiting.wait()
+    harness.app.state.streams.close()
     assert await idle.raw() == {"type": "websocket.close", "code": 1001}
-    house.model.hold.set()
+    harness.forecaster.hold.set()
     assert (await busy.answer())["mean"] == [1]
     assert await busy.raw() == {"type": "websocket.close", "code": 1001}
     await asyncio.gather(busy.end(), idle.end())
 
-    late = Client(house)
+    late = Client(harness)
     start, body = await late.raw(), await late.raw()
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
     assert json.loads(body["body"])["code"] == "draining"
     await late.end()
-    without = Client(house, extensions=False)
+    without = Client(harness, extensions=False)
     assert await without.raw() == {"type": "websocket.close", "code": 1013}
     await without.end()

@@ -8,19 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.backend.buckets import (
-    CALL,
+    CALL_COST,
     CHUNK,
     FULL,
     LENGTHS,
+    MAX_CALL_ROWS,
     ROWS,
-    STEP,
+    STEP_COST,
     ShapeBuckets,
     horizon_for,
     levels_for,
-    pack,
-    padded,
+    n_shards,
     rows_for_threads,
-    shares,
 )
 
 Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
@@ -35,7 +34,7 @@ def test_every_row_is_in_one_group_that_holds_it(counts: list[int], merge: bool,
     for group in groups:
         assert max(counts[row] for row in group.rows) <= group.steps
         assert group.steps in LENGTHS
-        assert len(group.rows) <= shapes.rows_for(len(group.rows)) <= shapes.most_rows
+        assert len(group.rows) <= shapes.rows_for[len(group.rows)] <= shapes.max_rows
     assert [group.steps for group in groups] == sorted(group.steps for group in groups)
 
 
@@ -52,10 +51,10 @@ def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) 
     ends = [i for i in range(1, len(steps) + 1) if i == len(steps) or steps[i] > steps[i - 1]]
     cheapest = {0: 0.0}
     for end in ends:  # price of one call: see service.backend.buckets
-        prices = {begin: CALL + steps[end - 1] * (STEP + shapes.rows_for(end - begin)) for begin in cheapest}
+        prices = {begin: CALL_COST + steps[end - 1] * (STEP_COST + shapes.rows_for[end - begin]) for begin in cheapest}
         cheapest[end] = min(cheapest[begin] + price for begin, price in prices.items())
     groups = shapes.split(np.array(counts, np.int64))
-    found = sum(CALL + group.steps * (STEP + shapes.rows_for(len(group.rows))) for group in groups)
+    found = sum(CALL_COST + group.steps * (STEP_COST + shapes.rows_for[len(group.rows)]) for group in groups)
     assert found == pytest.approx(cheapest[len(steps)])
 
 
@@ -68,16 +67,16 @@ def test_few_short_rows_join_longer_ones_and_many_do_not() -> None:
 
 def test_a_call_of_many_steps_takes_fewer_rows() -> None:
     groups = ShapeBuckets().split(np.array([CHUNK] * 50 + [200] * 50 + [9]))
-    assert all(g.steps <= FULL or g.steps * ShapeBuckets().rows_for(len(g.rows)) <= FULL * ROWS[-1] for g in groups)
+    assert all(g.steps <= FULL or g.steps * ShapeBuckets().rows_for[len(g.rows)] <= FULL * ROWS[-1] for g in groups)
     assert sum(len(g.rows) for g in groups) == 101
-    assert ShapeBuckets().most_rows_of(CHUNK) == 32
-    assert ShapeBuckets().most_rows_of(FULL) == ROWS[-1]
-    assert ShapeBuckets(200).most_rows_of(CHUNK) == 200
+    assert ShapeBuckets().max_rows_of(CHUNK) == 32
+    assert ShapeBuckets().max_rows_of(FULL) == ROWS[-1]
+    assert ShapeBuckets(200).max_rows_of(CHUNK) == 200
 
 
 def test_rows_are_padded_to_the_least_count_that_agrees() -> None:
     shapes = ShapeBuckets(8)
-    assert [shapes.rows_for(n) for n in (1, 8, 9, 128)] == [8, 8, 12, 128]
+    assert [shapes.rows_for[n] for n in (1, 8, 9, 128)] == [8, 8, 12, 128]
     assert shapes.rows == tuple(r for r in ROWS if r >= 8)
     assert ShapeBuckets(200).rows == (200,)
 
@@ -88,31 +87,13 @@ def test_steps_are_padded_to_the_least_number_that_agrees() -> None:
     assert [g.steps for g in ShapeBuckets().split(counts, merge=False)] == [1, 2, 4, 8]
 
 
-@pytest.mark.parametrize("shape", [(), (28,)])
-def test_pack_pads_on_the_right_with_zeros_and_below_with_the_last_row(shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    parts = [rng.normal(size=(n, *shape)).astype(np.float32) for n in (3, 1, 0, 4)]
-    dense, counts = pack(parts, 6, 5)
-    assert dense.shape == (6, 5, *shape)
-    assert dense.dtype == np.float32
-    assert counts.tolist() == [3, 1, 0, 4, 4, 4]
-    for row, part in zip(dense, [*parts, parts[-1], parts[-1]], strict=True):
-        np.testing.assert_array_equal(row[: len(part)], part)
-        assert not row[len(part) :].any()
-
-
-def test_padded_repeats_the_last_row() -> None:
-    assert padded(np.array([4, 2]), 4).tolist() == [4, 2, 2, 2]
-    assert padded(np.array([4, 2]), 2).tolist() == [4, 2]
-
-
-@given(steps=st.integers(1, 2000), most=st.none() | st.integers(1, 2000))
-def test_horizons_are_rounded_up_within_what_the_model_can(steps: int, most: int | None) -> None:
-    if most is not None and steps > most:
+@given(steps=st.integers(1, 2000), longest=st.none() | st.integers(1, 2000))
+def test_horizons_are_rounded_up_within_what_the_model_can(steps: int, longest: int | None) -> None:
+    if longest is not None and steps > longest:
         return
-    rounded = horizon_for(steps, most)
+    rounded = horizon_for(steps, longest)
     assert rounded >= steps
-    assert most is None or rounded <= most
+    assert longest is None or rounded <= longest
     assert rounded <= max(steps * 1.5, steps + 63)
 
 
@@ -124,18 +105,19 @@ def test_more_threads_share_calls_of_more_rows() -> None:
     assert rows_for_threads(1) == ROWS
     assert rows_for_threads(2)[len(ROWS) :] == tuple(range(144, 257, 16))
     assert rows_for_threads(4)[-1] == 512
-    for threads in range(1, 9):
+    assert rows_for_threads(64)[-1] == MAX_CALL_ROWS  # more rows than a request brings are not warmed
+    for threads in (1, 2, 3, 5, 8, 9, 64):
         rows = rows_for_threads(threads)
         assert list(rows) == sorted(set(rows))
         for count in rows:
             for steps in (1, 8, 50, CHUNK):
-                parts = shares(count, steps, threads)
-                assert parts <= threads
-                assert count % parts == 0
-                assert count // parts in ROWS
+                shards = n_shards(count, steps, threads)
+                assert shards <= threads
+                assert count % shards == 0
+                assert count // shards in ROWS
 
 
 def test_small_calls_are_not_shared() -> None:
-    assert shares(128, 50, 1) == 1
-    assert [shares(rows, 50, 4) for rows in (1, 32, 56, 64, 96, 128)] == [1, 1, 1, 2, 3, 4]
-    assert [shares(64, steps, 2) for steps in (1, 31, 32)] == [1, 1, 2]
+    assert n_shards(128, 50, 1) == 1
+    assert [n_shards(rows, 50, 4) for rows in (1, 32, 56, 64, 96, 128)] == [1, 1, 1, 2, 3, 4]
+    assert [n_shards(64, steps, 2) for steps in (1, 31, 32)] == [1, 1, 2]

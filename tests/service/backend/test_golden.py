@@ -33,13 +33,13 @@ def sample(folder: Path) -> golden.Sample:
 
 
 def forecasts(read: golden.Sample) -> list[Result]:
-    """What the file says, as results."""
+    """The outputs in the file, as results."""
     arrays = read.arrays
     results: list[Result] = []
     for row, length in enumerate(arrays["lengths"].tolist()):
-        said = arrays["forecast"][row]
+        forecast = arrays["forecast"][row]
         history = arrays["history"][row, :length]
-        results.append(ForecastResult(said[:, 0], said[:, 1:].T, history, 1, arrays["state"][row]))
+        results.append(ForecastResult(forecast[:, 0], forecast[:, 1:].T, history, 1, arrays["state"][row]))
     return results
 
 
@@ -71,7 +71,7 @@ def test_a_digit_reader_s_sample(digits: Path) -> None:
 
 @pytest.mark.parametrize("field", ["mean", "quantiles", "history", "state"])
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_forecast_that_differs_is_told(mean: Path, field: str, plain: bool) -> None:
+def test_a_forecast_that_differs_is_refused(mean: Path, field: str, plain: bool) -> None:
     read = sample(mean)
     results = forecasts(read)
     wrong = forecasts(read)
@@ -82,7 +82,7 @@ def test_a_forecast_that_differs_is_told(mean: Path, field: str, plain: bool) ->
 
 
 @pytest.mark.parametrize("field", ["probabilities", "trace", "state"])
-def test_a_reading_that_differs_is_told(digits: Path, field: str) -> None:
+def test_a_reading_that_differs_is_refused(digits: Path, field: str) -> None:
     read = sample(digits)
     wrong = readings(read)
     assert isinstance(wrong[1], DigitResult)
@@ -101,7 +101,7 @@ def test_nan_is_equal_to_nan_only(mean: Path) -> None:
         read.compare(wrong, forecasts(read))
 
 
-def test_a_shape_that_differs_is_told(mean: Path) -> None:
+def test_a_shape_that_differs_is_refused(mean: Path) -> None:
     read = sample(mean)
     wrong = forecasts(read)
     first = wrong[0]
@@ -137,7 +137,7 @@ def truncated(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / GOLDEN_FILE).unlink(), "cannot be read"),
+        (lambda folder: (folder / GOLDEN_FILE).unlink(), "does not exist"),
         (lambda folder: (folder / GOLDEN_FILE).write_bytes(b"other"), "is not what the manifest describes"),
         (no_archive, "is not a golden sample"),
         (truncated, "is not a golden sample"),

@@ -1,8 +1,8 @@
-"""Digits read in one pass: where a reading stops, and whose state is answered."""
+"""Digits read in one batch: where a reading stops, and that its state is the one of that row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from service.backend.buckets import CHUNK, ShapeBuckets
-from service.backend.chunks import PaddingStats
+from service.backend.chunks import CancelledRows
 from service.backend.reading import read_batch
-from service.contract.errors import BrokenModel
-from service.contract.types import DigitItem, DigitResult
-from tests.networks import Summing, nobody
+from service.contract.errors import ModelFault
+from service.contract.types import DigitItem, DigitResult, PaddingStats
+from tests.networks import Summing
 
 
-def readings(
-    network: Summing, items: Sequence[DigitItem], is_cancelled: Callable[[int], bool] = nobody
-) -> dict[int, Any]:
-    return {
-        i: a for answers in read_batch(network, ShapeBuckets(), items, is_cancelled, PaddingStats()) for i, a in answers
-    }
+def readings(network: Summing, items: Sequence[DigitItem], cancelled: CancelledRows = tuple) -> dict[int, Any]:
+    steps = read_batch(network, ShapeBuckets(), items, cancelled, PaddingStats())
+    return {index: answer for answers in steps for index, answer in answers}
 
 
 def ink(*sums: float) -> NDArray[np.float32]:
@@ -65,5 +62,5 @@ def test_a_long_reading_stops_in_a_later_chunk() -> None:
 def test_a_reading_that_is_not_finite_fails_alone() -> None:
     answers = readings(Summing(), [DigitItem(ink(1)), DigitItem(ink(np.inf)), DigitItem(ink(np.inf), trace=True)])
     assert isinstance(answers[0], DigitResult)
-    assert isinstance(answers[1], BrokenModel)
-    assert isinstance(answers[2], BrokenModel)
+    assert isinstance(answers[1], ModelFault)
+    assert isinstance(answers[2], ModelFault)

@@ -1,4 +1,4 @@
-"""Work that several threads share: all of it is done once, whoever does it and whatever it raises."""
+"""Tasks that several threads share: each is run once, by any of them, and what it raises reaches the caller."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ def name_of_thread(barrier: threading.Barrier) -> str:
 
 
 def test_the_caller_and_the_helpers_work_at_the_same_time() -> None:
-    together = threading.Barrier(3)  # passed only by three threads at once
-    names = ComputeThreads(3).run([partial(name_of_thread, together)] * 3)
+    barrier = threading.Barrier(3)  # passed only by three threads at once
+    names = ComputeThreads(3).run([partial(name_of_thread, barrier)] * 3)
     assert len(set(names)) == 3
     assert names[0] == threading.current_thread().name
 
 
-def test_answers_come_in_the_order_of_the_works() -> None:
+def test_results_come_in_the_order_of_the_tasks() -> None:
     helpers = ComputeThreads(4)
     for _ in range(200):
         assert helpers.run([partial(pow, n, 2) for n in range(20)]) == [n * n for n in range(20)]
 
 
-def test_without_helpers_the_caller_does_it_all() -> None:
+def test_without_helpers_the_caller_computes_everything() -> None:
     assert ComputeThreads().run([threading.get_ident] * 5) == [threading.get_ident()] * 5
 
 
 def test_a_busy_helper_is_not_waited_for() -> None:
     helpers = ComputeThreads(2)
-    begun, free = threading.Event(), threading.Event()
-    other = threading.Thread(target=helpers.run, args=([free.wait, partial(_block, begun, free)],))
-    other.start()
+    started, free = threading.Event(), threading.Event()
+    blocked = threading.Thread(target=helpers.run, args=([free.wait, partial(_block, started, free)],))
+    blocked.start()
     try:
-        assert begun.wait(5.0)
+        assert started.wait(5.0)
         assert helpers.run([threading.get_ident] * 2) == [threading.get_ident()] * 2
     finally:
         free.set()
-        other.join(5.0)
+        blocked.join(5.0)
 
 
-def _block(begun: threading.Event, free: threading.Event) -> bool:
-    begun.set()
+def _block(started: threading.Event, free: threading.Event) -> bool:
+    started.set()
     return free.wait(5.0)
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), MemoryError()])
-def test_what_a_work_raises_reaches_the_caller_and_harms_no_helper(place: int, error: BaseException) -> None:
+def test_what_a_task_raises_reaches_the_caller_and_harms_no_helper(index: int, error: BaseException) -> None:
     def fail() -> int:
         raise error
 
     helpers = ComputeThreads(2)
     for _ in range(20):
-        works: list[Callable[[], int]] = [lambda: 1, lambda: 2]
-        works[place] = fail
+        tasks: list[Callable[[], int]] = [lambda: 1, lambda: 2]
+        tasks[index] = fail
         with pytest.raises(type(error)):
-            helpers.run(works)
-    together = threading.Barrier(2)
-    assert len(set(helpers.run([partial(name_of_thread, together)] * 2))) == 2
+            helpers.run(tasks)
+    barrier = threading.Barrier(2)
+    assert len(set(helpers.run([partial(name_of_thread, barrier)] * 2))) == 2
 
 
-def test_callers_do_without_helpers_that_were_let_go() -> None:
-    before = set(threading.enumerate())
+def test_callers_compute_everything_once_the_helpers_have_ended() -> None:
+    earlier = set(threading.enumerate())
     helpers = ComputeThreads(3)
-    own = set(threading.enumerate()) - before
+    own = set(threading.enumerate()) - earlier
     helpers.close()
     for thread in own:
         thread.join(5.0)

@@ -1,403 +1,155 @@
-"""Loading real scripted models: what is refused, and that what is loaded answers alike in any company."""
+"""A TorchScript module as a network of numpy arrays: what is loaded, and what its answers must look like."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from service.backend import torchscript as backend
-from service.backend.buckets import CHUNK
-from service.backend.chunks import PaddingStats
 from service.backend.sharding import ComputeThreads
-from service.contract.errors import BrokenModel
-from service.contract.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
-from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, Result
-from service.runtime import cpu_quota as cpus
-from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, script, series, write_model
+from service.backend.torchscript import ScriptedNetwork, load_module
+from service.contract.errors import ModelFault
+from service.contract.manifest import read_manifest
+from service.contract.types import Floats
+from tests.models import LSTMDigits, LSTMForecaster, RunningMean, write_model
 
-T = TypeVar("T")
-LEVELS = np.array([0.1, 0.5, 0.9])
-FORECASTERS: dict[str, Callable[[], torch.nn.Module]] = {
-    "mean": RunningMean,
-    "lstm": LSTMForecaster,
-    "wide": lambda: LSTMForecaster(64),
-}
-READERS: dict[str, Callable[[], torch.nn.Module]] = {"reader": LSTMDigits, "odd": lambda: LSTMDigits(20)}
+CPU = torch.device("cpu")
+LEVELS = np.array([[0.1, 0.5, 0.9]])
+VALUES, LENGTHS = np.ones((1, 4)), np.array([4])
+ROWS = np.zeros((1, 4, 28), np.float32)
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, backend.LoadedModel]:
-    models = tmp_path_factory.mktemp("models")
-    backend.set_threads(1)
-    return {name: backend.load(write_model(models, name, make())) for name, make in {**FORECASTERS, **READERS}.items()}
+def network(models: Path, module: torch.nn.Module, threads: int = 1) -> ScriptedNetwork:
+    folder = write_model(models, "model", module)
+    manifest = read_manifest(folder)
+    return ScriptedNetwork(load_module(folder, manifest, CPU), manifest, ComputeThreads(threads))
 
 
-def numbers(result: Result) -> list[object]:
-    if isinstance(result, ForecastResult):
-        return [result.mean, result.quantiles, result.history, result.state, result.season]
-    return [result.probabilities, result.trace, result.rows_used, result.state]
+def fresh(network: ScriptedNetwork) -> Floats:
+    """The state (1, S) of one row."""
+    return network.initial(0)[None].repeat(1, axis=0)
 
 
-def same_bits(a: Result, b: Result) -> bool:
-    return all(
-        (x is None and y is None) or np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True)
-        for x, y in zip(numbers(a), numbers(b), strict=True)
-    )
-
-
-def forecasts(model: backend.LoadedModel, items: list[ForecastItem]) -> list[ForecastResult]:
-    return [result for result in model.run(items) if isinstance(result, ForecastResult)]
-
-
-def forecast_items(rng: np.random.Generator, count: int, longest: int) -> list[Item]:
-    walks = series(rng.integers(1, longest + 1, count).tolist(), seed=int(rng.integers(1 << 30)))
-    return [
-        ForecastItem(
-            walk,
-            horizon=int(rng.choice([1, 1, 2, 7, 30])),
-            levels=np.sort(rng.uniform(0.01, 0.99, int(rng.integers(0, 6)))),
-            season=int(rng.choice([0, 7])),
-            history=bool(rng.random() < 0.3),
-        )
-        for walk in walks
-    ]
-
-
-def digit_items(rng: np.random.Generator, count: int, longest: int) -> list[Item]:
-    inks = digits(rng.integers(1, longest + 1, count).tolist(), seed=int(rng.integers(1 << 30)))
-    stops = [None, None, 0.3, 0.6]
-    return [DigitItem(ink, trace=bool(rng.random() < 0.3), stop=rng.choice(np.array(stops))) for ink in inks]
-
-
-def items_for(name: str, rng: np.random.Generator, count: int, longest: int = 2 * CHUNK + 20) -> list[Item]:
-    return forecast_items(rng, count, longest) if name in FORECASTERS else digit_items(rng, count, min(longest, 64))
-
-
-# The answer
-
-
-@pytest.mark.parametrize("name", ["mean", "lstm", "wide", "reader"])
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 1 << 30), count=st.integers(1, 40), data=st.data())
-def test_an_answer_has_the_same_bits_alone_and_in_any_company(
-    loaded: dict[str, backend.LoadedModel], name: str, seed: int, count: int, data: st.DataObject
-) -> None:
-    model = loaded[name]
-    assert model.batch_invariant
-    items = items_for(name, np.random.default_rng(seed), count)
-    together = model.run(items)
-    order = data.draw(st.permutations(range(count)))
-    shuffled = model.run([items[i] for i in order])
-    few = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=3))
-    for place, i in enumerate(order):
-        assert same_bits(shuffled[place], together[i])
-    for i in few:
-        assert same_bits(model.run([items[i]])[0], together[i])
-
-
-@pytest.mark.parametrize("name", ["mean", "lstm", "wide"])
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 1 << 30), length=st.integers(1, 300), data=st.data())
-def test_resuming_in_any_chunking_ends_like_the_whole(
-    loaded: dict[str, backend.LoadedModel], name: str, seed: int, length: int, data: st.DataObject
-) -> None:
-    model = loaded[name]
-    (values,) = series([length], seed)
-    cuts = sorted(data.draw(st.lists(st.integers(0, length), max_size=5)))
-    whole = ForecastItem(values, 4, LEVELS, season=7, history=True)
-    (expected,) = forecasts(model, [whole])
-    results: list[ForecastResult] = []
-    for start, end in zip([0, *cuts], [*cuts, length], strict=True):
-        if end == 0:
-            continue  # a fresh series has at least one value
-        state = results[-1].state if results else None
-        results += forecasts(model, [replace(whole, values=values[start:end], state=state)])
-    result = results[-1]
-    assert expected.history is not None
-    np.testing.assert_allclose(result.state, expected.state, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(result.mean, expected.mean, rtol=1e-6, atol=1e-6)
-    history = np.concatenate([r.history for r in results if r.history is not None])
-    np.testing.assert_allclose(history, expected.history, rtol=1e-6, atol=1e-6)
-    if name == "mean":  # float64 throughout, one observation after the other: bit for bit
-        assert same_bits(result, replace(expected, history=result.history))
-
-
-def test_a_digit_may_be_read_in_parts(loaded: dict[str, backend.LoadedModel]) -> None:
-    model = loaded["reader"]
-    (ink,) = digits([28])
-    whole = model.run([DigitItem(ink)])[0]
-    half = model.run([DigitItem(ink[:13])])[0]
-    rest = model.run([DigitItem(ink[13:], state=half.state)])[0]
-    assert isinstance(whole, DigitResult)
-    assert isinstance(rest, DigitResult)
-    np.testing.assert_allclose(rest.probabilities, whole.probabilities, rtol=1e-6)
-    assert (half.rows_used, rest.rows_used) == (13, 15)  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("name", ["mean", "lstm"])
-def test_results_have_the_shapes_that_were_asked_for(loaded: dict[str, backend.LoadedModel], name: str) -> None:
-    model = loaded[name]
-    items = [i for i in items_for(name, np.random.default_rng(3), 50) if isinstance(i, ForecastItem)]
-    for item, result in zip(items, model.run(items), strict=True):
-        assert isinstance(result, ForecastResult)
-        assert result.mean.shape == (item.horizon,)
-        assert result.quantiles.shape == (len(item.levels), item.horizon)
-        assert np.isfinite(result.mean).all()
-        assert np.isfinite(result.quantiles).all()
-        assert (np.diff(result.quantiles, axis=0) >= 0).all()
-        assert result.state.shape == (model.manifest.state.width,)
-        assert result.season >= 1
-        if item.history:
-            assert result.history is not None
-            assert result.history.shape == (item.length, 1 + len(item.levels))
-            assert np.isnan(result.history[0]).all()
-        else:
-            assert result.history is None
-
-
-def test_the_running_mean_is_the_mean(loaded: dict[str, backend.LoadedModel]) -> None:
-    walks = series([1, 5, 50, 700], seed=4, missing=0.3)
-    for walk, result in zip(walks, loaded["mean"].run([ForecastItem(w, 3, LEVELS) for w in walks]), strict=True):
-        assert isinstance(result, ForecastResult)
-        np.testing.assert_allclose(result.mean, np.nanmean(walk), rtol=1e-12)
-
-
-def test_history_is_what_was_forecast_before_each_value(loaded: dict[str, backend.LoadedModel]) -> None:
-    model = loaded["lstm"]
-    (walk,) = series([CHUNK + 10], seed=5, missing=0.0)
-    whole = model.run([ForecastItem(walk, 1, LEVELS, history=True)])[0]
-    assert isinstance(whole, ForecastResult)
-    assert whole.history is not None
-    for t in (1, 2, 50, CHUNK - 1, CHUNK, CHUNK + 9):
-        before = model.run([ForecastItem(walk[:t], 1, LEVELS)])[0]
-        assert isinstance(before, ForecastResult)
-        np.testing.assert_allclose(whole.history[t], [*before.mean, *before.quantiles[:, 0]], rtol=1e-6, atol=1e-6)
-
-
-def test_a_resumed_series_may_bring_nothing_new(loaded: dict[str, backend.LoadedModel]) -> None:
-    model = loaded["lstm"]
-    (walk,) = series([40])
-    first = model.run([ForecastItem(walk, 5, LEVELS)])[0]
-    nothing = ForecastItem(walk[:0], 5, LEVELS, history=True, state=first.state)
-    again = model.run([nothing, ForecastItem(walk, 2, LEVELS), replace(nothing, history=False)])
-    for result in (again[0], again[2]):
-        assert isinstance(first, ForecastResult)
-        assert isinstance(result, ForecastResult)
-        np.testing.assert_array_equal(result.state, first.state)
-        np.testing.assert_array_equal(result.mean, first.mean)
-    assert isinstance(again[0], ForecastResult)
-    assert again[0].history is not None
-    assert again[0].history.shape == (0, 4)
-
-
-def test_reading_stops_at_the_first_confident_row(loaded: dict[str, backend.LoadedModel]) -> None:
-    model = loaded["reader"]
-    inks = digits([28] * 30, seed=7)
-    traced = [r for r in model.run([DigitItem(ink, trace=True) for ink in inks]) if isinstance(r, DigitResult)]
-    stopped = [r for r in model.run([DigitItem(ink, stop=0.5) for ink in inks]) if isinstance(r, DigitResult)]
-    early = 0
-    for ink, whole, result in zip(inks, traced, stopped, strict=True):
-        assert whole.trace is not None
-        np.testing.assert_allclose(whole.trace.sum(axis=1), 1.0, rtol=1e-12)
-        np.testing.assert_array_equal(whole.trace[-1], whole.probabilities)
-        confident = np.flatnonzero(whole.trace.max(axis=1) >= 0.5)
-        expected = int(confident[0]) + 1 if len(confident) else 28
-        assert result.rows_used == expected
-        assert result.trace is None
-        np.testing.assert_array_equal(result.probabilities, whole.trace[expected - 1])
-        if expected < 28:
-            early += 1
-            assert result.probabilities.max() >= 0.5
-            # The state is the one at that row: it goes on as if only those rows had been sent.
-            cut = model.run([DigitItem(ink[:expected], trace=True)])[0]
-            np.testing.assert_allclose(result.state, cut.state, rtol=1e-6, atol=1e-7)
-    assert 0 < early < 30
-
-
-def test_who_is_gone_is_not_answered_and_others_are(loaded: dict[str, backend.LoadedModel]) -> None:
-    model = loaded["mean"]
-    items = [ForecastItem(walk, 1, LEVELS) for walk in series([10, 5 * CHUNK, 10, 5 * CHUNK])]
-    answered: list[int] = []
-    is_cancelled = {2}
-    for calls, answers in enumerate(model.stream(items, lambda i: i in is_cancelled, PaddingStats())):
-        answered += [i for i, _ in answers]
-        if calls == 2:
-            is_cancelled.add(1)
-    assert sorted(answered) == [0, 3]
-
-
-def test_short_series_are_answered_before_long_ones(loaded: dict[str, backend.LoadedModel]) -> None:
-    model = loaded["lstm"]
-    items = [ForecastItem(walk, 1, LEVELS) for walk in series([9 * CHUNK, 10, 3 * CHUNK, 20])]
-    order = [i for answers in model.stream(items, lambda _: False, PaddingStats()) for i, _ in answers]
-    assert (set(order[:2]), order[2:]) == ({1, 3}, [2, 0])
-
-
-def test_no_items_have_no_results(loaded: dict[str, backend.LoadedModel]) -> None:
-    assert loaded["mean"].run([]) == []
-
-
-def test_padding_is_counted(loaded: dict[str, backend.LoadedModel]) -> None:
-    padding = PaddingStats()
-    items = [ForecastItem(walk, 1, LEVELS) for walk in series([110, 300])]
-    for _ in loaded["mean"].stream(items, lambda _: False, padding):
-        pass
-    assert padding.real == 410
-    assert 410 <= padding.computed < 2 * 410
-
-
-class Faulty(RunningMean):
-    """Forecasts infinity once it has seen 13."""
+class ShortForecast(RunningMean):
+    """Forecasts one step, however many are wanted."""
 
     @torch.jit.export
     def forecast(self, state: torch.Tensor, horizon: int, levels: torch.Tensor) -> torch.Tensor:
-        answer = torch.cat((state[:, 1:2], state[:, 1:2] + levels), 1).unsqueeze(1).repeat(1, horizon, 1)
-        return torch.where((state[:, 1] == 13.0)[:, None, None], torch.full_like(answer, float("inf")), answer)
+        return torch.zeros((state.size(0), 1, 1 + levels.size(1)), dtype=torch.float64)
 
 
-def test_a_number_that_is_not_finite_is_an_error_of_that_item_alone(tmp_path: Path) -> None:
-    model = backend.load(write_model(tmp_path, "faulty", Faulty()))
-    items = [ForecastItem(np.array([v]), 2, LEVELS) for v in (1.0, 13.0, 2.0)]
-    answers = dict(a for answers in model.stream(items, lambda _: False, PaddingStats()) for a in answers)
-    assert isinstance(answers[1], BrokenModel)
-    assert isinstance(answers[0], ForecastResult)
-    assert isinstance(answers[2], ForecastResult)
-    with pytest.raises(BrokenModel, match="not finite"):
-        model.run(items)
+class WideState(RunningMean):
+    """Its state grows with each step."""
 
-
-# Row counts
-
-
-class Neighbourly(RunningMean):
-    """Every answer depends on who else is in the batch."""
-
-    @torch.jit.export
-    def forecast(self, state: torch.Tensor, horizon: int, levels: torch.Tensor) -> torch.Tensor:
-        count, mean = state[:, 0:1], state[:, 1:2] * (1.0 + 1e-9 * state.size(0))
-        unseen = torch.full_like(count, float("nan"))
-        return torch.where(count > 0, torch.cat((mean, mean + levels), 1), unseen).unsqueeze(1).repeat(1, horizon, 1)
-
-
-class Small(RunningMean):
-    """Differs in batches of fewer than five rows, as kernels for few rows do."""
-
-    @torch.jit.export
-    def forecast(self, state: torch.Tensor, horizon: int, levels: torch.Tensor) -> torch.Tensor:
-        factor = 1.0 + (1e-12 if state.size(0) < 5 else 0.0)
-        mean = state[:, 1:2] * factor
-        return torch.cat((mean, mean + levels), 1).unsqueeze(1).repeat(1, horizon, 1)
-
-
-def test_the_least_row_count_is_found_and_kept(tmp_path: Path) -> None:
-    model = backend.load(write_model(tmp_path, "small", Small()))
-    assert model.batch_invariant
-    assert model.shapes.least_rows == 8
-    items = [ForecastItem(walk, 2, LEVELS) for walk in series([5] * 20)]
-    assert all(same_bits(model.run([i])[0], r) for i, r in zip(items, model.run(items), strict=True))
-
-
-def test_a_model_whose_rows_see_each_other_is_told_with_a_bound(tmp_path: Path) -> None:
-    model = backend.load(write_model(tmp_path, "neighbourly", Neighbourly()))
-    assert model.batch_invariant is False
-    assert model.batch_deviation == pytest.approx(1.27e-7, rel=0.01)
-
-
-def test_odd_widths_are_measured_honestly(loaded: dict[str, backend.LoadedModel]) -> None:
-    model = loaded["odd"]  # rows of 20 floats are not aligned, so their kernels may depend on the place in the batch
-    items = items_for("odd", np.random.default_rng(1), 60)
-    together = model.run(items)
-    alone = [model.run([item])[0] for item in items]
-    if model.batch_invariant:
-        assert all(same_bits(a, b) for a, b in zip(alone, together, strict=True))
-    for a, b in zip(alone, together, strict=True):
-        np.testing.assert_allclose(a.state, b.state, rtol=1e-4, atol=1e-6)
-
-
-# Loading
-
-
-def flip(path: Path, at: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def replace_module(folder: Path, data: bytes) -> None:
-    """Another model.pt, which the manifest vouches for."""
-    (folder / MODEL_FILE).write_bytes(data)
-    read_manifest(folder).model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}).write(folder)
-
-
-class Empty(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-class Raising(RunningMean):
     @torch.jit.export
     def step(self, values: torch.Tensor, lengths: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        assert values.size(1) < 0, "no step today"
-        return state
+        return torch.cat((state, state), 1)
 
 
-class Float32(RunningMean):
+class ShortHistory(RunningMean):
+    """Its history lacks the first value."""
+
+    @torch.jit.export
+    def history(
+        self, values: torch.Tensor, lengths: torch.Tensor, state: torch.Tensor, levels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        forecasts = torch.zeros((state.size(0), values.size(1), 1 + levels.size(1)), dtype=torch.float64)
+        return state, forecasts[:, 1:]
+
+
+class OneSeason(RunningMean):
+    """Answers one season for all rows."""
+
+    @torch.jit.export
+    def season(self, state: torch.Tensor) -> torch.Tensor:
+        return torch.ones((), dtype=torch.int64)
+
+
+class Initial(RunningMean):
+    """Its first state has other numbers of columns for other seasons."""
+
     @torch.jit.export
     def initial(self, season: torch.Tensor) -> torch.Tensor:
-        return torch.zeros((season.size(0), 4))
+        return torch.zeros((season.size(0), 4 if int(season[0]) < 13 else 5), dtype=torch.float64)
 
 
-class Shifted(RunningMean):
+class NineClasses(LSTMDigits):
+    """Reads nine digits only."""
+
     @torch.jit.export
-    def step(self, values: torch.Tensor, lengths: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        for t in range(values.size(1)):
-            state = self._observe(values[:, t] + 1.0, lengths > t, state)
-        return state
+    def read(self, state: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(self.head(state[:, : self.hidden].to(torch.float32)), -1)[:, :9]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("module", "call", "message"),
     [
-        (lambda folder: (folder / MANIFEST_FILE).unlink(), "does not exist"),
-        (lambda folder: (folder / MODEL_FILE).unlink(), "cannot be read"),
-        (lambda folder: flip(folder / MODEL_FILE, 700), "is not what the manifest describes: sha256"),
-        (lambda folder: replace_module(folder, b"PK nonsense"), "is no TorchScript module"),
-        (lambda folder: replace_module(folder, script(Empty())), "lacks the methods initial, step"),
-        (lambda folder: replace_module(folder, script(Raising())), "golden sample cannot be computed"),
-        (lambda folder: replace_module(folder, script(Float32())), "float32"),
-        (lambda folder: replace_module(folder, script(Shifted())), "differs from what training recorded"),
-        (lambda folder: replace_module(folder, script(LSTMForecaster())), "golden sample|state|initial"),
+        (ShortForecast, lambda n: n.forecast(fresh(n), 3, LEVELS), r"forecast\(\) gave an array of shape"),
+        (ShortForecast, lambda n: n.finish(VALUES, LENGTHS, fresh(n), 3, LEVELS), r"\(1, 1, 4\), not"),
+        (WideState, lambda n: n.step(VALUES, LENGTHS, fresh(n)), r"step\(\) .* \(1, 8\), not \(1, 4\)"),
+        (WideState, lambda n: n.finish(VALUES, LENGTHS, fresh(n), 1, LEVELS), r"step\(\)"),
+        (ShortHistory, lambda n: n.history(VALUES, LENGTHS, fresh(n), LEVELS), r"history\(\)"),
+        (OneSeason, lambda n: n.forecast(fresh(n), 1, LEVELS), r"season\(\)"),
+        (Initial, lambda n: n.initial(13), r"initial\(\) is float64 \(5,\), not float64 \(4,\)"),
+        (NineClasses, lambda n: n.read(fresh(n)), r"read\(\) .* \(1, 9\), not \(1, 10\)"),
+        (NineClasses, lambda n: n.finish_reading(ROWS, LENGTHS, fresh(n)), r"read\(\)"),
     ],
 )
-def test_a_spoilt_folder_is_refused(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
-    folder = write_model(tmp_path, "mean", RunningMean())
-    spoil(folder)
-    with pytest.raises(BrokenModel, match=message):
-        backend.load(folder)
+def test_an_answer_of_another_shape_is_a_fault_of_the_model(
+    tmp_path: Path, module: Callable[[], torch.nn.Module], call: Callable[[ScriptedNetwork], object], message: str
+) -> None:
+    with pytest.raises(ModelFault, match=f"model model@1 gave no sound answer: .*{message}") as error:
+        call(network(tmp_path, module()))
+    assert error.value.log_fields == {"model": "model", "version": 1}
+
+
+def test_the_fused_methods_answer_like_their_parts(tmp_path: Path) -> None:
+    forecaster = network(tmp_path / "forecast", LSTMForecaster())
+    state = fresh(forecaster)
+    after_step = forecaster.step(VALUES, LENGTHS, state)
+    new_state, (forecasts, seasons) = forecaster.finish(VALUES, LENGTHS, state, 2, LEVELS)
+    np.testing.assert_array_equal(new_state, after_step)
+    np.testing.assert_array_equal(forecasts, forecaster.forecast(after_step, 2, LEVELS)[0])
+    assert seasons.tolist() == [1]
+    reader = network(tmp_path / "digits", LSTMDigits())
+    state = fresh(reader)
+    new_state, logarithms = reader.finish_reading(ROWS, LENGTHS, state)
+    np.testing.assert_array_equal(new_state, reader.step(ROWS, LENGTHS, state))
+    np.testing.assert_array_equal(logarithms, reader.read(new_state))
+
+
+def test_the_first_state_is_computed_once_for_each_season_and_cannot_be_changed(tmp_path: Path) -> None:
+    mean = network(tmp_path, RunningMean())
+    assert mean.initial(7) is mean.initial(7)
+    assert mean.initial(7)[3] == 7
+    with pytest.raises(ValueError, match="read-only"):
+        mean.initial(7)[0] = 1
+
+
+def test_a_single_threaded_network_is_the_same_module(tmp_path: Path) -> None:
+    shared = network(tmp_path, RunningMean(), threads=2)
+    single = shared.single_threaded()
+    assert single is not shared
+    assert single.single_threaded() is single
+    np.testing.assert_array_equal(single.initial(3), shared.initial(3))
 
 
 def test_the_bytes_that_were_checked_are_the_bytes_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_model(tmp_path, "mean", RunningMean())
-    seen: list[object] = []
+    files: list[object] = []
     load = torch.jit.load
 
     def spy(file: object, **options: object) -> object:
-        seen.append(file)
+        files.append(file)
         return load(file, **options)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(torch.jit, "load", spy)
-    backend.load(folder, warm=False)
-    (file,) = seen
+    load_module(folder, read_manifest(folder), CPU)
+    (file,) = files
     assert not isinstance(file, str | Path)
 
 
@@ -405,74 +157,4 @@ def test_loading_is_quiet(tmp_path: Path) -> None:
     folder = write_model(tmp_path, "mean", RunningMean())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        backend.load(folder)
-
-
-# Devices
-
-
-def test_auto_is_the_gpu_where_there_is_one() -> None:
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert backend.resolve_device("auto").type == expected
-    assert backend.resolve_device("cpu") == torch.device("cpu")
-    assert backend.resolve_device(torch.device("cpu")) == torch.device("cpu")
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "CUDA", "cuda:-1"])
-def test_a_device_of_another_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is not one of auto, cpu, cuda"):
-        backend.resolve_device(name)
-
-
-def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"was asked for, but .*; choose cpu or auto"):
-        backend.resolve_device(f"cuda:{torch.cuda.device_count()}")
-
-
-def test_threads_share_calls_and_torch_has_one() -> None:
-    before = torch.get_num_threads()
-    try:
-        assert backend.set_threads(3) == 3
-        assert backend.set_threads() == min(4, cpus.available())
-        assert backend.set_threads(processes=2) == min(4, max(1, cpus.available() // 2))
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
-
-
-class Counted(ComputeThreads):
-    """Helpers that know how many calls they shared."""
-
-    shared = 0
-
-    def run(self, works: Sequence[Callable[[], T]]) -> list[T]:
-        self.shared += 1
-        return super().run(works)
-
-
-@pytest.mark.parametrize("name", ["lstm", "wide", "reader"])
-def test_threads_that_share_a_call_change_no_bit(tmp_path: Path, name: str) -> None:
-    folder = write_model(tmp_path, name, {**FORECASTERS, **READERS}[name]())
-    helpers = Counted(3)
-    alone, together = backend.load(folder), backend.load(folder, helpers=helpers)
-    assert together.batch_invariant
-    before, rng = helpers.shared, np.random.default_rng(5)
-    for count in (64, 150, 500):
-        items = items_for(name, rng, count, longest=60)
-        for one, other in zip(alone.run(items), together.run(items), strict=True):
-            assert same_bits(one, other)
-    assert helpers.shared > before
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", ["mean", "lstm", "reader"])
-def test_a_gpu_answers_as_the_cpu_does(loaded: dict[str, backend.LoadedModel], tmp_path: Path, name: str) -> None:
-    folder = write_model(tmp_path, name, {**FORECASTERS, **READERS}[name]())
-    model = backend.load(folder, "cuda")
-    items = items_for(name, np.random.default_rng(8), 80)
-    there, here = model.run(items), loaded[name].run(items)
-    for a, b in zip(there, here, strict=True):
-        np.testing.assert_allclose(a.state, b.state, rtol=1e-3, atol=1e-4)
-    if model.batch_invariant:
-        assert all(same_bits(model.run([item])[0], r) for item, r in zip(items[:10], there, strict=False))
+        load_module(folder, read_manifest(folder), CPU)

@@ -38,8 +38,8 @@ class Wavering(InOneCall):
         return state + (total / np.maximum(lengths, 1))[:, None] * (1.0 + padded)
 
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> tuple[Floats, Ints]:
-        said = np.concatenate((state, state + levels), axis=1) * (1.0 + (1e-9 if len(state) < self.rows else 0.0))
-        return np.repeat(said[:, None], horizon, axis=1), np.ones(len(state), np.int64)
+        forecasts = np.concatenate((state, state + levels), axis=1) * (1.0 + (1e-9 if len(state) < self.rows else 0.0))
+        return np.repeat(forecasts[:, None], horizon, axis=1), np.ones(len(state), np.int64)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         # Depends on the padding, as a product over all steps may: such items are padded by their own length alone.
@@ -64,23 +64,23 @@ def sample(kind: str) -> list[Item]:
 @pytest.mark.parametrize("kind", ["series", "digits"])
 @pytest.mark.parametrize(("threshold", "least"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 12), (32, 32)])
 def test_the_least_row_count_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
-    found = warm_up(Wavering(threshold), ShapeBuckets(), sample(kind), None)
-    assert found == Invariance(True, least, 1, 0.0)
+    invariance = warm_up(Wavering(threshold), ShapeBuckets(), sample(kind), None)
+    assert invariance == Invariance(True, least, 1, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])
 @pytest.mark.parametrize(("threshold", "least"), [(2, 2), (3, 4), (8, 8)])
 def test_the_least_number_of_steps_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
-    found = warm_up(Wavering(4, threshold), ShapeBuckets(), sample(kind), None)
-    assert found == Invariance(True, 4, least, 0.0)
+    invariance = warm_up(Wavering(4, threshold), ShapeBuckets(), sample(kind), None)
+    assert invariance == Invariance(True, 4, least, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])
 @pytest.mark.parametrize("network", [Wavering(rows=33), Wavering(rows=100, steps=16), Wavering(steps=64)])
-def test_what_never_agrees_is_told_with_the_largest_difference(kind: str, network: Wavering) -> None:
-    found = warm_up(network, ShapeBuckets(), sample(kind), None)
-    assert not found.exact
-    assert found.deviation == pytest.approx(1e-9, rel=0.2)
+def test_the_largest_difference_of_what_never_agrees_is_reported(kind: str, network: Wavering) -> None:
+    invariance = warm_up(network, ShapeBuckets(), sample(kind), None)
+    assert not invariance.exact
+    assert invariance.deviation == pytest.approx(1e-9, rel=0.2)
 
 
 def test_every_row_count_and_every_length_is_run() -> None:
@@ -99,7 +99,7 @@ def test_lengths_that_a_model_does_not_take_are_left_out() -> None:
     assert {steps for _, steps in network.shapes} == {1}
 
 
-def test_warming_up_ends_between_two_calls_when_nobody_wants_the_model_any_more() -> None:
+def test_warming_up_ends_between_two_calls_when_the_model_is_no_longer_needed() -> None:
     network = Wavering()
     with pytest.raises(Unavailable):
         warm_up(network, ShapeBuckets(), sample("series"), None, lambda: len(network.shapes) < 3)

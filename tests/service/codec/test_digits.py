@@ -9,26 +9,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.codec import digits
-from service.codec.state_tokens import SequenceState, StateTokens
-from service.contract.errors import DeadlineExceeded, InvalidRequest, RitmoError
-from service.contract.manifest import Manifest, OutputContract
+from service.codec.common import Body, SequenceState
+from service.codec.digits import (
+    FLAG_0_1,
+    FLAG_0_255,
+    FLAG_HAS_INK,
+    FORM,
+    DigitBatch,
+    DigitCall,
+    DigitCodec,
+    decode_options,
+    sequence_states,
+)
+from service.codec.state_tokens import StateTokens
+from service.contract.errors import DeadlineExceeded, InvalidRequest
+from service.contract.manifest import Manifest, OutputContract, StateContract
 from service.contract.types import DigitItem, DigitResult
 from service.settings import Settings
 from tests.fakes import manifest
 from tests.pictures import drawn, encoded
 
-SETTINGS = Settings(max_items=3, max_pixels=159_999)
 TOKENS = StateTokens([b"a key of a test, long enough"])
+CODEC = DigitCodec(Settings(max_items=3, max_pixels=159_999), TOKENS)
+CONTRACT = manifest("digits", "classify-digit")
 ROW = [0.0] * 27 + [1.0]
 
 
-def read(**body: Any) -> digits.DigitRequest:
-    return digits.read(json.dumps(body).encode(), SETTINGS)
+def decode(**body: Any) -> DigitBatch:
+    return CODEC.decode(Body(json.dumps(body).encode()))
 
 
-def pack(request: digits.DigitRequest, **inputs: Any) -> digits.PackedDigits:
-    return digits.pack(request, manifest("digits", "classify-digit", **inputs), SETTINGS)
+def to_items(batch: DigitBatch, **inputs: Any) -> DigitCall:
+    return CODEC.to_items(batch, manifest("digits", "classify-digit", **inputs))
 
 
 def result(item: DigitItem) -> DigitResult:
@@ -37,14 +49,22 @@ def result(item: DigitItem) -> DigitResult:
     return DigitResult(trace[-1], trace if item.trace else None, len(item.rows), np.zeros(2))
 
 
-def unpacked(request: digits.DigitRequest, contract: Manifest, packed: digits.PackedDigits) -> dict[str, Any]:
-    answer = digits.unpack(request, contract, packed, [result(item) for item in packed.items], TOKENS.seal)
-    document: dict[str, Any] = json.loads(answer)
+def answer(call: DigitCall) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(CODEC.encode(call, [result(item) for item in call.items]))
     return document
 
 
+def form(*parts: tuple[str, str | None, bytes]) -> Body:
+    """A form of `parts`: field, file name, content."""
+    content = b""
+    for name, file_name, data in parts:
+        disposition = f'form-data; name="{name}"' + (f'; filename="{file_name}"' if file_name else "")
+        content += f"--x\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + data + b"\r\n"
+    return Body(content + b"--x--\r\n", FORM, b"multipart/form-data; boundary=x")
+
+
 def test_rows_are_taken_as_they_are() -> None:
-    (item,) = pack(read(inputs=[{"rows": [[0] * 27 + [1], [0.5] * 28]}])).items
+    (item,) = to_items(decode(inputs=[{"rows": [[0] * 27 + [1], [0.5] * 28]}])).items
     assert item.rows.shape == (2, 28)
     assert item.rows.dtype == np.float32
     assert (item.rows[0, 27], item.rows[1, 0]) == (1, 0.5)
@@ -52,16 +72,17 @@ def test_rows_are_taken_as_they_are() -> None:
 
 
 def test_values_above_one_mean_a_scale_of_255() -> None:
-    (item,) = pack(read(inputs=[{"rows": [[0] * 26 + [51, 255]]}])).items
+    (item,) = to_items(decode(inputs=[{"rows": [[0] * 26 + [51, 255]]}])).items
     np.testing.assert_allclose(item.rows[0, 26:], [0.2, 1])
 
 
 def test_the_answer_has_every_field() -> None:
-    request = read(inputs=[{"item_id": "a", "rows": [ROW, ROW]}], parameters={"trace": True, "stop_at_confidence": 0.9})
-    contract = manifest("digits", "classify-digit")
-    packed = digits.pack(request, contract, SETTINGS)
-    assert packed.items[0].stop == 0.9
-    document = unpacked(request, contract, packed)
+    request = decode(
+        inputs=[{"item_id": "a", "rows": [ROW, ROW]}], parameters={"trace": True, "stop_at_confidence": 0.9}
+    )
+    call = to_items(request)
+    assert call.items[0].stop == 0.9
+    document = answer(call)
     assert document["model"] == "digits"
     assert document["model_version"] == "1"
     assert document["model_digest"] == "sha256:" + "ab" * 32
@@ -83,13 +104,10 @@ def test_the_answer_has_every_field() -> None:
 def test_images_are_prepared_and_the_answer_says_how() -> None:
     text = base64.b64encode(encoded(drawn())).decode()
     for image in (text, "data:image/png;base64," + text):
-        request = read(inputs=[{"image": image}, {"rows": [ROW]}])
-        contract = manifest("digits", "classify-digit")
-        packed = digits.pack(request, contract, SETTINGS)
-        assert [len(item.rows) for item in packed.items] == [28, 1]
-        document = json.loads(
-            digits.unpack(request, contract, packed, [result(item) for item in packed.items], TOKENS.seal)
-        )
+        request = decode(inputs=[{"image": image}, {"rows": [ROW]}])
+        call = to_items(request)
+        assert [len(item.rows) for item in call.items] == [28, 1]
+        document = answer(call)
         report = document["predictions"][0]["preprocessing"]
         assert report["source_size"] == [280, 280]
         assert report["inverted"] is True
@@ -101,17 +119,14 @@ def test_several_digits_in_an_image_are_answered_with_a_warning() -> None:
     image = Image.new("L", (420, 280), 255)
     image.paste(drawn("4").crop((40, 0, 240, 280)), (0, 0))
     image.paste(drawn("2").crop((40, 0, 240, 280)), (220, 0))
-    request = read(inputs=[{"image": base64.b64encode(encoded(image)).decode()}])
-    packed = digits.pack(request, CONTRACT, SETTINGS)
-    (prediction,) = unpacked(request, CONTRACT, packed)["predictions"]
+    request = decode(inputs=[{"image": base64.b64encode(encoded(image)).decode()}])
+    (prediction,) = answer(to_items(request))["predictions"]
     assert prediction["preprocessing"]["digits"] == 2
     assert prediction["warnings"] == ["several_digits"]
 
 
 def test_rows_without_ink_are_answered_with_a_warning() -> None:
-    request, contract = read(inputs=[{"rows": [[0] * 28] * 4}]), manifest("digits", "classify-digit")
-    packed = digits.pack(request, contract, SETTINGS)
-    document = unpacked(request, contract, packed)
+    document = answer(to_items(decode(inputs=[{"rows": [[0] * 28] * 4}])))
     assert document["predictions"][0]["warnings"] == ["no_ink"]
 
 
@@ -122,9 +137,8 @@ def test_rows_without_ink_are_answered_with_a_warning() -> None:
 def test_a_whole_digit_of_a_low_score_is_unlikely_to_be_one(
     level: float | None, count: int, warnings: list[str]
 ) -> None:
-    request, contract = read(inputs=[{"rows": [ROW] * count}]), manifest("digits", "classify-digit")
-    contract = contract.model_copy(update={"output": OutputContract(classes=10, unlikely_below=level)})
-    document = unpacked(request, contract, digits.pack(request, contract, SETTINGS))
+    contract = CONTRACT.model_copy(update={"output": OutputContract(classes=10, unlikely_below=level)})
+    document = answer(CODEC.to_items(decode(inputs=[{"rows": [ROW] * count}]), contract))
     assert document["predictions"][0]["score"] == 0.55
     assert document["predictions"][0]["warnings"] == warnings
 
@@ -150,13 +164,13 @@ def test_a_whole_digit_of_a_low_score_is_unlikely_to_be_one(
 )
 def test_what_no_model_can_serve(body: dict[str, Any], code: str, pointer: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read(**body)
+        decode(**body)
     assert (caught.value.code, caught.value.errors[0].pointer) == (code, pointer)
 
 
 def test_too_many_digits() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read(inputs=[{"rows": [ROW]}] * 4)
+        decode(inputs=[{"rows": [ROW]}] * 4)
     assert caught.value.code == "too_many_items"
 
 
@@ -177,43 +191,73 @@ def test_too_many_digits() -> None:
 )
 def test_what_this_model_cannot_serve(item: dict[str, Any], inputs: dict[str, Any], code: str, pointer: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        pack(read(inputs=[item]), **inputs)
+        to_items(decode(inputs=[item]), **inputs)
     assert (caught.value.code, caught.value.errors[0].pointer) == (code, pointer)
 
 
 def test_the_pixels_of_all_images_count_together() -> None:
     image = base64.b64encode(encoded(drawn(size=290))).decode()
     with pytest.raises(InvalidRequest) as caught:
-        pack(read(inputs=[{"image": image}] * 2))
+        to_items(decode(inputs=[{"image": image}] * 2))
     assert caught.value.errors[0].pointer == "#/inputs/1/image"
 
 
 def test_a_deadline_ends_the_preparation() -> None:
-    request = read(inputs=[{"image": base64.b64encode(encoded(drawn())).decode()}])
+    request = decode(inputs=[{"image": base64.b64encode(encoded(drawn())).decode()}])
     with pytest.raises(DeadlineExceeded):
-        digits.pack(request, manifest("digits", "classify-digit"), SETTINGS, deadline=-math.inf)
+        CODEC.to_items(request, CONTRACT, -math.inf)
 
 
 def test_files_with_options() -> None:
-    options = digits.read_options(
-        {"model": "digits@2", "trace": "true", "stop_at_confidence": "0.9", "timeout_ms": "50"}
-    )
-    files = [digits.File(encoded(drawn()), "seven.png"), digits.File(encoded(drawn("1")))]
-    request, images = digits.from_files(files, options, SETTINGS)
-    assert request.model == "digits@2"
-    assert [item.item_id for item in request.inputs] == ["seven.png", None]
-    parameters = request.parameters
+    files = [("file", "seven.png", encoded(drawn())), ("file", None, encoded(drawn("1")))]
+    options = [("model", None, b"digits@2"), ("trace", None, b"true"), ("timeout_ms", None, b"50")]
+    batch = CODEC.decode(form(*files, *options, ("stop_at_confidence", None, b"0.9")))
+    assert batch.model == "digits@2"
+    assert [digit.item_id for digit in batch.inputs] == ["seven.png", None]
+    parameters = batch.parameters
     assert (parameters.trace, parameters.stop_at_confidence, parameters.timeout_ms) == (True, 0.9, 50)
-    packed = digits.pack(request, manifest("digits", "classify-digit"), SETTINGS, images)
-    assert len(packed.items) == 2
+    assert len(to_items(batch).items) == 2
 
 
-def test_a_broken_file_is_named_by_its_place() -> None:
-    files = [digits.File(encoded(drawn())), digits.File(b"broken")]
-    request, images = digits.from_files(files, digits.read_options({}), SETTINGS)
+def test_a_broken_file_is_named_by_its_position() -> None:
+    batch = CODEC.decode(form(("file", None, encoded(drawn())), ("file", None, b"broken")))
     with pytest.raises(InvalidRequest) as caught:
-        digits.pack(request, manifest("digits", "classify-digit"), SETTINGS, images)
+        to_items(batch)
     assert (caught.value.code, caught.value.errors[0].pointer) == ("bad_image", "#/inputs/1")
+
+
+def test_a_form_may_have_all_options_beside_its_files() -> None:
+    options = [("model", b"digits"), ("item_id", b"a"), ("trace", b"true"), ("stop_at_confidence", b"0.9")]
+    options += [("return_state", b"true"), ("timeout_ms", b"50")]
+    parts = [(name, None, data) for name, data in options]
+    assert len(CODEC.decode(form(*[("file", None, b"x")] * 3, *parts)).inputs) == 3
+    for parts in ([("file", None, b"x")] * 4, [("file", None, b"")] * 5000):
+        with pytest.raises(InvalidRequest) as caught:
+            CODEC.decode(form(*parts))
+        assert caught.value.code == "too_many_items"
+
+
+@pytest.mark.parametrize("query", [b"model=digits-rnn-10", b"trace=true", b"x"])
+def test_query_fields_of_a_json_body_are_refused(query: bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        CODEC.decode(Body(b'{"inputs": [{"rows": [[]]}]}', query_string=query))
+    assert caught.value.code == "unknown_field"
+    CODEC.decode(Body(b"an image", "image/png", query_string=b"trace=true"))
+
+
+def test_rows_without_width_are_counted_and_the_first_ten_described() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode(inputs=[{"rows": [[]] * 1000}])
+    assert (len(caught.value.errors), caught.value.errors_total) == (10, 1000)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "size"), [({}, 20), ({"trace": True}, 20 + 3 * 5), ({"return_state": True}, 20 + 2 * 8 // 4)]
+)
+def test_the_size_of_an_answer_is_that_of_its_numbers(parameters: dict[str, Any], size: int) -> None:
+    contract = CONTRACT.model_copy(update={"state": StateContract(width=8, exact=1)})
+    batch = decode(inputs=[{"rows": [ROW] * 2}, {"rows": [ROW] * 3}], parameters=parameters)
+    assert CODEC.to_items(batch, contract).answer_size == size
 
 
 @pytest.mark.parametrize(
@@ -229,93 +273,118 @@ def test_a_broken_file_is_named_by_its_place() -> None:
 )
 def test_wrong_options(options: dict[str, str], code: str, pointer: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        digits.read_options(options)
+        decode_options(options)
     assert (caught.value.code, caught.value.errors[0].pointer) == (code, pointer)
 
 
 def test_a_name_that_looks_like_a_number_is_a_name() -> None:
-    assert digits.read_options({"item_id": "12", "model": "true"}).item_id == "12"
+    assert decode_options({"item_id": "12", "model": "true"}).item_id == "12"
 
 
 def test_files_can_ask_for_a_token() -> None:
-    request, _ = digits.from_files([digits.File(b"")], digits.read_options({"return_state": "true"}), SETTINGS)
-    assert request.parameters.return_state
+    batch = CODEC.decode(Body(b"", "image/png", query_string=b"return_state=true"))
+    assert batch.parameters.return_state
 
 
-def test_a_number_that_is_not_finite_never_leaves() -> None:
-    request, contract = read(inputs=[{"rows": [ROW]}]), manifest("digits", "classify-digit")
-    packed = digits.pack(request, contract, SETTINGS)
-    broken = DigitResult(np.full(10, np.nan), None, 1, np.zeros(2))
-    with pytest.raises(RitmoError) as caught:
-        digits.unpack(request, contract, packed, [broken], TOKENS.seal)
-    assert caught.value.code == "internal_error"
+# --- resumed digits --------------------------------------------------------------------------------------------------
+
+STATE = np.array([0.5, 0.25])  # to the bit as a token keeps it: float64, float32
 
 
-# --- digits that go on -----------------------------------------------------------------------------------------------
-
-CONTRACT = manifest("digits", "classify-digit")
-STATE = np.array([0.1, 0.5])
-
-
-def go_on(rows: list[list[float]], flags: int = 0, observations: int = 5, **parameters: Any) -> digits.PackedDigits:
-    request = read(inputs=[{"rows": rows, "state": "the caller opened it"}], parameters=parameters)
-    return digits.pack(request, CONTRACT, SETTINGS, before=[SequenceState(STATE, observations, flags=flags)])
+def resumed(
+    rows: list[list[float]], flags: int = 0, observations: int = 5, contract: Manifest = CONTRACT, **parameters: Any
+) -> DigitCall:
+    """The call for `rows` with a token of a state after `observations` rows."""
+    token = TOKENS.seal(SequenceState(STATE, observations, flags=flags), contract)
+    return CODEC.to_items(decode(inputs=[{"rows": rows, "state": token}], parameters=parameters), contract)
 
 
-def test_a_digit_that_goes_on_counts_all_its_rows() -> None:
-    request = read(inputs=[{"rows": [ROW, ROW], "state": "x"}], parameters={"trace": True, "return_state": True})
-    packed = digits.pack(request, CONTRACT, SETTINGS, before=[SequenceState(STATE, 5, flags=digits.UNIT | digits.INK)])
-    assert packed.items[0].state is STATE
-    (prediction,) = unpacked(request, CONTRACT, packed)["predictions"]
+def test_a_resumed_digit_counts_all_its_rows() -> None:
+    call = resumed([ROW, ROW], FLAG_0_1 | FLAG_HAS_INK, trace=True, return_state=True)
+    assert call.items[0].state is not None
+    np.testing.assert_array_equal(call.items[0].state, STATE)
+    (prediction,) = answer(call)["predictions"]
     assert prediction["rows_used"] == 7
     assert [point["row"] for point in prediction["trace"]] == [6, 7]
-    after = TOKENS.open(prediction["state"], CONTRACT)
-    assert (after.observations, after.flags) == (7, digits.UNIT | digits.INK)
+    state = TOKENS.open(prediction["state"], CONTRACT)
+    assert (state.observations, state.flags) == (7, FLAG_0_1 | FLAG_HAS_INK)
 
 
 @pytest.mark.parametrize(
-    ("flags", "row", "ink", "after"),
+    ("flags", "row", "ink", "new_flags"),
     [
         (0, [0.0] * 28, 0.0, 0),  # no ink yet: the scale is still open
-        (0, [1.0] + [0.0] * 27, 1.0, digits.UNIT | digits.INK),
-        (0, [2.0] + [0.0] * 27, 2 / 255, digits.BYTES | digits.INK),
-        (digits.BYTES | digits.INK, [1.0] + [0.0] * 27, 1 / 255, digits.BYTES | digits.INK),
-        (digits.UNIT | digits.INK, [0.5] + [0.0] * 27, 0.5, digits.UNIT | digits.INK),
-        (digits.INK, [51.0] + [0.0] * 27, 0.2, digits.BYTES | digits.INK),  # after an image either scale may follow
+        (0, [1.0] + [0.0] * 27, 1.0, FLAG_0_1 | FLAG_HAS_INK),
+        (0, [2.0] + [0.0] * 27, 2 / 255, FLAG_0_255 | FLAG_HAS_INK),
+        (FLAG_0_255 | FLAG_HAS_INK, [1.0] + [0.0] * 27, 1 / 255, FLAG_0_255 | FLAG_HAS_INK),
+        (FLAG_0_1 | FLAG_HAS_INK, [0.5] + [0.0] * 27, 0.5, FLAG_0_1 | FLAG_HAS_INK),
+        (FLAG_HAS_INK, [51.0] + [0.0] * 27, 0.2, FLAG_0_255 | FLAG_HAS_INK),  # after an image either scale may follow
     ],
 )
-def test_the_scale_of_a_digit_is_decided_once(flags: int, row: list[float], ink: float, after: int) -> None:
-    packed = go_on([row], flags)
-    np.testing.assert_allclose(packed.items[0].rows[0, 0], ink, rtol=1e-7)
-    (reached,) = digits.progress(packed, [result(packed.items[0])])
-    assert reached.flags == after
+def test_the_scale_of_a_digit_is_decided_once(flags: int, row: list[float], ink: float, new_flags: int) -> None:
+    call = resumed([row], flags)
+    np.testing.assert_allclose(call.items[0].rows[0, 0], ink, rtol=1e-7)
+    (state,) = sequence_states(call, [result(call.items[0])])
+    assert state.flags == new_flags
 
 
 def test_a_digit_begun_in_0_to_1_does_not_go_on_in_0_to_255() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        go_on([ROW, [0.0] * 27 + [254.0]], digits.UNIT | digits.INK)
+        resumed([ROW, [0.0] * 27 + [254.0]], FLAG_0_1 | FLAG_HAS_INK)
     assert (caught.value.code, caught.value.errors[0].pointer) == ("out_of_range", "#/inputs/0/rows/1/27")
     assert "earlier rows" in caught.value.detail
 
 
 def test_no_new_rows_ask_for_the_reading_so_far() -> None:
-    packed = go_on([], digits.INK)
-    assert packed.items[0].rows.shape == (0, 28)
+    call = resumed([], FLAG_HAS_INK)
+    assert call.items[0].rows.shape == (0, 28)
     reading = DigitResult(np.full(10, 0.1), None, 0, STATE)
-    (reached,) = digits.progress(packed, [reading])
-    assert (reached.observations, reached.flags) == (5, digits.INK)
+    (state,) = sequence_states(call, [reading])
+    assert (state.observations, state.flags) == (5, FLAG_HAS_INK)
 
 
 def test_a_stopped_reading_goes_on_from_the_row_where_it_stopped() -> None:
-    packed = go_on([[0.0] * 28, ROW], stop_at_confidence=0.5)
+    call = resumed([[0.0] * 28, ROW], stop_at_confidence=0.5)
     stopped = DigitResult(np.full(10, 0.1), None, 1, STATE)
-    (reached,) = digits.progress(packed, [stopped])
-    assert (reached.observations, reached.flags & digits.INK) == (6, 0)  # the row with ink was not read
+    (state,) = sequence_states(call, [stopped])
+    assert (state.observations, state.flags & FLAG_HAS_INK) == (6, 0)  # the row with ink was not read
 
 
 def test_the_limit_of_rows_is_that_of_the_whole_digit() -> None:
-    go_on([ROW] * 4, observations=60)
+    resumed([ROW] * 4, observations=60)
     with pytest.raises(InvalidRequest) as caught:
-        go_on([ROW] * 5, observations=60)
+        resumed([ROW] * 5, observations=60)
     assert caught.value.code == "length_not_supported"
     assert "65 rows" in caught.value.detail
+
+
+# --- live strokes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_live_stroke_continues_where_the_last_message_ended() -> None:
+    opening = CODEC.decode_opening(b'{"item_id": "a", "parameters": {"return_state": true}}')
+    state = CODEC.resume(opening, CONTRACT)
+    assert state is None
+    for rows_used in (1, 2):
+        call = CODEC.message_to_items(json.dumps({"rows": [ROW]}).encode(), opening, CONTRACT, state)
+        content, state = CODEC.encode_message(call, [result(item) for item in call.items])
+        prediction = json.loads(content)
+        assert prediction["item_id"] == "a"
+        assert prediction["rows_used"] == state.observations == rows_used
+        assert TOKENS.open(prediction["state"], CONTRACT).observations == rows_used
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "pointer"),
+    [
+        ({"rows": []}, "out_of_range", "#/rows"),
+        ({"rows": [ROW, [0]]}, "wrong_row_width", "#/rows/1"),
+        ({"rows": [[-1] * 28]}, "out_of_range", "#/rows/0/0"),
+        ({"rows": [ROW] * 65}, "length_not_supported", "#/rows"),
+        ({"image": "AAAA"}, "unknown_field", "#/image"),
+    ],
+)
+def test_bad_messages(message: dict[str, Any], code: str, pointer: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        CODEC.message_to_items(json.dumps(message).encode(), CODEC.decode_opening(b"{}"), CONTRACT, None)
+    assert (caught.value.code, caught.value.errors[0].pointer) == (code, pointer)

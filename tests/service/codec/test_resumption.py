@@ -12,6 +12,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,17 +20,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.backend.buckets import CHUNK
-from service.backend.torchscript import LoadedModel, load
-from service.codec import digits
-from service.codec import forecast as series
-from service.codec.digits import DigitInput, DigitParameters, DigitPrediction, DigitRequest
-from service.codec.forecast import ForecastParameters, ForecastRequest, SeriesInput, SeriesPrediction
+from service.backend.model import LoadedModel, load
+from service.codec.digit_types import DigitAnswer, DigitInput, DigitParameters, DigitPrediction
+from service.codec.digits import DigitBatch, DigitCodec
+from service.codec.forecast import ForecastCodec
+from service.codec.forecast_types import (
+    ForecastAnswer,
+    ForecastParameters,
+    ForecastRequest,
+    SeriesInput,
+    SeriesPrediction,
+)
 from service.codec.state_tokens import StateTokens
 from service.settings import Settings
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 TOKENS = StateTokens([b"a key of a test, long enough"])
-SETTINGS = Settings()
+FORECASTS, DIGITS = ForecastCodec(Settings(), TOKENS), DigitCodec(Settings(), TOKENS)
 EXACT = ("naive", "rnn-1", "rnn-20", "digits-rnn-10", "digits-rnn-16-8-4")  # float64, step by step
 PARAMETERS = ForecastParameters(prediction_length=5, return_state=True)
 TIMELY = settings(max_examples=15, deadline=None)  # a real network on a busy machine
@@ -50,10 +57,10 @@ def forecast(name: str, target: Sequence[float | None], token: str | None = None
     """One request, through all but HTTP."""
     model = loaded(name)
     request = ForecastRequest([SeriesInput(list(target), state=token)], name, PARAMETERS)
-    packed = series.pack(request, model.manifest, TOKENS.open_all([token], model.manifest))
-    results = model.run(packed.items)
-    (answer,) = series.predictions(request, model.manifest, packed, results, TOKENS.seal)  # type: ignore[arg-type]
-    return answer
+    call = FORECASTS.to_items(request, model.manifest)
+    content = FORECASTS.encode(call, model.run(call.items))  # type: ignore[arg-type]
+    (prediction,) = msgspec.json.decode(content, type=ForecastAnswer).predictions
+    return prediction
 
 
 def forecast_in_parts(name: str, target: Sequence[float | None], cuts: Sequence[int]) -> SeriesPrediction:
@@ -67,11 +74,11 @@ def forecast_in_parts(name: str, target: Sequence[float | None], cuts: Sequence[
 def read(name: str, rows: list[list[float]], token: str | None = None, stop: float | None = None) -> DigitPrediction:
     model = loaded(name)
     parameters = DigitParameters(stop_at_confidence=stop, return_state=True)
-    request = DigitRequest([DigitInput(rows, state=token)], name, parameters)
-    packed = digits.pack(request, model.manifest, SETTINGS, before=TOKENS.open_all([token], model.manifest))
-    results = model.run(packed.items)
-    (answer,) = digits.predictions(request, model.manifest, packed, results, TOKENS.seal)  # type: ignore[arg-type]
-    return answer
+    batch = DigitBatch(name, [DigitInput(rows, state=token)], parameters)
+    call = DIGITS.to_items(batch, model.manifest)
+    content = DIGITS.encode(call, model.run(call.items))  # type: ignore[arg-type]
+    (prediction,) = msgspec.json.decode(content, type=DigitAnswer).predictions
+    return prediction
 
 
 def values(length: int, seed: int) -> list[float | None]:
@@ -87,16 +94,16 @@ def ink(rows: int, seed: int) -> list[list[float]]:
     return [[float(value) for value in row] for row in picture]
 
 
-def same(one: SeriesPrediction, other: SeriesPrediction) -> bool:
-    return (one.mean, one.quantiles, one.context) == (other.mean, other.quantiles, other.context)
+def is_identical(actual: SeriesPrediction, expected: SeriesPrediction) -> bool:
+    return (actual.mean, actual.quantiles, actual.context) == (expected.mean, expected.quantiles, expected.context)
 
 
-def near(one: SeriesPrediction, other: SeriesPrediction, tolerance: float) -> None:
-    assert one.context == other.context
-    spread = max(np.ptp(list(other.quantiles.values())), 1e-9)
-    np.testing.assert_allclose(one.mean, other.mean, atol=tolerance * spread)
-    for level, line in other.quantiles.items():
-        np.testing.assert_allclose(one.quantiles[level], line, atol=tolerance * spread)
+def assert_near(actual: SeriesPrediction, expected: SeriesPrediction, tolerance: float) -> None:
+    assert actual.context == expected.context
+    spread = max(np.ptp(list(expected.quantiles.values())), 1e-9)
+    np.testing.assert_allclose(actual.mean, expected.mean, atol=tolerance * spread)
+    for level, line in expected.quantiles.items():
+        np.testing.assert_allclose(actual.quantiles[level], line, atol=tolerance * spread)
 
 
 CUTS = st.lists(st.integers(1, 299), max_size=6, unique=True).map(sorted)
@@ -107,14 +114,14 @@ CUTS = st.lists(st.integers(1, 299), max_size=6, unique=True).map(sorted)
 @given(cuts=CUTS, seed=st.integers(0, 99))
 def test_step_by_step_any_parts_give_the_same_bits(name: str, cuts: list[int], seed: int) -> None:
     target = values(300, seed)
-    assert same(forecast_in_parts(name, target, cuts), forecast(name, target))
+    assert is_identical(forecast_in_parts(name, target, cuts), forecast(name, target))
 
 
 @pytest.mark.parametrize("name", named("naive", "rnn-20", "forecaster", "sines"))
 @pytest.mark.parametrize("cuts", [[CHUNK], [CHUNK, 2 * CHUNK], [2 * CHUNK, 2 * CHUNK], [300]])
 def test_parts_that_end_at_a_chunk_give_the_same_bits(name: str, cuts: list[int]) -> None:
     target = values(300, 7)
-    assert same(forecast_in_parts(name, target, cuts), forecast(name, target))
+    assert is_identical(forecast_in_parts(name, target, cuts), forecast(name, target))
 
 
 @pytest.mark.parametrize("name", named("forecaster", "sines"))
@@ -125,18 +132,18 @@ def test_any_parts_give_the_same_forecast(name: str, cuts: list[int], seed: int,
     if loaded(name).manifest.input.missing:
         for gap in gaps:
             target[gap] = None
-    near(forecast_in_parts(name, target, cuts), forecast(name, target), 1e-5)
+    assert_near(forecast_in_parts(name, target, cuts), forecast(name, target), 1e-5)
 
 
 def test_a_fixed_length_is_that_of_the_whole() -> None:
     target = values(50, 1)
-    assert same(forecast_in_parts("linear", target, [50]), forecast("linear", target))
+    assert is_identical(forecast_in_parts("linear", target, [50]), forecast("linear", target))
 
 
 @pytest.mark.parametrize("name", named("naive", "rnn-20", "forecaster"))
 def test_a_token_asks_for_the_same_forecast_again(name: str) -> None:
     first = forecast(name, values(40, 2))
-    assert same(forecast(name, [], first.state), first)
+    assert is_identical(forecast(name, [], first.state), first)
 
 
 @pytest.mark.parametrize("name", named("digits-rnn-10", "digits-rnn-16-8-4", "digits"))
@@ -162,10 +169,10 @@ def test_the_token_of_a_stopped_reading_belongs_to_its_last_row(name: str) -> No
     stopped = read(name, rows, stop=0.15)
     assert 0 < stopped.rows_used < 28
     upto = read(name, rows[: stopped.rows_used])
-    rest = read(name, rows[stopped.rows_used :], stopped.state)
+    resumed = read(name, rows[stopped.rows_used :], stopped.state)
     np.testing.assert_allclose(stopped.probabilities, upto.probabilities, atol=1e-6)
-    assert rest.rows_used == 28
-    np.testing.assert_allclose(rest.probabilities, read(name, rows).probabilities, atol=1e-5)
+    assert resumed.rows_used == 28
+    np.testing.assert_allclose(resumed.probabilities, read(name, rows).probabilities, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", named("rnn-20", "digits", "forecaster"))
@@ -174,10 +181,11 @@ def test_a_token_keeps_the_state_to_the_last_bit(name: str) -> None:
     model = loaded(name)
     if model.manifest.task == "forecast":
         request = ForecastRequest([SeriesInput(values(70, 3))], name)
-        (result,) = model.run(series.pack(request, model.manifest).items)
+        (result,) = model.run(FORECASTS.to_items(request, model.manifest).items)
         token = forecast(name, values(70, 3)).state
     else:
-        (result,) = model.run(digits.pack(DigitRequest([DigitInput(ink(9, 3))]), model.manifest, SETTINGS).items)
+        batch = DigitBatch(name, [DigitInput(ink(9, 3))], DigitParameters())
+        (result,) = model.run(DIGITS.to_items(batch, model.manifest).items)
         token = read(name, ink(9, 3)).state
     assert token is not None
     np.testing.assert_array_equal(TOKENS.open(token, model.manifest).state, result.state)

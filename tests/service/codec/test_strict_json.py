@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from service.codec.strict_json import LISTED, FieldErrors, StrictDecoder, nearest
+from service.codec.strict_json import LISTED, FieldErrors, StrictDecoder, suggestion
 from service.contract.errors import InvalidRequest
 
 
@@ -25,17 +25,17 @@ class Document(Struct, forbid_unknown_fields=True):
     include: Annotated[list[Literal["history"]], Meta(max_length=2)] = []
 
 
-READER = StrictDecoder(Document)
+DECODER = StrictDecoder(Document)
 
 
 def refused(body: bytes) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        READER.read(body)
+        DECODER.decode(body)
     return caught.value
 
 
 def test_a_good_document() -> None:
-    document = READER.read(b'{"inputs": [{"target": [1, 2.5, null], "name": "a"}], "count": 2}')
+    document = DECODER.decode(b'{"inputs": [{"target": [1, 2.5, null], "name": "a"}], "count": 2}')
     assert document == Document([Part([1.0, 2.5, None], "a")], count=2)
 
 
@@ -75,9 +75,9 @@ def test_a_good_document() -> None:
         ("[]", "#", "wrong_type"),
     ],
 )
-def test_one_fault_is_found_at_its_place(body: str, pointer: str, code: str) -> None:
+def test_one_error_is_found_with_its_pointer(body: str, pointer: str, code: str) -> None:
     error = refused(body.encode())
-    assert [(fault.pointer, fault.code) for fault in error.errors] == [(pointer, code)]
+    assert [(e.pointer, e.code) for e in error.errors] == [(pointer, code)]
     assert error.code == code
     assert error.errors_total == 1
 
@@ -103,15 +103,37 @@ def test_what_is_no_json(body: bytes, code: str) -> None:
 
 def test_an_unknown_field_names_the_nearest_known_one() -> None:
     assert refused(b'{"inputs": [{"target": [], "nmae": "a"}]}').errors[0].detail.endswith("did you mean 'name'?")
-    assert nearest("qqq", ["target"]) == ""
+    assert suggestion("qqq", ["target"]) == ""
 
 
-def test_ten_faults_are_listed_and_all_are_counted() -> None:
+def test_ten_errors_are_listed_and_all_are_counted() -> None:
     error = refused(b'{"inputs": [{"target": [' + b",".join([b'"secret"'] * 1000) + b"]}]}")
     assert len(error.errors) == LISTED
     assert error.errors_total == 1000
     assert "secret" not in error.detail
     assert "secret" not in str(error.errors)
+
+
+def test_spelling_is_compared_for_the_listed_errors_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def similar(name: str, names: list[str], n: int) -> list[str]:
+        compared.append(name)
+        return []
+
+    monkeypatch.setattr("difflib.get_close_matches", similar)
+    unknown = {"x" * 10_000 + str(number): 1 for number in range(1000)}
+    error = refused(json.dumps({"inputs": [], **unknown}).encode())
+    assert error.errors_total == 1000
+    assert len(compared) == LISTED
+    assert max(map(len, compared)) < 100
+
+
+def test_an_array_of_numbers_is_checked_as_a_whole() -> None:
+    """The error beside it is found, and numbers whose sum is not finite are no error."""
+    values = [1e308, 1e308, None, 0, -3, 10**300]
+    error = refused(json.dumps({"inputs": [{"target": values}], "count": 0}).encode())
+    assert [e.pointer for e in error.errors] == ["#/count"]
 
 
 def test_names_in_pointers_are_cut_and_printable() -> None:
@@ -121,7 +143,7 @@ def test_names_in_pointers_are_cut_and_printable() -> None:
     pointer.encode()
 
 
-def test_faults_without_a_fault_are_silent() -> None:
+def test_no_errors_raise_nothing() -> None:
     FieldErrors().check()
 
 
@@ -141,15 +163,15 @@ values = st.recursive(
 
 def attempt(body: bytes) -> InvalidRequest | None:
     try:
-        READER.read(body)
+        DECODER.decode(body)
     except InvalidRequest as error:
         return error
     return None
 
 
 @given(values)
-def test_both_readers_agree_on_every_document(value: Any) -> None:
-    """msgspec decides; when it refuses, the inspector finds the place, so no refusal is without a reason."""
+def test_both_parsers_agree_on_every_document(value: Any) -> None:
+    """msgspec decides; when it refuses, the inspector finds the error, so no refusal is without a reason."""
     body = json.dumps(value).encode()
     error = attempt(body)
     assert error is None or 0 < len(error.errors) <= error.errors_total

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.imaging.decode import SIDE, decode
+from service.imaging.decode import decode
+from service.imaging.parameters import PARAMETERS
 from tests.pictures import drawn, encoded
 
 PIXELS = 10_000_000
@@ -13,10 +14,10 @@ PIXELS = 10_000_000
 @pytest.mark.parametrize("size", [(3, 5), (256, 100), (257, 100), (900, 2000)])
 def test_a_plane_has_at_most_so_many_pixels_a_side(size: tuple[int, int]) -> None:
     picture = decode(encoded(Image.new("L", size, 128)), PIXELS)
-    plane = picture.plane(picture.whole)
+    plane = picture.plane(picture.full_box)
     assert picture.size == size
     assert plane.dtype == np.float32
-    assert max(plane.shape) <= SIDE
+    assert max(plane.shape) <= PARAMETERS.plane_side
     np.testing.assert_allclose(plane, 128 / 255, atol=1e-3)
 
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from service.contract.errors import InvalidRequest
-from service.imaging.binarize import Plane
+from service.imaging.filters import Plane
 from service.imaging.mnist import BOX, SIDE, Preparation, prepare
 from tests.pictures import drawn, encoded
 
 PIXELS = 10_000_000
 
 
-def likeness(one: Plane, other: Plane) -> float:
+def likeness(a: Plane, b: Plane) -> float:
     """Correlation of two prepared images: 1 for the same picture."""
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
 def prepared(image: Image.Image, form: str = "PNG") -> tuple[Plane, Preparation]:
@@ -170,8 +170,8 @@ def test_a_thin_pen_is_thickened() -> None:
 def test_a_wide_and_a_tall_digit_keep_their_shape() -> None:
     for size in ((200, 20), (20, 200)):
         image = Image.new("L", (300, 300), 255)
-        left, top = (300 - size[0]) // 2, (300 - size[1]) // 2
-        ImageDraw.Draw(image).rectangle((left, top, left + size[0] - 1, top + size[1] - 1), fill=0)
+        x, y = (300 - size[0]) // 2, (300 - size[1]) // 2
+        ImageDraw.Draw(image).rectangle((x, y, x + size[0] - 1, y + size[1] - 1), fill=0)
         extent = np.ptp(np.argwhere(prepared(image)[0] > 0.3), axis=0) + 1
         assert sorted(extent.tolist()) == [2, 20]
 
@@ -197,8 +197,8 @@ def test_the_edge_of_a_shadow_through_the_digit() -> None:
 
 @pytest.mark.parametrize("sides", [(40, 30, 0, 0), (60, 0, 0, 25), (50, 50, 50, 50)])
 def test_a_sheet_of_paper_on_a_table(sides: tuple[int, int, int, int]) -> None:
-    left, top, right, bottom = sides
-    photo = np.pad(np.asarray(drawn(paper=230)), ((top, bottom), (left, right)), constant_values=110)
+    x0, y0, x1, y1 = sides
+    photo = np.pad(np.asarray(drawn(paper=230)), ((y0, y1), (x0, x1)), constant_values=110)
     rows, report = prepare(encoded(Image.fromarray(photo)), PIXELS)
     assert report.inverted
     assert likeness(rows, REFERENCE) > 0.95
@@ -335,9 +335,9 @@ def is_prepared(answer: Plane | str) -> bool:
     st.integers(min_value=1, max_value=255),
     st.sampled_from(["PNG", "WEBP"]),
 )
-def test_a_flipped_byte_is_answered_or_refused(place: int, flip: int, form: str) -> None:
+def test_a_flipped_byte_is_answered_or_refused(position: int, flip: int, form: str) -> None:
     data = bytearray(encoded(drawn(size=64), form))
-    data[place % len(data)] ^= flip
+    data[position % len(data)] ^= flip
     answer = attempt(bytes(data))
     assert is_prepared(answer) or answer in ("bad_image", "blank_image", "image_too_large")
 

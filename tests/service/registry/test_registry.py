@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.backend.chunks import IsCancelled, PaddingStats
-from service.backend.forecasting import IndexedResults
-from service.backend.torchscript import LoadedModel, load
+from service.backend.chunks import CancelledRows
+from service.backend.model import LoadedModel, load
+from service.backend.network import IndexedResults
 from service.batching.queue import Limits
 from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
 from service.contract.manifest import MANIFEST_FILE, MODEL_FILE
-from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item
+from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, PaddingStats
 from service.registry.registry import Registry
+from service.registry.repository import Repository, scan
 from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, series, write_model
 
 LEVELS = np.array([0.1, 0.5, 0.9])
@@ -46,16 +47,22 @@ def spoil(folder: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(models: Path, **options: object) -> AsyncIterator[Registry]:
+async def starting(models: Path, **options: object) -> AsyncIterator[Registry]:
     options = {"load": quick, **options}
     registry = Registry(models, device="cpu", threads=1, **options)  # type: ignore[arg-type]
     await registry.start()
     try:
-        await registry.loaded()
         yield registry
     finally:
         await registry.close()
-        gc.unfreeze()  # the registry froze what was alive; a test's objects shall die
+        gc.unfreeze()  # the registry froze what was alive; the objects of a test must be collected
+
+
+@contextlib.asynccontextmanager
+async def running(models: Path, **options: object) -> AsyncIterator[Registry]:
+    async with starting(models, **options) as registry:
+        await registry.loaded()
+        yield registry
 
 
 def quick(folder: Path, device: str) -> LoadedModel:
@@ -96,17 +103,18 @@ async def test_models_are_found_loaded_and_served(models: Path) -> None:
         assert outcome.compute_seconds > 0
         (read,) = (await registry.get("digits").submit([DigitItem(digits([28])[0])])).results
         assert isinstance(read, DigitResult)
-        assert registry.get("digits").batch_invariant
-        assert registry.get("digits").batch_deviation == 0.0
+        digits_version = registry.models()[0]
+        assert digits_version.batch_invariant
+        assert digits_version.batch_deviation == 0.0
         assert all((s.load_seconds or 0) > 0 for s in registry.models() if s.state == "ready")
 
 
 async def test_a_name_means_its_highest_ready_version(models: Path) -> None:
     async with running(models) as registry:
-        assert registry.get("forecaster").version == 2
-        assert registry.get("forecaster@1").version == 1
+        assert registry.get("forecaster").manifest.version == 2
+        assert registry.get("forecaster@1").manifest.version == 1
         assert registry.get("forecaster") is registry.get("forecaster@2")
-        assert registry.get("mean").version == 1
+        assert registry.get("mean").manifest.version == 1
 
 
 async def test_unknown_references(models: Path) -> None:
@@ -144,9 +152,7 @@ async def test_a_failed_version_says_so_and_the_service_lives_on(models: Path) -
         assert [warning.partition(":")[0] for warning in health.warnings] == ["forecaster@3", "mean@2"]
         assert "is not what the manifest describes" in health.warnings[0]
         broken = next(s for s in registry.models() if s.reference == "mean@2")
-        assert not broken.readable
-        with pytest.raises(Unavailable):
-            _ = broken.manifest
+        assert broken.manifest is None
 
 
 async def test_without_any_version_of_a_default_name_it_is_not_ready(tmp_path: Path) -> None:
@@ -155,7 +161,7 @@ async def test_without_any_version_of_a_default_name_it_is_not_ready(tmp_path: P
     async with running(tmp_path) as registry:
         assert not registry.ready
         assert registry.health().reasons == ("no version of forecaster could be loaded",)
-        assert registry.get("digits").state == "ready"
+        assert registry.get("digits").manifest.name == "digits"
 
 
 async def test_a_folder_with_other_names_only_becomes_ready(tmp_path: Path) -> None:
@@ -167,11 +173,15 @@ async def test_a_folder_with_other_names_only_becomes_ready(tmp_path: Path) -> N
 async def test_nothing_to_serve_is_not_ready(tmp_path: Path) -> None:
     async with running(tmp_path) as registry:
         assert registry.health().reasons == (f"there are no models in {tmp_path}",)
-        with pytest.raises(UnknownModel, match="there is none at all"):
+        with pytest.raises(Unavailable, match="the models are not there") as error:
             registry.get("forecaster")
+        assert (error.value.code, error.value.retry_after) == ("model_not_ready", 60.0)
     async with running(tmp_path / "absent") as registry:
         assert not registry.ready
         assert "cannot be read" in registry.health().reasons[0]
+        with pytest.raises(Unavailable) as error:  # not 404: the model may well exist
+            registry.get("forecaster@1")
+        assert str(tmp_path) not in error.value.detail  # the reason is the operator's, not the caller's
     spoil(write_model(tmp_path, "mine", RunningMean()))
     async with running(tmp_path) as registry:
         assert registry.health().reasons == ("no model could be loaded",)
@@ -212,7 +222,7 @@ async def test_an_unexpected_error_fails_that_model_alone(models: Path) -> None:
     async with running(models, load=erratic) as registry:
         failed = next(s for s in registry.models() if s.reference == "mean@1")
         assert (failed.state, failed.reason) == ("failed", "ZeroDivisionError while it was loaded")
-        assert registry.get("digits").state == "ready"
+        assert registry.get("digits").manifest.name == "digits"
 
 
 async def test_closing_while_models_load(models: Path) -> None:
@@ -221,7 +231,7 @@ async def test_closing_while_models_load(models: Path) -> None:
     def endless(folder: Path, device: str) -> LoadedModel:
         begun.set()
         go.wait(10)
-        raise InvalidRequest("closed meanwhile")
+        raise InvalidRequest("closed meanwhile", code="wrong_type")
 
     registry = Registry(models, device="cpu", threads=1, load=endless)
     await registry.start()
@@ -255,10 +265,11 @@ async def test_limits_and_deadlines_reach_the_queue(models: Path) -> None:
         served = registry.get("mean")
         with pytest.raises(DeadlineExceeded):
             await served.submit([forecast()], time.monotonic() - 1)
-        outcomes = await asyncio.gather(*(served.submit([forecast(400)]) for _ in range(20)), return_exceptions=True)
-        refused = [o for o in outcomes if isinstance(o, BaseException)]
-        assert 0 < len(refused) < 20
-        assert all(isinstance(o, Unavailable) and o.code == "queue_full" for o in refused)
+        admitted = [served.submit([forecast(400)]) for _ in range(2)]
+        with pytest.raises(Unavailable) as error:
+            served.submit([forecast(400)])
+        assert error.value.code == "queue_full"
+        await asyncio.gather(*admitted)
 
 
 class Mortal(LoadedModel):
@@ -266,13 +277,13 @@ class Mortal(LoadedModel):
 
     killed = False
 
-    def stream(
-        self, items: Sequence[Item], is_cancelled: IsCancelled, padding: PaddingStats, *, shared: bool = True
+    def run_batch(
+        self, items: Sequence[Item], cancelled: CancelledRows, n_requests: int, padding: PaddingStats
     ) -> Iterator[IndexedResults]:
         if not self.killed:
             self.killed = True
             raise SystemExit
-        return super().stream(items, is_cancelled, padding, shared=shared)
+        return super().run_batch(items, cancelled, n_requests, padding)
 
 
 async def test_a_dead_thread_shows_in_health(models: Path) -> None:
@@ -290,31 +301,6 @@ async def test_a_dead_thread_shows_in_health(models: Path) -> None:
     assert "the inference thread is not running" in registry.health().reasons
 
 
-class Heard(LoadedModel):
-    """Remembers which of its batches threads were to share."""
-
-    def __init__(self, model: LoadedModel, batches: list[tuple[int, bool]]) -> None:
-        super().__init__(model.manifest, model.network, model.shapes)
-        self._batches = batches
-
-    def stream(
-        self, items: Sequence[Item], is_cancelled: IsCancelled, padding: PaddingStats, *, shared: bool = True
-    ) -> Iterator[IndexedResults]:
-        self._batches.append((len(items), shared))
-        return super().stream(items, is_cancelled, padding, shared=shared)
-
-
-async def test_threads_share_the_batches_of_few_callers_with_many_items(models: Path) -> None:
-    batches: list[tuple[int, bool]] = []
-    async with running(models, load=lambda folder, device: Heard(quick(folder, device), batches)) as registry:
-        served = registry.get("mean")
-        await served.submit([forecast()] * 64)
-        await asyncio.gather(*(served.submit([forecast()] * 2) for _ in range(64)))
-    assert batches[0] == (64, True)
-    assert sum(count for count, _ in batches[1:]) == 128
-    assert not any(shared for _, shared in batches[1:])
-
-
 async def test_what_is_served_is_counted(models: Path) -> None:
     async with running(models) as registry:
         await registry.get("mean").submit([forecast(), forecast()])
@@ -325,6 +311,62 @@ async def test_what_is_served_is_counted(models: Path) -> None:
     assert 'ritmo_steps_total{kind="real",model="mean"} 60.0' in page
     assert 'ritmo_queue_items{model="mean"} 0.0' in page
     assert 'ritmo_model_state{model="forecaster",state="failed",version="3"} 1.0' in page
+
+
+async def test_names_whose_folder_cannot_be_read_are_unavailable(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scan_unreadable(folder: Path) -> Repository:
+        return Repository(scan(folder).versions, {"hidden": "hidden cannot be read: Permission denied"})
+
+    monkeypatch.setattr("service.registry.registry.scan", scan_unreadable)
+    async with running(models) as registry:
+        with pytest.raises(Unavailable) as error:
+            registry.get("hidden")
+        assert error.value.code == "model_not_ready"
+        with pytest.raises(UnknownModel):
+            registry.get("absent")
+        assert "hidden: hidden cannot be read: Permission denied" in registry.health().warnings
+
+
+async def test_before_the_models_have_been_looked_for_none_is_unknown(models: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> Repository:
+        begun.set()
+        assert go_on.wait(10)
+        return scan(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.registry.registry.scan", slow)
+        async with starting(models) as registry:
+            assert await asyncio.to_thread(begun.wait, 10)
+            with pytest.raises(Unavailable) as error:
+                registry.get("forecaster")
+            assert error.value.retry_after == 1.0
+            assert registry.health().reasons == ("the models have not been looked for yet",)
+            go_on.set()
+            await registry.loaded()
+            assert registry.ready
+
+
+async def test_a_folder_that_hangs_holds_up_no_stop(models: Path) -> None:
+    """A file system that never answers: the start returns, and the stop does not wait for it."""
+    begun, never = threading.Event(), threading.Event()
+
+    def hanging(_: Path) -> Repository:
+        begun.set()
+        never.wait(60)
+        raise AssertionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.registry.registry.scan", hanging)
+        registry = Registry(models, device="cpu", threads=1, load=quick)
+        await registry.start()
+        assert await asyncio.to_thread(begun.wait, 10)
+        (thread,) = [t for t in threading.enumerate() if t.name == f"loading-{models}"]
+        assert thread.daemon
+        await asyncio.wait_for(registry.close(), 5)
+        never.set()
+        thread.join(5)
 
 
 async def test_a_device_that_is_not_there_stops_the_start(models: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def put(template: Path, models: Path, name: str, version: int, *, folder: str | 
 def test_versions_are_found_by_name_and_in_numeric_order(template: Path, tmp_path: Path) -> None:
     for name, version in (("b", 10), ("b", 9), ("a", 1)):
         put(template, tmp_path, name, version)
-    found = scan(tmp_path)
+    found = scan(tmp_path).versions
     assert [(f.name, f.version, f.fault) for f in found] == [("a", 1, None), ("b", 9, None), ("b", 10, None)]
     assert all(f.manifest is not None and f.manifest.name == f.name for f in found)
     assert found[0].folder == tmp_path / "a" / "1"
@@ -43,16 +45,16 @@ def test_what_is_no_version_is_passed_over(template: Path, tmp_path: Path) -> No
     (tmp_path / "README.md").write_text("models")
     (tmp_path / "a" / "notes.txt").write_text("notes")
     (tmp_path / "empty").mkdir()
-    assert [(f.name, f.version) for f in scan(tmp_path)] == [("a", 1)]
+    assert [(f.name, f.version) for f in scan(tmp_path).versions] == [("a", 1)]
 
 
-def test_a_broken_folder_is_reported_and_keeps_nobody_else_from_being_found(template: Path, tmp_path: Path) -> None:
+def test_a_broken_folder_is_reported_and_the_others_are_found(template: Path, tmp_path: Path) -> None:
     put(template, tmp_path, "good", 1)
     (tmp_path / "nothing" / "1").mkdir(parents=True)
     (put(template, tmp_path, "nonsense", 1) / MANIFEST_FILE).write_text("{nonsense")
     (put(template, tmp_path, "binary", 1) / MANIFEST_FILE).write_bytes(b"\xff\xfe\x00")
     put(template, tmp_path, "moved", 3, folder="4")
-    found = {f.name: f for f in scan(tmp_path)}
+    found = {f.name: f for f in scan(tmp_path).versions}
     assert found["good"].fault is None
     assert all(found[name].manifest is None for name in ("nothing", "nonsense", "binary", "moved"))
     for name, words in (("nothing", "does not exist"), ("nonsense", "not a valid"), ("moved", "moved@3")):
@@ -61,14 +63,40 @@ def test_a_broken_folder_is_reported_and_keeps_nobody_else_from_being_found(temp
         assert words in fault
 
 
+def test_a_named_pipe_in_place_of_a_manifest_is_reported(template: Path, tmp_path: Path) -> None:
+    folder = put(template, tmp_path, "piped", 1)
+    (folder / MANIFEST_FILE).unlink()
+    os.mkfifo(folder / MANIFEST_FILE)
+    (version,) = scan(tmp_path).versions
+    assert version.fault == f"{folder / MANIFEST_FILE} is no regular file"
+
+
+def test_a_name_whose_folder_cannot_be_read_is_reported(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(template, tmp_path, "a", 1)
+    locked = put(template, tmp_path, "locked", 1).parent
+    iterdir = Path.iterdir
+
+    def refusing(folder: Path) -> Iterator[Path]:  # permissions would not stop a test that runs as root
+        if folder == locked:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    repository = scan(tmp_path)
+    assert [version.name for version in repository.versions] == ["a"]
+    assert repository.unreadable == {"locked": f"{locked} cannot be read: Permission denied"}
+
+
 def test_links_are_followed(template: Path, tmp_path: Path) -> None:
     put(template, tmp_path, "a", 1)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a").symlink_to(tmp_path / "a")
-    assert [f.name for f in scan(tmp_path / "models")] == ["a"]
+    assert [f.name for f in scan(tmp_path / "models").versions] == ["a"]
 
 
 def test_no_models_and_no_folder(tmp_path: Path) -> None:
-    assert scan(tmp_path) == []
+    assert scan(tmp_path).versions == []
     with pytest.raises(BrokenModel, match="cannot be read"):
         scan(tmp_path / "absent")

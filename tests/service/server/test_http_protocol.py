@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.api.dispatch import COMPLETE_RESPONSE
+from service.api.request import COMPLETE_RESPONSE
 from service.server.http_protocol import Protocol
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data import drawn_digits as glyphs
+from training.data import drawn_digits
 
 
 def test_digits_come_in_turn_no_two_alike_and_the_same_for_a_seed() -> None:
-    images, labels = glyphs.digit_images(40, 3)
+    images, labels = drawn_digits.digit_images(40, 3)
     assert images.shape == (40, 28, 28)
     assert images.dtype == np.uint8
     assert labels.tolist() == list(range(10)) * 4
     assert len({image.tobytes() for image in images}) == 40
-    again, _ = glyphs.digit_images(40, 3)
-    assert np.array_equal(images, again)
-    assert not np.array_equal(images, glyphs.digit_images(40, 4)[0])
+    repeated, _ = drawn_digits.digit_images(40, 3)
+    assert np.array_equal(images, repeated)
+    assert not np.array_equal(images, drawn_digits.digit_images(40, 4)[0])
 
 
 def test_a_digit_is_framed_as_mnist_frames_it() -> None:
-    images, _ = glyphs.digit_images(60, 5)
+    images, _ = drawn_digits.digit_images(60, 5)
     ink = images > 0
     assert ink.any(axis=(1, 2)).all()
     y, x = np.mgrid[:28, :28]
@@ -35,22 +35,22 @@ def test_a_digit_is_framed_as_mnist_frames_it() -> None:
 
 @pytest.mark.parametrize("digit", range(10))
 def test_every_hand_of_a_digit_can_be_drawn(digit: int) -> None:
-    for drawing in glyphs.DIGITS[digit]:
-        image = glyphs.draw(glyphs.strokes(drawing))
+    for drawing in drawn_digits.DIGITS[digit]:
+        image = drawn_digits.draw(drawn_digits.strokes(drawing))
         assert image.dtype == np.float32
         assert 0.9 < image.max() <= 1
         assert 20 < image.sum() < 250
 
 
 def test_a_wider_pen_leaves_more_ink_in_the_same_box() -> None:
-    parts = glyphs.strokes(glyphs.DIGITS[3][0])
-    thin, thick = glyphs.draw(parts, width=1.5), glyphs.draw(parts, width=4.0)
+    parts = drawn_digits.strokes(drawn_digits.DIGITS[3][0])
+    thin, thick = drawn_digits.draw(parts, width=1.5), drawn_digits.draw(parts, width=4.0)
     assert thick.sum() > 1.8 * thin.sum()
     assert abs(int((thick.sum(1) > 0).sum()) - int((thin.sum(1) > 0).sum())) <= 2
 
 
 def test_a_vertical_line_is_where_geometry_says() -> None:
-    image = glyphs.draw([np.array([[0.5, 0.0], [0.5, 1.0]])], width=2.0, box=20)
+    image = drawn_digits.draw([np.array([[0.5, 0.0], [0.5, 1.0]])], width=2.0, box=20)
     assert image[14, 13] == pytest.approx(1.0)
     assert image[14, 14] == pytest.approx(1.0)
     assert image[14, 11] == image[14, 16] == 0
@@ -60,7 +60,7 @@ def test_a_vertical_line_is_where_geometry_says() -> None:
 
 def test_rounding_keeps_the_ends_and_stays_inside_the_corners() -> None:
     corner = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
-    curve = glyphs.rounded(corner)
+    curve = drawn_digits.rounded(corner)
     assert np.array_equal(curve[[0, -1]], corner[[0, -1]])
     assert len(curve) > 10
     assert (curve >= 0).all()
@@ -69,8 +69,8 @@ def test_rounding_keeps_the_ends_and_stays_inside_the_corners() -> None:
 
 
 def test_what_is_no_digit_is_labelled_so_and_has_every_kind() -> None:
-    images, labels = glyphs.other_images(80, 1)
-    assert set(labels.tolist()) == {glyphs.NO_DIGIT}
+    images, labels = drawn_digits.other_images(80, 1)
+    assert set(labels.tolist()) == {drawn_digits.NO_DIGIT}
     ink = images.reshape(80, -1).astype(float) / 255
     assert (ink.max(1) == 0).any(), "blank paper"
     assert ((ink.std(1) > 0.1) & (ink.mean(1) > 0.1)).any(), "noise or blots"

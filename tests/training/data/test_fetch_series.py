@@ -1,4 +1,4 @@
-"""training.data.fetch_series: public files fetched, checked, converted; a mirror of the collection; what is missing is said."""
+"""training.data.fetch_series: public files fetched, checked, converted; a mirror; missing files are listed."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def small(mirror: tuple[Path, str]) -> dict[str, series.Source]:
 def test_public_files_become_files_of_the_collection(
     small: dict[str, series.Source], mirror: tuple[Path, str], tmp_path: Path
 ) -> None:
-    made = series.fetch(tmp_path / "forecasting", mirror[1], small)
-    assert [path.name for path in made] == ["m4_hourly.npz", "etth1.npz"]
-    hourly, channels = (read(path) for path in made)
-    # A series' test part follows its own training part, whatever the order of the rows, and empty cells are no values.
-    assert [one.tolist() for one in hourly.series] == [[605, 586, 586, 1.5, 2], [3, 4, 7, 8]]
+    paths = series.fetch(tmp_path / "forecasting", mirror[1], small)
+    assert [path.name for path in paths] == ["m4_hourly.npz", "etth1.npz"]
+    hourly, channels = (read(path) for path in paths)
+    # A series' test part follows its own training part in any order of the rows, and empty cells are no values.
+    assert [values.tolist() for values in hourly.series] == [[605, 586, 586, 1.5, 2], [3, 4, 7, 8]]
     assert [w.future.tolist() for w in hourly.windows()] == [[1.5, 2], [7, 8]]
     assert (hourly.seasons, hourly.lags) == ([24, 24], [24, 24])
-    assert [one.tolist() for one in channels.series] == [[5.5, 6.5], [2, -3]]
+    assert [values.tolist() for values in channels.series] == [[5.5, 6.5], [2, -3]]
     assert channels.items == [(0, 1), (1, 1)]
     assert series.fetch(tmp_path / "forecasting", "http://127.0.0.1:9/", small) == []  # nothing is fetched twice
 
@@ -84,13 +84,13 @@ def test_a_mirror_is_checked_file_by_file(mirror: tuple[Path, str], tmp_path: Pa
         series.mirror(tmp_path / "elsewhere", address, listed)
 
 
-def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_missing_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "hospital.npz", y=np.zeros(3))
     main(["series", "--folder", str(tmp_path)])
-    said = capsys.readouterr().out
-    assert "another file than the collection's" in said
-    assert said.count("missing") == 44
-    assert "1 of 45 files" in said
+    printed = capsys.readouterr().out
+    assert "another file than the collection's" in printed
+    assert printed.count("missing\n") == 44
+    assert "1 of 45 files" in printed
 
 
 @pytest.mark.data

@@ -1,4 +1,4 @@
-"""The synthetic priors: finite, seeded, shaped as they say, and the sine mixture the same as the tutorial's."""
+"""training.data.priors: finite, seeded, of the stated kind, and the sine mixture the same as the tutorial's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.data.sine_mixture import sine_mixture
-from training.data.priors import PRIORS, disturb, mixture, sines
+from training.data.priors import PRIORS, _Random, disturb, mixture, sines
 
 CPU = torch.device("cpu")
 
@@ -20,14 +20,14 @@ def _generator(seed: int = 0) -> torch.Generator:
 def test_a_prior_is_finite_seeded_and_varied(name: str) -> None:
     prior, share = PRIORS[name]
     values, season = prior(40, 150, _generator(), CPU)
-    again, _ = prior(40, 150, _generator(), CPU)
-    other, _ = prior(40, 150, _generator(1), CPU)
+    repeated, _ = prior(40, 150, _generator(), CPU)
+    reseeded, _ = prior(40, 150, _generator(1), CPU)
     assert values.shape == (40, 150)
     assert values.dtype == torch.float64
     assert season.shape == (40,)
     assert torch.isfinite(values).all()
-    assert torch.equal(values, again)
-    assert not torch.equal(values, other)
+    assert torch.equal(values, repeated)
+    assert not torch.equal(values, reseeded)
     assert (values.std(1) > 0).double().mean() > 0.8
     assert 0 < share < 1
 
@@ -43,17 +43,17 @@ def test_the_sine_mixture_is_the_tutorials() -> None:
         assert mine == pytest.approx(theirs, abs=4e-3)
 
 
-def test_a_known_season_is_the_one_in_the_series() -> None:
+def test_a_stated_season_is_the_one_in_the_series() -> None:
     values, season = PRIORS["seasonal"][0](300, 400, _generator(), CPU)
-    told = (season > 2) & (season < 60)
-    assert told.sum() > 100
+    stated = (season > 2) & (season < 60)
+    assert stated.sum() > 100
     gain = []
-    for row, period in zip(values[told], season[told].tolist(), strict=True):
+    for row, period in zip(values[stated], season[stated].tolist(), strict=True):
         change = row[1:] - row[:-1]
-        own = torch.corrcoef(torch.stack([change[period:], change[:-period]]))[0, 1]
+        at_season = torch.corrcoef(torch.stack([change[period:], change[:-period]]))[0, 1]
         half = max(1, round(period * 0.4))
-        other = torch.corrcoef(torch.stack([change[half:], change[:-half]]))[0, 1]
-        gain.append(float(own - other))
+        at_lag = torch.corrcoef(torch.stack([change[half:], change[:-half]]))[0, 1]
+        gain.append(float(at_season - at_lag))
     assert np.median(gain) > 0.05
 
 
@@ -72,8 +72,6 @@ def test_the_mixture_has_every_prior_and_exactly_the_rows_asked_for() -> None:
 
 
 def test_disturbances_leave_most_rows_alone() -> None:
-    from training.data.priors import _Random
-
     clean = torch.randn(500, 100, dtype=torch.float64)
     changed = (disturb(clean, _Random(_generator(), CPU)) != clean).any(1).double().mean()
     assert 0.2 < changed < 0.5

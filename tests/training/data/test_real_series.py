@@ -1,4 +1,4 @@
-"""Real series: reading the ragged files, keeping test parts out of training, and drawing windows."""
+"""training.data.real_series: reading ragged files, keeping test parts out of training, drawing windows."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def test_drawn_windows_are_stretches_of_the_training_parts(file: SeriesFile) -> 
     values, season = corpus.draw(500, 30, torch.Generator().manual_seed(0))
     ends = {0: 35.0, 1: 1089.0, 2: 2007.0}
     strides = set()
-    for row, told in zip(values, season.tolist(), strict=True):
-        known = row[torch.isfinite(row)]
-        assert torch.isnan(row[len(known) :]).all()  # padded behind its end only
-        steps = known.diff().unique()
+    for row, row_season in zip(values, season.tolist(), strict=True):
+        window = row[torch.isfinite(row)]
+        assert torch.isnan(row[len(window) :]).all()  # padded behind its end only
+        steps = window.diff().unique()
         assert len(steps) <= 1
-        which = int(known[0]) // 1000
-        assert known[-1] <= ends[which]
+        series = int(window[0]) // 1000
+        assert window[-1] <= ends[series]
         stride = int(steps[0]) if len(steps) else 1
         strides.add(stride)
-        full = (4, 12, 1)[which]
-        assert told in {1 if full == 1 else 0, full // stride if full % stride == 0 else 0}
+        full = (4, 12, 1)[series]
+        assert row_season in {1 if full == 1 else 0, full // stride if full % stride == 0 else 0}
     assert strides >= {1, 2}
 
 

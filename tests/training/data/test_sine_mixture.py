@@ -1,4 +1,4 @@
-"""The priors are what their docstrings say: shapes, seeds, ranges and the variances that follow from them."""
+"""training.data.sine_mixture: shape, seed, range, and the variances that follow from the definition."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_sine_mixture_stays_in_its_range_and_has_its_variance() -> None:
 
 
 def test_sine_mixture_times_are_fifty_to_the_unit_at_any_length() -> None:
-    # The same draws of offsets and frequencies come first whatever the length, so two lengths differ by noise alone.
+    # The draws of offsets and frequencies come first at any length, so two lengths differ by noise alone.
     short = sine_mixture(1000, 51, np.random.default_rng(5))
     long = sine_mixture(1000, 200, np.random.default_rng(5))
     difference = short - long[:, :51]

@@ -38,16 +38,16 @@ def test_images_fill_mnists_box_with_their_mass_in_the_middle(make: object) -> N
     assert images.shape == (60, 28, 28)
     assert images.dtype == np.uint8
     assert len(labels) == 60
-    again, other = make(60, 4)[0], make(60, 5)[0]  # type: ignore[operator]
-    assert np.array_equal(images, again)
-    assert not np.array_equal(images, other)
-    place = np.arange(28) + 0.5
+    repeated, reseeded = make(60, 4)[0], make(60, 5)[0]  # type: ignore[operator]
+    assert np.array_equal(images, repeated)
+    assert not np.array_equal(images, reseeded)
+    position = np.arange(28) + 0.5
     for image in images.astype(np.float64):
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
         longer = max(np.ptp(rows), np.ptp(columns)) + 1
         assert 17 <= longer <= 21
-        assert abs((image.sum(1) * place).sum() / image.sum() - 14) < 1.6
-        assert abs((image.sum(0) * place).sum() / image.sum() - 14) < 1.6
+        assert abs((image.sum(1) * position).sum() / image.sum() - 14) < 1.6
+        assert abs((image.sum(0) * position).sum() / image.sum() - 14) < 1.6
 
 
 def test_digits_come_in_turn_and_the_others_are_none() -> None:

@@ -1,4 +1,4 @@
-"""training.digits.augment: warps that go where they say, and damage that stays within its bounds."""
+"""training.digits.augment: warps of the stated size, and defects that stay within the ink's bounds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from training.data.drawn_digits import digit_images
-from training.digits.augment import SIDE, Distortion, distort, pen, photograph, warp
+from training.digits.augment import SIDE, Distortion, pen, photograph, warp
 
-STILL = Distortion(untouched=1.0, rotation=0, shear=0, scale=0, shift=0, elastic=0)
+NO_WARP = Distortion(untouched=1.0, rotation=0, shear=0, scale=0, shift=0, elastic=0)
 
 
 @pytest.fixture
@@ -26,18 +26,20 @@ def _middle(canvas: Tensor) -> Tensor:
 
 
 def test_an_untouched_image_comes_back(images: Tensor) -> None:
-    canvas, seen = warp(images, STILL)
+    canvas, share_read = warp(images, NO_WARP)
     torch.testing.assert_close(canvas, images, rtol=0, atol=1e-5)
-    torch.testing.assert_close(seen[0], torch.arange(1, 29) / 28)
+    torch.testing.assert_close(share_read[0], torch.arange(1, 29) / 28)
 
 
 def test_every_warp_is_repeatable_and_differs_from_image_to_image(images: Tensor) -> None:
-    same = images[:1].expand(20, -1, -1)
-    torch.manual_seed(4)
-    first, _ = distort(same, Distortion(untouched=0))
-    torch.manual_seed(4)
-    again, _ = distort(same, Distortion(untouched=0))
-    assert torch.equal(first, again)
+    copies, distortion = images[:1].expand(20, -1, -1), Distortion(untouched=0)
+
+    def distorted() -> Tensor:
+        torch.manual_seed(4)
+        return photograph(warp(pen(copies, distortion.pen), distortion)[0], distortion)
+
+    first = distorted()
+    assert torch.equal(first, distorted())
     assert len({canvas.numpy().tobytes() for canvas in first}) == 20
 
 
@@ -60,45 +62,46 @@ def test_a_rotation_turns_about_the_middle() -> None:
     assert 4 < lean.std() < 15
 
 
-def test_a_free_canvas_has_the_digit_anywhere_and_whole(images: Tensor) -> None:
-    many = images.repeat(20, 1, 1)
-    canvas, seen = warp(many, STILL, 64, free=True)
+def test_a_free_canvas_has_the_complete_digit_anywhere(images: Tensor) -> None:
+    copies = images.repeat(20, 1, 1)
+    canvas, share_read = warp(copies, NO_WARP, 64, free=True)
     assert canvas.shape == (600, 64, 28)
-    ink = canvas.sum((1, 2)) / many.sum((1, 2))
+    ink = canvas.sum((1, 2)) / copies.sum((1, 2))
     assert ink.min() > 0.65
     assert ink.max() < 1.9
     middle = _middle(canvas)[:, 0]
     assert middle.min() < 18
     assert middle.max() > 46
-    assert (seen.diff(dim=1) >= 0).all()
-    # All ink lies in the rows that are said to show the digit.
-    before = torch.where(seen <= 0, canvas.sum(2), 0.0).sum(1)
-    after = torch.where(seen >= 1, canvas.sum(2), 0.0)
-    assert before.max() < 0.5
-    assert after[:, -1].max() < 1.5
+    assert (share_read.diff(dim=1) >= 0).all()
+    # All ink lies in the rows of the digit.
+    ink_above = torch.where(share_read <= 0, canvas.sum(2), 0.0).sum(1)
+    ink_below = torch.where(share_read >= 1, canvas.sum(2), 0.0)
+    assert ink_above.max() < 0.5
+    assert ink_below[:, -1].max() < 1.5
 
 
 def test_a_pen_thickens_or_thins_its_share_and_never_erases(images: Tensor) -> None:
     assert torch.equal(pen(images, 0.0), images)
-    many = images.repeat(10, 1, 1)
-    written = pen(many, 1.0)
-    ratio = written.sum((1, 2)) / many.sum((1, 2))
+    copies = images.repeat(10, 1, 1)
+    strokes = pen(copies, 1.0)
+    ratio = strokes.sum((1, 2)) / copies.sum((1, 2))
     assert ratio.max() > 1.3
     assert ratio.min() < 0.85
-    assert written.amax((1, 2)).min() > 0.25
+    assert strokes.amax((1, 2)).min() > 0.25
 
 
-def test_damage_stays_within_ink_bounds_and_leaves_its_share_alone(images: Tensor) -> None:
-    none = Distortion(contrast=0, erased=0, noise=0, blurred=0, lined=0, coarse=0)
-    assert torch.equal(photograph(images, none), images)
-    every = photograph(images.repeat(20, 1, 1), Distortion(contrast=1, erased=1, noise=1, blurred=1, lined=1, coarse=1))
-    assert every.min() >= 0
-    assert every.max() <= 1
-    assert every.isfinite().all()
+def test_defects_stay_within_the_ink_s_bounds_and_touch_their_share_only(images: Tensor) -> None:
+    clean = Distortion(contrast=0, erased=0, noise=0, blurred=0, lined=0, coarse=0)
+    assert torch.equal(photograph(images, clean), images)
+    worst = Distortion(contrast=1, erased=1, noise=1, blurred=1, lined=1, coarse=1)
+    photographs = photograph(images.repeat(20, 1, 1), worst)
+    assert photographs.min() >= 0
+    assert photographs.max() <= 1
+    assert photographs.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", ["contrast", "erased", "noise", "blurred", "lined", "coarse"])
-def test_each_damage_is_seen(images: Tensor, kind: str) -> None:
-    only = {"contrast": 0.0, "erased": 0.0, "noise": 0.0, "blurred": 0.0, "lined": 0.0, "coarse": 0.0, kind: 1.0}
-    changed = (photograph(images, Distortion(**only)) - images).abs().sum((1, 2)) > 0.5  # type: ignore[arg-type]
+def test_each_defect_changes_the_image(images: Tensor, kind: str) -> None:
+    shares = {"contrast": 0.0, "erased": 0.0, "noise": 0.0, "blurred": 0.0, "lined": 0.0, "coarse": 0.0, kind: 1.0}
+    changed = (photograph(images, Distortion(**shares)) - images).abs().sum((1, 2)) > 0.5  # type: ignore[arg-type]
     assert changed.float().mean() > 0.5

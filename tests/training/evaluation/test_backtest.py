@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from service.contract.types import Floats
 from training.data.real_series import SeriesFile
-from training.evaluation.backtest import LEVELS, Floats, geometric_means, score_file, seasonal_naive
+from training.evaluation.backtest import LEVELS, geometric_means, score_file, seasonal_naive
 
 
 def _file() -> SeriesFile:
@@ -48,7 +49,7 @@ def test_a_worse_forecast_scores_above_one() -> None:
 
 
 def test_fewer_windows_may_be_scored() -> None:
-    assert score_file(_file(), _naive, most=3).windows == 3
+    assert score_file(_file(), _naive, max_windows=3).windows == 3
 
 
 def test_missing_values_are_taken_from_a_season_before() -> None:

@@ -1,4 +1,4 @@
-"""Scores come from the exported file: a folder with another file has other scores, a damaged one has none."""
+"""training.evaluation.evaluate: scores come from the exported file; a damaged one has none."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MODEL_FILE, read_manifest
 from training.data.mnist import Digits
 from training.evaluation import evaluate
-from training.fit.export import MODELS
+from training.folders import MODELS
 
 NAIVE, LINEAR, READER = evaluate.folders(MODELS, ["naive", "linear", "digits-rnn-10"])
 
@@ -25,9 +25,9 @@ def test_the_naive_scores_are_those_of_the_last_value() -> None:
     series = evaluate.fresh_series()
     for n in (20, 50, 200):
         for h in (1, 10):
-            want = np.mean((series[:, n + h - 1] - series[:, n - 1]) ** 2)
-            assert metrics[f"sines_mse_n{n}_h{h}"] == pytest.approx(want, rel=1e-12)
-    assert 0.4 < metrics["sines_coverage_80"] < 0.6  # sines are no random walk, and the score says so
+            expected = np.mean((series[:, n + h - 1] - series[:, n - 1]) ** 2)
+            assert metrics[f"sines_mse_n{n}_h{h}"] == pytest.approx(expected, rel=1e-12)
+    assert 0.4 < metrics["sines_coverage_80"] < 0.6  # sines are no random walk
 
 
 def test_a_model_of_fixed_length_is_scored_at_that_length_only() -> None:
@@ -54,7 +54,7 @@ def test_digit_scores_are_of_the_rows_that_were_read() -> None:
     assert metrics["test_calibration_error"] == pytest.approx(0.45)
 
 
-def test_traces_are_what_the_model_says_after_every_row() -> None:
+def test_a_trace_has_probabilities_after_every_row() -> None:
     rng = np.random.default_rng(0)
     digits = Digits(rng.integers(0, 255, (3, 28, 28), dtype=np.uint8), np.array([1, 2, 3]))
     trace = evaluate.digit_traces(load(READER, warm=False), digits)
@@ -83,7 +83,7 @@ def test_references_name_the_highest_version_or_one(tmp_path: Path) -> None:
         evaluate.folders(tmp_path, ["naive@7"])
 
 
-def test_the_command_prints_scores_and_writes_them_when_told(
+def test_the_command_prints_scores_and_writes_them_with_an_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "linear" / "1"

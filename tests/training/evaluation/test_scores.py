@@ -38,8 +38,8 @@ def test_smape() -> None:
 def test_mase() -> None:
     past = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
     change = [abs(past[t] - past[t - 2]) for t in range(2, 6)]
-    want = ((abs(2 - 6) + abs(7 - 5)) / 2) / (sum(change) / 4)
-    assert scores.mase([2, 7], [6, 5], past, season=2) == pytest.approx(want)
+    expected = ((abs(2 - 6) + abs(7 - 5)) / 2) / (sum(change) / 4)
+    assert scores.mase([2, 7], [6, 5], past, season=2) == pytest.approx(expected)
 
 
 def test_a_seasonal_naive_forecast_of_a_continued_pattern_has_the_mase_of_its_own_past() -> None:
@@ -59,16 +59,16 @@ def test_pinball_and_wql() -> None:
     total = np.zeros(3)
     for n, h, q in np.ndindex(6, 4, 3):
         below = ACTUAL[n, h] < QUANTILES[n, h, q]
-        want = ((1.0 if below else 0.0) - LEVELS[q]) * (QUANTILES[n, h, q] - ACTUAL[n, h])
-        assert loss[n, h, q] == pytest.approx(want)
-        total[q] += want
-    want = sum(2 * t / np.abs(ACTUAL).sum() for t in total) / 3
-    assert scores.wql(ACTUAL, QUANTILES, LEVELS) == pytest.approx(want)
+        expected = ((1.0 if below else 0.0) - LEVELS[q]) * (QUANTILES[n, h, q] - ACTUAL[n, h])
+        assert loss[n, h, q] == pytest.approx(expected)
+        total[q] += expected
+    expected = sum(2 * t / np.abs(ACTUAL).sum() for t in total) / 3
+    assert scores.wql(ACTUAL, QUANTILES, LEVELS) == pytest.approx(expected)
 
 
 def test_the_median_alone_makes_wql_the_relative_absolute_error() -> None:
-    want = np.abs(ACTUAL - FORECAST).sum() / np.abs(ACTUAL).sum()
-    assert scores.wql(ACTUAL, FORECAST[..., None], [0.5]) == pytest.approx(want)
+    expected = np.abs(ACTUAL - FORECAST).sum() / np.abs(ACTUAL).sum()
+    assert scores.wql(ACTUAL, FORECAST[..., None], [0.5]) == pytest.approx(expected)
 
 
 def test_wql_leaves_out_missing_values() -> None:
@@ -98,8 +98,8 @@ def test_calibration_error() -> None:
         rows = [i for i, p in enumerate(PROBABILITIES) if low < max(p) <= low + 0.1 + 1e-12]
         if rows:
             right = sum(int(np.argmax(PROBABILITIES[i]) == LABELS[i]) for i in rows) / len(rows)
-            said = sum(max(PROBABILITIES[i]) for i in rows) / len(rows)
-            total += len(rows) / 200 * abs(right - said)
+            score = sum(max(PROBABILITIES[i]) for i in rows) / len(rows)
+            total += len(rows) / 200 * abs(right - score)
     assert scores.calibration_error(LABELS, PROBABILITIES, bins=10) == pytest.approx(total)
 
 

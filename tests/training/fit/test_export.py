@@ -1,4 +1,4 @@
-"""Export: a folder appears whole or not at all, numbered, scored on the file, and loadable by the service."""
+"""training.fit.export: a folder appears whole or not at all, numbered, scored on the file, loadable by the service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.backend.torchscript import load
+from service.backend.model import load
 from service.contract.manifest import InputContract, OutputContract, StateContract, read_manifest
 from training.fit.export import Arrays, export, forecast_golden
 from training.fit.record import Record
@@ -42,11 +42,11 @@ class Last(nn.Module):
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        before = torch.cat([state[:, :1], values[:, :-1]], 1)[:, :, None]
+        previous = torch.cat([state[:, :1], values[:, :-1]], 1)[:, :, None]
         first = torch.arange(values.shape[1])[None, :, None] == 0
         unknown = first & (state[:, 1] == 0)[:, None, None]
-        said = torch.cat([before, before + levels[:, None, :] - 0.5], 2)
-        return self.step(values, lengths, state), said.masked_fill(unknown, float("nan"))
+        forecast = torch.cat([previous, previous + levels[:, None, :] - 0.5], 2)
+        return self.step(values, lengths, state), forecast.masked_fill(unknown, float("nan"))
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
@@ -107,11 +107,11 @@ def test_the_service_loads_what_export_wrote(tmp_path: Path) -> None:
     assert load(folder, warm=False).manifest == manifest
 
 
-def test_versions_count_up_and_a_given_one_is_replaced(tmp_path: Path) -> None:
+def test_versions_count_up_and_a_named_one_is_replaced(tmp_path: Path) -> None:
     assert [_export(tmp_path).name for _ in range(2)] == ["1", "2"]
-    before = (tmp_path / "last" / "1" / "manifest.json").stat().st_ino
+    inode = (tmp_path / "last" / "1" / "manifest.json").stat().st_ino
     assert _export(tmp_path, version=1).name == "1"
-    assert (tmp_path / "last" / "1" / "manifest.json").stat().st_ino != before
+    assert (tmp_path / "last" / "1" / "manifest.json").stat().st_ino != inode
     assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["1", "2"]
 
 

@@ -1,4 +1,4 @@
-"""The fit: its schedule, its averaged weights, and that an interrupted run ends where an uninterrupted one does."""
+"""training.fit.loop: schedule, averaged weights, and interrupted runs that end where uninterrupted ones do."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def test_a_plan_without_decay_keeps_its_rate() -> None:
 
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     plan = Plan(steps=60, warmup=5, hold=0.4, ema=0.9, evaluate_every=20, checkpoint_every=20)
-    whole, curves = _run(plan)
+    module, curves = _run(plan)
     with pytest.raises(TimeoutError, match="of 60 steps"):
         _run(plan, tmp_path, deadline=0.0)
     resumed, resumed_curves = _run(plan, tmp_path)
-    assert torch.equal(_weights(whole), _weights(resumed))
+    assert torch.equal(_weights(module), _weights(resumed))
     assert [row["weight"] for row in curves.rows] == [row["weight"] for row in resumed_curves.rows]
 
 
-def test_averaged_weights_are_what_is_evaluated_and_kept() -> None:
+def test_averaged_weights_are_evaluated_and_kept() -> None:
     module, curves = _run(Plan(steps=50, ema=0.95))
     assert curves.last["weight"] == float(_weights(module)[0])
     trained, _ = _run(Plan(steps=50))
@@ -88,18 +88,18 @@ def test_a_loss_that_is_not_a_number_stops_the_run() -> None:
         fit(module, lambda _: module(torch.full((1, 1), torch.nan)).sum(), optimizer, Plan(steps=5), progress=False)
 
 
-def test_what_must_not_move_is_restored_after_every_step() -> None:
+def test_fixed_weights_are_restored_after_every_step() -> None:
     module = nn.Linear(1, 1)
-    seen: list[float] = []
+    biases: list[float] = []
 
     def restore() -> None:
-        seen.append(float(module.bias.detach()))
+        biases.append(float(module.bias.detach()))
         nn.init.zeros_(module.bias)
 
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     fit(module, lambda _: module(torch.ones(1, 1)).sum(), optimizer, Plan(steps=3), after_step=restore, progress=False)
     assert float(module.bias.detach()) == 0
-    assert len(seen) == 3
+    assert len(biases) == 3
 
 
 def test_progress_shows_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None:

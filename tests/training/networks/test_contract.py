@@ -48,15 +48,17 @@ def _equal_bits(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a.contiguous().view(torch.int64), b.contiguous().view(torch.int64))
 
 
-def _assert_near(got: Tensor, want: Tensor, scale: Tensor | float = 1.0) -> None:
+def _assert_near(actual: Tensor, expected: Tensor, scale: Tensor | float = 1.0) -> None:
     """Equal up to float32 rounding, relative to the size of a row's values."""
-    unit = scale if isinstance(scale, float) else scale.reshape(-1, *[1] * (got.dim() - 1))
-    torch.testing.assert_close(got / unit, want / unit, rtol=2e-4, atol=2e-5, equal_nan=True)
+    unit = scale if isinstance(scale, float) else scale.reshape(-1, *[1] * (actual.dim() - 1))
+    torch.testing.assert_close(actual / unit, expected / unit, rtol=2e-4, atol=2e-5, equal_nan=True)
 
 
-def _assert_same_state(batch: Subject, got: Tensor, want: Tensor) -> None:
-    torch.testing.assert_close(got[:, : batch.exact], want[:, : batch.exact], rtol=1e-9, atol=1e-9, equal_nan=True)
-    torch.testing.assert_close(got[:, batch.exact :], want[:, batch.exact :], rtol=2e-4, atol=2e-5)
+def _assert_same_state(batch: Subject, actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(
+        actual[:, : batch.exact], expected[:, : batch.exact], rtol=1e-9, atol=1e-9, equal_nan=True
+    )
+    torch.testing.assert_close(actual[:, batch.exact :], expected[:, batch.exact :], rtol=2e-4, atol=2e-5)
 
 
 def _sizes(batch: Subject, values: Tensor) -> Tensor:
@@ -77,8 +79,8 @@ def test_scripted_equals_eager(name: str) -> None:
             _assert_near(
                 batch.module.forecast(state, 5, levels), eager.forecast(state, 5, levels), _sizes(batch, values)
             )
-            got = batch.module.history(values, lengths, state, levels)[1]
-            _assert_near(got, eager.history(values, lengths, state, levels)[1], _sizes(batch, values))
+            actual = batch.module.history(values, lengths, state, levels)[1]
+            _assert_near(actual, eager.history(values, lengths, state, levels)[1], _sizes(batch, values))
             assert torch.equal(batch.module.season(state), eager.season(state))
 
 
@@ -106,47 +108,49 @@ def test_a_batch_equals_its_rows_alone(name: str) -> None:
     _assert_same_state(batch, batch.module.step(values, lengths, fresh), state)
     forecast = batch.module.forecast(state, 6, levels)
     for row, length in enumerate(LENGTHS):
-        one = slice(row, row + 1)
-        alone, said = batch.module.history(values[one, :length], lengths[one], fresh[one], levels[one])
-        _assert_same_state(batch, alone, state[one])
-        _assert_near(said, history[one, :length], sizes[one])
-        _assert_near(batch.module.forecast(alone, 6, levels[one]), forecast[one], sizes[one])
+        rows = slice(row, row + 1)
+        single_state, single_history = batch.module.history(
+            values[rows, :length], lengths[rows], fresh[rows], levels[rows]
+        )
+        _assert_same_state(batch, single_state, state[rows])
+        _assert_near(single_history, history[rows, :length], sizes[rows])
+        _assert_near(batch.module.forecast(single_state, 6, levels[rows]), forecast[rows], sizes[rows])
 
 
 @every_forecaster
 @given(cuts=st.lists(st.integers(0, 20), max_size=5))
 @fewer
-def test_resuming_in_any_chunking_equals_the_whole(name: str, cuts: list[int]) -> None:
+def test_resuming_in_any_chunks_equals_one_call(name: str, cuts: list[int]) -> None:
     batch = subject(name)
     values, lengths = _series(batch, seed=1)
-    whole, history = batch.module.history(values, lengths, _fresh(batch, 5), _levels(5))
+    full_state, history = batch.module.history(values, lengths, _fresh(batch, 5), _levels(5))
     state, pieces, at = _fresh(batch, 5), [], 0
     for size in [*cuts, 50]:
         part = values[:, at : at + size]
-        left = (lengths - at).clamp(0, part.shape[1])
-        resumed, said = batch.module.history(part, left, state, _levels(5))
-        _assert_same_state(batch, batch.module.step(part, left, state), resumed)
+        remaining = (lengths - at).clamp(0, part.shape[1])
+        resumed, chunk_history = batch.module.history(part, remaining, state, _levels(5))
+        _assert_same_state(batch, batch.module.step(part, remaining, state), resumed)
         state = resumed
-        pieces.append(said)
+        pieces.append(chunk_history)
         at += part.shape[1]
-    _assert_same_state(batch, state, whole)
+    _assert_same_state(batch, state, full_state)
     real = (torch.arange(50) < lengths[:, None])[:, :, None]
     _assert_near(torch.cat(pieces, 1).where(real, 0.0), history.where(real, 0.0), _sizes(batch, values))
 
 
 @every_forecaster
 @pytest.mark.parametrize("filling", [math.nan, math.inf, -1e300, 3.0])
-def test_what_stands_in_the_padding_never_matters(name: str, filling: float) -> None:
+def test_values_in_the_padding_never_matter(name: str, filling: float) -> None:
     batch = subject(name)
     values, lengths = _series(batch)
-    other = values.where(torch.arange(50) < lengths[:, None], filling)
+    filled = values.where(torch.arange(50) < lengths[:, None], filling)
     fresh, levels = _fresh(batch, 5), _levels(5)
-    assert _equal_bits(batch.module.step(values, lengths, fresh), batch.module.step(other, lengths, fresh))
-    state, said = batch.module.history(values, lengths, fresh, levels)
-    state_of_other, said_of_other = batch.module.history(other, lengths, fresh, levels)
-    assert _equal_bits(state, state_of_other)
+    assert _equal_bits(batch.module.step(values, lengths, fresh), batch.module.step(filled, lengths, fresh))
+    state, history = batch.module.history(values, lengths, fresh, levels)
+    filled_state, filled_history = batch.module.history(filled, lengths, fresh, levels)
+    assert _equal_bits(state, filled_state)
     for row, length in enumerate(LENGTHS):
-        assert _equal_bits(said[row, :length], said_of_other[row, :length])
+        assert _equal_bits(history[row, :length], filled_history[row, :length])
 
 
 @every_forecaster
@@ -155,17 +159,20 @@ def test_a_row_of_length_zero_keeps_its_state_bit_for_bit(name: str) -> None:
     values, lengths = _series(batch)
     fresh = _fresh(batch, 5)
     state = batch.module.step(values, lengths, fresh)
-    for before in (fresh, state):
-        for some in (torch.tensor([0, 7, 0, 50, 0]), torch.zeros(5, dtype=torch.int64)):
-            after = batch.module.step(values, some, before)
-            assert _equal_bits(after[some == 0], before[some == 0])
-            assert _equal_bits(batch.module.history(values, some, before, _levels(5))[0][some == 0], before[some == 0])
-        nothing = values[:, :0]
-        assert _equal_bits(batch.module.step(nothing, torch.zeros(5, dtype=torch.int64), before), before)
+    for start in (fresh, state):
+        for counts in (torch.tensor([0, 7, 0, 50, 0]), torch.zeros(5, dtype=torch.int64)):
+            end = batch.module.step(values, counts, start)
+            assert _equal_bits(end[counts == 0], start[counts == 0])
+            assert _equal_bits(
+                batch.module.history(values, counts, start, _levels(5))[0][counts == 0],
+                start[counts == 0],
+            )
+        no_values = values[:, :0]
+        assert _equal_bits(batch.module.step(no_values, torch.zeros(5, dtype=torch.int64), start), start)
 
 
 @every_forecaster
-def test_step_k_of_a_forecast_does_not_depend_on_how_many_are_asked_for(name: str) -> None:
+def test_step_k_of_a_forecast_does_not_depend_on_the_horizon(name: str) -> None:
     batch = subject(name)
     values, lengths = _series(batch)
     state = batch.module.step(values, lengths, _fresh(batch, 5))
@@ -175,17 +182,17 @@ def test_step_k_of_a_forecast_does_not_depend_on_how_many_are_asked_for(name: st
 
 
 @every_forecaster
-def test_a_quantile_does_not_depend_on_which_others_are_asked_for(name: str) -> None:
+def test_a_quantile_does_not_depend_on_the_other_levels(name: str) -> None:
     batch = subject(name)
     values, lengths = _series(batch)
     state = batch.module.step(values, lengths, _fresh(batch, 5))
-    whole = batch.module.forecast(state, 3, _levels(5))
-    some = batch.module.forecast(state, 3, _levels(5)[:, [1, 3]])
-    _assert_near(some, whole[:, :, [0, 2, 4]], _sizes(batch, values))
+    five_levels = batch.module.forecast(state, 3, _levels(5))
+    two_levels = batch.module.forecast(state, 3, _levels(5)[:, [1, 3]])
+    _assert_near(two_levels, five_levels[:, :, [0, 2, 4]], _sizes(batch, values))
 
 
 @every_forecaster
-def test_history_is_what_was_forecast_before_each_value(name: str) -> None:
+def test_history_is_the_forecast_before_each_value(name: str) -> None:
     batch = subject(name)
     values, lengths = _series(batch, seed=2)
     _, history = batch.module.history(values, lengths, _fresh(batch, 5), _levels(5))
@@ -193,12 +200,12 @@ def test_history_is_what_was_forecast_before_each_value(name: str) -> None:
         state = _fresh(batch, 5)[row : row + 1]
         observed = False
         for t in range(length):
-            said = history[row, t]
+            forecast = history[row, t]
             if observed:
-                want = batch.module.forecast(state, 1, _levels(1))[0, 0]
-                _assert_near(said, want, float(_sizes(batch, values)[row]))
+                expected = batch.module.forecast(state, 1, _levels(1))[0, 0]
+                _assert_near(forecast, expected, float(_sizes(batch, values)[row]))
             else:
-                assert said.isnan().all()
+                assert forecast.isnan().all()
             state = batch.module.step(values[row : row + 1, t : t + 1], torch.ones(1, dtype=torch.int64), state)
             observed = observed or not bool(values[row, t].isnan())
 
@@ -229,9 +236,9 @@ def test_any_finite_input_gives_a_finite_ordered_forecast(
     levels = _levels(len(rows))
     state, history = batch.module.history(values, lengths, _fresh(batch, len(rows)), levels)
     horizon = min(batch.max_horizon, 20)
-    for said in (batch.module.forecast(state, horizon, levels), batch.module.forecast(state, 1, levels)):
-        assert said.isfinite().all()
-        assert (said[:, :, 2:] >= said[:, :, 1:-1]).all()
+    for forecast in (batch.module.forecast(state, horizon, levels), batch.module.forecast(state, 1, levels)):
+        assert forecast.isfinite().all()
+        assert (forecast[:, :, 2:] >= forecast[:, :, 1:-1]).all()
     for row, length in zip(history, lengths.tolist(), strict=True):
         past = row[1:length]
         assert past.isfinite().all()
@@ -239,7 +246,7 @@ def test_any_finite_input_gives_a_finite_ordered_forecast(
 
 
 @every_forecaster
-def test_nothing_in_it_trains(name: str) -> None:
+def test_a_served_module_has_no_gradients(name: str) -> None:
     module = subject(name).module
     assert not module.training
     assert not any(parameter.requires_grad for parameter in module.parameters())

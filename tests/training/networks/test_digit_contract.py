@@ -29,14 +29,14 @@ def _digits() -> tuple[Tensor, Tensor]:
     return rows.where((torch.arange(64) < lengths[:, None])[:, :, None], 0.0), lengths
 
 
-def _assert_near(got: Tensor, want: Tensor) -> None:
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=2e-5)
+def _assert_near(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=2e-5)
 
 
-def _assert_log_probabilities(said: Tensor) -> None:
-    assert said.dtype == torch.float32
-    assert said.isfinite().all()
-    torch.testing.assert_close(said.exp().sum(-1), torch.ones(said.shape[:-1]))
+def _assert_log_probabilities(answers: Tensor) -> None:
+    assert answers.dtype == torch.float32
+    assert answers.isfinite().all()
+    torch.testing.assert_close(answers.exp().sum(-1), torch.ones(answers.shape[:-1]))
 
 
 @pytest.mark.parametrize("name", [name for name, (_, task) in NETWORKS.items() if task == "classify-digit"])
@@ -68,33 +68,33 @@ def test_a_batch_equals_its_digits_alone(name: str) -> None:
     rows, lengths = _digits()
     state, trace = module.trace(rows, lengths, module.initial(5))
     _assert_near(module.step(rows, lengths, module.initial(5)), state)
-    said = module.read(state)
+    answers = module.read(state)
     for digit, length in enumerate(LENGTHS):
-        one = slice(digit, digit + 1)
-        alone, trace_alone = module.trace(rows[one, :length], lengths[one], module.initial(1))
-        _assert_near(alone, state[one])
-        _assert_near(trace_alone, trace[one, :length])
-        _assert_near(module.read(alone), said[one])
-        _assert_near(trace_alone[:, -1], said[one])
+        digits = slice(digit, digit + 1)
+        single_state, single_trace = module.trace(rows[digits, :length], lengths[digits], module.initial(1))
+        _assert_near(single_state, state[digits])
+        _assert_near(single_trace, trace[digits, :length])
+        _assert_near(module.read(single_state), answers[digits])
+        _assert_near(single_trace[:, -1], answers[digits])
 
 
 @every_reader
 @given(cuts=st.lists(st.integers(0, 30), max_size=4))
 @fewer
-def test_resuming_in_any_chunking_equals_the_whole(name: str, cuts: list[int]) -> None:
+def test_resuming_in_any_chunks_equals_one_call(name: str, cuts: list[int]) -> None:
     module = subject(name).module
     rows, lengths = _digits()
-    whole, trace = module.trace(rows, lengths, module.initial(5))
+    full_state, trace = module.trace(rows, lengths, module.initial(5))
     state, pieces, at = module.initial(5), [], 0
     for size in [*cuts, 64]:
         part = rows[:, at : at + size]
-        left = (lengths - at).clamp(0, part.shape[1])
-        after, said = module.trace(part, left, state)
-        _assert_near(module.step(part, left, state), after)
-        state = after
-        pieces.append(said)
+        remaining = (lengths - at).clamp(0, part.shape[1])
+        end, chunk_trace = module.trace(part, remaining, state)
+        _assert_near(module.step(part, remaining, state), end)
+        state = end
+        pieces.append(chunk_trace)
         at += part.shape[1]
-    _assert_near(state, whole)
+    _assert_near(state, full_state)
     joined = torch.cat(pieces, 1)
     for digit, length in enumerate(LENGTHS):
         _assert_near(joined[digit, :length], trace[digit, :length])
@@ -102,30 +102,30 @@ def test_resuming_in_any_chunking_equals_the_whole(name: str, cuts: list[int]) -
 
 @every_reader
 @pytest.mark.parametrize("filling", [math.nan, math.inf, -1e30, 1.0])
-def test_what_stands_in_the_padding_never_matters(name: str, filling: float) -> None:
+def test_values_in_the_padding_never_matter(name: str, filling: float) -> None:
     module = subject(name).module
     rows, lengths = _digits()
-    other = rows.where((torch.arange(64) < lengths[:, None])[:, :, None], filling)
-    assert torch.equal(module.step(rows, lengths, module.initial(5)), module.step(other, lengths, module.initial(5)))
+    filled = rows.where((torch.arange(64) < lengths[:, None])[:, :, None], filling)
+    assert torch.equal(module.step(rows, lengths, module.initial(5)), module.step(filled, lengths, module.initial(5)))
     state, trace = module.trace(rows, lengths, module.initial(5))
-    state_of_other, trace_of_other = module.trace(other, lengths, module.initial(5))
-    assert torch.equal(state, state_of_other)
+    filled_state, filled_trace = module.trace(filled, lengths, module.initial(5))
+    assert torch.equal(state, filled_state)
     for digit, length in enumerate(LENGTHS):
-        assert torch.equal(trace[digit, :length], trace_of_other[digit, :length])
+        assert torch.equal(trace[digit, :length], filled_trace[digit, :length])
 
 
 @every_reader
 def test_a_digit_of_no_rows_keeps_its_state_bit_for_bit(name: str) -> None:
     module = subject(name).module
     rows, lengths = _digits()
-    none = torch.zeros(5, dtype=torch.int64)
-    for before in (module.initial(5), module.step(rows, lengths, module.initial(5))):
-        some = torch.tensor([0, 7, 0, 28, 0])
-        assert torch.equal(module.step(rows, some, before)[some == 0], before[some == 0])
-        assert torch.equal(module.trace(rows, some, before)[0][some == 0], before[some == 0])
-        assert torch.equal(module.step(rows[:, :0], none, before), before)
-        after, trace = module.trace(rows[:, :0], none, before)
-        assert torch.equal(after, before)
+    zero_lengths = torch.zeros(5, dtype=torch.int64)
+    for start in (module.initial(5), module.step(rows, lengths, module.initial(5))):
+        row_lengths = torch.tensor([0, 7, 0, 28, 0])
+        assert torch.equal(module.step(rows, row_lengths, start)[row_lengths == 0], start[row_lengths == 0])
+        assert torch.equal(module.trace(rows, row_lengths, start)[0][row_lengths == 0], start[row_lengths == 0])
+        assert torch.equal(module.step(rows[:, :0], zero_lengths, start), start)
+        end, trace = module.trace(rows[:, :0], zero_lengths, start)
+        assert torch.equal(end, start)
         assert trace.shape == (5, 0, 10)
 
 
@@ -147,7 +147,7 @@ def test_any_ink_gives_finite_log_probabilities(name: str, ink: Any) -> None:
 
 
 @every_reader
-def test_nothing_in_it_trains(name: str) -> None:
+def test_a_served_module_has_no_gradients(name: str) -> None:
     module = subject(name).module
     assert not module.training
     assert not any(parameter.requires_grad for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""training.networks.digits: the served reader says what the trained one says, row by row, and looks at no later row."""
+"""training.networks.digits: the served reader answers as the trained one, row by row, and uses no later row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.networks.digits import MAX_ROWS, DigitReader, RowReader, answered
+from training.networks.digits import MAX_ROWS, DigitReader, RowReader, digit_log_probabilities
 
 
 def _core(layers: int = 2) -> RowReader:
@@ -29,47 +29,47 @@ def test_the_trace_is_the_trained_networks_answer_at_its_temperatures(layers: in
     reader = DigitReader(core, temperatures).eval()
     rows = _rows(3, MAX_ROWS)
     state, trace = reader.trace(rows, torch.full((3,), MAX_ROWS), reader.initial(3))
-    want = answered(core(rows) / temperatures[:, None])
-    torch.testing.assert_close(trace, want, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(reader.read(state), want[:, -1], rtol=1e-5, atol=1e-6)
+    expected = digit_log_probabilities(core(rows) / temperatures[:, None])
+    torch.testing.assert_close(trace, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(reader.read(state), expected[:, -1], rtol=1e-5, atol=1e-6)
     assert state.shape == (3, 2 * layers * 9 + 57)
     assert torch.equal(state[:, -57:-1], rows[:, -2:].flatten(1).double())
 
 
-def test_what_is_no_digit_makes_every_digit_as_likely() -> None:
+def test_an_image_of_no_digit_makes_every_digit_as_likely() -> None:
     logits = torch.tensor([[0.0] * 10 + [50.0], [3.0] + [0.0] * 9 + [-50.0], [0.0] * 11])
-    said = answered(logits).exp()
-    torch.testing.assert_close(said.sum(-1), torch.ones(3))
-    torch.testing.assert_close(said[0], torch.full((10,), 0.1))
-    torch.testing.assert_close(said[1], logits[1, :10].softmax(-1))
-    torch.testing.assert_close(said[2], torch.full((10,), 0.1))
+    answers = digit_log_probabilities(logits).exp()
+    torch.testing.assert_close(answers.sum(-1), torch.ones(3))
+    torch.testing.assert_close(answers[0], torch.full((10,), 0.1))
+    torch.testing.assert_close(answers[1], logits[1, :10].softmax(-1))
+    torch.testing.assert_close(answers[2], torch.full((10,), 0.1))
     half = torch.cat([torch.tensor([20.0]), torch.zeros(9), torch.tensor([20.0])])  # either a 0 or none at all
-    assert answered(half).exp()[0] == pytest.approx(0.55, abs=1e-3)
+    assert digit_log_probabilities(half).exp()[0] == pytest.approx(0.55, abs=1e-3)
 
 
 @torch.inference_mode()
-def test_strokes_are_seen_in_three_rows_across_calls() -> None:
+def test_strokes_span_three_rows_across_calls() -> None:
     core, rows = _core(1), _rows(1, 6)
     reader = DigitReader(core).eval()
     state = reader.initial(1)
     for row in rows.unbind(1):
         state = reader.step(row[:, None], torch.tensor([1]), state)
-    torch.testing.assert_close(reader.read(state), answered(core(rows)[:, -1]), rtol=1e-5, atol=1e-6)
-    other = state.clone()
-    other[:, -57:-1] = 0  # as if the last two rows had been paper
-    more = torch.rand(1, 1, 28)
-    after, without = (reader.step(more, torch.tensor([1]), start) for start in (state, other))
-    assert not torch.allclose(after[:, :9], without[:, :9])
+    torch.testing.assert_close(reader.read(state), digit_log_probabilities(core(rows)[:, -1]), rtol=1e-5, atol=1e-6)
+    blank_state = state.clone()
+    blank_state[:, -57:-1] = 0  # as if the last two rows had been paper
+    next_row = torch.rand(1, 1, 28)
+    end, blank_end = (reader.step(next_row, torch.tensor([1]), start) for start in (state, blank_state))
+    assert not torch.allclose(end[:, :9], blank_end[:, :9])
 
 
 @torch.inference_mode()
 def test_no_answer_depends_on_a_later_row() -> None:
     core, rows = _core(), _rows(2, 20)
-    other = rows.clone()
-    other[:, 11:] = 1 - other[:, 11:]
-    before, after = core(rows), core(other)
-    assert torch.equal(before[:, :11], after[:, :11])
-    assert not torch.equal(before[:, 11], after[:, 11])
+    changed = rows.clone()
+    changed[:, 11:] = 1 - changed[:, 11:]
+    logits, changed_logits = core(rows), core(changed)
+    assert torch.equal(logits[:, :11], changed_logits[:, :11])
+    assert not torch.equal(logits[:, 11], changed_logits[:, 11])
 
 
 @torch.inference_mode()
@@ -80,8 +80,8 @@ def test_rows_past_the_64th_keep_the_last_temperature() -> None:
     reader = DigitReader(core, temperatures).eval()
     rows = _rows(1, 70)
     _, trace = reader.trace(rows, torch.tensor([70]), reader.initial(1))
-    want = answered(core(rows)[:, 63:] / 3.0)
-    torch.testing.assert_close(trace[:, 63:], want, rtol=1e-5, atol=1e-6)
+    expected = digit_log_probabilities(core(rows)[:, 63:] / 3.0)
+    torch.testing.assert_close(trace[:, 63:], expected, rtol=1e-5, atol=1e-6)
 
 
 @torch.inference_mode()
@@ -91,9 +91,9 @@ def test_rows_are_counted_across_calls_and_before_the_first_every_digit_is_as_li
     assert torch.allclose(reader.read(state), torch.tensor(-math.log(10)))
     state = reader.step(_rows(2, 5), torch.tensor([5, 0]), state)
     assert state[:, -1].tolist() == [5, 0]
-    said = reader.read(state)
-    assert not torch.allclose(said[0], torch.tensor(-math.log(10)), atol=1e-3)
-    assert torch.allclose(said[1], torch.tensor(-math.log(10)))
+    answers = reader.read(state)
+    assert not torch.allclose(answers[0], torch.tensor(-math.log(10)), atol=1e-3)
+    assert torch.allclose(answers[1], torch.tensor(-math.log(10)))
     assert reader.step(_rows(2, 5), torch.tensor([2, 3]), state)[:, -1].tolist() == [7, 3]
 
 
@@ -101,9 +101,9 @@ def test_rows_are_counted_across_calls_and_before_the_first_every_digit_is_as_li
 def test_a_digit_that_ended_keeps_its_cells_bit_for_bit_while_others_go_on() -> None:
     reader = DigitReader(_core()).eval()
     rows = _rows(4, 40)
-    alone = reader.step(rows[:, :3], torch.full((4,), 3), reader.initial(4))
-    together = reader.step(rows, torch.tensor([3, 40, 3, 17]), reader.initial(4))
-    assert torch.equal(alone[[0, 2]], together[[0, 2]])
+    short = reader.step(rows[:, :3], torch.full((4,), 3), reader.initial(4))
+    ragged = reader.step(rows, torch.tensor([3, 40, 3, 17]), reader.initial(4))
+    assert torch.equal(short[[0, 2]], ragged[[0, 2]])
 
 
 @pytest.mark.parametrize("wrong", [torch.ones(28), torch.zeros(MAX_ROWS), -torch.ones(MAX_ROWS)])

@@ -25,21 +25,21 @@ def test_a_normal_distribution_is_reproduced_from_two_of_its_quantiles() -> None
     grid = np.array([0.2, 0.6])
     values = torch.from_numpy(norm.ppf(grid, loc=3, scale=2)).reshape(1, 1, 2)
     levels = np.array([1e-12, 0.01, 0.2, 0.5, 0.6, 0.9, 0.9999])
-    found = interpolate(torch.from_numpy(grid), values, torch.from_numpy(levels)[None])
-    np.testing.assert_allclose(found[0, 0], norm.ppf(levels, loc=3, scale=2), rtol=1e-9)
+    quantiles = interpolate(torch.from_numpy(grid), values, torch.from_numpy(levels)[None])
+    np.testing.assert_allclose(quantiles[0, 0], norm.ppf(levels, loc=3, scale=2), rtol=1e-9)
 
 
 def test_the_levels_of_the_grid_give_the_values_of_the_grid() -> None:
     values = torch.randn(4, 3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).cumsum(2)
     values = values.sort(2).values
-    found = interpolate(GRID, values, GRID.expand(4, 7))
-    torch.testing.assert_close(found, values, rtol=1e-12, atol=1e-12)
+    quantiles = interpolate(GRID, values, GRID.expand(4, 7))
+    torch.testing.assert_close(quantiles, values, rtol=1e-12, atol=1e-12)
 
 
 def test_rows_keep_their_own_levels() -> None:
     values = torch.arange(14, dtype=torch.float64).reshape(2, 1, 7)
-    found = interpolate(GRID, values, torch.tensor([[0.1, 0.5], [0.5, 0.9]], dtype=torch.float64))
-    torch.testing.assert_close(found, torch.tensor([[[1.0, 3.0]], [[10.0, 12.0]]], dtype=torch.float64))
+    quantiles = interpolate(GRID, values, torch.tensor([[0.1, 0.5], [0.5, 0.9]], dtype=torch.float64))
+    torch.testing.assert_close(quantiles, torch.tensor([[[1.0, 3.0]], [[10.0, 12.0]]], dtype=torch.float64))
 
 
 def test_the_middle_of_the_largest_values_is_in_the_middle() -> None:
@@ -52,8 +52,8 @@ def test_next_to_the_grid_rounding_crosses_no_neighbour() -> None:
     rng = np.random.default_rng(0)
     values = np.sort(rng.normal(size=(300, 1, 7)) * 10.0 ** rng.integers(-20, 3, size=(300, 1, 7)), axis=2)
     near = [np.nextafter(level, side) for level in GRID.numpy() for side in (0, 1)]
-    found = interpolate(GRID, torch.from_numpy(values), torch.tensor([near] * 300, dtype=torch.float64)).numpy()
-    below, above = found[:, :, 0::2], found[:, :, 1::2]
+    quantiles = interpolate(GRID, torch.from_numpy(values), torch.tensor([near] * 300, dtype=torch.float64)).numpy()
+    below, above = quantiles[:, :, 0::2], quantiles[:, :, 1::2]
     assert (below <= values).all()
     assert (values <= above).all()
     assert (below[:, :, 1:] >= values[:, :, :-1]).all()
@@ -64,24 +64,24 @@ def test_it_agrees_with_a_plain_loop() -> None:
     rng = np.random.default_rng(1)
     values = np.sort(rng.normal(size=(3, 2, 7)), axis=2)
     levels = np.sort(rng.uniform(0.001, 0.999, size=(3, 9)), axis=1)
-    found = interpolate(GRID, torch.from_numpy(values), torch.from_numpy(levels)).numpy()
+    quantiles = interpolate(GRID, torch.from_numpy(values), torch.from_numpy(levels)).numpy()
     z = norm.ppf(GRID.numpy())
     for b, h, q in np.ndindex(3, 2, 9):
         x, v = norm.ppf(levels[b, q]), values[b, h]
         if x < z[0]:
-            want = v[0] + (x - z[0]) * (v[1] - v[0]) / (z[1] - z[0])
+            expected = v[0] + (x - z[0]) * (v[1] - v[0]) / (z[1] - z[0])
         elif x > z[-1]:
-            want = v[-1] + (x - z[-1]) * (v[-1] - v[-2]) / (z[-1] - z[-2])
+            expected = v[-1] + (x - z[-1]) * (v[-1] - v[-2]) / (z[-1] - z[-2])
         else:
-            want = np.interp(x, z, v)
-        assert found[b, h, q] == pytest.approx(want, rel=1e-9)
+            expected = np.interp(x, z, v)
+        assert quantiles[b, h, q] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_level_is_answered_alike_whatever_else_is_asked() -> None:
     values = torch.tensor([[[-3.0, -1.0, 0.0, 0.5, 0.6, 2.0, 9.0]]], dtype=torch.float64)
-    together = interpolate(GRID, values, _levels(*EXTREMES))
-    alone = torch.cat([interpolate(GRID, values, _levels(level)) for level in EXTREMES], dim=2)
-    assert torch.equal(together, alone)
+    joint = interpolate(GRID, values, _levels(*EXTREMES))
+    single = torch.cat([interpolate(GRID, values, _levels(level)) for level in EXTREMES], dim=2)
+    assert torch.equal(joint, single)
 
 
 @given(
@@ -90,9 +90,9 @@ def test_a_level_is_answered_alike_whatever_else_is_asked() -> None:
 )
 def test_any_finite_values_and_any_levels_give_ordered_finite_quantiles(values: np.ndarray, levels: np.ndarray) -> None:
     ordered = torch.from_numpy(np.sort(values, axis=2))
-    found = interpolate(GRID, ordered, torch.from_numpy(np.sort(levels, axis=1)))
-    assert torch.isfinite(found).all()
-    assert (found[..., 1:] >= found[..., :-1]).all()
+    quantiles = interpolate(GRID, ordered, torch.from_numpy(np.sort(levels, axis=1)))
+    assert torch.isfinite(quantiles).all()
+    assert (quantiles[..., 1:] >= quantiles[..., :-1]).all()
 
 
 @given(hnp.arrays(np.float64, (20,), elements=st.floats(0.05, 0.95)))

@@ -1,4 +1,4 @@
-"""The fit through the last values: near the limit from a rough guess, finite for anything, the same bits anywhere."""
+"""training.networks.sine_fit: near the limit from a rough guess, finite for any window, the same bits anywhere."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from training.fit.export import reload, script
 from training.networks.sine_fit import NOISE, SineFit
 
 WINDOW = 128
-SEEN = 50
+CONTEXT = 50
 
 
 def _windows(rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Windows whose last 50 values are observed, a rough guess, and the truth of 10 further values, (rows, 10)."""
+    """Windows with their last 50 values observed, a rough guess, and the truth of 10 further values, (rows, 10)."""
     generator = torch.Generator().manual_seed(seed)
-    noisy, clean, made_of = priors.sines_and_truth(rows, SEEN + 10, generator, torch.device("cpu"))
+    noisy, clean, components = priors.sines_and_truth(rows, CONTEXT + 10, generator, torch.device("cpu"))
     window = torch.zeros(rows, WINDOW, dtype=torch.float64)
-    window[:, -SEEN:] = noisy[:, :SEEN]
-    observed = (torch.arange(WINDOW) >= WINDOW - SEEN).expand(rows, -1)
-    guess = made_of.clone()
-    guess[:, ::2] += SEEN * made_of[:, 1::2]
+    window[:, -CONTEXT:] = noisy[:, :CONTEXT]
+    observed = (torch.arange(WINDOW) >= WINDOW - CONTEXT).expand(rows, -1)
+    guess = components.clone()
+    guess[:, ::2] += CONTEXT * components[:, 1::2]
     guess += torch.tensor([0.1, 0.004, 0.15, 0.008]) * torch.randn(rows, 4, generator=generator, dtype=torch.float64)
-    return window, observed, guess, clean[:, SEEN:]
+    return window, observed, guess, clean[:, CONTEXT:]
 
 
 def test_from_a_rough_guess_it_comes_near_the_limit() -> None:
@@ -40,7 +40,7 @@ def test_from_a_rough_guess_it_comes_near_the_limit() -> None:
     assert ((honest > 0.6) & (honest < 1.1)).all()
 
 
-def test_what_is_no_such_mixture_fits_badly() -> None:
+def test_a_series_that_is_no_mixture_fits_badly() -> None:
     window, observed, guess, _ = _windows(100)
     walk = torch.randn(100, WINDOW, generator=torch.Generator().manual_seed(1), dtype=torch.float64).cumsum(1)
     assert SineFit(WINDOW)(walk.clamp(-1.5, 1.5), torch.ones_like(observed), guess, 1)[2].min() > 1.2
@@ -49,20 +49,20 @@ def test_what_is_no_such_mixture_fits_badly() -> None:
     assert SineFit(WINDOW)(spiked, observed, guess, 1)[2].min() > 1.2
 
 
-def test_what_stands_where_nothing_was_observed_does_not_matter() -> None:
+def test_values_that_were_not_observed_do_not_matter() -> None:
     window, observed, guess, _ = _windows(20)
-    other = window.where(observed, 9.0)
-    for got, want in zip(
-        SineFit(WINDOW)(other, observed, guess, 3), SineFit(WINDOW)(window, observed, guess, 3), strict=True
+    filled = window.where(observed, 9.0)
+    for actual, expected in zip(
+        SineFit(WINDOW)(filled, observed, guess, 3), SineFit(WINDOW)(window, observed, guess, 3), strict=True
     ):
-        assert torch.equal(got, want)
+        assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("filling", [0.0, 1.5, -1.5])
-@pytest.mark.parametrize("seen", [0, 1, 2, WINDOW])
-def test_anything_gives_finite_numbers(filling: float, seen: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2, WINDOW])
+def test_any_window_gives_finite_numbers(filling: float, count: int) -> None:
     window = torch.full((3, WINDOW), filling, dtype=torch.float64)
-    observed = (torch.arange(WINDOW) >= WINDOW - seen).expand(3, -1)
+    observed = (torch.arange(WINDOW) >= WINDOW - count).expand(3, -1)
     guess = torch.tensor([[0.0, 0.3, 0.0, 0.6], [math.pi, 0.2, -math.pi, 0.8], [0.0, 0.0, 50.0, 2.0]]).double()
     mean, spread, misfit = SineFit(WINDOW)(window, observed, guess, 64)
     assert mean.abs().max() <= 0.7
@@ -70,15 +70,15 @@ def test_anything_gives_finite_numbers(filling: float, seen: int) -> None:
     assert misfit.isfinite().all()
 
 
-def test_a_window_has_the_same_bits_in_any_company() -> None:
+def test_a_window_has_the_same_bits_in_a_batch_of_any_size() -> None:
     fit = reload(script(SineFit(WINDOW)))
     window, observed, guess, _ = _windows(70)
     guess[::3] = torch.randn(24, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)  # some go astray
-    whole = fit(window, observed, guess, 5)
+    all_windows = fit(window, observed, guess, 5)
     for rows in (*range(1, 20), 33, 64):
-        for some in (slice(0, rows), slice(70 - rows, 70)):
-            for got, want in zip(fit(window[some], observed[some], guess[some], 5), whole, strict=True):
-                assert torch.equal(got, want[some])
+        for part in (slice(0, rows), slice(70 - rows, 70)):
+            for actual, expected in zip(fit(window[part], observed[part], guess[part], 5), all_windows, strict=True):
+                assert torch.equal(actual, expected[part])
 
 
 def test_draws_lie_within_what_frequencies_there_are_and_near_the_bounds() -> None:

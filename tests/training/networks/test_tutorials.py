@@ -18,7 +18,7 @@ from training.networks.tutorials import HORIZON, WINDOW, Linear, Naive, Recurren
 LEVELS = torch.tensor([[0.05, 0.5, 0.975]], dtype=torch.float64)
 
 
-def _after(module: Any, values: list[float]) -> torch.Tensor:
+def _state_after(module: Any, values: list[float]) -> torch.Tensor:
     fresh = module.initial(torch.zeros(1, dtype=torch.int64))
     return module.step(torch.tensor([values], dtype=torch.float64), torch.tensor([len(values)]), fresh)
 
@@ -45,27 +45,27 @@ def test_one_unit_needs_no_dense_layer_and_several_do() -> None:
 
 def test_naive_is_a_random_walk_with_its_own_step_size() -> None:
     values = [3.0, 4.0, 2.0, 2.0, 7.0]
-    said = Naive().forecast(_after(Naive(), values), 4, LEVELS)[0].numpy()
+    forecast = Naive().forecast(_state_after(Naive(), values), 4, LEVELS)[0].numpy()
     sigma = math.sqrt((1 + 4 + 0 + 25) / 4)
     for ahead in range(1, 5):
-        want = 7.0 + sigma * math.sqrt(ahead) * norm.ppf([0.05, 0.5, 0.975])
-        assert said[ahead - 1, 0] == 7.0
-        np.testing.assert_allclose(said[ahead - 1, 1:], want, rtol=1e-12)
+        expected = 7.0 + sigma * math.sqrt(ahead) * norm.ppf([0.05, 0.5, 0.975])
+        assert forecast[ahead - 1, 0] == 7.0
+        np.testing.assert_allclose(forecast[ahead - 1, 1:], expected, rtol=1e-12)
 
 
 def test_naive_counts_a_gap_as_several_steps_and_widens_inside_one() -> None:
-    gapped = _after(Naive(), [1.0, math.nan, math.nan, 7.0, 8.0, math.nan])
-    said = Naive().forecast(gapped, 1, LEVELS)[0, 0].numpy()
+    gapped = _state_after(Naive(), [1.0, math.nan, math.nan, 7.0, 8.0, math.nan])
+    forecast = Naive().forecast(gapped, 1, LEVELS)[0, 0].numpy()
     sigma = math.sqrt((6.0**2 / 3 + 1.0) / 2)
-    np.testing.assert_allclose(said[1:], 8.0 + sigma * math.sqrt(2) * norm.ppf([0.05, 0.5, 0.975]), rtol=1e-12)
+    np.testing.assert_allclose(forecast[1:], 8.0 + sigma * math.sqrt(2) * norm.ppf([0.05, 0.5, 0.975]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-9, 1.0, 1e300])
 def test_naive_follows_the_scale_of_a_series_however_far_it_goes(scale: float) -> None:
     values = np.array([1.0, 2.0, 4.0, 3.0])
-    said = Naive().forecast(_after(Naive(), (values * scale).tolist()), 2, LEVELS)[0].numpy()
-    unit = Naive().forecast(_after(Naive(), values.tolist()), 2, LEVELS)[0].numpy()
-    np.testing.assert_allclose(said, unit * scale, rtol=1e-9)
+    forecast = Naive().forecast(_state_after(Naive(), (values * scale).tolist()), 2, LEVELS)[0].numpy()
+    unit = Naive().forecast(_state_after(Naive(), values.tolist()), 2, LEVELS)[0].numpy()
+    np.testing.assert_allclose(forecast, unit * scale, rtol=1e-9)
 
 
 def test_naive_keeps_the_bits_of_any_state_when_nothing_is_read() -> None:
@@ -78,26 +78,26 @@ def test_naive_keeps_the_bits_of_any_state_when_nothing_is_read() -> None:
 def test_linear_sums_the_largest_values_without_overflow(signs: tuple[float, float]) -> None:
     module: Any = Linear().double().requires_grad_(False)
     module.dense.weight.copy_(3 * torch.tensor(signs).repeat(25))
-    state = _after(module, [1.7e308, -1.7e308] * 25)
+    state = _state_after(module, [1.7e308, -1.7e308] * 25)
     assert module.forecast(state, HORIZON, LEVELS).isfinite().all()
-    assert module.forecast(_after(module, [1.7e308] * 50), HORIZON, LEVELS).isfinite().all()
+    assert module.forecast(_state_after(module, [1.7e308] * 50), HORIZON, LEVELS).isfinite().all()
 
 
 def test_linear_is_its_weights_times_the_last_fifty_values() -> None:
     module = Linear().double()
     values = np.random.default_rng(0).normal(size=70)
-    said = module.forecast(_after(module, values.tolist()), 3, LEVELS)[0, :, 0].detach().numpy()
+    forecast = module.forecast(_state_after(module, values.tolist()), 3, LEVELS)[0, :, 0].detach().numpy()
     weight, bias = module.dense.weight.detach().numpy()[0], module.dense.bias.item()
     series = values.tolist()
     for _ in range(3):
         series.append(float(np.dot(weight, series[-WINDOW:]) + bias))
-    np.testing.assert_allclose(said, series[-3:], rtol=1e-12)
+    np.testing.assert_allclose(forecast, series[-3:], rtol=1e-12)
 
 
 def test_linear_takes_the_first_value_for_those_before_it() -> None:
     module = Linear().double()
-    short = _after(module, [2.0, 5.0])
-    long = _after(module, [2.0] * 60 + [5.0])
+    short = _state_after(module, [2.0, 5.0])
+    long = _state_after(module, [2.0] * 60 + [5.0])
     assert torch.equal(short, long)
 
 
@@ -118,12 +118,12 @@ def test_recurrent_is_a_plain_elman_loop(hidden: int) -> None:
 
     for value in values:
         units = step(value)
-    want = [read()]
+    expected = [read()]
     for _ in range(4):
-        units = step(want[-1])
-        want.append(read())
-    said = module.forecast(_after(module, values.tolist()), 5, LEVELS)[0, :, 0].numpy()
-    np.testing.assert_allclose(said, want, rtol=1e-10)
+        units = step(expected[-1])
+        expected.append(read())
+    forecast = module.forecast(_state_after(module, values.tolist()), 5, LEVELS)[0, :, 0].numpy()
+    np.testing.assert_allclose(forecast, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("module", [Linear(), Recurrent(1, dense=False), Recurrent(20, dense=True)])
@@ -138,11 +138,11 @@ def test_residuals_of_validation_become_quantiles() -> None:
     module: Any = Linear().double().requires_grad_(False)
     residuals = np.random.default_rng(2).normal(size=(40_000, HORIZON)) * np.arange(1, HORIZON + 1)
     module.residuals.measure(torch.from_numpy(residuals))
-    said = module.forecast(_after(module, [0.5] * WINDOW), HORIZON, LEVELS)[0].numpy()
-    offsets = said[:, 1:] - said[:, :1]
-    want = norm.ppf([0.05, 0.5, 0.975])[None, :] * np.arange(1, HORIZON + 1)[:, None]
+    forecast = module.forecast(_state_after(module, [0.5] * WINDOW), HORIZON, LEVELS)[0].numpy()
+    offsets = forecast[:, 1:] - forecast[:, :1]
+    expected = norm.ppf([0.05, 0.5, 0.975])[None, :] * np.arange(1, HORIZON + 1)[:, None]
     np.testing.assert_allclose(
-        offsets / np.arange(1, HORIZON + 1)[:, None], want / np.arange(1, 65)[:, None], atol=0.06
+        offsets / np.arange(1, HORIZON + 1)[:, None], expected / np.arange(1, 65)[:, None], atol=0.06
     )
 
 
@@ -166,5 +166,5 @@ def test_readers_are_served_as_they_are_trained_but_for_the_temperature() -> Non
     reader = TutorialReader((10,)).double().requires_grad_(False)
     reader.temperature.fill_(1.7)
     rows = torch.rand(4, 28, 28, dtype=torch.float64)
-    said = reader.read(reader.step(rows, torch.full((4,), 28), reader.initial(4)))
-    torch.testing.assert_close(said, torch.log_softmax(reader(rows) / 1.7, 1).float())
+    answers = reader.read(reader.step(rows, torch.full((4,), 28), reader.initial(4)))
+    torch.testing.assert_close(answers, torch.log_softmax(reader(rows) / 1.7, 1).float())

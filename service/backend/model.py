@@ -1,0 +1,108 @@
+"""A model folder as something that answers items: verified, loaded, proved against its golden sample, warmed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from service.backend import golden
+from service.backend.buckets import MIN_SHARD_ROWS, ShapeBuckets, rows_for_threads
+from service.backend.chunks import CancelledRows
+from service.backend.device import resolve_device
+from service.backend.forecasting import forecast_batch
+from service.backend.network import IndexedResults
+from service.backend.reading import read_batch
+from service.backend.sharding import ComputeThreads
+from service.backend.torchscript import MODULE_ERRORS, CudaNetwork, ScriptedNetwork, last_line, load_module
+from service.backend.warmup import warm_up
+from service.contract.errors import BrokenModel, ModelFault
+from service.contract.manifest import Manifest, read_manifest
+from service.contract.types import DigitItem, ForecastItem, Item, PaddingStats, Result
+
+CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def load(
+    folder: Path,
+    device: str | torch.device = "cpu",
+    *,
+    warm: bool = True,
+    should_continue: Callable[[], bool] = lambda: True,
+    threads: ComputeThreads | None = None,
+) -> LoadedModel:
+    """Verify, load, prove and warm up the model in `folder`; on a CPU `threads` share its large calls.
+
+    Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds; it ends
+    with `Unavailable` as soon as `should_continue()` is false.
+    """
+    manifest = read_manifest(folder)
+    device = resolve_device(device)
+    module = load_module(folder, manifest, device)
+    if device.type == "cuda":
+        model = LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
+    else:
+        threads = threads or ComputeThreads()
+        shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
+        model = LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
+    sample = golden.read(folder, manifest)
+    model.self_test(sample)
+    if warm:
+        model.warm_up(sample, should_continue)
+    return model
+
+
+class LoadedModel:
+    """A model that is ready to run batches; not thread-safe: one thread at a time runs it."""
+
+    def __init__(self, manifest: Manifest, network: ScriptedNetwork, shapes: ShapeBuckets) -> None:
+        self.manifest = manifest
+        self.network = network
+        self.shapes = shapes
+        single = network.single_threaded()
+        self._single_threaded = single, shapes if single is network else ShapeBuckets()
+        self.batch_invariant: bool | None = None  # None: not measured
+        self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
+
+    def run_batch(
+        self, items: Sequence[Item], cancelled: CancelledRows, n_requests: int, padding: PaddingStats
+    ) -> Iterator[IndexedResults]:
+        """The answers to `items` of `n_requests` requests, call by call; their steps are added to `padding`.
+
+        `cancelled()` are the indices of items that need no answer any more. Many requests keep the event loop busy: a
+        helper thread would take its CPU, and contend for the interpreter with it. So threads share the calls of few
+        requests with many items only; the answers are the same.
+        """
+        sharded = len(items) >= MIN_SHARD_ROWS * n_requests
+        network, shapes = (self.network, self.shapes) if sharded else self._single_threaded
+        if self.manifest.task == "forecast":
+            return forecast_batch(network, shapes, cast("Sequence[ForecastItem]", items), cancelled, padding)
+        return read_batch(network, shapes, cast("Sequence[DigitItem]", items), cancelled, padding)
+
+    def run(self, items: Sequence[Item]) -> list[Result]:
+        """The results of `items` in their order; raises the first item's error where one has no sound answer."""
+        results: list[Result | None] = [None] * len(items)
+        for answers in self.run_batch(items, lambda: (), 1, PaddingStats()) if items else ():
+            for index, answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+                results[index] = answer
+        return cast("list[Result]", results)
+
+    def self_test(self, sample: golden.Sample) -> None:
+        """Replay the golden sample through `run`; raises `BrokenModel` where it differs beyond the tolerance."""
+        try:
+            sample.compare(self.run(sample.items), self.run(sample.plain_items))
+        except (*MODULE_ERRORS, ModelFault) as error:
+            raise BrokenModel(f"the golden sample cannot be computed: {last_line(error)}") from error
+
+    def warm_up(self, sample: golden.Sample, should_continue: Callable[[], bool] = lambda: True) -> None:
+        """Run every shape bucket, and pad from then on to the least shape whose bits do not depend on neighbours."""
+        invariance = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, should_continue)
+        self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation
+        least = invariance.least_rows, invariance.least_steps
+        self.shapes = ShapeBuckets(*least, self.shapes.rows)
+        network, shapes = self._single_threaded
+        self._single_threaded = network, ShapeBuckets(*least, shapes.rows)

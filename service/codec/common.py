@@ -1,0 +1,125 @@
+"""What the codecs of forecasts and digits have in common: what each offers, and the types that both use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, TypeVar
+
+from msgspec import Meta, Struct
+
+from service.contract.manifest import Manifest, Task
+from service.contract.types import Floats, Item
+
+JSON = "application/json"
+ALL_INPUTS = "#/inputs/{}"  # template of the pointers to the inputs of a request
+MESSAGE = "#"  # template of the pointer to the single input of a live message, which is the message itself
+STATE_NUMBERS = 4  # numbers of a state that are put into a token in the time of one number of JSON
+
+ModelReference = Annotated[str, Meta(max_length=256)]
+RequestedModel = Annotated[str, Meta(max_length=256, description="a name, or name@version")]
+ItemId = Annotated[str, Meta(max_length=256, description="echoed in the answer")]
+StateToken = Annotated[str, Meta(description="token of an earlier answer: what it was about goes on from there")]
+ReturnState = Annotated[bool, Meta(description="answer a token with which a later request can go on from here")]
+Timeout = Annotated[int, Meta(ge=1, le=3_600_000, description="deadline for the whole request, in milliseconds")]
+
+
+class Body(Struct, frozen=True, eq=False, gc=False):
+    """The body of a request, its type, and the query string of the request."""
+
+    content: bytes
+    media_type: str = JSON  # lower case, without parameters
+    content_type: bytes = b""  # the header as it came, with parameters such as the boundary of a form
+    query_string: bytes = b""
+
+
+class ModelAnswer(Struct, frozen=True):
+    """What the answer of every route to a model begins with."""
+
+    model: str
+    model_version: str
+    model_digest: str
+
+
+class Opening(Struct, forbid_unknown_fields=True, frozen=True):
+    """The first message of a live connection; subclasses add the model and the parameters."""
+
+    item_id: ItemId | None = None
+    state: StateToken | None = None
+
+
+class SequenceState(Struct, frozen=True, eq=False, gc=False):
+    """The state of a series or digit after all observations (values or rows) of it so far."""
+
+    state: Floats  # (S,)
+    observations: int
+    missing: int = 0  # of the observations
+    truncated: int = 0  # of the observations: those the model was not shown, since it uses only the last part
+    season: int = 0  # as stated with the first observations; 0 = not stated
+    flags: int = 0  # eight bits for the codec that makes the items
+
+
+class Parameters(Protocol):
+    """What all parameters have."""
+
+    @property
+    def timeout_ms(self) -> int | None: ...
+
+
+class ModelRequest(Protocol):
+    """A decoded request, or the decoded opening of a live connection."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def parameters(self) -> Parameters: ...
+
+
+class Call(Protocol):
+    """The items of a request or message, with what is needed to encode their results."""
+
+    @property
+    def items(self) -> Sequence[Item]: ...
+    @property
+    def answer_size(self) -> int:
+        """Numbers that the answer will hold, tokens counted by the time they take."""
+
+
+RequestT = TypeVar("RequestT", bound=ModelRequest)
+CallT = TypeVar("CallT", bound=Call)
+OpeningT = TypeVar("OpeningT", bound=ModelRequest)
+
+
+class Codec(Protocol[RequestT, CallT, OpeningT]):
+    """Bytes to items and results to bytes, for one task: `decode`, `to_items`, (the model), `encode`.
+
+    Live connections use the other four. All but `encode` and `encode_message` raise `InvalidRequest`.
+    """
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """Of the bodies that `decode` reads."""
+
+    def decode(self, body: Body, /) -> RequestT:
+        """The request in `body`, checked as far as that is possible without the model."""
+
+    def to_items(self, request: RequestT, manifest: Manifest, deadline: float, /) -> CallT:
+        """The items for the model of `manifest`; work that takes long ends at `deadline` (`DeadlineExceeded`)."""
+
+    def encode(self, call: CallT, results: Sequence[Any], /) -> bytes:
+        """The answer, one prediction for each of the `results`."""
+
+    def decode_opening(self, content: bytes, /) -> OpeningT:
+        """The first message of a live connection."""
+
+    def resume(self, opening: OpeningT, manifest: Manifest, /) -> SequenceState | None:
+        """The state that `opening` begins with, None for a new series or digit; checks its parameters too."""
+
+    def message_to_items(
+        self, content: bytes, opening: OpeningT, manifest: Manifest, resumed_from: SequenceState | None, /
+    ) -> CallT:
+        """The single item of a later message."""
+
+    def encode_message(self, call: CallT, results: Sequence[Any], /) -> tuple[bytes, SequenceState]:
+        """The prediction object, and the state that the next message resumes from."""

@@ -1,0 +1,103 @@
+"""The JSON of forecasts, as `msgspec` structures: requests, answers, and the messages of live connections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from service.codec.common import (
+    ItemId,
+    ModelAnswer,
+    ModelReference,
+    Opening,
+    RequestedModel,
+    ReturnState,
+    StateToken,
+    Timeout,
+)
+
+DEFAULT_MODEL = "forecaster"
+
+Level = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
+    """One series."""
+
+    target: Annotated[
+        list[float | None],
+        Meta(description="oldest first; null is a missing value; with state only the new values, or none"),
+    ]
+    item_id: ItemId | None = None
+    state: StateToken | None = None
+
+
+class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
+    """What to answer."""
+
+    prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 1
+    quantile_levels: Annotated[list[Level], Meta(max_length=99)] = field(default_factory=lambda: [0.1, 0.5, 0.9])
+    season_length: Annotated[int, Meta(ge=1, le=1_000_000, description="observations per season")] | None = None
+    return_state: ReturnState = False
+    include: Annotated[list[Literal["history"]], Meta(max_length=8)] = field(default_factory=list)
+    timeout_ms: Timeout | None = None
+
+
+class ForecastRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of `POST /forecast`."""
+
+    inputs: Annotated[
+        list[SeriesInput],
+        Meta(description="series of any, different lengths", extra_json_schema={"minItems": 1}),
+    ]
+    model: RequestedModel = DEFAULT_MODEL
+    parameters: ForecastParameters = field(default_factory=ForecastParameters)
+
+
+class History(Struct, frozen=True, gc=False):
+    """One-step-ahead predictions at every past point that was used; null where nothing had been observed yet."""
+
+    median: list[float | None]
+    mean: list[float | None]
+    quantiles: dict[str, list[float | None]]
+
+
+class Context(Struct, frozen=True, gc=False):
+    """What of the series was there, and what was used; with state: of the whole series."""
+
+    observations: int
+    missing: int
+    used: int
+    season_length: int
+
+
+class SeriesPrediction(Struct, frozen=True, gc=False):
+    """The forecast of one series; every list has `prediction_length` entries."""
+
+    item_id: str | None
+    mean: list[float]
+    quantiles: dict[str, list[float]]
+    context: Context
+    state: str | None
+    history: History | None
+    warnings: list[str]
+
+
+class ForecastAnswer(ModelAnswer, frozen=True):
+    """The body of the answer; one prediction per input, in the order of the inputs."""
+
+    predictions: list[SeriesPrediction]
+
+
+class SeriesOpening(Opening, forbid_unknown_fields=True, frozen=True):
+    """The first message of a live series."""
+
+    model: ModelReference = DEFAULT_MODEL
+    parameters: ForecastParameters = field(default_factory=ForecastParameters)
+
+
+class NewValues(Struct, forbid_unknown_fields=True, frozen=True):
+    """A later message of a live series: the values since the last one; none asks for the forecast again."""
+
+    target: list[float | None]

@@ -1,0 +1,27 @@
+"""The query string: options of a body that is an image or a form; a JSON body holds its own options, and takes none."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from service.codec.strict_json import FieldErrors, json_pointer
+from service.contract.errors import InvalidRequest
+
+MAX_FIELDS = 100
+
+
+def parse_query(query_string: bytes) -> dict[str, str]:
+    """The fields of `query_string`, of a repeated one the last; raises `InvalidRequest` for more than `MAX_FIELDS`."""
+    try:
+        fields = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise InvalidRequest(f"a query has at most {MAX_FIELDS} fields", code="out_of_range") from error
+    return dict(fields)
+
+
+def refuse_query(query_string: bytes) -> None:
+    """Raise `InvalidRequest` (`unknown_field`) for every field of `query_string`, which accompanies a JSON body."""
+    errors = FieldErrors()
+    for name in parse_query(query_string):
+        errors.add(json_pointer([name]), "unknown_field", "a JSON body takes no query fields: it holds them itself")
+    errors.check()

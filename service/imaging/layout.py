@@ -1,0 +1,168 @@
+"""Which of the marks in a picture are the digit: printed lines, background, frames and noise are not.
+
+The lines of ruled paper, the border of a table or a shadow, the box of a form and a scan's specks are no digit;
+components that lie over or within each other are one character, and several characters of like height several digits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.imaging.components import Components, Ints, merge_labels
+from service.imaging.filters import Mask
+from service.imaging.parameters import PARAMETERS
+
+# --- printed lines ---------------------------------------------------------------------------------------------------
+
+
+def without_lines(mask: Mask) -> tuple[Mask, int]:
+    """`mask` less thin straight lines from one side of the picture to the other, where no stroke crosses them.
+
+    The second value is the number of lines.
+    """
+    cleaned = mask
+    n_lines = 0
+    for vertical in (False, True):
+        plane = cleaned.T if vertical else cleaned
+        full_rows = (plane.mean(axis=1) > 0.9) & plane[:, 0] & plane[:, -1]
+        if full_rows.any() and (line_rows := _line_rows(plane, full_rows)) is not None:
+            crossings = np.zeros_like(plane)
+            crossings[line_rows] = _crossings(plane, line_rows)
+            plane = np.where(line_rows[:, None], crossings, plane)
+            cleaned = plane.T if vertical else plane
+            n_lines += int((np.diff(line_rows.astype(np.int8), prepend=0) == 1).sum())
+    return cleaned, n_lines
+
+
+def _line_rows(plane: Mask, full_rows: Mask) -> Mask | None:
+    """Rows (H,) of lines thin enough to be printed, or None where other ink reaches as far as they do."""
+    edges = np.flatnonzero(np.diff(full_rows.astype(np.int8), prepend=0, append=0))
+    line_rows = np.zeros_like(full_rows)
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if end - start <= max(2, PARAMETERS.line_thickness * len(plane)):
+            # A line's soft edge is a row or two of broken ink along it.
+            line_rows[max(start - 1, 0) : end + 1] = True
+    if not line_rows.any():
+        return None
+    columns = np.flatnonzero(plane[~line_rows].any(axis=0))
+    width = plane.shape[1]
+    margin = PARAMETERS.line_margin
+    # Lines alone leave no digit, and a bar with other ink at one of its ends may be part of one.
+    is_inside = not len(columns) or (columns[0] >= margin * width and columns[-1] < (1 - margin) * width)
+    return line_rows if is_inside else None
+
+
+def _crossings(plane: Mask, line_rows: Mask) -> Mask:
+    """Of each row of a line, the columns with ink both above and below the line."""
+    rows = np.flatnonzero(line_rows)
+    crossings = np.zeros((len(rows), plane.shape[1]), np.bool_)
+    for index, row in enumerate(rows.tolist()):
+        above, below = row, row
+        while above >= 0 and line_rows[above]:
+            above -= 1
+        while below < len(plane) and line_rows[below]:
+            below += 1
+        if above >= 0 and below < len(plane):
+            crossings[index] = _widened(plane[above]) & _widened(plane[below])
+    return crossings
+
+
+def _widened(row: Mask) -> Mask:
+    padded = np.pad(row, 1)
+    return np.asarray(padded[:-2] | padded[1:-1] | padded[2:])
+
+
+# --- candidates ------------------------------------------------------------------------------------------------------
+
+
+def digit_candidates(components: Components) -> tuple[list[Mask], int]:
+    """The characters that may be the digit, the likeliest first, each as its components (N,); and the count of noise.
+
+    Only characters of like height are returned: what is much smaller than the first is noise.
+    """
+    if not len(components.area):
+        return [], 0
+    ink = ~_background(components)
+    if (unframed := ink & ~_frames(components, ink)).any():
+        ink = unframed
+    if not ink.any() or _is_only_noise(components.area[ink]):
+        return [], int(ink.sum())
+    large = ink & (components.area >= PARAMETERS.noise_area * components.area[ink].max())
+    if large.sum() > PARAMETERS.max_components:
+        large &= components.area >= np.sort(components.area[large])[-PARAMETERS.max_components]
+    characters = _characters(components, np.flatnonzero(large))
+    heights = [_height(components, character) for character in characters]
+    order = sorted(range(len(characters)), key=lambda i: -_prominence(components, characters[i], heights[i]))
+    candidates = [characters[i] for i in order if heights[i] >= PARAMETERS.digit_height * heights[order[0]]]
+    n_noise = int(ink.sum()) - sum(map(len, candidates))
+    return [np.isin(np.arange(len(components.area)), candidate) for candidate in candidates], n_noise
+
+
+def _is_only_noise(area: Ints) -> bool:
+    """Whether many components of about one size are all there is."""
+    count = PARAMETERS.noise_count
+    return len(area) >= count and int(area.max()) < 4 * int(np.sort(area)[-count])
+
+
+def _prominence(components: Components, character: Ints, height: int) -> float:
+    """How likely a character is what the picture is about: large, and not at the border."""
+    at_border = bool(components.contact[character].any())
+    return height * float(np.sqrt(components.area[character].sum())) * (0.5 if at_border else 1.0)
+
+
+def _background(components: Components) -> Mask:
+    """Components along a side of the picture while another stands free (N,): table, shadow, smear, bar."""
+    height, width = components.shape
+    longer = max(height, width)
+    thin = np.minimum(components.height, components.width) < PARAMETERS.line_thickness * longer
+    side = np.where(components.height < components.width, width, height)
+    strips = thin & (components.contact >= 0.9 * side)
+    free = (components.contact == 0) & (components.height >= PARAMETERS.free_height * longer)
+    if not free.any():
+        return strips
+    return strips | (components.contact >= PARAMETERS.border_length * min(height, width))
+
+
+def _frames(components: Components, ink: Mask) -> Mask:
+    """Components that run along their own box (N,), with another inside that is at least a third as high."""
+    frames = np.zeros(len(components.area), np.bool_)
+    longer_side = np.maximum(components.height, components.width)
+    large = ink & (longer_side >= PARAMETERS.free_height * max(components.shape))
+    for index in np.flatnonzero(large & (components.area >= 0.1 * components.area.max())).tolist():
+        if (_enclosed(components, index) & ink & (components.height >= components.height[index] / 3)).any():
+            frames[index] = _is_hollow(components, index)
+    return frames
+
+
+def _enclosed(components: Components, index: int) -> Mask:
+    """The components (N,) that lie within the box of one and touch no side of it."""
+    columns = (components.left > components.left[index]) & (components.right < components.right[index])
+    return columns & (components.top > components.top[index]) & (components.bottom < components.bottom[index])
+
+
+def _is_hollow(components: Components, index: int) -> bool:
+    """Whether a component has nearly all of its pixels within a twelfth of the sides of its box."""
+    rows = slice(components.top[index], components.bottom[index])
+    columns = slice(components.left[index], components.right[index])
+    box = components.mask(np.arange(len(components.area)) == index)[rows, columns]
+    y, x = max(1, box.shape[0] // 12), max(1, box.shape[1] // 12)
+    return bool(box[y:-y, x:-x].sum() <= (1 - PARAMETERS.frame_share) * box.sum())
+
+
+def _characters(components: Components, members: Ints) -> list[Ints]:
+    """The `members` (indices of components) that belong to each character."""
+    highest = int(components.height[members].max())
+    a, b = (index.ravel() for index in np.meshgrid(members, members, indexing="ij"))
+    gap_x = np.maximum(components.left[a], components.left[b]) - np.minimum(components.right[a], components.right[b])
+    gap_y = np.maximum(components.top[a], components.top[b]) - np.minimum(components.bottom[a], components.bottom[b])
+    narrower = np.minimum(components.width[a], components.width[b])
+    lower = np.minimum(components.height[a], components.height[b])
+    near = np.maximum(gap_x, gap_y) < PARAMETERS.piece_distance * highest
+    is_piece = lower < PARAMETERS.piece_height * highest
+    connected = near & ((-gap_x >= PARAMETERS.overlap * narrower) | is_piece)
+    label = merge_labels(len(components.area), a[connected], b[connected])[members]
+    return [members[label == root] for root in np.unique(label)]
+
+
+def _height(components: Components, character: Ints) -> int:
+    return int(components.bottom[character].max() - components.top[character].min())

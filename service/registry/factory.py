@@ -1,0 +1,43 @@
+"""Registries as settings describe them: one that serves every model, and one for a single answer of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from service.backend.model import load
+from service.batching.queue import Limits
+from service.metrics.page import Metrics
+from service.registry.registry import Registry
+from service.settings import Settings
+
+
+def make_registry(
+    settings: Settings, metrics: Metrics | None = None, digests: Mapping[str, str | None] | None = None
+) -> Registry:
+    """The registry of a service with `settings`; `digests`: of the versions that all its processes serve."""
+    return Registry(
+        settings.models,
+        device=settings.device,
+        threads=settings.threads,
+        processes=settings.workers,
+        limits=_limits(settings),
+        metrics=metrics,
+        digests=digests,
+    )
+
+
+def one_shot_registry(settings: Settings, model: str) -> Registry:
+    """A registry for one answer of one model: it loads no other, and answers before every shape is warm."""
+    return Registry(
+        settings.models,
+        device=settings.device,
+        threads=settings.threads,
+        limits=_limits(settings),
+        only=model,
+        load=partial(load, warm=False),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)

@@ -1,0 +1,86 @@
+"""Versions of models: each one found on disk with its state, and what serves requests once it is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from service.backend.model import LoadedModel
+from service.batching.queue import BatchResult, Limits
+from service.batching.scheduler import Scheduler
+from service.contract.errors import Unavailable
+from service.contract.types import Item
+from service.metrics.page import ModelMetrics
+from service.registry.interval_coverage import IntervalMonitor
+from service.registry.repository import VersionFolder
+
+State = Literal["loading", "ready", "failed"]
+
+
+class Served:
+    """A loaded model and its queue."""
+
+    def __init__(self, model: LoadedModel, scheduler: Scheduler, limits: Limits, metrics: ModelMetrics) -> None:
+        self.manifest = model.manifest
+        self.model = model
+        reference = f"{self.manifest.name}@{self.manifest.version}"
+        self.queue = scheduler.new_queue(reference, model.run_batch, limits, metrics.batch)
+        forecasts = self.manifest.task == "forecast"
+        self._monitor = IntervalMonitor(self.queue.submit_probe, metrics.interval_outcome) if forecasts else None
+
+    def submit(self, items: Sequence[Item], deadline: float | None = None) -> asyncio.Future[BatchResult]:
+        """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
+        probes = None
+        if self._monitor is not None:
+            for item in items:
+                if item.state is not None:  # an update, which most requests are not
+                    probes = self._monitor.probes(items)
+                    break
+        answer = self.queue.submit(items, deadline)
+        if probes and self._monitor is not None:
+            self._monitor.submit_after(answer, probes)
+        return answer
+
+
+class ModelVersion:
+    """One version of a model, from the moment it was found: loading, ready or failed."""
+
+    def __init__(self, folder: VersionFolder) -> None:
+        self.name = folder.name
+        self.version = folder.version
+        self.folder = folder.folder
+        self.manifest = folder.manifest  # None where it cannot be read
+        self.state: State = "failed" if folder.fault else "loading"
+        self.reason = folder.fault  # why it failed
+        self.load_seconds: float | None = None
+        self.served: Served | None = None
+
+    @property
+    def reference(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def batch_invariant(self) -> bool | None:
+        """Whether answers are bit for bit independent of their neighbours, as measured at warm-up; None before."""
+        return self.served.model.batch_invariant if self.served else None
+
+    @property
+    def batch_deviation(self) -> float | None:
+        """Largest relative difference between batches at warm-up, 0.0 when invariant; None before."""
+        return self.served.model.batch_deviation if self.served else None
+
+    def serve(self, served: Served) -> None:
+        """Answer with `served` from now on."""
+        self.served, self.state = served, "ready"
+
+    def fail(self, reason: str) -> None:
+        """Do not serve this version, because of `reason`."""
+        self.state, self.reason = "failed", reason
+
+    def unavailable(self) -> Unavailable:
+        """Why this version answers no request at this moment, without the details that concern the operator."""
+        if self.state == "loading":
+            return Unavailable(f"model {self.reference} is being loaded", code="model_not_ready", retry_after=1.0)
+        return Unavailable(f"model {self.reference} could not be loaded", code="model_not_ready", retry_after=60.0)

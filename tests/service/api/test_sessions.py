@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from typing import cast
+
+import numpy as np
+import pytest
+
+from service.api.sessions import Session
+from service.codec.forecast import ForecastCall, ForecastCodec
+from service.codec.forecast_types import ForecastRequest, SeriesOpening
+from service.codec.state_tokens import StateTokens
+from service.contract.errors import InvalidRequest
+from service.contract.types import ForecastResult
+from service.registry.registry import Served
+from service.settings import Settings
+from tests.fakes import FakeModel, manifest
+
+CODEC = ForecastCodec(Settings(), StateTokens([b"a key of a test, long enough"]))
+
+
+def opened(opening: str) -> Session[ForecastRequest, ForecastCall, SeriesOpening]:
+    model = cast(Served, FakeModel(manifest("forecaster", max_horizon=4)))
+    return Session(CODEC, CODEC.decode_opening(opening.encode()), model)
+
+
+def results(call: ForecastCall, state: float) -> list[ForecastResult]:
+    batch = np.full((1, 2), state)
+    return [ForecastResult(np.ones(1), np.ones((3, 1)), None, 1, batch[0]) for _ in call.items]
+
+
+def test_each_message_continues_from_the_state_of_the_last_answer() -> None:
+    session = opened('{"parameters": {"timeout_ms": 50}}')
+    assert session.timeout_ms == 50
+    call = session.to_items(b'{"target": [1, 2]}')
+    assert call.items[0].state is None
+    batch = results(call, 7.0)
+    assert json.loads(session.encode(call, batch))["context"]["observations"] == 2
+    call = session.to_items(b'{"target": [3]}')
+    state = call.items[0].state
+    assert state is not None
+    assert state.tolist() == [7.0, 7.0]
+    assert not np.shares_memory(state, batch[0].state)  # or the whole batch would stay in memory
+    assert json.loads(session.encode(call, results(call, 8.0)))["context"]["observations"] == 3
+
+
+def test_a_message_that_fails_changes_nothing() -> None:
+    session = opened("{}")
+    call = session.to_items(b'{"target": [1]}')
+    session.encode(call, results(call, 7.0))
+    with pytest.raises(InvalidRequest):
+        session.to_items(b'{"target": ["2"]}')
+    session.to_items(b'{"target": [2]}')  # computed, and its answer lost
+    call = session.to_items(b'{"target": [2]}')
+    assert call.counts[0].observations == 2
+
+
+def test_an_opening_that_the_model_cannot_serve_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        opened('{"parameters": {"prediction_length": 5}}')
+    assert caught.value.code == "out_of_range"

@@ -1,0 +1,88 @@
+"""Admission: bounds, deadlines, and probes that only come while nothing else is pending."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from service.batching.queue import BatchReport, Limits
+from service.batching.scheduler import Scheduler
+from service.contract.errors import DeadlineExceeded, Unavailable
+from tests.service.batching.runners import TIMEOUT, BlockedQueue, Doubler, StubItem, results, stubs
+
+
+async def test_a_full_queue_refuses_at_once_and_admits_all_of_a_request_or_nothing(scheduler: Scheduler) -> None:
+    async with BlockedQueue(scheduler, Limits(queue_items=5, queue_observations=100)) as blocked:
+        futures = blocked.submit(stubs(1, 2), [StubItem(3, 90)])
+        with pytest.raises(Unavailable) as too_many:
+            blocked.submit(stubs(4, 5))
+        assert (too_many.value.code, too_many.value.retry_after) == ("queue_full", 1.0)
+        with pytest.raises(Unavailable) as too_long:
+            blocked.submit([StubItem(4, 8)])
+        assert too_long.value.code == "queue_full"
+        assert (blocked.queue.items, blocked.queue.observations) == (4, 93)
+        futures += blocked.submit([StubItem(5, 7)])
+    assert await results(*futures) == [[2, 4], [6], [10]]
+    assert (blocked.queue.items, blocked.queue.observations) == (0, 0)
+
+
+async def test_an_idle_queue_admits_a_request_that_is_larger_than_itself(scheduler: Scheduler) -> None:
+    queue = scheduler.new_queue("queue", Doubler(), Limits(queue_items=2, queue_observations=2, batch_items=2))
+    assert (await queue.submit(stubs(1, 2, 3, 4, 5))).results == [2, 4, 6, 8, 10]
+
+
+async def test_a_submission_counts_until_it_is_settled_or_cancelled(scheduler: Scheduler) -> None:
+    async with BlockedQueue(scheduler) as blocked:
+        futures = blocked.submit([StubItem(1, 4)], [StubItem(2, 5)])
+        assert (blocked.queue.items, blocked.queue.observations) == (3, 10)
+        futures[0].cancel()
+        assert (blocked.queue.items, blocked.queue.observations) == (2, 6)
+    await futures[1]
+    assert (blocked.queue.items, blocked.queue.observations) == (0, 0)
+
+
+async def test_a_passed_deadline_is_refused_before_anything_is_queued(scheduler: Scheduler) -> None:
+    queue = scheduler.new_queue("queue", Doubler(), Limits())
+    with pytest.raises(DeadlineExceeded) as error:
+        queue.submit(stubs(1), time.monotonic())
+    assert error.value.code == "deadline_exceeded"
+    assert queue.items == 0
+
+
+async def test_a_probe_is_computed_while_nothing_else_is_pending(scheduler: Scheduler) -> None:
+    runner = Doubler()
+    queue = scheduler.new_queue("queue", runner, Limits())
+    probe = queue.submit_probe(stubs(3, 4))
+    assert probe is not None
+    assert (await probe).results == [6, 8]
+    assert (queue.items, queue.observations) == (0, 0)
+
+
+async def test_a_probe_is_dropped_while_a_submission_to_any_queue_is_pending(scheduler: Scheduler) -> None:
+    other = scheduler.new_queue("other", Doubler(), Limits())
+    async with BlockedQueue(scheduler) as blocked:
+        assert blocked.queue.submit_probe(stubs(1)) is None
+        assert other.submit_probe(stubs(1)) is None
+    assert blocked.runner.batches == [[-1]]
+    assert other.submit_probe(stubs(1)) is not None
+
+
+async def test_a_probe_is_in_no_batch_of_others_and_counts_as_no_request(scheduler: Scheduler) -> None:
+    runner, reports = Doubler(), list[BatchReport]()
+    queue = scheduler.new_queue("queue", runner, Limits(), reports.append)
+    runner.block()
+    probe = queue.submit_probe(stubs(3))
+    requests = [queue.submit(stubs(1)), queue.submit(stubs(2))]
+    runner.gate.set()
+    assert probe is not None
+    assert await results(probe, *requests) == [[6], [2], [4]]
+    assert runner.batches == [[3], [1, 2]]
+    await scheduler.close(TIMEOUT)
+    assert [len(report.requests) for report in reports] == [0, 2]
+
+
+async def test_a_closing_scheduler_takes_no_probe(scheduler: Scheduler) -> None:
+    queue = scheduler.new_queue("queue", Doubler(), Limits())
+    scheduler.drain()
+    assert queue.submit_probe(stubs(1)) is None

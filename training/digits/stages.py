@@ -1,0 +1,116 @@
+"""The stages of the digit reader's training: each from the files of the earlier ones, and the file that each leaves.
+
+Each round begins from the mean of the weights that the earlier rounds ended with, and the mean of all rounds is the
+reader (Izmailov et al., 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.data import mnist
+from training.digits.config import ROUNDS, STAGES, Config
+from training.digits.train import ModelGroup, build, train
+from training.fit.record import command_line, current_commit, stage_record
+from training.networks.convolutional import Committee
+
+Weights = dict[str, dict[str, Tensor]]  # member -> state_dict of its network
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The members' weights at the end of a stage, and the stage's record; the fields are keys of the file."""
+
+    weights: Weights
+    knobs: dict[str, Any]
+    curves: list[dict[str, float]]
+    data: dict[str, str]
+    command: str
+    commit: str
+    device: str
+    torch: str
+    seconds: float
+
+    def save(self, file: Path) -> None:
+        """Write one file that `load` reads back without running anything in it."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(vars(self), file)
+
+    @classmethod
+    def load(cls, file: Path) -> Checkpoint:
+        """Read a file that `save` wrote."""
+        return cls(**torch.load(file, map_location="cpu", weights_only=True))
+
+    def member(self, size: str) -> nn.Module:
+        """One trained network, in eval mode."""
+        network = build(size, 0.0)
+        network.load_state_dict(self.weights[size])
+        return network.eval()
+
+    def members(self) -> list[nn.Module]:
+        """All trained networks, in eval mode."""
+        return [self.member(size) for size in self.weights]
+
+
+def stage_file(folder: Path, stage: str) -> Path:
+    """The checkpoint that a finished stage leaves in `folder`."""
+    return folder / f"{stage}.pt"
+
+
+def load_stages(folder: Path, stages: Sequence[str]) -> list[Checkpoint]:
+    """The checkpoints of `stages` in `folder`, in their order."""
+    return [Checkpoint.load(stage_file(folder, stage)) for stage in stages]
+
+
+def train_stage(stage: str, config: Config, folder: Path, device: torch.device) -> Checkpoint:
+    """Train one stage; a round with teachers needs the files of the earlier stages in `folder`."""
+    commit, data = current_commit(), mnist.load()
+    committee, start = _teachers_and_start(stage, config, folder) if stage in ROUNDS else (None, None)
+    group, curves = train(data, config, device, committee, start=start, folder=folder / stage)
+    record = stage_record(config, curves.rows, data=data.digests, device=device, command=command_line(), commit=commit)
+    return Checkpoint(weights=_weights(group), seconds=curves.last["seconds"], **record)
+
+
+def _teachers_and_start(stage: str, config: Config, folder: Path) -> tuple[Committee, dict[str, Tensor]]:
+    """The teachers of a round, and the weights that it begins from."""
+    teachers = load_stages(folder, [name for name in STAGES if name.startswith("teacher")])
+    predecessors = load_stages(folder, ROUNDS[: ROUNDS.index(stage)] or ["labels"])
+    reader = replace(predecessors[-1], weights=mean_weights(predecessors))
+    if config.own:
+        teachers.append(reader)
+    committee = Committee([member for checkpoint in teachers for member in checkpoint.members()])
+    return committee, next(iter(reader.weights.values()))
+
+
+def mean_weights(checkpoints: Sequence[Checkpoint]) -> Weights:
+    """Member -> the mean of the weights that the checkpoints have for it; all have the same members."""
+    return {
+        size: {name: torch.stack([c.weights[size][name] for c in checkpoints]).mean(0) for name in weights}
+        for size, weights in checkpoints[0].weights.items()
+    }
+
+
+def combined_record(checkpoints: dict[str, Checkpoint]) -> dict[str, Any]:
+    """The record of a reader with these stages, in order, for manifest and `training.json`."""
+    records = {stage: {k: v for k, v in vars(c).items() if k != "weights"} for stage, c in checkpoints.items()}
+    *predecessors, last = records
+    final = records[last]
+    return final | {
+        "command": " && ".join(dict.fromkeys(record["command"] for record in records.values())),
+        "seconds": final["seconds"] + sum(records[stage]["seconds"] for stage in predecessors),
+        "seed": final["knobs"]["seed"],
+        "knobs": final["knobs"] | {"earlier": {stage: records[stage] for stage in predecessors}},
+    }
+
+
+def _weights(group: ModelGroup) -> Weights:
+    return {
+        name: {key: value.detach().cpu() for key, value in member.state_dict().items()}
+        for name, member in zip(group.names, group.members, strict=True)
+    }

@@ -1,0 +1,65 @@
+"""Command-line options that the training commands share: a configuration's fields, device, threads, destinations."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.fit.record import DataclassInstance
+from training.folders import FIGURES, MODELS
+
+SIMPLE = (bool, int, float, str)  # types of fields that one word on the command line can set
+
+
+def add_config_options(parser: argparse.ArgumentParser, config: DataclassInstance, default: str | None = None) -> None:
+    """An option for each field of `config` that is a number, text, flag or tuple of these: --head-rate for head_rate.
+
+    An option that is not set is None: `changed_fields` returns the others. `default` is the help's text for the default
+    value where that is not the one in `config`.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        option, text = f"--{field.name.replace('_', '-')}", f"default: {value if default is None else default}"
+        if isinstance(value, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif isinstance(value, SIMPLE):
+            parser.add_argument(option, type=type(value), metavar="VALUE", help=text)
+        elif isinstance(value, tuple) and isinstance(value[0], SIMPLE):
+            parser.add_argument(option, type=type(value[0]), nargs="+", metavar="VALUE", help=text)
+
+
+def changed_fields(arguments: argparse.Namespace, config: DataclassInstance) -> dict[str, Any]:
+    """Field name -> value, of each field of `config` that the command line sets."""
+    values = {field.name: getattr(arguments, field.name, None) for field in fields(config)}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if value is not None
+    }
+
+
+def add_device_options(parser: argparse.ArgumentParser, *, choose_device: bool = True) -> None:
+    """--threads, and --device unless the command runs on the CPU only."""
+    if choose_device:
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        parser.add_argument("--device", default=default, help="cpu, cuda, cuda:1 … (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads on the CPU (default: %(default)s)")
+
+
+def use_device(arguments: argparse.Namespace) -> torch.device:
+    """Set torch's threads; returns the device that the command line names."""
+    torch.set_num_threads(arguments.threads)
+    return torch.device(getattr(arguments, "device", "cpu"))
+
+
+def add_destination_options(parser: argparse.ArgumentParser, *, version: bool = True, figures: bool = True) -> None:
+    """--models, and where the command has a use for them --version and --figures."""
+    parser.add_argument("--models", type=Path, default=MODELS, help="where the model's folder goes (default: models/)")
+    if version:
+        parser.add_argument("--version", type=int, help="version to write (default: one above the highest there is)")
+    if figures:
+        parser.add_argument(
+            "--figures", type=Path, default=FIGURES, help="where the curves go (default: training/figures/)"
+        )

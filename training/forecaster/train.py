@@ -1,0 +1,149 @@
+"""How the forecaster is trained: stages, each from the weights of the previous one.
+
+An endless stream of windows made on the training device, forecasts from a few random cuts of every window, the pinball
+loss of all levels in units of the series' own seasonal change; added to it, at every step, the pinball loss of the
+bands that the fast clock predicts for the next value. Every batch is a function of the seed and the step, so an
+interrupted run resumes to the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.data import real_series
+from training.evaluation import backtest
+from training.evaluation.predict import predictor
+from training.evaluation.sine_errors import over_bayes, sine_errors, validation_series
+from training.fit import loop
+from training.fit.optimizer import adamw
+from training.fit.record import command_line, current_commit, stage_record
+from training.fit.weights import read_weights, write_weights
+from training.forecaster.config import Config
+from training.forecaster.windows import Stream, draw_cuts
+from training.networks.forecaster import LEVELS, Forecaster
+
+VALIDATION_WINDOWS = 25  # of one file
+VALIDATION_CONTEXT = 2048
+MEDIAN = LEVELS.index(0.5)
+
+Fitted = tuple[Forecaster, dict[str, Any]]  # a network with its averaged weights, and the record of its fit
+
+
+def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
+    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change, and bands."""
+    inputs, truth, season = stream.batch(step)
+    generator = torch.Generator(stream.device).manual_seed(stream.config.seed * 1_000_003 + step + 500_000_009)
+    cuts, ahead = draw_cuts(truth, stream.config, generator)
+    predicted, last, swing, bands = network.predict_at(inputs, season, cuts, ahead)
+    rows = torch.arange(len(truth), device=truth.device)[:, None, None]
+    index = cuts[..., None] + ahead - 1
+    actual = truth[rows, index.clamp(max=truth.shape[1] - 1)] - last[..., None]
+    observed = torch.isfinite(actual) & (index < truth.shape[1])
+    actual = torch.where(observed, actual, predicted[..., MEDIAN].detach())
+    error = actual[..., None] - predicted
+    levels = network.levels
+    pinball = torch.maximum(levels * error, (levels - 1) * error).mean(3)  # (B, R, H)
+    # Jumps that nothing announces would dominate the loss: a forecast that is far off weighs less.
+    off = torch.where(observed, (actual - predicted[..., MEDIAN]).abs().detach(), 0).sum(2)
+    off = off / observed.sum(2).clamp(min=1)
+    size = (swing + 0.25 * off).clamp(min=1e-290)  # (B, R)
+    relative = torch.where(observed, pinball / size[..., None], 0)
+    forecasts = (relative.sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)).mean().float()
+    return forecasts + stream.config.dense * bands
+
+
+class Validation:
+    """Scores during training: held-out files (never the test parts of training files) and fresh sine mixtures."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self.device = device
+        self.sines = validation_series(201)
+        self.files: list[real_series.SeriesFile] = []
+        if config.real > 0:
+            self.files = [f for f in real_series.read_all() if f.name in real_series.HELD_OUT]
+
+    def __call__(self, module: Any) -> dict[str, float]:
+        """A row of the curves."""
+        row = over_bayes(sine_errors(module, self.device, self.sines))
+        return row | backtest.geometric_means(self.file_scores(module)) if self.files else row
+
+    def file_scores(self, module: Any) -> list[backtest.FileScore]:
+        """Scores of each held-out file."""
+        predict = predictor(module, self.device)
+        return [
+            backtest.score_file(f, predict, max_windows=VALIDATION_WINDOWS, context=VALIDATION_CONTEXT)
+            for f in self.files
+        ]
+
+
+def train_stages(stages: Sequence[Config], device: torch.device, folder: Path | None, deadline: float | None) -> Fitted:
+    """Fit a network in `stages`; with a `folder` a finished stage is read from its file there."""
+    fitted: Fitted | None = None
+    for number, config in enumerate(stages, 1):
+        path = None if folder is None else folder / f"stage-{number}.npz"
+        if path is not None and path.exists():
+            fitted = read_fit(path)
+            continue
+        fitted = train(config, device, folder and folder / f"stage-{number}", deadline, fitted)
+        if path is not None:
+            write_fit(path, *fitted)
+    if fitted is None:
+        raise ValueError("no stage to train")
+    return fitted
+
+
+def train(
+    config: Config, device: torch.device, folder: Path | None, deadline: float | None, start: Fitted | None = None
+) -> Fitted:
+    """Fit a network, or continue from `start`; the record of `start` then becomes the `earlier` of the new one.
+
+    With `folder` checkpoints are written there and an interrupted run resumes from them; `deadline` is in seconds.
+    """
+    torch.manual_seed(config.seed)
+    commit = current_commit()
+    network, start_record = start or (Forecaster(config.fast, config.slow, config.width), None)
+    network = network.to(device)
+    stream = Stream(config, device)
+    interval = max(1, config.steps // config.evaluations)
+    curves = loop.fit(
+        network,
+        lambda step: loss(network, stream, step),
+        adamw(network, config.rate, config.decay, (0.9, 0.98)),
+        loop.Plan(
+            steps=config.steps,
+            warmup=min(300, config.steps // 10 + 1),
+            hold=0.4,
+            ema=config.ema,
+            evaluate_every=interval,
+            checkpoint_every=interval if folder else 0,
+        ),
+        evaluate=Validation(config, device),
+        after_step=network.restore_fixed_weights,
+        folder=folder,
+        label="forecaster",
+        deadline=deadline,
+    )
+    network.restore_fixed_weights()
+    record = stage_record(
+        config, curves.rows, data=stream.digests, device=device, command=command_line(), commit=commit
+    )
+    return network, record | ({"earlier": start_record} if start_record else {})
+
+
+def write_fit(path: Path, network: Forecaster, record: dict[str, Any]) -> None:
+    """Weights and record of a fit in one `.npz` file."""
+    write_weights(path, network.state_dict(), record)
+
+
+def read_fit(path: Path) -> Fitted:
+    """The network and record that `write_fit` wrote."""
+    weights, record = read_weights(path)
+    config = record["knobs"]
+    network = Forecaster(config["fast"], config["slow"], config["width"])
+    network.load_state_dict(weights)
+    return network, record
