@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MANIFEST_FILE, read_manifest
-from service.registry.repository import scan
+from service.registry.repository import manifest_digests, restrict, scan
 from tests.models import RunningMean, write_model
 
 
@@ -100,3 +101,30 @@ def test_no_models_and_no_folder(tmp_path: Path) -> None:
     assert scan(tmp_path).versions == []
     with pytest.raises(BrokenModel, match="cannot be read"):
         scan(tmp_path / "absent")
+
+
+def test_a_process_is_restricted_to_the_versions_that_the_service_started_with(template: Path, tmp_path: Path) -> None:
+    for name in ("same", "changed", "gone", "mended", "failed"):
+        put(template, tmp_path, name, 1)
+    mended = tmp_path / "mended" / "1" / MANIFEST_FILE
+    manifest = mended.read_bytes()
+    mended.write_bytes(b"{nonsense")
+    expected = manifest_digests(tmp_path)
+    assert {name for name, digest in expected.items() if digest is None} == {"mended@1"}
+    mended.write_bytes(manifest)
+    changed = tmp_path / "changed" / "1"
+    read_manifest(changed).model_copy(update={"description": "another one"}).write(changed)
+    shutil.rmtree(tmp_path / "gone" / "1")
+    put(template, tmp_path, "new", 1)
+    restricted = restrict(scan(tmp_path).versions, expected | {"failed@1": None})
+    assert {version.name: version.fault for version in restricted} == {
+        "same": None,
+        "changed": "it was changed on disk while the service runs",
+        "gone": "it is no longer on disk",
+        "mended": "it could not be loaded when the service started",
+        "failed": "it could not be loaded when the service started",
+    }
+
+
+def test_a_folder_that_cannot_be_read_has_no_versions_to_expect(tmp_path: Path) -> None:
+    assert manifest_digests(tmp_path / "nowhere") == {}
