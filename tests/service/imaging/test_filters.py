@@ -24,6 +24,13 @@ def test_lightness_is_the_grey_where_it_differs() -> None:
     assert np.abs(to_grey(coloured((0, 0, 0), (1, 1, 0.5))) - (0.299 + 0.587 + 0.057) * SEVEN).max() < 1e-6
 
 
+@pytest.mark.parametrize(("ink", "contrast"), [((1, 0, 0), 1.0), ((1, 0.1, 0), 0.299 + 0.0587)])
+def test_lightness_is_the_grey_from_three_tenths_of_the_difference(
+    ink: tuple[float, float, float], contrast: float
+) -> None:
+    assert np.ptp(to_grey(coloured((0, 0, 0), ink))) == pytest.approx(contrast, abs=0.02)
+
+
 def test_a_picture_of_one_colour_is_even() -> None:
     assert np.ptp(to_grey(np.full((5, 7, 3), 0.25, np.float32))) == 0
 

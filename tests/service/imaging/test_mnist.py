@@ -239,6 +239,92 @@ def test_several_digits_are_counted_and_one_is_read() -> None:
     assert prepared(drawn())[1].digits == 1
 
 
+def rectangles(size: tuple[int, int], *boxes: tuple[int, int, int, int], paper: int = 255) -> Image.Image:
+    """Black rectangles (x0, y0, x1, y1, ends excluded) on paper of width x height."""
+    image = Image.new("L", size, paper)
+    for x0, y0, x1, y1 in boxes:
+        ImageDraw.Draw(image).rectangle((x0, y0, x1 - 1, y1 - 1), fill=0)
+    return image
+
+
+@pytest.mark.parametrize(("width", "thickened"), [(12, True), (18, False)])
+def test_strokes_thinner_than_a_twelfth_of_the_digit_are_thickened(width: int, thickened: bool) -> None:
+    assert prepared(rectangles((250, 250), (100, 25, 100 + width, 225)))[1].thickened is thickened
+
+
+@pytest.mark.parametrize(("strength", "x0"), [(0.15, 99), (0.07, 100)])
+def test_the_soft_edge_of_a_stroke_belongs_to_the_digit(strength: float, x0: int) -> None:
+    image = Image.new("L", (250, 250), 255)
+    ImageDraw.Draw(image).rectangle((99, 49, 140, 200), fill=round(255 * (1 - strength)))
+    image.paste(0, (100, 50, 140, 200))
+    assert prepared(image)[1].box[0] == x0
+
+
+@pytest.mark.parametrize(("height", "enlarged"), [(230, True), (250, False)])
+def test_a_digit_below_a_quarter_of_the_picture_is_enlarged(height: int, enlarged: bool) -> None:
+    assert prepared(rectangles((1024, 1024), (500, 300, 560, 300 + height)))[1].enlarged is enlarged
+
+
+@pytest.mark.parametrize(("gap", "specks"), [(60, 1), (120, 0)])
+def test_a_small_digit_is_cut_out_with_a_margin(gap: int, specks: int) -> None:
+    image = rectangles((1024, 1024), (500, 300, 560, 500), (560 + gap, 400, 580 + gap, 420))
+    assert prepared(image)[1].specks == specks
+
+
+@pytest.mark.parametrize(
+    ("start", "height", "noise", "is_read"),
+    [
+        (16, 100, 0, True),
+        (10, 100, 0, False),  # too near to the sheet's edge
+        (90, 60, 0, True),
+        (90, 40, 0, False),  # too low
+        (90, 100, 14, True),
+        (90, 100, 28, False),  # too noisy
+    ],
+)
+def test_a_dark_bar_on_a_bright_sheet_in_a_dark_room(start: int, height: int, noise: float, is_read: bool) -> None:
+    image = Image.new("L", (280, 280), 30)
+    image.paste(rectangles((200, 200), (start, 60, start + 16, 60 + height), paper=220), (40, 40))
+    noisy = np.asarray(image) + np.random.default_rng(5).normal(0, noise, (280, 280))
+    assert prepared(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))[1].inverted is is_read
+
+
+def test_a_ring_is_no_sheet_with_its_hole_as_the_digit() -> None:
+    image = rectangles((300, 300), (50, 50, 250, 250))
+    image.paste(255, (85, 85, 215, 215))
+    assert prepared(image)[1].box == pytest.approx((50, 50, 250, 250), abs=2)
+
+
+def test_a_digit_may_lie_along_the_edge_of_a_shadow_for_less_than_half_of_its_strokes() -> None:
+    photo = np.asarray(drawn("4")) * np.where(np.arange(280) < 150, 1.0, 0.3)
+    report = prepare(encoded(Image.fromarray(photo.astype(np.uint8))), PIXELS)[1]
+    assert report.uneven_paper
+    assert report.box == pytest.approx((88, 76, 190, 214), abs=2)
+
+
+@pytest.mark.parametrize(("count", "is_digit"), [(20, True), (30, True), (31, False)])
+def test_a_mark_at_the_border_of_uneven_paper_is_a_digit_with_few_specks(count: int, is_digit: bool) -> None:
+    photo = np.tile(np.linspace(60, 230, 250), (250, 1))
+    photo[:180, 120:132] = 20
+    for index in range(count):
+        y, x = divmod(index, 6)
+        photo[20 + 30 * y : 22 + 30 * y, 150 + 15 * x : 152 + 15 * x] = 20
+    data = encoded(Image.fromarray(photo.astype(np.uint8)))
+    if is_digit:
+        assert prepare(data, PIXELS)[1].specks == count
+    else:
+        assert refused(data) == "blank_image"
+
+
+@pytest.mark.parametrize(("width", "is_digit"), [(50, True), (60, False)])
+def test_what_touches_the_border_has_strokes(width: int, is_digit: bool) -> None:
+    image = rectangles((200, 200), (0, 50, width, 150))
+    if is_digit:
+        assert prepared(image)[1].box == (0, 50, width, 150)
+    else:
+        assert refused(encoded(image)) == "blank_image"
+
+
 @pytest.mark.parametrize(("paper", "ink", "contrast"), [(255, 0, 1.0), (255, 128, 0.5), (0, 102, 0.4)])
 def test_the_contrast_is_reported(paper: int, ink: int, contrast: float) -> None:
     assert prepared(drawn(paper=paper, ink=ink))[1].contrast == pytest.approx(contrast, abs=0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from service.imaging.filters import Plane
 from service.imaging.strokes import edge_likeness
 
 PAPER = np.full((60, 40), 0.9, np.float32)
@@ -46,3 +47,30 @@ def test_what_ends_at_the_border_has_one_side_or_is_not_looked_at() -> None:
     plane[mask] = 0.1
     assert edge_likeness(plane, mask, is_dark=True, stroke_width=6.0, count_border=False) == 0
     assert edge_likeness(plane, mask, is_dark=True, stroke_width=6.0, count_border=True) == 1
+
+
+def step(rise: float) -> Plane:
+    """The bar at 0.2 between paper that is brighter by 0.7 on one side and by `rise` on the other."""
+    plane = PAPER.copy()
+    plane[:, 23:] = 0.2 + rise
+    plane[BAR] = 0.2
+    return plane
+
+
+@pytest.mark.parametrize(("rise", "expected"), [(0.23, 1), (0.26, 0)])
+def test_a_side_counts_that_stands_out_by_a_third_of_the_other(rise: float, expected: float) -> None:
+    assert edge_likeness(step(rise), BAR, is_dark=True, stroke_width=5.0, count_border=False) == expected
+
+
+@pytest.mark.parametrize(("stroke_width", "expected"), [(2.6, 1), (2.4, 0)])
+def test_runs_of_two_widths_cross_the_stroke(stroke_width: float, expected: float) -> None:
+    assert edge_likeness(step(0), BAR, is_dark=True, stroke_width=stroke_width, count_border=False) == expected
+
+
+@pytest.mark.parametrize(("stroke_width", "shade", "expected"), [(10.0, 7, 0), (10.0, 8, 1), (1.0, 1, 0), (1.0, 2, 1)])
+def test_paper_is_looked_for_at_most_so_far(stroke_width: float, shade: int, expected: float) -> None:
+    line = BAR if stroke_width > 1 else np.roll(BAR, 4, axis=1) & BAR  # one pixel wide
+    plane = PAPER.copy()
+    plane[:, 23 : 23 + shade] = 0.2
+    plane[line] = 0.2
+    assert edge_likeness(plane, line, is_dark=True, stroke_width=stroke_width, count_border=False) == expected
