@@ -149,6 +149,8 @@ class Scheduler:
                 return
         if ready:
             self._wake.put(None)
+        else:  # the thread woke and took everything after `admit` found it asleep, and it may sleep again by now
+            self._asleep = True
 
     def _run_inline(self, queue: ModelQueue) -> None:
         """Compute what waits in `queue` on the event loop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -54,13 +55,17 @@ def scan(models: Path) -> Repository:
     return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable)
 
 
-def digests(versions: Sequence[VersionFolder]) -> dict[str, str | None]:
-    """Reference (`name@version`) -> digest of the manifest, which holds the digests of its files; None: unreadable."""
-    return {f"{version.name}@{version.version}": _digest(version.manifest) for version in versions}
+def manifest_digests(models: Path) -> dict[str, str | None]:
+    """The versions below `models`: reference (`name@version`) -> digest of its manifest, which holds the digests of its
+    files, or None where it cannot be read. Empty where `models` is no readable folder.
+    """
+    with contextlib.suppress(BrokenModel):
+        return {f"{each.name}@{each.version}": _digest(each.manifest) for each in scan(models).versions}
+    return {}
 
 
 def restrict(versions: Sequence[VersionFolder], expected: Mapping[str, str | None]) -> list[VersionFolder]:
-    """The `expected` ones of `versions` (see `digests`); a version that changed or is gone gets a fault."""
+    """Those of `versions` that `expected` names (see `manifest_digests`); one that changed or is gone gets a fault."""
     by_reference = {f"{version.name}@{version.version}": version for version in versions}
     result: list[VersionFolder] = []
     for reference, digest in expected.items():

@@ -28,9 +28,8 @@ from types import FrameType
 
 from uvicorn.config import STARTUP_FAILURE
 
-from service.contract.errors import BrokenModel
 from service.metrics.store import mark_process_dead
-from service.registry.repository import digests, scan
+from service.registry.repository import manifest_digests
 from service.runtime import logs
 from service.runtime.scratch_folder import scratch_folder
 from service.runtime.worker_group import ModelSet, SharedNumbers, WorkerGroup
@@ -316,8 +315,4 @@ class Supervisor:
 
     def _model_set(self) -> ModelSet:
         """The versions on disk now, which all processes are to serve."""
-        try:
-            versions = scan(self._settings.models).versions
-        except BrokenModel:  # every worker finds that, too, and is not ready because of it
-            versions = ()
-        return ModelSet(self._context, digests(versions))
+        return ModelSet(self._context, manifest_digests(self._settings.models))

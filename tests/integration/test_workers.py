@@ -97,9 +97,9 @@ async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, mo
 
         await until(gone)
         assert survivor in workers(server)
-    assert len(os.listdir(tmp_path)) == 1  # left behind by the parent, and swept at the next start
+    assert len(folders(tmp_path)) == 1  # left behind by the parent, and swept at the next start
     with scratch_folder(tmp_path) as folder:
-        assert os.listdir(tmp_path) == [folder.name]
+        assert folders(tmp_path) == [folder]
 
 
 async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_path: Path) -> None:
@@ -154,6 +154,10 @@ def test_workers_that_cannot_start_end_the_service(one_model: Path) -> None:
     with running(one_model, workers=2, device="cuda:77") as server:
         assert server.wait() not in (0, None)
         assert any("cuda:77" in line for line in server.lines)
+
+
+def folders(parent: Path) -> list[Path]:
+    return list(parent.iterdir())
 
 
 def alive(pid: int) -> bool:

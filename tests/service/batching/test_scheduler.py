@@ -425,3 +425,17 @@ def test_every_future_is_settled_whatever_happens(plan: list[tuple[str, int, boo
         await scheduler.close(TIMEOUT)
 
     asyncio.run(scenario())
+
+
+async def test_a_thread_that_took_an_entry_before_it_was_woken_is_woken_for_the_next(scheduler: Scheduler) -> None:
+    """The event loop finds the thread asleep; before it notes that it wakes the thread, that is awake, computes the
+    entry, and sleeps again. So the note is wrong, and every later entry waited in vain.
+    """
+    queue = scheduler.new_queue("queue", Doubler(), Limits())
+    await queue.submit(stubs(1))
+    while not scheduler._asleep:  # noqa: ASYNC110 (the thread sets no event when it goes to sleep)
+        await asyncio.sleep(0.001)
+    scheduler._asleep = False
+    scheduler._wake_or_run_inline()
+    async with asyncio.timeout(TIMEOUT):
+        assert (await queue.submit(stubs(2))).results == [4]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +14,27 @@ from service.metrics.page import INTERVAL_OUTCOMES, EngineState, Metrics, ModelS
 from service.metrics.store import mark_process_dead
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class Request:
+    queue_seconds: float
+    compute_seconds: float
+
+
+@dataclass(frozen=True)
+class Padding:
+    real: int
+    computed: int
+
+
+@dataclass(frozen=True)
+class Report:
+    items: int
+    observations: int
+    seconds: float
+    padding: Padding
+    requests: Sequence[Request]
 
 
 def page(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -26,10 +49,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 def test_a_model_counts_requests_batches_padding_and_interval_outcomes() -> None:
     metrics = Metrics()
     counters = metrics.for_model("forecaster")
-    counters.request(0.003, 0.02)
-    counters.request(0.0, 0.02)
-    counters.batch(2, 150, 0.02)
-    counters.padding(150, 200)
+    counters.batch(Report(2, 150, 0.02, Padding(150, 200), [Request(0.003, 0.02), Request(0.0, 0.02)]))
     counters.interval_outcome("above")
     shown, model = page(metrics), ("model", "forecaster")
     assert shown["ritmo_queue_seconds_count", (model,)] == 2
@@ -77,7 +97,7 @@ metrics.watch(lambda: state)
 metrics.refresh()
 state = EngineState([QueueState("a", 2, 10)], [ModelState("a", 1, "ready")], 2)
 metrics.requests.labels("/forecast", "a", "200").inc(5)
-metrics.for_model("a").request(0.003, 0.02)
+metrics.for_model("a").interval_outcome("inside")
 page = metrics.render(7)
 if sys.argv[2:]:
     sys.stdout.buffer.write(page)
@@ -97,7 +117,7 @@ def test_several_processes_are_added_up_and_what_the_dead_counted_stays(tmp_path
     labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
     loading, ready = ((("model", "a"), ("state", state), ("version", "1")) for state in ("loading", "ready"))
     assert shown["ritmo_requests_total", labels] == 10
-    assert shown["ritmo_queue_seconds_count", (("model", "a"),)] == 2
+    assert shown["ritmo_interval_outcomes_total", (("model", "a"), ("outcome", "inside"))] == 2
     assert shown["ritmo_worker_restarts_total", ()] == 4
     assert shown["ritmo_process_restarts_total", ()] == 7
     assert shown["ritmo_queue_items", (("model", "a"),)] == 4

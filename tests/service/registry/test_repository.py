@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MANIFEST_FILE, read_manifest
-from service.registry.repository import digests, restrict, scan
+from service.registry.repository import manifest_digests, restrict, scan
 from tests.models import RunningMean, write_model
 
 
@@ -102,20 +103,28 @@ def test_no_models_and_no_folder(tmp_path: Path) -> None:
         scan(tmp_path / "absent")
 
 
-def test_only_the_expected_versions_are_kept_and_what_changed_is_a_fault(template: Path, tmp_path: Path) -> None:
-    for version in (1, 2, 3):
-        put_version(template, tmp_path, "a", version)
-    (tmp_path / "a" / "4").mkdir()
-    expected = digests(scan(tmp_path).versions)
-    assert [digest is None for digest in expected.values()] == [False, False, False, True]
-    put_version(template, tmp_path, "b", 1)  # newer than the start of the service
-    (tmp_path / "a" / "2" / MANIFEST_FILE).unlink()
-    (tmp_path / "a" / "2").rmdir()
-    changed = read_manifest(tmp_path / "a" / "3").model_copy(update={"description": "another"})
-    changed.write(tmp_path / "a" / "3")
-    faults = {f"{v.name}@{v.version}": v.fault for v in restrict(scan(tmp_path).versions, expected)}
-    assert list(faults) == ["a@1", "a@2", "a@3", "a@4"]
-    assert faults["a@1"] is None
-    assert faults["a@2"] == "it is no longer on disk"
-    assert faults["a@3"] == "it was changed on disk while the service runs"
-    assert "does not exist" in (faults["a@4"] or "")
+def test_a_process_is_restricted_to_the_versions_that_the_service_started_with(template: Path, tmp_path: Path) -> None:
+    for name in ("same", "changed", "gone", "mended", "failed"):
+        put_version(template, tmp_path, name, 1)
+    mended = tmp_path / "mended" / "1" / MANIFEST_FILE
+    manifest = mended.read_bytes()
+    mended.write_bytes(b"{nonsense")
+    expected = manifest_digests(tmp_path)
+    assert {name for name, digest in expected.items() if digest is None} == {"mended@1"}
+    mended.write_bytes(manifest)
+    changed = tmp_path / "changed" / "1"
+    read_manifest(changed).model_copy(update={"description": "another one"}).write(changed)
+    shutil.rmtree(tmp_path / "gone" / "1")
+    put_version(template, tmp_path, "new", 1)
+    restricted = restrict(scan(tmp_path).versions, expected | {"failed@1": None})
+    assert {version.name: version.fault for version in restricted} == {
+        "same": None,
+        "changed": "it was changed on disk while the service runs",
+        "gone": "it is no longer on disk",
+        "mended": "it could not be loaded when the service started",
+        "failed": "it could not be loaded when the service started",
+    }
+
+
+def test_a_folder_that_cannot_be_read_has_no_versions_to_expect(tmp_path: Path) -> None:
+    assert manifest_digests(tmp_path / "nowhere") == {}
