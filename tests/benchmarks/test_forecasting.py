@@ -136,8 +136,8 @@ def test_the_service_is_asked_over_its_port(tmp_path: Path) -> None:
     part = Part("made", asked, windows.UNCUT, "key")
     with ours.service(tmp_path, "naive") as service:
         assert service.manifest("naive").name == "naive"
-        found = service.answer("naive@1", part)
-        cost = service.timed("naive@1", part, 4)
+        found = service.answer("naive", part)
+        cost = service.timed("naive", part, 4)
     assert [answer.shape for answer in found.quantiles] == [(3, 11), (2, 11), (3, 11)]
     assert [answer[0, MEDIAN] for answer in found.quantiles] == [7.0, 5.0, 9.0]
     assert (np.diff(found.quantiles[0], axis=1) >= 0).all()
