@@ -186,8 +186,8 @@ def test_forecasts_of_the_running_service(tmp_path: Path) -> None:
     part = Part("made", windows_, windows.FULL_CONTEXT, "key")
     with running_service(tmp_path, "naive") as service:
         manifest = service.manifest("naive")
-        forecasts = service.forecast("naive@1", part)
-        cost = service.timing("naive@1", part, 4)
+        forecasts = service.forecast("naive", part)
+        cost = service.timing("naive", part, 4)
     assert manifest.name == "naive"
     assert interval_files(tmp_path, manifest) == []
     assert [quantiles.shape for quantiles in forecasts.quantiles] == [(3, 11), (2, 11), (3, 11)]
