@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ import torch
 from benchmarks import table
 from benchmarks.digits import hands, scenes
 from benchmarks.digits.hands import Drawing, Plane
-from benchmarks.digits.readers import Served
+from benchmarks.digits.readers import Planes, Served
 from benchmarks.digits.scenes import SCENES, Generator, Scene
 from service.contract.errors import InvalidRequest
+from service.contract.types import Floats
 from service.imaging import binarize, decode, filters, layout, mnist, parameters, strokes
 from service.imaging.parameters import ImagingParameters
 from training.data import drawn_digits
@@ -142,10 +143,17 @@ def parameters_in_use(changed: ImagingParameters) -> Iterator[None]:
             vars(module)["PARAMETERS"] = parameters.PARAMETERS
 
 
+class DigitReader(Protocol):
+    """The part of `benchmarks.digits.readers.Reader` that is used here."""
+
+    def trace(self, digits: Planes) -> Floats:
+        """Probabilities after every row (N, T, 10)."""
+
+
 class ImagePath:
     """The image path and the model behind it; rows that were read before are not read again."""
 
-    def __init__(self, reader: Served) -> None:
+    def __init__(self, reader: DigitReader) -> None:
         self.reader = reader
         self.labels: dict[bytes, int] = {}
 
@@ -229,11 +237,11 @@ def sentence(rows: Sequence[Row]) -> str:
     span = f"{rows[0].change} to {rows[-1].change}"
     largest = max(row.changed for row in rows)
     if not largest:
-        return f"No picture of the run changes, {span}."
+        return f"No picture changes, {span}."
     if all(_rounded(row.digits_points) == _rounded(row.empty_points) == "0.0" for row in rows):
-        return f"No answer changes, {span}; at most {largest} of {rows[0].digits + rows[0].empty} pictures do."
+        return f"No answer changes, {span}; rows or reports of at most {largest} pictures do."
     changes = (f"{row.change} {_rounded(row.digits_points)}/{_rounded(row.empty_points)}" for row in rows)
-    return f"Digits/empty, points: {', '.join(changes)}."
+    return f"Digits/empty: {', '.join(changes)} points."
 
 
 def _rounded(points: float) -> str:
