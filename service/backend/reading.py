@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from service.backend.buckets import CHUNK, Ints, ShapeBuckets
-from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pad_rows
+from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pack_one, pad_rows
 from service.backend.network import Array, IndexedResults, Network, partition
-from service.contract.errors import ModelFault
 from service.contract.types import DigitItem, DigitResult, Floats, PaddingStats
 
 _NO_TRACE: Floats = np.zeros((0, 10))
@@ -23,25 +22,20 @@ def read_batch(
     padding: PaddingStats,
 ) -> Iterator[IndexedResults]:
     """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
-    if len(items) == 1 and len(items[0].rows) <= CHUNK and not _is_traced(items[0]):
-        return iter([_read_one(network, shapes, items[0], padding)])
+    if len(items) == 1 and not _is_traced(items[0]) and 0 < len(items[0].rows) <= CHUNK:
+        return iter((_read_one(network, shapes, items[0], padding),))
     return _read_many(network, shapes, items, cancelled, padding)
 
 
 def _read_one(network: Network, shapes: ShapeBuckets, item: DigitItem, padding: PaddingStats) -> IndexedResults:
     """One digit, in the same call as among others, without arranging anything."""
-    rows, count = shapes.rows[0], len(item.rows)
-    states = (network.initial(0) if item.state is None else item.state)[None].repeat(rows, axis=0)
-    if count:
-        dense = np.zeros((rows, int(shapes.steps_for[count]), *item.rows.shape[1:]), item.rows.dtype)
-        dense[:, :count] = item.rows
-        padding.real += count
-        padding.computed += dense.shape[0] * dense.shape[1]
-        states, logarithms = network.finish_reading(dense, np.full(rows, count), states)
-    else:
-        logarithms = network.read(states)
-    [probabilities] = _probabilities(logarithms[:1])
-    return [(0, _result(network, probabilities[None], None, count, states[0]))]
+    rows, lengths = pack_one(shapes, item.rows, padding)
+    states = (network.initial(0) if item.state is None else item.state)[None].repeat(len(lengths), axis=0)
+    states, logarithms = network.finish_reading(rows, lengths, states)
+    (probabilities,) = _probabilities(logarithms[:1])
+    if not np.isfinite(probabilities.sum()):
+        return [(0, network.fault("its reading is not finite"))]
+    return [(0, DigitResult(probabilities, None, len(item.rows), states[0]))]
 
 
 def _read_many(
@@ -131,24 +125,19 @@ class DigitBatch:
             # The answer to a traced digit is the last row of its trace, so that its `stop` holds.
             trace = self._trace(row) if row in self._pieces else _NO_TRACE
             judged = trace if len(trace) else probabilities[None]
-            shown_trace = trace if self._items[row].trace else None
-            n_rows = int(self._rows_used[row])
-            results.append((row, _result(self._network, judged, shown_trace, n_rows, self._states[row])))
+            if np.isfinite(judged.sum()):
+                shown_trace = trace if self._items[row].trace else None
+                results.append(
+                    (row, DigitResult(judged[-1], shown_trace, int(self._rows_used[row]), self._states[row]))
+                )
+            else:
+                results.append((row, self._network.fault("its reading is not finite")))
         return results
 
     def _trace(self, row: int) -> Floats:
         """The probabilities (T, 10) after each row that a traced digit has read."""
         pieces = self._pieces[row]
         return _probabilities(np.concatenate(pieces)) if pieces else _NO_TRACE
-
-
-def _result(
-    network: Network, judged: Floats, trace: Floats | None, n_rows: int, state: Floats
-) -> DigitResult | ModelFault:
-    """The result of a digit, if the probabilities (T, 10) that are answered are numbers; the last row is the answer."""
-    if not np.isfinite(judged.sum()):
-        return network.fault("its reading is not finite")
-    return DigitResult(judged[-1], trace, n_rows, state)
 
 
 def _stop(logarithms: Array, confidence: float | None) -> int:
