@@ -96,7 +96,8 @@ def sheet(ink: Plane, generator: Generator) -> bytes:
 
 def neighbours(ink: Plane, generator: Generator) -> bytes:
     """The digit and a smaller one at its side."""
-    small = scenes.resized(handwriting.drawn(generator, int(generator.integers(10)), "pen").ink, generator.uniform(60, 150))
+    neighbour = handwriting.draw(generator, int(generator.integers(10)), "pen")
+    small = scenes.resized(neighbour.ink, generator.uniform(60, 150))
     pair = np.zeros((max(ink.shape[0], small.shape[0]), ink.shape[1] + small.shape[1] + 40), np.float32)
     pair[: ink.shape[0], : ink.shape[1]] = ink
     pair[-small.shape[0] :, -small.shape[1] :] = small
