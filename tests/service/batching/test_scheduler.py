@@ -167,7 +167,7 @@ async def test_a_runner_sees_between_two_calls_what_was_cancelled(scheduler: Sch
     assert cancelled_items == [[], [0, 1]]
 
 
-async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> list[asyncio.Future[BatchResult]]:
+async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> Sequence[asyncio.Future[BatchResult]]:
     """Three submissions in one batch of `runner`, of which the first has been answered."""
     async with BlockedQueue(scheduler):
         queue = scheduler.new_queue("stepwise", runner, Limits())
