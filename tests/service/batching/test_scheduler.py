@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching.queue import Answer, BatchResult, CancelledItems, Limits
+from service.batching.queue import Answer, CancelledItems, Limits, ResultFuture
 from service.batching.scheduler import INLINE_SECONDS, Scheduler
 from service.contract.errors import DeadlineExceeded, Unavailable
 from service.contract.types import PaddingStats
@@ -124,7 +124,7 @@ async def test_work_that_comes_while_the_loop_computes_wakes_the_thread(schedule
                 late_futures.append(queue.submit(stubs(8)))
             return answers
 
-    late_futures: list[asyncio.Future[BatchResult]] = []
+    late_futures: list[ResultFuture] = []
     runner = Submitting()
     queue = scheduler.new_queue("queue", runner, Limits())
     await until_computed_on_the_loop(queue, runner)
@@ -186,7 +186,7 @@ async def test_a_runner_sees_between_two_calls_what_was_cancelled(scheduler: Sch
     assert cancelled_items == [[], [0, 1]]
 
 
-async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> list[asyncio.Future[BatchResult]]:
+async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> list[ResultFuture]:
     """Three submissions in one batch of `runner`, of which the first has been answered."""
     async with BlockedQueue(scheduler):
         queue = scheduler.new_queue("stepwise", runner, Limits())
