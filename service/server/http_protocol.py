@@ -5,8 +5,13 @@ dispatcher has both at once, so where `scope["extensions"]` offers `COMPLETE_RES
 headers and body, which becomes one write. A body that has arrived completely is passed on without waiting for it.
 
 While the server drains, every answer says `Connection: close`, and an idle connection stays open for a while: its
-client may send a request at any instant, and would lose it. Everything else (parsing, keep-alive, pipelining, flow
-control, `Expect`, limits, all other messages) stays uvicorn's own.
+client may send a request at any instant, and would lose it.
+
+A request that offers an upgrade which the server declines is an ordinary request (RFC 9110 7.8), with its body. The
+parser takes what follows its head for another protocol, so the head is parsed again without the offer.
+
+Everything else (parsing, keep-alive, pipelining, flow control, `Expect`, limits, all other messages) stays uvicorn's
+own.
 
 Written for the uvicorn that constraints.txt pins: `on_headers_complete` repeats that release's. A test compares every
 byte of both protocols' answers.
@@ -87,6 +92,7 @@ class Protocol(HttpToolsProtocol):
 
     draining = False  # whether answers end the connection; a connection of a draining server begins with True
     connected_at = math.inf  # time of the event loop
+    upgrade_declined = False  # of the request whose head was just parsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -96,15 +102,18 @@ class Protocol(HttpToolsProtocol):
     def drain(self) -> None:
         """The next answer ends the connection; one that has begun said that the connection stays, and it does."""
         self.draining = True
-        if self.cycle is not None and not self.cycle.response_started:
-            self.cycle.keep_alive = False
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_started:
+            cycle.keep_alive = False
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
-        if self.cycle is None:
-            return self.scope is None
-        return self.cycle.response_complete and self.cycle.scope is self.scope
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
+            scope: object = self.scope
+            return scope is None
+        return cycle.response_complete and cycle.scope is self.scope
 
     def close_if_idle(self) -> None:
         """Close the connection unless a request has arrived, read or not: closing would destroy it."""
@@ -114,6 +123,55 @@ class Protocol(HttpToolsProtocol):
             if not unread:
                 self.transport.close()
 
+    def data_received(self, data: bytes) -> None:
+        """uvicorn's method, with a way back from an upgrade that is declined."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._unsupported_upgrade_warning()
+                if self.upgrade_declined:
+                    self._decline_upgrade(data[upgrade.args[0] :])
+
+    def _should_upgrade(self) -> bool:
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
+    def _handle_upgrade(self, method: str) -> bool:
+        """Whether the request whose head was parsed is none for the application: it becomes a WebSocket, or is parsed
+        again. The parser takes every CONNECT for an upgrade, whatever its fields.
+        """
+        self.upgrade_declined = method != "CONNECT" and not self._should_upgrade()
+        return self.upgrade_declined or self._should_upgrade()
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Parse the head again without its offer, then the `rest`, which begins with the body."""
+        self.upgrade_declined = False
+        lines = [self.scope["method"].encode() + b" " + self.url + b" HTTP/" + self.scope["http_version"].encode()]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option for option in value.split(b",") if option.strip().lower() != b"upgrade"]
+                lines.append(name + b": " + b",".join(options))
+            elif name != b"upgrade":
+                lines.append(name + b": " + value)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's parser has it
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    def on_message_complete(self) -> None:
+        """uvicorn's method; a message without its body, which will be parsed again, is not complete."""
+        if self.upgrade_declined or (self.parser.should_upgrade() and self._should_upgrade()):
+            return
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
     def on_headers_complete(self) -> None:
         """uvicorn's method, with `Cycle`, and with a cache for the split of short targets."""
         version = self.parser.get_http_version()
@@ -121,7 +179,7 @@ class Protocol(HttpToolsProtocol):
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        if self.parser.should_upgrade() and self._should_upgrade():
+        if self.parser.should_upgrade() and self._handle_upgrade(scope["method"]):
             return
         split = _split if len(self.url) <= _CACHED_TARGET else _split.__wrapped__
         raw_path, path, scope["query_string"] = split(self.url)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import service.runtime.scratch_folder as module
 from service.runtime.scratch_folder import PREFIX, scratch_folder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,7 +59,7 @@ def test_the_folders_of_other_users_stay(tmp_path: Path, monkeypatch: pytest.Mon
         abandoned = Path(killed.stdout.readline().strip())
         killed.send_signal(signal.SIGKILL)
     with monkeypatch.context() as other_user:
-        other_user.setattr(module.os, "getuid", lambda: 12345)
+        other_user.setattr("os.getuid", lambda: 12345)
         with scratch_folder(tmp_path):
             assert abandoned.exists()
     (tmp_path / f"{PREFIX}link").symlink_to(abandoned)

@@ -78,11 +78,11 @@ class Running:
     """A server with one of the two protocols."""
 
     def __init__(self, protocol: type[asyncio.Protocol], **options: Any) -> None:
+        options.setdefault("ws", "none")
         self.application = Application()
         config = uvicorn.Config(
             self.application,
             http=protocol,
-            ws="none",
             host="127.0.0.1",
             port=0,
             lifespan="off",
@@ -199,6 +199,61 @@ async def test_both_protocols_answer_alike(name: str) -> None:
     plain, ours = answers
     assert ours == plain
     assert plain.startswith(b"HTTP/1.1 ")
+
+
+OFFER = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"
+CHUNKED_OFFER = CHUNKED[:-2] + b"\r\n".join(OFFER) + b"\r\n\r\n"
+
+DECLINED: dict[str, tuple[bytes | float, ...]] = {
+    "a body": (post(b"/a", b"hello", *OFFER), 0.05, LAST),
+    "no body": (post(b"/a", b"", *OFFER), 0.05, LAST),
+    "a body in pieces": (post(b"/a", b"hello", *OFFER)[:-5], 0.05, b"he", 0.05, b"llo", 0.05, LAST),
+    "a head in pieces": (post(b"/a", b"hello", *OFFER)[:40], 0.05, post(b"/a", b"hello", *OFFER)[40:], 0.05, LAST),
+    "a body that looks like a request": (post(b"/a", SMUGGLED, *OFFER), 0.05, LAST),
+    "chunked": (CHUNKED_OFFER + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", 0.05, LAST),
+    "followed by another": (post(b"/a", b"hello", *OFFER) + post(b"/b", b"again", *OFFER) + LAST,),
+    "expect": (post(b"/a", b"hello", b"Expect: 100-continue", *OFFER)[:-5], 0.05, b"hello", 0.05, LAST),
+    "a bad chunk": (CHUNKED_OFFER + b"zz\r\n",),
+    "two lengths": (post(b"/a", b"hello", b"Content-Length: 7", *OFFER),),
+    "another connection option": (post(b"/a", b"hello", b"Connection: upgrade, close", b"Upgrade: TLS/1.0"),),
+    "several fields": (post(b"/a", b"hello", b"Connection: upgrade", b"Connection: close", b"Upgrade: a, b"),),
+    "HTTP/1.0": (post(b"/a", b"hello", *OFFER, version=b"1.0"),),
+    "a WebSocket by POST": (post(b"/a", b"hello", b"Connection: upgrade", b"Upgrade: websocket"), 0.05, LAST),
+}
+
+
+def without_offer(piece: bytes | float) -> bytes | float:
+    """The same bytes as a client sends them that offers no upgrade."""
+    if isinstance(piece, bytes):
+        for line in OFFER:
+            piece = piece.replace(line + b"\r\n", b"")
+        piece = re.sub(rb"Connection: upgrade\r\n|(?<=Connection: )upgrade, |Upgrade: .*?\r\n", b"", piece)
+    return piece
+
+
+@pytest.mark.parametrize("ws", ["none", "websockets-sansio"])
+@pytest.mark.parametrize("name", [name for name in DECLINED if name != "a head in pieces"])
+async def test_a_declined_upgrade_is_an_ordinary_request(name: str, ws: str) -> None:
+    async with running(Protocol, ws=ws) as server:
+        offered = await server.ask(*DECLINED[name])
+        plain = await server.ask(*(without_offer(piece) for piece in DECLINED[name]))
+    assert offered == plain
+    assert b"/smuggled HTTP" in offered or b"smuggled" not in offered
+
+
+async def test_a_head_with_an_offer_may_come_in_pieces() -> None:
+    async with running(Protocol) as server:
+        got = await server.ask(*DECLINED["a head in pieces"])
+        assert got.count(b"HTTP/1.1 200 OK") == 2
+        assert b"b'hello']" in got
+
+
+async def test_connect_is_answered() -> None:
+    async with running(Protocol) as server:
+        request = b"CONNECT test:443 HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+        async with running(HttpToolsProtocol) as plain:
+            assert await server.ask(request + b"junk") == await plain.ask(request + b"junk")
 
 
 async def test_what_is_compared_is_what_it_says() -> None:
