@@ -120,7 +120,7 @@ def test_torch_is_the_same_everywhere() -> None:
     assert f"torch=={pinned}" in PROJECT["dependencies"]
     assert f"TORCH_VERSION := {pinned}\n" in text("Makefile")
     assert f"ARG TORCH_VERSION={pinned}\n" in text("Dockerfile")
-    assert f"torch=={pinned}+cpu" in text("README.md")
+    assert f"torch=={pinned}+cpu" in text("docs/settings.md")
 
 
 def test_the_release_of_uvicorn_whose_internals_are_extended_is_pinned() -> None:
@@ -134,7 +134,7 @@ def test_torch_is_never_installed_from_an_index_that_has_the_cuda_build() -> Non
     assert index.endswith("/cpu")
     assert f"ARG TORCH_INDEX={index}\n" in text("Dockerfile")
     # A line that names the release of torch also names the local version (+cpu).
-    lines = [line for name in ("Makefile", "Dockerfile", "README.md") for line in text(name).splitlines()]
+    lines = [line for name in ("Makefile", "Dockerfile", "docs/settings.md") for line in text(name).splitlines()]
     exact = [line for line in lines if "torch==" in line]
     assert len(exact) >= 3
     assert [line for line in exact if "+" not in line.partition("torch==")[2]] == []
@@ -179,7 +179,7 @@ def test_compose_waits_longer_than_the_service_drains() -> None:
 
 
 def settings_rows() -> Iterator[str]:
-    """The README's table of settings, as it has to be."""
+    """The rows of the table of settings, as the fields describe themselves."""
     for name, field in Settings.model_fields.items():
         assert field.default is not PydanticUndefined
         default = "" if field.default is None else f"`{field.default}`"
@@ -187,22 +187,31 @@ def settings_rows() -> Iterator[str]:
         yield f"| `{PREFIX}{name.upper()}` | {default} | {meaning} |"
 
 
-def test_readme_documents_every_setting() -> None:
-    readme = text("README.md")
-    missing = [row for row in settings_rows() if row not in readme]
-    assert not missing, "add to README.md:\n" + "\n".join(missing)
-    documented = set(re.findall(r"^\| `(RITMO_\w+)` \|", readme, re.MULTILINE))
+def test_every_setting_is_documented() -> None:
+    page = text("docs/settings.md")
+    missing = [row for row in settings_rows() if row not in page]
+    assert not missing, "add to docs/settings.md:\n" + "\n".join(missing)
+    documented = set(re.findall(r"^\| `(RITMO_\w+)` \|", page, re.MULTILINE))
     assert documented == {PREFIX + name.upper() for name in Settings.model_fields}
 
 
-def test_readme_documents_the_status_of_every_error() -> None:
-    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", text("README.md"), re.MULTILINE)
+def test_the_status_of_every_error_is_documented() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", text("docs/http.md"), re.MULTILINE)
     documented = {code: int(status) for status, codes in rows for code in re.findall(r"`([a-z_]+)`", codes)}
     assert documented == {code: KINDS[code].status for code in documented}
     assert set(KINDS) == set(documented)
 
 
-@pytest.mark.parametrize("document", ["README.md", "Makefile", ".ci/run", "training/RESULTS.md", "docs/models.md"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        "README.md",
+        "Makefile",
+        ".ci/run",
+        "training/RESULTS.md",
+        *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+    ],
+)
 def test_every_chore_that_is_named_exists(document: str) -> None:
     if not (ROOT / document).exists():
         pytest.skip(f"{document} is written by `make report`")
@@ -211,10 +220,13 @@ def test_every_chore_that_is_named_exists(document: str) -> None:
     assert named - targets == set()
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text("README.md"))
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize(
+    "document", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+)
+def test_every_link_leads_somewhere(document: str) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text(document))
+    folder = (ROOT / document).parent
+    assert [link for link in links if not (folder / link).exists()] == []
 
 
 def test_the_layout_of_the_readme_is_the_layout() -> None:

@@ -17,17 +17,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from benchmarks.digits.hands import Drawing, Plane
 
 from benchmarks import table
-from benchmarks.digits import hands, scenes
-from benchmarks.digits.readers import Served
+from benchmarks.digits import handwriting, scenes
+from benchmarks.digits.handwriting import Drawing, Plane
+from benchmarks.digits.readers import Planes, Served
 from benchmarks.digits.scenes import SCENES, Generator, Scene
 from service.contract.errors import InvalidRequest
+from service.contract.types import Floats
 from service.imaging import binarize, decode, filters, layout, mnist, parameters, strokes
 from service.imaging.parameters import ImagingParameters
 from training.data import drawn_digits
@@ -95,7 +96,8 @@ def sheet(ink: Plane, generator: Generator) -> bytes:
 
 def neighbours(ink: Plane, generator: Generator) -> bytes:
     """The digit and a smaller one at its side."""
-    small = scenes.resized(hands.drawn(generator, int(generator.integers(10)), "pen").ink, generator.uniform(60, 150))
+    neighbour = handwriting.draw(generator, int(generator.integers(10)), "pen")
+    small = scenes.resized(neighbour.ink, generator.uniform(60, 150))
     pair = np.zeros((max(ink.shape[0], small.shape[0]), ink.shape[1] + small.shape[1] + 40), np.float32)
     pair[: ink.shape[0], : ink.shape[1]] = ink
     pair[-small.shape[0] :, -small.shape[1] :] = small
@@ -108,10 +110,10 @@ ALL_SCENES: dict[str, Scene] = {**SCENES, "sheet": sheet, "neighbours": neighbou
 def pictures(count: int, empty: int) -> list[Picture]:
     """`count` digits in each scene, from all sources in turn, and `empty` sheets in each of `EMPTY_SCENES`."""
     collection = []
-    sources = [hands.drawings(10 * count, tool, seed) for seed, tool in enumerate(TOOLS, 101)]
+    sources = [handwriting.drawings(10 * count, tool, seed) for seed, tool in enumerate(TOOLS, 101)]
     images, labels = drawn_digits.digit_images(10 * count, 104)
     small = zip(images / np.float32(255), labels.tolist(), strict=True)
-    sources.append([hands.enlarged(image, label, "drawn") for image, label in small])
+    sources.append([handwriting.enlarged(image, label, "drawn") for image, label in small])
     for name, scene in ALL_SCENES.items():
         generator = np.random.default_rng(zlib.crc32(name.encode()))
         for index in range(count):
@@ -142,10 +144,17 @@ def parameters_in_use(changed: ImagingParameters) -> Iterator[None]:
             vars(module)["PARAMETERS"] = parameters.PARAMETERS
 
 
+class DigitReader(Protocol):
+    """The part of `benchmarks.digits.readers.Reader` that is used here."""
+
+    def trace(self, digits: Planes) -> Floats:
+        """Probabilities after every row (N, T, 10)."""
+
+
 class ImagePath:
     """The image path and the model behind it; rows that were read before are not read again."""
 
-    def __init__(self, reader: Served) -> None:
+    def __init__(self, reader: DigitReader) -> None:
         self.reader = reader
         self.labels: dict[bytes, int] = {}
 
@@ -229,11 +238,11 @@ def sentence(rows: Sequence[Row]) -> str:
     span = f"{rows[0].change} to {rows[-1].change}"
     largest = max(row.changed for row in rows)
     if not largest:
-        return f"No picture of the run changes, {span}."
+        return f"No picture changes, {span}."
     if all(_rounded(row.digits_points) == _rounded(row.empty_points) == "0.0" for row in rows):
-        return f"No answer changes, {span}; at most {largest} of {rows[0].digits + rows[0].empty} pictures do."
+        return f"No answer changes, {span}; rows or reports of at most {largest} pictures do."
     changes = (f"{row.change} {_rounded(row.digits_points)}/{_rounded(row.empty_points)}" for row in rows)
-    return f"Digits/empty, points: {', '.join(changes)}."
+    return f"Digits/empty: {', '.join(changes)} points."
 
 
 def _rounded(points: float) -> str:

@@ -101,7 +101,7 @@ def _own_results(service: Service, model: str, file: SeriesFile, options: argpar
     name = f"{manifest.name}@{manifest.version}"
     extra: dict[str, Any] = {
         "parameters": manifest.training.parameters,
-        "interval_files": " ".join(interval_files(options.models, manifest)),
+        "interval_files": ", ".join(interval_files(options.models, manifest)),
         "versions": environments.versions(sys.executable, ("torch", "numpy")),
     }
     sample = windows.sample(file)
@@ -129,8 +129,8 @@ def _peer(method: str, part: Part, committed: Row | None) -> Result:
 def _result(name: str, part: Part, method: str, forecasts: Forecasts, **extra: Any) -> Result:
     scores: dict[str, Any] = asdict(score(part.windows, forecasts.quantiles))
     costs = {k: getattr(forecasts, k) for k in ("seconds", "seconds_alone", "wall", "wall_alone", "replaced")}
-    identity = (name, part.file, method, len(part.windows), part.max_context)
-    row = Row(*identity, **scores, **costs, windows_key=part.key, **extra)
+    fields = {**scores, **costs, "windows_key": part.key, **extra}
+    row = Row(name, part.file, method, len(part.windows), part.max_context, **fields)
     return row, _horizons(name, part, method, forecasts)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.contract.manifest import Manifest
 
-FIELD = "calibration"  # of training.json: names of the files, as a list or as the keys of their digests
+FIELD = "interval_factors_fitted_on"  # of training.json: names of the files
 
 
 def interval_files(models: Path, manifest: Manifest) -> list[str]:

@@ -41,9 +41,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
             panel.barh(height, value, **bar.style)
             panel.text(value + 0.015, height, f"{value:.2f}", va="center", fontsize=8, bbox=LABEL_BOX)
         panel.axvline(1, color="0.3", linewidth=0.8)
-        panel.set(
-            xlim=(0, max(1.15, max(values) * 1.12)), title=f"{name.upper()} relative to seasonal naive: lower is better"
-        )
+        panel.set(xlim=(0, max(1.15, max(values) * 1.12)), title=f"{name.upper()} / that of seasonal naive")
     _costs(panels[2], bars, heights)
     panels[0].set_yticks(list(heights), [bar.label for bar in bars])
     for label, bar in zip(panels[0].get_yticklabels(), bars, strict=True):
@@ -54,7 +52,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     count = len({row.file for row in held_out(rows)})
     figure.suptitle(
-        f"Zero-shot on {count} held-out files, same windows for all; hatched: published, on other sets",
+        f"Zero-shot on {count} held-out files, same windows, lower is better; hatched: published, on other sets",
         fontsize=10,
     )
     _save(figure, file)
@@ -94,7 +92,7 @@ def _costs(panel: Any, bars: Sequence[_Bar], heights: range) -> None:
     panel.set(xscale="log", xlim=(floor, max(costs) * 8))
     ticks = [power for power in (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0) if floor <= power <= max(costs) * 8]
     panel.set_xticks(ticks, [_duration(tick) for tick in ticks])
-    panel.set_title(f"CPU time of one series, ours by HTTP, {BATCH} at once")
+    panel.set_title(f"CPU time of a series, {BATCH} a request")
 
 
 def _duration(seconds: float) -> str:

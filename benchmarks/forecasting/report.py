@@ -128,7 +128,7 @@ def _interval_files(rows: Sequence[Row]) -> Iterable[str]:
         return
     yield from title("Files on which interval factors were fitted")
     for method, listed in models:
-        fitted = listed.split()
+        fitted = listed.split(", ") if listed else []
         overlap = [file for file in fitted if file in scored]
         if overlap:
             yield (

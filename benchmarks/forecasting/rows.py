@@ -38,7 +38,7 @@ class Row:
     command: str = ""
     commit: str = ""
     windows_key: str = ""  # `Part.key`
-    interval_files: str = ""  # files on which this model's interval factors were fitted, by spaces
+    interval_files: str = ""  # files on which this model's interval factors were fitted, separated by ", "
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class ClassifyDigitEndpoint(InferenceEndpoint[DigitBatch, DigitCall, DigitOpenin
 
 
 def wrong_task(manifest: Manifest, task: Task) -> UnknownModel:
-    """What is raised for a model that is asked for another task than its own."""
+    """The error of a request to a model that has another task."""
     return UnknownModel(f"'{manifest.name}' serves /{manifest.task}, not /{task}", code="model_not_found")
 
 

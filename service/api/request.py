@@ -156,7 +156,7 @@ class RawRequest:
         return Body(content, media_type, content_type, self.scope["query_string"])
 
     async def _read_parts(self, message: Message, deadline: float) -> bytes:
-        """A body that arrives in parts, each counted as it comes, whatever length was declared."""
+        """A body that arrives in parts, each counted as it comes, since the declared length may be wrong."""
         parts: list[bytes] = []
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
@@ -234,8 +234,8 @@ def _media_type(content_type: bytes, media_types: tuple[str, ...]) -> str:
     if media_type.startswith("application/") and media_type.endswith("+json"):
         return JSON
     reason = "this Content-Type is not read here" if media_type else "the request has no Content-Type"
-    first, *others = media_types
-    alternatives = f", {', '.join(others[:-1])} or {others[-1]}" if others else ""
+    first, *further = media_types
+    alternatives = f", {', '.join(further[:-1])} or {further[-1]}" if further else ""
     detail = f"{reason}: send 'Content-Type: {first}'{alternatives}"
     raise InvalidRequest(detail, code="unsupported_media_type")
 

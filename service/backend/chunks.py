@@ -115,6 +115,17 @@ def pack(sequences: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDAr
     return dense, counts
 
 
+def pack_one(shapes: ShapeBuckets, sequence: Array, padding: PaddingStats) -> tuple[Array, Ints]:
+    """`pack` of a single sequence of at most `CHUNK` steps, counted in `padding`."""
+    rows, count = shapes.rows[0], len(sequence)
+    steps = int(shapes.steps_for[count])
+    dense = np.zeros((rows, steps, *sequence.shape[1:]), sequence.dtype)
+    dense[:, :count] = sequence
+    padding.real += count
+    padding.computed += rows * steps
+    return dense, np.full(rows, count)
+
+
 def pad_rows(index: Ints, rows: int) -> Ints:
     """`index` with its last entry repeated up to `rows` entries: what fills a batch is a copy of a real row."""
     return np.concatenate((index, np.full(rows - len(index), index[-1]))) if rows > len(index) else index

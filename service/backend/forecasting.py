@@ -4,7 +4,7 @@ The pass is a generator, so that its driver may do something else between two ca
 cancelled ones. Everything that can change the bits of an answer (chunk bounds, horizon and level counts, which method
 reads the row) depends on the item alone; only row count and padding depend on the neighbours, and those do not change
 the answers of a `batch_invariant` network. Outputs of every step (history, trace) are read by one product over all
-steps, whose kernel may depend on their number: such items are padded by their own length alone, too.
+steps, and its kernel may depend on their number: such items are padded by their own length alone, too.
 
 Rows that end together, and are all that is to be read out, take one call (`finish`) in place of two: fewer times at
 which the thread must ask a busy event loop for the interpreter.
@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from service.backend.buckets import CALL_COST, CHUNK, Ints, ShapeBuckets, horizon_for, levels_for
-from service.backend.chunks import NO_ROWS, CancelledRows, Chunk, ChunkReader, pad_rows
-from service.backend.network import Array, ForecastOutput, IndexedResults, Network, partition
+from service.backend.chunks import NO_ROWS, CancelledRows, Chunk, ChunkReader, pack_one, pad_rows
+from service.backend.network import ForecastOutput, IndexedResults, Network, partition
 from service.contract.errors import ModelFault
 from service.contract.types import Floats, ForecastItem, ForecastResult, PaddingStats
 
@@ -78,12 +78,12 @@ def _forecast_one(
     rows = shapes.rows[0]
     n_values = len(item.values)
     last = max(0, n_values - 1) // CHUNK * CHUNK  # where the last chunk begins
-    dense, lengths = _pack_one(shapes, item.values[last:], padding)
+    dense, lengths = pack_one(shapes, item.values[last:], padding)
     horizon = horizon_for(item.horizon, network.max_horizon)
     levels = _fill(item.levels, levels_for(len(item.levels)))[None].repeat(rows, axis=0)
     states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(rows, axis=0)
     for start in range(0, last, CHUNK):
-        states = network.step(*_pack_one(shapes, item.values[start : start + CHUNK], padding), states)
+        states = network.step(*pack_one(shapes, item.values[start : start + CHUNK], padding), states)
         yield []
         if cancelled():
             return
@@ -92,16 +92,6 @@ def _forecast_one(
     else:
         forecasts, seasons = network.forecast(states, horizon, levels)
     yield [(0, _result(network, item, forecasts[0], int(seasons[0]), states[0], None))]
-
-
-def _pack_one(shapes: ShapeBuckets, values: Floats, padding: PaddingStats) -> tuple[Array, Ints]:
-    """`service.backend.chunks.pack` of a single sequence."""
-    rows, count = shapes.rows[0], len(values)
-    dense = np.zeros((rows, int(shapes.steps_for[count])))
-    dense[:, :count] = values
-    padding.real += count
-    padding.computed += dense.size
-    return dense, np.full(rows, count)
 
 
 class ForecastBatch:

@@ -99,10 +99,10 @@ class LoadedModel:
             raise BrokenModel(f"the golden sample cannot be computed: {last_line(error)}") from error
 
     def warm_up(self, sample: golden.Sample, should_continue: Callable[[], bool] = lambda: True) -> None:
-        """Run every shape bucket, and pad from then on to the least shape whose bits do not depend on neighbours."""
+        """Run every shape bucket, and pad from then on to the least shape with bits independent of neighbours."""
         invariance = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, should_continue)
         self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation
-        least = invariance.least_rows, invariance.least_steps
-        self.shapes = ShapeBuckets(*least, self.shapes.rows)
+        least_shape = invariance.least_rows, invariance.least_steps
+        self.shapes = ShapeBuckets(*least_shape, self.shapes.rows)
         network, shapes = self._single_threaded
-        self._single_threaded = network, ShapeBuckets(*least, shapes.rows)
+        self._single_threaded = network, ShapeBuckets(*least_shape, shapes.rows)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.backend.buckets import Ints, ShapeBuckets
-from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pad_rows
+from service.backend.buckets import CHUNK, Ints, ShapeBuckets
+from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pack_one, pad_rows
 from service.backend.network import Array, IndexedResults, Network, partition
 from service.contract.types import DigitItem, DigitResult, Floats, PaddingStats
 
@@ -22,6 +22,29 @@ def read_batch(
     padding: PaddingStats,
 ) -> Iterator[IndexedResults]:
     """Read `items`; yields the answers of the digits that ended, and an empty list after every other call."""
+    if len(items) == 1 and not _is_traced(items[0]) and 0 < len(items[0].rows) <= CHUNK:
+        return iter((_read_one(network, shapes, items[0], padding),))
+    return _read_many(network, shapes, items, cancelled, padding)
+
+
+def _read_one(network: Network, shapes: ShapeBuckets, item: DigitItem, padding: PaddingStats) -> IndexedResults:
+    """One digit, in the same call as among others, without arranging anything."""
+    rows, lengths = pack_one(shapes, item.rows, padding)
+    states = (network.initial(0) if item.state is None else item.state)[None].repeat(len(lengths), axis=0)
+    states, logarithms = network.finish_reading(rows, lengths, states)
+    (probabilities,) = _probabilities(logarithms[:1])
+    if not np.isfinite(probabilities.sum()):
+        return [(0, network.fault("its reading is not finite"))]
+    return [(0, DigitResult(probabilities, None, len(item.rows), states[0]))]
+
+
+def _read_many(
+    network: Network,
+    shapes: ShapeBuckets,
+    items: Sequence[DigitItem],
+    cancelled: CancelledRows,
+    padding: PaddingStats,
+) -> Iterator[IndexedResults]:
     inputs = [item.rows for item in items]
     groups = partition(items, _is_traced)
     batch = DigitBatch(network, shapes, items)
@@ -46,7 +69,7 @@ def read_batch(
 
 
 def _is_traced(item: DigitItem) -> bool:
-    return item.trace or (item.stop is not None and item.length > 0)
+    return item.trace or (item.stop is not None and len(item.rows) > 0)
 
 
 class DigitBatch:

@@ -94,7 +94,7 @@ class ScriptedNetwork:
         self._initial: dict[int, Floats] = {}
 
     def single_threaded(self) -> ScriptedNetwork:
-        """The same network, whose calls are never split between threads."""
+        """The same network, with calls that are never split between threads."""
         if self._threads.threads == 1:
             return self
         network = copy.copy(self)
@@ -176,16 +176,16 @@ class ScriptedNetwork:
         if answer.shape != shape:
             raise self.fault(f"{method} gave an array of shape {answer.shape}, not {shape}")
 
-    def _call_rows(self, method: str, steps: int, first: Array, *others: Array | int) -> Any:
-        """`method` of rows, whose arrays are `first` and `others`; a call of many rows of many steps in shards."""
+    def _call_rows(self, method: str, steps: int, first: Array, *more_arguments: Array | int) -> Any:
+        """`method` of the rows in `first` and `more_arguments`; a call of many rows of many steps in shards."""
         rows, threads = len(first), self._threads.threads
         shards = n_shards(rows, steps, threads) if threads > 1 else 1
         if shards == 1:
-            return self._call(method, first, *others)
+            return self._call(method, first, *more_arguments)
         cuts = [slice(start, start + rows // shards) for start in range(0, rows, rows // shards)]
         answers = self._threads.run(
             [
-                partial(self._call, method, *(a if isinstance(a, int) else a[cut] for a in (first, *others)))
+                partial(self._call, method, *(a if isinstance(a, int) else a[cut] for a in (first, *more_arguments)))
                 for cut in cuts
             ]
         )

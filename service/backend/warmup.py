@@ -26,7 +26,10 @@ PIECES_PER_LENGTH = 4  # of one item
 STEPS = PIECE_LENGTHS[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
 Stepwise = tuple[Array, Array | None]  # states after each step, and the outputs there
-MAX_LEAST_ROWS, MAX_LEAST_STEPS = 32, STEPS  # a model whose kernels agree only beyond these is served as not invariant
+MAX_LEAST_ROWS, MAX_LEAST_STEPS = (
+    32,
+    STEPS,
+)  # a model with kernels that agree only beyond these is served as not invariant
 
 
 @dataclass(frozen=True, slots=True)

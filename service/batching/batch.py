@@ -35,8 +35,8 @@ class Batch:
     def run(self, preempt: Callable[[], bool], settle: Callable[[list[Entry]], None]) -> bool:
         """Compute until finished, or until `preempt()` after `TIME_SLICE` seconds; returns whether it is finished.
 
-        `settle` gets entries as they are answered. Whatever the runner raises becomes an answer; a `BaseException` that
-        is no `Exception` passes.
+        `settle` gets entries as they are answered. An `Exception` of the runner becomes an answer; any other
+        `BaseException` passes.
         """
         start = self._time = time.monotonic()
         settled: list[Entry] = []
@@ -53,7 +53,7 @@ class Batch:
                     self.seconds += time.monotonic() - start
                     return False
             error = None
-        except Exception as raised:  # noqa: BLE001 (whatever a runner raises must reach its callers)
+        except Exception as raised:  # noqa: BLE001 (an error of the runner must reach its callers)
             error = raised
             settled = [entry for entry in self.entries if entry.finished and not entry.future.done()]
         if self._unfinished:
@@ -85,23 +85,23 @@ class Batch:
 
     def _take(self) -> list[Entry]:
         """Entries for this batch, oldest first, at least one if any needs an answer; an isolated one comes alone."""
-        taken: list[Entry] = []
-        waiting, limits = self.queue.waiting, self.queue.limits
+        entries: list[Entry] = []
+        limits, queued = self.queue.limits, self.queue.waiting_entries
         items = observations = 0
-        while waiting:
-            entry = waiting[0]
+        while queued:
+            entry = queued[0]
             if entry.future.done() or self._time >= entry.deadline:
-                waiting.popleft()  # the scheduler's look for expired entries answers it where it still needs one
+                queued.popleft()  # the scheduler's look for expired entries answers it where it still needs one
                 continue
             items += len(entry.items)
             observations += entry.observations
             full = items > limits.batch_items or observations > limits.batch_observations
-            if taken and (full or entry.isolated):
+            if entries and (full or entry.isolated):
                 break
-            taken.append(waiting.popleft())
+            entries.append(queued.popleft())
             if entry.isolated:
                 break
-        return taken
+        return entries
 
     def _cancelled(self) -> Collection[int]:
         """Indices of the items without a result that need none: their entry failed, expired, or was cancelled."""
@@ -140,7 +140,7 @@ class Batch:
             log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.queue.name, error)
             for entry in reversed(unanswered):
                 entry.isolated = True
-                self.queue.waiting.appendleft(entry)
+                self.queue.waiting_entries.appendleft(entry)
             return []
         time_now = time.monotonic()
         for entry in unanswered:

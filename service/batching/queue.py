@@ -124,7 +124,7 @@ class ModelQueue:
         self.on_batch = on_batch
         self.items = 0  # admitted and not yet settled: they wait or are computed
         self.observations = 0
-        self.waiting: deque[Entry] = deque()
+        self.waiting_entries: deque[Entry] = deque()
         self.typical_seconds = math.inf  # of a batch that is one small item
         self._owner = owner
 

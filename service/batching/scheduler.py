@@ -6,7 +6,7 @@ the thread looks at the clock, and a batch that has used up its time slice waits
 series never hold up short ones and no queue starves another.
 
     event loop                                     inference thread
-    submit -> queue.waiting ------------------>    take a batch (queues in turn) -> run a time slice -> finished?
+    submit -> queue.waiting_entries ---------->    take a batch (queues in turn) -> run a time slice -> finished?
     await future <- _settle <- call_soon_threadsafe (one per call that ends rows) <---------------- no: after the others
 
 A request that an early call of a batch answers is settled at once, and its caller may have sent the next one before the
@@ -120,7 +120,7 @@ class Scheduler:
         queue = entry.queue
         queue.items += len(entry.items)
         queue.observations += entry.observations
-        queue.waiting.append(entry)
+        queue.waiting_entries.append(entry)
         self._pending[entry.future] = entry
         entry.future.release = self._release
         if self._asleep:  # a stale True only wakes the thread once too often
@@ -138,7 +138,7 @@ class Scheduler:
 
     def _wake_or_run_inline(self) -> None:
         """Compute what has gathered here, where that is quickly done, or wake the thread for it."""
-        ready = [queue for queue in self._queues if queue.waiting]
+        ready = [queue for queue in self._queues if queue.waiting_entries]
         if len(ready) == 1 and _runs_inline(ready[0]) and self._compute_lock.acquire(blocking=False):
             try:
                 self._run_inline(ready[0])
@@ -159,7 +159,7 @@ class Scheduler:
             batch.run(lambda: False, self._settle)
         except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: only a thread may die of that)
             log.error("%s is computed again by its thread: %r", queue.name, error)
-            queue.waiting.extend(batch.entries)
+            queue.waiting_entries.extend(batch.entries)
 
     def _expire_overdue(self) -> None:
         """Settle entries that have expired while they waited or were computed; the thread then skips them."""
@@ -191,11 +191,11 @@ class Scheduler:
     def _recover(self, error: BaseException) -> None:
         """Try again, one by one, what the dead thread was computing, and start another thread."""
         self.restarts += 1
-        waiting_entries = {entry for queue in self._queues for entry in queue.waiting}
+        queued_entries = {entry for queue in self._queues for entry in queue.waiting_entries}
         suspects = self._current.entries if self._current else []
         time_now = time.monotonic()
         for entry in self._pending.values():
-            if entry in waiting_entries or entry.answer is not None or entry.future.done():
+            if entry in queued_entries or entry.answer is not None or entry.future.done():
                 continue
             if time_now >= entry.deadline:
                 entry.answer = deadline_error()
@@ -203,7 +203,7 @@ class Scheduler:
                 entry.answer = RuntimeError(f"the inference thread died while it computed this: {error!r}")
             else:
                 entry.isolated = True
-                entry.queue.waiting.appendleft(entry)  # safe: no thread takes anything at this moment
+                entry.queue.waiting_entries.appendleft(entry)  # safe: no thread takes anything at this moment
         self._settle([entry for entry in self._pending.values() if entry.answer is not None])
         if not self._stopped:
             self._start_thread()
@@ -241,7 +241,7 @@ class Scheduler:
         queues = self._queues
         for offset in range(len(queues)):
             queue = queues[(self._next_index + offset) % len(queues)]
-            if queue.waiting:
+            if queue.waiting_entries:
                 self._next_index = (self._next_index + offset + 1) % len(queues)
                 return queue
         return None
@@ -256,7 +256,7 @@ class Scheduler:
         self._post(self._settle, entries)
 
     def _work_is_waiting(self) -> bool:
-        return any(queue.waiting for queue in self._queues)
+        return any(queue.waiting_entries for queue in self._queues)
 
     def _sleep(self) -> None:
         self._asleep = True
@@ -275,7 +275,11 @@ class Scheduler:
 
 def _runs_inline(queue: ModelQueue) -> bool:
     """Whether all that waits in `queue` is one small item of a model that answers such a one at once."""
-    return queue.typical_seconds <= INLINE_SECONDS and len(queue.waiting) == 1 and queue.waiting[0].is_small
+    return (
+        queue.typical_seconds <= INLINE_SECONDS
+        and len(queue.waiting_entries) == 1
+        and queue.waiting_entries[0].is_small
+    )
 
 
 def _draining() -> Unavailable:

@@ -219,7 +219,7 @@ class _CallBuilder:
         self._add(rows, state, Reading(item_id, None, earlier_rows, flags | scale))
 
     def add_image(self, prepared: Prepared, item_id: str | None, pointer: str) -> None:
-        """A digit whose image was prepared, or could not be."""
+        """A digit from its image, where that could be prepared."""
         rows, preparation = prepared
         if preparation is not None:
             self._check_length(len(rows), pointer)

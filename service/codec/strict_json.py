@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -126,27 +127,14 @@ class _Inspector:
         self.errors.check()
 
     def _visit(self, value: Any, kind: kinds.Type) -> None:
-        if isinstance(kind, kinds.Metadata):  # a description around the type
-            self._visit(value, kind.type)
-        elif isinstance(kind, kinds.UnionType):
-            self._union(value, kind)
-        elif isinstance(kind, kinds.StructType):
-            self._struct(value, kind)
-        elif isinstance(kind, kinds.ListType):
-            self._list(value, kind)
-        elif isinstance(kind, (kinds.FloatType, kinds.IntType)):
-            self._number(value, kind)
-        elif isinstance(kind, kinds.StrType):
-            self._string(value, kind)
-        elif isinstance(kind, kinds.LiteralType):
-            if not isinstance(value, str) or value not in kind.values:
-                code = "out_of_range" if isinstance(value, str) else "wrong_type"
-                self._error(code, "must be one of " + ", ".join(f'"{choice}"' for choice in kind.values))
-        elif isinstance(kind, kinds.BoolType):
-            if not isinstance(value, bool):
-                self._error("wrong_type", f"must be true or false, not {_type_name(value)}")
-        else:  # a programming error: a schema uses a type that has no wording here
+        visit = _VISITS.get(type(kind))
+        if visit is None:  # a programming error: a schema uses a type that has no wording here
             raise TypeError(f"no inspection for {kind!r}")
+        visit(self, value, kind)
+
+    def _metadata(self, value: Any, kind: kinds.Metadata) -> None:
+        """A description around the type."""
+        self._visit(value, kind.type)
 
     def _union(self, value: Any, kind: kinds.UnionType) -> None:
         """All unions of the schemas are `X | None`."""
@@ -160,7 +148,7 @@ class _Inspector:
         if not isinstance(value, dict):
             self._error("wrong_type", f"must be an object, not {_type_name(value)}")
             return
-        fields = _fields(kind.cls)
+        fields, required = _fields(kind.cls)
         for name, child in value.items():
             field = fields.get(name)
             self._path.append(name)
@@ -171,8 +159,8 @@ class _Inspector:
             else:
                 self._error("unknown_field", "there is no such field" + suggestion(name, list(fields)))
             self._path.pop()
-        for name, field in fields.items():
-            if field.required and name not in value:
+        for name in required:
+            if name not in value:
                 self._path.append(name)
                 self._error("missing_field", "this field is required")
                 self._path.pop()
@@ -183,9 +171,13 @@ class _Inspector:
             return
         if kind.max_length is not None and len(value) > kind.max_length:
             self._error("out_of_range", f"at most {kind.max_length} entries, not {len(value)}")
-        if _all_numbers(value, kind.item_type):
+        accepted = _number_types(kind.item_type)
+        if accepted and _all_numbers(value, accepted):
             return
         for index, child in enumerate(value):
+            if accepted and self.errors.is_full:
+                self.errors.total += sum([not _is_number(entry, accepted) for entry in value[index:]])
+                return
             self._path.append(index)
             self._visit(child, kind.item_type)
             self._path.pop()
@@ -200,6 +192,15 @@ class _Inspector:
             self._error("wrong_type", "must be an integer")
         elif not _is_between(value, kind):
             self._error("out_of_range", f"must be {_range(kind)}")
+
+    def _literal(self, value: Any, kind: kinds.LiteralType) -> None:
+        if not isinstance(value, str) or value not in kind.values:
+            code = "out_of_range" if isinstance(value, str) else "wrong_type"
+            self._error(code, "must be one of " + ", ".join(f'"{choice}"' for choice in kind.values))
+
+    def _bool(self, value: Any, _kind: kinds.BoolType) -> None:
+        if not isinstance(value, bool):
+            self._error("wrong_type", f"must be true or false, not {_type_name(value)}")
 
     def _string(self, value: Any, kind: kinds.StrType) -> None:
         if not isinstance(value, str):
@@ -216,25 +217,47 @@ class _Inspector:
             self.errors.add(json_pointer(self._path), code, detail)
 
 
+_VISITS: dict[type[kinds.Type], Callable[[_Inspector, Any, Any], None]] = {
+    kinds.Metadata: _Inspector._metadata,
+    kinds.UnionType: _Inspector._union,
+    kinds.StructType: _Inspector._struct,
+    kinds.ListType: _Inspector._list,
+    kinds.FloatType: _Inspector._number,
+    kinds.IntType: _Inspector._number,
+    kinds.StrType: _Inspector._string,
+    kinds.LiteralType: _Inspector._literal,
+    kinds.BoolType: _Inspector._bool,
+}
+
+
 @cache
-def _fields(struct: type[Struct]) -> dict[str, kinds.Field]:
-    """Name in a document -> field of `struct`."""
+def _fields(struct: type[Struct]) -> tuple[dict[str, kinds.Field], list[str]]:
+    """Name in a document -> field of `struct`, and the names of those that are required."""
     info = kinds.type_info(struct)
-    return {field.encode_name: field for field in info.fields} if isinstance(info, kinds.StructType) else {}
+    fields = {field.encode_name: field for field in info.fields} if isinstance(info, kinds.StructType) else {}
+    return fields, [name for name, field in fields.items() if field.required]
 
 
-def _all_numbers(values: list[Any], kind: kinds.Type) -> bool:
-    """Whether `values` are finite numbers, or null, of an array for which that is all the schema asks."""
+def _number_types(kind: kinds.Type) -> set[type]:
+    """The types of the entries of an array of unbounded numbers, or of numbers and null; empty for other arrays."""
     choices = kind.types if isinstance(kind, kinds.UnionType) else (kind,)
-    if kinds.FloatType() not in choices:  # no numbers, or bounded ones
-        return False
-    accepted = {int, float, type(None)} if kinds.NoneType() in choices else {int, float}
+    if kinds.FloatType() not in choices:
+        return set()
+    return {int, float, type(None)} if kinds.NoneType() in choices else {int, float}
+
+
+def _all_numbers(values: list[Any], accepted: set[type]) -> bool:
+    """Whether all `values` are of the `accepted` types and finite; False as well where only their sum is not."""
     if not set(map(type, values)) <= accepted:
         return False
     try:
         return math.isfinite(sum(filter(None, values)))
     except OverflowError:  # an integer beyond every float
         return False
+
+
+def _is_number(value: Any, accepted: set[type]) -> bool:
+    return type(value) in accepted and (value is None or _is_finite(value))
 
 
 def _is_unicode(text: str) -> bool:

@@ -27,7 +27,7 @@ class FieldError:
 class RitmoError(Exception):
     """Root of all errors that have a documented answer. `code` is stable; `detail` says what to do about it.
 
-    `retry_after` is in seconds; `log_fields` belong in the log beside the message and are never sent.
+    `retry_after` is in seconds; `log_fields` belong to its message in the log and are never sent.
     """
 
     def __init__(

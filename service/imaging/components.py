@@ -22,18 +22,10 @@ class Components:
     top: Ints
     right: Ints  # one beyond the last column
     bottom: Ints
+    width: Ints  # columns from left to right
+    height: Ints  # rows from top to bottom
     contact: Ints  # pixels at the side of the picture that it touches most
     runs: tuple[Ints, Ints, Ints]  # component, start and end (flat index) of each run of pixels
-
-    @property
-    def height(self) -> Ints:
-        """Rows from top to bottom."""
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> Ints:
-        """Columns from left to right."""
-        return self.right - self.left
 
     def mask(self, selected: Mask) -> Mask:
         """The pixels of the components that are `selected` (N,)."""
@@ -61,15 +53,19 @@ def connected_components(mask: Mask) -> Components:
     roots, label = np.unique(merge_labels(len(start), *_touching_runs(start, end, stride)), return_inverse=True)
     row, first, last = start // stride, start % stride - 1, end - start + start % stride - 1
     count = len(roots)
+    left, right = _minimum_by_label(label, first, count), -_minimum_by_label(label, -last, count)
+    top, bottom = _minimum_by_label(label, row, count), -_minimum_by_label(label, -row - 1, count)
     return Components(
-        (height, width),
-        np.bincount(label, weights=end - start, minlength=count).astype(np.int64),
-        _minimum_by_label(label, first, count),
-        _minimum_by_label(label, row, count),
-        -_minimum_by_label(label, -last, count),
-        -_minimum_by_label(label, -row - 1, count),
-        _contact_by_label(label, row, first, last, count, height, width),
-        (label, row * width + first, row * width + last),
+        shape=(height, width),
+        area=np.bincount(label, weights=end - start, minlength=count).astype(np.int64),
+        left=left,
+        top=top,
+        right=right,
+        bottom=bottom,
+        width=right - left,
+        height=bottom - top,
+        contact=_contact_by_label(label, row, first, last, count, height, width),
+        runs=(label, row * width + first, row * width + last),
     )
 
 

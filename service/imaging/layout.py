@@ -136,8 +136,9 @@ def _frames(components: Components, ink: Mask) -> Mask:
 
 def _enclosed(components: Components, index: int) -> Mask:
     """The components (N,) that lie within the box of one and touch no side of it."""
-    columns = (components.left > components.left[index]) & (components.right < components.right[index])
-    return columns & (components.top > components.top[index]) & (components.bottom < components.bottom[index])
+    columns: Mask = (components.left > components.left[index]) & (components.right < components.right[index])
+    rows: Mask = (components.top > components.top[index]) & (components.bottom < components.bottom[index])
+    return columns & rows
 
 
 def _is_hollow(components: Components, index: int) -> bool:

@@ -1,8 +1,8 @@
 """All models of one process: found, loaded one after the other, looked up by their names, and how they stand.
 
-Models load beside the event loop, the default ones first; each is served as soon as it has passed its self-test. The
-service is ready when all have been tried, something can be served, and every default name that exists on disk has a
-ready version. A version that failed makes only itself unavailable.
+Models load while the event loop runs, the default ones first; each is served as soon as it has passed its self-test.
+The service is ready when all have been tried, something can be served, and every default name that exists on disk has
+a ready version. A version that failed makes only itself unavailable.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Registry:
         self._load_folder = load
         self._threads = ComputeThreads()
         self._versions: list[ModelVersion] = []
-        self._unreadable: Mapping[str, str] = {}  # names whose folder cannot be read
+        self._unreadable: Mapping[str, str] = {}  # names of folders that cannot be read
         self._by_reference: dict[str, Served] = {}
         self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -222,8 +222,7 @@ class Registry:
         self._unreadable = repository.unreadable
         folders = repository.versions if self._digests is None else restrict(repository.versions, self._digests)
         self._versions = [ModelVersion(folder) for folder in folders if self._only in (None, folder.name)]
-        found = folders or repository.unreadable
-        self._fault = "" if found else f"there are no models in {self._models}"
+        self._fault = "" if folders or repository.unreadable else f"there are no models in {self._models}"
         for version in self._versions:
             if version.reason:
                 log.error("model %s is broken: %s", version.reference, version.reason)

@@ -29,7 +29,7 @@ class VersionFolder:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """All versions by name, then version, and the names whose folder cannot be read, each with the fault."""
+    """All versions by name, then version, and the names of folders that cannot be read, each with the fault."""
 
     versions: Sequence[VersionFolder]
     unreadable: Mapping[str, str]

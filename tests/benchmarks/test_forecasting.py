@@ -186,8 +186,8 @@ def test_forecasts_of_the_running_service(tmp_path: Path) -> None:
     part = Part("made", windows_, windows.FULL_CONTEXT, "key")
     with running_service(tmp_path, "naive") as service:
         manifest = service.manifest("naive")
-        forecasts = service.forecast("naive@1", part)
-        cost = service.timing("naive@1", part, 4)
+        forecasts = service.forecast("naive", part)
+        cost = service.timing("naive", part, 4)
     assert manifest.name == "naive"
     assert interval_files(tmp_path, manifest) == []
     assert [quantiles.shape for quantiles in forecasts.quantiles] == [(3, 11), (2, 11), (3, 11)]
@@ -208,7 +208,7 @@ def _rows() -> list[Row]:
                 SAMPLE, file, method, 40, 512, scale * factor, 10.0, scale * factor, scale * factor / 10,
                 coverage80=0.81, coverage95=0.9, versions="1", command="c",
                 seconds=None if method == BASE else factor / 100, parameters=250_000 if "@" in method else None,
-                interval_files="hospital m3" if "@" in method else "",
+                interval_files="hospital, m3" if "@" in method else "",
             )  # fmt: skip
             rows += [row, replace(row, part=ALL)] if method != "AutoETS" else [row]
     return rows
@@ -246,7 +246,9 @@ def test_the_files_of_the_interval_factors_come_from_the_record(tmp_path: Path) 
     folder.mkdir(parents=True)
     (folder / "training.json").write_text('{"held_out": [{"name": "hospital"}]}')
     assert interval_files(tmp_path, manifest) == ["hospital"]  # older records: the scored files themselves
-    (folder / "training.json").write_text('{"calibration": {"etth1": "digest"}, "held_out": [{"name": "hospital"}]}')
+    (folder / "training.json").write_text(
+        '{"interval_factors_fitted_on": ["etth1"], "held_out": [{"name": "hospital"}]}'
+    )
     assert interval_files(tmp_path, manifest) == ["etth1"]
 
 

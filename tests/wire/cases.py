@@ -28,7 +28,7 @@ NARROW = {
     "max_answer_numbers": 300,
     "max_pixels": 10_000,
     "max_queue_observations": 100,
-    "max_streams": 1,
+    "max_live_connections": 1,
     "max_message_bytes": 1_000,
     "drain_delay_seconds": 5,
 }

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
 
 from service.api.app import create_app
+from service.api.dispatch import Application
 from service.settings import Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
 
@@ -27,7 +27,7 @@ class Harness:
         self.digits = FakeModel(manifest("digits", "classify-digit"))
         self.registry = FakeRegistry(self.forecaster, self.linear, self.digits)
         self.settings = Settings(**changes)
-        self.app: FastAPI = create_app(self.settings, registry=as_registry(self.registry))
+        self.app: Application = create_app(self.settings, registry=as_registry(self.registry))
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
 
     async def forecast(self, body: Any, **headers: str) -> httpx.Response:

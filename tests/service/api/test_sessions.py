@@ -12,7 +12,7 @@ from service.codec.forecast_types import ForecastRequest, SeriesOpening
 from service.codec.state_tokens import StateTokens
 from service.contract.errors import InvalidRequest
 from service.contract.types import ForecastResult
-from service.registry.registry import Served
+from service.registry.served import Served
 from service.settings import Settings
 from tests.fakes import FakeModel, manifest
 

@@ -25,9 +25,9 @@ from service.backend.buckets import (
 Counts = st.lists(st.integers(0, CHUNK), min_size=0, max_size=300)
 
 
-@given(counts=Counts, merge=st.booleans(), least=st.sampled_from([1, 2, 4, 8]))
-def test_every_row_is_in_one_group_that_holds_it(counts: list[int], merge: bool, least: int) -> None:
-    shapes = ShapeBuckets(least)
+@given(counts=Counts, merge=st.booleans(), least_rows=st.sampled_from([1, 2, 4, 8]))
+def test_every_row_is_in_one_group_that_holds_it(counts: list[int], merge: bool, least_rows: int) -> None:
+    shapes = ShapeBuckets(least_rows)
     groups = shapes.split(np.array(counts, np.int64), merge=merge)
     rows = sorted(row for group in groups for row in group.rows.tolist())
     assert rows == [row for row, count in enumerate(counts) if count]
@@ -44,9 +44,9 @@ def test_without_merging_padding_depends_on_a_row_alone(counts: list[int]) -> No
         assert {next(n for n in LENGTHS if n >= counts[row]) for row in group.rows.tolist()} == {group.steps}
 
 
-@given(counts=st.lists(st.integers(1, FULL), min_size=1, max_size=128), least=st.sampled_from([1, 4]))
-def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) -> None:
-    shapes = ShapeBuckets(least)
+@given(counts=st.lists(st.integers(1, FULL), min_size=1, max_size=128), least_rows=st.sampled_from([1, 4]))
+def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least_rows: int) -> None:
+    shapes = ShapeBuckets(least_rows)
     steps = sorted(next(n for n in LENGTHS if n >= count) for count in counts)
     ends = [i for i in range(1, len(steps) + 1) if i == len(steps) or steps[i] > steps[i - 1]]
     cheapest = {0: 0.0}
@@ -54,15 +54,15 @@ def test_no_other_cut_between_lengths_is_cheaper(counts: list[int], least: int) 
         prices = {begin: CALL_COST + steps[end - 1] * (STEP_COST + shapes.rows_for[end - begin]) for begin in cheapest}
         cheapest[end] = min(cheapest[begin] + price for begin, price in prices.items())
     groups = shapes.split(np.array(counts, np.int64))
-    found = sum(CALL_COST + group.steps * (STEP_COST + shapes.rows_for[len(group.rows)]) for group in groups)
-    assert found == pytest.approx(cheapest[len(steps)])
+    total_cost = sum(CALL_COST + group.steps * (STEP_COST + shapes.rows_for[len(group.rows)]) for group in groups)
+    assert total_cost == pytest.approx(cheapest[len(steps)])
 
 
 def test_few_short_rows_join_longer_ones_and_many_do_not() -> None:
-    few = ShapeBuckets().split(np.array([10, 100]))
-    many = ShapeBuckets().split(np.array([10] * 100 + [100] * 20))
-    assert [(len(g.rows), g.steps) for g in few] == [(2, 104)]
-    assert [(len(g.rows), g.steps) for g in many] == [(100, 12), (20, 104)]
+    few_rows = ShapeBuckets().split(np.array([10, 100]))
+    many_rows = ShapeBuckets().split(np.array([10] * 100 + [100] * 20))
+    assert [(len(g.rows), g.steps) for g in few_rows] == [(2, 104)]
+    assert [(len(g.rows), g.steps) for g in many_rows] == [(100, 12), (20, 104)]
 
 
 def test_a_call_of_many_steps_takes_fewer_rows() -> None:

@@ -27,7 +27,7 @@ def forecasts(
     shapes: ShapeBuckets | None = None,
 ) -> dict[int, Result | Exception]:
     answers = forecast_batch(network, shapes or ShapeBuckets(), items, cancelled, PaddingStats())
-    return {i: answer for some in answers for i, answer in some}
+    return {i: answer for step in answers for i, answer in step}
 
 
 def item(length: int, horizon: int = 1, **options: Any) -> ForecastItem:

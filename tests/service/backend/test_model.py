@@ -112,14 +112,14 @@ def test_resuming_in_any_chunking_ends_like_the_whole(
     model = loaded[name]
     (values,) = series([length], seed)
     cuts = sorted(data.draw(st.lists(st.integers(0, length), max_size=5)))
-    whole = ForecastItem(values, 4, LEVELS, season=7, history=True)
-    (expected,) = forecasts(model, [whole])
+    unsplit = ForecastItem(values, 4, LEVELS, season=7, history=True)
+    (expected,) = forecasts(model, [unsplit])
     results: list[ForecastResult] = []
     for start, end in zip([0, *cuts], [*cuts, length], strict=True):
         if end == 0:
             continue  # a fresh series has at least one value
         state = results[-1].state if results else None
-        results += forecasts(model, [replace(whole, values=values[start:end], state=state)])
+        results += forecasts(model, [replace(unsplit, values=values[start:end], state=state)])
     result = results[-1]
     assert expected.history is not None
     np.testing.assert_allclose(result.state, expected.state, rtol=1e-6, atol=1e-6)
@@ -133,13 +133,13 @@ def test_resuming_in_any_chunking_ends_like_the_whole(
 def test_a_digit_may_be_read_in_parts(loaded: dict[str, LoadedModel]) -> None:
     model = loaded["reader"]
     (ink,) = digits([28])
-    whole = model.run([DigitItem(ink)])[0]
-    half = model.run([DigitItem(ink[:13])])[0]
-    rest = model.run([DigitItem(ink[13:], state=half.state)])[0]
-    assert isinstance(whole, DigitResult)
-    assert isinstance(rest, DigitResult)
-    np.testing.assert_allclose(rest.probabilities, whole.probabilities, rtol=1e-6)
-    assert (half.rows_used, rest.rows_used) == (13, 15)  # type: ignore[union-attr]
+    unsplit = model.run([DigitItem(ink)])[0]
+    first_half = model.run([DigitItem(ink[:13])])[0]
+    second_half = model.run([DigitItem(ink[13:], state=first_half.state)])[0]
+    assert isinstance(unsplit, DigitResult)
+    assert isinstance(second_half, DigitResult)
+    np.testing.assert_allclose(second_half.probabilities, unsplit.probabilities, rtol=1e-6)
+    assert (first_half.rows_used, second_half.rows_used) == (13, 15)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["mean", "lstm"])
@@ -173,29 +173,29 @@ def test_the_running_mean_is_the_mean(loaded: dict[str, LoadedModel]) -> None:
 def test_history_is_what_was_forecast_before_each_value(loaded: dict[str, LoadedModel]) -> None:
     model = loaded["lstm"]
     (walk,) = series([CHUNK + 10], seed=5, missing=0.0)
-    whole = model.run([ForecastItem(walk, 1, LEVELS, history=True)])[0]
-    assert isinstance(whole, ForecastResult)
-    assert whole.history is not None
+    unsplit = model.run([ForecastItem(walk, 1, LEVELS, history=True)])[0]
+    assert isinstance(unsplit, ForecastResult)
+    assert unsplit.history is not None
     for t in (1, 2, 50, CHUNK - 1, CHUNK, CHUNK + 9):
-        before = model.run([ForecastItem(walk[:t], 1, LEVELS)])[0]
-        assert isinstance(before, ForecastResult)
-        np.testing.assert_allclose(whole.history[t], [*before.mean, *before.quantiles[:, 0]], rtol=1e-6, atol=1e-6)
+        shorter = model.run([ForecastItem(walk[:t], 1, LEVELS)])[0]
+        assert isinstance(shorter, ForecastResult)
+        np.testing.assert_allclose(unsplit.history[t], [*shorter.mean, *shorter.quantiles[:, 0]], rtol=1e-6, atol=1e-6)
 
 
 def test_a_resumed_series_may_bring_nothing_new(loaded: dict[str, LoadedModel]) -> None:
     model = loaded["lstm"]
     (walk,) = series([40])
     first = model.run([ForecastItem(walk, 5, LEVELS)])[0]
-    nothing = ForecastItem(walk[:0], 5, LEVELS, history=True, state=first.state)
-    again = model.run([nothing, ForecastItem(walk, 2, LEVELS), replace(nothing, history=False)])
-    for result in (again[0], again[2]):
+    no_values = ForecastItem(walk[:0], 5, LEVELS, history=True, state=first.state)
+    resumed = model.run([no_values, ForecastItem(walk, 2, LEVELS), replace(no_values, history=False)])
+    for result in (resumed[0], resumed[2]):
         assert isinstance(first, ForecastResult)
         assert isinstance(result, ForecastResult)
         np.testing.assert_array_equal(result.state, first.state)
         np.testing.assert_array_equal(result.mean, first.mean)
-    assert isinstance(again[0], ForecastResult)
-    assert again[0].history is not None
-    assert again[0].history.shape == (0, 4)
+    assert isinstance(resumed[0], ForecastResult)
+    assert resumed[0].history is not None
+    assert resumed[0].history.shape == (0, 4)
 
 
 def test_reading_stops_at_the_first_confident_row(loaded: dict[str, LoadedModel]) -> None:
@@ -204,15 +204,15 @@ def test_reading_stops_at_the_first_confident_row(loaded: dict[str, LoadedModel]
     traced = [r for r in model.run([DigitItem(ink, trace=True) for ink in inks]) if isinstance(r, DigitResult)]
     stopped = [r for r in model.run([DigitItem(ink, stop=0.5) for ink in inks]) if isinstance(r, DigitResult)]
     early = 0
-    for ink, whole, result in zip(inks, traced, stopped, strict=True):
-        assert whole.trace is not None
-        np.testing.assert_allclose(whole.trace.sum(axis=1), 1.0, rtol=1e-12)
-        np.testing.assert_array_equal(whole.trace[-1], whole.probabilities)
-        confident = np.flatnonzero(whole.trace.max(axis=1) >= 0.5)
+    for ink, full, result in zip(inks, traced, stopped, strict=True):
+        assert full.trace is not None
+        np.testing.assert_allclose(full.trace.sum(axis=1), 1.0, rtol=1e-12)
+        np.testing.assert_array_equal(full.trace[-1], full.probabilities)
+        confident = np.flatnonzero(full.trace.max(axis=1) >= 0.5)
         expected = int(confident[0]) + 1 if len(confident) else 28
         assert result.rows_used == expected
         assert result.trace is None
-        np.testing.assert_array_equal(result.probabilities, whole.trace[expected - 1])
+        np.testing.assert_array_equal(result.probabilities, full.trace[expected - 1])
         if expected < 28:
             early += 1
             assert result.probabilities.max() >= 0.5
@@ -341,7 +341,7 @@ def flip(path: Path, at: int) -> None:
 
 
 def replace_module(folder: Path, data: bytes) -> None:
-    """Another model.pt, whose digest is in the manifest."""
+    """Another model.pt, with its digest in the manifest."""
     (folder / MODEL_FILE).write_bytes(data)
     read_manifest(folder).model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}).write(folder)
 

@@ -64,3 +64,26 @@ def test_a_reading_that_is_not_finite_fails_alone() -> None:
     assert isinstance(answers[0], DigitResult)
     assert isinstance(answers[1], ModelFault)
     assert isinstance(answers[2], ModelFault)
+
+
+@pytest.mark.parametrize("state", [None, np.array([3.0, 2.0])])
+@pytest.mark.parametrize("length", [1, 28, CHUNK, CHUNK + 1])
+def test_a_single_digit_is_read_as_one_of_many_and_by_no_more_calls(
+    length: int, state: NDArray[np.float64] | None
+) -> None:
+    item = DigitItem(ink(*np.linspace(0.0, 0.1, length)), state=state)
+    single, several = Summing(), Summing()
+    (result,) = readings(single, [item]).values()
+    expected = readings(several, [item, item])[1]
+    assert [(method, columns) for method, _, columns in single.calls] == [
+        (method, columns) for method, _, columns in several.calls
+    ]
+    assert (result.rows_used, result.trace) == (expected.rows_used, None)
+    np.testing.assert_array_equal(result.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(result.state, expected.state)
+
+
+def test_a_single_digit_that_is_not_finite_is_a_fault_of_the_model() -> None:
+    (answer,) = readings(Summing(), [DigitItem(ink(np.inf))]).values()
+    assert isinstance(answer, ModelFault)
+    assert answer.detail == "model fake@1 gave no sound answer: its reading is not finite"

@@ -68,12 +68,12 @@ def test_what_a_task_raises_reaches_the_caller_and_harms_no_helper(index: int, e
 
 
 def test_callers_compute_everything_once_the_helpers_have_ended() -> None:
-    earlier = set(threading.enumerate())
+    earlier_threads = set(threading.enumerate())
     helpers = ComputeThreads(3)
-    own = set(threading.enumerate()) - earlier
+    own_threads = set(threading.enumerate()) - earlier_threads
     helpers.close()
-    for thread in own:
+    for thread in own_threads:
         thread.join(5.0)
-    assert len(own) == 2
-    assert not any(thread.is_alive() for thread in own)
+    assert len(own_threads) == 2
+    assert not any(thread.is_alive() for thread in own_threads)
     assert helpers.run([threading.get_ident] * 3) == [threading.get_ident()] * 3

@@ -1,4 +1,4 @@
-"""Finding the least row count, with networks whose dependence on their shape is known."""
+"""Finding the least row count, with networks of known dependence on their shape."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Wavering(InOneCall):
 
 
 def sample(kind: str) -> list[Item]:
-    """Whole numbers, whose sums are exact in any order."""
+    """Whole numbers, so that sums are exact in any order."""
     rng = np.random.default_rng(0)
     lengths = (1, 7, 30, 12)
     if kind == "digits":
@@ -62,17 +62,17 @@ def sample(kind: str) -> list[Item]:
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])
-@pytest.mark.parametrize(("threshold", "least"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 12), (32, 32)])
-def test_the_least_row_count_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
+@pytest.mark.parametrize(("threshold", "least_size"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 12), (32, 32)])
+def test_the_least_row_count_is_the_first_bucket_that_agrees(kind: str, threshold: int, least_size: int) -> None:
     invariance = warm_up(Wavering(threshold), ShapeBuckets(), sample(kind), None)
-    assert invariance == Invariance(True, least, 1, 0.0)
+    assert invariance == Invariance(True, least_size, 1, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])
-@pytest.mark.parametrize(("threshold", "least"), [(2, 2), (3, 4), (8, 8)])
-def test_the_least_number_of_steps_is_the_first_bucket_that_agrees(kind: str, threshold: int, least: int) -> None:
+@pytest.mark.parametrize(("threshold", "least_size"), [(2, 2), (3, 4), (8, 8)])
+def test_the_least_number_of_steps_is_the_first_bucket_that_agrees(kind: str, threshold: int, least_size: int) -> None:
     invariance = warm_up(Wavering(4, threshold), ShapeBuckets(), sample(kind), None)
-    assert invariance == Invariance(True, 4, least, 0.0)
+    assert invariance == Invariance(True, 4, least_size, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["series", "digits"])

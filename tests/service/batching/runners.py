@@ -83,7 +83,7 @@ class Stepwise:
 
 
 class BlockedQueue:
-    """A queue whose thread is inside a first batch of one item, worth -1, so that what follows gathers."""
+    """A queue with its thread inside a first batch of one item, worth -1, so that what follows gathers."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class FakeOwner:
 
     def admit(self, entry: Entry) -> None:
         entry.future.release = lambda _: None
-        entry.queue.waiting.append(entry)
+        entry.queue.waiting_entries.append(entry)
 
 
 def unattended(runner: BatchRunner, limits: Limits | None = None) -> ModelQueue:
@@ -61,8 +61,8 @@ async def test_an_isolated_entry_shares_its_batch_with_no_other() -> None:
     queue = unattended(runner)
     for value in (1, 2, 3, 4, 5):
         queue.submit(stubs(value))
-    queue.waiting[2].isolated = True
-    while queue.waiting:
+    queue.waiting_entries[2].isolated = True
+    while queue.waiting_entries:
         run(queue)
     assert runner.batches == [[1, 2], [3], [4, 5]]
 
@@ -82,7 +82,7 @@ async def test_entries_of_a_failed_batch_are_tried_apart_even_beside_fresh_ones(
     queue.submit(stubs(13))
     assert run(queue) == []
     queue.submit(stubs(3))
-    while queue.waiting:
+    while queue.waiting_entries:
         run(queue)
     assert batches == [[1, 13], [1], [13], [3]]
 
@@ -94,7 +94,7 @@ async def test_cancelled_and_expired_entries_are_not_taken() -> None:
     queue.submit(stubs(2))
     queue.submit(stubs(3))
     cancelled.cancel()
-    queue.waiting[1].deadline = time.monotonic()
+    queue.waiting_entries[1].deadline = time.monotonic()
     (entry,) = run(queue)
     assert runner.batches == [[3]]
     assert entry.items == stubs(3)
@@ -182,7 +182,7 @@ async def test_cancelled_items_are_those_of_entries_that_need_no_answer() -> Non
 
     queue = unattended(runner)
     futures = [queue.submit(items) for items in (stubs(1), stubs(2, 3), stubs(4), stubs(5), stubs(6))]
-    entries = list(queue.waiting)
+    entries = list(queue.waiting_entries)
     run(queue)
     assert cancelled_items == [[], [1, 2], [1, 2, 3], [1, 2, 3, 4]]
 
@@ -196,7 +196,7 @@ async def test_what_was_answered_before_a_wrong_index_is_still_settled() -> None
     queue.submit(stubs(2))
     (entry,) = run(queue)
     assert entry.results == [1]
-    assert [entry.items for entry in queue.waiting] == [stubs(2)]
+    assert [entry.items for entry in queue.waiting_entries] == [stubs(2)]
 
 
 async def test_results_say_how_long_they_waited_and_were_computed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +221,8 @@ async def test_the_typical_time_is_about_the_median_of_single_small_items(monkey
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     queue = unattended(runner)
 
-    def measure(taken: float, *, is_small: bool = True) -> float:
-        seconds[0] = taken
+    def measure(duration: float, *, is_small: bool = True) -> float:
+        seconds[0] = duration
         queue.submit([StubItem(1, is_small=is_small)])
         run(queue)
         return queue.typical_seconds

@@ -60,12 +60,12 @@ async def test_a_probe_is_computed_while_nothing_else_is_pending(scheduler: Sche
 
 
 async def test_a_probe_is_dropped_while_a_submission_to_any_queue_is_pending(scheduler: Scheduler) -> None:
-    other = scheduler.new_queue("other", Doubler(), Limits())
+    other_queue = scheduler.new_queue("other", Doubler(), Limits())
     async with BlockedQueue(scheduler) as blocked:
         assert blocked.queue.submit_probe(stubs(1)) is None
-        assert other.submit_probe(stubs(1)) is None
+        assert other_queue.submit_probe(stubs(1)) is None
     assert blocked.runner.batches == [[-1]]
-    assert other.submit_probe(stubs(1)) is not None
+    assert other_queue.submit_probe(stubs(1)) is not None
 
 
 async def test_a_probe_is_in_no_batch_of_others_and_counts_as_no_request(scheduler: Scheduler) -> None:

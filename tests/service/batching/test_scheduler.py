@@ -60,7 +60,7 @@ async def test_several_small_items_are_one_batch_of_the_thread(scheduler: Schedu
 
 
 async def test_a_slow_model_is_never_computed_on_the_event_loop(scheduler: Scheduler) -> None:
-    class Slow(ThreadRecorder):
+    class SlowRunner(ThreadRecorder):
         def __call__(
             self, items: Sequence[StubItem], cancelled: CancelledItems, n_requests: int, padding: PaddingStats
         ) -> Iterator[list[Answer]]:
@@ -69,7 +69,7 @@ async def test_a_slow_model_is_never_computed_on_the_event_loop(scheduler: Sched
                 pass
             yield from super().__call__(items, cancelled, n_requests, padding)
 
-    runner = Slow()
+    runner = SlowRunner()
     queue = scheduler.new_queue("slow", runner, Limits())
     for value in range(5):
         await queue.submit([StubItem(value, is_small=True)])
@@ -102,17 +102,17 @@ async def test_work_that_comes_while_the_loop_computes_wakes_the_thread(schedule
         ) -> Iterator[list[Answer]]:
             answers = super().__call__(items, cancelled, n_requests, padding)
             if items[0].value == 7 and self.threads[-1] == "loop":
-                more.append(queue.submit(stubs(8)))
+                late_futures.append(queue.submit(stubs(8)))
             return answers
 
-    more: list[asyncio.Future[BatchResult]] = []
+    late_futures: list[asyncio.Future[BatchResult]] = []
     runner = Submitting()
     queue = scheduler.new_queue("queue", runner, Limits())
     await until_computed_on_the_loop(queue, runner)
-    while not more:  # whether the thread sleeps already when an item comes is a matter of luck
+    while not late_futures:  # whether the thread sleeps already when an item comes is a matter of luck
         await queue.submit([StubItem(7, is_small=True)])
     async with asyncio.timeout(TIMEOUT):
-        assert await results(*more) == [[16]]
+        assert await results(*late_futures) == [[16]]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -144,14 +144,14 @@ async def test_a_submission_cancelled_while_it_is_computed_harms_no_other(schedu
 
 
 async def test_a_runner_sees_between_two_calls_what_was_cancelled(scheduler: Scheduler) -> None:
-    go_on, begun = threading.Event(), threading.Event()
+    go_on, started = threading.Event(), threading.Event()
     cancelled_items: list[list[int]] = []
 
     def runner(
         items: Sequence[StubItem], cancelled: CancelledItems, n_requests: int, padding: PaddingStats
     ) -> Iterator[list[Answer]]:
         cancelled_items.append(sorted(cancelled()))
-        begun.set()
+        started.set()
         assert go_on.wait(TIMEOUT)
         yield []
         cancelled_items.append(sorted(cancelled()))
@@ -159,7 +159,7 @@ async def test_a_runner_sees_between_two_calls_what_was_cancelled(scheduler: Sch
 
     queue = scheduler.new_queue("queue", runner, Limits())
     task = queue.submit(stubs(1, 2))
-    await asyncio.to_thread(begun.wait, TIMEOUT)
+    await asyncio.to_thread(started.wait, TIMEOUT)
     task.cancel()
     await asyncio.wait([task])
     go_on.set()
@@ -167,7 +167,7 @@ async def test_a_runner_sees_between_two_calls_what_was_cancelled(scheduler: Sch
     assert cancelled_items == [[], [0, 1]]
 
 
-async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> list[asyncio.Future[BatchResult]]:
+async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> Sequence[asyncio.Future[BatchResult]]:
     """Three submissions in one batch of `runner`, of which the first has been answered."""
     async with BlockedQueue(scheduler):
         queue = scheduler.new_queue("stepwise", runner, Limits())
@@ -282,12 +282,12 @@ async def test_a_deadline_ends_a_batch_between_two_of_its_calls(scheduler: Sched
 
 
 async def test_short_work_overtakes_a_long_batch_of_its_own_queue_and_of_others(scheduler: Scheduler) -> None:
-    overtaken, begun = threading.Event(), threading.Event()
+    overtaken, started = threading.Event(), threading.Event()
 
     def runner(
         items: Sequence[StubItem], cancelled: CancelledItems, n_requests: int, padding: PaddingStats
     ) -> Iterator[list[Answer]]:
-        begun.set()
+        started.set()
         if items[0].value == 0:  # goes on until others were answered, so that they cannot have waited for its end
             until = time.monotonic() + TIMEOUT
             while not overtaken.is_set() and time.monotonic() < until:
@@ -295,13 +295,13 @@ async def test_short_work_overtakes_a_long_batch_of_its_own_queue_and_of_others(
         yield [(n, item.value) for n, item in enumerate(items)]
 
     queue = scheduler.new_queue("long", runner, Limits())
-    other = scheduler.new_queue("other", Doubler(), Limits())
+    other_queue = scheduler.new_queue("other", Doubler(), Limits())
     long_batch = queue.submit(stubs(0))
-    await asyncio.to_thread(begun.wait, TIMEOUT)
+    await asyncio.to_thread(started.wait, TIMEOUT)
     async with asyncio.timeout(TIMEOUT / 2):
         for value in (1, 2, 3):
             assert (await queue.submit(stubs(value))).results == [value]
-            assert (await other.submit(stubs(value))).results == [2 * value]
+            assert (await other_queue.submit(stubs(value))).results == [2 * value]
     assert not long_batch.done()
     overtaken.set()
     assert (await long_batch).results == [0]

@@ -333,6 +333,7 @@ def test_a_live_series_continues_where_the_last_message_ended() -> None:
         assert prediction["item_id"] == "a"
         assert prediction["context"]["observations"] == state.observations == observations
         assert TOKENS.open(prediction["state"], contract).observations == observations
+    assert state is not None
     assert (state.missing, state.season) == (2, 4)
 
 

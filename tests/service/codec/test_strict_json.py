@@ -130,7 +130,7 @@ def test_spelling_is_compared_for_the_listed_errors_only(monkeypatch: pytest.Mon
 
 
 def test_an_array_of_numbers_is_checked_as_a_whole() -> None:
-    """The error beside it is found, and numbers whose sum is not finite are no error."""
+    """An error elsewhere is found, and finite numbers with an infinite sum are no error."""
     values = [1e308, 1e308, None, 0, -3, 10**300]
     error = refused(json.dumps({"inputs": [{"target": values}], "count": 0}).encode())
     assert [e.pointer for e in error.errors] == ["#/count"]

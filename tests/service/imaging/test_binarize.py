@@ -8,7 +8,7 @@ from service.imaging.filters import Plane
 from tests.pictures import drawn
 
 SIDE = 80
-SEVEN = 1 - np.asarray(drawn(size=120, ink=0), np.float32) / 255
+SEVEN: Plane = 1 - np.asarray(drawn(size=120, ink=0), np.float32) / np.float32(255)
 Y, X = np.mgrid[:SIDE, :SIDE].astype(np.float32) / SIDE
 
 
@@ -87,7 +87,7 @@ def figure(name: str) -> Plane:
         return ((np.abs(X - 0.5) < 0.06) & (np.abs(Y - 0.5) < 0.38)).astype(np.float32)
     if name == "block":
         return ((np.abs(X - 0.5) < 0.2) & (np.abs(Y - 0.5) < 0.3)).astype(np.float32)
-    return 1 - np.asarray(drawn(name, size=SIDE, ink=0), np.float32) / 255
+    return np.asarray(1 - np.asarray(drawn(name, size=SIDE, ink=0), np.float32) / np.float32(255))
 
 
 def spot(depth: float, width: float) -> Plane:

@@ -11,7 +11,7 @@ SEVEN = 1 - np.asarray(drawn(size=120, ink=0), np.float32) / 255
 
 def coloured(paper: tuple[float, float, float], ink: tuple[float, float, float]) -> Plane:
     """The drawn seven in RGB (120, 120, 3)."""
-    return np.asarray(np.float32(paper) + (np.float32(ink) - np.float32(paper)) * SEVEN[..., None], np.float32)
+    return np.asarray(np.asarray(paper) + np.subtract(ink, paper) * SEVEN[..., None], np.float32)
 
 
 def test_colours_of_one_lightness_differ_in_grey() -> None:

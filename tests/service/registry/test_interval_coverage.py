@@ -41,10 +41,10 @@ class Probes:
 
 
 def monitor_of(
-    probes: Callable[[Sequence[ForecastItem]], asyncio.Future[BatchResult] | None], every: int = 1
+    probes: Callable[[Sequence[ForecastItem]], asyncio.Future[BatchResult] | None], interval: int = 1
 ) -> tuple[IntervalMonitor, list[Outcome]]:
     outcomes: list[Outcome] = []
-    return IntervalMonitor(probes, outcomes.append, every), outcomes
+    return IntervalMonitor(probes, outcomes.append, interval), outcomes
 
 
 def answered(monitor: IntervalMonitor, items: Sequence[Item]) -> asyncio.Future[BatchResult]:
@@ -72,7 +72,7 @@ def test_values_are_counted_by_where_they_fell() -> None:
 
 
 def test_one_update_in_so_many_makes_a_probe_due_and_nothing_else_does() -> None:
-    monitor, _ = monitor_of(lambda _: None, every=3)
+    monitor, _ = monitor_of(lambda _: None, interval=3)
     assert len(monitor.probes([update(1.0)] * 10)) == 3
     monitor, _ = monitor_of(lambda _: None)
     empty = ForecastItem(np.empty(0), 1, LEVELS, state=np.ones(3))
@@ -96,7 +96,7 @@ async def test_probes_are_submitted_after_the_answer_and_counted() -> None:
 
 async def test_a_probe_dropped_at_a_busy_moment_is_due_again_with_the_next_update() -> None:
     probes = Probes(busy=True)
-    monitor, _ = monitor_of(probes, every=2)
+    monitor, _ = monitor_of(probes, interval=2)
     answered(monitor, [update(1.0)]).set_result(BatchResult([], 0.0, 0.0))
     answered(monitor, [update(1.0)]).set_result(BatchResult([], 0.0, 0.0))
     await asyncio.sleep(0)

@@ -48,7 +48,7 @@ def spoil(folder: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def starting(models: Path, **options: object) -> AsyncIterator[Registry]:
-    options = {"load": quick, **options}
+    options = {"load": load_unwarmed, **options}
     registry = Registry(models, device="cpu", threads=1, **options)  # type: ignore[arg-type]
     await registry.start()
     try:
@@ -65,7 +65,7 @@ async def running(models: Path, **options: object) -> AsyncIterator[Registry]:
         yield registry
 
 
-def quick(folder: Path, device: str) -> LoadedModel:
+def load_unwarmed(folder: Path, device: str) -> LoadedModel:
     """Without warm-up: what is compared here are names and states."""
     return load(folder, device, warm=False)
 
@@ -75,10 +75,10 @@ def forecast(length: int = 20, horizon: int = 3) -> ForecastItem:
 
 
 async def test_threads_that_share_large_calls_live_as_long_as_the_registry(models: Path) -> None:
-    before = set(threading.enumerate())
-    registry = Registry(models, device="cpu", threads=3, load=quick)
+    earlier_threads = set(threading.enumerate())
+    registry = Registry(models, device="cpu", threads=3, load=load_unwarmed)
     await registry.start()
-    helpers = [t for t in set(threading.enumerate()) - before if t.name.startswith("inference-helper")]
+    helpers = [t for t in set(threading.enumerate()) - earlier_threads if t.name.startswith("inference-helper")]
     await registry.close()
     for thread in helpers:
         thread.join(5.0)
@@ -188,19 +188,19 @@ async def test_nothing_to_serve_is_not_ready(tmp_path: Path) -> None:
 
 
 async def test_the_event_loop_turns_while_models_load(models: Path) -> None:
-    begun, go = threading.Event(), threading.Event()
+    started, go = threading.Event(), threading.Event()
     order: list[str] = []
 
-    def slow(folder: Path, device: str) -> LoadedModel:
+    def load_slowly(folder: Path, device: str) -> LoadedModel:
         order.append(f"{folder.parent.name}@{folder.name}")
-        begun.set()
+        started.set()
         assert go.wait(10)
-        return quick(folder, device)
+        return load_unwarmed(folder, device)
 
-    registry = Registry(models, device="cpu", threads=1, load=slow)
+    registry = Registry(models, device="cpu", threads=1, load=load_slowly)
     assert not registry.ready
     await registry.start()
-    assert await asyncio.to_thread(begun.wait, 10)
+    assert await asyncio.to_thread(started.wait, 10)
     with pytest.raises(Unavailable, match="is being loaded") as error:
         registry.get("forecaster")
     assert error.value.retry_after == 1.0
@@ -217,7 +217,7 @@ async def test_an_unexpected_error_fails_that_model_alone(models: Path) -> None:
     def erratic(folder: Path, device: str) -> LoadedModel:
         if folder.parent.name == "mean":
             raise ZeroDivisionError("secret")
-        return quick(folder, device)
+        return load_unwarmed(folder, device)
 
     async with running(models, load=erratic) as registry:
         failed = next(s for s in registry.models() if s.reference == "mean@1")
@@ -226,16 +226,16 @@ async def test_an_unexpected_error_fails_that_model_alone(models: Path) -> None:
 
 
 async def test_closing_while_models_load(models: Path) -> None:
-    begun, go = threading.Event(), threading.Event()
+    started, go = threading.Event(), threading.Event()
 
     def endless(folder: Path, device: str) -> LoadedModel:
-        begun.set()
+        started.set()
         go.wait(10)
         raise InvalidRequest("closed meanwhile", code="wrong_type")
 
     registry = Registry(models, device="cpu", threads=1, load=endless)
     await registry.start()
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(started.wait, 10)
     await asyncio.wait_for(registry.close(), 5)
     go.set()
 
@@ -288,7 +288,7 @@ class Mortal(LoadedModel):
 
 async def test_a_dead_thread_shows_in_health(models: Path) -> None:
     def mortal(folder: Path, device: str) -> LoadedModel:
-        model = quick(folder, device)
+        model = load_unwarmed(folder, device)
         return Mortal(model.manifest, model.network, model.shapes)
 
     async with running(models, load=mortal) as registry:
@@ -328,17 +328,17 @@ async def test_names_whose_folder_cannot_be_read_are_unavailable(models: Path, m
 
 
 async def test_before_the_models_have_been_looked_for_none_is_unknown(models: Path) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    started, go_on = threading.Event(), threading.Event()
 
-    def slow(folder: Path) -> Repository:
-        begun.set()
+    def scan_slowly(folder: Path) -> Repository:
+        started.set()
         assert go_on.wait(10)
         return scan(folder)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.registry.registry.scan", slow)
+        patch.setattr("service.registry.registry.scan", scan_slowly)
         async with starting(models) as registry:
-            assert await asyncio.to_thread(begun.wait, 10)
+            assert await asyncio.to_thread(started.wait, 10)
             with pytest.raises(Unavailable) as error:
                 registry.get("forecaster")
             assert error.value.retry_after == 1.0
@@ -350,22 +350,22 @@ async def test_before_the_models_have_been_looked_for_none_is_unknown(models: Pa
 
 async def test_a_folder_that_hangs_holds_up_no_stop(models: Path) -> None:
     """A file system that never answers: the start returns, and the stop does not wait for it."""
-    begun, never = threading.Event(), threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     def hanging(_: Path) -> Repository:
-        begun.set()
-        never.wait(60)
+        started.set()
+        release.wait(60)
         raise AssertionError
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.registry.registry.scan", hanging)
-        registry = Registry(models, device="cpu", threads=1, load=quick)
+        registry = Registry(models, device="cpu", threads=1, load=load_unwarmed)
         await registry.start()
-        assert await asyncio.to_thread(begun.wait, 10)
+        assert await asyncio.to_thread(started.wait, 10)
         (thread,) = [t for t in threading.enumerate() if t.name == f"loading-{models}"]
         assert thread.daemon
         await asyncio.wait_for(registry.close(), 5)
-        never.set()
+        release.set()
         thread.join(5)
 
 

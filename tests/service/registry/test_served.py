@@ -75,11 +75,7 @@ def batches(served: Served) -> list[tuple[Sequence[Item], bool]]:
 
 
 def outcomes(metrics: Metrics) -> int:
-    rows = [
-        line
-        for line in metrics.render().decode().splitlines()
-        if "interval_outcomes" in line and not line.startswith("#")
-    ]
+    rows = [line for line in metrics.render().decode().splitlines() if "outcome=" in line and not line.startswith("#")]
     return sum(int(float(line.split()[-1])) for line in rows)
 
 

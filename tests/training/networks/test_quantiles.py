@@ -77,7 +77,7 @@ def test_it_agrees_with_a_plain_loop() -> None:
         assert quantiles[b, h, q] == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_level_is_answered_alike_whatever_else_is_asked() -> None:
+def test_a_level_is_answered_alike_among_any_other_levels() -> None:
     values = torch.tensor([[[-3.0, -1.0, 0.0, 0.5, 0.6, 2.0, 9.0]]], dtype=torch.float64)
     joint = interpolate(GRID, values, _levels(*EXTREMES))
     single = torch.cat([interpolate(GRID, values, _levels(level)) for level in EXTREMES], dim=2)

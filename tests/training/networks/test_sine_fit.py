@@ -36,8 +36,8 @@ def test_from_a_rough_guess_it_comes_near_the_limit() -> None:
     assert error[0] < 1.3 * 5.9e-5  # least squares: 1.5e-4
     assert error[9] < 1.3 * 1.06e-4
     assert misfit.quantile(0.99) < 0.9
-    honest = (error / spread.square().mean(0)).sqrt()
-    assert ((honest > 0.6) & (honest < 1.1)).all()
+    ratio = (error / spread.square().mean(0)).sqrt()
+    assert ((ratio > 0.6) & (ratio < 1.1)).all()
 
 
 def test_a_series_that_is_no_mixture_fits_badly() -> None:
