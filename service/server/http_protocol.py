@@ -35,7 +35,9 @@ import httptools
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.api.request import COMPLETE_RESPONSE
+from service.api.problems import render
+from service.api.request import COMPLETE_RESPONSE, request_id
+from service.contract.errors import RitmoError
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
@@ -173,7 +175,7 @@ class Protocol(HttpToolsProtocol):
         self._stop_head_timer()
         super().connection_lost(exc)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
 
         Both look the same, so requests that are complete go on for a while. True keeps the connection open.
@@ -202,23 +204,26 @@ class Protocol(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         self.head_timer = None
         if self.head_size and not self.transport.is_closing():
-            self._refuse(408, "The request did not arrive in time.")
+            self._refuse("request_timeout", f"the request's head did not arrive within {_HEAD_SECONDS:g} s")
         else:
             self.transport.close()
 
     def _refuse_head(self) -> None:
-        self._refuse(414 if len(self.url) > MAX_HEAD else 431, f"A request's head has at most {MAX_HEAD} bytes.")
+        code = "uri_too_long" if len(self.url) > MAX_HEAD else "headers_too_large"
+        self._refuse(code, f"a request's head has at most {MAX_HEAD} bytes")
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, code: str, detail: str) -> None:
         """Answer in place of the application, which is not reached, and close the connection."""
         self._stop_head_timer()
-        if self.cycle is not None and not self.cycle.response_complete:  # its answer would come after this one
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:  # its answer would come after this one
             self.transport.close()
             return
-        lines = [name + b": " + value for name, value in self.server_state.default_headers]
-        lines += [b"content-type: text/plain; charset=utf-8", b"content-length: %d" % len(message)]
-        lines.append(b"connection: close\r\n\r\n" + message.encode())
-        self.transport.write(STATUS_LINE[status] + b"\r\n".join(lines))
+        answer = render(RitmoError(detail, code=code), request_id(None))
+        headers = [*self.server_state.default_headers, *answer.headers]
+        lines = [name + b": " + value for name, value in headers]
+        lines += [b"content-length: %d" % len(answer.body), b"connection: close"]
+        self.transport.write(STATUS_LINE[answer.status] + b"\r\n".join(lines) + b"\r\n\r\n" + answer.body)
         self.transport.close()
 
     def _should_upgrade(self) -> bool:
