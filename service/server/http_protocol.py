@@ -10,9 +10,8 @@ client may send a request at any instant, and would lose it.
 A request that offers an upgrade which the server declines is an ordinary request (RFC 9110 7.8), with its body. The
 parser takes what follows its head for another protocol, so the head is parsed again without the offer.
 
-A head has a largest size and a time to arrive. An answer that refuses a request before its body was asked for
-(`Expect: 100-continue`) ends the connection: the next bytes could be the body or another request. A client that closes
-its sending side gets its answers.
+A head has a largest size and a time to arrive. A refusal before the `100 Continue` that the client waits for ends the
+connection: the next bytes could be the body or another request. A client that closes its sending side gets its answers.
 
 Everything else (parsing, keep-alive, pipelining, flow control, all other messages) stays uvicorn's own.
 
@@ -41,7 +40,7 @@ _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
 MAX_HEAD = 64 << 10  # bytes of a request's target and header fields
 _HEAD_SECONDS = 30.0  # for a head to arrive, from the connection or from its first byte on
-_HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has left, or waits for its answers
+_HALF_CLOSED_SECONDS = 5.0  # for requests of a client that sends no more: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 
 
@@ -104,7 +103,7 @@ class Protocol(HttpToolsProtocol):
 
     draining = False  # whether answers end the connection; a connection of a draining server begins with True
     connected_at = math.inf  # time of the event loop
-    upgrade_declined = False  # of the request whose head was just parsed
+    upgrade_declined = False  # of the request in the parser
     head_size = 0  # bytes of a head that is not complete
     head_may_be_large = False
     head_timer: asyncio.TimerHandle | None = None  # until the first or the next head is complete
@@ -173,7 +172,7 @@ class Protocol(HttpToolsProtocol):
         self._stop_head_timer()
         super().connection_lost(exc)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's always closes
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
 
         Both look the same, so requests that are complete go on for a while. True keeps the connection open.
@@ -212,7 +211,8 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: int, message: str) -> None:
         """Answer in place of the application, which is not reached, and close the connection."""
         self._stop_head_timer()
-        if self.cycle is not None and not self.cycle.response_complete:  # its answer would come after this one
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:  # its answer would come after this one
             self.transport.close()
             return
         lines = [name + b": " + value for name, value in self.server_state.default_headers]
@@ -225,13 +225,14 @@ class Protocol(HttpToolsProtocol):
         return self.scope["method"] == "GET" and super()._should_upgrade()
 
     def _handle_upgrade(self, method: str) -> bool:
-        """Whether the request whose head was parsed is none for the application: it becomes a WebSocket, or is parsed
-        again. The parser takes every CONNECT for an upgrade, whatever its fields.
+        """Whether the parsed request is none for the application yet: it becomes a WebSocket, or is parsed again.
+
+        The parser takes every CONNECT for an upgrade.
         """
         self.upgrade_declined = method != "CONNECT" and not self._should_upgrade()
         return self.upgrade_declined or self._should_upgrade()
 
-    def _decline_upgrade(self, rest: bytes) -> None:
+    def _decline_upgrade(self, remainder: bytes) -> None:
         """Parse the head again without its offer, then the `rest`, which begins with the body."""
         self.upgrade_declined = False
         lines = [self.scope["method"].encode() + b" " + self.url + b" HTTP/" + self.scope["http_version"].encode()]
@@ -243,7 +244,7 @@ class Protocol(HttpToolsProtocol):
                 lines.append(name + b": " + value)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's parser has it
-        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + remainder)
 
     def on_message_complete(self) -> None:
         """uvicorn's method; a message without its body, which will be parsed again, is not complete."""
