@@ -7,26 +7,26 @@ import os
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-OWN = Path("/proc/self/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def available(cgroups: Path = CGROUPS, own: Path = OWN) -> int:
+def available(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
     """CPUs to plan with, at least 1: a container with `cpus: 1.5` on a 64-core host gets 2, not 64."""
     mask = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    allowed = quota(cgroups, own)
+    allowed = quota(cgroups, membership)
     return mask if allowed is None else max(1, min(mask, math.ceil(allowed)))
 
 
-def quota(cgroups: Path = CGROUPS, own: Path = OWN) -> float | None:
+def quota(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float | None:
     """The tightest CPU quota of this process' control group and the groups above it; None where there is none."""
-    found = [share for folder in _folders(cgroups, own) if (share := _share(folder)) is not None]
-    return min(found, default=None)
+    quotas = [share for folder in _folders(cgroups, membership) if (share := _share(folder)) is not None]
+    return min(quotas, default=None)
 
 
-def _folders(cgroups: Path, own: Path) -> list[Path]:
+def _folders(cgroups: Path, membership: Path) -> list[Path]:
     """Every folder that may limit this process, in both hierarchies."""
     folders = [cgroups, cgroups / "cpu", cgroups / "cpu,cpuacct"]
-    for line in _text(own).splitlines():
+    for line in _text(membership).splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         inside = [part for part in path.split("/") if part not in {"", ".."}]
         roots = [cgroups] if controllers == "" else [cgroups / controllers] if "cpu" in controllers.split(",") else []

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 
-EVERY = 60.0  # seconds
+TRIM_SECONDS = 60.0  # seconds
 
 
 def malloc_trim() -> None:
@@ -18,8 +18,8 @@ def malloc_trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-async def trim_periodically(every: float = EVERY) -> None:
+async def trim_periodically(interval: float = TRIM_SECONDS) -> None:
     """`malloc_trim` every so many seconds, in a thread, until cancelled."""
     while True:
-        await asyncio.sleep(every)
+        await asyncio.sleep(interval)
         await asyncio.to_thread(malloc_trim)

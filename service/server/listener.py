@@ -4,7 +4,7 @@ Left alone, the process that happens to be awake takes all connections that wait
 two workers. So a process with more connections than others pauses before it takes another one. One listener for all is
 kept nevertheless, because a connection that waits while a worker dies is taken by another worker.
 
-A stop loses no connection: it takes those whose handshake is complete or under way, and refuses new ones meanwhile.
+A stop loses no connection: those that are established or in their handshake are taken, and new ones refused meanwhile.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             if error.errno in _NO_SUCH_FAMILY and (sockets or number < len(addresses)):
                 continue  # a name with addresses of two families, on a machine that has one
-            for each in sockets:
-                each.close()
+            for sock in sockets:
+                sock.close()
             reason = (error.strerror or str(error)).lower()
             raise OSError(error.errno, f"cannot listen on {host}, port {port}: {reason}") from error
     return sockets
@@ -61,8 +61,8 @@ def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket
 
 def listen(sockets: list[socket.socket], host: str) -> None:
     """Connections may come from now on; they wait until a process takes them."""
-    for each in sockets:
-        each.listen(_BACKLOG)
+    for sock in sockets:
+        sock.listen(_BACKLOG)
     name = f"[{host}]" if ":" in host else host
     logger.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", name, sockets[0].getsockname()[1])
 

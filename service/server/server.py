@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
             listen(list(self._listeners), self._settings.host)
         else:
             self._start_task(self._report(self._group))
-        self.servers = [self._listener(each) for each in self._listeners]
+        self.servers = [self._listener(sock) for sock in self._listeners]
 
     def _listener(self, listener: socket.socket) -> Any:
         """What uvicorn expects of a server: that it closes."""

@@ -1,12 +1,12 @@
 """One process that serves, or several that share one listener and are kept alive by this one.
 
 The listener belongs to the parent: a connection that waits while a worker dies is taken by another one. Workers are
-spawned, not forked (CUDA does not survive a fork). One that dies or whose event loop hangs is replaced and counted; its
+spawned, not forked (CUDA does not survive a fork). One that dies or hangs is replaced and counted; its
 replacement listens only once it serves what the others do, and one that cannot start is tried again, later and later.
 A worker that cannot start when the service starts ends the service.
 
 Signals go to the parent, which passes them on: every worker drains as a single server does. SIGHUP replaces the workers
-one after the other and loses no request. Workers whose parent has died stop by themselves.
+one after the other and loses no request. Workers that lose their parent stop by themselves.
 """
 
 from __future__ import annotations
@@ -107,28 +107,28 @@ class Slot:
         self.enabled = self.is_replacement = True
         self.failed_starts, self.due, self._delay = 0, 0.0, 0.0
 
-    def process_started(self, process: BaseProcess, now: float) -> None:
+    def process_started(self, process: BaseProcess, time_now: float) -> None:
         """A process runs here from `now` on."""
-        self.process, self._started, self.deadline = process, now, math.inf
-        self._beat, self._beat_seen = 0.0, now
+        self.process, self._started, self.deadline = process, time_now, math.inf
+        self._beat, self._beat_seen = 0.0, time_now
 
-    def worker_died(self, now: float, *, was_ready: bool) -> None:
+    def worker_died(self, time_now: float, *, was_ready: bool) -> None:
         """Plan the replacement: at once, or later and later when that happens again and again."""
-        healthy = was_ready and now - self._started > HEALTHY_AFTER
+        healthy = was_ready and time_now - self._started > HEALTHY_AFTER
         self._delay = 0.0 if healthy else min(MAX_BACKOFF, 2 * self._delay or 1.0)
-        self.due = now + self._delay
+        self.due = time_now + self._delay
         self.failed_starts += self.is_replacement and not was_ready
         self.process, self.is_replacement = None, True
 
-    def silence(self, heartbeat: float, now: float) -> float:
+    def silence(self, heartbeat: float, time_now: float) -> float:
         """Seconds since `heartbeat` changed; 0 before the first beat, while the process still starts."""
         if heartbeat != self._beat:
-            self._beat, self._beat_seen = heartbeat, now
-        return now - self._beat_seen if heartbeat else 0.0
+            self._beat, self._beat_seen = heartbeat, time_now
+        return time_now - self._beat_seen if heartbeat else 0.0
 
-    def restart_clocks(self, now: float) -> None:
+    def restart_clocks(self, time_now: float) -> None:
         """Measure silence from `now` on, without a deadline."""
-        self._beat_seen, self.deadline = now, math.inf
+        self._beat_seen, self.deadline = time_now, math.inf
 
 
 class Supervisor:
@@ -148,7 +148,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._key = secrets.token_bytes(32)
         self._slots = [Slot(index, enabled=index < settings.workers) for index in range(settings.workers + 1)]
-        self._outdated: list[Slot] = []  # of a rolling restart: the slots whose processes are still to be replaced
+        self._outdated: list[Slot] = []  # of a rolling restart: the slots with processes still to be replaced
         self._successor: Slot | None = None  # the slot of the replacement that the restart waits for
         self._shared = SharedNumbers(self._context, settings.workers)
         self._models = self._model_set()
@@ -227,37 +227,37 @@ class Supervisor:
             os.kill(slot.process.pid, sig)
 
     def _look(self) -> None:
-        """Look at every slot: bury the dead, kill the hung, start what is missing."""
-        now = time.monotonic()
-        paused, self._looked = now - self._looked > self._hung_after / 2, now
+        """Look at every slot: reap dead processes, kill hung ones, start missing ones."""
+        time_now = time.monotonic()
+        paused, self._looked = time_now - self._looked > self._hung_after / 2, time_now
         for slot in self._slots:
             if paused:  # the parent was stopped, and its workers probably with it
-                slot.restart_clocks(now)
+                slot.restart_clocks(time_now)
             if slot.process is not None and not slot.process.is_alive():
-                self._bury(slot, slot.process, now)
+                self._reap(slot, slot.process, time_now)
             if slot.process is not None:
-                self._check(slot, slot.process, now)
-            elif slot.enabled and now >= slot.due and not self._signals and not self._shared.stopping:
-                self._start(slot, now)
+                self._check(slot, slot.process, time_now)
+            elif slot.enabled and time_now >= slot.due and not self._signals and not self._shared.stopping:
+                self._start(slot, time_now)
         self._shared.failed_starts = sum(slot.failed_starts for slot in self._slots if slot.enabled)
         if self._outdated and not self._shared.stopping:
             self._restart_next(self._outdated[0])
 
-    def _start(self, slot: Slot, now: float) -> None:
+    def _start(self, slot: Slot, time_now: float) -> None:
         try:
-            slot.process_started(self._spawn(slot), now)
+            slot.process_started(self._spawn(slot), time_now)
         except OSError as error:  # no memory, too many processes
             logger.error("a worker could not be started: %s", error)
-            slot.worker_died(now, was_ready=False)
+            slot.worker_died(time_now, was_ready=False)
 
-    def _bury(self, slot: Slot, process: BaseProcess, now: float) -> None:
+    def _reap(self, slot: Slot, process: BaseProcess, time_now: float) -> None:
         """The process has ended: replace it where it was to serve on, or end the service that cannot start."""
         pid, was_ready, failed_start = process.pid or 0, self._is_ready(slot), not slot.is_replacement
         status = process.exitcode or 0
         process.close()
         mark_process_dead(self._folder, pid)
         self._shared.clear(slot.index)
-        slot.worker_died(now, was_ready=was_ready)
+        slot.worker_died(time_now, was_ready=was_ready)
         if not slot.enabled:
             return
         logger.error("a worker died", extra={"worker": pid, "status": status})
@@ -266,21 +266,21 @@ class Supervisor:
             self._status = STARTUP_FAILURE
             self._stop(signal.SIGTERM)
         elif slot.failed_starts:
-            logger.error("a replacement could not start; the next try is in %g s", slot.due - now)
+            logger.error("a replacement could not start; the next try is in %g s", slot.due - time_now)
         else:
             self._shared.restarts += 1
 
-    def _check(self, slot: Slot, process: BaseProcess, now: float) -> None:
+    def _check(self, slot: Slot, process: BaseProcess, time_now: float) -> None:
         """Kill a process that hangs, or does not end in time."""
         if slot.failed_starts and self._is_ready(slot):
             slot.failed_starts = 0
-        silence = slot.silence(self._shared.heartbeats[slot.index], now)
+        silence = slot.silence(self._shared.heartbeats[slot.index], time_now)
         grace = 0.0 if silence > _MISSED_BEATS else _GRACE
-        if silence > self._hung_after or now > slot.deadline + grace:
+        if silence > self._hung_after or time_now > slot.deadline + grace:
             extra = {"worker": process.pid, "silent_seconds": round(silence, 1)}
             logger.error("a worker hangs or does not end; it is killed", extra=extra)
             process.kill()
-            slot.restart_clocks(now)
+            slot.restart_clocks(time_now)
 
     def _is_ready(self, slot: Slot) -> bool:
         return slot.process is not None and self._shared.ready_pids[slot.index] == slot.process.pid

@@ -52,16 +52,16 @@ def test_a_model_counts_requests_batches_padding_and_interval_outcomes() -> None
     counters = metrics.for_model("forecaster")
     counters.batch(Report(2, 150, 0.02, Padding(150, 200), [Request(0.003, 0.02), Request(0.0, 0.02)]))
     counters.interval_outcome("above")
-    shown, model = page(metrics), ("model", "forecaster")
-    assert shown["ritmo_queue_seconds_count", (model,)] == 2
-    assert shown["ritmo_queue_seconds_bucket", (("le", "0.002"), model)] == 1
-    assert shown["ritmo_compute_seconds_sum", (model,)] == 0.04
-    assert shown["ritmo_batch_items_sum", (model,)] == 2
-    assert shown["ritmo_batch_observations_sum", (model,)] == 150
-    assert shown["ritmo_batch_seconds_count", (model,)] == 1
-    assert shown["ritmo_steps_total", (("kind", "real"), model)] == 150
-    assert shown["ritmo_steps_total", (("kind", "padding"), model)] == 50
-    outcomes = [shown["ritmo_interval_outcomes_total", (model, ("outcome", each))] for each in INTERVAL_OUTCOMES]
+    values, model = page(metrics), ("model", "forecaster")
+    assert values["ritmo_queue_seconds_count", (model,)] == 2
+    assert values["ritmo_queue_seconds_bucket", (("le", "0.002"), model)] == 1
+    assert values["ritmo_compute_seconds_sum", (model,)] == 0.04
+    assert values["ritmo_batch_items_sum", (model,)] == 2
+    assert values["ritmo_batch_observations_sum", (model,)] == 150
+    assert values["ritmo_batch_seconds_count", (model,)] == 1
+    assert values["ritmo_steps_total", (("kind", "real"), model)] == 150
+    assert values["ritmo_steps_total", (("kind", "padding"), model)] == 50
+    outcomes = [values["ritmo_interval_outcomes_total", (model, ("outcome", outcome))] for outcome in INTERVAL_OUTCOMES]
     assert outcomes == [0, 0, 1]
 
 
@@ -71,21 +71,21 @@ def test_the_engine_is_read_at_each_scrape() -> None:
     metrics.watch(lambda: state)
     assert page(metrics)["ritmo_queue_items", (("model", "a"),)] == 3
     state = EngineState([QueueState("a", 0, 0)], [ModelState("a", 1, "ready")], 2)
-    shown = page(metrics)
-    assert shown["ritmo_queue_items", (("model", "a"),)] == 0
-    assert shown["ritmo_queue_observations", (("model", "a"),)] == 0
-    assert shown["ritmo_worker_restarts_total", ()] == 2
-    assert shown["ritmo_model_state", (("model", "a"), ("state", "ready"), ("version", "1"))] == 1
-    assert not any(dict(labels).get("model") == "b" for _, labels in shown)
+    values = page(metrics)
+    assert values["ritmo_queue_items", (("model", "a"),)] == 0
+    assert values["ritmo_queue_observations", (("model", "a"),)] == 0
+    assert values["ritmo_worker_restarts_total", ()] == 2
+    assert values["ritmo_model_state", (("model", "a"), ("state", "ready"), ("version", "1"))] == 1
+    assert not any(dict(labels).get("model") == "b" for _, labels in values)
 
 
 def test_each_service_has_its_own_numbers() -> None:
-    one, other = Metrics(), Metrics()
-    one.requests.labels("/forecast", "a", "200").inc()
-    one.request_seconds.labels("/forecast").observe(0.01)
+    first, second = Metrics(), Metrics()
+    first.requests.labels("/forecast", "a", "200").inc()
+    first.request_seconds.labels("/forecast").observe(0.01)
     labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
-    assert page(one)["ritmo_requests_total", labels] == 1
-    assert ("ritmo_requests_total", labels) not in page(other)
+    assert page(first)["ritmo_requests_total", labels] == 1
+    assert ("ritmo_requests_total", labels) not in page(second)
 
 
 PROCESS = """
@@ -110,25 +110,25 @@ print(os.getpid(), file=sys.stderr)
 def test_several_processes_are_added_up_and_what_the_dead_counted_stays(tmp_path: Path) -> None:
     def process(*arguments: str) -> tuple[str, int]:
         command = [sys.executable, "-c", PROCESS, str(tmp_path), *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        return done.stdout, int(done.stderr.split()[-1])
+        completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return completed.stdout, int(completed.stderr.split()[-1])
 
     _, first = process()
     text, second = process("show")
-    shown = samples(text)
+    values = samples(text)
     labels = (("code", "200"), ("model", "a"), ("route", "/forecast"))
     loading, ready = ((("model", "a"), ("state", state), ("version", "1")) for state in ("loading", "ready"))
-    assert shown["ritmo_requests_total", labels] == 10
-    assert shown["ritmo_interval_outcomes_total", (("model", "a"), ("outcome", "inside"))] == 2
-    assert shown["ritmo_worker_restarts_total", ()] == 4
-    assert shown["ritmo_process_restarts_total", ()] == 7
-    assert shown["ritmo_queue_items", (("model", "a"),)] == 4
-    assert shown["ritmo_model_state", ready] == 2
-    assert ("ritmo_model_state", loading) not in shown
+    assert values["ritmo_requests_total", labels] == 10
+    assert values["ritmo_interval_outcomes_total", (("model", "a"), ("outcome", "inside"))] == 2
+    assert values["ritmo_worker_restarts_total", ()] == 4
+    assert values["ritmo_process_restarts_total", ()] == 7
+    assert values["ritmo_queue_items", (("model", "a"),)] == 4
+    assert values["ritmo_model_state", ready] == 2
+    assert ("ritmo_model_state", loading) not in values
 
     mark_process_dead(tmp_path, first)
     mark_process_dead(tmp_path, second)
-    shown = samples(process("show")[0])
-    assert shown["ritmo_requests_total", labels] == 15
-    assert shown["ritmo_queue_items", (("model", "a"),)] == 2
-    assert shown["ritmo_model_state", ready] == 1
+    values = samples(process("show")[0])
+    assert values["ritmo_requests_total", labels] == 15
+    assert values["ritmo_queue_items", (("model", "a"),)] == 2
+    assert values["ritmo_model_state", ready] == 1

@@ -40,13 +40,13 @@ def test_the_capacity_has_an_end() -> None:
 
 
 def test_processes_read_the_numbers_of_all(tmp_path: Path) -> None:
-    one, other = CounterStore(tmp_path), CounterStore(tmp_path)
-    mine, theirs = Counter(one, "x", ()), Counter(other, "x", ())
+    first, second = CounterStore(tmp_path), CounterStore(tmp_path)
+    mine, theirs = Counter(first, "x", ()), Counter(second, "x", ())
     mine.inc(3)
     theirs.inc(4)
-    assert list(one.rows()) == list(other.rows()) == [("x", (), True, [3]), ("x", (), True, [4])]
+    assert list(first.rows()) == list(second.rows()) == [("x", (), True, [3]), ("x", (), True, [4])]
     theirs.inc()
-    assert sum(numbers[0] for *_, numbers in one.rows()) == 8
+    assert sum(numbers[0] for *_, numbers in first.rows()) == 8
 
 
 def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_a_scrape_reads_as_much_after_two_hundred_deaths_as_after_one(
         dead_process(tmp_path, pid, monkeypatch)
         mark_process_dead(tmp_path, pid)
         rows.append(len(list(CounterStore(tmp_path).rows())))
-        for own in tmp_path.glob(f"{pid}-*"):
-            own.unlink()
+        for own_file in tmp_path.glob(f"{pid}-*"):
+            own_file.unlink()
         files.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
     assert set(rows) == {2}
     assert files[-1] < files[0] + 4096

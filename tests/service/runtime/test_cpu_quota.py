@@ -19,7 +19,7 @@ def group(root: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("files", "own", "expected"),
+    ("files", "membership", "expected"),
     [
         ({}, "", None),
         ({"cpu.max": "max 100000\n"}, "0::/\n", None),
@@ -38,19 +38,21 @@ def group(root: Path, files: dict[str, str]) -> Path:
         ({"cpu.max": "100000 100000\n"}, "garbage", 1.0),
     ],
 )
-def test_the_tightest_quota_counts(tmp_path: Path, files: dict[str, str], own: str, expected: float | None) -> None:
+def test_the_tightest_quota_counts(
+    tmp_path: Path, files: dict[str, str], membership: str, expected: float | None
+) -> None:
     groups = group(tmp_path / "cgroup", files)
     path = tmp_path / "self"
-    path.write_text(own)
+    path.write_text(membership)
     assert cpus.quota(groups, path) == expected
 
 
 def test_available_is_the_smaller_of_mask_and_quota(tmp_path: Path) -> None:
     mask = len(os.sched_getaffinity(0))
-    nothing = tmp_path / "nothing"
-    assert cpus.available(nothing, nothing) == mask
+    missing = tmp_path / "nothing"
+    assert cpus.available(missing, missing) == mask
     for text, expected in (("10000 100000", 1), ("150000 100000", min(2, mask)), ("99900000 100000", mask)):
-        assert cpus.available(group(tmp_path, {"cpu.max": text}), nothing) == expected
+        assert cpus.available(group(tmp_path, {"cpu.max": text}), missing) == expected
 
 
 def test_this_machine_has_at_least_one() -> None:

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system now and then, whatever the C library is."""
+"""Freed memory goes back to the system now and then, with any C library."""
 
 from __future__ import annotations
 

@@ -17,26 +17,26 @@ def group(shared: SharedNumbers, index: int) -> WorkerGroup:
 
 def test_every_process_must_have_been_ready_once() -> None:
     shared = SharedNumbers(CONTEXT, 3)
-    one, two, three = (group(shared, index) for index in range(3))
-    assert one.reasons() == ["3 of 3 processes are not ready yet"]
-    one.mark_ready()
-    three.mark_ready()
-    assert two.reasons() == one.reasons() == ["1 of 3 processes are not ready yet"]
-    two.mark_ready()
-    assert not one.reasons()
+    first, second, third = (group(shared, index) for index in range(3))
+    assert first.reasons() == ["3 of 3 processes are not ready yet"]
+    first.mark_ready()
+    third.mark_ready()
+    assert second.reasons() == first.reasons() == ["1 of 3 processes are not ready yet"]
+    second.mark_ready()
+    assert not first.reasons()
     assert list(shared.ready_pids) == [os.getpid()] * 3 + [0]
     shared.clear(1)  # it dies: its replacement does not listen before it is ready
-    assert not one.reasons()
+    assert not first.reasons()
 
 
 def test_restarts_and_failed_starts_are_warnings() -> None:
     shared = SharedNumbers(CONTEXT, 2)
-    one = group(shared, 0)
-    assert not one.warnings()
+    first = group(shared, 0)
+    assert not first.warnings()
     shared.restarts += 2
-    assert one.warnings() == ["a serving process died and was replaced 2 times"]
+    assert first.warnings() == ["a serving process died and was replaced 2 times"]
     shared.failed_starts = 3
-    assert one.warnings()[1:] == ["a replacement of a serving process could not start, 3 times in a row"]
+    assert first.warnings()[1:] == ["a replacement of a serving process could not start, 3 times in a row"]
 
 
 def test_a_process_that_has_died_neither_beats_nor_listens() -> None:

@@ -1,4 +1,4 @@
-"""Our protocol beside uvicorn's own: the same bytes for the same bytes, over real sockets."""
+"""Our protocol compared with uvicorn's: the same bytes for the same bytes, over real sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.api.request import COMPLETE_RESPONSE
 from service.server.http_protocol import Protocol
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 200.0
+TIMEOUT = 200.0
 LARGE = 300_000  # bytes: more than a socket takes at once, and than is joined
 
 
@@ -29,7 +29,7 @@ class Application:
     def __init__(self) -> None:
         self.offered: set[bool] = set()
         self.waiting = asyncio.Event()
-        self.left = asyncio.Event()
+        self.client_left = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.offered.add(COMPLETE_RESPONSE in scope.get("extensions", ()))
@@ -52,7 +52,7 @@ class Application:
         if kind == "wait":
             self.waiting.set()
             assert (await receive())["type"] == "http.disconnect"
-            self.left.set()
+            self.client_left.set()
             return
         if kind == "parts":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"X-Odd", b"1")]})
@@ -60,8 +60,15 @@ class Application:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             return
-        told = [scope["method"], scope["path"], scope["raw_path"], scope["query_string"], scope["http_version"], body]
-        text = b"x" * LARGE if kind == "large" else repr(told).encode()
+        request = [
+            scope["method"],
+            scope["path"],
+            scope["raw_path"],
+            scope["query_string"],
+            scope["http_version"],
+            body,
+        ]
+        text = b"x" * LARGE if kind == "large" else repr(request).encode()
         await answer(scope, send, 204 if kind == "empty" else 200, b"" if kind == "empty" else text)
         if kind == "twice":
             await answer(scope, send, 200, text)
@@ -125,13 +132,13 @@ class Running:
                 writer.write(piece)
                 with contextlib.suppress(ConnectionError):
                     await writer.drain()
-        got = b""
+        received = b""
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 while piece := await reader.read(1 << 16):
-                    got += piece
+                    received += piece
         writer.close()
-        return got
+        return received
 
 
 @contextlib.asynccontextmanager
@@ -244,9 +251,9 @@ async def test_a_declined_upgrade_is_an_ordinary_request(name: str, ws: str) -> 
 
 async def test_a_head_with_an_offer_may_come_in_pieces() -> None:
     async with running(Protocol) as server:
-        got = await server.ask(*DECLINED["a head in pieces"])
-        assert got.count(b"HTTP/1.1 200 OK") == 2
-        assert b"b'hello']" in got
+        received = await server.ask(*DECLINED["a head in pieces"])
+        assert received.count(b"HTTP/1.1 200 OK") == 2
+        assert b"b'hello']" in received
 
 
 HEAD = b"GET /a HTTP/1.1\r\nHost: test\r\n"
@@ -266,9 +273,9 @@ TOO_LARGE: dict[str, tuple[int, tuple[bytes | float, ...]]] = {
 async def test_a_large_head_is_refused(name: str) -> None:
     status, pieces = TOO_LARGE[name]
     async with running(Protocol) as server:
-        got = await server.ask(*pieces)
-        assert b"HTTP/1.1 %d " % status in got or not got  # the kernel may drop an answer before unread bytes
-        assert got.count(b"HTTP/1.1 200") == (name == "after another request" and bool(got))
+        received = await server.ask(*pieces)
+        assert b"HTTP/1.1 %d " % status in received or not received  # the kernel may drop an answer before unread bytes
+        assert received.count(b"HTTP/1.1 200") == (name == "after another request" and bool(received))
         assert not server.server.server_state.connections
 
 
@@ -290,41 +297,41 @@ async def test_a_head_that_does_not_arrive_ends_the_connection(
 ) -> None:
     monkeypatch.setattr("service.server.http_protocol._HEAD_SECONDS", 0.3)
     async with running(Protocol) as server:
-        got = await server.ask(*pieces)  # ends only because the server closes
-        assert got.startswith(answer)
-        assert (got == b"") == (answer == b"")
+        received = await server.ask(*pieces)  # ends only because the server closes
+        assert received.startswith(answer)
+        assert (received == b"") == (answer == b"")
 
 
 async def test_a_head_that_arrives_in_time_has_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.server.http_protocol._HEAD_SECONDS", 0.3)
     async with running(Protocol) as server:
-        got = await server.ask(post(b"/a", b"hello")[:-5], 0.5, b"hello", 0.5, LAST)
-        assert got.count(b"HTTP/1.1 200 OK") == 2
+        received = await server.ask(post(b"/a", b"hello")[:-5], 0.5, b"hello", 0.5, LAST)
+        assert received.count(b"HTTP/1.1 200 OK") == 2
 
 
 async def test_a_refusal_before_the_body_was_asked_for_ends_the_connection() -> None:
     """What follows may be the body, or another request: neither is read."""
     async with running(Protocol) as server:
         request = post(b"/early", SMUGGLED, b"Expect: 100-continue")[: -len(SMUGGLED)]
-        got = await server.ask(request, 0.05, SMUGGLED)
-        assert got.startswith(b"HTTP/1.1 413 ")
-        assert b"\r\nconnection: close\r\n" in got
-        assert got.count(b"HTTP/1.1") == 1
+        received = await server.ask(request, 0.05, SMUGGLED)
+        assert received.startswith(b"HTTP/1.1 413 ")
+        assert b"\r\nconnection: close\r\n" in received
+        assert received.count(b"HTTP/1.1") == 1
 
 
 @pytest.mark.parametrize("path", [b"/a", b"/parts", b"/slow"])
 async def test_a_half_closed_client_gets_its_answer(path: bytes) -> None:
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
         writer.write(post(path, b"1") + post(path, b"2"))
         writer.write_eof()
-        got = await reader.read()
-        assert got.count(b"HTTP/1.1 200 OK") == 2
+        received = await reader.read()
+        assert received.count(b"HTTP/1.1 200 OK") == 2
         writer.close()
 
 
 async def test_half_a_request_of_a_client_that_left_is_dropped() -> None:
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         for piece in (b"", post(b"/a", b"hello")[:20], post(b"/a", b"hello")[:-2]):
             reader, writer = await server.connect()
             writer.write(piece)
@@ -348,9 +355,9 @@ async def test_what_is_compared_is_what_it_says() -> None:
         assert b"100 Continue" not in await server.ask(*REQUESTS["expect, refused"])
         assert len(await server.ask(*REQUESTS["pipelined behind a large answer"])) > 2 * LARGE
         assert (await server.ask(*REQUESTS["not HTTP"])).startswith(b"HTTP/1.1 400 ")
-        head, _, rest = (await server.ask(*REQUESTS["HEAD"])).partition(b"\r\n\r\n")
+        head, _, second = (await server.ask(*REQUESTS["HEAD"])).partition(b"\r\n\r\n")
         assert re.search(rb"content-length: [1-9]", head)
-        assert rest.startswith(b"HTTP/1.1 200 OK")
+        assert second.startswith(b"HTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize("protocol", [HttpToolsProtocol, Protocol])
@@ -362,37 +369,37 @@ async def test_too_many_connections_are_refused(protocol: type[asyncio.Protocol]
 @pytest.mark.parametrize("protocol", [HttpToolsProtocol, Protocol])
 async def test_an_idle_connection_is_closed_after_a_while(protocol: type[asyncio.Protocol]) -> None:
     async with running(protocol, timeout_keep_alive=0.05) as server:
-        assert (await server.ask(post(b"/a", b"hello"))).endswith(b"b'hello']")  # ends although nobody said close
+        assert (await server.ask(post(b"/a", b"hello"))).endswith(b"b'hello']")  # the server ends it
 
 
 async def test_the_application_is_told_when_a_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.server.http_protocol._HALF_CLOSED_SECONDS", 0.2)
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         _, writer = await server.connect()
         writer.write(post(b"/wait", b"x"))
         await server.application.waiting.wait()
         writer.close()
-        await server.application.left.wait()
+        await server.application.client_left.wait()
 
 
 async def test_what_is_in_flight_is_answered_while_the_server_stops() -> None:
     """Its answer says that the connection ends, and an idle connection is closed."""
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         request = post(b"/a", b"hello")
         reader, writer = await server.connect()
         writer.write(request[:-1])
-        idle, other = await server.connect()
-        other.write(post(b"/a", b"hello"))
+        idle, idle_writer = await server.connect()
+        idle_writer.write(post(b"/a", b"hello"))
         assert (await idle.readuntil(b"'hello']")).startswith(b"HTTP/1.1 200 OK")
         stopping = asyncio.create_task(server.server.shutdown())
         assert await idle.read() == b""
         writer.write(request[-1:])
-        got = await reader.read()
+        received = await reader.read()
         await stopping
-        assert b"\r\nconnection: close\r\n" in got
-        assert got.endswith(b"b'hello']")
-        for each in (writer, other):
-            each.close()
+        assert b"\r\nconnection: close\r\n" in received
+        assert received.endswith(b"b'hello']")
+        writer.close()
+        idle_writer.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -407,47 +414,47 @@ def only_connection(server: Running) -> Protocol:
 
 
 async def test_the_next_answer_of_a_draining_connection_ends_it() -> None:
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
         writer.write(post(b"/a", b"1"))
         assert b"connection: close" not in await reader.readuntil(b"b'1']")
         only_connection(server).drain()
         writer.write(post(b"/a", b"2"))
-        got = await reader.read()
-        assert b"\r\nconnection: close\r\n" in got
-        assert got.endswith(b"b'2']")
+        received = await reader.read()
+        assert b"\r\nconnection: close\r\n" in received
+        assert received.endswith(b"b'2']")
         writer.close()
 
 
 async def test_a_request_in_flight_ends_its_connection_when_the_drain_begins() -> None:
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
         writer.write(post(b"/a", b"12")[:-1])
         await until(lambda: bool(server.server.server_state.tasks))
         only_connection(server).drain()
         writer.write(b"2")
-        got = await reader.read()
-        assert b"\r\nconnection: close\r\n" in got
-        assert got.endswith(b"b'12']")
+        received = await reader.read()
+        assert b"\r\nconnection: close\r\n" in received
+        assert received.endswith(b"b'12']")
         writer.close()
 
 
 async def test_of_pipelined_requests_the_last_answer_ends_a_draining_connection() -> None:
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
         writer.write(post(b"/a", b"0"))
         await reader.readuntil(b"b'0']")
         only_connection(server).drain()
         writer.write(post(b"/a", b"1") + post(b"/a", b"2") + post(b"/a", b"3"))
-        got = await reader.read()
-        assert got.count(b"HTTP/1.1 200 OK") == 3
-        assert got.count(b"connection: close") == 1
-        assert got.endswith(b"b'3']")
+        received = await reader.read()
+        assert received.count(b"HTTP/1.1 200 OK") == 3
+        assert received.count(b"connection: close") == 1
+        assert received.endswith(b"b'3']")
         writer.close()
 
 
 async def test_only_an_idle_connection_is_closed() -> None:
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
         writer.write(post(b"/a", b"1")[:20])  # a part of a head
         await until(lambda: bool(server.server.server_state.connections) and bool(only_connection(server).scope))
@@ -469,7 +476,7 @@ async def test_only_an_idle_connection_is_closed() -> None:
 
 
 async def test_a_new_connection_is_idle() -> None:
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
         await until(lambda: bool(server.server.server_state.connections))
         assert only_connection(server).connected_at <= asyncio.get_running_loop().time()
@@ -480,15 +487,15 @@ async def test_a_new_connection_is_idle() -> None:
 
 async def test_a_slow_reader_holds_up_only_itself() -> None:
     """An answer waits until the one before it has left the buffers of this process."""
-    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
         writer.write(post(b"/large") * 40 + LAST)
         assert (await server.ask(post(b"/a", b"hello", CLOSE))).startswith(b"HTTP/1.1 200 OK")
-        got = await reader.read()
+        received = await reader.read()
         while piece := await reader.read():
-            got += piece
-        assert got.count(b"HTTP/1.1 200 OK") == 41
-        assert got.count(b"x" * LARGE) == 40
+            received += piece
+        assert received.count(b"HTTP/1.1 200 OK") == 41
+        assert received.count(b"x" * LARGE) == 40
         writer.close()
 
 

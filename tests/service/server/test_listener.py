@@ -14,7 +14,7 @@ import pytest
 from service.runtime.worker_group import NOT_LISTENING
 from service.server.listener import SLACK, BalancedListener, bind, listen
 
-PATIENCE = 200.0
+TIMEOUT = 200.0
 
 
 class Process:
@@ -51,7 +51,7 @@ def listener() -> Iterator[socket.socket]:
 
 async def greeted(listener: socket.socket, count: int, stack: contextlib.ExitStack) -> None:
     """Open `count` connections and wait until each was taken."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         for _ in range(count):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             stack.callback(writer.close)
@@ -61,18 +61,18 @@ async def greeted(listener: socket.socket, count: int, stack: contextlib.ExitSta
 async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
     counts = [NOT_LISTENING, NOT_LISTENING]
     with contextlib.ExitStack() as stack:
-        one, other = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
+        first, second = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
         await greeted(listener, 60, stack)
-        assert len(one.open) + len(other.open) == 60
-        assert abs(len(one.open) - len(other.open)) <= 2 * SLACK
+        assert len(first.open) + len(second.open) == 60
+        assert abs(len(first.open) - len(second.open)) <= 2 * SLACK
 
 
 async def test_a_connection_that_no_other_process_takes_is_taken(listener: socket.socket) -> None:
     """The other process has no connections, and takes none: it may be stopped by a debugger."""
     with contextlib.ExitStack() as stack:
-        one = stack.enter_context(contextlib.closing(Process(listener, [0, 0])))
+        first = stack.enter_context(contextlib.closing(Process(listener, [0, 0])))
         await greeted(listener, 3 * SLACK, stack)
-        assert len(one.open) == 3 * SLACK
+        assert len(first.open) == 3 * SLACK
 
 
 async def test_a_process_that_does_not_listen_is_not_waited_for(
@@ -80,31 +80,31 @@ async def test_a_process_that_does_not_listen_is_not_waited_for(
 ) -> None:
     """It is dead, or still loads its models."""
     with contextlib.ExitStack() as stack:
-        one = stack.enter_context(contextlib.closing(Process(listener, [0, NOT_LISTENING])))
+        first = stack.enter_context(contextlib.closing(Process(listener, [0, NOT_LISTENING])))
         pauses: list[float] = []
         monkeypatch.setattr(BalancedListener, "_pause", lambda self, seconds: pauses.append(seconds))
         await greeted(listener, 3 * SLACK, stack)
-        assert len(one.open) == 3 * SLACK
+        assert len(first.open) == 3 * SLACK
         assert not pauses
 
 
 async def test_a_process_that_has_closed_takes_no_more(listener: socket.socket) -> None:
     counts = [0, 0]
     with contextlib.ExitStack() as stack:
-        one, other = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
-        one.listener.close()
-        await one.listener.wait_closed()
+        first, second = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
+        first.listener.close()
+        await first.listener.wait_closed()
         assert counts[0] == NOT_LISTENING
         await greeted(listener, 2 * SLACK, stack)
-        assert len(one.open) == 0
-        assert len(other.open) == 2 * SLACK
+        assert len(first.open) == 0
+        assert len(second.open) == 2 * SLACK
 
 
 async def test_a_stop_takes_every_connection_that_waits(listener: socket.socket) -> None:
     with contextlib.ExitStack() as stack, contextlib.closing(Process(listener, [0])) as process:
         address = listener.getsockname()
         clients = [stack.enter_context(socket.create_connection(address)) for _ in range(50)]
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             listener.close()  # the process has the last descriptor: its end would reset what waits
             await process.listener.drain()
             assert len(process.open) == 50  # all of them registered, none on its way
@@ -117,7 +117,7 @@ async def test_a_stop_takes_every_connection_that_waits(listener: socket.socket)
 
 async def test_no_connection_is_established_behind_the_last_that_is_taken(listener: socket.socket) -> None:
     """From the beginning of the stop on, the handshake of a new one does not begin."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         with contextlib.closing(Process(listener, [0])) as process:
             address = listener.getsockname()
             listener.close()
@@ -131,35 +131,35 @@ async def test_no_connection_is_established_behind_the_last_that_is_taken(listen
 
 async def test_a_process_that_stops_alone_leaves_what_waits_to_the_others(listener: socket.socket) -> None:
     with contextlib.ExitStack() as stack:
-        one = stack.enter_context(contextlib.closing(Process(listener, [0, 0], is_stopping=False)))
+        first = stack.enter_context(contextlib.closing(Process(listener, [0, 0], is_stopping=False)))
         stack.enter_context(socket.create_connection(listener.getsockname()))
-        async with asyncio.timeout(PATIENCE):
-            await one.listener.drain()
-            assert len(one.open) == 0
-            other = stack.enter_context(contextlib.closing(Process(listener, [0, 0], 1)))
+        async with asyncio.timeout(TIMEOUT):
+            await first.listener.drain()
+            assert len(first.open) == 0
+            second = stack.enter_context(contextlib.closing(Process(listener, [0, 0], 1)))
             await greeted(listener, 1, stack)
-            assert len(other.open) == 2
+            assert len(second.open) == 2
 
 
 async def test_a_stop_waits_for_connections_on_their_way(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection was taken, and its protocol is not made yet: it is not among the open ones."""
-    loop, taken, go_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    loop, accepted, go_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     connect = loop.connect_accepted_socket
 
     async def slowly(*arguments: Any) -> Any:
-        taken.set()
+        accepted.set()
         await go_on.wait()
         return await connect(*arguments)
 
     monkeypatch.setattr(loop, "connect_accepted_socket", slowly)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         with (
             contextlib.closing(Process(listener, [0])) as process,
             socket.create_connection(listener.getsockname()),
         ):
-            await taken.wait()
+            await accepted.wait()
             stopping = asyncio.create_task(process.listener.drain())
             await asyncio.sleep(0.5)
             assert not stopping.done()

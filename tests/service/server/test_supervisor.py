@@ -18,7 +18,7 @@ from service.server.supervisor import HEALTHY_AFTER, MAX_BACKOFF, Slot, Supervis
 from service.settings import Settings
 from tests.service.server.parts import fail, serve, serve_badly
 
-PATIENCE = 200.0
+TIMEOUT = 200.0
 Part = Callable[[WorkerGroup], None]
 
 
@@ -47,7 +47,7 @@ class Scripted(Supervisor):
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Run step by step until `condition` holds."""
-        limit = time.monotonic() + PATIENCE
+        limit = time.monotonic() + TIMEOUT
         while not condition():
             assert time.monotonic() < limit
             self._is_over()
@@ -68,24 +68,24 @@ class Scripted(Supervisor):
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Scripted]]:
-    made: list[Scripted] = []
+    supervisors: list[Scripted] = []
 
     def make(parts: list[Part], **options: float) -> Scripted:
-        made.append(Scripted(tmp_path, parts, **options))
-        return made[-1]
+        supervisors.append(Scripted(tmp_path, parts, **options))
+        return supervisors[-1]
 
     yield make
-    for supervisor in made:
+    for supervisor in supervisors:
         supervisor.end()
 
 
 def test_a_replacement_that_dies_again_and_again_starts_later_and_later() -> None:
-    slot, now, delays = Slot(0), 1000.0, []
+    slot, time_now, delays = Slot(0), 1000.0, []
     for _ in range(8):
-        slot._started = now
-        slot.worker_died(now + 0.5, was_ready=True)
-        delays.append(slot.due - now - 0.5)
-        now = slot.due
+        slot._started = time_now
+        slot.worker_died(time_now + 0.5, was_ready=True)
+        delays.append(slot.due - time_now - 0.5)
+        time_now = slot.due
     assert delays == [1, 2, 4, 8, 16, MAX_BACKOFF, MAX_BACKOFF, MAX_BACKOFF]
 
 
@@ -103,7 +103,7 @@ def test_a_worker_that_has_served_for_a_while_is_replaced_at_once() -> None:
 
 def test_silence_counts_from_the_first_heartbeat() -> None:
     slot = Slot(0)
-    assert [slot.silence(beat, now) for beat, now in [(0, 50), (60, 60), (60, 64), (65, 65), (65, 80)]] == [
+    assert [slot.silence(beat, time_now) for beat, time_now in [(0, 50), (60, 60), (60, 64), (65, 65), (65, 80)]] == [
         0,
         0,
         4,

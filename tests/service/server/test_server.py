@@ -1,0 +1,132 @@
+"""The server process, with a small application in place of the service's: how it starts, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+import service.server.server as module
+from service.server.server import STARTUP_FAILURE, Server
+from service.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+TIMEOUT = 200.0
+
+BUSY = """
+import asyncio, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+import service.server.server as server
+from service.server.listener import bind
+from service.settings import Settings
+
+class Registry:
+    draining = False
+    def drain(self):
+        self.draining = True
+
+pool = ThreadPoolExecutor(1)
+
+async def app(scope, receive, send):
+    await receive()
+    pool.submit(time.sleep, 600)
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+class Streams(list):
+    def close(self):
+        pass
+
+app.state = SimpleNamespace(registry=Registry(), streams=Streams())
+server.create_app = lambda settings, group=None: app
+sys.exit(server.run(Settings(port=0, drain_delay_seconds=0, drain_seconds=1), bind("127.0.0.1", 0)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_process_ends_although_its_threads_work(number: signal.Signals) -> None:
+    """A decoder may work for minutes; both the event loop's end and the interpreter's wait for such a thread."""
+    command = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            lines = iter(process.stderr)
+            assert any("running on" in line for line in lines)
+            process.send_signal(number)
+            assert process.wait(TIMEOUT) == 0
+            assert any("Finished server process" in line for line in lines)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("No space left on device")])
+def test_a_process_that_cannot_start_logs_why(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def create_app(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(module, "create_app", create_app)
+    monkeypatch.setattr("service.runtime.logs.configure", lambda level: None)
+    assert module.run(Settings(), []) == STARTUP_FAILURE
+    assert caplog.messages[0].startswith("the process cannot start")
+    assert "No space left on device" in caplog.text
+
+
+class Registry:
+    """The part of a registry that ends a process."""
+
+    draining = False
+
+    def drain(self) -> None:
+        self.draining = True
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Server, Registry]]:
+    registry: Any = Registry()
+    streams: Any = []
+    with socket.socket() as listener:
+        yield Server(uvicorn.Config("app", log_config=None), registry, streams, Settings(), [listener]), registry
+
+
+async def test_a_process_that_can_no_longer_report_ends(
+    server: tuple[Server, Registry], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise RuntimeError("a test")
+
+    server[0]._start_task(fail())
+    async with asyncio.timeout(TIMEOUT):
+        while not server[0].should_exit:  # noqa: ASYNC110 - what the callback of a task does sets no event
+            await asyncio.sleep(0)
+    assert server[1].draining
+    assert "the process cannot report to the others" in caplog.messages
+
+
+async def test_a_task_that_is_cancelled_ends_nothing(server: tuple[Server, Registry]) -> None:
+    server[0]._start_task(asyncio.sleep(TIMEOUT))
+    await asyncio.sleep(0)
+    (task,) = server[0]._tasks
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not server[1].draining
+
+
+def test_a_second_signal_ends_the_drain_and_a_third_the_waiting(server: tuple[Server, Registry]) -> None:
+    server[0].servers = []
+    server[0].handle_exit(signal.SIGTERM, None)
+    assert (server[1].draining, server[0].should_exit, server[0].force_exit) == (True, True, False)
+    server[0].handle_exit(signal.SIGTERM, None)
+    assert server[0].force_exit
