@@ -26,16 +26,18 @@ LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 class Load:
     """Clients that ask as fast as they are answered, until they cannot connect any more."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, keep_alive: int = KEEP_ALIVE_CLIENTS, fresh: int = FRESH_CLIENTS) -> None:
         self.port = port
+        self.keep_alive = keep_alive
+        self.fresh = fresh
         self.answered = 0
         self.errors: list[str] = []
         self.last_answer = 0.0
         self.warm = asyncio.Event()  # every client has had an answer
 
     async def run(self) -> None:
-        clients = [self._keep_alive(), *(self._keep_alive() for _ in range(KEEP_ALIVE_CLIENTS - 1))]
-        await asyncio.gather(*clients, *(self._fresh() for _ in range(FRESH_CLIENTS)))
+        keep_alive = (self._keep_alive() for _ in range(self.keep_alive))
+        await asyncio.gather(*keep_alive, *(self._fresh() for _ in range(self.fresh)))
 
     async def _keep_alive(self) -> None:
         while (streams := await self._connect()) is not None:
@@ -67,7 +69,7 @@ class Load:
             return False
         self.answered += 1
         self.last_answer = time.monotonic()
-        if self.answered >= 2 * (KEEP_ALIVE_CLIENTS + FRESH_CLIENTS):
+        if self.answered >= 2 * (self.keep_alive + self.fresh):
             self.warm.set()
         if not head.startswith(b"HTTP/1.1 200 "):
             self.errors.append(head.decode())

@@ -110,7 +110,7 @@ async def test_without_models_it_lives_and_is_not_ready(tmp_path: Path) -> None:
             assert (await client.get("/livez")).status_code == 200
             response = await client.get("/readyz")
             assert (response.status_code, response.json()["code"]) == (503, "model_not_ready")
-            assert (await client.post("/forecast", json=BODY)).json()["code"] == "model_not_found"
+            assert (await client.post("/forecast", json=BODY)).json()["code"] == "model_not_ready"
 
 
 def test_a_port_that_is_taken_is_an_error(one_model: Path) -> None:

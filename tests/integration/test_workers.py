@@ -133,7 +133,7 @@ async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_pa
         answers = [await ask(server, "/readyz") for _ in range(20)]
         assert {len(answer.json()["models"]) for answer in answers} == {1}  # the new model would be in one of them only
 
-        load = Load(server.port)
+        load = Load(server.port, keep_alive=4, fresh=2)
         clients = asyncio.create_task(load.run())
         await load.warm.wait()
         server.signal(signal.SIGHUP)

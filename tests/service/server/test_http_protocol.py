@@ -47,6 +47,8 @@ class Application:
             body += message["body"]
             if not message["more_body"]:
                 break
+        if kind == "slow":
+            await asyncio.sleep(0.2)
         if kind == "wait":
             self.waiting.set()
             assert (await receive())["type"] == "http.disconnect"
@@ -78,11 +80,11 @@ class Running:
     """A server with one of the two protocols."""
 
     def __init__(self, protocol: type[asyncio.Protocol], **options: Any) -> None:
+        options.setdefault("ws", "none")
         self.application = Application()
         config = uvicorn.Config(
             self.application,
             http=protocol,
-            ws="none",
             host="127.0.0.1",
             port=0,
             lifespan="off",
@@ -170,6 +172,7 @@ REQUESTS: dict[str, tuple[bytes | float, ...]] = {
     "expect": (post(b"/a", b"hello", b"Expect: 100-continue", CLOSE)[:-5], 0.05, b"hello"),
     "expect, body at once": (post(b"/a", b"hello", b"Expect: 100-continue", CLOSE),),
     "expect, refused": (post(b"/early", b"hello", b"Expect: 100-continue", CLOSE)[:-5],),
+    "a large head": (b"GET /a HTTP/1.1\r\nHost: test\r\nX: " + b"a" * 60_000 + b"\r\nConnection: close\r\n\r\n",),
     "refused before the body": (post(b"/early", b"y" * LARGE, CLOSE),),
     "percent and query": (post(b"/a%20b/%C3%A9?x=%31&y", b"", CLOSE),),
     "a long target": (post(b"/" + b"z" * 3000 + b"?q=" + b"z" * 3000, b"", CLOSE),),
@@ -180,9 +183,6 @@ REQUESTS: dict[str, tuple[bytes | float, ...]] = {
     "a bad length": (b"POST /a HTTP/1.1\r\nHost: test\r\nContent-Length: x\r\n\r\n",),
     "a bad chunk": (CHUNKED + b"zz\r\n",),
     "two lengths": (post(b"/a", b"hello", b"Content-Length: 7"),),
-    "a header without end": (
-        b"GET /a HTTP/1.1\r\nHost: test\r\nX: " + b"a" * 100_000 + b"\r\nConnection: close\r\n\r\n",
-    ),
     "an application that fails": (post(b"/fail", b"x"), 0.05, LAST),
     "an application that answers twice": (post(b"/twice", b"x", CLOSE),),
 }
@@ -199,6 +199,145 @@ async def test_both_protocols_answer_alike(name: str) -> None:
     plain, ours = answers
     assert ours == plain
     assert plain.startswith(b"HTTP/1.1 ")
+
+
+OFFER = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"
+CHUNKED_OFFER = CHUNKED[:-2] + b"\r\n".join(OFFER) + b"\r\n\r\n"
+
+DECLINED: dict[str, tuple[bytes | float, ...]] = {
+    "a body": (post(b"/a", b"hello", *OFFER), 0.05, LAST),
+    "no body": (post(b"/a", b"", *OFFER), 0.05, LAST),
+    "a body in pieces": (post(b"/a", b"hello", *OFFER)[:-5], 0.05, b"he", 0.05, b"llo", 0.05, LAST),
+    "a head in pieces": (post(b"/a", b"hello", *OFFER)[:40], 0.05, post(b"/a", b"hello", *OFFER)[40:], 0.05, LAST),
+    "a body that looks like a request": (post(b"/a", SMUGGLED, *OFFER), 0.05, LAST),
+    "chunked": (CHUNKED_OFFER + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", 0.05, LAST),
+    "followed by another": (post(b"/a", b"hello", *OFFER) + post(b"/b", b"again", *OFFER) + LAST,),
+    "expect": (post(b"/a", b"hello", b"Expect: 100-continue", *OFFER)[:-5], 0.05, b"hello", 0.05, LAST),
+    "a bad chunk": (CHUNKED_OFFER + b"zz\r\n",),
+    "two lengths": (post(b"/a", b"hello", b"Content-Length: 7", *OFFER),),
+    "another connection option": (post(b"/a", b"hello", b"Connection: upgrade, close", b"Upgrade: TLS/1.0"),),
+    "several fields": (post(b"/a", b"hello", b"Connection: upgrade", b"Connection: close", b"Upgrade: a, b"),),
+    "HTTP/1.0": (post(b"/a", b"hello", *OFFER, version=b"1.0"),),
+    "a WebSocket by POST": (post(b"/a", b"hello", b"Connection: upgrade", b"Upgrade: websocket"), 0.05, LAST),
+}
+
+
+def without_offer(piece: bytes | float) -> bytes | float:
+    """The same bytes as a client sends them that offers no upgrade."""
+    if isinstance(piece, bytes):
+        for line in OFFER:
+            piece = piece.replace(line + b"\r\n", b"")
+        piece = re.sub(rb"Connection: upgrade\r\n|(?<=Connection: )upgrade, |Upgrade: .*?\r\n", b"", piece)
+    return piece
+
+
+@pytest.mark.parametrize("ws", ["none", "websockets-sansio"])
+@pytest.mark.parametrize("name", [name for name in DECLINED if name != "a head in pieces"])
+async def test_a_declined_upgrade_is_an_ordinary_request(name: str, ws: str) -> None:
+    async with running(Protocol, ws=ws) as server:
+        offered = await server.ask(*DECLINED[name])
+        plain = await server.ask(*(without_offer(piece) for piece in DECLINED[name]))
+    assert offered == plain
+    assert b"/smuggled HTTP" in offered or b"smuggled" not in offered
+
+
+async def test_a_head_with_an_offer_may_come_in_pieces() -> None:
+    async with running(Protocol) as server:
+        got = await server.ask(*DECLINED["a head in pieces"])
+        assert got.count(b"HTTP/1.1 200 OK") == 2
+        assert b"b'hello']" in got
+
+
+HEAD = b"GET /a HTTP/1.1\r\nHost: test\r\n"
+TOO_LARGE: dict[str, tuple[int, tuple[bytes | float, ...]]] = {
+    "one line": (431, (HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n",)),
+    "many lines": (431, (HEAD + b"X: abc\r\n" * 20_000 + b"\r\n",)),
+    "a line without end": (431, (HEAD + b"X: ", *[b"a" * 10_000] * 20)),
+    "a name without end": (431, (HEAD, *[b"a" * 10_000] * 20)),
+    "a target": (414, (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: test\r\n\r\n",)),
+    "a target without end": (414, (b"GET /", *[b"a" * 10_000] * 20)),
+    "after another request": (431, (post(b"/a", b"1"), 0.05, HEAD + b"X: ", *[b"a" * 10_000] * 20)),
+    "with an offer": (431, (post(b"/a", b"hello", b"X: " + b"a" * 70_000, *OFFER),)),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+async def test_a_large_head_is_refused(name: str) -> None:
+    status, pieces = TOO_LARGE[name]
+    async with running(Protocol) as server:
+        got = await server.ask(*pieces)
+        assert b"HTTP/1.1 %d " % status in got or not got  # the kernel may drop an answer before unread bytes
+        assert got.count(b"HTTP/1.1 200") == (name == "after another request" and bool(got))
+        assert not server.server.server_state.connections
+
+
+async def test_a_large_body_in_the_same_segment_is_no_large_head() -> None:
+    async with running(Protocol) as server:
+        assert (await server.ask(post(b"/a", b"y" * 200_000, CLOSE))).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer"),
+    [
+        ((), b""),
+        ((post(b"/a", b"x")[:30], 0.01, post(b"/a", b"x")[30:40]), b"HTTP/1.1 408 Request Timeout\r\n"),
+        ((post(b"/a", b"x"), 0.05, b"GET"), b"HTTP/1.1 200 OK\r\n"),
+    ],
+)
+async def test_a_head_that_does_not_arrive_ends_the_connection(
+    pieces: tuple[bytes | float, ...], answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.server.http_protocol._HEAD_SECONDS", 0.3)
+    async with running(Protocol) as server:
+        got = await server.ask(*pieces)  # ends only because the server closes
+        assert got.startswith(answer)
+        assert (got == b"") == (answer == b"")
+
+
+async def test_a_head_that_arrives_in_time_has_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.http_protocol._HEAD_SECONDS", 0.3)
+    async with running(Protocol) as server:
+        got = await server.ask(post(b"/a", b"hello")[:-5], 0.5, b"hello", 0.5, LAST)
+        assert got.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_a_refusal_before_the_body_was_asked_for_ends_the_connection() -> None:
+    """What follows may be the body, or another request: neither is read."""
+    async with running(Protocol) as server:
+        request = post(b"/early", SMUGGLED, b"Expect: 100-continue")[: -len(SMUGGLED)]
+        got = await server.ask(request, 0.05, SMUGGLED)
+        assert got.startswith(b"HTTP/1.1 413 ")
+        assert b"\r\nconnection: close\r\n" in got
+        assert got.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("path", [b"/a", b"/parts", b"/slow"])
+async def test_a_half_closed_client_gets_its_answer(path: bytes) -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        reader, writer = await server.connect()
+        writer.write(post(path, b"1") + post(path, b"2"))
+        writer.write_eof()
+        got = await reader.read()
+        assert got.count(b"HTTP/1.1 200 OK") == 2
+        writer.close()
+
+
+async def test_half_a_request_of_a_client_that_left_is_dropped() -> None:
+    async with running(Protocol) as server, asyncio.timeout(PATIENCE):
+        for piece in (b"", post(b"/a", b"hello")[:20], post(b"/a", b"hello")[:-2]):
+            reader, writer = await server.connect()
+            writer.write(piece)
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+
+
+async def test_connect_is_answered() -> None:
+    async with running(Protocol) as server:
+        request = b"CONNECT test:443 HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+        async with running(HttpToolsProtocol) as plain:
+            assert await server.ask(request + b"junk") == await plain.ask(request + b"junk")
 
 
 async def test_what_is_compared_is_what_it_says() -> None:
@@ -226,7 +365,8 @@ async def test_an_idle_connection_is_closed_after_a_while(protocol: type[asyncio
         assert (await server.ask(post(b"/a", b"hello"))).endswith(b"b'hello']")  # ends although nobody said close
 
 
-async def test_a_caller_who_leaves_is_told_of() -> None:
+async def test_the_application_is_told_when_a_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.http_protocol._HALF_CLOSED_SECONDS", 0.2)
     async with running(Protocol) as server, asyncio.timeout(PATIENCE):
         _, writer = await server.connect()
         writer.write(post(b"/wait", b"x"))
