@@ -6,7 +6,8 @@ that the fast clock foretells for the next value. Every batch is a function of t
 run resumes to the same result.
 
 Training and export can run on different machines: `--weights FILE` ends after the fit and writes the weights, and
-`--from-weights FILE` starts from them.
+`--from-weights FILE` starts from them. `--from-version 2` makes a new version of an earlier one's weights: the graph
+around them as it is now, and interval factors fitted anew.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from training.evaluation import backtest
 from training.fit import loop
 from training.fit.export import MODELS
 from training.fit.record import command_line, current_commit
-from training.forecaster.export import export_forecaster, predicted
+from training.forecaster.export import export_again, export_forecaster, predicted
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -295,6 +296,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
     parser.add_argument("--version", type=int, help="version to write; default: one above the highest there is")
     parser.add_argument("--models", type=Path, default=MODELS, help="where to write it; default: models/")
+    parser.add_argument("--from-version", type=int, help="skip the fit: an earlier version's weights in today's graph")
     parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
 
 
@@ -306,6 +308,9 @@ def main(args: argparse.Namespace) -> None:
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+    if args.from_version is not None:
+        print(export_again(args.from_version, version=args.version, models=args.models))
+        return
     if args.from_weights is not None:
         network, record = read_weights(args.from_weights)
     elif args.start is None and knobs == Knobs():

@@ -33,6 +33,8 @@ from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
 from training.networks.statistics import (
+    ABS_SLOW,
+    ABS_SLOW_W,
     BELOW,
     COLUMNS,
     GAP,
@@ -64,6 +66,8 @@ class Forecaster(nn.Module):
 
     # TorchScript sees constants only as attributes of the class that it is told of.
     __constants__ = (
+        "ABS_SLOW",
+        "ABS_SLOW_W",
         "BELOW",
         "CANDIDATES",
         "CENTRE",
@@ -80,7 +84,7 @@ class Forecaster(nn.Module):
         "STRIDE",
     )
     BELOW, CANDIDATES, CENTRE, GAP, SEASONS = BELOW, CANDIDATES, CENTRE, GAP, SEASONS
-    LARGEST, LAST = LARGEST, LAST
+    ABS_SLOW, ABS_SLOW_W, LARGEST, LAST = ABS_SLOW, ABS_SLOW_W, LARGEST, LAST
     LOWEST, MAX_HORIZON, MEMORY, SEASON = LOWEST, MAX_HORIZON, MEMORY, SEASON
     SEEN, STEPS, STRIDE = SEEN, STEPS, STRIDE
 
@@ -136,7 +140,11 @@ class Forecaster(nn.Module):
         and the mean pinball loss of the bands foretold at every step.
         """
         lengths = torch.full_like(season, values.shape[1])
-        known, memory, fast, slow, _, band_loss = self.read_in(values, lengths, self.initial(season))
+        known, memory, fast, slow, _, error = self.read_in(values, lengths, self.initial(season))
+        scored = torch.isfinite(values) & (known[:, :, SEEN] > 2.5)
+        levels = torch.tensor(BAND, device=values.device)
+        pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored
+        band_loss = pinball.sum() / scored.sum().clamp(min=1)
         rows = torch.arange(len(values), device=values.device)[:, None]
         units = torch.cat([fast, slow], 2)[rows, cuts - 1].flatten(0, 1)
         there = known[rows, cuts - 1]
@@ -159,10 +167,12 @@ class Forecaster(nn.Module):
     def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         if values.shape[1] == 0:
             return state
+        values, lengths, _ = self.without_gap_in_front(values, lengths, state)
         known, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
-        rows = torch.arange(values.shape[0], device=values.device)
-        known = known[rows, (lengths - 1).clamp(min=0)]
-        remembered = self.windows(memory, lengths[:, None])[:, 0]
+        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, known.shape[2])
+        known = known.gather(1, last)[:, 0]
+        newest = torch.arange(self.MEMORY, device=values.device)[None, :]
+        remembered = memory.gather(1, lengths[:, None] + newest)
         found = self.look(remembered, known)
         exact = torch.cat([known[:, : self.BELOW], found[:, : self.SEASONS], remembered], 1)
         rest = torch.cat([found[:, self.SEASONS :], known[:, self.BELOW :], hidden.to(torch.float64)], 1)
@@ -184,6 +194,7 @@ class Forecaster(nn.Module):
         rows, steps = values.shape
         if steps == 0:
             return state, values.new_zeros(rows, 0, 1 + levels.shape[1])
+        values, lengths, skipped = self.without_gap_in_front(values, lengths, state)
         known, memory, fast, slow, _, _ = self.read_in(values, lengths, state)
         before = torch.cat([self.known(state)[:, None], known[:, :-1]], 1)
         first_fast, first_slow = self.hidden(state)
@@ -202,11 +213,28 @@ class Forecaster(nn.Module):
             wanted = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
             answers.append(self.answer(predicted, then, wanted)[:, 0].unflatten(0, (rows, stop - start)))
         said = torch.where((before[:, :, self.SEEN] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
-        return self.step(values, lengths, state), said
+        origin = torch.arange(steps, device=values.device)[None, :] - skipped[:, None]
+        moved = said.gather(1, origin.clamp(min=0)[:, :, None].expand(-1, -1, said.shape[2]))
+        return self.step(values, lengths, state), torch.where((origin >= 0)[:, :, None], moved, float("nan"))
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
         return state[:, self.BELOW].to(torch.int64)
+
+    def without_gap_in_front(self, values: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values and lengths without what is missing before the first value ever observed, and how many that are (B,).
+
+        A series begins with its first value: a gap in front of it says nothing.
+        """
+        fresh = state[:, self.SEEN] == 0
+        if not bool((fresh & ~torch.isfinite(values[:, 0])).any()):
+            return values, lengths, torch.zeros_like(lengths)
+        column = torch.arange(values.shape[1], device=values.device)[None, :]
+        observed = torch.isfinite(values) & (column < lengths[:, None])
+        first = torch.where(observed.any(1), observed.to(torch.int64).argmax(1), lengths)
+        skipped = torch.where(fresh, first, 0)
+        moved = values.gather(1, (column + skipped[:, None]).clamp(max=values.shape[1] - 1))
+        return moved, lengths - skipped, skipped
 
     def known(self, state: Tensor) -> Tensor:
         """The statistics in the state, (B, COLUMNS)."""
@@ -224,7 +252,8 @@ class Forecaster(nn.Module):
         """Run both clocks over `values`.
 
         Returns the statistics after every step (B, T, COLUMNS), memory with the new values behind it (B, MEMORY + T),
-        the hidden units of both clocks after every step, all hidden units at each row's end, and the loss of the bands.
+        the hidden units of both clocks after every step, all hidden units at each row's end, and the distances of the
+        values from the bands foretold for them (B, T, len(BAND)).
         """
         steps = values.shape[1]
         column = torch.arange(steps, device=values.device)
@@ -240,13 +269,11 @@ class Forecaster(nn.Module):
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
         fast, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
-        scores, band_loss = self.score(
-            torch.cat([hidden[:, None, :f], fast[:, :-1]], 1), change, observed, known, before
-        )
+        scores, error = self.score(torch.cat([hidden[:, None, :f], fast[:, :-1]], 1), change, observed, known, before)
         # The slow clock ticks when the number of steps so far is a multiple of STRIDE, whatever request they came in.
         phase = state[:, self.STEPS].to(torch.int64) % self.STRIDE
         ticks = (phase + lengths).div(self.STRIDE, rounding_mode="floor")
-        most = (steps + self.STRIDE - 1) // self.STRIDE
+        most = (steps + self.STRIDE - 1) // self.STRIDE if bool((ticks > 0).any()) else 0
         when = self.STRIDE * torch.arange(most, device=values.device)[None, :] + (self.STRIDE - 1 - phase)[:, None]
         seen = torch.cat([fast, inputs], 2)
         at = when.clamp(max=steps - 1)[:, :, None].expand(-1, -1, seen.shape[2])
@@ -254,15 +281,15 @@ class Forecaster(nn.Module):
         ticked = (phase[:, None] + column[None, :] + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=most)
         earlier = torch.cat([hidden[:, None, 2 * f : 2 * f + s], slow], 1)
         slow = earlier.gather(1, ticked[:, :, None].expand(-1, -1, s))
-        return torch.cat([known, scores], 2), memory, fast, slow, torch.cat([h1, c1, h2, c2], 1), band_loss
+        return torch.cat([known, scores], 2), memory, fast, slow, torch.cat([h1, c1, h2, c2], 1), error
 
     def score(
         self, units: Tensor, change: Tensor, observed: Tensor, known: Tensor, before: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The bands that `units` (B, T, fast), those of the step before, foretold for the new values.
 
-        Returns the statistics of how they held (B, T, columns), which nothing is trained through, and their mean
-        pinball loss.
+        Returns the statistics of how they held (B, T, columns), which nothing is trained through, and the distances of
+        the values from them (B, T, len(BAND)).
         """
         raw = self.next(units)
         middle, gaps = raw[:, :, 1:2], softplus(raw)
@@ -272,20 +299,17 @@ class Forecaster(nn.Module):
         ratio = (change / self.statistics.scale(earlier)).clamp(-1e30, 1e30)
         surprise = torch.asinh(ratio.to(torch.float32)).clamp(-14.0, 14.0)
         scored = observed & (earlier[:, :, self.SEEN] > 1.5)
-        error = surprise[:, :, None] - bands
-        levels = torch.tensor([0.1, 0.5, 0.9], device=error.device)
-        pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored.to(torch.float32)
-        band_loss = pinball.sum() / scored.to(torch.float32).sum().clamp(min=1.0)
-        return self.statistics.score(surprise, scored, bands.detach(), observed, before), band_loss
+        return self.statistics.score(surprise, scored, bands.detach(), observed, before), surprise[:, :, None] - bands
 
     def look(self, memory: Tensor, known: Tensor) -> Tensor:
         """What is found in the memory (N, W): season, longer season, how strong they are; (N, 2 SEASONS) float64."""
-        found, acf = find_season(memory, self.statistics.scale(known), known[:, self.LAST])
-        given = known[:, self.SEASON].to(torch.int64)
-        # The caller's season where there is one that the memory can hold, else the one that was found.
-        held = torch.where((given > 0) & (given <= self.MEMORY // 2), given, torch.where(given > 0, 1, found))
+        found, acf = find_season(memory)
+        given, steps = known[:, self.SEASON].to(torch.int64), known[:, self.STEPS]
+        # The caller's season where there is one that the memory can hold and of which a whole one was observed.
+        usable = (given > 0) & (given <= self.MEMORY // 2) & (given <= steps)
+        held = torch.where(usable, given, found)
         strength = acf.gather(1, held.clamp(max=acf.shape[1] - 1)[:, None])
-        longer, longer_strength = longer_season(held, acf, known[:, self.STEPS])
+        longer, longer_strength = longer_season(held, acf, steps)
         seasons = torch.stack([held, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
 
@@ -307,12 +331,13 @@ class Forecaster(nn.Module):
         season, longer = found[:, 0].to(torch.int64), found[:, 1].to(torch.int64)
         relative = memory - last[:, None]  # NaN stays NaN
         level, older_level, swing = season_levels(relative, season)
-        swing = torch.where(swing > 0, swing, scale)
+        # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
+        size = torch.where(torch.isnan(swing), scale, torch.maximum(swing, 1e-3 * scale))
         mean = self.statistics.mean(known) - last
 
         candidates, there, turn = look_back(relative, season, longer, level, older_level, mean, ahead)
         per_step = self.step_features(candidates, there, turn, ahead, season, scale)
-        per_row = self.row_features(known, scale, found, level, older_level, swing)
+        per_row = self.row_features(known, scale, found, level, older_level, size)
         at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)
         lagged = relative.gather(1, at.clamp(min=0))
         there_too = torch.isfinite(lagged) & (at >= 0)
@@ -330,7 +355,7 @@ class Forecaster(nn.Module):
         gaps = softplus(raw - 1.0) * unit[:, :, None]
         upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
-        return torch.cat([lower, median[:, :, None], upper], 2), swing
+        return torch.cat([lower, median[:, :, None], upper], 2), torch.where(swing > 0, swing, scale)
 
     def step_features(
         self, candidates: Tensor, there: Tensor, turn: Tensor, ahead: Tensor, season: Tensor, scale: Tensor
@@ -380,6 +405,15 @@ class Forecaster(nn.Module):
     def answer(self, predicted: Tensor, known: Tensor, levels: Tensor) -> Tensor:
         """Predicted quantiles (N, H, K), relative to the last value -> mean and wanted quantiles (N, H, 1 + Q)."""
         horizon = predicted.shape[1]
+        # A series that has never changed goes on as it is, to the last bit.
+        constant = (known[:, self.ABS_SLOW] == 0) & (known[:, self.ABS_SLOW_W] > 0)
+        predicted = torch.where(constant[:, None, None], 0.0, predicted)
+        # A history that never went below zero (counts, sales, prices) does not in the forecast either.
+        last, lowest = known[:, self.LAST, None, None], known[:, self.LOWEST, None, None]
+        least = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
+        own = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), least)
+        mean = torch.where(constant[:, None, None], last, (own * self.shares).sum(2, keepdim=True))
+
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
         step = torch.arange(horizon, device=predicted.device).clamp(max=self.MAX_HORIZON - 1)
         distance = (predicted - median) * self.widen[step][None]
@@ -387,11 +421,6 @@ class Forecaster(nn.Module):
         lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
         upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]
         predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
-        absolute = (known[:, self.LAST, None, None] + predicted).clamp(-self.LARGEST, self.LARGEST)
-        # A history that never went below zero (counts, sales, prices) does not in the forecast either.
-        lowest = known[:, self.LOWEST, None, None]
-        least = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
-        absolute = torch.maximum(absolute, least)
-        mean = (absolute * self.shares).sum(2, keepdim=True)
+        absolute = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), least)
         wanted = torch.maximum(interpolate(self.levels, absolute, levels), least)
         return torch.cat([mean, wanted], 2)

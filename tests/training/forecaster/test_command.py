@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,14 @@ from training.forecaster.command import (
     train_stages,
     write_weights,
 )
-from training.forecaster.export import commands_of, conformal_factors, curves_of, export_forecaster
+from training.forecaster.export import (
+    Sample,
+    commands_of,
+    curves_of,
+    export_forecaster,
+    interval_factors,
+    is_for_calibration,
+)
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 
 CPU = torch.device("cpu")
@@ -99,18 +107,34 @@ def test_a_history_without_negative_values_has_a_forecast_without_them() -> None
     assert (answer >= 0).all()
 
 
-def test_conformal_factors_repair_intervals_that_are_too_narrow() -> None:
-    rng = np.random.default_rng(0)
+def normal_sample(width: float, level: float = 0.0, steps: int = 16) -> Sample:
+    """Standard normal errors, and quantiles that are `width` times as wide as they should be."""
+    rng = np.random.default_rng(int(width * 1000))
     normal = torch.special.ndtri(torch.tensor(LEVELS, dtype=torch.float64)).numpy()
+    actual = level + rng.normal(size=(3000, steps))
+    return Sample("normal", np.broadcast_to(level + width * normal, (3000, steps, len(LEVELS))), actual)
 
-    def sample(n: int) -> tuple[np.ndarray, np.ndarray]:
-        actual = rng.normal(size=(n, 16))
-        return np.broadcast_to(normal / 1.4, (n, 16, len(LEVELS))), actual
 
-    factors = conformal_factors(iter([sample(3000), sample(3000)])).numpy()
+def test_interval_factors_repair_intervals_that_are_too_narrow() -> None:
+    factors = interval_factors([normal_sample(1 / 1.4), normal_sample(1 / 1.41, 50.0)]).numpy()
     assert factors.shape == (MAX_HORIZON, len(LEVELS))
-    np.testing.assert_allclose(np.delete(factors[:16], 7, 1), 1.4, rtol=0.08)
+    np.testing.assert_allclose(np.delete(factors[:16], 7, 1), 1.4, rtol=0.05)
     assert (factors[:, 7] == 1).all()
+
+
+def test_interval_factors_shift_nothing_and_have_no_stairs() -> None:
+    lopsided = normal_sample(1 / 1.3, steps=200)
+    early = np.arange(200)[None, :, None] < 20
+    narrow = np.where(early, lopsided.quantiles, 0.7 * lopsided.quantiles)
+    factors = interval_factors([Sample("narrow far ahead", narrow, lopsided.actual + 0.2)]).numpy()
+    np.testing.assert_array_equal(factors, factors[:, ::-1])
+    assert factors[100, 3] > factors[0, 3]
+    assert np.abs(np.diff(np.log(factors[8:]), axis=0)).max() < 0.02
+
+
+def test_interval_factors_are_fitted_on_nothing_that_scores() -> None:
+    assert not any(map(is_for_calibration, (*HELD_OUT, "m4_hourly", "m4_weekly", "m4_timetk_sample")))
+    assert is_for_calibration("etth1")
 
 
 def test_weights_survive_the_trip_through_a_file(tmp_path: Path) -> None:
@@ -145,6 +169,21 @@ def test_real_and_synthetic_windows_meet_in_a_batch(real_data: Path) -> None:
     assert not set(stream.digests) & set(HELD_OUT)
     torch.manual_seed(0)
     assert math.isfinite(float(loss(Forecaster(8, 8, 8), stream, 0).detach()))
+
+
+def test_a_new_version_of_earlier_weights(tmp_path: Path) -> None:
+    network, record = train(TINY, CPU, None, None)
+    export_forecaster(network, record, version=2, models=tmp_path)
+    parser = argparse.ArgumentParser()
+    forecaster.add_arguments(parser)
+    forecaster.main(parser.parse_args(["--from-version", "2", "--models", str(tmp_path)]))
+    earlier, later = (load(tmp_path / "forecaster" / version, warm=False).manifest for version in ("2", "3"))
+    assert "the weights of version 2" in later.description
+    assert later.training.parameters == earlier.training.parameters
+    assert later.metrics["tutorial_mse"] == pytest.approx(earlier.metrics["tutorial_mse"])
+    told = json.loads((tmp_path / "forecaster" / "3" / "training.json").read_text())
+    assert told["knobs"]["weights_of_version"] == 2
+    assert told["interval_factors_fitted_on"] == []  # no real series, no factors
 
 
 def test_a_version_that_is_asked_for_is_written(tmp_path: Path) -> None:
