@@ -121,9 +121,9 @@ def export_again(earlier: int, *, version: int | None, models: Path) -> Path:
     network = Forecaster(knobs["fast"], knobs["slow"], knobs["width"])
     network.load_state_dict(reload((folder / MODEL_FILE).read_bytes()).state_dict())
     fitted = record | {
-        "command": f"{record['command']} && {command_line()}",
+        "command": command_line(),
         "commit": current_commit(),
-        "knobs": knobs | {"weights_of_version": earlier},
+        "knobs": knobs | {"weights_of_version": earlier, "command_of_weights": record["command"]},
     }
     description = f"{DESCRIPTION}; the weights of version {earlier} in a mended graph"
     return export_forecaster(network, fitted, version=version, models=models, description=description)
