@@ -130,7 +130,8 @@ def best_by_multiples(acf: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor
     """The lag in 0.8..1.25 times `first` (N, 1) that comes back best, and how well: both (N, 1) float32.
 
     That is the mean of acf (N, L) over its first eight multiples within 3/4 of the past. A peak is flat, and noise
-    moves it by a lag or two; its multiples move by as many times more.
+    moves it by a lag or two; its multiples move by as many times more. Where the multiples are not as good as the peak
+    (two waves that meet again once), they say nothing, and the highest lag it is.
     """
     least = (0.8 * first).ceil().clamp(min=2)
     most = torch.minimum(1.25 * first, 0.5 * (count - 1))
@@ -139,6 +140,11 @@ def best_by_multiples(acf: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor
     fits = (times <= (0.75 * count)[:, :, None]).to(torch.float32)
     fits[:, 0] = 1
     at = times.clamp(max=acf.shape[1] - 1).flatten(1).to(torch.int64)
-    mean = (acf.gather(1, at).unflatten(1, (8, lag.shape[1])) * fits).sum(1) / fits.sum(1)
-    best, which = torch.where(lag <= most, mean, -2.0).max(1, keepdim=True)
-    return lag.gather(1, which), best
+    looked = acf.gather(1, at).unflatten(1, (8, lag.shape[1]))
+    mean = (looked * fits).sum(1) / fits.sum(1)
+    own = torch.where(lag <= most, looked[:, 0], -2.0)
+    highest, top = own.max(1, keepdim=True)
+    noise = (1 - highest) / (count - first).clamp(min=1).sqrt()
+    best, which = torch.where(own >= highest - 0.1 - 2 * noise, mean, -2.0).max(1, keepdim=True)
+    is_steady = best >= highest - 0.07 - noise
+    return lag.gather(1, torch.where(is_steady, which, top)), torch.where(is_steady, best, highest)
