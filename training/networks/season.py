@@ -40,17 +40,17 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     candidate = peaks(acf) & (2 * lag + 1 <= count) & (rise > 0.2)
     candidate = candidate & (acf[:, 2:-1] > 0.12 + 1.8 / (count - lag).clamp(min=1).sqrt())
     exact = exact_repeats(change, products[:, 1], count, oldest)
-    value = torch.where(candidate, rise, 0.0) + 2 * exact.to(torch.float32)
+    value = torch.where(exact, 3.0, torch.where(candidate, rise, 0.0))
     best = value.max(1, keepdim=True)[0]
     # Multiples of a season are as good as it is: the first counts.
     first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1, keepdim=True) + 2
     refined, repeats = best_by_multiples(whole, first, count)
-    is_exact = best > 1.9
+    is_exact = best > 2
     season = torch.where(is_exact, first, refined)
     # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
     clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
     # What remains of a straight line is rounding, which repeats itself.
-    curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * (z.amax(1, keepdim=True) - z.amin(1, keepdim=True))
+    curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * z.abs().amax(1, keepdim=True)
     return torch.where((best > 0) & clear & curved, season, 1.0)[:, 0].to(torch.int64), acf
 
 
@@ -133,18 +133,17 @@ def best_by_multiples(acf: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor
     moves it by a lag or two; its multiples move by as many times more. Where the multiples are not as good as the peak
     (two waves that meet again once), they say nothing, and the highest lag it is.
     """
-    least = (0.8 * first).ceil().clamp(min=2)
+    least = (0.8 * first).ceil()
     most = torch.minimum(1.25 * first, 0.5 * (count - 1))
     lag = least + torch.arange(int((most - least).max().clamp(min=0)) + 1, device=acf.device)[None, :]
     times = lag[:, None, :] * torch.arange(1, 9, device=acf.device)[None, :, None]
     fits = (times <= (0.75 * count)[:, :, None]).to(torch.float32)
-    fits[:, 0] = 1
     at = times.clamp(max=acf.shape[1] - 1).flatten(1).to(torch.int64)
     looked = acf.gather(1, at).unflatten(1, (8, lag.shape[1]))
     mean = (looked * fits).sum(1) / fits.sum(1)
-    own = torch.where(lag <= most, looked[:, 0], -2.0)
+    own = torch.where(lag <= most, looked[:, 0], -99.0)
     highest, top = own.max(1, keepdim=True)
     noise = (1 - highest) / (count - first).clamp(min=1).sqrt()
-    best, which = torch.where(own >= highest - 0.1 - 2 * noise, mean, -2.0).max(1, keepdim=True)
+    best, which = torch.where(own >= highest - 0.1 - 2 * noise, mean, -99.0).max(1, keepdim=True)
     is_steady = best >= highest - 0.07 - noise
     return lag.gather(1, torch.where(is_steady, which, top)), torch.where(is_steady, best, highest)
