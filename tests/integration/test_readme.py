@@ -31,8 +31,9 @@ FORECAST, DIGIT = commands()
 
 
 def program() -> str:
-    """The README's program in Python; it has one."""
-    [block] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """The program in Python of docs/state.md; it has one."""
+    page = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     return str(block)
 
 
@@ -77,7 +78,7 @@ def test_without_its_content_type_a_command_gets_a_problem(committed: Server, co
     assert problem["status"] == 415
 
 
-def test_the_program_of_the_readme(committed: Server) -> None:
+def test_the_program_of_the_page_on_state(committed: Server) -> None:
     code = program().replace(ADDRESS, committed.url)
     assert committed.url in code
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

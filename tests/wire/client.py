@@ -25,7 +25,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.integration.servers import PATIENCE, ROOT, Server, running
+from tests.integration.servers import TIMEOUT, ROOT, Server, running
 from tests.wire.cases import KEY, NARROW, Case, Conversation, Request
 
 MODELS = ROOT / "models"
@@ -81,7 +81,7 @@ class Servers:
         server = self[case.server]
         if case.drained:
             server.signal(signal.SIGTERM)
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + TIMEOUT
             while b"going down" not in _send(server, Request("GET", "/readyz")).bodies[0]:
                 assert time.monotonic() < until
                 time.sleep(0.02)
@@ -122,7 +122,7 @@ def narrow_models(folder: Path) -> Path:
 
 def _send(server: Server, request: Request, tokens: list[str] | None = None) -> Answer:
     body = _filled(request.body, tokens or [])
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
     try:
         connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("host", _HOST)
@@ -144,7 +144,7 @@ def _send(server: Server, request: Request, tokens: list[str] | None = None) -> 
 
 def _connected(server: Server, path: str) -> ClientConnection:
     address = f"ws://127.0.0.1:{server.port}{path}"
-    return connect(address, compression=None, proxy=None, max_size=None, open_timeout=PATIENCE, close_timeout=PATIENCE)
+    return connect(address, compression=None, proxy=None, max_size=None, open_timeout=TIMEOUT, close_timeout=TIMEOUT)
 
 
 def _talk(server: Server, conversation: Conversation, tokens: list[str]) -> Answer:
@@ -164,12 +164,12 @@ def _talk(server: Server, conversation: Conversation, tokens: list[str]) -> Answ
             raw = _filled(content.encode() if isinstance(content, str) else content, tokens)
             socket.send(raw.decode() if isinstance(content, str) else raw)
             if message.answered:
-                answer = socket.recv(PATIENCE)
+                answer = socket.recv(TIMEOUT)
                 assert isinstance(answer, str), "binary answer"
                 bodies.append(answer.encode())
         if conversation.ended:
             with contextlib.suppress(ConnectionClosed):
-                raise AssertionError(f"unexpected message: {socket.recv(PATIENCE)!r}")
+                raise AssertionError(f"unexpected message: {socket.recv(TIMEOUT)!r}")
             assert socket.close_code is not None
             closed = socket.close_code, socket.close_reason or ""
     assert socket.response is not None

@@ -2,6 +2,8 @@
 
 Training and export can run on different machines: `--weights FILE` ends after the fit and writes the weights, and
 `--from-weights FILE` starts from them. `--start FILE` continues a fit from its weights with another configuration.
+`--from-version 2` makes a new version of an earlier one's weights: the graph around them as it is now, and interval
+factors fitted anew.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from training.fit.options import (
     use_device,
 )
 from training.forecaster.config import STAGES, Config
-from training.forecaster.export import export_forecaster
+from training.forecaster.export import export_again, export_forecaster
 from training.forecaster.train import Fitted, read_fit, train, train_stages, write_fit
 
 
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deadline", type=float, help="seconds after which to stop with a checkpoint")
     parser.add_argument("--start", type=Path, help="weights to continue from, with another configuration")
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
+    parser.add_argument("--from-version", type=int, help="skip the fit: an earlier version's weights in today's graph")
     parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
 
 
@@ -42,6 +45,9 @@ def main(arguments: argparse.Namespace) -> None:
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+    if arguments.from_version is not None:
+        print(export_again(arguments.from_version, version=arguments.version, models=arguments.models))
+        return
     network, record = _fitted(arguments, device)
     if arguments.weights is not None:
         write_fit(arguments.weights, network, record)

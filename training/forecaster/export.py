@@ -1,16 +1,18 @@
-"""From the forecaster's weights to `models/forecaster/<version>/`: calibrate on the held-out files, then export.
+"""From the forecaster's weights to `models/forecaster/<version>/`: fit the interval factors, export, score.
 
-The intervals are corrected by split-conformal factors (Romano et al. 2019, in the multiplicative form): on files that
-the fit has not used, how much wider than predicted would each quantile's distance from the median have had to be?
-The record's scores of a held-out file are measured with the factors of the other files alone, so they are those of a
-file that the fit and the factors have not used.
+Each quantile's distance from the median is multiplied by a factor: a split-conformal one (Romano et al. 2019, in the
+multiplicative form), fitted on windows that the fit of the weights has not seen. They are the held-back ends of the
+training files and fresh draws of the priors. No file that is scored takes part: neither a held-out one nor one of M4.
+A factor belongs to both quantiles of a pair (1 and 99 %), so that nothing is shifted, and is a straight line over the
+logarithm of the step ahead, so that a forecast has no stairs.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,32 +21,63 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.contract.manifest import InputContract, OutputContract, StateContract
+from service.contract.manifest import MODEL_FILE, RECORD_FILE, InputContract, OutputContract, StateContract
 from service.contract.types import Floats
 from training.data import priors, real_series
 from training.evaluation import backtest, evaluate
 from training.evaluation.predict import predict_quantiles, predictor
-from training.fit.export import export, forecast_golden
-from training.fit.record import Record, current_commit, parameters
+from training.fit.export import export, forecast_golden, reload
+from training.fit.record import Record, command_line, current_commit, parameters
 from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
 
 CONTEXT = 4096
 MAX_WINDOWS = 200  # of one file
-EDGES = (1, 2, 4, 8, 16, 32, 64, MAX_HORIZON + 1)  # steps ahead that share a factor
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, MAX_HORIZON + 1)  # between which factors are fitted
 BOUNDS = (0.6, 1.7)  # a factor beyond these would say that the fit is wrong, not its width
+MIN_ERRORS = 20  # of one source, for it to count
+PRIOR_ROWS, PRIOR_CONTEXTS, PRIOR_SEED = 60, (12, 30, 60, 120, 250, 500), 424_242
 CENTRE = LEVELS.index(0.5)
 GOLDEN_HORIZON = 12
+DESCRIPTION = "Zero-shot probabilistic forecaster: two-clock LSTM, in-graph scaling and season, 15 quantiles"
 _CPU = torch.device("cpu")
-Sample = tuple[Floats, Floats]  # quantiles (N, H, K), actual (N, H) with NaN where there is none
 
 
-def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: int | None, models: Path) -> Path:
-    """Calibrate `network`, export it and return the folder. `fitted` is the record that `forecaster.train` made."""
+@dataclass(frozen=True)
+class Sample:
+    """Forecasts of one source, and what came: `quantiles` (N, H, K), `actual` (N, H) with NaN where there is none."""
+
+    source: str
+    quantiles: Floats
+    actual: Floats
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class CalibratedRecord(Record):
+    """A record that says which sources the interval factors were fitted on."""
+
+    interval_factors_fitted_on: Sequence[str] = ()
+
+
+def export_forecaster(
+    network: Forecaster,
+    fitted: dict[str, Any],
+    *,
+    version: int | None,
+    models: Path,
+    description: str = DESCRIPTION,
+) -> Path:
+    """Calibrate `network`, export it, score the held-out files once and return the folder.
+
+    `fitted` is the record that `forecaster.train` made. Without real series the factors stay as they are.
+    """
     network.eval()
     sample = golden_sample()
-    held_out = calibrate(network) if fitted["knobs"]["real"] > 0 else []  # without real series: as the fit left it
+    is_real = fitted["knobs"]["real"] > 0
+    fitted_on = calibrate(network) if is_real else []
+    held_out = held_out_scores(network) if is_real else []
     curves = curves_of(fitted)
-    record = Record(
+    record = CalibratedRecord(
         command=commands_of(fitted),
         seed=fitted["knobs"]["seed"],
         seconds=curves[-1]["seconds"],
@@ -56,12 +89,13 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
         commit=fitted.get("commit", current_commit()),
         torch=fitted["torch"],
         held_out=[asdict(row) for row in held_out],
+        interval_factors_fitted_on=fitted_on,
     )
     return export(
         network,
         name="forecaster",
         task="forecast",
-        description="Zero-shot probabilistic forecaster: two-clock LSTM, in-graph scaling and season, 15 quantiles",
+        description=description,
         inputs=InputContract(
             features=1,
             min_length=1,
@@ -81,6 +115,22 @@ def export_forecaster(network: Forecaster, fitted: dict[str, Any], *, version: i
     )
 
 
+def export_again(base_version: int, *, version: int | None, models: Path) -> Path:
+    """A new version of the weights of `base_version` in `models`: in today's graph, with factors fitted anew."""
+    folder = models / "forecaster" / str(base_version)
+    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    knobs = record["knobs"]
+    network = Forecaster(knobs["fast"], knobs["slow"], knobs["width"])
+    network.load_state_dict(reload((folder / MODEL_FILE).read_bytes()).state_dict())
+    fitted = record | {
+        "command": command_line(),
+        "commit": current_commit(),
+        "knobs": knobs | {"weights_of_version": base_version, "command_of_weights": record["command"]},
+    }
+    description = f"{DESCRIPTION}; the weights of version {base_version} in a mended graph"
+    return export_forecaster(network, fitted, version=version, models=models, description=description)
+
+
 def commands_of(fitted: dict[str, Any]) -> str:
     """The commands that repeat the fit and the export, one for each stage, without options that name destinations."""
     command = re.sub(r" --(folder|weights|deadline|models|version)[ =]\S+", "", fitted["command"])
@@ -98,16 +148,28 @@ def curves_of(fitted: dict[str, Any]) -> list[dict[str, float]]:
     return earlier_rows + [row | {key: row[key] + last[key] for key in ("step", "seconds")} for row in rows]
 
 
-def calibrate(network: Forecaster, *, max_windows: int = MAX_WINDOWS) -> list[backtest.FileScore]:
-    """Fill in the network's conformal factors; returns each held-out file's scores with the others' factors."""
-    files = [f for f in real_series.read_all() if f.name in real_series.HELD_OUT]
-    samples = [_sample(network, file, max_windows) for file in files]
-    rows = []
-    for i, file in enumerate(files):
-        network.widen.copy_(conformal_factors([*samples[:i], *samples[i + 1 :]]))
-        rows.append(backtest.score_file(file, predictor(network), max_windows=max_windows, context=CONTEXT))
-    network.widen.copy_(conformal_factors(samples))
-    return rows
+def calibrate(network: Forecaster, *, max_windows: int = MAX_WINDOWS) -> list[str]:
+    """Fill in the network's interval factors; returns the sources that they were fitted on.
+
+    Real files and priors weigh the same together; so do all files, and all priors.
+    """
+    network.widen.fill_(1.0)
+    files = [file for file in real_series.read_all() if is_for_calibration(file.name)]
+    real = [real_sample(network, file, max_windows, 0.5 / len(files)) for file in files]
+    synthetic = prior_samples(network)
+    network.widen.copy_(interval_factors([*real, *synthetic]))
+    return [sample.source for sample in (*real, *synthetic)]
+
+
+def is_for_calibration(name: str) -> bool:
+    """Whether a file of the collection is one that nothing is scored on."""
+    return name not in real_series.HELD_OUT and not name.startswith("m4_")
+
+
+def held_out_scores(network: Forecaster, *, max_windows: int = MAX_WINDOWS) -> list[backtest.FileScore]:
+    """The scores of each held-out file."""
+    files = [file for file in real_series.read_all() if file.name in real_series.HELD_OUT]
+    return [backtest.score_file(file, predictor(network), max_windows=max_windows, context=CONTEXT) for file in files]
 
 
 def summary(rows: Sequence[backtest.FileScore]) -> dict[str, float]:
@@ -118,58 +180,79 @@ def summary(rows: Sequence[backtest.FileScore]) -> dict[str, float]:
     return means | {"held_out_covered": float(np.mean([0.76 <= r.coverage80 <= 0.84 for r in rows]))}
 
 
-def _sample(network: Forecaster, file: real_series.SeriesFile, max_windows: int) -> Sample:
-    """Uncorrected quantiles and actual values of the windows of one file, the shorter futures filled up with NaN."""
-    network.widen.fill_(1.0)
+def real_sample(network: Forecaster, file: real_series.SeriesFile, max_windows: int, weight: float) -> Sample:
+    """The windows of one file twice, with the season stated and without; shorter futures are filled up with NaN."""
     windows = backtest.spread_out(file.windows(), max_windows)
     horizon = max(len(w.future) for w in windows)
     actual = np.full((len(windows), horizon), np.nan)
     for row, window in zip(actual, windows, strict=True):
         row[: len(window.future)] = window.future
     contexts, seasons = [w.context[-CONTEXT:] for w in windows], [w.season for w in windows]
-    starts = range(0, len(windows), 20)
-    return np.concatenate(
-        [predict_quantiles(network, contexts[i : i + 20], seasons[i : i + 20], horizon, LEVELS) for i in starts]
-    ), actual
+    quantiles = [
+        predict_quantiles(network, contexts[i : i + 20], stated[i : i + 20], horizon, LEVELS)
+        for stated in (seasons, [0] * len(seasons))
+        for i in range(0, len(windows), 20)
+    ]
+    return Sample(file.name, np.concatenate(quantiles), np.concatenate([actual, actual]), weight)
 
 
-def conformal_factors(samples: Iterable[Sample]) -> Tensor:
-    """Factors (MAX_HORIZON, K) by which each quantile's distance from the median is to be multiplied.
-
-    `samples` yields (quantiles (N, H, K), actual (N, H)) of one source each; all sources weigh the same.
-    """
-    ratios: list[list[Floats]] = [[] for _ in EDGES[:-1]]
-    for quantiles, actual in samples:
-        for bucket, (low, high) in enumerate(pairwise(EDGES)):
-            q, y = quantiles[:, low - 1 : high - 1], actual[:, low - 1 : high - 1]
-            observed = np.isfinite(y)
-            if observed.sum() >= 20:
-                width = q[observed] - q[observed][:, CENTRE, None]
-                error = (y[observed] - q[observed][:, CENTRE])[:, None]
-                ratios[bucket].append(np.divide(error, width, out=np.zeros_like(width), where=width != 0))
-    factors = np.ones((MAX_HORIZON, len(LEVELS)))
-    last = np.ones(len(LEVELS))
-    for bucket, (low, high) in enumerate(pairwise(EDGES)):
-        if ratios[bucket]:
-            last = _bucket_factors(ratios[bucket])
-        factors[low - 1 : high - 1] = last
-    return torch.from_numpy(factors)
+def prior_samples(network: Forecaster) -> list[Sample]:
+    """Fresh draws of every prior after contexts of several lengths."""
+    generator = torch.Generator().manual_seed(PRIOR_SEED)
+    samples = []
+    for name, (prior, _) in priors.PRIORS.items():
+        values = [prior(PRIOR_ROWS, n + MAX_HORIZON, generator, _CPU)[0].numpy() for n in PRIOR_CONTEXTS]
+        unstated = [0] * PRIOR_ROWS
+        quantiles = [
+            predict_quantiles(network, list(v[:, :-MAX_HORIZON]), unstated, MAX_HORIZON, LEVELS) for v in values
+        ]
+        actual = np.concatenate([v[:, -MAX_HORIZON:] for v in values])
+        samples.append(Sample(f"prior {name}", np.concatenate(quantiles), actual, 0.5 / len(priors.PRIORS)))
+    return samples
 
 
-def _bucket_factors(ratios: list[Floats]) -> Floats:
-    """Factors (K,) from ratios of error to predicted width (n, K) of every source."""
-    values = np.concatenate(ratios)
-    weights = np.concatenate([np.full(len(r), 1 / len(r)) for r in ratios])
-    factors = np.ones(len(LEVELS))
-    for k, level in enumerate(LEVELS):
-        if k == CENTRE:
-            continue
-        # error / width exceeds the right factor exactly as often as the value lies beyond the quantile.
-        order = np.argsort(values[:, k])
+def interval_factors(samples: Sequence[Sample]) -> Tensor:
+    """Factors (MAX_HORIZON, K) by which each quantile's distance from the median is to be multiplied."""
+    sources = [(_ratios(sample), sample.weight) for sample in samples]
+    positions, logs, weights = [], [], []
+    for low, high in pairwise(STEPS):
+        steps = [(ratios[:, low - 1 : high - 1].reshape(-1, CENTRE), weight) for ratios, weight in sources]
+        steps = [(ratios[~np.isnan(ratios[:, 0])], weight) for ratios, weight in steps]
+        steps = [(ratios, weight) for ratios, weight in steps if len(ratios) >= MIN_ERRORS]
+        if steps:
+            positions.append(0.5 * np.log(low * (high - 1)))
+            logs.append(np.log(_covering_factors(steps)))
+            weights.append(sum(weight for _, weight in steps))
+    lines = np.stack([np.ones(len(positions)), positions], 1)
+    root = np.sqrt(weights)[:, None]
+    offset, slope = np.linalg.lstsq(lines * root, np.array(logs) * root, rcond=None)[0]
+    ahead = np.log(np.arange(1, MAX_HORIZON + 1))[:, None]
+    factors = np.exp(offset + slope * ahead).clip(*BOUNDS)
+    return torch.from_numpy(np.concatenate([factors, np.ones((MAX_HORIZON, 1)), factors[:, ::-1]], 1))
+
+
+def _ratios(sample: Sample) -> Floats:
+    """Errors over the predicted width on their side, for each pair of quantiles (N, H, CENTRE); NaN where unknown."""
+    error = (sample.actual - sample.quantiles[:, :, CENTRE])[:, :, None]
+    distance = sample.quantiles - sample.quantiles[:, :, CENTRE, None]
+    width = np.where(error >= 0, distance[:, :, :CENTRE:-1], -distance[:, :, :CENTRE])
+    ratios = np.where(error == 0, 0.0, np.inf) + np.zeros_like(width)
+    np.divide(np.abs(error), width, out=ratios, where=width > 0)
+    ratios[np.isnan(sample.actual)] = np.nan
+    return ratios
+
+
+def _covering_factors(sources: Sequence[tuple[Floats, float]]) -> Floats:
+    """Factors (CENTRE,) with which each interval covers its share, from ratios (n, CENTRE) and weights of sources."""
+    ratios = np.concatenate([values for values, _ in sources])
+    weights = np.concatenate([np.full(len(values), weight / len(values)) for values, weight in sources])
+    factors = np.ones(CENTRE)
+    for k in range(CENTRE):
+        order = np.argsort(ratios[:, k])
         share = np.cumsum(weights[order]) / weights.sum()
-        target = level if k > CENTRE else 1 - level
-        factors[k] = values[order[np.searchsorted(share, target)], k]
-    return np.clip(factors, *BOUNDS)
+        position = np.searchsorted(share, 1 - 2 * LEVELS[k]).clip(max=len(order) - 1)
+        factors[k] = ratios[order[position], k]
+    return factors.clip(*BOUNDS)
 
 
 def golden_sample() -> dict[str, np.ndarray[Any, Any]]:

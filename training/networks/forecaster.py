@@ -33,6 +33,8 @@ from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
 from training.networks.statistics import (
+    ABS_SLOW,
+    ABS_SLOW_W,
     BELOW,
     COLUMNS,
     COUNT,
@@ -64,6 +66,8 @@ class Forecaster(nn.Module):
 
     # TorchScript sees constants only as attributes of the class that `__constants__` lists.
     __constants__ = (
+        "ABS_SLOW",
+        "ABS_SLOW_W",
         "BELOW",
         "CANDIDATES",
         "CENTRE",
@@ -80,7 +84,7 @@ class Forecaster(nn.Module):
         "STRIDE",
     )
     BELOW, CANDIDATES, CENTRE, GAP, SEASONS = BELOW, CANDIDATES, CENTRE, GAP, SEASONS
-    LARGEST, LAST = LARGEST, LAST
+    ABS_SLOW, ABS_SLOW_W, LARGEST, LAST = ABS_SLOW, ABS_SLOW_W, LARGEST, LAST
     LOWEST, MAX_HORIZON, MEMORY, SEASON = LOWEST, MAX_HORIZON, MEMORY, SEASON
     COUNT, STEPS, STRIDE = COUNT, STEPS, STRIDE
 
@@ -136,7 +140,11 @@ class Forecaster(nn.Module):
         and the mean pinball loss of the bands predicted at every step.
         """
         lengths = torch.full_like(season, values.shape[1])
-        stats, memory, fast_units, slow_units, _, band_loss = self.read_in(values, lengths, self.initial(season))
+        stats, memory, fast_units, slow_units, _, error = self.read_in(values, lengths, self.initial(season))
+        scored = torch.isfinite(values) & (stats[:, :, COUNT] > 2.5)
+        levels = torch.tensor(BAND, device=values.device)
+        pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored
+        band_loss = pinball.sum() / scored.sum().clamp(min=1)
         rows = torch.arange(len(values), device=values.device)[:, None]
         units = torch.cat([fast_units, slow_units], 2)[rows, cuts - 1].flatten(0, 1)
         cut_stats = stats[rows, cuts - 1]
@@ -161,10 +169,12 @@ class Forecaster(nn.Module):
     def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         if values.shape[1] == 0:
             return state
+        values, lengths, _ = self.without_gap_in_front(values, lengths, state)
         stats, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
-        rows = torch.arange(values.shape[0], device=values.device)
-        stats = stats[rows, (lengths - 1).clamp(min=0)]
-        remembered = self.windows(memory, lengths[:, None])[:, 0]
+        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, stats.shape[2])
+        stats = stats.gather(1, last)[:, 0]
+        newest = torch.arange(self.MEMORY, device=values.device)[None, :]
+        remembered = memory.gather(1, lengths[:, None] + newest)
         seasons = self.look(remembered, stats)
         exact = torch.cat([stats[:, : self.BELOW], seasons[:, : self.SEASONS], remembered], 1)
         tail = torch.cat([seasons[:, self.SEASONS :], stats[:, self.BELOW :], hidden.to(torch.float64)], 1)
@@ -186,6 +196,7 @@ class Forecaster(nn.Module):
         rows, steps = values.shape
         if steps == 0:
             return state, values.new_zeros(rows, 0, 1 + levels.shape[1])
+        values, lengths, skipped = self.without_gap_in_front(values, lengths, state)
         stats, memory, fast_units, slow_units, _, _ = self.read_in(values, lengths, state)
         previous = torch.cat([self.statistics_in(state)[:, None], stats[:, :-1]], 1)
         first_fast, first_slow = self.hidden(state)
@@ -204,11 +215,28 @@ class Forecaster(nn.Module):
             block_levels = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
             answers.append(self.answer(predicted, block_stats, block_levels)[:, 0].unflatten(0, (rows, stop - start)))
         predictions = torch.where((previous[:, :, self.COUNT] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
-        return self.step(values, lengths, state), predictions
+        origin = torch.arange(steps, device=values.device)[None, :] - skipped[:, None]
+        moved = predictions.gather(1, origin.clamp(min=0)[:, :, None].expand(-1, -1, predictions.shape[2]))
+        return self.step(values, lengths, state), torch.where((origin >= 0)[:, :, None], moved, float("nan"))
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
         return state[:, self.BELOW].to(torch.int64)
+
+    def without_gap_in_front(self, values: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values and lengths without what is missing before the first value ever observed, and how many that are (B,).
+
+        A series begins with its first value: a gap in front of it says nothing.
+        """
+        fresh = state[:, self.COUNT] == 0
+        if not bool((fresh & ~torch.isfinite(values[:, 0])).any()):
+            return values, lengths, torch.zeros_like(lengths)
+        column = torch.arange(values.shape[1], device=values.device)[None, :]
+        observed = torch.isfinite(values) & (column < lengths[:, None])
+        first = torch.where(observed.any(1), observed.to(torch.int64).argmax(1), lengths)
+        skipped = torch.where(fresh, first, 0)
+        moved = values.gather(1, (column + skipped[:, None]).clamp(max=values.shape[1] - 1))
+        return moved, lengths - skipped, skipped
 
     def statistics_in(self, state: Tensor) -> Tensor:
         """The statistics in the state, (B, COLUMNS)."""
@@ -226,7 +254,8 @@ class Forecaster(nn.Module):
         """Run both clocks over `values`.
 
         Returns the statistics after every step (B, T, COLUMNS), memory with the new values behind it (B, MEMORY + T),
-        the hidden units of both clocks after every step, all hidden units at each row's end, and the loss of the bands.
+        the hidden units of both clocks after every step, all hidden units at each row's end, and the distances of the
+        values from the bands predicted for them (B, T, len(BAND)).
         """
         steps = values.shape[1]
         column = torch.arange(steps, device=values.device)
@@ -242,13 +271,13 @@ class Forecaster(nn.Module):
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
         fast_units, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
-        scores, band_loss = self.score(
+        scores, error = self.score(
             torch.cat([hidden[:, None, :f], fast_units[:, :-1]], 1), change, observed, stats, start
         )
         # The slow clock ticks when the number of steps, those of earlier requests included, is a multiple of STRIDE.
         phase = state[:, self.STEPS].to(torch.int64) % self.STRIDE
         ticks = (phase + lengths).div(self.STRIDE, rounding_mode="floor")
-        n_ticks = (steps + self.STRIDE - 1) // self.STRIDE
+        n_ticks = (steps + self.STRIDE - 1) // self.STRIDE if bool((ticks > 0).any()) else 0
         times = self.STRIDE * torch.arange(n_ticks, device=values.device)[None, :] + (self.STRIDE - 1 - phase)[:, None]
         clock_inputs = torch.cat([fast_units, inputs], 2)
         at = times.clamp(max=steps - 1)[:, :, None].expand(-1, -1, clock_inputs.shape[2])
@@ -258,14 +287,15 @@ class Forecaster(nn.Module):
         ticked = (phase[:, None] + column[None, :] + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=n_ticks)
         slow_states = torch.cat([hidden[:, None, 2 * f : 2 * f + s], slow_units], 1)
         slow_units = slow_states.gather(1, ticked[:, :, None].expand(-1, -1, s))
-        return torch.cat([stats, scores], 2), memory, fast_units, slow_units, torch.cat([h1, c1, h2, c2], 1), band_loss
+        return torch.cat([stats, scores], 2), memory, fast_units, slow_units, torch.cat([h1, c1, h2, c2], 1), error
 
     def score(
         self, units: Tensor, change: Tensor, observed: Tensor, stats: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """How well the bands that `units` (B, T, fast), those of the previous step, predict for the new values hold.
+        """The bands that `units` (B, T, fast), those of the step before, predicted for the new values.
 
-        Returns the statistics of it (B, T, columns), without gradients, and the mean pinball loss of the bands.
+        Returns the statistics of how they held (B, T, columns), which nothing is trained through, and the distances of
+        the values from them (B, T, len(BAND)).
         """
         raw = self.next(units)
         middle, gaps = raw[:, :, 1:2], softplus(raw)
@@ -275,20 +305,17 @@ class Forecaster(nn.Module):
         ratio = (change / self.statistics.scale(previous)).clamp(-1e30, 1e30)
         surprise = torch.asinh(ratio.to(torch.float32)).clamp(-14.0, 14.0)
         scored = observed & (previous[:, :, self.COUNT] > 1.5)
-        error = surprise[:, :, None] - bands
-        levels = torch.tensor([0.1, 0.5, 0.9], device=error.device)
-        pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored.to(torch.float32)
-        band_loss = pinball.sum() / scored.to(torch.float32).sum().clamp(min=1.0)
-        return self.statistics.score(surprise, scored, bands.detach(), observed, start), band_loss
+        return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise[:, :, None] - bands
 
     def look(self, memory: Tensor, stats: Tensor) -> Tensor:
         """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64."""
-        detected, acf = find_season(memory, self.statistics.scale(stats), stats[:, self.LAST])
-        stated = stats[:, self.SEASON].to(torch.int64)
-        # The caller's season where there is one that the memory can hold, else the detected one.
-        season = torch.where((stated > 0) & (stated <= self.MEMORY // 2), stated, torch.where(stated > 0, 1, detected))
+        detected, acf = find_season(memory)
+        stated, steps = stats[:, self.SEASON].to(torch.int64), stats[:, self.STEPS]
+        # The caller's season where there is one that the memory can hold and of which a whole one was observed.
+        usable = (stated > 0) & (stated <= self.MEMORY // 2) & (stated <= steps)
+        season = torch.where(usable, stated, detected)
         strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
-        longer, longer_strength = longer_season(season, acf, stats[:, self.STEPS])
+        longer, longer_strength = longer_season(season, acf, steps)
         seasons = torch.stack([season, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
 
@@ -310,12 +337,13 @@ class Forecaster(nn.Module):
         season, longer = seasons[:, 0].to(torch.int64), seasons[:, 1].to(torch.int64)
         relative = memory - last[:, None]  # NaN stays NaN
         level, older_level, swing = season_levels(relative, season)
-        swing = torch.where(swing > 0, swing, scale)
+        # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
+        size = torch.where(torch.isnan(swing), scale, torch.maximum(swing, 1e-3 * scale))
         mean = self.statistics.mean(stats) - last
 
         candidates, present, turn = look_back(relative, season, longer, level, older_level, mean, ahead)
         per_step = self.step_features(candidates, present, turn, ahead, season, scale)
-        per_row = self.row_features(stats, scale, seasons, level, older_level, swing)
+        per_row = self.row_features(stats, scale, seasons, level, older_level, size)
         at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)
         lagged = relative.gather(1, at.clamp(min=0))
         lag_present = torch.isfinite(lagged) & (at >= 0)
@@ -333,7 +361,7 @@ class Forecaster(nn.Module):
         gaps = softplus(raw - 1.0) * unit[:, :, None]
         upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
-        return torch.cat([lower, median[:, :, None], upper], 2), swing
+        return torch.cat([lower, median[:, :, None], upper], 2), torch.where(swing > 0, swing, scale)
 
     def step_features(
         self, candidates: Tensor, present: Tensor, turn: Tensor, ahead: Tensor, season: Tensor, scale: Tensor
@@ -383,6 +411,15 @@ class Forecaster(nn.Module):
     def answer(self, predicted: Tensor, stats: Tensor, levels: Tensor) -> Tensor:
         """Predicted quantiles (N, H, K), relative to the last value -> mean and requested quantiles (N, H, 1 + Q)."""
         horizon = predicted.shape[1]
+        # A series that has never changed goes on as it is, to the last bit.
+        constant = (stats[:, self.ABS_SLOW] == 0) & (stats[:, self.ABS_SLOW_W] > 0)
+        predicted = torch.where(constant[:, None, None], 0.0, predicted)
+        # A history that never went below zero (counts, sales, prices) does not in the forecast either.
+        last, lowest = stats[:, self.LAST, None, None], stats[:, self.LOWEST, None, None]
+        lower_bound = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
+        uncorrected = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), lower_bound)
+        mean = torch.where(constant[:, None, None], last, (uncorrected * self.shares).sum(2, keepdim=True))
+
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
         step = torch.arange(horizon, device=predicted.device).clamp(max=self.MAX_HORIZON - 1)
         distance = (predicted - median) * self.widen[step][None]
@@ -390,11 +427,6 @@ class Forecaster(nn.Module):
         lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
         upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]
         predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
-        absolute = (stats[:, self.LAST, None, None] + predicted).clamp(-self.LARGEST, self.LARGEST)
-        # A history that never went below zero (counts, sales, prices) does not in the forecast either.
-        lowest = stats[:, self.LOWEST, None, None]
-        lower_bound = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
-        absolute = torch.maximum(absolute, lower_bound)
-        mean = (absolute * self.shares).sum(2, keepdim=True)
+        absolute = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), lower_bound)
         quantiles = torch.maximum(interpolate(self.levels, absolute, levels), lower_bound)
         return torch.cat([mean, quantiles], 2)

@@ -29,7 +29,10 @@ def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, T
 
 
 def season_levels(relative: Tensor, season: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of the last season and of the one before (N,), and the mean absolute change over a season (N,)."""
+    """Means of the last season and of the one before (N,), and the mean absolute change over a season (N,).
+
+    The change is NaN where no two values lie a season apart.
+    """
     present = torch.isfinite(relative)
     filled = torch.where(present, relative, 0.0)
     total = functional.pad(filled.cumsum(1), (1, 0))
@@ -41,7 +44,7 @@ def season_levels(relative: Tensor, season: Tensor) -> tuple[Tensor, Tensor, Ten
     season_values = torch.where(season_index >= 0, relative.gather(1, season_index.clamp(min=0)), float("nan"))
     change = (relative - season_values).abs()
     pairs = torch.isfinite(change)
-    swing = torch.where(pairs, change, 0.0).sum(1) / pairs.to(torch.float64).sum(1).clamp(min=1)
+    swing = torch.where(pairs, change, 0.0).sum(1) / pairs.to(torch.float64).sum(1)
     older = torch.where(c[:, 1] > c[:, 2], means[:, 1], means[:, 0])
     return means[:, 0], older, swing
 

@@ -1,4 +1,7 @@
-"""The season of a series by its autocorrelation: computed, not learned."""
+"""The season of a series by its autocorrelation: computed, not learned.
+
+Shapes: N rows, W remembered values (NaN for missing), W // 2 the longest season.
+"""
 
 from __future__ import annotations
 
@@ -7,49 +10,140 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def find_season(memory: Tensor, scale: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """The season length of each row of remembered values and the autocorrelations.
+def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
+    """The season length of each row of remembered values, and the autocorrelations.
 
-    memory (N, W) float64 with NaN for missing; scale, last (N,). Returns season (N,) int64, 1 where no peak of the
-    autocorrelation is significant, and the autocorrelation (N, W // 2 + 1) float32, a mean of the detrended values' and
-    of their differences'.
+    memory (N, W) float64. Returns season (N,) int64, 1 where there is no significant one, and the autocorrelation
+    (N, W // 2 + 1) float32, a mean of the detrended values' and of their differences'.
     """
     width = memory.shape[1]
     present = torch.isfinite(memory)
-    z = torch.where(present, ((memory - last[:, None]) / scale[:, None]).clamp(-1e6, 1e6), 0.0).float()
-    mask = present.float()
-    t = torch.linspace(-1, 1, width, device=memory.device)[None, :]
+    mask = present.to(torch.float32)
     count = mask.sum(1, keepdim=True).clamp(min=1)
-    mean_t, mean_z = (t * mask).sum(1, keepdim=True) / count, z.sum(1, keepdim=True) / count
-    centred_t = (t - mean_t) * mask
+    z = robust_heights(memory, present, count)
+    t = torch.linspace(-1, 1, width, device=memory.device)[None, :]
+    centred_t = (t - (t * mask).sum(1, keepdim=True) / count) * mask
     slope = (centred_t * z).sum(1, keepdim=True) / (centred_t * centred_t).sum(1, keepdim=True).clamp(min=1e-6)
-    detrended = (z - mean_z) * mask - slope * centred_t
-    previous = functional.pad(z, (1, -1))
+    detrended = (z - z.sum(1, keepdim=True) / count) * mask - slope * centred_t
     pair_mask = mask * functional.pad(mask, (1, -1))
-    change = (z - previous) * pair_mask
+    change = (z - functional.pad(z, (1, -1))) * pair_mask
     change = (change - change.sum(1, keepdim=True) / pair_mask.sum(1, keepdim=True).clamp(min=1)) * pair_mask
-    acf = autocorrelation(torch.stack([detrended, change], 1), torch.stack([mask, pair_mask], 1)).mean(1)
-    lag = torch.arange(acf.shape[1], device=memory.device)[None, :]
-    pairs = (count - lag).clamp(min=1)
-    peak = functional.pad((acf[:, 1:-1] > acf[:, :-2]) & (acf[:, 1:-1] >= acf[:, 2:]), (1, 1))
-    long_enough = (lag >= 2) & (2 * lag + 1 <= count)
+
+    oldest = mask.argmax(1, keepdim=True)
+    products = lagged_products(torch.stack([detrended, change], 1))
+    means = products / lagged_pairs(mask, pair_mask, count, oldest)
+    full_acf = (means / means[:, :, :1].clamp(min=1e-12)).mean(1)
+    acf = full_acf[:, : width // 2 + 1]
     # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike.
-    rise = acf - acf.cummin(1)[0]
-    candidate = peak & long_enough & (acf > 0.12 + 1.8 / pairs.sqrt()) & (rise > 0.2)
-    value = torch.where(candidate, rise, 0.0)
+    rise = (acf - acf.cummin(1)[0])[:, 2:-1]
+    lag = torch.arange(2, width // 2, dtype=torch.float32, device=memory.device)[None, :]
+    candidate = peaks(acf) & (2 * lag + 1 <= count) & (rise > 0.2)
+    candidate = candidate & (acf[:, 2:-1] > 0.12 + 1.8 / (count - lag).clamp(min=1).sqrt())
+    exact = exact_repeats(change, products[:, 1], count, oldest)
+    value = torch.where(exact, 3.0, torch.where(candidate, rise, 0.0))
     best = value.max(1, keepdim=True)[0]
-    # Multiples of a season are as good as it is: take the first, and of its neighbours, which noise may favour, the
-    # best. (Averages over neighbouring lags were worse on real series, which have sharp peaks.)
-    first = (candidate & (value >= 0.85 * best)).to(torch.int64).argmax(1, keepdim=True)
-    near = (lag >= first) & (lag <= 1.25 * first)
-    season = torch.where(near, value, 0.0).argmax(1)
-    return torch.where(best[:, 0] > 0, season, 1).clamp(min=1), acf
+    # Multiples of a season are as good as it is: the first counts.
+    first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1, keepdim=True) + 2
+    refined, repeats = best_by_multiples(full_acf, first, count)
+    is_exact = best > 2
+    season = torch.where(is_exact, first, refined)
+    # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
+    clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
+    # What remains of a straight line is rounding, which repeats itself.
+    curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * z.abs().amax(1, keepdim=True)
+    return torch.where((best > 0) & clear & curved, season, 1.0)[:, 0].to(torch.int64), acf
 
 
-def autocorrelation(x: Tensor, mask: Tensor) -> Tensor:
-    """Autocorrelation of rows (..., W) at lags 0..W // 2, over the observed pairs; x is zero where mask is."""
-    width = x.shape[-1]
-    power = torch.fft.rfft(torch.stack([x, mask]), 2 * width).abs().square()
-    products = torch.fft.irfft(power, 2 * width)[..., : width // 2 + 1]
-    means = products[0] / products[1].clamp(min=1)
-    return means / means[..., :1].clamp(min=1e-12)
+def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:
+    """Heights above the median in median absolute deviations, within +-8, 0 where missing: (N, W) float32.
+
+    One glitch would be all of the variance otherwise, and hide the season. A height beyond 8 between two within 4 is a
+    glitch, and set to 0, where such heights are 3 % of the values or fewer (or one); else they are events. Both medians
+    are of the newest values and of every third and seventh of the older ones: near enough, and three times as fast.
+    """
+    sample = torch.cat([memory[:, -128:], memory[:, -512:-128:3], memory[:, :-512:7]], 1)
+    median = sample.nanmedian(1, keepdim=True)[0]
+    unit = (sample - median).abs().nanmedian(1, keepdim=True)[0]
+    above = memory - median
+    if bool((unit == 0).any()):
+        # Where half of the values are the same, the mean absolute deviation, so that events keep their height.
+        mean = torch.where(present, above.abs(), 0.0).sum(1, keepdim=True) / count
+        unit = torch.where(unit == 0, mean, unit)
+    heights = torch.where(present, (above / unit.clamp(min=1e-300)).clamp(-9.0, 9.0), 0.0).to(torch.float32)
+    size = functional.pad(heights.abs(), (1, 1))
+    glitch = (size[:, 1:-1] > 8.0) & (torch.maximum(size[:, :-2], size[:, 2:]) <= 4.0)
+    is_rare = glitch.sum(1, keepdim=True) <= (0.03 * count).clamp(min=1)
+    return torch.where(glitch & is_rare, 0.0, heights.clamp(-8.0, 8.0))
+
+
+def lagged_products(x: Tensor) -> Tensor:
+    """Sums of products of values that lie 0..3 W // 4 apart: x (N, C, W) float32 -> (N, C, 3 W // 4 + 1).
+
+    The power is squared by hand: the product of complex numbers has other bits in other places of an array.
+    """
+    spectrum = torch.view_as_real(torch.fft.rfft(x, 2 * x.shape[2]))
+    power = spectrum[..., 0].square() + spectrum[..., 1].square()
+    return torch.fft.irfft(power.to(torch.complex64), 2 * x.shape[2])[:, :, : 3 * x.shape[2] // 4 + 1]
+
+
+def lagged_pairs(mask: Tensor, pair_mask: Tensor, count: Tensor, oldest: Tensor) -> Tensor:
+    """How many pairs of values, and of differences, the sums of `lagged_products` are over: (N, 2, lags), 1 or more.
+
+    Counts are whole numbers: they have the same bits with the transform, which only gaps need, and without it.
+    """
+    if bool((count + oldest < mask.shape[1]).any()):
+        return lagged_products(torch.stack([mask, pair_mask], 1)).round().clamp(min=1)
+    lags = torch.arange(3 * mask.shape[1] // 4 + 1, device=mask.device) + torch.arange(2, device=mask.device)[:, None]
+    return (count[:, :, None] - lags).clamp(min=1)
+
+
+def peaks(x: Tensor) -> Tensor:
+    """Where x (N, L) is higher than before and not lower than behind: (N, L - 3), from the third on."""
+    inner = x[:, 2:-1]
+    return (inner > x[:, 1:-2]) & (inner >= x[:, 3:])
+
+
+def exact_repeats(change: Tensor, products: Tensor, count: Tensor, oldest: Tensor) -> Tensor:
+    """Lags 2..W // 2 - 1 after which the differences `change` (N, W) repeat themselves to 1 %: (N, W // 2 - 2) bool.
+
+    Twice the sum of their products over the energy of both factors is 1 for an exact repeat and less for anything else
+    (McLeod and Wyvill 2005), however few values there are. Three differences must come back, two within a season of
+    three: two equal sales among zeros are no season.
+    """
+    width = change.shape[1]
+    lag = torch.arange(width // 2 + 1, device=change.device)[None, :]
+    energy = change.square().cumsum(1)
+    factors = (
+        energy[:, -1:] - energy.gather(1, (oldest + lag).clamp(max=width - 1)) + energy.flip(1)[:, : width // 2 + 1]
+    )
+    alike = 2 * products[:, : width // 2 + 1] / factors.clamp(min=1e-9)
+    exact = peaks(alike) & (alike[:, 2:-1] > 1 - 1e-4) & (2 * lag[:, 2:-1] <= count)
+    if not bool(exact.any()):
+        return exact
+    first = exact.to(torch.float32).argmax(1, keepdim=True) + 2
+    is_later = torch.arange(width, device=change.device)[None, :] > oldest + first
+    moves = (is_later & (change.abs() > 1e-3 * change.abs().amax(1, keepdim=True))).sum(1, keepdim=True)
+    return exact & (moves > torch.where(first > 3, 2, 1))
+
+
+def best_by_multiples(acf: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """The lag in 0.8..1.25 times `first` (N, 1) that comes back best, and how well: both (N, 1) float32.
+
+    That is the mean of acf (N, L) over its first eight multiples within 3/4 of the past. A peak is flat, and noise
+    moves it by a lag or two; its multiples move by as many times more. Where the multiples are not as good as the peak
+    (two waves that meet again once), they say nothing, and the highest lag it is.
+    """
+    low = (0.8 * first).ceil()
+    high = torch.minimum(1.25 * first, 0.5 * (count - 1))
+    lag = low + torch.arange(int((high - low).max().clamp(min=0)) + 1, device=acf.device)[None, :]
+    times = lag[:, None, :] * torch.arange(1, 9, device=acf.device)[None, :, None]
+    fits = (times <= (0.75 * count)[:, :, None]).to(torch.float32)
+    at = times.clamp(max=acf.shape[1] - 1).flatten(1).to(torch.int64)
+    looked = acf.gather(1, at).unflatten(1, (8, lag.shape[1]))
+    mean = (looked * fits).sum(1) / fits.sum(1)
+    at_lag = torch.where(lag <= high, looked[:, 0], -99.0)
+    highest, top = at_lag.max(1, keepdim=True)
+    noise = (1 - highest) / (count - first).clamp(min=1).sqrt()
+    best, choice = torch.where(at_lag >= highest - 0.1 - 2 * noise, mean, -99.0).max(1, keepdim=True)
+    is_steady = best >= highest - 0.07 - noise
+    return lag.gather(1, torch.where(is_steady, choice, top)), torch.where(is_steady, best, highest)

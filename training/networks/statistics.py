@@ -29,6 +29,9 @@ def running(values: Tensor, counts: Tensor, carry: Tensor, decay: float) -> Tens
     The recurrence is evaluated with cumulative sums, in blocks short enough that exp(block / decay) loses no digits.
     """
     block = int(8 * decay)
+    if values.shape[2] <= block:
+        growth = torch.exp(counts / decay)[:, None]
+        return (carry[:, :, None] + (values * growth).cumsum(2)) / growth
     sums: list[Tensor] = []
     origin = torch.zeros_like(counts[:, 0])
     for start in range(0, values.shape[2], block):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,15 @@ def test_weights_are_written_and_exported_by_another_call(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["w.npz"]
     _run("--from-weights", str(tmp_path / "w.npz"), "--models", str(tmp_path), "--version", "7")
     assert (tmp_path / "forecaster" / "7" / "model.pt").is_file()
+
+
+def test_a_new_version_of_earlier_weights(tmp_path: Path) -> None:
+    _run("--models", str(tmp_path), "--version", "2")
+    _run("--from-version", "2", "--models", str(tmp_path))
+    earlier, later = (load(tmp_path / "forecaster" / version, warm=False).manifest for version in ("2", "3"))
+    assert "the weights of version 2" in later.description
+    assert later.training.parameters == earlier.training.parameters
+    assert later.metrics["tutorial_mse"] == pytest.approx(earlier.metrics["tutorial_mse"])
+    record = json.loads((tmp_path / "forecaster" / "3" / "training.json").read_text())
+    assert record["knobs"]["weights_of_version"] == 2
+    assert record["interval_factors_fitted_on"] == []  # no real series, no factors

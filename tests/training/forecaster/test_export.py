@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from training.data.real_series import HELD_OUT
 from training.forecaster.config import Config
-from training.forecaster.export import conformal_factors, export_forecaster
+from training.forecaster.export import Sample, export_forecaster, interval_factors, is_for_calibration
 from training.forecaster.train import train
 from training.networks.forecaster import LEVELS, MAX_HORIZON
 
@@ -17,18 +18,34 @@ CPU = torch.device("cpu")
 TINY = Config(steps=1, values=400, lengths=(40,), cuts=2, real=0.0, fast=8, slow=4, width=8, evaluations=1)
 
 
-def test_conformal_factors_repair_intervals_that_are_too_narrow() -> None:
-    rng = np.random.default_rng(0)
+def normal_sample(width: float, level: float = 0.0, steps: int = 16) -> Sample:
+    """Standard normal errors, and quantiles that are `width` times as wide as they should be."""
+    rng = np.random.default_rng(int(width * 1000))
     normal = torch.special.ndtri(torch.tensor(LEVELS, dtype=torch.float64)).numpy()
+    actual = level + rng.normal(size=(3000, steps))
+    return Sample("normal", np.broadcast_to(level + width * normal, (3000, steps, len(LEVELS))), actual)
 
-    def sample(n: int) -> tuple[np.ndarray, np.ndarray]:
-        actual = rng.normal(size=(n, 16))
-        return np.broadcast_to(normal / 1.4, (n, 16, len(LEVELS))), actual
 
-    factors = conformal_factors(iter([sample(3000), sample(3000)])).numpy()
+def test_interval_factors_repair_intervals_that_are_too_narrow() -> None:
+    factors = interval_factors([normal_sample(1 / 1.4), normal_sample(1 / 1.41, 50.0)]).numpy()
     assert factors.shape == (MAX_HORIZON, len(LEVELS))
-    np.testing.assert_allclose(np.delete(factors[:16], 7, 1), 1.4, rtol=0.08)
+    np.testing.assert_allclose(np.delete(factors[:16], 7, 1), 1.4, rtol=0.05)
     assert (factors[:, 7] == 1).all()
+
+
+def test_interval_factors_shift_nothing_and_have_no_stairs() -> None:
+    lopsided = normal_sample(1 / 1.3, steps=200)
+    early = np.arange(200)[None, :, None] < 20
+    narrow = np.where(early, lopsided.quantiles, 0.7 * lopsided.quantiles)
+    factors = interval_factors([Sample("narrow far ahead", narrow, lopsided.actual + 0.2)]).numpy()
+    np.testing.assert_array_equal(factors, factors[:, ::-1])
+    assert factors[100, 3] > factors[0, 3]
+    assert np.abs(np.diff(np.log(factors[8:]), axis=0)).max() < 0.02
+
+
+def test_interval_factors_are_fitted_on_nothing_that_scores() -> None:
+    assert not any(map(is_for_calibration, (*HELD_OUT, "m4_hourly", "m4_weekly", "m4_timetk_sample")))
+    assert is_for_calibration("etth1")
 
 
 @pytest.mark.usefixtures("few_series")

@@ -26,7 +26,7 @@ def _same_weights(a: Forecaster, b: Forecaster) -> bool:
 
 
 def test_the_loss_falls_and_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    config = replace(TINY, steps=30)
+    config = replace(TINY, steps=40, values=2000)
     network, record = train(config, CPU, None, None)
     torch.manual_seed(config.seed)
     untrained = Forecaster(config.fast, config.slow, config.width)

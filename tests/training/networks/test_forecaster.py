@@ -1,10 +1,90 @@
-"""training.networks.forecaster: guarantees of its structure, with any weights."""
+"""training.networks.forecaster: what its graph guarantees, with any weights."""
 
 from __future__ import annotations
 
-import torch
+import math
+from typing import Any
 
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.subjects import build, subject
 from training.networks.forecaster import Forecaster
+from training.networks.look_back import season_levels
+
+LEVELS = torch.tensor([[0.01, 0.1, 0.33, 0.5, 0.9, 0.99]], dtype=torch.float64)
+NAME = "network:forecaster"
+
+
+def stepped(module: Any, *parts: list[float], season: int = 0) -> Tensor:
+    """The state after `parts` of one series."""
+    state: Tensor = module.initial(torch.tensor([season]))
+    for part in parts:
+        state = module.step(torch.tensor([part], dtype=torch.float64), torch.tensor([len(part)]), state)
+    return state
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, 98.6, -3.3, 1e9 + 0.1, 1e-12, 1e300])
+@pytest.mark.parametrize("length", [2, 3, 40, 300])
+def test_a_constant_is_repeated_to_the_last_bit(value: float, length: int) -> None:
+    module = subject(NAME).module
+    said = module.forecast(stepped(module, [value] * length), 30, LEVELS)
+    assert (said == value).all()
+
+
+@pytest.mark.parametrize("parts", [(3,), (1, 1, 1), (2, 5), (40,)])
+def test_a_gap_in_front_says_nothing(parts: tuple[int, ...]) -> None:
+    module = subject(NAME).module
+    series = [1.0, 2.0, math.nan, 4.0, 3.0]
+    plain = stepped(module, series)
+    untouched = stepped(module, *([math.nan] * n for n in parts))
+    assert torch.equal(untouched.nan_to_num(), module.initial(torch.tensor([0])).nan_to_num())
+    for others in ([[math.nan] * n for n in parts], []):
+        state = stepped(module, *others, [math.nan] * parts[0] + series)
+        torch.testing.assert_close(state, plain, rtol=1e-6, atol=1e-6, equal_nan=True)
+        assert torch.equal(state[:, : subject(NAME).exact].nan_to_num(), plain[:, : subject(NAME).exact].nan_to_num())
+
+
+def test_history_behind_a_gap_in_front_stays_in_its_place() -> None:
+    module = subject(NAME).module
+    values = torch.tensor([[math.nan, math.nan, 5.0, 6.0, math.nan, 7.0]], dtype=torch.float64)
+    fresh = module.initial(torch.tensor([0]))
+    state, said = module.history(values, torch.tensor([6]), fresh, LEVELS)
+    plain_state, plain = module.history(values[:, 2:].contiguous(), torch.tensor([4]), fresh, LEVELS)
+    assert said[0, :3].isnan().all()
+    torch.testing.assert_close(said[:, 3:], plain[:, 1:], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(state, plain_state, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def test_a_season_that_cannot_be_used_is_looked_for() -> None:
+    module = subject(NAME).module
+    week = [5.0, 1.0, 4.0, 2.0, 8.0, 0.0, 3.0] * 6
+    for stated, used in ((0, 7), (7, 7), (14, 14), (400, 7), (600, 7), (1, 1)):
+        assert int(module.season(stepped(module, week, season=stated))) == used
+
+
+def test_an_exact_repeat_says_that_the_season_explains_everything() -> None:
+    network: Any = build("forecaster")
+    seen: list[float] = []
+    network.context.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[0][0, 20 + 4])))
+    for series in ([10.0, 20.0, 40.0, 30.0] * 8, [5.0, 3.0]):
+        network.forecast(stepped(network, series), 1, LEVELS)
+    # The logarithm of the mean seasonal change over the scale: nothing, and not known.
+    assert seen == pytest.approx([math.log(1e-3), 0.0], abs=1e-5)
+    relative = torch.tensor([[math.nan, 5.0, 3.0]], dtype=torch.float64)
+    assert season_levels(relative, torch.tensor([2]))[2].isnan().all()
+
+
+def test_factors_change_neither_mean_nor_median() -> None:
+    network: Any = build("forecaster")
+    state = stepped(network, [3.0, 5.0, 4.0, 8.0, 1.0, 2.0, 9.0])
+    before = network.forecast(state, 40, LEVELS)
+    network.widen.copy_(torch.linspace(1.6, 1.0, 8, dtype=torch.float64)[[0, 1, 2, 3, 4, 5, 6, 7, 6, 5, 4, 3, 2, 1, 0]])
+    after = network.forecast(state, 40, LEVELS)
+    assert torch.equal(after[:, :, 0], before[:, :, 0])
+    assert torch.equal(after[:, :, 4], before[:, :, 4])
+    assert (after[:, :, -1] > before[:, :, -1]).all()
 
 
 def test_scale_and_level_do_not_change_the_relative_forecast() -> None:
