@@ -25,7 +25,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.integration.servers import TIMEOUT, ROOT, Server, running
+from tests.integration.servers import ROOT, TIMEOUT, Server, running
 from tests.wire.cases import KEY, NARROW, Case, Conversation, Request
 
 MODELS = ROOT / "models"
