@@ -62,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "service.server": {
         "service.api",
+        "service.contract",
         "service.metrics",
         "service.registry",
         "service.runtime",

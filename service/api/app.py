@@ -110,6 +110,7 @@ class _MetricsPage(Response):
 
 def _page(metrics: Metrics, group: WorkerGroup | None) -> Callable[[], Awaitable[Response]]:
     async def page() -> Response:
+        metrics.refresh()
         # In a thread: with several processes it reads the files of all of them.
         restarts = group.shared.restarts if group else None
         return _MetricsPage(await asyncio.to_thread(metrics.render, restarts))

@@ -210,7 +210,7 @@ class Metrics(Collector):
         return ModelMetrics(self, model)
 
     def watch(self, state: Callable[[], EngineState]) -> None:
-        """Show the result of `state()` at every scrape."""
+        """Show the result of `state()` as of every `refresh`."""
         self._state = state
 
     def refresh(self) -> None:
@@ -225,8 +225,10 @@ class Metrics(Collector):
         self._restarts.set(state.restarts)
 
     def render(self, process_restarts: int | None = None) -> bytes:
-        """The page, in the text format of `CONTENT_TYPE`; `process_restarts`: processes that died and were replaced."""
-        self.refresh()
+        """The page, in the text format of `CONTENT_TYPE`, as of the last `refresh`; safe in a thread.
+
+        `process_restarts`: processes that died and were replaced.
+        """
         page = CollectorRegistry()
         page.register(self)
         if process_restarts is not None:

@@ -10,8 +10,9 @@ client may send a request at any instant, and would lose it.
 A request that offers an upgrade which the server declines is an ordinary request (RFC 9110 7.8), with its body. The
 parser takes what follows its head for another protocol, so the head is parsed again without the offer.
 
-A head has a largest size and a time to arrive. A refusal before the `100 Continue` that the client waits for ends the
-connection: the next bytes could be the body or another request. A client that closes its sending side gets its answers.
+A head has a largest size and a time to arrive. An answer that refuses a request before its body was asked for
+(`Expect: 100-continue`) ends the connection: the next bytes could be the body or another request. A client that closes
+its sending side gets its answers.
 
 Everything else (parsing, keep-alive, pipelining, flow control, all other messages) stays uvicorn's own.
 
@@ -34,13 +35,15 @@ import httptools
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.api.request import COMPLETE_RESPONSE
+from service.api.problems import render
+from service.api.request import COMPLETE_RESPONSE, request_id
+from service.contract.errors import RitmoError
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
 MAX_HEAD = 64 << 10  # bytes of a request's target and header fields
 _HEAD_SECONDS = 30.0  # for a head to arrive, from the connection or from its first byte on
-_HALF_CLOSED_SECONDS = 5.0  # for requests of a client that sends no more: it has left, or waits for its answers
+_HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 
 
@@ -103,7 +106,7 @@ class Protocol(HttpToolsProtocol):
 
     draining = False  # whether answers end the connection; a connection of a draining server begins with True
     connected_at = math.inf  # time of the event loop
-    upgrade_declined = False  # of the request in the parser
+    upgrade_declined = False  # of the request whose head was just parsed
     head_size = 0  # bytes of a head that is not complete
     head_may_be_large = False
     head_timer: asyncio.TimerHandle | None = None  # until the first or the next head is complete
@@ -172,7 +175,7 @@ class Protocol(HttpToolsProtocol):
         self._stop_head_timer()
         super().connection_lost(exc)
 
-    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's always closes
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
 
         Both look the same, so requests that are complete go on for a while. True keeps the connection open.
@@ -201,38 +204,39 @@ class Protocol(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         self.head_timer = None
         if self.head_size and not self.transport.is_closing():
-            self._refuse(408, "The request did not arrive in time.")
+            self._refuse("request_timeout", f"the request's head did not arrive within {_HEAD_SECONDS:g} s")
         else:
             self.transport.close()
 
     def _refuse_head(self) -> None:
-        self._refuse(414 if len(self.url) > MAX_HEAD else 431, f"A request's head has at most {MAX_HEAD} bytes.")
+        code = "uri_too_long" if len(self.url) > MAX_HEAD else "headers_too_large"
+        self._refuse(code, f"a request's head has at most {MAX_HEAD} bytes")
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, code: str, detail: str) -> None:
         """Answer in place of the application, which is not reached, and close the connection."""
         self._stop_head_timer()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:  # its answer would come after this one
             self.transport.close()
             return
-        lines = [name + b": " + value for name, value in self.server_state.default_headers]
-        lines += [b"content-type: text/plain; charset=utf-8", b"content-length: %d" % len(message)]
-        lines.append(b"connection: close\r\n\r\n" + message.encode())
-        self.transport.write(STATUS_LINE[status] + b"\r\n".join(lines))
+        answer = render(RitmoError(detail, code=code), request_id(None))
+        headers = [*self.server_state.default_headers, *answer.headers]
+        lines = [name + b": " + value for name, value in headers]
+        lines += [b"content-length: %d" % len(answer.body), b"connection: close"]
+        self.transport.write(STATUS_LINE[answer.status] + b"\r\n".join(lines) + b"\r\n\r\n" + answer.body)
         self.transport.close()
 
     def _should_upgrade(self) -> bool:
         return self.scope["method"] == "GET" and super()._should_upgrade()
 
     def _handle_upgrade(self, method: str) -> bool:
-        """Whether the parsed request is none for the application yet: it becomes a WebSocket, or is parsed again.
-
-        The parser takes every CONNECT for an upgrade.
+        """Whether the request whose head was parsed is none for the application: it becomes a WebSocket, or is parsed
+        again. The parser takes every CONNECT for an upgrade, whatever its fields.
         """
         self.upgrade_declined = method != "CONNECT" and not self._should_upgrade()
         return self.upgrade_declined or self._should_upgrade()
 
-    def _decline_upgrade(self, remainder: bytes) -> None:
+    def _decline_upgrade(self, rest: bytes) -> None:
         """Parse the head again without its offer, then the `rest`, which begins with the body."""
         self.upgrade_declined = False
         lines = [self.scope["method"].encode() + b" " + self.url + b" HTTP/" + self.scope["http_version"].encode()]
@@ -244,7 +248,7 @@ class Protocol(HttpToolsProtocol):
                 lines.append(name + b": " + value)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's parser has it
-        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + remainder)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     def on_message_complete(self) -> None:
         """uvicorn's method; a message without its body, which will be parsed again, is not complete."""

@@ -21,7 +21,6 @@ import httpx
 ROOT = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 TIMEOUT = 300.0  # seconds, a guard against what hangs: a start that takes 4 s takes 90 at a load of 10
-PATIENCE = TIMEOUT  # name that test_lifecycle.py and test_workers.py import
 POLL_SECONDS = 0.02
 
 

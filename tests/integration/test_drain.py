@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import PATIENCE, Server, running
+from tests.integration.servers import TIMEOUT, Server, running
 
 KEEP_ALIVE_CLIENTS = 64
 FRESH_CLIENTS = 8
@@ -31,7 +31,7 @@ class Load:
         self.keep_alive = keep_alive
         self.fresh = fresh
         self.answered = 0
-        self.lost: list[str] = []
+        self.errors: list[str] = []
         self.last_answer = 0.0
         self.warm = asyncio.Event()  # every client has had an answer
 
@@ -61,18 +61,18 @@ class Load:
         try:
             writer.write(REQUEST)
             head = await reader.readuntil(b"\r\n\r\n")
-            found = LENGTH.search(head)
-            assert found is not None
-            await reader.readexactly(int(found[1]))
+            length = LENGTH.search(head)
+            assert length is not None
+            await reader.readexactly(int(length[1]))
         except (OSError, EOFError) as error:
-            self.lost.append(repr(error))
+            self.errors.append(repr(error))
             return False
         self.answered += 1
         self.last_answer = time.monotonic()
         if self.answered >= 2 * (self.keep_alive + self.fresh):
             self.warm.set()
         if not head.startswith(b"HTTP/1.1 200 "):
-            self.lost.append(head.decode())
+            self.errors.append(head.decode())
         return b"connection: close" not in head
 
 
@@ -81,7 +81,7 @@ async def stopped_under_load(server: Server, number: signal.Signals) -> tuple[Lo
     server.ready()
     load = Load(server.port)
     clients = asyncio.create_task(load.run())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await load.warm.wait()
         server.signal(number)
         status = await asyncio.to_thread(server.wait)
@@ -101,7 +101,7 @@ async def check(one_model: Path, workers: int, number: signal.Signals, runs: int
         with running(one_model, workers=workers) as server:
             load, seconds = await stopped_under_load(server, number)
             print(f"{workers} workers, {number.name}: {load.answered} answered, gone after {seconds:.2f} s")
-            assert load.lost == []
+            assert load.errors == []
             assert seconds < 10, "a fraction of the 20 s that it may drain, on a busy machine too"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.servers import PATIENCE, running, until
+from tests.integration.servers import TIMEOUT, running, until
 from tests.models import LastValue, write_model
 
 BODY = {"inputs": [{"target": [1, 2, 3]}]}
@@ -21,9 +21,9 @@ LONG = {"inputs": [{"target": [1.0] * 60_000}]}  # takes a second or more
 
 
 async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
-    with running(slow_model, drain_delay_seconds=1.5, drain_seconds=PATIENCE) as server:
+    with running(slow_model, drain_delay_seconds=1.5, drain_seconds=TIMEOUT) as server:
         server.listening()
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             first = await client.get("/readyz")  # it listens before its models are loaded, and says so
             if first.status_code != 200:
                 assert (first.status_code, first.json()["code"]) == (503, "model_not_ready")
@@ -47,9 +47,9 @@ async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
 
 
 async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model: Path) -> None:
-    with running(slow_model, drain_delay_seconds=0, drain_seconds=PATIENCE) as server:
+    with running(slow_model, drain_delay_seconds=0, drain_seconds=TIMEOUT) as server:
         server.settled()
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             in_flight = asyncio.create_task(client.post("/forecast", json=LONG))
             await asyncio.sleep(0.2)
             server.signal(signal.SIGTERM)
@@ -62,7 +62,7 @@ async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_mo
     options = {"drain_delay_seconds": 0.5, "drain_seconds": 1, "max_queue_observations": 100_000_000}
     with running(slow_model, **options) as server:
         server.settled()
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             body = json.dumps({"inputs": [{"target": [1] * 100_000}] * 15}, separators=(",", ":"))
             send = functools.partial(
                 client.post, "/forecast", content=body, headers={"content-type": "application/json"}
@@ -94,7 +94,7 @@ async def test_a_flipped_byte_is_found_at_the_start(one_model: Path, tmp_path: P
     path.write_bytes(data)
     with running(tmp_path) as server:
         server.settled()
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             states = {m["name"]: m["state"] for m in (await client.get("/models")).json()["models"]}
             assert states == {"forecaster": "ready", "linear": "failed"}
             refused = await client.post("/forecast", json={"model": "linear", "inputs": [{"target": [1.0] * 50}]})
@@ -106,7 +106,7 @@ async def test_a_flipped_byte_is_found_at_the_start(one_model: Path, tmp_path: P
 async def test_without_models_it_lives_and_is_not_ready(tmp_path: Path) -> None:
     with running(tmp_path / "nowhere") as server:
         server.listening()
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             assert (await client.get("/livez")).status_code == 200
             response = await client.get("/readyz")
             assert (response.status_code, response.json()["code"]) == (503, "model_not_ready")
@@ -114,7 +114,10 @@ async def test_without_models_it_lives_and_is_not_ready(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_an_error(one_model: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, running(one_model, port=taken.getsockname()[1]) as server:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        running(one_model, port=listener.getsockname()[1]) as server,
+    ):
         assert server.wait() not in (0, None)
         assert any("address already in use" in line for line in server.lines)
 
@@ -133,7 +136,7 @@ async def test_two_processes_share_the_port_and_end_together(one_model: Path) ->
             return sum("forecaster@1 is ready" in line for line in server.lines) == 2
 
         await until(both_ready)
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             assert (await client.post("/forecast", json=BODY)).status_code == 200
         server.signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait) == 0

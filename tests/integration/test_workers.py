@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.runtime.scratch_folder import scratch_folder
-from tests.integration.servers import PATIENCE, Server, running, until
+from tests.integration.servers import TIMEOUT, Server, running, until
 from tests.integration.test_drain import Load
 from tests.models import LastValue, write_model
 
@@ -22,13 +22,13 @@ STARTED = re.compile(r"Started server process \[(\d+)\]")
 
 
 def workers(server: Server) -> list[int]:
-    """Process ids of all that have begun to serve, in the order of their start."""
-    return [int(found.group(1)) for line in list(server.lines) if (found := STARTED.search(line))]
+    """Process ids of all that have start to serve, in the order of their start."""
+    return [int(match.group(1)) for line in list(server.lines) if (match := STARTED.search(line))]
 
 
 async def ask(server: Server, path: str, item: dict[str, Any] | None = None, **parameters: Any) -> httpx.Response:
-    """One request over a connection of its own: whichever process takes it."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+    """One request over a connection of its own, which any of the processes may take."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
         if item is None:
             return await client.get(path)
         return await client.post(path, json={"inputs": [item], "parameters": parameters})
@@ -47,7 +47,7 @@ async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, mo
 
         async def ready() -> bool:
             response = await ask(server, "/readyz")
-            if response.status_code == 200:  # then all of them are: whichever is asked, and from the first time on
+            if response.status_code == 200:  # then every process says so, and from the first time on
                 return True
             assert response.json()["code"] == "model_not_ready"
             return False
@@ -56,8 +56,8 @@ async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, mo
         assert sum("forecaster@1 is ready" in line for line in server.lines) == 2
         assert [(await ask(server, "/readyz")).status_code for _ in range(10)] == [200] * 10
 
-        begun = (await ask(server, "/forecast", {"target": [1, 2]}, return_state=True)).json()["predictions"][0]
-        item = {"target": [3], "state": begun["state"]}
+        start = (await ask(server, "/forecast", {"target": [1, 2]}, return_state=True)).json()["predictions"][0]
+        item = {"target": [3], "state": start["state"]}
         answers = await asyncio.gather(*(ask(server, "/forecast", item) for _ in range(39)))
         assert {answer.status_code for answer in answers} == {200}
         assert {answer.json()["predictions"][0]["context"]["observations"] for answer in answers} == {3}
@@ -88,14 +88,14 @@ async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, mo
 
         server.signal(signal.SIGKILL)
 
-        async def gone() -> bool:
+        async def all_ended() -> bool:
             try:
                 await ask(server, "/livez")
             except httpx.TransportError:
                 return not any(alive(pid) for pid in workers(server)[1:])
             return False
 
-        await until(gone)
+        await until(all_ended)
         assert survivor in workers(server)
     assert len(folders(tmp_path)) == 1  # left behind by the parent, and swept at the next start
     with scratch_folder(tmp_path) as folder:
@@ -146,7 +146,7 @@ async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_pa
         assert {len(answer.json()["models"]) for answer in answers} == {2}
         server.signal(signal.SIGTERM)
         await clients
-        assert load.lost == []
+        assert load.errors == []
         assert await asyncio.to_thread(server.wait) == 0
 
 

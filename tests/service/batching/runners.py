@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from service.batching.queue import Answer, BatchReport, BatchResult, CancelledItems, Limits, ModelQueue
+from service.batching.queue import Answer, BatchReport, BatchResult, CancelledItems, Limits, ModelQueue, ResultFuture
 from service.batching.scheduler import Scheduler
 from service.contract.types import PaddingStats
 
@@ -104,7 +104,7 @@ class BlockedQueue:
         self.runner.gate.set()
         assert (await self.first).results == [-2]
 
-    def submit(self, *submissions: Sequence[StubItem]) -> list[asyncio.Future[BatchResult]]:
+    def submit(self, *submissions: Sequence[StubItem]) -> list[ResultFuture]:
         return [self.queue.submit(items) for items in submissions]
 
 

@@ -146,11 +146,11 @@ async def test_a_finished_batch_keeps_nothing_alive() -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize(("preempt", "slices"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize(("time_slice", "preempt", "slices"), [(-1.0, True, 2), (-1.0, False, 1), (TIMEOUT, True, 1)])
 async def test_a_batch_yields_after_its_time_slice_where_other_work_waits(
-    preempt: bool, slices: int, monkeypatch: pytest.MonkeyPatch
+    time_slice: float, preempt: bool, slices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.batching.batch.TIME_SLICE", -1.0)
+    monkeypatch.setattr("service.batching.batch.TIME_SLICE", time_slice)
 
     def runner(*_: object) -> Iterator[list[Answer]]:
         yield []

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching.queue import Answer, BatchResult, CancelledItems, Limits
+from service.batching.queue import Answer, CancelledItems, Limits, ResultFuture
 from service.batching.scheduler import INLINE_SECONDS, Scheduler
 from service.contract.errors import DeadlineExceeded, Unavailable
 from service.contract.types import PaddingStats
@@ -57,6 +57,25 @@ async def test_several_small_items_are_one_batch_of_the_thread(scheduler: Schedu
     await asyncio.gather(*(queue.submit([StubItem(value, is_small=True)]) for value in (2, 3)))
     assert runner.threads[-1] == "inference"
     assert runner.batches[-1] == [2, 3]
+
+
+async def test_two_small_items_of_one_submission_are_computed_by_the_thread(scheduler: Scheduler) -> None:
+    runner = ThreadRecorder()
+    queue = scheduler.new_queue("queue", runner, Limits())
+    await until_computed_on_the_loop(queue, runner)
+    for _ in range(5):
+        await queue.submit([StubItem(1, is_small=True), StubItem(2, is_small=True)])
+        assert runner.threads[-1] == "inference"
+
+
+async def test_small_items_of_two_models_are_computed_by_the_thread(scheduler: Scheduler) -> None:
+    runners = ThreadRecorder(), ThreadRecorder()
+    queues = [scheduler.new_queue("queue", runner, Limits()) for runner in runners]
+    for queue, runner in zip(queues, runners, strict=True):
+        await until_computed_on_the_loop(queue, runner)
+    for _ in range(5):
+        await asyncio.gather(*(queue.submit([StubItem(1, is_small=True)]) for queue in queues))
+        assert [runner.threads[-1] for runner in runners] == ["inference"] * 2
 
 
 async def test_a_slow_model_is_never_computed_on_the_event_loop(scheduler: Scheduler) -> None:
@@ -105,7 +124,7 @@ async def test_work_that_comes_while_the_loop_computes_wakes_the_thread(schedule
                 late_futures.append(queue.submit(stubs(8)))
             return answers
 
-    late_futures: list[asyncio.Future[BatchResult]] = []
+    late_futures: list[ResultFuture] = []
     runner = Submitting()
     queue = scheduler.new_queue("queue", runner, Limits())
     await until_computed_on_the_loop(queue, runner)
@@ -167,7 +186,7 @@ async def test_a_runner_sees_between_two_calls_what_was_cancelled(scheduler: Sch
     assert cancelled_items == [[], [0, 1]]
 
 
-async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> Sequence[asyncio.Future[BatchResult]]:
+async def three_submissions(scheduler: Scheduler, runner: Stepwise) -> list[ResultFuture]:
     """Three submissions in one batch of `runner`, of which the first has been answered."""
     async with BlockedQueue(scheduler):
         queue = scheduler.new_queue("stepwise", runner, Limits())
@@ -253,6 +272,62 @@ async def test_a_dead_thread_is_replaced_and_counted(scheduler: Scheduler) -> No
     assert scheduler.alive
     assert scheduler.restarts == 2  # with its neighbours, which are then computed without it, and isolated
     assert sorted(runner.batches) == [[1, 1], [2, 2], [666, 666], [666, 666, 1, 1, 2, 2]]
+
+
+async def test_a_single_submission_that_kills_the_thread_is_not_tried_again(scheduler: Scheduler) -> None:
+    def deadly(*_: object) -> Iterator[list[Answer]]:
+        raise SystemExit
+
+    queue = scheduler.new_queue("deadly", deadly, Limits())
+    with pytest.raises(RuntimeError, match="thread died"):
+        await queue.submit(stubs(1))
+    assert scheduler.restarts == 1
+
+
+async def test_a_batch_that_was_interrupted_when_the_thread_died_is_computed_again(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.batching.batch.TIME_SLICE", -1.0)
+    started, died = threading.Event(), threading.Event()
+
+    def long_runner(*_: object) -> Iterator[list[Answer]]:
+        started.set()
+        until = time.monotonic() + TIMEOUT
+        while not died.is_set() and time.monotonic() < until:
+            yield []
+        yield [(0, 5)]
+
+    def deadly(*_: object) -> Iterator[list[Answer]]:
+        died.set()
+        raise SystemExit
+
+    long_batch = scheduler.new_queue("long", long_runner, Limits()).submit(stubs(0))
+    assert await asyncio.to_thread(started.wait, TIMEOUT)
+    with pytest.raises(RuntimeError, match="thread died"):
+        await scheduler.new_queue("deadly", deadly, Limits()).submit(stubs(1))
+    assert (await long_batch).results == [5]
+
+
+async def test_long_batches_advance_in_turns(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.batching.batch.TIME_SLICE", -1.0)
+    steps = {"a": 0, "b": 0}
+
+    def alternating(name: str, neighbour: str) -> Callable[..., Iterator[list[Answer]]]:
+        def runner(*_: object) -> Iterator[list[Answer]]:
+            until = time.monotonic() + TIMEOUT
+            while steps[neighbour] < 5 and time.monotonic() < until:  # neither ends unless the other one goes on, too
+                steps[name] += 1
+                yield []
+            progress = steps[neighbour]
+            steps[name] = 5
+            yield [(0, progress)]
+
+        return runner
+
+    async with BlockedQueue(scheduler):
+        a = scheduler.new_queue("a", alternating("a", "b"), Limits()).submit(stubs(1))
+        b = scheduler.new_queue("b", alternating("b", "a"), Limits()).submit(stubs(1))
+    assert await results(a, b) == [[5], [5]]
 
 
 async def test_an_expired_submission_is_refused_or_dropped_before_it_is_computed(scheduler: Scheduler) -> None:

@@ -64,6 +64,14 @@ def test_a_table_at_the_sides_of_the_sheet_is_not_the_paper() -> None:
     assert (ink.strength > threshold(ink))[14:, 22:][SEVEN < 0.1].mean() < 0.02
 
 
+def test_a_rim_along_most_of_the_border_is_not_the_paper() -> None:
+    plane = on(0.9, 0.1)
+    plane[:2] = plane[:, :2] = plane[:, -2:] = 0.4
+    ink = separate_ink(plane)
+    assert ink is not None
+    assert (ink.paper, ink.is_dark) == ("even", True)
+
+
 def test_printed_squares_are_fainter_than_ink() -> None:
     paper = np.full(SEVEN.shape, 0.95, np.float32)
     paper[::15] = paper[:, ::15] = 0.65

@@ -31,6 +31,12 @@ def test_lightness_is_the_grey_from_three_tenths_of_the_difference(
     assert np.ptp(to_grey(coloured((0, 0, 0), ink))) == pytest.approx(contrast, abs=0.02)
 
 
+@pytest.mark.parametrize("lighter", [(1, 0, 0), (0, 0, 1), (0.4, 0, 1), (1, 0, 0.9)])
+def test_the_lighter_colour_is_the_brighter_grey(lighter: tuple[float, float, float]) -> None:
+    plane = to_grey(coloured((0, 0.1, 0), lighter))
+    assert plane[SEVEN > 0.9].min() > plane[0, 0] + 0.5
+
+
 def test_a_picture_of_one_colour_is_even() -> None:
     assert np.ptp(to_grey(np.full((5, 7, 3), 0.25, np.float32))) == 0
 

@@ -265,7 +265,11 @@ def test_a_digit_below_a_quarter_of_the_picture_is_enlarged(height: int, enlarge
     assert prepared(rectangles((1024, 1024), (500, 300, 560, 300 + height)))[1].enlarged is enlarged
 
 
-@pytest.mark.parametrize(("gap", "specks"), [(60, 1), (120, 0)])
+def test_a_small_picture_has_nothing_to_enlarge() -> None:
+    assert not prepared(rectangles((200, 200), (90, 80, 98, 120)))[1].enlarged
+
+
+@pytest.mark.parametrize(("gap", "specks"), [(60, 1), (84, 1), (120, 0)])
 def test_a_small_digit_is_cut_out_with_a_margin(gap: int, specks: int) -> None:
     image = rectangles((1024, 1024), (500, 300, 560, 500), (560 + gap, 400, 580 + gap, 420))
     assert prepared(image)[1].specks == specks
@@ -302,10 +306,10 @@ def test_a_digit_may_lie_along_the_edge_of_a_shadow_for_less_than_half_of_its_st
     assert report.box == pytest.approx((88, 76, 190, 214), abs=2)
 
 
-@pytest.mark.parametrize(("count", "is_digit"), [(20, True), (30, True), (31, False)])
-def test_a_mark_at_the_border_of_uneven_paper_is_a_digit_with_few_specks(count: int, is_digit: bool) -> None:
+@pytest.mark.parametrize(("top", "count", "is_digit"), [(0, 20, True), (0, 30, True), (0, 31, False), (20, 31, True)])
+def test_a_mark_at_the_border_of_uneven_paper_is_a_digit_with_few_specks(top: int, count: int, is_digit: bool) -> None:
     photo = np.tile(np.linspace(60, 230, 250), (250, 1))
-    photo[:180, 120:132] = 20
+    photo[top:180, 120:132] = 20
     for index in range(count):
         y, x = divmod(index, 6)
         photo[20 + 30 * y : 22 + 30 * y, 150 + 15 * x : 152 + 15 * x] = 20

@@ -38,6 +38,7 @@ class Report:
 
 
 def page(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    metrics.refresh()
     return samples(metrics.render().decode())
 
 
@@ -98,6 +99,7 @@ metrics.refresh()
 state = EngineState([QueueState("a", 2, 10)], [ModelState("a", 1, "ready")], 2)
 metrics.requests.labels("/forecast", "a", "200").inc(5)
 metrics.for_model("a").interval_outcome("inside")
+metrics.refresh()
 page = metrics.render(7)
 if sys.argv[2:]:
     sys.stdout.buffer.write(page)

@@ -297,6 +297,7 @@ async def test_a_dead_thread_shows_in_health(models: Path) -> None:
         assert len((await registry.get("mean").submit([forecast()])).results) == 1
         assert registry.ready
         assert "the inference thread died and was replaced 1 times" in registry.health().warnings
+        registry.metrics.refresh()
         assert b"ritmo_worker_restarts_total 1.0" in registry.metrics.render()
     assert "the inference thread is not running" in registry.health().reasons
 
@@ -305,6 +306,7 @@ async def test_what_is_served_is_counted(models: Path) -> None:
     async with running(models) as registry:
         await registry.get("mean").submit([forecast(), forecast()])
         await registry.get("mean@1").submit([forecast()])
+    registry.metrics.refresh()
     page = registry.metrics.render().decode()
     assert 'ritmo_batch_items_sum{model="mean"} 3.0' in page
     assert 'ritmo_queue_seconds_count{model="mean"} 2.0' in page

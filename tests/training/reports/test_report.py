@@ -28,7 +28,7 @@ def _run(arguments: list[str]) -> None:
 def models(tmp_path: Path) -> Path:
     for name in ("naive", "linear"):
         [folder] = evaluate.folders(MODELS, [name])
-        shutil.copytree(folder, tmp_path / "models" / name / "1")
+        shutil.copytree(folder, tmp_path / "models" / name / folder.name)
     return tmp_path / "models"
 
 
@@ -38,14 +38,17 @@ def test_the_command_writes_tables_rows_and_figures(
     monkeypatch.setattr(report, "REPEATS", 2)
     output, rows = tmp_path / "out" / "RESULTS.md", tmp_path / "rows.csv"
     output.parent.mkdir()
-    rows.write_text("model,version,digest,metric,value\nnaive,1,old,old,1\nother,2,x,kept,3\n", encoding="utf-8")
+    [folder] = (models / "naive").iterdir()
+    version = folder.name
+    rows.write_text(
+        f"model,version,digest,metric,value\nnaive,{version},old,old,1\nother,2,x,kept,3\n", encoding="utf-8"
+    )
     tutorial_runs.save([tutorial_runs.Run("naive", 0, "tutorial_mse", 0.0213, 0.0)], tmp_path / "t.csv")
     options = {"--folder": models, "--output": output, "--rows": rows, "--tutorial-rows": tmp_path / "t.csv"}
     _run([str(word) for option in options.items() for word in option])
     text = output.read_text(encoding="utf-8")
-    manifest = read_manifest(models / "naive" / "1")
-    metrics, version = manifest.metrics, manifest.version
-    assert f"| naive@{version} | forecast | 0 | {(models / 'naive/1/model.pt').stat().st_size / 1000:.0f} |" in text
+    metrics = read_manifest(folder).metrics
+    assert f"| naive@{version} | forecast | 0 | {(folder / 'model.pt').stat().st_size / 1000:.0f} |" in text
     assert f"{metrics['sines_mse_n200_h1']:.2e}" in text
     assert "| Bayes limit | 8.92e-04 |" in text
     assert "Digit readers" not in text
