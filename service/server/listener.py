@@ -1,4 +1,4 @@
-"""A listener that one process has, or that several share: each takes connections one by one.
+"""The listeners of a process: of its own, or shared with others, where each process takes connections one by one.
 
 Left alone, the process that happens to be awake takes all connections that wait: of 256 connections 239 went to one of
 two workers. So a process with more connections than others pauses before it takes another one. One listener for all is
@@ -16,7 +16,7 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Callable, MutableSequence, Sized
+from collections.abc import Callable, MutableSequence, Sequence, Sized
 from typing import Any
 
 from service.runtime.worker_group import NOT_LISTENING
@@ -59,7 +59,7 @@ def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket
     return bound
 
 
-def listen(sockets: list[socket.socket], host: str) -> None:
+def listen(sockets: Sequence[socket.socket], host: str) -> None:
     """Connections may come from now on; they wait until a process takes them."""
     for sock in sockets:
         sock.listen(_BACKLOG)
@@ -67,8 +67,31 @@ def listen(sockets: list[socket.socket], host: str) -> None:
     logger.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", name, sockets[0].getsockname()[1])
 
 
+class SoleListener:
+    """A listening socket of the only process; the event loop takes its connections, cheaper than Python can."""
+
+    def __init__(self, listener: socket.socket, server: asyncio.AbstractServer) -> None:
+        self._listener = listener
+        self._server = server
+
+    async def drain(self) -> None:
+        """Take what has connected so far, and refuse new connections meanwhile; then no more."""
+        refuse_connections(self._listener)
+        await asyncio.sleep(_HANDSHAKE)
+        self.close()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._server.close()
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        """See `asyncio.Server.wait_closed`."""
+        await self._server.wait_closed()
+
+
 class BalancedListener:
-    """One listening socket of one process; uvicorn closes it as it would close a server of its own.
+    """A listening socket that several processes share; uvicorn closes it as it would close a server of its own.
 
     `make_protocol` makes the protocol of a new connection, `connections` are those that are open in this process, and
     `counts` has their number for every process, this one's at `index`. `is_stopping` tells at the end whether the
@@ -82,7 +105,7 @@ class BalancedListener:
         connections: Sized,
         counts: MutableSequence[int],
         index: int,
-        is_stopping: Callable[[], bool] = lambda: True,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._listener = listener
         self._make_protocol = make_protocol

@@ -29,7 +29,7 @@ from service.registry.registry import Registry
 from service.runtime import logs
 from service.runtime.worker_group import WorkerGroup
 from service.server.http_protocol import Protocol
-from service.server.listener import BalancedListener, listen
+from service.server.listener import BalancedListener, SoleListener, listen
 from service.settings import Settings
 
 _POLL = 0.02  # seconds between two looks at the connections that are still open, while the server stops
@@ -80,20 +80,25 @@ class Server(uvicorn.Server):
                 sys.exit(STARTUP_FAILURE)
         if self.should_exit:
             return
+        listening: list[Any]  # what uvicorn expects of its servers: that they close
         if self._group is None:
-            listen(list(self._listeners), self._settings.host)
+            create = self._loop.create_server
+            listening = [SoleListener(sock, await create(self._protocol, sock=sock)) for sock in self._listeners]
+            listen(self._listeners, self._settings.host)
         else:
+            listening = [self._balanced_listener(sock, self._group) for sock in self._listeners]
             self._start_task(self._report(self._group))
-        self.servers = [self._listener(sock) for sock in self._listeners]
+        self.servers = listening
 
-    def _listener(self, listener: socket.socket) -> Any:
-        """What uvicorn expects of a server: that it closes."""
-        connections, group = self.server_state.connections, self._group
-        if group is None:
-            return BalancedListener(listener, self._protocol, connections, [0], 0)
+    def _balanced_listener(self, listener: socket.socket, group: WorkerGroup) -> BalancedListener:
         shared = group.shared
         return BalancedListener(
-            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping
+            listener,
+            self._protocol,
+            self.server_state.connections,
+            shared.connections,
+            group.index,
+            lambda: shared.stopping,
         )
 
     def _protocol(self) -> asyncio.Protocol:
@@ -207,7 +212,7 @@ class Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
 
-    def _own_servers(self) -> list[BalancedListener]:
+    def _own_servers(self) -> list[SoleListener | BalancedListener]:
         servers: list[Any] = self.servers
         return servers
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.runtime.worker_group import NOT_LISTENING
-from service.server.listener import SLACK, BalancedListener, bind, listen
+from service.server.listener import SLACK, BalancedListener, SoleListener, bind, listen
 
 TIMEOUT = 200.0
 
@@ -113,6 +113,33 @@ async def test_a_stop_takes_every_connection_that_waits(listener: socket.socket)
                 assert await asyncio.get_running_loop().sock_recv(client, 5) == b"hello"
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(*address)
+
+
+async def test_a_stop_of_the_only_process_takes_every_connection_that_waits(listener: socket.socket) -> None:
+    loop, opened = asyncio.get_running_loop(), []
+
+    class Greeting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            opened.append(transport)
+            transport.write(b"hello")
+
+    address = listener.getsockname()
+    sole = SoleListener(listener, await loop.create_server(Greeting, sock=listener))
+    with contextlib.ExitStack() as stack:
+        async with asyncio.timeout(TIMEOUT):
+            clients = [stack.enter_context(socket.create_connection(address)) for _ in range(50)]
+            stopping = asyncio.create_task(sole.drain())
+            await asyncio.sleep(0)
+            with pytest.raises(ConnectionRefusedError):  # its handshake does not begin
+                await asyncio.open_connection(*address)
+            await stopping
+            for client in clients:
+                client.setblocking(False)
+                assert await loop.sock_recv(client, 5) == b"hello"
+            for transport in opened:
+                transport.abort()
+            await sole.wait_closed()
 
 
 async def test_no_connection_is_established_behind_the_last_that_is_taken(listener: socket.socket) -> None:

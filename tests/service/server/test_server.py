@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 import service.server.server as module
-from service.server.server import STARTUP_FAILURE, Server
+from service.server.server import Server
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
