@@ -74,7 +74,7 @@ def test_the_engine_is_read_at_each_scrape() -> None:
     values = page(metrics)
     assert values["ritmo_queue_items", (("model", "a"),)] == 0
     assert values["ritmo_queue_observations", (("model", "a"),)] == 0
-    assert values["ritmo_worker_restarts_total", ()] == 2
+    assert values["ritmo_inference_thread_restarts_total", ()] == 2
     assert values["ritmo_model_state", (("model", "a"), ("state", "ready"), ("version", "1"))] == 1
     assert not any(dict(labels).get("model") == "b" for _, labels in values)
 
@@ -120,7 +120,7 @@ def test_several_processes_are_added_up_and_what_the_dead_counted_stays(tmp_path
     loading, ready = ((("model", "a"), ("state", state), ("version", "1")) for state in ("loading", "ready"))
     assert values["ritmo_requests_total", labels] == 10
     assert values["ritmo_interval_outcomes_total", (("model", "a"), ("outcome", "inside"))] == 2
-    assert values["ritmo_worker_restarts_total", ()] == 4
+    assert values["ritmo_inference_thread_restarts_total", ()] == 4
     assert values["ritmo_process_restarts_total", ()] == 7
     assert values["ritmo_queue_items", (("model", "a"),)] == 4
     assert values["ritmo_model_state", ready] == 2

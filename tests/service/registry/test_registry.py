@@ -298,7 +298,7 @@ async def test_a_dead_thread_shows_in_health(models: Path) -> None:
         assert registry.ready
         assert "the inference thread died and was replaced 1 times" in registry.health().warnings
         registry.metrics.refresh()
-        assert b"ritmo_worker_restarts_total 1.0" in registry.metrics.render()
+        assert b"ritmo_inference_thread_restarts_total 1.0" in registry.metrics.render()
     assert "the inference thread is not running" in registry.health().reasons
 
 
