@@ -202,7 +202,9 @@ class Metrics(Collector):
         self._models = scalar(
             "gauge", "model_state", "Processes in which a version is in that state", "model", "version", "state"
         )
-        self._restarts = scalar("counter", "inference_thread_restarts", "Inference threads that died and were replaced").labels()
+        self._restarts = scalar(
+            "counter", "inference_thread_restarts", "Inference threads that died and were replaced"
+        ).labels()
         self._state: Callable[[], EngineState] | None = None
 
     def for_model(self, model: str) -> ModelMetrics:

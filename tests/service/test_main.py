@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import tomllib
@@ -35,6 +36,12 @@ def application(settings: Settings, model: str) -> FastAPI:
         FakeModel(manifest("digits", "classify-digit")),
     ]
     return create_app(settings, registry=as_registry(FakeRegistry(*names)))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RITMO_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)

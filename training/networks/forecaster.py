@@ -266,13 +266,15 @@ class Forecaster(nn.Module):
         start = self.statistics_in(state)
         stats = self.statistics.follow(x, observed, inside, start)
         change = self.statistics.change(x, observed, stats, start)
-        inputs = self.statistics.inputs(change, observed, stats)
+        scale = self.statistics.scale(stats)
+        inputs = self.statistics.inputs(change, observed, stats, scale)
 
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
         fast_units, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
+        slow_states = torch.cat([self.statistics.scale(start)[:, None], scale[:, :-1]], 1)
         scores, error = self.score(
-            torch.cat([hidden[:, None, :f], fast_units[:, :-1]], 1), change, observed, stats, start
+            torch.cat([hidden[:, None, :f], fast_units[:, :-1]], 1), change / slow_states, observed, stats, start
         )
         # The slow clock ticks when the number of steps, those of earlier requests included, is a multiple of STRIDE.
         phase = state[:, self.STEPS].to(torch.int64) % self.STRIDE
@@ -290,21 +292,19 @@ class Forecaster(nn.Module):
         return torch.cat([stats, scores], 2), memory, fast_units, slow_units, torch.cat([h1, c1, h2, c2], 1), error
 
     def score(
-        self, units: Tensor, change: Tensor, observed: Tensor, stats: Tensor, start: Tensor
+        self, units: Tensor, ratio: Tensor, observed: Tensor, stats: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The bands that `units` (B, T, fast), those of the step before, predicted for the new values.
 
-        Returns the statistics of how they held (B, T, columns), which nothing is trained through, and the distances of
-        the values from them (B, T, len(BAND)).
+        ratio (B, T) float64: the new values' changes in units of the scale before them. Bands are compressed as these
+        are; that is monotone, so quantiles stay quantiles. Returns the statistics of how they held (B, T, columns),
+        which nothing is trained through, and the distances of the values from them (B, T, len(BAND)).
         """
         raw = self.next(units)
         middle, gaps = raw[:, :, 1:2], softplus(raw)
         bands = torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
-        # In units of the scale before the value was observed, compressed; monotone, so quantiles stay quantiles.
-        previous = torch.cat([start[:, None, : stats.shape[2]], stats[:, :-1]], 1)
-        ratio = (change / self.statistics.scale(previous)).clamp(-1e30, 1e30)
-        surprise = torch.asinh(ratio.to(torch.float32)).clamp(-14.0, 14.0)
-        scored = observed & (previous[:, :, self.COUNT] > 1.5)
+        surprise = torch.asinh(ratio.clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
+        scored = observed & (stats[:, :, self.COUNT] > 2.5)
         return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise[:, :, None] - bands
 
     def look(self, memory: Tensor, stats: Tensor) -> Tensor:
@@ -338,7 +338,8 @@ class Forecaster(nn.Module):
         relative = memory - last[:, None]  # NaN stays NaN
         level, older_level, swing = season_levels(relative, season)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
-        size = torch.where(torch.isnan(swing), scale, torch.maximum(swing, 1e-3 * scale))
+        swing = torch.where(torch.isnan(swing), scale, swing)
+        size = torch.maximum(swing, 1e-3 * scale)
         mean = self.statistics.mean(stats) - last
 
         candidates, present, turn = look_back(relative, season, longer, level, older_level, mean, ahead)
@@ -358,6 +359,10 @@ class Forecaster(nn.Module):
         unit = scale[:, None] * torch.exp(out[:, :, self.CANDIDATES].clamp(-6, 6))
         raw = out[:, :, self.CANDIDATES + 1 :]
         median = centre + unit * raw[:, :, self.CENTRE]
+        # What has repeated itself exactly, twice or more, goes on so, whatever the weights make of it.
+        doubt = torch.where(2 * season <= stats[:, self.COUNT], swing / size, 1.0)[:, None]
+        last_season = candidates[:, :, 1]
+        median = torch.where(present[:, :, 1], last_season + doubt * (median - last_season), median)
         gaps = softplus(raw - 1.0) * unit[:, :, None]
         upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)

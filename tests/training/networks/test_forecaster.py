@@ -110,3 +110,13 @@ def test_a_history_without_negative_values_has_a_forecast_without_them() -> None
         state = network.step(counts, torch.full((20,), 40), network.initial(torch.zeros(20, dtype=torch.int64)))
         answer = network.forecast(state, 30, levels)
     assert (answer >= 0).all()
+
+
+def test_what_has_repeated_itself_exactly_goes_on_so() -> None:
+    module = subject(NAME).module
+    pattern = [3.0, 1.0, 4.0, 1.0, 5.0]
+    forecast = module.forecast(stepped(module, pattern * 3), 10, LEVELS)
+    expected = torch.tensor(pattern * 2, dtype=torch.float64)
+    torch.testing.assert_close(forecast[0, :, 4], expected, rtol=1e-12, atol=1e-12)
+    once = module.forecast(stepped(module, pattern + pattern[:1], season=5), 5, LEVELS)
+    assert (once[0, :, 4] - torch.tensor(pattern[1:] + pattern[:1])).abs().max() > 1e-3
