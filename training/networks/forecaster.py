@@ -264,12 +264,16 @@ class Forecaster(nn.Module):
         before = self.known(state)
         known = self.statistics.follow(x, observed, inside, before)
         change = self.statistics.change(x, observed, known, before)
-        inputs = self.statistics.inputs(change, observed, known)
+        scale = self.statistics.scale(known)
+        inputs = self.statistics.inputs(change, observed, known, scale)
 
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
         fast, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
-        scores, error = self.score(torch.cat([hidden[:, None, :f], fast[:, :-1]], 1), change, observed, known, before)
+        earlier = torch.cat([self.statistics.scale(before)[:, None], scale[:, :-1]], 1)
+        scores, error = self.score(
+            torch.cat([hidden[:, None, :f], fast[:, :-1]], 1), change / earlier, observed, known, before
+        )
         # The slow clock ticks when the number of steps so far is a multiple of STRIDE, whatever request they came in.
         phase = state[:, self.STEPS].to(torch.int64) % self.STRIDE
         ticks = (phase + lengths).div(self.STRIDE, rounding_mode="floor")
@@ -284,21 +288,19 @@ class Forecaster(nn.Module):
         return torch.cat([known, scores], 2), memory, fast, slow, torch.cat([h1, c1, h2, c2], 1), error
 
     def score(
-        self, units: Tensor, change: Tensor, observed: Tensor, known: Tensor, before: Tensor
+        self, units: Tensor, ratio: Tensor, observed: Tensor, known: Tensor, before: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The bands that `units` (B, T, fast), those of the step before, foretold for the new values.
 
-        Returns the statistics of how they held (B, T, columns), which nothing is trained through, and the distances of
-        the values from them (B, T, len(BAND)).
+        ratio (B, T) float64: the new values' changes in units of the scale before them. Bands are compressed as these
+        are; that is monotone, so quantiles stay quantiles. Returns the statistics of how they held (B, T, columns),
+        which nothing is trained through, and the distances of the values from them (B, T, len(BAND)).
         """
         raw = self.next(units)
         middle, gaps = raw[:, :, 1:2], softplus(raw)
         bands = torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
-        # In units of the scale before the value was seen, compressed; monotone, so quantiles stay quantiles.
-        earlier = torch.cat([before[:, None, : known.shape[2]], known[:, :-1]], 1)
-        ratio = (change / self.statistics.scale(earlier)).clamp(-1e30, 1e30)
-        surprise = torch.asinh(ratio.to(torch.float32)).clamp(-14.0, 14.0)
-        scored = observed & (earlier[:, :, self.SEEN] > 1.5)
+        surprise = torch.asinh(ratio.clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
+        scored = observed & (known[:, :, self.SEEN] > 2.5)
         return self.statistics.score(surprise, scored, bands.detach(), observed, before), surprise[:, :, None] - bands
 
     def look(self, memory: Tensor, known: Tensor) -> Tensor:
@@ -332,7 +334,8 @@ class Forecaster(nn.Module):
         relative = memory - last[:, None]  # NaN stays NaN
         level, older_level, swing = season_levels(relative, season)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
-        size = torch.where(torch.isnan(swing), scale, torch.maximum(swing, 1e-3 * scale))
+        swing = torch.where(torch.isnan(swing), scale, swing)
+        size = torch.maximum(swing, 1e-3 * scale)
         mean = self.statistics.mean(known) - last
 
         candidates, there, turn = look_back(relative, season, longer, level, older_level, mean, ahead)
@@ -352,6 +355,10 @@ class Forecaster(nn.Module):
         unit = scale[:, None] * torch.exp(out[:, :, self.CANDIDATES].clamp(-6, 6))
         raw = out[:, :, self.CANDIDATES + 1 :]
         median = centre + unit * raw[:, :, self.CENTRE]
+        # What has repeated itself exactly, twice or more, goes on so, whatever the weights make of it.
+        doubt = torch.where(2 * season <= known[:, self.SEEN], swing / size, 1.0)[:, None]
+        last_season = candidates[:, :, 1]
+        median = torch.where(there[:, :, 1], last_season + doubt * (median - last_season), median)
         gaps = softplus(raw - 1.0) * unit[:, :, None]
         upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)

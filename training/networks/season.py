@@ -44,6 +44,8 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     best = value.max(1, keepdim=True)[0]
     # Multiples of a season are as good as it is: the first counts.
     first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1, keepdim=True) + 2
+    if not bool((best > 0).any()):
+        return torch.ones_like(first)[:, 0], acf
     refined, repeats = best_by_multiples(whole, first, count)
     is_exact = best > 2
     season = torch.where(is_exact, first, refined)

@@ -9,6 +9,8 @@ Shapes: B rows, T new values.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -26,20 +28,22 @@ def running(values: Tensor, counts: Tensor, carry: Tensor, decay: float) -> Tens
     """Exponentially forgetting sums at every step: y_t = exp(-1/decay) y_(t-1) + values_t for each observed value.
 
     values (B, C, T) float64: C channels; counts (B, T): observed values up to and including each column; carry (B, C).
-    The recurrence is evaluated with cumulative sums, in blocks short enough that exp(block / decay) loses no digits.
+    The recurrence is evaluated with cumulative sums, in blocks short enough that exp(+-block / decay / 2) neither
+    overflows nor loses digits.
     """
-    block = int(8 * decay)
-    if values.shape[2] <= block:
-        growth = torch.exp(counts / decay)[:, None]
-        return (carry[:, :, None] + (values * growth).cumsum(2)) / growth
+    half = int(8 * decay)
+    begin = math.exp(-half / decay)
+    if values.shape[2] <= 2 * half:
+        growth = torch.exp((counts - half) / decay)[:, None]
+        return ((begin * carry)[:, :, None] + (values * growth).cumsum(2)) / growth
     done: list[Tensor] = []
     origin = torch.zeros_like(counts[:, 0])
-    for start in range(0, values.shape[2], block):
-        k = counts[:, start : start + block] - origin[:, None]
+    for start in range(0, values.shape[2], 2 * half):
+        k = counts[:, start : start + 2 * half] - (origin[:, None] + half)
         growth = torch.exp(k / decay)[:, None]
-        total = (carry[:, :, None] + (values[:, :, start : start + block] * growth).cumsum(2)) / growth
+        total = ((begin * carry)[:, :, None] + (values[:, :, start : start + 2 * half] * growth).cumsum(2)) / growth
         done.append(total)
-        carry, origin = total[:, :, -1], counts[:, min(start + block, values.shape[2]) - 1]
+        carry, origin = total[:, :, -1], counts[:, min(start + 2 * half, values.shape[2]) - 1]
     return torch.cat(done, 2)
 
 
@@ -149,9 +153,8 @@ class Statistics(nn.Module):
         earlier = torch.cat([before[:, self.LAST, None], known[:, :-1, self.LAST]], 1)
         return torch.where(observed & (known[:, :, self.SEEN] > 1.5), x - earlier, 0.0)
 
-    def inputs(self, change: Tensor, observed: Tensor, known: Tensor) -> Tensor:
+    def inputs(self, change: Tensor, observed: Tensor, known: Tensor, scale: Tensor) -> Tensor:
         """What the fast clock sees of every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
-        scale = self.scale(known)
         last, mean = known[:, :, self.LAST], self.mean(known)
         lowest = torch.minimum(known[:, :, self.LOWEST], last)
         ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale[:, :, None]

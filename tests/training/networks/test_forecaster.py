@@ -84,3 +84,12 @@ def test_factors_change_neither_mean_nor_median() -> None:
     assert torch.equal(after[:, :, 0], before[:, :, 0])
     assert torch.equal(after[:, :, 4], before[:, :, 4])
     assert (after[:, :, -1] > before[:, :, -1]).all()
+
+
+def test_what_has_repeated_itself_exactly_goes_on_so() -> None:
+    module = subject(NAME).module
+    pattern = [3.0, 1.0, 4.0, 1.0, 5.0]
+    said = module.forecast(stepped(module, pattern * 3), 10, LEVELS)
+    torch.testing.assert_close(said[0, :, 4], torch.tensor(pattern * 2, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+    once = module.forecast(stepped(module, pattern + pattern[:1], season=5), 5, LEVELS)
+    assert (once[0, :, 4] - torch.tensor(pattern[1:] + pattern[:1])).abs().max() > 1e-3
