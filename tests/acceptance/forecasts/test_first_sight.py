@@ -133,9 +133,10 @@ def noises() -> Iterator[Case]:
             is_smooth = jumps.max() < 0.1 and np.abs(np.diff(result.mean - middle)[3:]).max() < 0.08 * width.mean()
             lean = np.abs(np.log((high - middle) / (middle - low)))
             right = 2 * 1.2816 * size * (np.sqrt(np.arange(1, 101)) if is_walk else 1)
-            off = np.abs(np.log(width / right))[:32]  # further ahead, 200 values do not tell a walk from a slow return
+            # What 200 values say of the width is vague, and more so far ahead: twice or half of it is wrong.
+            off = np.abs(np.log2(width / right))[:32]
             centred = np.abs(result.mean - middle) < 0.1 * width
-            return bool(is_smooth and np.median(lean) < 0.4 and np.median(off) < 0.4 and centred.all())
+            return bool(is_smooth and np.median(lean) < 0.4 and np.median(off) < 1 and centred.all())
 
         yield Case(series, 100, is_right, f"{'walk' if is_walk else 'noise'} {k}")
 
@@ -198,7 +199,8 @@ def constants() -> Iterator[Case]:
     """K14: a constant is repeated to the last bit, zero as zero."""
     rng = np.random.default_rng(20_268)
     for k in range(60):
-        value = float([0.0, round(rng.normal() * 100, 1), rng.integers(1, 1000), rng.normal() * 1e9][k % 4])
+        choices = (0.0, round(float(rng.normal()) * 100, 1), float(rng.integers(1, 1000)), float(rng.normal()) * 1e9)
+        value = choices[k % 4]
         length = int(10 ** rng.uniform(0.31, 3))
 
         def is_right(result: ForecastResult, value: float = value) -> bool:
@@ -228,22 +230,25 @@ def test_nearly_all_variations_of_a_kind_are_right(kind: Callable[[], Iterator[C
     assert len(wrong) <= (1 - SHARE) * len(cases), f"{len(wrong)} of {len(cases)} are wrong:\n" + "\n".join(wrong)
 
 
-def test_the_mean_of_noise_is_its_level_and_four_in_five_values_are_inside() -> None:
-    """K5: over many series nothing is shifted, and each part of the horizon is covered alike."""
+@pytest.mark.parametrize("kind", ["noise", "walk"])
+def test_on_average_nothing_is_shifted_and_four_in_five_values_are_inside(kind: str) -> None:
+    """K5: over many series the mean is where the future is, and each part of the horizon is covered alike."""
     rng = np.random.default_rng(20_269)
     noise = rng.normal(size=(300, 300))
-    results = answers(list(noise[:, :200]), 100)
-    means = np.mean([result.mean for result in results], 0)
-    assert np.abs(means[:64]).max() < 0.06  # the standard error of a mean of 300 forecasts, several times
-    assert abs(means[:64].mean()) < 0.03
+    whole = noise if kind == "noise" else noise.cumsum(1) - noise[:, :200].cumsum(1).mean(1, keepdims=True)
+    results = answers(list(whole[:, :200]), 100)
+    level = 0.0 if kind == "noise" else whole[:, 199:200]
+    means = np.mean(np.array([result.mean for result in results]) - level, 0)
+    assert abs(means[:64].mean()) < 0.03 if kind == "noise" else abs(means[:16].mean()) < 0.1
+    assert np.abs(np.diff(means)).max() < 0.05  # no stairs
     inside = np.array(
         [
             (result.quantiles[LOW] <= future) & (future <= result.quantiles[HIGH])
-            for result, future in zip(results, noise[:, 200:], strict=True)
+            for result, future in zip(results, whole[:, 200:], strict=True)
         ]
     )
     for part in (slice(0, 4), slice(4, 16), slice(16, 64), slice(64, 100)):
-        assert 0.73 <= inside[:, part].mean() <= 0.88
+        assert 0.7 <= inside[:, part].mean() <= 0.9
 
 
 def test_gaps_in_front_that_come_in_several_requests_change_nothing() -> None:

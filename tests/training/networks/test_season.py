@@ -99,7 +99,15 @@ def test_a_row_has_the_same_bits_beside_any_others() -> None:
     rng = np.random.default_rng(5)
     gaps = sine(7, 30, 0.2, rng)
     gaps[40:70] = np.nan
-    rows = [sine(24, 6, 0.3, rng), gaps, [0.0, 1.0] * 4, [7.0] * 30, [42.0], rng.normal(size=900), [0.0] * 6 + [1.0]]
+    rows: list[Floats | Sequence[float]] = [
+        sine(24, 6, 0.3, rng),
+        gaps,
+        [0.0, 1.0] * 4,
+        [7.0] * 30,
+        [42.0],
+        rng.normal(size=900),
+        [0.0] * 6 + [1.0],
+    ]
     together, acf = find_season(memory(*rows))
     for first in range(len(rows)):
         for count in (1, 2, 3):
