@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import tomllib
@@ -18,7 +19,7 @@ from fastapi import FastAPI
 from service.__main__ import main
 from service.api.app import create_app
 from service.runtime.version import version
-from service.settings import Settings
+from service.settings import PREFIX, Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
 from tests.pictures import drawn, encoded
 
@@ -35,6 +36,12 @@ def application(settings: Settings, model: str) -> FastAPI:
         FakeModel(manifest("digits", "classify-digit")),
     ]
     return create_app(settings, registry=as_registry(FakeRegistry(*names)))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)
