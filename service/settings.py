@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "RITMO_"
+OTHER_VARIABLES = {"RITMO_DATA", "RITMO_REQUIRE_DATA"}  # of the training commands and of the tests
 MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
@@ -120,7 +121,8 @@ def _split(keys: SecretStr | None) -> tuple[bytes, ...]:
 
 
 def unknown_variables(names: Iterable[str]) -> dict[str, str | None]:
-    """Names that begin with `RITMO_` but are no setting, each with the nearest name of a setting (or None)."""
+    """Names that begin with `RITMO_` but have no meaning, each with the nearest name of a setting (or None)."""
     variables = [PREFIX + name.upper() for name in Settings.model_fields]
-    unknown = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in variables)
+    meaningful = OTHER_VARIABLES.union(variables)
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in meaningful)
     return {name: next(iter(difflib.get_close_matches(name, variables, n=1)), None) for name in unknown}

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from service.__main__ import main
 from service.api.app import create_app
 from service.runtime.version import version
-from service.settings import Settings
+from service.settings import PREFIX, Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
 from tests.pictures import drawn, encoded
 
@@ -39,8 +39,8 @@ def application(settings: Settings, model: str) -> FastAPI:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("RITMO_")]:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
 
 

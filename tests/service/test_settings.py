@@ -82,7 +82,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_misspelt_variables_are_named_with_the_nearest_setting() -> None:
-    names = ["PATH", "RITMO_PROT", "RITMO_HOST", "RITMO_ZZZZZZZZ"]
+    names = ["PATH", "RITMO_PROT", "RITMO_HOST", "RITMO_ZZZZZZZZ", "RITMO_DATA", "RITMO_REQUIRE_DATA"]
     assert unknown_variables(names) == {"RITMO_PROT": "RITMO_PORT", "RITMO_ZZZZZZZZ": None}
 
 

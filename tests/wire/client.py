@@ -29,6 +29,18 @@ from tests.integration.servers import ROOT, TIMEOUT, Server, running
 from tests.wire.cases import KEY, NARROW, Case, Conversation, Request
 
 MODELS = ROOT / "models"
+VERSIONS = (
+    "digits@3",
+    "digits-rnn-10@1",
+    "digits-rnn-16-8-4@1",
+    "forecaster@2",
+    "forecaster@3",
+    "linear@1",
+    "naive@1",
+    "rnn-1@1",
+    "rnn-20@1",
+    "sines@2",
+)
 REQUEST_ID, LENGTH, FOLDER = "<a new request id>", "<the length of the body>", "<the folder of the models>"
 MEASURED = {"batch_invariant": "<true or false>", "batch_deviation": "<a number>"}  # at warm-up, by each machine
 
@@ -70,10 +82,12 @@ class Servers:
 
     def __getitem__(self, name: str) -> Server:
         if name not in self._running:
-            given: dict[str, object] = {"models": MODELS, "state_keys": KEY}
+            settings: dict[str, object] = {"state_keys": KEY}
             if name == "narrow":
-                given |= {"models": narrow_models(self._folder), **NARROW}
-            self._running[name] = self._stack.enter_context(running(**given)).settled()  # type: ignore[arg-type]
+                settings |= {"models": narrow_models(self._folder), **NARROW}
+            else:
+                settings |= {"models": recorded_models(self._folder.with_name("recorded"))}
+            self._running[name] = self._stack.enter_context(running(**settings)).settled()  # type: ignore[arg-type]
         return self._running[name]
 
     def ask(self, case: Case) -> list[Answer]:
@@ -103,12 +117,21 @@ def servers(folder: Path) -> Iterator[Servers]:
         yield both
 
 
+def recorded_models(folder: Path) -> Path:
+    """The versions that `answers.json` was recorded with: later ones in `models/` change no answer here."""
+    for reference in VERSIONS:
+        name, _, version = reference.partition("@")
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / version).symlink_to(MODELS / name / version)
+    return folder
+
+
 def narrow_models(folder: Path) -> Path:
     """Two small models, one of them in two versions, one that cannot be loaded and one that cannot be read."""
     if folder.exists() and any(folder.iterdir()):
         return folder
     for name in ("naive", "digits-rnn-10"):
-        shutil.copytree(MODELS / name, folder / name)
+        shutil.copytree(MODELS / name / "1", folder / name / "1")
     for name, version in (("naive", "2"), ("broken", "1")):
         shutil.copytree(MODELS / "naive" / "1", folder / name / version)
         manifest = folder / name / version / "manifest.json"
