@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.look_back import CANDIDATES, longer_season, look_back, season_levels
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
+from training.networks.seasonal_candidates import CANDIDATES, longer_season, season_levels, seasonal_candidates
 from training.networks.statistics import (
     ABS_SLOW,
     ABS_SLOW_W,
@@ -342,7 +342,7 @@ class Forecaster(nn.Module):
         size = torch.maximum(swing, 1e-3 * scale)
         mean = self.statistics.mean(stats) - last
 
-        candidates, present, turn = look_back(relative, season, longer, level, older_level, mean, ahead)
+        candidates, present, turn = seasonal_candidates(relative, season, longer, level, older_level, mean, ahead)
         per_step = self.step_features(candidates, present, turn, ahead, season, scale)
         per_row = self.row_features(stats, scale, seasons, level, older_level, size)
         at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.training.subjects import build, subject
 from training.networks.forecaster import Forecaster
-from training.networks.look_back import season_levels
+from training.networks.seasonal_candidates import season_levels
 
 LEVELS = torch.tensor([[0.01, 0.1, 0.33, 0.5, 0.9, 0.99]], dtype=torch.float64)
 NAME = "network:forecaster"

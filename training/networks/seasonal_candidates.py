@@ -49,7 +49,7 @@ def season_levels(relative: Tensor, season: Tensor) -> tuple[Tensor, Tensor, Ten
     return means[:, 0], older, swing
 
 
-def look_back(
+def seasonal_candidates(
     relative: Tensor,
     season: Tensor,
     longer: Tensor,
