@@ -209,7 +209,10 @@ def _answer(command: _OneShotCommand, settings: Settings, application: Callable[
         return 2
     app = application(settings, request.model.partition("@")[0])
     status, body = asyncio.run(ask(app, request.path, request.media_type, request.body))
-    print(json.dumps(json.loads(body), indent=2, ensure_ascii=False))
+    try:
+        print(json.dumps(json.loads(body), indent=2, ensure_ascii=False), flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough: not an error, nor one at interpreter exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if status < 400 else 1
 
 

@@ -282,3 +282,15 @@ print(sorted({"torch", "numpy", "fastapi", "uvicorn", "PIL"} & sys.modules.keys(
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
+    series = tmp_path / "series.csv"
+    series.write_text("1,2,3")
+    command = [sys.executable, "-m", "service", "forecast", str(series), "--model", "naive"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
