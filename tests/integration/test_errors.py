@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -150,12 +152,17 @@ async def test_a_body_that_does_not_come_meets_the_deadline(server: Server) -> N
 
 
 async def test_a_client_that_leaves_is_noticed(server: Server, client: httpx.AsyncClient) -> None:
-    """The series take seconds; the client closes the connection while they are computed."""
+    """The series take seconds; the client resets the connection while they are computed.
+
+    A client that only closes its side may still wait for its answer (a half-closed connection).
+    """
     body = json.dumps({"inputs": [{"target": [1.0] * 100_000}] * 3}).encode()
     _, writer = await raw(server, head(len(body)), body)
     line = 'ritmo_requests_total{code="499",model="forecaster",route="/forecast"}'
     assert line not in (await client.get("/metrics")).text
     await computing(client, items=3)
+    reset = struct.pack("ii", 1, 0)  # lingering for no time: closing sends a reset
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
     writer.close()
 
     async def counted() -> bool:
