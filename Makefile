@@ -59,15 +59,13 @@ serve: $(VENV)/.serve ## start the service on RITMO_HOST:RITMO_PORT (127.0.0.1:8
 	@exec $(VENV)/bin/ritmo serve
 
 # One process for each CPU; tests of one file stay together, as do files that share a server (tests/conftest.py).
-PARALLEL := -n auto --no-loadscope-reorder
-
 .PHONY: test
 test: $(VENV)/.dev ## all tests but the slow ones; PYTEST="-k digits" narrows them
-	$(PY) -m pytest $(PARALLEL) $(PYTEST)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## the tests marked slow
-	$(PY) -m pytest $(PARALLEL) -m 'slow and not docker' $(PYTEST)
+	$(PY) -m pytest -n auto -m 'slow and not docker' $(PYTEST)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff: rules and format
