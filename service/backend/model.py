@@ -136,5 +136,4 @@ class LoadedModel:
             answers_each, times = item.trace or item.stop is not None, 1 if item.stop is None else 2
         price, chunk = (prices.stepwise, STEPWISE_CHUNK) if answers_each else (prices.step, CHUNK)
         length = item.length
-        reading = price.factor * price.of_rows(-(-length // chunk), length) * times
-        return reading + prices.readout.factor * prices.readout.of_rows(1, readout)
+        return times * price.share(-(-length // chunk), length) + prices.readout.share(1, readout)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 # Of a horizon's or a history's step, for each quantile level: 99 levels cost as much again as two thirds of a step.
 LEVEL_COST = 1 / 150
 _CORRECTION = 1.02  # of a price by one call: about the median of many, since a slow call says more about the machine
+_TYPICAL_ROWS = 32  # of a call under load
 _TELLING = 0.001  # seconds of a call that is long enough to correct a price
 _MAX_SAMPLES = 4096
 
@@ -37,11 +38,13 @@ class CallPrice:
 
     def seconds(self, rows: float, steps: float) -> float:
         """What a call of `rows` rows and `steps` steps takes."""
-        return self.factor * (self.call + steps * self.stride + self.of_rows(rows, rows * steps))
+        return self.factor * (self.call + steps * self.stride + rows * (self.row + steps * self.step))
 
-    def of_rows(self, rows: float, row_steps: float) -> float:
-        """What `rows` rows of `row_steps` steps together add to calls, whatever the calls themselves take."""
-        return rows * self.row + row_steps * self.step
+    def share(self, rows: float, row_steps: float) -> float:
+        """What `rows` rows of `row_steps` steps together cost in calls that they share with others."""
+        row = self.row + self.call / _TYPICAL_ROWS
+        step = self.step + self.stride / _TYPICAL_ROWS
+        return self.factor * (rows * row + row_steps * step)
 
     def correct(self, seconds: float, expected: float) -> None:
         """A call took `seconds` where `expected` were."""
