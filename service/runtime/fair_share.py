@@ -1,9 +1,9 @@
 """Who may put how much into a bounded queue, and whose work comes first: shares for clients, a reserve for the small.
 
-Room. Every piece of work takes part of a queue, the whole of which is 1. A client may hold as much as is left free
-after it (the dynamic threshold of Choudhury and Hahne, 1998): one alone gets half, n of them 1 / (n + 1) each, and a
-newcomer always finds room. The last tenth is left to pieces of less than a thousandth. A piece counts for a quarter at
-most, so that a large one is not shut out of a busy queue for ever; an empty queue takes any.
+Room. Every piece of work takes part of a queue, the whole of which is 1. A group may hold as much as is left free (the
+dynamic threshold of Choudhury and Hahne, 1998): one alone gets half, and the more there are, the less each may add. The
+last tenth is left to pieces of less than a thousandth. A piece counts for a quarter at most, so that a large one is not
+shut out of a busy queue for ever; an empty queue takes any.
 
 Turns. Work is ranked by virtual start times (start-time fair queueing; Goyal, Vin and Cheng, 1996): a client's next
 piece begins, on a clock of work done, where its last one ended, so that who has used little comes first. Members of one
@@ -37,7 +37,8 @@ class Group(Struct, eq=False):
 
     name: str
     room: float = 0.0  # that their work takes
-    members: int = 0
+    members: int = 0  # that are remembered
+    active: int = 0  # of these: with work
 
 
 class Member(Struct, eq=False):
@@ -53,8 +54,9 @@ class Claim(Struct, eq=False):
 
     member: Member
     room: float
+    seconds: float
     rank: float  # its virtual start: the lowest comes first
-    weight: int  # virtual seconds for each second of it
+    weight: int  # virtual seconds for each second of its work
     released: bool = False
 
 
@@ -63,8 +65,10 @@ class FairShare:
 
     def __init__(self) -> None:
         self.room = 0.0  # taken
+        self.seconds = 0.0  # that the work is expected to last
         self._pending = 0
-        self._now = 0.0  # virtual time: the rank of what was begun last
+        self._active_groups = 0
+        self._now = 0.0  # virtual time: no less than the rank of what was begun last
         self._groups: dict[str, Group] = {}
         self._members: dict[Client, Member] = {}
         self._next_sweep = _FORGOTTEN
@@ -87,20 +91,20 @@ class FairShare:
         group = member.group
         room = min(room, LARGEST)
         self.room += room
+        self.seconds += seconds
         group.room += room
         self._pending += 1
+        if not member.pending:
+            self._active_groups += not group.active
+            group.active += 1
         member.pending += 1
         rank = max(self._now, member.finish)
-        member.finish = rank + seconds * group.members
-        return Claim(member, room, rank, group.members)
+        member.finish = rank + seconds * group.active
+        return Claim(member, room, seconds, rank, group.active)
 
     def begin(self, claim: Claim) -> None:
         """The work of `claim` begins: whoever comes later is ranked after it."""
         self._now = max(self._now, claim.rank)
-
-    def charge(self, claim: Claim, seconds: float) -> None:
-        """The work of `claim` took so many seconds more than was expected, or less."""
-        claim.member.finish += seconds * claim.weight
 
     def release(self, claim: Claim) -> None:
         """The work of `claim` is done, or dropped."""
@@ -111,12 +115,19 @@ class FairShare:
         self._pending -= 1
         member.pending -= 1
         if not self._pending:  # all are equal again
-            self.room = 0.0
+            self.room = self.seconds = 0.0
+            self._active_groups = 0
             self._members.clear()
             self._groups.clear()
             self._next_sweep = _FORGOTTEN
             return
+        # As fast as each group's share of the work goes on, so that newcomers do not hold up the clock.
+        self._now += claim.seconds / self._active_groups
+        if not member.pending:
+            group.active -= 1
+            self._active_groups -= not group.active
         self.room -= claim.room
+        self.seconds -= claim.seconds
         group.room -= claim.room
         if len(self._members) > self._next_sweep:
             self._sweep()
