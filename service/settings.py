@@ -6,6 +6,7 @@ They are read once at start-up and passed down; no other module of the service r
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,7 @@ MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
@@ -69,8 +71,19 @@ class Settings(EngineSettings, BaseSettings):
     max_pixels: Count = Field(
         default=25_000_000, description="width x height of the images of one request, checked before decoding"
     )
-    max_queue_items: Count = Field(default=4096, description="series and digits waiting for one model; more get 503")
-    max_queue_observations: Count = Field(default=4_000_000, description="observations waiting for one model")
+    max_queue_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="estimated seconds of work that may wait, shared out between clients; more gets 503",
+    )
+    max_queue_items: Count = Field(default=65_536, description="series and digits that may wait, likewise")
+    max_queue_observations: Count = Field(default=4_000_000, description="observations that may wait, likewise")
+    trusted_proxies: str | None = Field(
+        default=None,
+        description="addresses or networks, commas between, whose X-Forwarded-For names the client; unset: none",
+    )
     timeout_ms: Count = Field(default=30_000, le=3_600_000, description="deadline of a request that states none")
 
     state_keys: SecretStr | None = Field(
@@ -100,6 +113,17 @@ class Settings(EngineSettings, BaseSettings):
             raise ValueError(f"every key must have at least {MIN_KEY_BYTES} bytes")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: str | None) -> str | None:
+        _networks(value)
+        return value
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of `trusted_proxies`."""
+        return _networks(self.trusted_proxies)
+
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """The keys of state tokens; the first one signs."""
@@ -113,6 +137,11 @@ class Settings(EngineSettings, BaseSettings):
         if self.max_observations > self.max_queue_observations:
             raise ValueError("max_observations must not exceed max_queue_observations")
         return self
+
+
+def _networks(text: str | None) -> tuple[Network, ...]:
+    """Addresses and networks, commas between; raises `ValueError` for what is neither."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",")) if text else ()
 
 
 def _split(keys: SecretStr | None) -> tuple[bytes, ...]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.catalog import models_router
+from service.api.clients import ClientFinder
 from service.api.dispatch import Application
 from service.api.health import health_router
-from service.api.inference import ClassifyDigitEndpoint, InferenceEndpoint
+from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
 from service.api.request import BodyBudget
@@ -27,6 +27,7 @@ from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
+from service.runtime.fair_pool import FairPool
 from service.runtime.malloc import trim_periodically
 from service.runtime.version import version
 from service.runtime.worker_group import WorkerGroup
@@ -49,10 +50,11 @@ def create_app(
     if registry is None:
         registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
     metrics, budget = RequestMetrics(registry.metrics), BodyBudget(settings)
-    pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
+    pool, clients = FairPool(PREPARING_THREADS, settings.max_queue_seconds), ClientFinder(settings.proxies)
     app = Application(
         budget,
         metrics,
+        clients,
         access_log=settings.access_log,
         title="Ritmo",
         version=version(),
@@ -68,8 +70,8 @@ def create_app(
     tokens = _state_tokens(settings, group)
     forecasts, digits = ForecastCodec(settings, tokens), DigitCodec(settings, tokens)
     app.endpoints["/forecast"] = InferenceEndpoint(forecasts, registry, settings, pool)
-    app.endpoints["/classify-digit"] = ClassifyDigitEndpoint(digits, registry, settings, pool)
-    connections = LiveConnections(settings.max_live_connections, registry.metrics.streams, metrics, budget)
+    app.endpoints["/classify-digit"] = InferenceEndpoint(digits, registry, settings, pool)
+    connections = LiveConnections(settings.max_live_connections, registry.metrics.streams, metrics, budget, clients)
     app.state.streams = connections
     for live in (
         LiveEndpoint("/forecast/stream", forecasts, registry, settings, pool, connections),
@@ -93,7 +95,7 @@ def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(registry: Registry, pool: Executor) -> AsyncIterator[None]:
+async def _lifespan(registry: Registry, pool: FairPool) -> AsyncIterator[None]:
     await registry.start()
     trimming = asyncio.create_task(trim_periodically())
     try:
@@ -101,7 +103,7 @@ async def _lifespan(registry: Registry, pool: Executor) -> AsyncIterator[None]:
     finally:
         trimming.cancel()
         await registry.close()
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.close()
 
 
 class _MetricsPage(Response):

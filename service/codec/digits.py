@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from service.codec.common import ALL_INPUTS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
+from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
 from service.codec.digit_types import (
     DigitAnswer,
     DigitInput,
@@ -47,6 +47,7 @@ WIDTH = 28  # numbers in a row
 IMAGE_ROWS = 28  # rows of a whole digit; with fewer, a low score says only that there is more to read
 MAX_ROWS = 64
 CLASSES = 10
+IMAGE_NUMBERS = 100_000  # numbers of a series that are read in the time of a small image: 2 ms
 TRACE_NUMBERS = 3  # in the answer for each row of a trace
 # The flags in the token of a digit: the scale of its numbers, and whether any of them was ink.
 FLAG_0_255, FLAG_0_1, FLAG_HAS_INK = 1, 2, 4
@@ -110,6 +111,18 @@ class DigitCodec:
         if not form.files:
             raise InvalidRequest("the form has no field 'file'", code="missing_field")
         return self._from_files(form.files, decode_options(options | form.fields))
+
+    def preparation_size(self, batch: DigitBatch) -> int:
+        """Numbers of all rows and bytes of all images, and what each digit takes besides; an image is work for a
+        thread, however small its file."""
+        if batch.files is not None:
+            return IMAGE_NUMBERS * len(batch.files) + sum([len(content) for content in batch.files])
+        return sum(
+            [
+                INPUT_NUMBERS + WIDTH * len(digit.rows or ()) + (IMAGE_NUMBERS + len(digit.image) if digit.image else 0)
+                for digit in batch.inputs
+            ]
+        )
 
     def to_items(self, batch: DigitBatch, manifest: Manifest, deadline: float = math.inf) -> DigitCall:
         """The items of `batch`; raises `InvalidRequest` for images that cannot be prepared and rows the model refuses.
@@ -232,7 +245,7 @@ class _CallBuilder:
         parameters, items = self._parameters, self._items
         traced_rows = sum([len(item.rows) for item in items]) if parameters.trace else 0
         token_numbers = parameters.return_state * self._manifest.state.width // STATE_NUMBERS
-        answer_size = len(items) * (CLASSES + token_numbers) + TRACE_NUMBERS * traced_rows
+        answer_size = len(items) * (INPUT_NUMBERS + CLASSES + token_numbers) + TRACE_NUMBERS * traced_rows
         return DigitCall(self._manifest, parameters, items, self._readings, answer_size)
 
     def _add(self, rows: NDArray[np.float32], state: SequenceState | None, reading: Reading) -> None:

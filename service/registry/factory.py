@@ -40,4 +40,8 @@ def one_shot_registry(settings: Settings, model: str) -> Registry:
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
+    return Limits(
+        queue_seconds=settings.max_queue_seconds,
+        queue_items=settings.max_queue_items,
+        queue_observations=settings.max_queue_observations,
+    )

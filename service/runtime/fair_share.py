@@ -106,6 +106,10 @@ class FairShare:
         """The work of `claim` begins: whoever comes later is ranked after it."""
         self._now = max(self._now, claim.rank)
 
+    def charge(self, claim: Claim, seconds: float) -> None:
+        """The work of `claim` took `seconds` in the end, and the next turn of its client depends on that."""
+        claim.member.finish += claim.weight * (seconds - claim.seconds)
+
     def release(self, claim: Claim) -> None:
         """The work of `claim` is done, or dropped."""
         if claim.released:
