@@ -36,12 +36,19 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
     """What every route to a model needs: its codec, the models, the limits, and threads for large work."""
 
     def __init__(
-        self, codec: Codec[RequestT, CallT, OpeningT], registry: Registry, settings: Settings, pool: FairPool
+        self,
+        codec: Codec[RequestT, CallT, OpeningT],
+        registry: Registry,
+        settings: Settings,
+        texts: FairPool,
+        inputs: FairPool,
     ) -> None:
+        """`texts` decodes and encodes, `inputs` makes items of what was decoded."""
         self.media_types = codec.media_types  # of the bodies that are read
         self._codec = codec
         self._registry = registry
-        self._pool = pool
+        self._texts = texts
+        self._inputs = inputs
         self.default_timeout_ms = settings.timeout_ms
 
     async def _in_thread(
@@ -58,8 +65,9 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
 
         Raises `Unavailable` (`queue_full`) where too much such work waits, `DeadlineExceeded`, or what it raises.
         """
+        pool = self._inputs if kind == "prepare" else self._texts
         try:
-            return await self._pool.run(f"{self._codec.task} {kind}", size, client, deadline, function, *args, **kwargs)
+            return await pool.run(f"{self._codec.task} {kind}", size, client, deadline, function, *args, **kwargs)
         except QueueFull as full:
             raise Unavailable(
                 f"too many large requests and images are being prepared: {full}",

@@ -97,10 +97,11 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         codec: Codec[RequestT, CallT, OpeningT],
         registry: Registry,
         settings: Settings,
-        pool: FairPool,
+        texts: FairPool,
+        inputs: FairPool,
         connections: LiveConnections,
     ) -> None:
-        super().__init__(codec, registry, settings, pool)
+        super().__init__(codec, registry, settings, texts, inputs)
         self.path = path
         self.connections = connections
 

@@ -121,19 +121,21 @@ class LoadedModel:
         network, shapes = self._single_threaded
         self._single_threaded = network, ShapeBuckets(*least_shape, shapes.rows, replace(limits, threads=1))
 
-    def seconds(self, items: Sequence[Item]) -> float:
-        """What `items` will take among others, by the prices of this model's calls so far; 0 before the warm-up."""
-        return sum([self._seconds(item) for item in items])
+    def seconds(self, items: Sequence[Item], observations: int) -> float:
+        """What `items` with so many `observations` together will take among others, by the prices of this model's calls
+        so far; 0 before the warm-up.
 
-    def _seconds(self, item: Item) -> float:
-        prices = self.network.prices
-        readout = 1.0
+        The items of a request differ in their observations only, so the first one tells what is asked of all.
+        """
+        item, count, prices = items[0], len(items), self.network.prices
+        readout, times = 1.0, 1
         if isinstance(item, ForecastItem):
-            answers_each, times = item.history, 1
+            answers_each = item.history
             horizon = horizon_for(item.horizon, self.network.max_horizon)
             readout = steps_with_levels(horizon, levels_for(len(item.levels)))
         else:
-            answers_each, times = item.trace or item.stop is not None, 1 if item.stop is None else 2
+            answers_each = item.trace or item.stop is not None
+            times = 1 if item.stop is None else 2  # it is read again, up to the row at which it stops
         price, chunk = (prices.stepwise, STEPWISE_CHUNK) if answers_each else (prices.step, CHUNK)
-        length = item.length
-        return times * price.share(-(-length // chunk), length) + prices.readout.share(1, readout)
+        reading = price.share(count + observations / chunk, observations)
+        return times * reading + prices.readout.share(count, count * readout)

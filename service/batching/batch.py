@@ -16,8 +16,6 @@ from service.contract.types import PaddingStats
 
 log = logging.getLogger(__name__)
 
-TIME_SLICE = 0.010  # seconds that a batch may compute while other work waits
-
 
 @dataclass(slots=True, eq=False)
 class Batch:
@@ -38,8 +36,14 @@ class Batch:
         claim = self.entries[0].claim
         return claim.rank + claim.weight * self.seconds / len(self.entries)
 
-    def run(self, preempt: Callable[[], bool], settle: Callable[[list[Entry]], None]) -> bool:
-        """Compute until finished, or until `preempt()` after `TIME_SLICE` seconds; returns whether it is finished.
+    @property
+    def takes_long(self) -> bool:
+        """Whether its submissions are such that each takes long."""
+        return self.entries[0].takes_long
+
+    def run(self, preempt: Callable[[Batch, float], bool], settle: Callable[[list[Entry]], None]) -> bool:
+        """Compute until finished, or until `preempt` says so, which is told the seconds since the beginning of this
+        slice; returns whether it is finished.
 
         `settle` gets entries as they are answered. An `Exception` of the runner becomes an answer; any other
         `BaseException` passes.
@@ -55,7 +59,7 @@ class Batch:
                 if settled:
                     settle(settled)
                     settled = []
-                if self._time - start > TIME_SLICE and preempt():
+                if preempt(self, self._time - start):
                     self.seconds += time.monotonic() - start
                     return False
             error = None
@@ -105,7 +109,7 @@ class Batch:
             items += len(entry.items)
             observations += entry.observations
             full = items > limits.batch_items or observations > limits.batch_observations
-            if entries and (full or entry.isolated or entry.claim.seconds > TIME_SLICE >= entries[0].claim.seconds):
+            if entries and (full or entry.isolated or entry.takes_long > entries[0].takes_long):
                 break
             entries.append(entry)
             n_taken += 1

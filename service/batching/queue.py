@@ -32,12 +32,13 @@ Answer = tuple[int, Any]  # index of the item, and its result or the exception t
 CancelledItems = Callable[[], Collection[int]]  # indices of the items that need no answer any more
 # (items, cancelled items, number of requests they came with, padding to be added to) -> answers, call by call
 BatchRunner = Callable[[Sequence[Any], CancelledItems, int, PaddingStats], Iterator[Sequence[Answer]]]
-Price = Callable[[Sequence[Any]], float]  # items -> seconds that they are expected to take
+Price = Callable[[Sequence[Any], int], float]  # items, their observations -> seconds that they are expected to take
 
 MAX_RETRY_SECONDS = 60.0
+QUICK_SECONDS = 0.003  # of a submission that takes little time
 
 
-def _nothing(_items: Sequence[Any]) -> float:
+def _nothing(_items: Sequence[Any], _observations: int) -> float:
     return 0.0
 
 
@@ -95,6 +96,11 @@ class Entry(Struct, eq=False):
     is_probe: bool = False  # a measurement of the service itself, no request
     finished: bool = False  # the computing side needs it no more
     answer: BatchResult | BaseException | None = None
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether work that takes little time should not wait for it."""
+        return self.claim.seconds > QUICK_SECONDS
 
 
 class BatchReport(Struct, frozen=True):
@@ -157,6 +163,12 @@ class ModelQueue:
         """All submissions that wait to be computed; of those whose clients have had the least, first come first."""
         return sorted([*self.ranked, *self.arrived], key=_rank)
 
+    @property
+    def quick_work_is_next(self) -> bool:
+        """Whether the next submission takes little time; only for the holder of the compute lock."""
+        self.rank_arrived()
+        return bool(self.ranked) and not self.ranked[0].takes_long
+
     def rank_arrived(self) -> None:
         """Sort what has arrived into `ranked`; only for the holder of the compute lock."""
         arrived, ranked = self.arrived, self.ranked
@@ -179,7 +191,7 @@ class ModelQueue:
             raise deadline_error()
         observations = sum([item.length for item in items])
         is_small = len(items) == 1 and items[0].is_small
-        share, limits, seconds = self._owner.share, self.limits, self._price(items)
+        share, limits, seconds = self._owner.share, self.limits, self._price(items, observations)
         room = max(
             seconds / limits.queue_seconds, len(items) / limits.queue_items, observations / limits.queue_observations
         )

@@ -49,6 +49,8 @@ from service.runtime.fair_share import FairShare
 
 log = logging.getLogger(__name__)
 
+TIME_SLICE = 0.010  # seconds that a batch may compute while other work waits
+SHORT_SLICE = 0.002  # the same for a batch that takes long, while work waits that takes little time
 EXPIRY_SECONDS = 0.025  # between two looks for expired entries
 INLINE_SECONDS = 0.0015  # for which a computation may keep the event loop
 
@@ -65,6 +67,7 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._pending: dict[ResultFuture, Entry] = {}
         self._current: Batch | None = None
+        self._others_run = False  # whether batches were begun besides that one
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._compute_lock = threading.Lock()  # the thread releases it only to sleep
         self._asleep = False
@@ -167,7 +170,7 @@ class Scheduler:
         """Compute what waits in `queue` on the event loop."""
         batch = Batch(queue)
         try:
-            batch.run(lambda: False, self._settle)
+            batch.run(_never, self._settle)
         except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: only a thread may die of that)
             log.error("%s is computed again by its thread: %r", queue.name, error)
             queue.arrived.extendleft(reversed(batch.entries))
@@ -264,10 +267,19 @@ class Scheduler:
     def _advance(self, running: list[Batch], batch: Batch) -> None:
         """Give a time slice to `batch`, which is not in `running`, and put it there unless it is then finished."""
         self._current = batch
-        if not batch.run((lambda: True) if running else self._work_is_waiting, self._post_settled):
+        self._others_run = bool(running)
+        if not batch.run(self._preempts, self._post_settled):
             running.append(batch)
         if batch.entries:
             self.share.begin(batch.entries[-1].claim)
+
+    def _preempts(self, batch: Batch, seconds: float) -> bool:
+        """Whether `batch` makes way for others after `seconds` of its slice."""
+        if seconds > TIME_SLICE:
+            return self._others_run or self._work_is_waiting()
+        if seconds > SHORT_SLICE and batch.takes_long:
+            return any(queue.quick_work_is_next for queue in self._queues)
+        return False
 
     def _post_settled(self, entries: list[Entry]) -> None:
         self._post(self._settle, entries)
@@ -288,6 +300,10 @@ class Scheduler:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:  # the loop is closed: no caller is left to be answered
             self._stopped = True
+
+
+def _never(_batch: Batch, _seconds: float) -> bool:
+    return False
 
 
 def _rank(batch: Batch) -> float:

@@ -262,7 +262,7 @@ async def test_large_work_is_done_in_a_thread_and_only_that(
     threads = Threads()
     endpoint = harness.app.endpoints[path]
     assert isinstance(endpoint, InferenceEndpoint)
-    endpoint._pool = cast(FairPool, threads)
+    endpoint._texts = endpoint._inputs = cast(FairPool, threads)
     response = await harness.client.post(path, content=content, headers={"Content-Type": media_type})
     assert response.status_code == 200, response.text
     assert threads.kinds == hops
@@ -272,7 +272,7 @@ async def test_a_large_answer_is_encoded_in_a_thread(harness: Harness) -> None:
     threads = Threads()
     endpoint = harness.app.endpoints["/forecast"]
     assert isinstance(endpoint, InferenceEndpoint)
-    endpoint._pool = cast(FairPool, threads)
+    endpoint._texts = endpoint._inputs = cast(FairPool, threads)
     levels = [number / 100 for number in range(1, 100)]
     parameters = {"prediction_length": 256, "quantile_levels": levels}
     assert (await harness.forecast({**BODY, "parameters": parameters})).status_code == 200
@@ -297,7 +297,7 @@ async def test_what_a_thread_has_no_time_for_is_refused(
 ) -> None:
     endpoint = harness.app.endpoints["/classify-digit"]
     assert isinstance(endpoint, InferenceEndpoint)
-    endpoint._pool = cast(FairPool, BusyThreads(error))
+    endpoint._texts = endpoint._inputs = cast(FairPool, BusyThreads(error))
     response = await harness.client.post("/classify-digit", content=IMAGE, headers={"Content-Type": "image/png"})
     problem(response, status, code)
     assert response.headers.get("retry-after") == ("8" if status == 503 else None)

@@ -245,19 +245,20 @@ def test_items_are_priced_by_what_is_asked_of_them(loaded: dict[str, LoadedModel
     model = loaded["lstm"]
 
     def price(length: int, horizon: int = 1, levels: int = 2, *, history: bool = False) -> float:
-        return model.seconds([ForecastItem(np.ones(length), horizon, np.arange(levels) / 100 + 0.01, history=history)])
+        item = ForecastItem(np.ones(length), horizon, np.arange(levels) / 100 + 0.01, history=history)
+        return model.seconds([item], length)
 
     assert 0 < price(10) < price(2_000)
     assert price(1_000) < price(1_000, history=True)
     assert price(10, 1) <= price(10, 60) <= price(10, 60, 99)
-    assert model.seconds([ForecastItem(np.ones(10), 1, LEVELS)] * 100) == pytest.approx(100 * price(10))
+    assert model.seconds([ForecastItem(np.ones(10), 1, LEVELS)] * 100, 1000) == pytest.approx(100 * price(10))
 
 
 def test_digits_are_priced_by_rows_and_by_whether_each_row_is_answered(loaded: dict[str, LoadedModel]) -> None:
     ink = np.zeros((28, 28), np.float32)
     model = loaded["reader"]
     plain, traced, stopped = (
-        model.seconds([item]) for item in (DigitItem(ink), DigitItem(ink, trace=True), DigitItem(ink, stop=0.9))
+        model.seconds([item], 28) for item in (DigitItem(ink), DigitItem(ink, trace=True), DigitItem(ink, stop=0.9))
     )
     assert plain > 0
     assert 0 < traced < stopped

@@ -47,7 +47,7 @@ def unattended(runner: BatchRunner, limits: Limits | None = None) -> ModelQueue:
 def run(queue: ModelQueue) -> list[Entry]:
     """The entries of the next batch of `queue`, in the order in which they were settled."""
     settled: list[Entry] = []
-    assert Batch(queue).run(lambda: False, settled.extend)
+    assert Batch(queue).run(lambda *_: False, settled.extend)
     return settled
 
 
@@ -60,8 +60,8 @@ async def test_a_batch_is_bounded_in_items_and_in_observations(scheduler: Schedu
     assert blocked.runner.batches[1:] == [[1, 2], [3, 4, 5], [6, 7, 8, 9], [10], [11, 12]]
 
 
-def price(items: Sequence[StubItem]) -> float:
-    return sum(item.length for item in items) / 1000
+def price(_items: Sequence[StubItem], observations: int) -> float:
+    return observations / 1000
 
 
 async def test_who_has_had_least_comes_first_and_of_equal_ones_the_first() -> None:
@@ -174,12 +174,8 @@ async def test_a_finished_batch_keeps_nothing_alive() -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize(("time_slice", "preempt", "slices"), [(-1.0, True, 2), (-1.0, False, 1), (TIMEOUT, True, 1)])
-async def test_a_batch_yields_after_its_time_slice_where_other_work_waits(
-    time_slice: float, preempt: bool, slices: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.batching.batch.TIME_SLICE", time_slice)
-
+@pytest.mark.parametrize(("preempt", "slices"), [(True, 2), (False, 1)])
+async def test_a_batch_makes_way_between_two_calls_where_it_is_told_to(preempt: bool, slices: int) -> None:
     def runner(*_: object) -> Iterator[list[Answer]]:
         yield []
         yield [(0, 1)]
@@ -187,10 +183,19 @@ async def test_a_batch_yields_after_its_time_slice_where_other_work_waits(
     queue = unattended(runner)
     queue.submit(stubs(1))
     batch, settled = Batch(queue), list[Entry]()
-    finished = [batch.run(lambda: preempt, settled.extend)]
+    asked: list[float] = []
+
+    def asks(of: Batch, seconds: float) -> bool:
+        assert of is batch
+        asked.append(seconds)
+        return preempt
+
+    finished = [batch.run(asks, settled.extend)]
     while not finished[-1]:
-        finished.append(batch.run(lambda: preempt, settled.extend))
+        finished.append(batch.run(asks, settled.extend))
     assert len(finished) == slices
+    assert len(asked) == 1
+    assert asked[0] >= 0
     assert [entry.results for entry in settled] == [[1]]
 
 

@@ -16,7 +16,7 @@ from service.runtime.fair_share import Client
 from tests.service.batching.runners import TIMEOUT, BlockedQueue, Doubler, StubItem, results, stubs
 
 
-def priced(items: Sequence[Any]) -> float:
+def priced(items: Sequence[Any], _observations: int) -> float:
     """A second for every item."""
     return float(len(items))
 

@@ -140,6 +140,23 @@ async def test_what_a_kind_of_work_took_is_what_it_is_expected_to_take(pool: Fai
     await asyncio.gather(first, waiting, slow)
 
 
+async def test_the_interpreter_changes_hands_more_often_while_any_pool_works() -> None:
+    usual = sys.getswitchinterval()
+    pools = [FairPool(1, 10.0), FairPool(1, 10.0)]
+    gates = [await blocked(pool) for pool in pools]
+    assert sys.getswitchinterval() < usual
+    for (gate, task), is_last in zip(gates, (False, True), strict=True):
+        gate.open()
+        await task
+        if not is_last:
+            assert sys.getswitchinterval() < usual
+    for pool in pools:
+        pool.close()
+        for thread in pool._threads:
+            await asyncio.to_thread(thread.join, TIMEOUT)
+    assert sys.getswitchinterval() == usual
+
+
 async def test_a_closed_pool_drops_what_waits_and_takes_nothing() -> None:
     pool = FairPool(1, 10.0)
     gate, first = await blocked(pool)
