@@ -63,6 +63,14 @@ class Settings(EngineSettings, BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: Count = Field(default=1, description="processes that serve; each loads the models for itself")
 
+    model_load_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="that a model may take to load; then it has failed",
+    )
+
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
     max_held_bytes: Count = Field(default=256 << 20, description="request bodies held in memory at once, all together")
     max_items: Count = Field(default=1024, description="series or digits in one request")
@@ -71,6 +79,11 @@ class Settings(EngineSettings, BaseSettings):
     max_pixels: Count = Field(
         default=25_000_000, description="width x height of the images of one request, checked before decoding"
     )
+    max_image_scans: Count = Field(
+        default=64, description="scans of a progressive JPEG, each of which goes over the whole image"
+    )
+    max_image_chunks: Count = Field(default=8192, description="parts of a PNG file")
+    max_run_length_bytes: Count = Field(default=1 << 20, description="bytes of a BMP that is run-length encoded")
     max_queue_seconds: float = Field(
         default=30.0,
         gt=0,

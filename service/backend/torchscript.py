@@ -25,7 +25,7 @@ from service.backend.network import Array, ForecastOutput
 from service.backend.prices import CallPrices, steps_with_levels
 from service.backend.sharding import ComputeThreads
 from service.contract.errors import BrokenModel, ModelFault
-from service.contract.files import MAX_MODEL_BYTES, read_verified
+from service.contract.files import MAX_MODEL_BYTES, check_archive, read_verified
 from service.contract.manifest import MODEL_FILE, Manifest, Task
 from service.contract.types import Floats
 
@@ -64,6 +64,7 @@ def load_module(folder: Path, manifest: Manifest, device: torch.device) -> torch
     """
     path = folder / MODEL_FILE
     data = read_verified(path, MAX_MODEL_BYTES, manifest.sha256)
+    check_archive(path, data, MAX_MODEL_BYTES)
     try:
         with warnings.catch_warnings():
             # TorchScript is deprecated in favour of torch.export, which freezes the time length of a recurrent network.

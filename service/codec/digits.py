@@ -30,11 +30,12 @@ from service.codec.digit_types import (
     NewRows,
     TracePoint,
 )
+from service.codec.image_cost import ImageLimits
 from service.codec.images import ImagePreparer, Prepared
 from service.codec.multipart import File, parse_form
 from service.codec.query import parse_query, refuse_query
 from service.codec.state_tokens import StateTokens
-from service.codec.strict_json import FieldErrors, StrictDecoder
+from service.codec.strict_json import COUNTED, FieldErrors, StrictDecoder
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import DigitItem, DigitResult
@@ -98,6 +99,9 @@ class DigitCodec:
     def __init__(self, settings: Settings, tokens: StateTokens) -> None:
         self._settings = settings
         self._tokens = tokens
+        self._image_limits = ImageLimits(
+            settings.max_pixels, settings.max_image_scans, settings.max_image_chunks, settings.max_run_length_bytes
+        )
 
     def decode(self, body: Body) -> DigitBatch:
         """The request in `body`; raises `InvalidRequest` for all that is wrong independently of the model."""
@@ -134,7 +138,7 @@ class DigitCodec:
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
         errors = FieldErrors()
         builder = _CallBuilder(batch.parameters, manifest, errors)
-        images = ImagePreparer(self._settings.max_pixels, deadline, errors)
+        images = ImagePreparer(self._image_limits, deadline, errors)
         for index, (digit, state) in enumerate(zip(batch.inputs, resumed_from, strict=True)):
             pointer = ALL_INPUTS.format(index)
             if digit.rows is not None:
@@ -333,9 +337,10 @@ def _check_rows(rows: list[list[float]], is_resumed: bool, pointer: str, errors:
         if len(row) == WIDTH:
             continue
         if errors.is_full:
-            errors.total += 1
-        else:
-            errors.add(f"{pointer}/{number}", "wrong_row_width", f"{len(row)} numbers; a row has {WIDTH}")
+            wrong = sum([len(entry) != WIDTH for entry in rows[number : number + COUNTED]])
+            errors.total = min(COUNTED, errors.total + wrong)
+            return
+        errors.add(f"{pointer}/{number}", "wrong_row_width", f"{len(row)} numbers; a row has {WIDTH}")
 
 
 def _scaled(

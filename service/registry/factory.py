@@ -24,6 +24,7 @@ def make_registry(
         limits=_limits(settings),
         metrics=metrics,
         digests=digests,
+        load_seconds=settings.model_load_seconds,
     )
 
 
