@@ -6,6 +6,7 @@ They are read once at start-up and passed down; no other module of the service r
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,7 @@ MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
@@ -61,6 +63,14 @@ class Settings(EngineSettings, BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: Count = Field(default=1, description="processes that serve; each loads the models for itself")
 
+    model_load_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="that a model may take to load; then it has failed",
+    )
+
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
     max_held_bytes: Count = Field(default=256 << 20, description="request bodies held in memory at once, all together")
     max_items: Count = Field(default=1024, description="series or digits in one request")
@@ -69,8 +79,24 @@ class Settings(EngineSettings, BaseSettings):
     max_pixels: Count = Field(
         default=25_000_000, description="width x height of the images of one request, checked before decoding"
     )
-    max_queue_items: Count = Field(default=4096, description="series and digits waiting for one model; more get 503")
-    max_queue_observations: Count = Field(default=4_000_000, description="observations waiting for one model")
+    max_image_scans: Count = Field(
+        default=64, description="scans of a progressive JPEG, each of which goes over the whole image"
+    )
+    max_image_chunks: Count = Field(default=8192, description="parts of a PNG file")
+    max_run_length_bytes: Count = Field(default=1 << 20, description="bytes of a BMP that is run-length encoded")
+    max_queue_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="estimated seconds of work that may wait, shared out between clients; more gets 503",
+    )
+    max_queue_items: Count = Field(default=65_536, description="series and digits that may wait, likewise")
+    max_queue_observations: Count = Field(default=4_000_000, description="observations that may wait, likewise")
+    trusted_proxies: str | None = Field(
+        default=None,
+        description="addresses or networks, commas between, whose X-Forwarded-For names the client; unset: none",
+    )
     timeout_ms: Count = Field(default=30_000, le=3_600_000, description="deadline of a request that states none")
 
     state_keys: SecretStr | None = Field(
@@ -100,6 +126,17 @@ class Settings(EngineSettings, BaseSettings):
             raise ValueError(f"every key must have at least {MIN_KEY_BYTES} bytes")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: str | None) -> str | None:
+        _networks(value)
+        return value
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of `trusted_proxies`."""
+        return _networks(self.trusted_proxies)
+
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """The keys of state tokens; the first one signs."""
@@ -113,6 +150,11 @@ class Settings(EngineSettings, BaseSettings):
         if self.max_observations > self.max_queue_observations:
             raise ValueError("max_observations must not exceed max_queue_observations")
         return self
+
+
+def _networks(text: str | None) -> tuple[Network, ...]:
+    """Addresses and networks, commas between; raises `ValueError` for what is neither."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",")) if text else ()
 
 
 def _split(keys: SecretStr | None) -> tuple[bytes, ...]:

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.runtime": set(),
     "service.imaging": {"service.contract"},
     "service.backend": {"service.contract", "service.runtime"},
-    "service.batching": {"service.contract"},
+    "service.batching": {"service.contract", "service.runtime"},
     "service.codec": {"service.contract", "service.imaging", "service.settings"},
     "service.registry": {
         "service.backend",

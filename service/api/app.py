@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.catalog import models_router
+from service.api.clients import ClientFinder
 from service.api.dispatch import Application
 from service.api.health import health_router
-from service.api.inference import ClassifyDigitEndpoint, InferenceEndpoint
+from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
 from service.api.request import BodyBudget
@@ -27,12 +27,15 @@ from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
+from service.runtime.fair_pool import FairPool
 from service.runtime.malloc import trim_periodically
 from service.runtime.version import version
 from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
-PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
+# Work that must not hold up the event loop: large bodies and answers, for which two threads would only contend for the
+# interpreter, and pictures, most of which is done without it.
+TEXT_THREADS, PICTURE_THREADS = 1, 2
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 
@@ -49,15 +52,18 @@ def create_app(
     if registry is None:
         registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
     metrics, budget = RequestMetrics(registry.metrics), BodyBudget(settings)
-    pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
+    texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
+    pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
+    clients = ClientFinder(settings.proxies)
     app = Application(
         budget,
         metrics,
+        clients,
         access_log=settings.access_log,
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(registry, pool),
+        lifespan=lambda _: _lifespan(registry, (texts, pictures)),
         redirect_slashes=False,  # a redirect would go to the host that the request names
     )
     app.state.registry = registry
@@ -67,13 +73,13 @@ def create_app(
     app.add_api_route("/metrics", page, tags=["health"], summary="Prometheus", response_class=_MetricsPage)
     tokens = _state_tokens(settings, group)
     forecasts, digits = ForecastCodec(settings, tokens), DigitCodec(settings, tokens)
-    app.endpoints["/forecast"] = InferenceEndpoint(forecasts, registry, settings, pool)
-    app.endpoints["/classify-digit"] = ClassifyDigitEndpoint(digits, registry, settings, pool)
-    connections = LiveConnections(settings.max_live_connections, registry.metrics.streams, metrics, budget)
+    app.endpoints["/forecast"] = InferenceEndpoint(forecasts, registry, settings, texts, texts)
+    app.endpoints["/classify-digit"] = InferenceEndpoint(digits, registry, settings, texts, pictures)
+    connections = LiveConnections(settings.max_live_connections, registry.metrics.streams, metrics, budget, clients)
     app.state.streams = connections
     for live in (
-        LiveEndpoint("/forecast/stream", forecasts, registry, settings, pool, connections),
-        LiveEndpoint("/classify-digit/stream", digits, registry, settings, pool, connections),
+        LiveEndpoint("/forecast/stream", forecasts, registry, settings, texts, texts, connections),
+        LiveEndpoint("/classify-digit/stream", digits, registry, settings, texts, pictures, connections),
     ):
         app.live_endpoints[live.path] = live
     _answer_with_problems(app)
@@ -93,7 +99,7 @@ def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(registry: Registry, pool: Executor) -> AsyncIterator[None]:
+async def _lifespan(registry: Registry, pools: Sequence[FairPool]) -> AsyncIterator[None]:
     await registry.start()
     trimming = asyncio.create_task(trim_periodically())
     try:
@@ -101,7 +107,8 @@ async def _lifespan(registry: Registry, pool: Executor) -> AsyncIterator[None]:
     finally:
         trimming.cancel()
         await registry.close()
-        pool.shutdown(wait=False, cancel_futures=True)
+        for pool in pools:
+            pool.close()
 
 
 class _MetricsPage(Response):

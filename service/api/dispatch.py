@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.clients import ClientFinder
 from service.api.problems import NOT_ALLOWED, Answer, internal, render
 from service.api.request import (
     BodyBudget,
@@ -54,11 +55,20 @@ class Application(FastAPI):
     Both are filled before the first request.
     """
 
-    def __init__(self, budget: BodyBudget, metrics: RequestMetrics, *, access_log: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        budget: BodyBudget,
+        metrics: RequestMetrics,
+        clients: ClientFinder,
+        *,
+        access_log: bool,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.endpoints: dict[str, Endpoint] = {}
         self.live_endpoints: dict[str, ASGIApp] = {}
         self._budget = budget
+        self._clients = clients
         self._watcher = DisconnectWatcher()
         self._request_metrics = metrics
         self._access_log = access_log
@@ -81,7 +91,7 @@ class Application(FastAPI):
 
     async def _serve(self, endpoint: Endpoint, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One request to a direct route: read, answered by `endpoint`, sent, recorded."""
-        request = RawRequest(scope, receive, self._budget, self._watcher)
+        request = RawRequest(scope, receive, self._budget, self._watcher, self._clients)
         try:
             if scope["method"] != "POST":
                 raise RitmoError("this route takes POST", code=NOT_ALLOWED)

@@ -7,30 +7,28 @@ answers are work for a thread of the pool.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Generic, ParamSpec, TypeVar
 
 from service.api.problems import Answer, Header
-from service.api.request import MAX_TIMEOUT_MS, RawRequest
+from service.api.request import RawRequest
 from service.codec.common import JSON, Body, CallT, Codec, OpeningT, RequestT
-from service.codec.digit_types import DigitOpening
-from service.codec.digits import DigitBatch, DigitCall
-from service.contract.errors import DeadlineExceeded, UnknownModel
+from service.codec.digits import FORM
+from service.contract.errors import DeadlineExceeded, Unavailable, UnknownModel
 from service.contract.manifest import Manifest, Task
 from service.registry.registry import Registry
 from service.registry.served import Served
+from service.runtime.fair_pool import FairPool, QueueFull
+from service.runtime.fair_share import Client
 from service.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_INLINE_BYTES = 64 << 10  # of a body: decoding it takes half a millisecond
-MAX_INLINE_NUMBERS = 20_000  # of an answer: encoding them takes a millisecond
-_IMAGE_MARKS = (b'"image"', b"\\")
+MAX_INLINE_NUMBERS = 20_000  # of a request or an answer: making items of them, or encoding them, takes a millisecond
 _JSON_BYTES = JSON.encode()
 
 
@@ -38,19 +36,46 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
     """What every route to a model needs: its codec, the models, the limits, and threads for large work."""
 
     def __init__(
-        self, codec: Codec[RequestT, CallT, OpeningT], registry: Registry, settings: Settings, pool: Executor
+        self,
+        codec: Codec[RequestT, CallT, OpeningT],
+        registry: Registry,
+        settings: Settings,
+        texts: FairPool,
+        inputs: FairPool,
     ) -> None:
+        """`texts` decodes and encodes, `inputs` makes items of what was decoded."""
         self.media_types = codec.media_types  # of the bodies that are read
         self._codec = codec
         self._registry = registry
-        self._pool = pool
+        self._texts = texts
+        self._inputs = inputs
         self.default_timeout_ms = settings.timeout_ms
 
-    async def _run(self, is_large: bool, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """`function` on the event loop, or in a thread if its work is so large that it would hold up the others."""
-        if not is_large:
-            return function(*args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args, **kwargs))
+    async def _in_thread(
+        self,
+        kind: str,
+        size: int,
+        client: Client,
+        deadline: float,
+        function: Callable[P, R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """`function` in a thread, since its work of `size` bytes or numbers would hold up the event loop.
+
+        Raises `Unavailable` (`queue_full`) where too much such work waits, `DeadlineExceeded`, or what it raises.
+        """
+        pool = self._inputs if kind == "prepare" else self._texts
+        try:
+            return await pool.run(f"{self._codec.task} {kind}", size, client, deadline, function, *args, **kwargs)
+        except QueueFull as full:
+            raise Unavailable(
+                f"too many large requests and images are being prepared: {full}",
+                code="queue_full",
+                retry_after=max(1.0, full.seconds),
+            ) from full
+        except TimeoutError as error:
+            raise DeadlineExceeded("the deadline passed while the request was prepared") from error
 
 
 class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
@@ -58,41 +83,42 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
 
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The answer; raises the errors of the domain."""
-        call, model, deadline = await self._run(self._is_large(body), self._prepare, request, body)
-        result = await model.submit(call.items, deadline)
-        is_large = call.answer_size > MAX_INLINE_NUMBERS
-        content = await self._run(is_large, self._codec.encode, call, result.results)
+        codec, client, n_bytes = self._codec, request.client, len(body.content)
+        if body.media_type == FORM or (n_bytes > MAX_INLINE_BYTES and body.media_type == JSON):
+            limit = request.deadline(None, self.default_timeout_ms)
+            decoded = await self._in_thread("decode", n_bytes, client, limit, codec.decode, body)
+        else:
+            decoded = codec.decode(body)
+        model, deadline = self._find_model(request, decoded)
+        n_numbers = codec.preparation_size(decoded)
+        if n_numbers > MAX_INLINE_NUMBERS:
+            call = await self._in_thread(
+                "prepare", n_numbers, client, deadline, codec.to_items, decoded, model.manifest, deadline
+            )
+        else:
+            call = codec.to_items(decoded, model.manifest, deadline)
+        result = await model.submit(call.items, deadline, client)
+        n_numbers = call.answer_size
+        if n_numbers > MAX_INLINE_NUMBERS:
+            content = await self._in_thread("encode", n_numbers, client, deadline, codec.encode, call, result.results)
+        else:
+            content = codec.encode(call, result.results)
         timing = f"queue;dur={result.queue_seconds * 1e3:.3f}, compute;dur={result.compute_seconds * 1e3:.3f}"
         digest = _digest_header(model.manifest.sha256)
         headers = [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())]
         return Answer(200, headers, content)
 
-    def _prepare(self, request: RawRequest, body: Body) -> tuple[CallT, Served, float]:
-        """The items of the request, the model that computes them, and the deadline (`time.monotonic()`)."""
-        decoded = self._codec.decode(body)
+    def _find_model(self, request: RawRequest, decoded: RequestT) -> tuple[Served, float]:
+        """The model that computes the request, and the deadline (`time.monotonic()`)."""
         model = self._registry.get(decoded.model)
         manifest = model.manifest
         if manifest.task != self._codec.task:
             raise wrong_task(manifest, self._codec.task)
         request.model = manifest.name
-        asked_ms = decoded.parameters.timeout_ms
-        timeout_ms = min(request.timeout_ms or asked_ms or self.default_timeout_ms, asked_ms or MAX_TIMEOUT_MS)
-        deadline = request.started + timeout_ms / 1000
+        deadline = request.deadline(decoded.parameters.timeout_ms, self.default_timeout_ms)
         if time.monotonic() >= deadline:
             raise DeadlineExceeded("the deadline passed before the computation began")
-        return self._codec.to_items(decoded, manifest, deadline), model, deadline
-
-    def _is_large(self, body: Body) -> bool:
-        """Whether `_prepare` would hold up the event loop."""
-        return len(body.content) > MAX_INLINE_BYTES
-
-
-class ClassifyDigitEndpoint(InferenceEndpoint[DigitBatch, DigitCall, DigitOpening]):
-    """`POST /classify-digit`, where a small body may hold a large image."""
-
-    def _is_large(self, body: Body) -> bool:
-        # In a JSON document the field `image` is spelled so, or with an escape.
-        return body.media_type != JSON or any(mark in body.content for mark in _IMAGE_MARKS) or super()._is_large(body)
+        return model, deadline
 
 
 def wrong_task(manifest: Manifest, task: Task) -> UnknownModel:

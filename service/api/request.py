@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from service.api.clients import ClientFinder
 from service.api.problems import Answer, Header
 from service.codec.common import JSON, Body
 from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable
@@ -103,6 +104,7 @@ class RawRequest:
         "_task",
         "_watch_task",
         "_watcher",
+        "client",
         "headers",
         "model",
         "request_id",
@@ -111,10 +113,13 @@ class RawRequest:
         "timeout_ms",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, budget: BodyBudget, watcher: DisconnectWatcher) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, budget: BodyBudget, watcher: DisconnectWatcher, clients: ClientFinder
+    ) -> None:
         self.started = time.monotonic()
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.client = clients.find(scope, self.headers)
         self.request_id = request_id(self.headers.get(b"x-request-id"))
         self.model = ""  # the model's name, once it is clear that there is one
         self.timeout_ms: int | None = None  # as the header says, once the body is read
@@ -125,6 +130,11 @@ class RawRequest:
         self._held_bytes = 0
         self._task: asyncio.Task[Any] | None = None
         self._watch_task: asyncio.Task[None] | None = None
+
+    def deadline(self, asked_ms: int | None, default_ms: int) -> float:
+        """When the answer is due (`time.monotonic()`): what the header says, else the body, which may ask for less."""
+        timeout_ms = min(self.timeout_ms or asked_ms or default_ms, asked_ms or MAX_TIMEOUT_MS)
+        return self.started + timeout_ms / 1000
 
     async def read(self, media_types: tuple[str, ...], default_timeout_ms: int) -> Body:
         """The whole body, of one of `media_types`, by the deadline of the header or within `default_timeout_ms`.

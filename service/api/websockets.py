@@ -17,12 +17,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine
-from concurrent.futures import Executor
 from typing import Any
 
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
+from service.api.clients import ClientFinder
 from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS, ModelRoute, wrong_task
 from service.api.problems import Answer, internal, render, render_last_state
 from service.api.request import DISCONNECT_CHECK_SECONDS, BodyBudget, id_header, request_id
@@ -32,6 +32,8 @@ from service.codec.common import CallT, Codec, OpeningT, RequestT
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
 from service.metrics.store import Counter
 from service.registry.registry import Registry
+from service.runtime.fair_pool import FairPool
+from service.runtime.fair_share import Client
 from service.settings import Settings
 
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
@@ -45,8 +47,11 @@ logger = logging.getLogger("service.http")
 class LiveConnections:
     """The live connections of this process, and what they share: their number, the metrics and the bytes they hold."""
 
-    def __init__(self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: BodyBudget) -> None:
+    def __init__(
+        self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: BodyBudget, clients: ClientFinder
+    ) -> None:
         self.is_closing = False
+        self.clients = clients
         self.metrics = metrics
         self.budget = budget
         self._limit = limit
@@ -103,16 +108,18 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         codec: Codec[RequestT, CallT, OpeningT],
         registry: Registry,
         settings: Settings,
-        pool: Executor,
+        texts: FairPool,
+        inputs: FairPool,
         connections: LiveConnections,
     ) -> None:
-        super().__init__(codec, registry, settings, pool)
+        super().__init__(codec, registry, settings, texts, inputs)
         self.path = path
         self.connections = connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, from the handshake to its end."""
-        name = request_id(dict(scope["headers"]).get(b"x-request-id"))
+        request_headers: dict[bytes, bytes] = dict(scope["headers"])
+        name = request_id(request_headers.get(b"x-request-id"))
         await receive()  # websocket.connect
         try:
             self.connections.check()
@@ -121,28 +128,40 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
             await _refuse(scope, receive, send, answer, name)
             self.connections.metrics.record(self.path, "", answer.status, 0)
             return
-        connection = Connection(self, name, receive, send)
+        client = self.connections.clients.find(scope, request_headers)
+        connection = Connection(self, name, client, receive, send)
         self.connections.add(connection)
         try:
             await connection.run()
         finally:
             self.connections.remove(connection)
 
-    def open(self, content: bytes) -> Session[RequestT, CallT, OpeningT]:
+    async def open(self, content: bytes, client: Client) -> Session[RequestT, CallT, OpeningT]:
         """The session that the first message opens; raises the errors of the codec and of `Registry.get`."""
-        opening = self._codec.decode_opening(content)
+        decode, size = self._codec.decode_opening, len(content)
+        if size > MAX_INLINE_BYTES:
+            deadline = time.monotonic() + self.default_timeout_ms / 1000
+            opening = await self._in_thread("open", size, client, deadline, decode, content)
+        else:
+            opening = decode(content)
         model = self._registry.get(opening.model)
         if model.manifest.task != self._codec.task:
             raise wrong_task(model.manifest, self._codec.task)
         return Session(self._codec, opening, model)
 
-    async def answer(self, session: Session[RequestT, CallT, OpeningT], content: bytes) -> bytes:
+    async def answer(self, session: Session[RequestT, CallT, OpeningT], content: bytes, client: Client) -> bytes:
         """The prediction object for a message."""
-        started = time.monotonic()
-        call = await self._run(len(content) > MAX_INLINE_BYTES, session.to_items, content)
-        deadline = started + (session.timeout_ms or self.default_timeout_ms) / 1000
-        result = await session.model.submit(call.items, deadline)
-        return await self._run(call.answer_size > MAX_INLINE_NUMBERS, session.encode, call, result.results)
+        deadline = time.monotonic() + (session.timeout_ms or self.default_timeout_ms) / 1000
+        size = len(content)
+        if size > MAX_INLINE_BYTES:
+            call = await self._in_thread("message", size, client, deadline, session.to_items, content)
+        else:
+            call = session.to_items(content)
+        result = await session.model.submit(call.items, deadline, client)
+        size = call.answer_size
+        if size > MAX_INLINE_NUMBERS:
+            return await self._in_thread("encode", size, client, deadline, session.encode, call, result.results)
+        return session.encode(call, result.results)
 
 
 class Incoming(Struct, frozen=True, eq=False):
@@ -156,6 +175,7 @@ class Connection:
     """One accepted connection."""
 
     __slots__ = (
+        "_client",
         "_endpoint",
         "_held_bytes",
         "_is_closed",
@@ -169,8 +189,11 @@ class Connection:
         "is_busy",
     )
 
-    def __init__(self, endpoint: LiveEndpoint[Any, Any, Any], name: str, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, endpoint: LiveEndpoint[Any, Any, Any], name: str, client: Client, receive: Receive, send: Send
+    ) -> None:
         self.is_busy = False
+        self._client = client
         self._endpoint = endpoint
         self._request_id = name
         self._receive = receive
@@ -248,9 +271,9 @@ class Connection:
         if message.error is not None:
             raise message.error
         if self._session is None:
-            self._session = self._endpoint.open(message.content)
+            self._session = await self._endpoint.open(message.content, self._client)
             return b""
-        return await self._endpoint.answer(self._session, message.content)
+        return await self._endpoint.answer(self._session, message.content, self._client)
 
     async def _cancel_if_disconnected(self, work: Coroutine[Any, Any, bytes]) -> bytes:
         """The result of `work`; when the connection is lost it is cancelled, and the result is empty."""

@@ -18,12 +18,21 @@ from operator import add
 import numpy as np
 from numpy.typing import NDArray
 
+from service.backend.prices import CallPrice, steps_with_levels
+
 Ints = NDArray[np.int64]
 
 # Most steps of one call: between two chunks requests may be cancelled and shorter work may overtake.
 CHUNK = 512
+# Most steps of a call that answers every step (history, trace). It is part of the bits of an answer, so it depends on
+# neither the machine nor the neighbours; one row of `forecaster` takes 15 ms for it.
+STEPWISE_CHUNK = 64
 # Most steps of a call that takes as many rows as there may be; a call of more steps takes fewer rows.
 FULL = 128
+# Steps ahead of which a read-out takes as many rows as there may be; like a chunk, it then takes some 10 ms.
+READOUT_STEPS = 32
+# Seconds that one call may last: whoever comes meanwhile waits for its end.
+LONGEST_CALL = 0.015
 LENGTHS = (1, 2, *range(4, 64, 4), *range(64, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
 # A call of 36 rows gives other bits than one of 40; above 128 rows the rate of a thread no longer rises.
 ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))
@@ -37,6 +46,20 @@ CALL_COST, STEP_COST = 700, 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How many rows a call may have, so that it lasts no longer than `LONGEST_CALL`: by its price, and its threads."""
+
+    step: CallPrice = field(default_factory=CallPrice)
+    stepwise: CallPrice = field(default_factory=CallPrice)  # of `history` or `trace`
+    readout: CallPrice = field(default_factory=CallPrice)  # of `forecast` or `read`
+    threads: int = 1
+
+    def allows(self, price: CallPrice, rows: int, steps: float) -> bool:
+        """Whether a call of that `price` may have `rows` rows of `steps` steps."""
+        return price.seconds(rows / n_shards(rows, int(steps), self.threads), steps) <= LONGEST_CALL
+
+
+@dataclass(frozen=True, slots=True)
 class ShapeBuckets:
     """The shapes in use: from `least_rows` rows and `least_steps` steps on, the kernels of a model agree on every row.
 
@@ -46,10 +69,13 @@ class ShapeBuckets:
     least_rows: int = 1
     least_steps: int = 1
     rows: tuple[int, ...] = ROWS
+    limits: CallLimits = field(default_factory=CallLimits, compare=False)
+    _readout_rows: dict[tuple[int, int], int] = field(default_factory=dict, init=False, repr=False, compare=False)
     rows_for: Ints = field(init=False, repr=False, compare=False)
     steps_for: Ints = field(init=False, repr=False, compare=False)
     max_rows: int = field(init=False, repr=False, compare=False)  # of one call
     _max_rows: Ints = field(init=False, repr=False, compare=False)  # of a call, by its steps
+    _max_stepwise_rows: Ints = field(init=False, repr=False, compare=False)  # likewise, of one that answers every step
 
     def __post_init__(self) -> None:
         usable = tuple(rows for rows in self.rows if rows >= self.least_rows) or (self.least_rows,)
@@ -57,11 +83,29 @@ class ShapeBuckets:
         object.__setattr__(self, "max_rows", usable[-1])
         object.__setattr__(self, "rows_for", _lookup(usable))
         object.__setattr__(self, "steps_for", _lookup(tuple(n for n in LENGTHS if n >= self.least_steps)))
-        object.__setattr__(self, "_max_rows", np.array([self.max_rows_of(steps) for steps in range(CHUNK + 1)]))
+        lengths = (0, *(n for n in LENGTHS if n >= self.least_steps))
+        of_length = np.searchsorted(lengths, np.arange(CHUNK + 1))
+        for name, price in (("_max_rows", self.limits.step), ("_max_stepwise_rows", self.limits.stepwise)):
+            by_length = np.array([self.max_rows_of(steps, price) for steps in lengths])
+            object.__setattr__(self, name, by_length[of_length])
 
-    def max_rows_of(self, steps: int) -> int:
-        """Most rows of one call of `steps` steps: it is to take no longer than one of `FULL` steps."""
-        return max([rows for rows in self.rows if rows * steps <= self.max_rows * FULL], default=self.rows[0])
+    def max_rows_of(self, steps: float, price: CallPrice | None = None) -> int:
+        """Most rows of one call of `steps` steps: it is to take no longer than one of `FULL` steps, or its limit."""
+        allowed = [rows for rows in self.rows if rows * steps <= self.max_rows * FULL]
+        if price is not None:
+            allowed = [rows for rows in allowed if self.limits.allows(price, rows, steps)]
+        return max(allowed, default=self.rows[0])
+
+    def max_readout_rows(self, horizon: int, levels: int) -> int:
+        """Most rows of a call that reads out so many steps ahead and quantile levels."""
+        most = self._readout_rows.get((horizon, levels))
+        if most is None:
+            most = min(
+                max(self.rows[0], self.max_rows * READOUT_STEPS // horizon),
+                self.max_rows_of(steps_with_levels(horizon, levels), self.limits.readout),
+            )
+            self._readout_rows[horizon, levels] = most
+        return most
 
     def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
         """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.
@@ -75,6 +119,7 @@ class ShapeBuckets:
             return []
         buckets = self.steps_for[counts[order]]  # ascending
         bounds = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(order)]
+        max_rows = self._max_rows if merge else self._max_stepwise_rows
         if merge and len(bounds) > 2:
             longest = int(buckets[-1])
             one_call = self.rows_for[len(order)] * longest if len(order) <= self._max_rows[longest] else math.inf
@@ -85,7 +130,7 @@ class ShapeBuckets:
         groups: list[Group] = []
         cost = 0.0
         for end, begin in itertools.pairwise(reversed(bounds)):
-            for group in self._cut(order, buckets, begin, end):  # the longest rows first
+            for group in _cut(order, buckets, begin, end, max_rows):  # the longest rows first
                 group.cost_of_later_groups = cost
                 cost += CALL_COST + group.steps * (STEP_COST + int(self.rows_for[len(group.rows)]))
                 groups.append(group)
@@ -110,16 +155,6 @@ class ShapeBuckets:
             chosen.append(last_begins[chosen[-1]])
         return [int(bounds[index]) for index in reversed(chosen)]
 
-    def _cut(self, order: Ints, buckets: Ints, begin: int, end: int) -> list[Group]:
-        """Rows `begin`..`end` of `order` in groups of at most as many as a call takes, the longest rows first."""
-        groups: list[Group] = []
-        while end > begin:
-            steps = int(buckets[end - 1])
-            start = max(begin, end - int(self._max_rows[steps]))
-            groups.append(Group(order[start:end], steps))
-            end = start
-        return groups
-
 
 @dataclass(slots=True)
 class Group:
@@ -128,6 +163,17 @@ class Group:
     rows: Ints  # indices into the counts that were split
     steps: int
     cost_of_later_groups: float = 0.0  # in the units of the module's docstring
+
+
+def _cut(order: Ints, buckets: Ints, begin: int, end: int, max_rows: Ints) -> list[Group]:
+    """Rows `begin`..`end` of `order` in groups of at most as many as a call takes, the longest rows first."""
+    groups: list[Group] = []
+    while end > begin:
+        steps = int(buckets[end - 1])
+        start = max(begin, end - int(max_rows[steps]))
+        groups.append(Group(order[start:end], steps))
+        end = start
+    return groups
 
 
 def rows_for_threads(threads: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.backend.buckets import CHUNK, Ints, ShapeBuckets
+from service.backend.buckets import CHUNK, STEPWISE_CHUNK, Ints, ShapeBuckets
 from service.backend.network import Array
 from service.contract.types import PaddingStats
 
@@ -36,7 +36,10 @@ class Chunk:
 
 
 class ChunkReader:
-    """How far each of the rows `members` of `inputs` has been read; what it packs it adds to `padding`."""
+    """How far each of the rows `members` of `inputs` has been read; what it packs it adds to `padding`.
+
+    `stepwise`: for calls that answer every step, which are shorter, and in which rows are padded for themselves alone.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,11 @@ class ChunkReader:
         members: Sequence[int],
         cancelled: CancelledRows,
         padding: PaddingStats,
+        *,
+        stepwise: bool = False,
     ) -> None:
+        self._stepwise = stepwise
+        self._chunk = STEPWISE_CHUNK if stepwise else CHUNK
         self._padding = padding
         self._shapes = shapes
         self._inputs = inputs
@@ -54,13 +61,13 @@ class ChunkReader:
         self._lengths: Ints = np.array([len(sequence) for sequence in inputs], np.int64)
         self._start = 0
 
-    def chunks(self, *, merge: bool) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Chunk]:
         """What to read next, short rows first; a chunk has been read when the next is requested."""
         while len(self._active):
             cancelled: Collection[int] | None = self._cancelled()
             active = self._active = _without(self._active, cancelled) if cancelled else self._active
-            counts = np.minimum(self._lengths[active] - self._start, CHUNK)
-            groups = self._shapes.split(counts, merge=merge)
+            counts = np.minimum(self._lengths[active] - self._start, self._chunk)
+            groups = self._shapes.split(counts, merge=not self._stepwise)
             if not counts.all():
                 rows = active[counts == 0]
                 yield Chunk(
@@ -75,12 +82,12 @@ class ChunkReader:
                 else:
                     yield Chunk(NO_ROWS, NO_ROWS, NO_ROWS, _NO_VALUES, NO_ROWS, cost)
                 cancelled = None
-            self._start += CHUNK
+            self._start += self._chunk
             self._active = active[self._lengths[active] > self._start]
 
     def ended(self, chunk: Chunk) -> Ints:
         """Those of the rows of `chunk`, which has been read, that end with it and need their answer."""
-        rows = chunk.rows[self._lengths[chunk.rows] <= self._start + CHUNK]
+        rows = chunk.rows[self._lengths[chunk.rows] <= self._start + self._chunk]
         cancelled = self._cancelled()
         return _without(rows, cancelled) if cancelled else rows
 
@@ -90,11 +97,11 @@ class ChunkReader:
 
     def _pack(self, rows: Ints, steps: int, cost: float) -> Chunk:
         start = self._start
-        sequences = [self._inputs[row][start : start + CHUNK] for row in rows.tolist()]
+        sequences = [self._inputs[row][start : start + self._chunk] for row in rows.tolist()]
         values, lengths = pack(sequences, int(self._shapes.rows_for[len(sequences)]), steps)
         self._padding.real += int(lengths[: len(sequences)].sum())
         self._padding.computed += values.shape[0] * values.shape[1]
-        ending = rows[self._lengths[rows] <= start + CHUNK]
+        ending = rows[self._lengths[rows] <= start + self._chunk]
         return Chunk(rows, pad_rows(rows, len(lengths)), ending, values, lengths, cost)
 
 

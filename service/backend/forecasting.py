@@ -23,8 +23,6 @@ from service.backend.network import ForecastOutput, IndexedResults, Network, par
 from service.contract.errors import ModelFault
 from service.contract.types import Floats, ForecastItem, ForecastResult, PaddingStats
 
-# Steps ahead of which a read-out call takes as many rows as there may be; like a chunk, it then takes some 10 ms.
-READOUT_STEPS = 32
 # Quantiles of nearly equal levels may cross by rounding; crossing by more than this part of their size is a fault.
 CROSSING = 1e-3
 
@@ -53,9 +51,9 @@ def _forecast_many(
     inputs = [item.values for item in items]
     for members in batch.groups_of_rows():
         history = items[members[0]].history
-        reader = ChunkReader(shapes, inputs, members, cancelled, padding)
+        reader = ChunkReader(shapes, inputs, members, cancelled, padding, stepwise=history)
         unanswered = NO_ROWS  # ended, and to be read out with others
-        for chunk in reader.chunks(merge=not history):
+        for chunk in reader.chunks():
             if not len(chunk.lengths):
                 unanswered = np.concatenate((unanswered, chunk.rows))
             elif not history and not len(unanswered) and batch.can_finish_in_one_call(chunk):
@@ -135,7 +133,7 @@ class ForecastBatch:
         """Whether `chunk` is the last of all its rows, and can be read and its rows read out in one call."""
         if self._common_size is None or len(chunk.ending) != len(chunk.rows):
             return False
-        if len(chunk.rows) > self._max_rows(self._common_size[0]):
+        if len(chunk.rows) > self._shapes.max_readout_rows(*self._common_size):
             return False
         return self.pays_to_read_out_now(chunk.cost_of_later_groups)
 
@@ -155,7 +153,7 @@ class ForecastBatch:
         """Answer `rows`, those of equal horizon and level buckets together."""
         for members in partition([self._items[row] for row in rows.tolist()], self._size):
             horizon, count = self._size(self._items[rows[members[0]]])
-            max_rows = self._max_rows(horizon)
+            max_rows = self._shapes.max_readout_rows(horizon, count)
             for start in range(0, len(members), max_rows):
                 answered = rows[members[start : start + max_rows]]
                 padded = pad_rows(answered, int(self._shapes.rows_for[len(answered)]))
@@ -176,10 +174,6 @@ class ForecastBatch:
         means, quantiles = _means(forecasts, item), _quantiles(forecasts, item)
         results = map(ForecastResult, means, quantiles, itertools.repeat(None), seasons.tolist(), states)
         return list(zip(rows.tolist(), results, strict=False))
-
-    def _max_rows(self, horizon: int) -> int:
-        max_rows = self._shapes.max_rows
-        return max(self._shapes.least_rows, min(max_rows, max_rows * READOUT_STEPS // horizon))
 
     def _size(self, item: ForecastItem) -> tuple[int, int]:
         return self._sizes[item.horizon, id(item.levels)]

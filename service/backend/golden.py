@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from service.contract.errors import BrokenModel
-from service.contract.files import MAX_GOLDEN_BYTES, read_verified
+from service.contract.files import MAX_GOLDEN_BYTES, check_archive, read_verified
 from service.contract.manifest import GOLDEN_FILE, Golden, Manifest
 from service.contract.types import DigitItem, ForecastItem, ForecastResult, Item, Result
 
@@ -82,6 +82,7 @@ def read(folder: Path, manifest: Manifest) -> Sample:
     """The golden sample in `folder`; raises `BrokenModel` when it is absent, incomplete or not the manifest's."""
     path = folder / GOLDEN_FILE
     data = read_verified(path, MAX_GOLDEN_BYTES, manifest.golden.sha256)
+    check_archive(path, data, MAX_GOLDEN_BYTES)
     names = FORECAST if manifest.task == "forecast" else DIGIT
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:

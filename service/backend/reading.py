@@ -50,8 +50,8 @@ def _read_many(
     batch = DigitBatch(network, shapes, items)
     for members in groups:
         traced = _is_traced(items[members[0]])
-        reader = ChunkReader(shapes, inputs, members, cancelled, padding)
-        for chunk in reader.chunks(merge=not traced):
+        reader = ChunkReader(shapes, inputs, members, cancelled, padding, stepwise=traced)
+        for chunk in reader.chunks():
             ended = chunk.ending
             if len(chunk.lengths):
                 if not traced and len(ended) == len(chunk.rows):

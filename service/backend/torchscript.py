@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import io
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 
 from service.backend.buckets import Ints, n_shards
 from service.backend.network import Array, ForecastOutput
+from service.backend.prices import CallPrices, steps_with_levels
 from service.backend.sharding import ComputeThreads
 from service.contract.errors import BrokenModel, ModelFault
-from service.contract.files import MAX_MODEL_BYTES, read_verified
+from service.contract.files import MAX_MODEL_BYTES, check_archive, read_verified
 from service.contract.manifest import MODEL_FILE, Manifest, Task
 from service.contract.types import Floats
 
@@ -62,6 +64,7 @@ def load_module(folder: Path, manifest: Manifest, device: torch.device) -> torch
     """
     path = folder / MODEL_FILE
     data = read_verified(path, MAX_MODEL_BYTES, manifest.sha256)
+    check_archive(path, data, MAX_MODEL_BYTES)
     try:
         with warnings.catch_warnings():
             # TorchScript is deprecated in favour of torch.export, which freezes the time length of a recurrent network.
@@ -85,6 +88,9 @@ class ScriptedNetwork:
     Errors of the module pass through as they are; an answer of another shape raises `ModelFault`.
     """
 
+    # Of the thread, so that other processes on the machine do not make a call look dear.
+    _clock = staticmethod(time.thread_time)
+
     def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, threads: ComputeThreads) -> None:
         self.max_horizon = manifest.input.max_horizon
         self._manifest = manifest
@@ -92,6 +98,12 @@ class ScriptedNetwork:
         self._module = module
         self._width = manifest.state.width
         self._initial: dict[int, Floats] = {}
+        self.prices = CallPrices()
+
+    @property
+    def threads(self) -> int:
+        """How many threads share its large calls."""
+        return self._threads.threads
 
     def single_threaded(self) -> ScriptedNetwork:
         """The same network, with calls that are never split between threads."""
@@ -127,7 +139,8 @@ class ScriptedNetwork:
 
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> ForecastOutput:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
-        forecasts, seasons = self._call_rows("service_forecast", horizon, state, horizon, levels)
+        steps = steps_with_levels(horizon, levels.shape[1])
+        forecasts, seasons = self._call_rows("service_forecast", steps, state, horizon, levels)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
         self._check("season()", seasons, (len(state),))
         return forecasts, seasons
@@ -136,9 +149,9 @@ class ScriptedNetwork:
         self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
     ) -> tuple[Floats, ForecastOutput]:
         """State (R, S) after `values`, and the forecast from there."""
-        steps = values.shape[1] + horizon
-        new_state, forecasts, seasons = self._call_rows(
-            "service_finish", steps, values, lengths, state, horizon, levels
+        readout_steps = steps_with_levels(horizon, levels.shape[1])
+        new_state, forecasts, seasons = self._finish_rows(
+            values.shape[1], readout_steps, values, lengths, state, horizon, levels
         )
         self._check("step()", new_state, state.shape)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
@@ -147,7 +160,8 @@ class ScriptedNetwork:
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         """State (R, S) after `values`, and what was forecast before each of them (R, T, 1 + Q)."""
-        new_state, forecasts = self._call_rows("history", values.shape[1], values, lengths, state, levels)
+        steps = steps_with_levels(values.shape[1], levels.shape[1])
+        new_state, forecasts = self._call_rows("history", steps, values, lengths, state, levels)
         self._check("history()", new_state, state.shape)
         self._check("history()", forecasts, (*values.shape[:2], 1 + levels.shape[1]))
         return new_state, forecasts
@@ -160,7 +174,7 @@ class ScriptedNetwork:
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
-        new_state, logarithms = self._call_rows("service_finish", rows.shape[1], rows, lengths, state)
+        new_state, logarithms = self._finish_rows(rows.shape[1], 1, rows, lengths, state)
         self._check("step()", new_state, state.shape)
         self._check("read()", logarithms, (len(state), CLASSES))
         return new_state, logarithms
@@ -176,12 +190,26 @@ class ScriptedNetwork:
         if answer.shape != shape:
             raise self.fault(f"{method} gave an array of shape {answer.shape}, not {shape}")
 
-    def _call_rows(self, method: str, steps: int, first: Array, *more_arguments: Array | int) -> Any:
-        """`method` of the rows in `first` and `more_arguments`; a call of many rows of many steps in shards."""
+    def _call_rows(self, method: str, steps: float, *arguments: Array | int) -> Any:
+        """`method` of the rows in `arguments`, each of which reads or answers `steps` steps."""
+        started = self._clock()
+        answer, rows = self._call_shards(method, steps, *arguments)
+        self.prices.observe(method, rows, steps, self._clock() - started)
+        return answer
+
+    def _finish_rows(self, steps: int, readout_steps: float, *arguments: Array | int) -> Any:
+        """Likewise the method that reads `steps` steps and answers at their end."""
+        started = self._clock()
+        answer, rows = self._call_shards("service_finish", steps + readout_steps, *arguments)
+        self.prices.observe_finish(rows, steps, readout_steps, self._clock() - started)
+        return answer
+
+    def _call_shards(self, method: str, steps: float, first: Any, *more_arguments: Array | int) -> tuple[Any, float]:
+        """The answers, a call of many rows of many steps being shared by threads, and how many rows each one took."""
         rows, threads = len(first), self._threads.threads
-        shards = n_shards(rows, steps, threads) if threads > 1 else 1
+        shards = n_shards(rows, int(steps), threads) if threads > 1 else 1
         if shards == 1:
-            return self._call(method, first, *more_arguments)
+            return self._call(method, first, *more_arguments), rows
         cuts = [slice(start, start + rows // shards) for start in range(0, rows, rows // shards)]
         answers = self._threads.run(
             [
@@ -190,8 +218,8 @@ class ScriptedNetwork:
             ]
         )
         if isinstance(answers[0], tuple):
-            return tuple(map(np.concatenate, zip(*answers, strict=True)))
-        return np.concatenate(answers)
+            return tuple(map(np.concatenate, zip(*answers, strict=True))), rows / shards
+        return np.concatenate(answers), rows / shards
 
     def _call(self, method: str, *arguments: Array | int) -> Any:
         """`method` of `arguments`, as arrays; the docstring of this module says how it is run."""
@@ -209,6 +237,8 @@ class ScriptedNetwork:
 
 class CudaNetwork(ScriptedNetwork):
     """The same on a GPU: a stream of its own, and pinned memory on the way in and out, so that nothing else waits."""
+
+    _clock = staticmethod(time.perf_counter)  # the thread only waits for the device
 
     def __init__(self, module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
         super().__init__(module, manifest, ComputeThreads())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from service.backend.buckets import FULL, LENGTHS, ShapeBuckets
+from service.backend.buckets import LENGTHS, STEPWISE_CHUNK, ShapeBuckets, horizon_for
 from service.backend.chunks import pack
 from service.backend.network import Array, Network
 from service.contract.errors import Unavailable
@@ -25,6 +25,8 @@ PIECE_LENGTHS = (1, 3, 8)  # of the pieces of the golden sample that are run
 PIECES_PER_LENGTH = 4  # of one item
 STEPS = PIECE_LENGTHS[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
+LARGE_CALLS = (32, 64), (64, 32), (16, 128), (32, 128), (4, 512)  # rows, steps
+LARGE_READOUTS = (8, 64, 9), (8, 64, 99), (32, 24, 9)  # rows, steps ahead, quantile levels
 Stepwise = tuple[Array, Array | None]  # states after each step, and the outputs there
 MAX_LEAST_ROWS, MAX_LEAST_STEPS = (
     32,
@@ -73,9 +75,26 @@ def warm_up(
         for steps in reversed(lengths)
     }
     least_steps = _least_size(by_steps, MAX_LEAST_STEPS)
+    _run_large(network, items, shapes, max_length)
     if least_rows is None or least_steps is None:
         return Invariance(False, few_rows, least_steps or 1, max(*by_rows.values(), *by_steps.values()))
     return Invariance(True, least_rows, least_steps, 0.0)
+
+
+def _run_large(network: Network, items: Sequence[Item], shapes: ShapeBuckets, max_length: int | None) -> None:
+    """A few large calls, which show what rows, steps, steps ahead and quantile levels cost: no other call here has many
+    of two of them."""
+    if isinstance(items[0], DigitItem):
+        return
+    fresh = network.initial(0)[None]
+    values = np.concatenate([item.values for item in items if isinstance(item, ForecastItem)])
+    for least_rows, most_steps in LARGE_CALLS:
+        rows, steps = int(shapes.rows_for[least_rows]), min(most_steps, max_length or most_steps)
+        network.step(np.resize(values, (rows, steps)), np.full(rows, steps), np.repeat(fresh, rows, 0))
+    for least_rows, ahead, count in LARGE_READOUTS:
+        rows, horizon = int(shapes.rows_for[least_rows]), horizon_for(ahead, network.max_horizon)
+        levels = np.arange(1.0, count + 1) / (count + 1)
+        network.forecast(np.repeat(fresh, rows, 0), horizon, np.repeat(levels[None], rows, 0))
 
 
 def _least_size(differences: dict[int, float], limit: int) -> int | None:
@@ -153,7 +172,7 @@ def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tup
     rows, counts = pack([item.rows for item in items], len(items), steps)
     fresh: Floats = np.repeat(network.initial(0)[None], len(items), axis=0)
     state = network.step(rows, counts, fresh)
-    stepwise = network.trace(rows, counts, fresh) if steps <= FULL else (state, None)
+    stepwise = network.trace(rows, counts, fresh) if steps <= STEPWISE_CHUNK else (state, None)
     return [state, network.read(state)], stepwise
 
 
@@ -162,6 +181,6 @@ def _run_series(network: Network, items: Sequence[ForecastItem], steps: int) -> 
     fresh = np.stack([network.initial(item.season) for item in items])
     levels = np.stack([item.levels for item in items])
     state = network.step(values, counts, fresh)
-    # A history of many steps takes a second to compute and no kernel that `step` does not use.
-    stepwise = network.history(values, counts, fresh, levels) if steps <= FULL else (state, None)
+    # No call that answers every step is ever longer.
+    stepwise = network.history(values, counts, fresh, levels) if steps <= STEPWISE_CHUNK else (state, None)
     return [state, *network.forecast(state, 2, levels)], stepwise

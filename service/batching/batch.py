@@ -16,8 +16,6 @@ from service.contract.types import PaddingStats
 
 log = logging.getLogger(__name__)
 
-TIME_SLICE = 0.010  # seconds that a batch may compute while other work waits
-
 
 @dataclass(slots=True, eq=False)
 class Batch:
@@ -32,8 +30,20 @@ class Batch:
     _unfinished: int = 0  # entries
     _steps: Iterator[Sequence[Answer]] | None = None
 
-    def run(self, preempt: Callable[[], bool], settle: Callable[[list[Entry]], None]) -> bool:
-        """Compute until finished, or until `preempt()` after `TIME_SLICE` seconds; returns whether it is finished.
+    @property
+    def rank(self) -> float:
+        """When it is its turn to go on: the later, the more of it was computed (see `service.runtime.fair_share`)."""
+        claim = self.entries[0].claim
+        return claim.rank + claim.weight * self.seconds / len(self.entries)
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether its submissions are such that each takes long."""
+        return self.entries[0].takes_long
+
+    def run(self, preempt: Callable[[Batch, float], bool], settle: Callable[[list[Entry]], None]) -> bool:
+        """Compute until finished, or until `preempt` says so, which is told the seconds since the beginning of this
+        slice; returns whether it is finished.
 
         `settle` gets entries as they are answered. An `Exception` of the runner becomes an answer; any other
         `BaseException` passes.
@@ -49,7 +59,7 @@ class Batch:
                 if settled:
                     settle(settled)
                     settled = []
-                if self._time - start > TIME_SLICE and preempt():
+                if preempt(self, self._time - start):
                     self.seconds += time.monotonic() - start
                     return False
             error = None
@@ -84,23 +94,28 @@ class Batch:
         return self._steps
 
     def _take(self) -> list[Entry]:
-        """Entries for this batch, oldest first, at least one if any needs an answer; an isolated one comes alone."""
+        """Entries for this batch in their turn, at least one if any needs an answer; an isolated one comes alone.
+
+        One that takes long does not join those that take little time: they would wait for its calls.
+        """
         entries: list[Entry] = []
-        limits, queued = self.queue.limits, self.queue.waiting_entries
-        items = observations = 0
-        while queued:
-            entry = queued[0]
+        limits, ranked = self.queue.limits, self.queue.ranked
+        self.queue.rank_arrived()
+        items = observations = n_taken = 0
+        for entry in ranked:
             if entry.future.done() or self._time >= entry.deadline:
-                queued.popleft()  # the scheduler's look for expired entries answers it where it still needs one
+                n_taken += 1  # the scheduler's look for expired entries answers it where it still needs one
                 continue
             items += len(entry.items)
             observations += entry.observations
             full = items > limits.batch_items or observations > limits.batch_observations
-            if entries and (full or entry.isolated):
+            if entries and (full or entry.isolated or entry.takes_long > entries[0].takes_long):
                 break
-            entries.append(queued.popleft())
+            entries.append(entry)
+            n_taken += 1
             if entry.isolated:
                 break
+        del ranked[:n_taken]
         return entries
 
     def _cancelled(self) -> Collection[int]:
@@ -140,7 +155,7 @@ class Batch:
             log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.queue.name, error)
             for entry in reversed(unanswered):
                 entry.isolated = True
-                self.queue.waiting_entries.appendleft(entry)
+                self.queue.arrived.appendleft(entry)
             return []
         time_now = time.monotonic()
         for entry in unanswered:

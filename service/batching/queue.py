@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from service.contract.errors import DeadlineExceeded, Unavailable
 from service.contract.types import PaddingStats
+from service.runtime.fair_share import NOBODY, Claim, Client, FairShare
 
 
 class Sized(Protocol):
@@ -31,12 +32,25 @@ Answer = tuple[int, Any]  # index of the item, and its result or the exception t
 CancelledItems = Callable[[], Collection[int]]  # indices of the items that need no answer any more
 # (items, cancelled items, number of requests they came with, padding to be added to) -> answers, call by call
 BatchRunner = Callable[[Sequence[Any], CancelledItems, int, PaddingStats], Iterator[Sequence[Answer]]]
+Price = Callable[[Sequence[Any], int], float]  # items, their observations -> seconds that they are expected to take
+
+MAX_RETRY_SECONDS = 60.0
+QUICK_SECONDS = 0.003  # of a submission that takes little time
+
+
+def _nothing(_items: Sequence[Any], _observations: int) -> float:
+    return 0.0
 
 
 class Limits(Struct, frozen=True):
-    """Most items and observations in one queue, and in one batch."""
+    """Most seconds of work, items and observations in all queues of a scheduler, and items and observations in a batch.
 
-    queue_items: int = 4096
+    Seconds bound the wait, items and observations the memory; what a request takes of the most scarce of them is its
+    room (see `service.runtime.fair_share`).
+    """
+
+    queue_seconds: float = 30.0
+    queue_items: int = 65_536
     queue_observations: int = 4_000_000
     batch_items: int = 512
     batch_observations: int = 262_144
@@ -70,6 +84,7 @@ class Entry(Struct, eq=False):
     queue: ModelQueue
     items: Sequence[Any]
     observations: int
+    claim: Claim  # its room in the queue, what it will cost, and its turn
     is_small: bool  # one item of little work
     deadline: float  # by `time.monotonic()`, infinity where there is none
     future: ResultFuture
@@ -81,6 +96,11 @@ class Entry(Struct, eq=False):
     is_probe: bool = False  # a measurement of the service itself, no request
     finished: bool = False  # the computing side needs it no more
     answer: BatchResult | BaseException | None = None
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether work that takes little time should not wait for it."""
+        return self.claim.seconds > QUICK_SECONDS
 
 
 class BatchReport(Struct, frozen=True):
@@ -95,6 +115,8 @@ class BatchReport(Struct, frozen=True):
 
 class QueueOwner(Protocol):
     """What a queue needs of the scheduler it belongs to."""
+
+    share: FairShare
 
     @property
     def is_idle(self) -> bool:
@@ -117,6 +139,7 @@ class ModelQueue:
         runner: BatchRunner,
         limits: Limits,
         on_batch: Callable[[BatchReport], None] | None = None,
+        price: Price = _nothing,
     ) -> None:
         self.name = name
         self.limits = limits
@@ -124,11 +147,38 @@ class ModelQueue:
         self.on_batch = on_batch
         self.items = 0  # admitted and not yet settled: they wait or are computed
         self.observations = 0
-        self.waiting_entries: deque[Entry] = deque()
+        self.arrived: deque[Entry] = deque()  # filled by the event loop
+        self.ranked: list[Entry] = []  # taken from there by the holder of the compute lock, the next to compute first
         self.typical_seconds = math.inf  # of a batch that is one small item
         self._owner = owner
+        self._price = price
 
-    def submit(self, items: Sequence[Sized], deadline: float | None = None) -> ResultFuture:
+    @property
+    def has_work(self) -> bool:
+        """Whether a submission waits to be computed."""
+        return bool(self.arrived or self.ranked)
+
+    @property
+    def waiting_entries(self) -> list[Entry]:
+        """All submissions that wait to be computed; of those whose clients have had the least, first come first."""
+        return sorted([*self.ranked, *self.arrived], key=_rank)
+
+    @property
+    def quick_work_is_next(self) -> bool:
+        """Whether the next submission takes little time; only for the holder of the compute lock."""
+        self.rank_arrived()
+        return bool(self.ranked) and not self.ranked[0].takes_long
+
+    def rank_arrived(self) -> None:
+        """Sort what has arrived into `ranked`; only for the holder of the compute lock."""
+        arrived, ranked = self.arrived, self.ranked
+        if arrived:
+            while arrived:
+                ranked.append(arrived[0])  # in both for a moment, never in none: the event loop may be looking
+                arrived.popleft()
+            ranked.sort(key=_rank)
+
+    def submit(self, items: Sequence[Sized], deadline: float | None = None, client: Client = NOBODY) -> ResultFuture:
         """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
 
         Raises `Unavailable` (`queue_full`, `draining`) or `DeadlineExceeded` at once; the future may raise the same,
@@ -141,17 +191,18 @@ class ModelQueue:
             raise deadline_error()
         observations = sum([item.length for item in items])
         is_small = len(items) == 1 and items[0].is_small
-        # An idle queue admits any request: its size was judged by the limits of a request, and it must fit somewhere.
-        if self.items and (
-            self.items + len(items) > self.limits.queue_items
-            or self.observations + observations > self.limits.queue_observations
-        ):
+        share, limits, seconds = self._owner.share, self.limits, self._price(items, observations)
+        room = max(
+            seconds / limits.queue_seconds, len(items) / limits.queue_items, observations / limits.queue_observations
+        )
+        if not share.fits(client, room):
             raise Unavailable(
-                f"the queue of {self.name} is full: {self.items} items and {self.observations} observations wait",
+                f"the queue has no room for this request to {self.name}: {share.seconds:.1f} s of work wait in it",
                 code="queue_full",
-                retry_after=1.0,
+                retry_after=min(MAX_RETRY_SECONDS, max(1.0, share.seconds)),
             )
-        entry = Entry(self, items, observations, is_small, deadline, ResultFuture(), time_now)
+        claim = share.claim(client, room, seconds)
+        entry = Entry(self, items, observations, claim, is_small, deadline, ResultFuture(), time_now)
         self._owner.admit(entry)
         return entry.future
 
@@ -163,10 +214,15 @@ class ModelQueue:
         if not self._owner.is_idle:
             return None
         observations = sum([item.length for item in items])
-        entry = Entry(self, items, observations, False, math.inf, ResultFuture(), time.monotonic())
+        claim = self._owner.share.claim(NOBODY, 0.0, 0.0)
+        entry = Entry(self, items, observations, claim, False, math.inf, ResultFuture(), time.monotonic())
         entry.isolated = entry.is_probe = True
         self._owner.admit(entry)
         return entry.future
+
+
+def _rank(entry: Entry) -> float:
+    return entry.claim.rank
 
 
 def deadline_error() -> DeadlineExceeded:

@@ -6,7 +6,7 @@ the thread looks at the clock, and a batch that has used up its time slice waits
 series never hold up short ones and no queue starves another.
 
     event loop                                     inference thread
-    submit -> queue.waiting_entries ---------->    take a batch (queues in turn) -> run a time slice -> finished?
+    submit -> queue.arrived ---------->            take a batch (clients in turn) -> run a time slice -> finished?
     await future <- _settle <- call_soon_threadsafe (one per call that ends rows) <---------------- no: after the others
 
 A request that an early call of a batch answers is settled at once, and its caller may have sent the next one before the
@@ -29,7 +29,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
@@ -46,9 +45,12 @@ from service.batching.queue import (
     deadline_error,
 )
 from service.contract.errors import Unavailable
+from service.runtime.fair_share import FairShare
 
 log = logging.getLogger(__name__)
 
+TIME_SLICE = 0.010  # seconds that a batch may compute while other work waits
+SHORT_SLICE = 0.002  # the same for a batch that takes long, while work waits that takes little time
 EXPIRY_SECONDS = 0.025  # between two looks for expired entries
 INLINE_SECONDS = 0.0015  # for which a computation may keep the event loop
 
@@ -59,11 +61,13 @@ class Scheduler:
     def __init__(self, name: str = "cpu") -> None:
         self.name = name
         self.restarts = 0
+        self.share = FairShare()
         self._queues: tuple[ModelQueue, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
         self._pending: dict[ResultFuture, Entry] = {}
         self._current: Batch | None = None
+        self._others_run = False  # whether batches were begun besides that one
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._compute_lock = threading.Lock()  # the thread releases it only to sleep
         self._asleep = False
@@ -74,10 +78,18 @@ class Scheduler:
         self._start_thread()
 
     def new_queue(
-        self, name: str, runner: BatchRunner, limits: Limits, on_batch: Callable[[BatchReport], None] | None = None
+        self,
+        name: str,
+        runner: BatchRunner,
+        limits: Limits,
+        on_batch: Callable[[BatchReport], None] | None = None,
+        **options: Any,
     ) -> ModelQueue:
-        """A new queue; `runner` answers its batches and `on_batch` gets a report of each, possibly in the thread."""
-        queue = ModelQueue(self, name, runner, limits, on_batch)
+        """A new queue; `runner` answers its batches and `on_batch` gets a report of each, possibly in the thread.
+
+        `options` are those of `ModelQueue`.
+        """
+        queue = ModelQueue(self, name, runner, limits, on_batch, **options)
         self._queues = (*self._queues, queue)
         return queue
 
@@ -116,11 +128,12 @@ class Scheduler:
         That begins after all callbacks that the event loop has ready now: what they submit is part of the same batch.
         """
         if self._closing:
+            self.share.release(entry.claim)
             raise _draining()
         queue = entry.queue
         queue.items += len(entry.items)
         queue.observations += entry.observations
-        queue.waiting_entries.append(entry)
+        queue.arrived.append(entry)
         self._pending[entry.future] = entry
         entry.future.release = self._release
         if self._asleep:  # a stale True only wakes the thread once too often
@@ -135,10 +148,11 @@ class Scheduler:
         entry = self._pending.pop(future)
         entry.queue.items -= len(entry.items)
         entry.queue.observations -= entry.observations
+        self.share.release(entry.claim)
 
     def _wake_or_run_inline(self) -> None:
         """Compute what has gathered here, where that is quickly done, or wake the thread for it."""
-        ready = [queue for queue in self._queues if queue.waiting_entries]
+        ready = [queue for queue in self._queues if queue.has_work]
         if len(ready) == 1 and _runs_inline(ready[0]) and self._compute_lock.acquire(blocking=False):
             try:
                 self._run_inline(ready[0])
@@ -156,10 +170,10 @@ class Scheduler:
         """Compute what waits in `queue` on the event loop."""
         batch = Batch(queue)
         try:
-            batch.run(lambda: False, self._settle)
+            batch.run(_never, self._settle)
         except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: only a thread may die of that)
             log.error("%s is computed again by its thread: %r", queue.name, error)
-            queue.waiting_entries.extend(batch.entries)
+            queue.arrived.extendleft(reversed(batch.entries))
 
     def _expire_overdue(self) -> None:
         """Settle entries that have expired while they waited or were computed; the thread then skips them."""
@@ -203,7 +217,7 @@ class Scheduler:
                 entry.answer = RuntimeError(f"the inference thread died while it computed this: {error!r}")
             else:
                 entry.isolated = True
-                entry.queue.waiting_entries.appendleft(entry)  # safe: no thread takes anything at this moment
+                entry.queue.arrived.appendleft(entry)  # safe: no thread takes anything at this moment
         self._settle([entry for entry in self._pending.values() if entry.answer is not None])
         if not self._stopped:
             self._start_thread()
@@ -216,7 +230,7 @@ class Scheduler:
         self._thread.start()
 
     def _main(self) -> None:
-        running: deque[Batch] = deque()
+        running: list[Batch] = []
         try:
             with self._compute_lock:
                 while not self._stopped:
@@ -226,37 +240,52 @@ class Scheduler:
             log.critical("the inference thread of %s died; another one takes over: %r", self.name, error)
             self._post(self._recover, error)
 
-    def _work(self, running: deque[Batch]) -> bool:
-        """Give a time slice to fresh work, and one to the oldest interrupted batch; False when there is neither."""
-        interrupted = running[0] if running else None
+    def _work(self, running: list[Batch]) -> bool:
+        """Give a time slice to fresh work, and one to the interrupted batch whose turn it is; False without either."""
+        interrupted = min(running, key=_rank) if running else None
         queue = self._next_queue()
         if queue is not None:
             self._advance(running, Batch(queue))
         if interrupted is not None:
-            self._advance(running, running.popleft())
+            running.remove(interrupted)
+            self._advance(running, interrupted)
         return queue is not None or interrupted is not None
 
     def _next_queue(self) -> ModelQueue | None:
-        """The next queue in turn that has work."""
-        queues = self._queues
-        for offset in range(len(queues)):
-            queue = queues[(self._next_index + offset) % len(queues)]
-            if queue.waiting_entries:
-                self._next_index = (self._next_index + offset + 1) % len(queues)
-                return queue
-        return None
+        """Of the queues with work the one whose client has had the least; of equal ones the next in turn."""
+        ready = [index for index, queue in enumerate(self._queues) if queue.has_work]
+        if not ready:
+            return None
+        if len(ready) > 1:
+            ready.sort(key=lambda index: (index - self._next_index) % len(self._queues))
+            for index in ready:
+                self._queues[index].rank_arrived()
+            ready.sort(key=lambda index: self._queues[index].ranked[0].claim.rank)
+        self._next_index = ready[0] + 1
+        return self._queues[ready[0]]
 
-    def _advance(self, running: deque[Batch], batch: Batch) -> None:
-        """Give a time slice to `batch`, which is not in `running`, and put it last there unless it is then finished."""
+    def _advance(self, running: list[Batch], batch: Batch) -> None:
+        """Give a time slice to `batch`, which is not in `running`, and put it there unless it is then finished."""
         self._current = batch
-        if not batch.run((lambda: True) if running else self._work_is_waiting, self._post_settled):
+        self._others_run = bool(running)
+        if not batch.run(self._preempts, self._post_settled):
             running.append(batch)
+        if batch.entries:
+            self.share.begin(batch.entries[-1].claim)
+
+    def _preempts(self, batch: Batch, seconds: float) -> bool:
+        """Whether `batch` makes way for others after `seconds` of its slice."""
+        if seconds > TIME_SLICE:
+            return self._others_run or self._work_is_waiting()
+        if seconds > SHORT_SLICE and batch.takes_long:
+            return any(queue.quick_work_is_next for queue in self._queues)
+        return False
 
     def _post_settled(self, entries: list[Entry]) -> None:
         self._post(self._settle, entries)
 
     def _work_is_waiting(self) -> bool:
-        return any(queue.waiting_entries for queue in self._queues)
+        return any(queue.has_work for queue in self._queues)
 
     def _sleep(self) -> None:
         self._asleep = True
@@ -273,12 +302,21 @@ class Scheduler:
             self._stopped = True
 
 
+def _never(_batch: Batch, _seconds: float) -> bool:
+    return False
+
+
+def _rank(batch: Batch) -> float:
+    return batch.rank
+
+
 def _runs_inline(queue: ModelQueue) -> bool:
     """Whether all that waits in `queue` is one small item of a model that answers such a one at once."""
     return (
         queue.typical_seconds <= INLINE_SECONDS
-        and len(queue.waiting_entries) == 1
-        and queue.waiting_entries[0].is_small
+        and not queue.ranked
+        and len(queue.arrived) == 1
+        and queue.arrived[0].is_small
     )
 
 

@@ -14,6 +14,7 @@ JSON = "application/json"
 ALL_INPUTS = "#/inputs/{}"  # template of the pointers to the inputs of a request
 MESSAGE = "#"  # template of the pointer to the single input of a live message, which is the message itself
 STATE_NUMBERS = 4  # numbers of a state that are put into a token in the time of one number of JSON
+INPUT_NUMBERS = 50  # numbers of a series that are read, or written, in the time that each series or digit takes besides
 
 ModelReference = Annotated[str, Meta(max_length=256)]
 RequestedModel = Annotated[str, Meta(max_length=256, description="a name, or name@version")]
@@ -103,6 +104,9 @@ class Codec(Protocol[RequestT, CallT, OpeningT]):
 
     def decode(self, body: Body, /) -> RequestT:
         """The request in `body`, checked as far as that is possible without the model."""
+
+    def preparation_size(self, request: RequestT, /) -> int:
+        """How much work `to_items` is for the request, in the time that one number of a series takes."""
 
     def to_items(self, request: RequestT, manifest: Manifest, deadline: float, /) -> CallT:
         """The items for the model of `manifest`; work that takes long ends at `deadline` (`DeadlineExceeded`)."""

@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from service.codec.common import ALL_INPUTS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
+from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
 from service.codec.digit_types import (
     DigitAnswer,
     DigitInput,
@@ -30,11 +30,12 @@ from service.codec.digit_types import (
     NewRows,
     TracePoint,
 )
+from service.codec.image_cost import ImageLimits
 from service.codec.images import ImagePreparer, Prepared
 from service.codec.multipart import File, parse_form
 from service.codec.query import parse_query, refuse_query
 from service.codec.state_tokens import StateTokens
-from service.codec.strict_json import FieldErrors, StrictDecoder
+from service.codec.strict_json import COUNTED, FieldErrors, StrictDecoder
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import DigitItem, DigitResult
@@ -47,6 +48,7 @@ WIDTH = 28  # numbers in a row
 IMAGE_ROWS = 28  # rows of a whole digit; with fewer, a low score says only that there is more to read
 MAX_ROWS = 64
 CLASSES = 10
+IMAGE_NUMBERS = 100_000  # numbers of a series that are read in the time of a small image: 2 ms
 TRACE_NUMBERS = 3  # in the answer for each row of a trace
 # The flags in the token of a digit: the scale of its numbers, and whether any of them was ink.
 FLAG_0_255, FLAG_0_1, FLAG_HAS_INK = 1, 2, 4
@@ -97,6 +99,9 @@ class DigitCodec:
     def __init__(self, settings: Settings, tokens: StateTokens) -> None:
         self._settings = settings
         self._tokens = tokens
+        self._image_limits = ImageLimits(
+            settings.max_pixels, settings.max_image_scans, settings.max_image_chunks, settings.max_run_length_bytes
+        )
 
     def decode(self, body: Body) -> DigitBatch:
         """The request in `body`; raises `InvalidRequest` for all that is wrong independently of the model."""
@@ -111,6 +116,18 @@ class DigitCodec:
             raise InvalidRequest("the form has no field 'file'", code="missing_field")
         return self._from_files(form.files, decode_options(options | form.fields))
 
+    def preparation_size(self, batch: DigitBatch) -> int:
+        """Numbers of all rows and bytes of all images, and what each digit takes besides; an image is work for a
+        thread, however small its file."""
+        if batch.files is not None:
+            return IMAGE_NUMBERS * len(batch.files) + sum([len(content) for content in batch.files])
+        return sum(
+            [
+                INPUT_NUMBERS + WIDTH * len(digit.rows or ()) + (IMAGE_NUMBERS + len(digit.image) if digit.image else 0)
+                for digit in batch.inputs
+            ]
+        )
+
     def to_items(self, batch: DigitBatch, manifest: Manifest, deadline: float = math.inf) -> DigitCall:
         """The items of `batch`; raises `InvalidRequest` for images that cannot be prepared and rows the model refuses.
 
@@ -121,7 +138,7 @@ class DigitCodec:
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
         errors = FieldErrors()
         builder = _CallBuilder(batch.parameters, manifest, errors)
-        images = ImagePreparer(self._settings.max_pixels, deadline, errors)
+        images = ImagePreparer(self._image_limits, deadline, errors)
         for index, (digit, state) in enumerate(zip(batch.inputs, resumed_from, strict=True)):
             pointer = ALL_INPUTS.format(index)
             if digit.rows is not None:
@@ -236,7 +253,7 @@ class _CallBuilder:
         parameters, items = self._parameters, self._items
         traced_rows = sum([len(item.rows) for item in items]) if parameters.trace else 0
         token_numbers = parameters.return_state * self._manifest.state.width // STATE_NUMBERS
-        answer_size = len(items) * (CLASSES + token_numbers) + TRACE_NUMBERS * traced_rows
+        answer_size = len(items) * (INPUT_NUMBERS + CLASSES + token_numbers) + TRACE_NUMBERS * traced_rows
         return DigitCall(self._manifest, parameters, items, self._readings, answer_size)
 
     def _add(self, rows: NDArray[np.float32], state: SequenceState | None, reading: Reading) -> None:
@@ -324,9 +341,10 @@ def _check_rows(rows: list[list[float]], is_resumed: bool, pointer: str, errors:
         if len(row) == WIDTH:
             continue
         if errors.is_full:
-            errors.total += 1
-        else:
-            errors.add(f"{pointer}/{number}", "wrong_row_width", f"{len(row)} numbers; a row has {WIDTH}")
+            wrong = sum([len(entry) != WIDTH for entry in rows[number : number + COUNTED]])
+            errors.total = min(COUNTED, errors.total + wrong)
+            return
+        errors.add(f"{pointer}/{number}", "wrong_row_width", f"{len(row)} numbers; a row has {WIDTH}")
 
 
 def _scaled(

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from service.codec.common import ALL_INPUTS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
+from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
 from service.codec.forecast_types import (
     Context,
     ForecastAnswer,
@@ -93,6 +93,10 @@ class ForecastCodec:
         request = _request_decoder.decode(body.content)
         self._check_limits(request)
         return request
+
+    def preparation_size(self, request: ForecastRequest) -> int:
+        """Numbers of all series, and what each series takes besides."""
+        return INPUT_NUMBERS * len(request.inputs) + sum([len(series.target) for series in request.inputs])
 
     def to_items(self, request: ForecastRequest, manifest: Manifest, _deadline: float = math.inf) -> ForecastCall:
         """The items of `request`; raises `InvalidRequest` for what this model cannot serve."""
@@ -224,7 +228,7 @@ def _to_call(
     if errors.total:
         errors.check()
     numbers = _answer_numbers(parameters, len(items), sum([len(item.values) for item in items]) if history else 0)
-    numbers += parameters.return_state * len(items) * manifest.state.width // STATE_NUMBERS
+    numbers += len(items) * (INPUT_NUMBERS + parameters.return_state * manifest.state.width // STATE_NUMBERS)
     return ForecastCall(manifest, parameters, levels, item_ids, items, all_counts, numbers)
 
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from service.codec.image_cost import ImageLimits, check_cost
 from service.codec.strict_json import FieldErrors
 from service.contract.errors import DeadlineExceeded, InvalidRequest
 from service.imaging.mnist import Preparation, prepare
@@ -23,8 +24,9 @@ _FAILED: Prepared = (np.zeros((0, 28), np.float32), None)
 class ImagePreparer:
     """Prepares the images of one request, which share a budget of pixels, a deadline and a list of errors."""
 
-    def __init__(self, max_pixels: int, deadline: float, errors: FieldErrors) -> None:
-        self._max_pixels = self._pixels_left = max_pixels
+    def __init__(self, limits: ImageLimits, deadline: float, errors: FieldErrors) -> None:
+        self._limits = limits
+        self._pixels_left = limits.pixels
         self._deadline = deadline
         self._errors = errors
 
@@ -43,11 +45,16 @@ class ImagePreparer:
         """The rows of the image file `content`; where there are none, the errors say why."""
         self._check_deadline()
         try:
+            check_cost(content, self._limits)
+        except InvalidRequest as error:
+            self._errors.add(pointer, error.code, error.detail)
+            return _FAILED
+        try:
             rows, preparation = prepare(content, self._pixels_left)
         except InvalidRequest as error:
             detail = error.detail
             if error.code == "image_too_large":
-                detail = f"the images of a request have at most {self._max_pixels} pixels together"
+                detail = f"the images of a request have at most {self._limits.pixels} pixels together"
             self._errors.add(pointer, error.code, detail)
             return _FAILED
         self._pixels_left -= preparation.source_size[0] * preparation.source_size[1]

@@ -2,15 +2,16 @@
 
 The happy path is one pass of msgspec over the bytes, with no dictionary in between. msgspec stops at the first error;
 only when it finds one is the document parsed again and inspected along the same types, which lists ten errors and
-counts all of them: one schema, and a good request never pays for a bad one. Strict means: no number from a string or a
+counts the others: one schema, and a good request never pays for a bad one. Strict means: no number from a string or a
 boolean, nothing but finite numbers, no unknown field. Nothing of the request but field names is repeated.
 
 A refusal must not cost more than an answer would: messages are worded and spelling is compared only for the errors that
-are listed, and arrays of numbers are checked as a whole.
+are listed, arrays of numbers are checked as a whole, and after a thousand errors nothing more is looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import math
@@ -24,7 +25,8 @@ from msgspec import inspect as kinds
 
 from service.contract.errors import FieldError, InvalidRequest
 
-LISTED = 10  # errors that are spelled out; `errors_total` counts all
+LISTED = 10  # errors that are spelled out
+COUNTED = 1000  # errors that `errors_total` counts; the document is not looked at any further
 _MAX_NAME = 64  # characters of an unknown field's name that a pointer repeats, and that are compared with known names
 _MAX_INTEGER_DIGITS = 400  # a float holds fewer than 310
 
@@ -32,7 +34,7 @@ T = TypeVar("T")
 
 
 class FieldErrors(Struct):
-    """The errors of one request: all are counted, the first ten are listed."""
+    """The errors of one request: the first ten are listed, and a thousand counted."""
 
     listed: list[FieldError] = []
     total: int = 0
@@ -55,7 +57,8 @@ class FieldErrors(Struct):
         first = self.listed[0]
         detail = f"{first.pointer}: {first.detail}"
         if self.total > 1:
-            detail = f"{self.total} faults in the request; the first: {detail}"
+            more = " or more" if self.total >= COUNTED else ""
+            detail = f"{self.total}{more} faults in the request; the first: {detail}"
         raise InvalidRequest(detail, code=first.code, errors=self.listed, errors_total=self.total)
 
 
@@ -102,7 +105,7 @@ def _parse(content: bytes) -> Any:
     if text.startswith("\ufeff"):
         raise InvalidRequest("the body starts with a byte order mark: send plain UTF-8", code="bad_encoding")
     try:
-        return json.loads(text, parse_int=_integer)
+        return _loads(text)
     except json.JSONDecodeError as error:
         position = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"the body is not JSON: {error.msg} at {position}", code="malformed_json") from error
@@ -110,8 +113,21 @@ def _parse(content: bytes) -> Any:
         raise InvalidRequest("the body is nested too deeply", code="malformed_json") from error
 
 
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # an integer of more digits than Python converts; calling back for each one takes long
+        return json.loads(text, parse_int=_integer)
+
+
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else math.inf
+
+
+class _Enough(Exception):
+    """Ends an inspection that has counted enough errors."""
 
 
 class _Inspector:
@@ -123,7 +139,8 @@ class _Inspector:
 
     def inspect(self, value: Any, kind: kinds.Type) -> None:
         """Raise `InvalidRequest` with all errors of `value`, if it has any."""
-        self._visit(value, kind)
+        with contextlib.suppress(_Enough):
+            self._visit(value, kind)
         self.errors.check()
 
     def _visit(self, value: Any, kind: kinds.Type) -> None:
@@ -155,7 +172,7 @@ class _Inspector:
             if field is not None:
                 self._visit(child, field.type)
             elif self.errors.is_full:
-                self.errors.total += 1
+                self._count(1)
             else:
                 self._error("unknown_field", "there is no such field" + suggestion(name, list(fields)))
             self._path.pop()
@@ -171,12 +188,14 @@ class _Inspector:
             return
         if kind.max_length is not None and len(value) > kind.max_length:
             self._error("out_of_range", f"at most {kind.max_length} entries, not {len(value)}")
+            value = value[: kind.max_length]
         accepted = _number_types(kind.item_type)
         if accepted and _all_numbers(value, accepted):
             return
         for index, child in enumerate(value):
             if accepted and self.errors.is_full:
-                self.errors.total += sum([not _is_number(entry, accepted) for entry in value[index:]])
+                for start in range(index, len(value), COUNTED):
+                    self._count(sum([not _is_number(entry, accepted) for entry in value[start : start + COUNTED]]))
                 return
             self._path.append(index)
             self._visit(child, kind.item_type)
@@ -212,9 +231,15 @@ class _Inspector:
 
     def _error(self, code: str, detail: str) -> None:
         if self.errors.is_full:
-            self.errors.total += 1
+            self._count(1)
         else:
             self.errors.add(json_pointer(self._path), code, detail)
+
+    def _count(self, number: int) -> None:
+        """Count errors that are not listed."""
+        self.errors.total = min(COUNTED, self.errors.total + number)
+        if self.errors.total == COUNTED:
+            raise _Enough
 
 
 _VISITS: dict[type[kinds.Type], Callable[[_Inspector, Any, Any], None]] = {

@@ -6,9 +6,12 @@ sparse file would fill the memory, so both are refused before anything is read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 from service.contract.errors import BrokenModel
@@ -38,6 +41,15 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         raise BrokenModel(f"{path} does not exist") from error
     except OSError as error:
         raise BrokenModel(f"{path} cannot be read: {error.strerror}") from error
+
+
+def check_archive(path: Path, data: bytes, max_bytes: int) -> None:
+    """Raises `BrokenModel` where `data`, read from `path`, is a ZIP archive that unpacks to more than `max_bytes`."""
+    unpacked = 0
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max_bytes:
+        raise BrokenModel(f"{path} unpacks to more than {max_bytes // MIB} MiB")
 
 
 def read_verified(path: Path, max_bytes: int, sha256: str) -> bytes:

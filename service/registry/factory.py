@@ -24,6 +24,7 @@ def make_registry(
         limits=_limits(settings),
         metrics=metrics,
         digests=digests,
+        load_seconds=settings.model_load_seconds,
     )
 
 
@@ -40,4 +41,8 @@ def one_shot_registry(settings: Settings, model: str) -> Registry:
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(queue_items=settings.max_queue_items, queue_observations=settings.max_queue_observations)
+    return Limits(
+        queue_seconds=settings.max_queue_seconds,
+        queue_items=settings.max_queue_items,
+        queue_observations=settings.max_queue_observations,
+    )

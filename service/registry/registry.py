@@ -1,8 +1,9 @@
 """All models of one process: found, loaded one after the other, looked up by their names, and how they stand.
 
 Models load while the event loop runs, the default ones first; each is served as soon as it has passed its self-test.
-The service is ready when all have been tried, something can be served, and every default name that exists on disk has
-a ready version. A version that failed makes only itself unavailable.
+One that takes long does not hold up the others, and one that takes longer than it may has failed. The service is ready
+when all have been tried, something can be served, and every default name that exists on disk has a ready version. A
+version that failed makes only itself unavailable.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +38,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DEFAULTS = ("forecaster", "digits")
+LOAD_SECONDS = 300.0  # that a model may take to load by default, on a slow machine under load
+PATIENCE = 30.0  # seconds until the next model is begun, though the one before is not ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Registry:
         only: str | None = None,
         digests: Mapping[str, str | None] | None = None,
         load: Callable[[Path, str], LoadedModel] | None = None,
+        load_seconds: float = LOAD_SECONDS,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
@@ -79,6 +82,8 @@ class Registry:
         self._only = only
         self._digests = digests
         self._load_folder = load
+        self._load_seconds = load_seconds
+        self._given_up: set[Path] = set()  # folders of versions that took too long
         self._threads = ComputeThreads()
         self._versions: list[ModelVersion] = []
         self._unreadable: Mapping[str, str] = {}  # names of folders that cannot be read
@@ -97,9 +102,7 @@ class Registry:
         """
         device = str(resolve_device(self._device))
         self._threads = ComputeThreads(set_threads(self._n_threads, self._processes))
-        load = self._load_folder or partial(
-            load_model, should_continue=lambda: not self.draining, threads=self._threads
-        )
+        load = self._load_folder or self._load_model
         self._scheduler = Scheduler(device)
         self.metrics.watch(self._engine_state)
         loading = self._load_all(lambda folder: load(folder, device), self._scheduler)
@@ -201,21 +204,33 @@ class Registry:
             return
         rank = {name: position for position, name in enumerate(self._defaults)}
         loading = [v for v in self._versions if v.state == "loading"]
-        # The default names first, and of each name the version that its bare name will mean.
-        for version in sorted(loading, key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version)):
-            if not self._draining:
-                await self._load(version, load, scheduler)
+        async with asyncio.TaskGroup() as group:
+            # The default names first, and of each name the version that its bare name will mean.
+            for version in sorted(loading, key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version)):
+                if not self._draining:
+                    await asyncio.wait([group.create_task(self._load(version, load, scheduler))], timeout=PATIENCE)
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()
         await asyncio.to_thread(malloc_trim)
 
+    def _load_model(self, folder: Path, device: str) -> LoadedModel:
+        def should_continue() -> bool:
+            return not self._draining and folder not in self._given_up
+
+        return load_model(folder, device, should_continue=should_continue, threads=self._threads)
+
     async def _scan(self) -> bool:
         """Look for models; returns whether there are any."""
         try:
-            repository = await _in_daemon_thread(scan, self._models)
+            async with asyncio.timeout(self._load_seconds):
+                repository = await _in_daemon_thread(scan, self._models)
         except BrokenModel as error:
             self._fault = error.detail
+            return False
+        except TimeoutError:
+            self._fault = f"the folder of models {self._models} could not be read within {self._load_seconds:g} s"
+            log.error("%s", self._fault)
             return False
         finally:
             self._scanned = True
@@ -233,11 +248,15 @@ class Registry:
     async def _load(self, version: ModelVersion, load: Callable[[Path], LoadedModel], scheduler: Scheduler) -> None:
         start = time.monotonic()
         try:
-            model = await _in_daemon_thread(load, version.folder)
+            async with asyncio.timeout(self._load_seconds):
+                model = await _in_daemon_thread(load, version.folder)
             if model.manifest != version.manifest:
                 raise BrokenModel("its manifest was changed while it was loaded")
         except RitmoError as error:
             version.fail(error.detail)
+        except TimeoutError:
+            self._given_up.add(version.folder)
+            version.fail(f"it was not loaded within {self._load_seconds:g} s (RITMO_MODEL_LOAD_SECONDS)")
         except Exception as error:  # a model must not keep the others from loading, however broken it is
             log.exception("model %s could not be loaded", version.reference)
             version.fail(f"{type(error).__name__} while it was loaded")

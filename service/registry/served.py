@@ -14,6 +14,7 @@ from service.contract.types import Item
 from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder
+from service.runtime.fair_share import NOBODY, Client
 
 State = Literal["loading", "ready", "failed"]
 
@@ -25,11 +26,13 @@ class Served:
         self.manifest = model.manifest
         self.model = model
         reference = f"{self.manifest.name}@{self.manifest.version}"
-        self.queue = scheduler.new_queue(reference, model.run_batch, limits, metrics.batch)
+        self.queue = scheduler.new_queue(reference, model.run_batch, limits, metrics.batch, price=model.seconds)
         forecasts = self.manifest.task == "forecast"
         self._monitor = IntervalMonitor(self.queue.submit_probe, metrics.interval_outcome) if forecasts else None
 
-    def submit(self, items: Sequence[Item], deadline: float | None = None) -> asyncio.Future[BatchResult]:
+    def submit(
+        self, items: Sequence[Item], deadline: float | None = None, client: Client = NOBODY
+    ) -> asyncio.Future[BatchResult]:
         """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
         probes = None
         if self._monitor is not None:
@@ -37,7 +40,7 @@ class Served:
                 if item.state is not None:  # an update, which most requests are not
                     probes = self._monitor.probes(items)
                     break
-        answer = self.queue.submit(items, deadline)
+        answer = self.queue.submit(items, deadline, client)
         if probes and self._monitor is not None:
             self._monitor.submit_after(answer, probes)
         return answer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ def test_settings_cannot_change_later() -> None:
         {"drain_seconds": -1},
         {"max_items": 5, "max_queue_items": 4},
         {"max_observations": 5, "max_queue_observations": 4},
+        {"max_queue_seconds": 0},
+        {"max_queue_seconds": math.inf},
+        {"trusted_proxies": "proxy.example"},
+        {"trusted_proxies": "10.0.0.1,"},
+        {"trusted_proxies": "10.0.0.1/8"},
         {"state_keys": "fifteen bytes.."},
         {"state_keys": "sixteen bytes ok,short"},
         {"state_ttl_seconds": 0},

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import base64
 import json
-from concurrent.futures import Executor, Future
+import time
 from typing import Any, cast
 
 import pytest
 
 from service.api.inference import InferenceEndpoint
 from service.contract.errors import DeadlineExceeded, RitmoError, Unavailable
+from service.runtime.fair_pool import FairPool, QueueFull
+from service.runtime.fair_share import Client
 from tests.pictures import drawn, encoded
 from tests.service.api.harness import BODY, DIGIT, ROW, Harness, problem
 
@@ -226,13 +228,14 @@ class Threads:
     """A pool that runs everything at once, and counts."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.kinds: list[str] = []
 
-    def submit(self, function: Any, /, *args: Any) -> Future[Any]:
-        self.count += 1
-        future: Future[Any] = Future()
-        future.set_result(function(*args))
-        return future
+    async def run(self, kind: str, size: int, client: Client, deadline: float, call: Any, *args: Any) -> Any:
+        assert size > 0
+        assert client.group == "127.0.0.1"
+        assert time.monotonic() < deadline < time.monotonic() + 60
+        self.kinds.append(kind.rsplit(maxsplit=1)[-1])
+        return call(*args)
 
 
 IMAGE = encoded(drawn())
@@ -242,33 +245,64 @@ BASE64 = base64.b64encode(IMAGE).decode()
 @pytest.mark.parametrize(
     ("path", "media_type", "content", "hops"),
     [
-        ("/forecast", "application/json", json.dumps(BODY).encode(), 0),
-        ("/forecast", "application/json", json.dumps(BODY).encode() + b" " * 70_000, 1),
-        ("/classify-digit", "application/json", json.dumps(DIGIT).encode(), 0),
-        ("/classify-digit", "application/json", json.dumps({"inputs": [{"image": BASE64}]}).encode(), 1),
-        ("/classify-digit", "application/json", b'{"inputs": [{"\\u0069mage": "%s"}]}' % BASE64.encode(), 1),
-        ("/classify-digit", "image/png", IMAGE, 1),
+        ("/forecast", "application/json", json.dumps(BODY).encode(), []),
+        ("/forecast", "application/json", json.dumps(BODY).encode() + b" " * 70_000, ["decode"]),
+        ("/forecast", "application/json", json.dumps({"inputs": [{"target": [1] * 21_000}]}).encode(), ["prepare"]),
+        ("/forecast", "application/json", json.dumps({"inputs": [{"target": [1] * 300}] * 60}).encode(), ["prepare"]),
+        ("/classify-digit", "application/json", json.dumps(DIGIT).encode(), []),
+        ("/classify-digit", "application/json", json.dumps({"inputs": [{"image": BASE64}]}).encode(), ["prepare"]),
+        ("/classify-digit", "application/json", b'{"inputs": [{"\\u0069mage": "%s"}]}' % BASE64.encode(), ["prepare"]),
+        ("/classify-digit", "image/png", IMAGE, ["prepare"]),
     ],
 )
 async def test_large_work_is_done_in_a_thread_and_only_that(
-    harness: Harness, path: str, media_type: str, content: bytes, hops: int
+    harness: Harness, path: str, media_type: str, content: bytes, hops: list[str]
 ) -> None:
     """An image is prepared in a thread; its answer, ten numbers, is encoded where it arrives."""
     threads = Threads()
     endpoint = harness.app.endpoints[path]
     assert isinstance(endpoint, InferenceEndpoint)
-    endpoint._pool = cast(Executor, threads)
+    endpoint._texts = endpoint._inputs = cast(FairPool, threads)
     response = await harness.client.post(path, content=content, headers={"Content-Type": media_type})
     assert response.status_code == 200, response.text
-    assert threads.count == hops
+    assert threads.kinds == hops
 
 
 async def test_a_large_answer_is_encoded_in_a_thread(harness: Harness) -> None:
     threads = Threads()
     endpoint = harness.app.endpoints["/forecast"]
     assert isinstance(endpoint, InferenceEndpoint)
-    endpoint._pool = cast(Executor, threads)
+    endpoint._texts = endpoint._inputs = cast(FairPool, threads)
     levels = [number / 100 for number in range(1, 100)]
     parameters = {"prediction_length": 256, "quantile_levels": levels}
     assert (await harness.forecast({**BODY, "parameters": parameters})).status_code == 200
-    assert threads.count == 1
+    assert threads.kinds == ["encode"]
+
+
+class BusyThreads:
+    """A pool that raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def run(self, *_: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"), [(QueueFull(7.2), 503, "queue_full"), (TimeoutError(), 504, "deadline_exceeded")]
+)
+async def test_what_a_thread_has_no_time_for_is_refused(
+    harness: Harness, error: Exception, status: int, code: str
+) -> None:
+    endpoint = harness.app.endpoints["/classify-digit"]
+    assert isinstance(endpoint, InferenceEndpoint)
+    endpoint._texts = endpoint._inputs = cast(FairPool, BusyThreads(error))
+    response = await harness.client.post("/classify-digit", content=IMAGE, headers={"Content-Type": "image/png"})
+    problem(response, status, code)
+    assert response.headers.get("retry-after") == ("8" if status == 503 else None)
+
+
+async def test_a_model_is_told_whose_request_it_is(harness: Harness) -> None:
+    await harness.forecast(BODY)
+    assert harness.forecaster.client == Client("127.0.0.1", 123)  # httpx's

@@ -7,22 +7,27 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.backend.buckets import CHUNK, ShapeBuckets
+from service.backend.buckets import CHUNK, STEPWISE_CHUNK, ShapeBuckets
 from service.backend.chunks import CancelledRows, ChunkReader, pack, pad_rows
 from service.contract.types import PaddingStats
 
 
 def reader(
-    lengths: Sequence[int], cancelled: CancelledRows = tuple, padding: PaddingStats | None = None
+    lengths: Sequence[int],
+    cancelled: CancelledRows = tuple,
+    padding: PaddingStats | None = None,
+    *,
+    stepwise: bool = False,
 ) -> ChunkReader:
     inputs = [np.full(length, float(row)) for row, length in enumerate(lengths)]
-    return ChunkReader(ShapeBuckets(), inputs, range(len(lengths)), cancelled, padding or PaddingStats())
+    members = range(len(lengths))
+    return ChunkReader(ShapeBuckets(), inputs, members, cancelled, padding or PaddingStats(), stepwise=stepwise)
 
 
 def test_every_value_is_read_once_and_in_order() -> None:
     lengths = [0, 3, CHUNK, CHUNK + 1, 2 * CHUNK + 7, 40]
     n_read = [0] * len(lengths)
-    for chunk in reader(lengths).chunks(merge=True):
+    for chunk in reader(lengths).chunks():
         for row, values, count in zip(chunk.rows.tolist(), chunk.values, chunk.lengths.tolist(), strict=False):
             assert (values[:count] == row).all()
             n_read[row] += count
@@ -30,7 +35,8 @@ def test_every_value_is_read_once_and_in_order() -> None:
 
 
 def test_a_chunk_says_which_of_its_rows_end_with_it() -> None:
-    chunks = list(reader([CHUNK, CHUNK + 1, 5]).chunks(merge=False))
+    chunk_reader = reader([STEPWISE_CHUNK, STEPWISE_CHUNK + 1, 5], stepwise=True)
+    chunks = list(chunk_reader.chunks())
     assert [(chunk.rows.tolist(), chunk.ending.tolist()) for chunk in chunks] == [
         ([2], [2]),
         ([0, 1], [0]),
@@ -39,7 +45,7 @@ def test_a_chunk_says_which_of_its_rows_end_with_it() -> None:
 
 
 def test_rows_without_values_come_first_and_without_a_call() -> None:
-    first, second = reader([0, 8, 0]).chunks(merge=True)
+    first, second = reader([0, 8, 0]).chunks()
     assert (first.rows.tolist(), first.ending.tolist(), first.values.size, len(first.lengths)) == ([0, 2], [0, 2], 0, 0)
     assert second.rows.tolist() == [1]
     assert first.cost_of_later_groups > second.cost_of_later_groups == 0
@@ -47,7 +53,7 @@ def test_rows_without_values_come_first_and_without_a_call() -> None:
 
 def test_rows_cancelled_before_a_chunk_are_left_out_of_it() -> None:
     cancelled = {1}
-    chunks = reader([8, 8, CHUNK + 1], lambda: cancelled).chunks(merge=True)
+    chunks = reader([8, 8, CHUNK + 1], lambda: cancelled).chunks()
     assert next(chunks).rows.tolist() == [0, 2]
     cancelled.add(2)
     assert list(chunks) == []
@@ -56,7 +62,7 @@ def test_rows_cancelled_before_a_chunk_are_left_out_of_it() -> None:
 def test_a_group_cancelled_while_an_earlier_one_was_read_is_not_packed() -> None:
     cancelled: set[int] = set()
     padding = PaddingStats()
-    chunks = reader([8] * 100 + [CHUNK] * 30, lambda: cancelled, padding).chunks(merge=True)
+    chunks = reader([8] * 100 + [CHUNK] * 30, lambda: cancelled, padding).chunks()
     assert len(next(chunks).rows) == 100
     n_computed = padding.computed
     cancelled.update(range(100, 130))
@@ -67,24 +73,24 @@ def test_a_group_cancelled_while_an_earlier_one_was_read_is_not_packed() -> None
 def test_ended_rows_are_those_that_were_not_cancelled_meanwhile() -> None:
     cancelled: set[int] = set()
     chunk_reader = reader([8, 8, 8], lambda: cancelled)
-    chunk = next(chunk_reader.chunks(merge=True))
+    chunk = next(chunk_reader.chunks())
     cancelled.add(1)
     assert chunk_reader.ended(chunk).tolist() == [0, 2]
 
 
 def test_a_row_that_was_ended_is_read_no_further() -> None:
     chunk_reader = reader([2 * CHUNK, 2 * CHUNK])
-    chunks = chunk_reader.chunks(merge=True)
+    chunks = chunk_reader.chunks()
     chunk = next(chunks)
     chunk_reader.end(np.array([0]))
     assert chunk_reader.ended(chunk).tolist() == [0]
     assert [chunk.rows.tolist() for chunk in chunks] == [[1]]
 
 
-@pytest.mark.parametrize("merge", [True, False])
-def test_padding_is_counted(merge: bool) -> None:
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_padding_is_counted(stepwise: bool) -> None:
     padding = PaddingStats()
-    chunks = list(reader([3, 9, 70], padding=padding).chunks(merge=merge))
+    chunks = list(reader([3, 9, 70], padding=padding, stepwise=stepwise).chunks())
     assert padding.real == 82
     assert padding.computed == sum(chunk.values.size for chunk in chunks) > 82
 

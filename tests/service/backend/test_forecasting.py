@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.backend.buckets import CHUNK, FULL, Ints, ShapeBuckets
+from service.backend.buckets import CHUNK, FULL, READOUT_STEPS, Ints, ShapeBuckets
 from service.backend.chunks import CancelledRows
-from service.backend.forecasting import READOUT_STEPS, forecast_batch
+from service.backend.forecasting import forecast_batch
 from service.contract.errors import ModelFault
 from service.contract.types import Floats, ForecastItem, ForecastResult, PaddingStats, Result
 from tests.networks import Summing

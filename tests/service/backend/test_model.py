@@ -241,6 +241,29 @@ def test_short_series_are_answered_before_long_ones(loaded: dict[str, LoadedMode
     assert (set(order[:2]), order[2:]) == ({1, 3}, [2, 0])
 
 
+def test_items_are_priced_by_what_is_asked_of_them(loaded: dict[str, LoadedModel]) -> None:
+    model = loaded["lstm"]
+
+    def price(length: int, horizon: int = 1, levels: int = 2, *, history: bool = False) -> float:
+        item = ForecastItem(np.ones(length), horizon, np.arange(levels) / 100 + 0.01, history=history)
+        return model.seconds([item], length)
+
+    assert 0 < price(10) < price(2_000)
+    assert price(1_000) < price(1_000, history=True)
+    assert price(10, 1) <= price(10, 60) <= price(10, 60, 99)
+    assert model.seconds([ForecastItem(np.ones(10), 1, LEVELS)] * 100, 1000) == pytest.approx(100 * price(10))
+
+
+def test_digits_are_priced_by_rows_and_by_whether_each_row_is_answered(loaded: dict[str, LoadedModel]) -> None:
+    ink = np.zeros((28, 28), np.float32)
+    model = loaded["reader"]
+    plain, traced, stopped = (
+        model.seconds([item], 28) for item in (DigitItem(ink), DigitItem(ink, trace=True), DigitItem(ink, stop=0.9))
+    )
+    assert plain > 0
+    assert 0 < traced < stopped
+
+
 def test_no_items_have_no_results(loaded: dict[str, LoadedModel]) -> None:
     assert loaded["mean"].run([]) == []
 

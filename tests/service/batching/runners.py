@@ -66,6 +66,7 @@ class Stepwise:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.started = threading.Event()
         self.go_on = threading.Event()
         self.fault: BaseException | None = None  # what the second call of a batch raises
 
@@ -73,6 +74,7 @@ class Stepwise:
         self, items: Sequence[StubItem], cancelled: CancelledItems, n_requests: int, padding: PaddingStats
     ) -> Iterator[list[Answer]]:
         self.batches.append([item.value for item in items])
+        self.started.set()
         for n, item in enumerate(items):
             if n:
                 assert self.go_on.wait(TIMEOUT)

@@ -23,6 +23,7 @@ from service.batching.queue import (
 )
 from service.batching.scheduler import Scheduler
 from service.contract.types import PaddingStats
+from service.runtime.fair_share import Client, FairShare
 from tests.service.batching.runners import TIMEOUT, BlockedQueue, Doubler, Stepwise, StubItem, results, stubs
 
 
@@ -31,9 +32,12 @@ class FakeOwner:
 
     is_idle = True
 
+    def __init__(self) -> None:
+        self.share = FairShare()
+
     def admit(self, entry: Entry) -> None:
         entry.future.release = lambda _: None
-        entry.queue.waiting_entries.append(entry)
+        entry.queue.arrived.append(entry)
 
 
 def unattended(runner: BatchRunner, limits: Limits | None = None) -> ModelQueue:
@@ -43,7 +47,7 @@ def unattended(runner: BatchRunner, limits: Limits | None = None) -> ModelQueue:
 def run(queue: ModelQueue) -> list[Entry]:
     """The entries of the next batch of `queue`, in the order in which they were settled."""
     settled: list[Entry] = []
-    assert Batch(queue).run(lambda: False, settled.extend)
+    assert Batch(queue).run(lambda *_: False, settled.extend)
     return settled
 
 
@@ -54,6 +58,30 @@ async def test_a_batch_is_bounded_in_items_and_in_observations(scheduler: Schedu
         )
     await asyncio.gather(*futures)
     assert blocked.runner.batches[1:] == [[1, 2], [3, 4, 5], [6, 7, 8, 9], [10], [11, 12]]
+
+
+def price(_items: Sequence[StubItem], observations: int) -> float:
+    return observations / 1000
+
+
+async def test_who_has_had_least_comes_first_and_of_equal_ones_the_first() -> None:
+    runner = Doubler()
+    queue = ModelQueue(FakeOwner(), "queue", runner, Limits(batch_items=2), price=price)
+    for value, client in ((1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c")):
+        queue.submit([StubItem(value, 5)], client=Client(client, 0))
+    while queue.has_work:
+        run(queue)
+    assert runner.batches == [[1, 3], [5, 2], [4]]
+
+
+async def test_an_entry_that_takes_long_does_not_join_quick_ones() -> None:
+    runner = Doubler()
+    queue = ModelQueue(FakeOwner(), "queue", runner, Limits(), price=price)
+    for value, length in ((1, 1), (2, 2), (3, 2_000), (4, 2_000), (5, 1)):
+        queue.submit([StubItem(value, length)], client=Client("a", value))
+    while queue.has_work:
+        run(queue)
+    assert runner.batches == [[1, 2], [3, 4, 5]]
 
 
 async def test_an_isolated_entry_shares_its_batch_with_no_other() -> None:
@@ -146,12 +174,8 @@ async def test_a_finished_batch_keeps_nothing_alive() -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize(("time_slice", "preempt", "slices"), [(-1.0, True, 2), (-1.0, False, 1), (TIMEOUT, True, 1)])
-async def test_a_batch_yields_after_its_time_slice_where_other_work_waits(
-    time_slice: float, preempt: bool, slices: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.batching.batch.TIME_SLICE", time_slice)
-
+@pytest.mark.parametrize(("preempt", "slices"), [(True, 2), (False, 1)])
+async def test_a_batch_makes_way_between_two_calls_where_it_is_told_to(preempt: bool, slices: int) -> None:
     def runner(*_: object) -> Iterator[list[Answer]]:
         yield []
         yield [(0, 1)]
@@ -159,10 +183,19 @@ async def test_a_batch_yields_after_its_time_slice_where_other_work_waits(
     queue = unattended(runner)
     queue.submit(stubs(1))
     batch, settled = Batch(queue), list[Entry]()
-    finished = [batch.run(lambda: preempt, settled.extend)]
+    asked: list[float] = []
+
+    def asks(of: Batch, seconds: float) -> bool:
+        assert of is batch
+        asked.append(seconds)
+        return preempt
+
+    finished = [batch.run(asks, settled.extend)]
     while not finished[-1]:
-        finished.append(batch.run(lambda: preempt, settled.extend))
+        finished.append(batch.run(asks, settled.extend))
     assert len(finished) == slices
+    assert len(asked) == 1
+    assert asked[0] >= 0
     assert [entry.results for entry in settled] == [[1]]
 
 

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from service.batching.queue import BatchReport, Limits
 from service.batching.scheduler import Scheduler
 from service.contract.errors import DeadlineExceeded, Unavailable
+from service.runtime.fair_share import Client
 from tests.service.batching.runners import TIMEOUT, BlockedQueue, Doubler, StubItem, results, stubs
 
 
-async def test_a_full_queue_refuses_at_once_and_admits_all_of_a_request_or_nothing(scheduler: Scheduler) -> None:
-    async with BlockedQueue(scheduler, Limits(queue_items=5, queue_observations=100)) as blocked:
-        futures = blocked.submit(stubs(1, 2), [StubItem(3, 90)])
-        with pytest.raises(Unavailable) as too_many:
-            blocked.submit(stubs(4, 5))
-        assert (too_many.value.code, too_many.value.retry_after) == ("queue_full", 1.0)
-        with pytest.raises(Unavailable) as too_long:
-            blocked.submit([StubItem(4, 8)])
-        assert too_long.value.code == "queue_full"
-        assert (blocked.queue.items, blocked.queue.observations) == (4, 93)
-        futures += blocked.submit([StubItem(5, 7)])
-    assert await results(*futures) == [[2, 4], [6], [10]]
-    assert (blocked.queue.items, blocked.queue.observations) == (0, 0)
+def priced(items: Sequence[Any], _observations: int) -> float:
+    """A second for every item."""
+    return float(len(items))
+
+
+@pytest.mark.parametrize(
+    ("limits", "item"),
+    [
+        (Limits(queue_items=100), StubItem(1)),
+        (Limits(queue_observations=1_000), StubItem(1, 10)),
+        (Limits(queue_seconds=100.0), StubItem(1)),
+    ],
+    ids=["items", "observations", "seconds"],
+)
+async def test_a_client_alone_may_fill_nearly_half_of_the_queue(
+    scheduler: Scheduler, limits: Limits, item: StubItem
+) -> None:
+    price = {"price": priced} if limits.queue_seconds == 100 else {}
+    queue = scheduler.new_queue("queue", Doubler(), limits, **price)
+    async with BlockedQueue(scheduler):
+        futures = [queue.submit([item] * 15, client=Client("a", n)) for n in range(3)]  # 45 of 100
+        with pytest.raises(Unavailable) as one_more:
+            queue.submit([item] * 2, client=Client("a", 3))
+        assert one_more.value.code == "queue_full"
+        assert one_more.value.retry_after == (45.0 if limits.queue_seconds == 100 else 1.0)
+        futures.append(queue.submit([item] * 25, client=Client("b", 0)))
+    await asyncio.gather(*futures)
+    assert (queue.items, queue.observations) == (0, 0)
+    assert scheduler.share.room == scheduler.share.seconds == 0
+
+
+async def test_room_is_free_again_once_a_submission_is_settled_cancelled_or_refused(scheduler: Scheduler) -> None:
+    queue = scheduler.new_queue("queue", Doubler(), Limits(queue_seconds=10.0), price=priced)
+    async with BlockedQueue(scheduler):
+        held = queue.submit(stubs(1, 2))
+        for _ in range(5):
+            queue.submit(stubs(3)).cancel()
+        assert scheduler.share.room == pytest.approx(0.2, abs=0.001)
+    await held
+    assert scheduler.share.room == 0
+    scheduler.drain()
+    with pytest.raises(Unavailable):
+        queue.submit(stubs(4))
+    assert scheduler.share.room == 0
 
 
 async def test_an_idle_queue_admits_a_request_that_is_larger_than_itself(scheduler: Scheduler) -> None:

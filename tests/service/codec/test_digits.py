@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.codec.common import Body, SequenceState
+from service.codec.common import INPUT_NUMBERS, Body, SequenceState
 from service.codec.digits import (
     FLAG_0_1,
     FLAG_0_255,
@@ -254,10 +254,10 @@ def test_rows_without_width_are_counted_and_the_first_ten_described() -> None:
 @pytest.mark.parametrize(
     ("parameters", "size"), [({}, 20), ({"trace": True}, 20 + 3 * 5), ({"return_state": True}, 20 + 2 * 8 // 4)]
 )
-def test_the_size_of_an_answer_is_that_of_its_numbers(parameters: dict[str, Any], size: int) -> None:
+def test_the_size_of_an_answer_is_that_of_its_numbers_and_of_its_digits(parameters: dict[str, Any], size: int) -> None:
     contract = CONTRACT.model_copy(update={"state": StateContract(width=8, exact=1)})
     batch = decode(inputs=[{"rows": [ROW] * 2}, {"rows": [ROW] * 3}], parameters=parameters)
-    assert CODEC.to_items(batch, contract).answer_size == size
+    assert CODEC.to_items(batch, contract).answer_size == size + 2 * INPUT_NUMBERS
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from service.codec.common import Body, SequenceState
+from service.codec.common import INPUT_NUMBERS, Body, SequenceState
 from service.codec.forecast import ForecastCall, ForecastCodec, decimal
 from service.codec.forecast_types import ForecastRequest
 from service.codec.state_tokens import StateTokens
@@ -248,11 +248,11 @@ def test_query_fields_are_refused(query: bytes) -> None:
         ({"return_state": True}, 2 * 4 + 2 * 8 // 4),
     ],
 )
-def test_the_size_of_an_answer_is_that_of_its_numbers(parameters: dict[str, Any], size: int) -> None:
+def test_the_size_of_an_answer_is_that_of_its_numbers_and_of_its_series(parameters: dict[str, Any], size: int) -> None:
     contract = manifest("forecaster")
     contract = contract.model_copy(update={"state": StateContract(width=8, exact=1)})
     request = decode(inputs=[{"target": [1, 2, 3]}, {"target": [1, 2]}], parameters=parameters)
-    assert CODEC.to_items(request, contract).answer_size == size
+    assert CODEC.to_items(request, contract).answer_size == size + 2 * INPUT_NUMBERS
 
 
 # --- resumed series --------------------------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+import time
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
+from service.codec.forecast_types import ForecastRequest
 from service.codec.strict_json import LISTED, FieldErrors, StrictDecoder, suggestion
 from service.contract.errors import InvalidRequest
 
@@ -181,3 +185,57 @@ def test_both_parsers_agree_on_every_document(value: Any) -> None:
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     error = attempt(body)
     assert error is None or error.code
+
+
+def bodies(size: int) -> dict[str, bytes]:
+    """Bodies of about `size` bytes that are refused, each for as much work as its kind can make."""
+
+    def filled(entry: bytes, before: bytes = b'{"inputs":[', after: bytes = b"]}") -> bytes:
+        return before + b",".join([entry] * (size // (len(entry) + 1))) + after
+
+    letters = "prediction_length"
+    anagrams = (letters[n % 17 :] + letters[: n % 17] + str(n) for n in range(size // 26))
+    target = b'{"inputs":[{"target":['
+    return {
+        "names like known ones": b"{" + b",".join(b'"%s":1' % name.encode() for name in anagrams) + b"}",
+        "missing fields": filled(b"{}"),
+        "unknown fields": filled(b'{"a":1}'),
+        "wrong types": filled(b'{"target":"a"}'),
+        "strings for numbers": filled(b'"a"', target, b"]}]}"),
+        "arrays for numbers": filled(b"[]", target, b"]}]}"),
+        "not finite": filled(b"NaN", target, b"]}]}"),
+        "cut": filled(b"1", target, b""),
+        "too many levels": filled(b"0.5", b'{"inputs":[{"target":[1]}],"parameters":{"quantile_levels":[', b"]}}"),
+        "long integers": filled(b"1" * 4_000 + b"e400", target, b"]}]}"),
+    }
+
+
+@pytest.mark.parametrize("size", [1_000, 16_000, 64_000, 1_000_000])
+def test_refusing_costs_no_more_than_reading_twenty_bodies_of_that_size(size: int) -> None:
+    """Serving one costs more: its items, its computation and its answer come on top of reading it."""
+
+    def cost(body: bytes) -> float:
+        costs = []
+        for _ in range(3):
+            started = time.thread_time()
+            with contextlib.suppress(InvalidRequest):
+                decoder.decode(body)
+            costs.append(time.thread_time() - started)
+        return min(costs)
+
+    decoder = StrictDecoder(ForecastRequest)
+    series = b'{"target":[' + b",".join([b"1.5"] * 50) + b"]}"
+    reading = cost(b'{"inputs":[' + b",".join([series] * max(1, size // 211)) + b"]}")
+    gc.disable()  # its cost is that of all objects of all tests
+    try:
+        for kind, body in bodies(size).items():
+            assert cost(body) <= 20 * reading + 0.003, kind
+    finally:
+        gc.enable()
+
+
+def test_a_thousand_errors_are_counted_and_no_more() -> None:
+    for count in (999, 1000, 1001, 5000):
+        error = refused(b'{"inputs":[' + b",".join([b"{}"] * count) + b"]}")
+        assert (len(error.errors), error.errors_total) == (10, min(1000, count))
+        assert ("or more" in error.detail) == (count >= 1000)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from service.contract.errors import BrokenModel
-from service.contract.files import MIB, read_file, read_verified
+from service.contract.files import MIB, check_archive, read_file, read_verified
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -54,3 +56,22 @@ def test_the_digest_must_be_the_expected_one(tmp_path: Path) -> None:
     assert read_verified(tmp_path / "file", MIB, hashlib.sha256(b"abc").hexdigest()) == b"abc"
     with pytest.raises(BrokenModel, match=r"is not what the manifest describes: sha256 ba7816bf.*, expected 00"):
         read_verified(tmp_path / "file", MIB, "0" * 64)
+
+
+@pytest.mark.parametrize(("size", "is_refused"), [(MIB - 1, False), (MIB, False), (MIB + 1, True)])
+def test_an_archive_is_refused_by_what_it_unpacks_to(size: int, is_refused: bool) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("half", bytes(size // 2))
+        archive.writestr("other", bytes(size - size // 2))
+    assert len(buffer.getvalue()) < MIB // 100
+    if is_refused:
+        with pytest.raises(BrokenModel, match="archive unpacks to more than 1 MiB"):
+            check_archive(Path("archive"), buffer.getvalue(), MIB)
+    else:
+        check_archive(Path("archive"), buffer.getvalue(), MIB)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK nonsense", bytes(100)])
+def test_what_is_no_archive_is_left_to_its_reader(data: bytes) -> None:
+    check_archive(Path("file"), data, MIB)

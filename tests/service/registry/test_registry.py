@@ -7,7 +7,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from service.registry.repository import Repository, scan
 from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, series, write_model
 
 LEVELS = np.array([0.1, 0.5, 0.9])
+TIMEOUT = 30.0  # seconds; reached only by a test that fails
 
 
 @pytest.fixture(scope="module")
@@ -348,6 +349,83 @@ async def test_before_the_models_have_been_looked_for_none_is_unknown(models: Pa
             go_on.set()
             await registry.loaded()
             assert registry.ready
+
+
+async def test_others_become_ready_while_a_model_takes_long(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.registry.registry.PATIENCE", 0.01)
+    go_on = threading.Event()
+
+    def slow(folder: Path, device: str) -> LoadedModel:
+        if folder.parent.name == "forecaster":
+            assert go_on.wait(TIMEOUT)
+        return load_unwarmed(folder, device)
+
+    def waiting(registry: Registry) -> list[str]:
+        return [v.reference for v in registry.models() if v.state == "loading" and v.name != "forecaster"]
+
+    async with starting(models, load=slow) as registry:
+        async with asyncio.timeout(TIMEOUT):
+            while not registry.models() or waiting(registry):  # noqa: ASYNC110 (a state of a version is no event)
+                await asyncio.sleep(0.01)
+        states = {v.version: v.state for v in registry.models() if v.name == "forecaster"}
+        assert states == {1: "loading", 2: "loading", 3: "loading"}
+        assert not registry.health().ready
+        go_on.set()
+        await registry.loaded()
+        assert registry.get("forecaster").manifest.version == 2
+
+
+async def test_a_model_that_takes_longer_than_it_may_has_failed(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.registry.registry.PATIENCE", 0.01)
+    go_on = threading.Event()
+
+    def hanging(folder: Path, device: str) -> LoadedModel:
+        if (folder.parent.name, folder.name) == ("forecaster", "2"):
+            assert go_on.wait(TIMEOUT)
+        return load_unwarmed(folder, device)
+
+    async with starting(models, load=hanging, load_seconds=2.0) as registry:
+        await registry.loaded()
+        (late,) = (v for v in registry.models() if (v.name, v.version) == ("forecaster", 2))
+        assert (late.state, late.reason) == ("failed", "it was not loaded within 2 s (RITMO_MODEL_LOAD_SECONDS)")
+        assert registry.health().ready
+        assert registry.get("forecaster").manifest.version == 1
+        go_on.set()
+
+
+async def test_a_model_that_is_given_up_is_not_warmed_up_further(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    ended = threading.Event()
+
+    def warming(folder: Path, _device: str, *, should_continue: Callable[[], bool], **_: object) -> LoadedModel:
+        asked.set()
+        while should_continue():
+            time.sleep(0.001)
+        ended.set()
+        raise Unavailable("given up", code="draining")
+
+    monkeypatch.setattr("service.registry.registry.load_model", warming)
+    async with starting(models, load=None, only="digits", load_seconds=0.05) as registry:
+        await registry.loaded()
+        assert [v.state for v in registry.models()] == ["failed"]
+        assert asked.is_set()
+        assert await asyncio.to_thread(ended.wait, TIMEOUT)
+        assert not registry.draining
+
+
+async def test_a_folder_that_cannot_be_read_in_time_is_a_reason(models: Path) -> None:
+    release = threading.Event()
+
+    def hanging(_: Path) -> Repository:
+        assert release.wait(TIMEOUT)
+        raise AssertionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.registry.registry.scan", hanging)
+        async with starting(models, load_seconds=0.05) as registry:
+            await registry.loaded()
+            assert "could not be read within 0.05 s" in registry.health().reasons[0]
+            release.set()
 
 
 async def test_a_folder_that_hangs_holds_up_no_stop(models: Path) -> None:

@@ -1,0 +1,116 @@
+"""What the calls of one network cost: fitted to the calls of its warm-up, and corrected by every later one.
+
+A call of some rows and steps takes about `call + steps * stride + rows * (row + steps * step)` seconds. The four
+numbers differ by model, by kind of call (a step of `history` costs `forecaster` fifty of `step`) and by machine, so
+none of them is written down here. They bound how long one call lasts, and say what a request will cost before it is
+computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Of a horizon's or a history's step, for each quantile level: 99 levels cost as much again as two thirds of a step.
+LEVEL_COST = 1 / 150
+_CORRECTION = 1.02  # of a price by one call: about the median of many, since a slow call says more about the machine
+_TYPICAL_ROWS = 32  # of a call under load
+_TELLING = 0.001  # seconds of a call that is long enough to correct a price
+_MAX_SAMPLES = 4096
+
+
+def steps_with_levels(steps: int, levels: int) -> float:
+    """Steps of a read-out with so many quantile levels, in steps with none."""
+    return steps * (1 + LEVEL_COST * levels)
+
+
+@dataclass(slots=True)
+class CallPrice:
+    """The price of one method, in seconds."""
+
+    call: float = 0.0
+    stride: float = 0.0  # of one step, however many rows take it
+    row: float = 0.0
+    step: float = 0.0  # of one row
+    factor: float = 1.0  # by which calls have since differed from what was fitted
+
+    def seconds(self, rows: float, steps: float) -> float:
+        """What a call of `rows` rows and `steps` steps takes."""
+        return self.factor * (self.call + steps * self.stride + rows * (self.row + steps * self.step))
+
+    def share(self, rows: float, row_steps: float) -> float:
+        """What `rows` rows of `row_steps` steps together cost in calls that they share with others."""
+        row = self.row + self.call / _TYPICAL_ROWS
+        step = self.step + self.stride / _TYPICAL_ROWS
+        return self.factor * (rows * row + row_steps * step)
+
+    def correct(self, seconds: float, expected: float) -> None:
+        """A call took `seconds` where `expected` were."""
+        if seconds > _TELLING:
+            self.factor = self.factor * _CORRECTION if seconds > expected else self.factor / _CORRECTION
+
+
+class CallPrices:
+    """The prices of the three kinds of calls; reported calls may be made by several threads."""
+
+    def __init__(self) -> None:
+        self.step = CallPrice()  # reading observations
+        self.stepwise = CallPrice()  # reading with an answer after each: `history`, `trace`
+        self.readout = CallPrice()  # answers from a state: `forecast`, `read`
+        self._by_method = {
+            "step": self.step,
+            "history": self.stepwise,
+            "trace": self.stepwise,
+            "service_forecast": self.readout,
+            "read": self.readout,
+        }
+        self._samples: dict[str, list[tuple[float, float, float]]] | None = {}  # until `fit`: rows, steps, seconds
+
+    def observe(self, method: str, rows: float, steps: float, seconds: float) -> None:
+        """A call of `method` with `rows` rows and `steps` steps took `seconds`."""
+        if self._samples is None:
+            price = self._by_method[method]
+            price.correct(seconds, price.seconds(rows, steps))
+            return
+        samples = self._samples.setdefault(method, [])
+        if len(samples) < _MAX_SAMPLES:
+            samples.append((rows, steps, seconds))
+
+    def observe_finish(self, rows: float, steps: float, readout_steps: float, seconds: float) -> None:
+        """A call that read `steps` steps of `rows` rows and answered them took `seconds`."""
+        if self._samples is None:
+            expected = self.step.seconds(rows, steps) + self.readout.seconds(rows, readout_steps)
+            self.step.correct(seconds, expected)
+            self.readout.correct(seconds, expected)
+
+    def fit(self) -> None:
+        """Fit the prices to what was observed so far."""
+        samples, self._samples = self._samples or {}, None
+        for method, seen in samples.items():
+            price = self._by_method[method]
+            price.call, price.stride, price.row, price.step = _fit(np.array(seen))
+
+
+def _fit(samples: NDArray[np.float64]) -> list[float]:
+    """Call, stride, row and step (none below 0) fitted to `samples` (N, 3): rows, steps, seconds.
+
+    Of several calls of one shape the fastest counts. The weights are between those of absolute and of relative errors.
+    """
+    fastest: dict[tuple[float, float], float] = {}
+    for rows, steps, seconds in samples.tolist():
+        fastest[rows, steps] = min(seconds, fastest.get((rows, steps), seconds))
+    rows, steps = np.array(list(fastest)).T
+    seconds = np.maximum(list(fastest.values()), 1e-9)
+    terms = np.stack((np.ones(len(rows)), steps, rows, rows * steps), axis=1) / np.sqrt(seconds)[:, None]
+    kept = [0, 1, 2, 3]
+    prices = np.zeros(4)
+    while kept:
+        prices[:] = 0.0
+        prices[kept] = np.linalg.lstsq(terms[:, kept], np.sqrt(seconds), rcond=None)[0]
+        if (prices >= 0).all():
+            break
+        kept.remove(int(prices.argmin()))
+    fitted: list[float] = prices.tolist()
+    return fitted

@@ -1,0 +1,115 @@
+"""Pictures that are cheap to send and dear to decode are refused before they are decoded."""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+import zlib
+
+import pytest
+from PIL import Image
+
+from service.codec.image_cost import ImageLimits, check_cost
+from service.codec.images import ImagePreparer
+from service.codec.strict_json import FieldErrors
+from service.contract.errors import InvalidRequest
+from tests.pictures import drawn, encoded
+
+SECONDS = 2.0  # for one of the largest that are allowed: on a quiet machine half of it
+
+
+def progressive(scans: int) -> bytes:
+    """A progressive JPEG with so many scans: its last one is repeated, which refines nothing."""
+    data = encoded(drawn(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + data[-2:]
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(chunks: int) -> bytes:
+    """A PNG of so many chunks, most of them empty text."""
+    data = encoded(drawn())
+    signature, rest = data[:33], data[33:]
+    count, position = 1, 33
+    while position < len(data):
+        count, position = count + 1, position + 12 + struct.unpack_from(">I", data, position)[0]
+    return signature + chunk(b"prVt", b"") * (chunks - count) + rest
+
+
+def bitmap(size: int, compression: int = 1) -> bytes:
+    """A BMP of so many bytes that says it is run-length encoded: runs of one black pixel."""
+    side = 2_000
+    palette = bytes(4) + bytes([255, 255, 255, 0]) * 255
+    offset = 14 + 40 + len(palette)
+    header = struct.pack("<2sIHHI", b"BM", size, 0, 0, offset)
+    header += struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, compression, size - offset, 0, 0, 256, 0)
+    return header + palette + b"\x01\x00" * ((size - offset) // 2) + b"\x00" * ((size - offset) % 2)
+
+
+LIMITS = ImageLimits(scans=20, chunks=50, run_length_bytes=10_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "is_refused"),
+    [
+        (progressive(19), False),
+        (progressive(20), False),
+        (progressive(21), True),
+        (png(49), False),
+        (png(50), False),
+        (png(51), True),
+        (bitmap(9_999), False),
+        (bitmap(10_000), False),
+        (bitmap(10_001), True),
+        (bitmap(10_001, compression=2), True),
+        (bitmap(10_001, compression=0), False),
+    ],
+)
+def test_what_a_picture_costs_is_bounded(data: bytes, is_refused: bool) -> None:
+    if is_refused:
+        with pytest.raises(InvalidRequest) as caught:
+            check_cost(data, LIMITS)
+        assert caught.value.code == "image_too_large"
+    else:
+        check_cost(data, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"BM", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffabcd"]
+)
+def test_what_is_cut_short_is_left_to_the_decoder(data: bytes) -> None:
+    check_cost(data, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("image", "form", "options"),
+    [
+        (Image.effect_noise((2_000, 2_000), 60), "JPEG", {"progressive": True, "quality": 60}),
+        (Image.effect_noise((1_500, 1_500), 60), "PNG", {}),
+        (Image.effect_noise((3_000, 1_000), 60), "BMP", {}),
+        (Image.effect_noise((1_000, 1_000), 60), "WEBP", {}),
+    ],
+)
+def test_ordinary_pictures_are_far_from_the_limits(image: Image.Image, form: str, options: dict[str, object]) -> None:
+    check_cost(encoded(image, form, **options), ImageLimits())
+
+
+def test_a_refusal_names_the_picture_and_the_limit() -> None:
+    errors = FieldErrors()
+    images = ImagePreparer(LIMITS, math.inf, errors)
+    assert images.prepare(progressive(21), "#/inputs/3/image")[1] is None
+    (error,) = errors.listed
+    assert (error.pointer, error.code) == ("#/inputs/3/image", "image_too_large")
+    assert "21 scans; at most 20" in error.detail
+
+
+@pytest.mark.parametrize("data", [progressive(64), png(8192), bitmap(1 << 20)], ids=["jpeg", "png", "bmp"])
+def test_the_largest_that_are_allowed_are_prepared_in_bounded_time(data: bytes) -> None:
+    check_cost(data, ImageLimits())
+    started = time.thread_time()
+    ImagePreparer(ImageLimits(), math.inf, FieldErrors()).prepare(data, "#")
+    assert time.thread_time() - started < SECONDS
