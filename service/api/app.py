@@ -11,13 +11,13 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from service.api.byte_budget import ByteBudget
 from service.api.catalog import models_router
 from service.api.dispatch import Application
 from service.api.health import health_router
 from service.api.inference import ClassifyDigitEndpoint, InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
-from service.api.request import BodyBudget
 from service.api.request_metrics import RequestMetrics
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.codec.digits import DigitCodec
@@ -48,11 +48,12 @@ def create_app(
     settings = settings or Settings()
     if registry is None:
         registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
-    metrics, budget = RequestMetrics(registry.metrics), BodyBudget(settings)
+    metrics, budget = RequestMetrics(registry.metrics), ByteBudget(settings.max_held_bytes)
     pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
     app = Application(
         budget,
         metrics,
+        max_body=settings.max_body_bytes,
         access_log=settings.access_log,
         title="Ritmo",
         version=version(),
@@ -60,7 +61,9 @@ def create_app(
         lifespan=lambda _: _lifespan(registry, pool),
         redirect_slashes=False,  # a redirect would go to the host that the request names
     )
+    registry.metrics.watch_held_bytes(lambda: budget.held)
     app.state.registry = registry
+    app.state.budget, app.state.request_metrics = budget, metrics
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
     page = _page(registry.metrics, group)

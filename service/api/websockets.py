@@ -23,9 +23,10 @@ from typing import Any
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
+from service.api.byte_budget import ByteBudget
 from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS, ModelRoute, wrong_task
 from service.api.problems import Answer, internal, render
-from service.api.request import DISCONNECT_CHECK_SECONDS, BodyBudget, id_header, request_id
+from service.api.request import DISCONNECT_CHECK_SECONDS, id_header, request_id
 from service.api.request_metrics import RequestMetrics
 from service.api.sessions import Session
 from service.codec.common import CallT, Codec, OpeningT, RequestT
@@ -44,7 +45,7 @@ logger = logging.getLogger("service.http")
 class LiveConnections:
     """The live connections of this process, and what they share: their number, the metrics and the bytes they hold."""
 
-    def __init__(self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: BodyBudget) -> None:
+    def __init__(self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: ByteBudget) -> None:
         self.is_closing = False
         self.metrics = metrics
         self.budget = budget
