@@ -142,6 +142,10 @@ class ForecastCodec:
         (prediction,) = _predictions(call, results, [token])
         return _encoder.encode(prediction), state
 
+    def last_token(self, state: SequenceState, manifest: Manifest) -> str | None:
+        """The token of `state`, None where no other service could open it."""
+        return self._tokens.seal(state, manifest) if self._tokens.outlive_service else None
+
     def _check_limits(self, request: ForecastRequest) -> None:
         lengths = [len(series.target) for series in request.inputs]
         if len(lengths) > self._settings.max_items:
