@@ -23,6 +23,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+Wait = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 class EngineSettings(BaseModel):
@@ -72,7 +73,14 @@ class Settings(EngineSettings, BaseSettings):
     )
 
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
-    max_held_bytes: Count = Field(default=256 << 20, description="request bodies held in memory at once, all together")
+    max_held_bytes: Count = Field(
+        default=256 << 20,
+        description="requests, messages and answers held in memory, all connections together; beyond: 503",
+    )
+    max_head_bytes: int = Field(
+        default=64 << 10, ge=1 << 10, description="largest head of a request; a longer one gets 414 or 431"
+    )
+    max_header_fields: Count = Field(default=100, description="fields in the head of a request; more get 431")
     max_items: Count = Field(default=1024, description="series or digits in one request")
     max_observations: Count = Field(default=100_000, description="values of one series")
     max_answer_numbers: Count = Field(default=1_000_000, description="numbers in one answer, all series together")
@@ -108,6 +116,16 @@ class Settings(EngineSettings, BaseSettings):
         default=10_000, description="live connections (WebSocket) of one process; more get 503"
     )
     max_message_bytes: Count = Field(default=1 << 20, description="largest message of a live connection")
+
+    receive_seconds: Wait = Field(
+        default=30.0, description="for a head or a live message to arrive, and between two parts of a body; then 408"
+    )
+    send_seconds: Wait = Field(
+        default=30.0, description="after which a client that takes no more of its answer is cut off"
+    )
+    keep_alive_seconds: Wait = Field(
+        default=75.0, description="an idle connection stays open: longer than load balancers keep theirs"
+    )
 
     drain_delay_seconds: Seconds = Field(
         default=1.0, description="after SIGTERM: how long /readyz says 503 while requests are still taken"

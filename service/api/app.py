@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from service.api.byte_budget import ByteBudget
 from service.api.catalog import models_router
 from service.api.clients import ClientFinder
 from service.api.dispatch import Application
@@ -17,7 +18,6 @@ from service.api.health import health_router
 from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.problems import from_exception
-from service.api.request import BodyBudget
 from service.api.request_metrics import RequestMetrics
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.codec.digits import DigitCodec
@@ -51,7 +51,7 @@ def create_app(
     settings = settings or Settings()
     if registry is None:
         registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
-    metrics, budget = RequestMetrics(registry.metrics), BodyBudget(settings)
+    metrics, budget = RequestMetrics(registry.metrics), ByteBudget(settings.max_held_bytes)
     texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
     pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
     clients = ClientFinder(settings.proxies)
@@ -59,6 +59,7 @@ def create_app(
         budget,
         metrics,
         clients,
+        max_body=settings.max_body_bytes,
         access_log=settings.access_log,
         title="Ritmo",
         version=version(),
@@ -66,7 +67,9 @@ def create_app(
         lifespan=lambda _: _lifespan(registry, (texts, pictures)),
         redirect_slashes=False,  # a redirect would go to the host that the request names
     )
+    registry.metrics.watch_held_bytes(lambda: budget.held)
     app.state.registry = registry
+    app.state.budget, app.state.request_metrics = budget, metrics
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
     page = _page(registry.metrics, group)

@@ -17,13 +17,13 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.problems import NOT_ALLOWED, Answer, internal, render
 from service.api.request import (
-    BodyBudget,
     Disconnected,
-    DisconnectWatcher,
     RawRequest,
+    RequestWatcher,
     id_header,
     request_id,
     send_answer,
@@ -57,10 +57,11 @@ class Application(FastAPI):
 
     def __init__(
         self,
-        budget: BodyBudget,
+        budget: ByteBudget,
         metrics: RequestMetrics,
         clients: ClientFinder,
         *,
+        max_body: int,
         access_log: bool,
         **options: Any,
     ) -> None:
@@ -69,7 +70,8 @@ class Application(FastAPI):
         self.live_endpoints: dict[str, ASGIApp] = {}
         self._budget = budget
         self._clients = clients
-        self._watcher = DisconnectWatcher()
+        self._max_body = max_body
+        self._watcher = RequestWatcher()
         self._request_metrics = metrics
         self._access_log = access_log
 
@@ -91,33 +93,41 @@ class Application(FastAPI):
 
     async def _serve(self, endpoint: Endpoint, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One request to a direct route: read, answered by `endpoint`, sent, recorded."""
-        request = RawRequest(scope, receive, self._budget, self._watcher, self._clients)
+        request = RawRequest(scope, receive, self._budget, self._max_body, self._watcher, self._clients)
         try:
-            if scope["method"] != "POST":
-                raise RitmoError("this route takes POST", code=NOT_ALLOWED)
-            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms)
-            answer = await endpoint(request, body)
-        except Disconnected:
-            answer = None
-        except asyncio.CancelledError:
-            if not request.uncancel():
-                await send_answer(scope, send, _draining(request.request_id), request.request_id)
-                raise
-            answer = None
-        except RitmoError as error:
-            answer = _problem(error, request.request_id)
-        except Exception:
-            logger.exception("a request failed", extra={"request_id": request.request_id})
-            answer = internal(request.request_id)
+            answer = await self._answer(endpoint, request, send)
+            if answer is not None:
+                await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
-        if answer is not None:
-            await send_answer(scope, send, answer, request.request_id)
         status = CLIENT_CLOSED_REQUEST if answer is None else answer.status
         seconds = time.monotonic() - request.started
         self._request_metrics.record(route, request.model, status, seconds)
         if self._access_log:
             _log_request(scope, request.request_id, request.model, status, seconds)
+
+    @staticmethod
+    async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
+        """The answer of `endpoint` to `request`, or a problem; None where the connection was lost."""
+        try:
+            if request.scope["method"] != "POST":
+                raise RitmoError("this route takes POST", code=NOT_ALLOWED)
+            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms)
+            return await endpoint(request, body)
+        except Disconnected:
+            return None
+        except asyncio.CancelledError:
+            if not request.uncancel():
+                await send_answer(request.scope, send, _draining(request.request_id), request.request_id)
+                raise
+            return None
+        except RitmoError as error:
+            return _problem(error, request.request_id)
+        except Exception:
+            logger.exception("a request failed", extra={"request_id": request.request_id})
+            return internal(request.request_id)
+        finally:
+            request.stop_watching()
 
     async def _forward_to_fastapi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request to any other route: the answer gets the request's id, an exception becomes an answer.

@@ -34,6 +34,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "bad_request": Kind(400, "The request is no valid HTTP"),
     "malformed_json": Kind(400, "The body is not JSON"),
     "bad_encoding": Kind(400, "The text is not UTF-8"),
     "bad_multipart": Kind(400, "The form cannot be read"),
@@ -60,8 +61,9 @@ KINDS: dict[str, Kind] = {
     "state_invalid": Kind(422, "The state token is not valid"),
     "state_expired": Kind(422, "The state token has expired"),
     "state_model_mismatch": Kind(422, "The state token belongs to another model"),
-    INTERNAL: Kind(500, "Something failed in the service"),
     "headers_too_large": Kind(431, "The request's head is too large"),
+    "too_many_headers": Kind(431, "The request's head has too many fields"),
+    INTERNAL: Kind(500, "Something failed in the service"),
     "model_fault": Kind(500, "The model gave no sound answer"),
     "queue_full": Kind(503, "The queue is full", retryable=True),
     "draining": Kind(503, "The server is about to stop", retryable=True),

@@ -11,16 +11,17 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.problems import Answer, Header
 from service.codec.common import JSON, Body
-from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable
-from service.settings import Settings
+from service.contract.errors import DeadlineExceeded, InvalidRequest
 
 # Seconds of work before the connection is watched, which takes a task that most requests never need.
 DISCONNECT_CHECK_SECONDS = 0.05
 # A message with a whole answer, and the ASGI extension of a server that takes it: `service.server.http_protocol`.
 COMPLETE_RESPONSE = "ritmo.response"
+ARRIVED = "ritmo.arrived"  # key of a scope: time.monotonic() of the first byte of the request
 MAX_TIMEOUT_MS = 3_600_000
 _MAX_ID = 128  # characters
 _MAX_LENGTH_DIGITS = 18
@@ -35,25 +36,6 @@ class Disconnected(Exception):
     """The connection was closed before the body had arrived."""
 
 
-class BodyBudget:
-    """The bytes of bodies and live messages that the process may hold, all requests together."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.max_body = settings.max_body_bytes
-        self._max_total = settings.max_held_bytes
-        self._total = 0
-
-    def acquire(self, count: int) -> None:
-        """Make room for `count` bytes, or raise `Unavailable`."""
-        if self._total + count > self._max_total:
-            raise Unavailable("too many large requests at once", code="queue_full", retry_after=1)
-        self._total += count
-
-    def release(self, count: int) -> None:
-        """`count` bytes that were acquired are held no more."""
-        self._total -= count
-
-
 def request_id(header: bytes | None) -> str:
     """The id in the request's header, cut and freed of what has no place in a header or a log; or a new one."""
     if header:
@@ -63,15 +45,18 @@ def request_id(header: bytes | None) -> str:
     return f"{_process_id}-{next(_counter):x}"
 
 
-class DisconnectWatcher:
-    """Watches the connections of requests that take longer than `DISCONNECT_CHECK_SECONDS`, with one timer for all."""
+class RequestWatcher:
+    """Looks after requests that take longer than `DISCONNECT_CHECK_SECONDS`, with one timer for all.
+
+    A request whose body has not arrived gets a deadline of its own, and the connection of any other is watched.
+    """
 
     def __init__(self) -> None:
-        self._requests: dict[RawRequest, None] = {}  # in the order in which their bodies had arrived
+        self._requests: dict[RawRequest, None] = {}  # about in the order in which they arrived
         self._is_scheduled = False
 
     def add(self, request: RawRequest) -> None:
-        """Watch the connection of `request` from some moment on."""
+        """Look after `request` from some moment on."""
         self._requests[request] = None
         if not self._is_scheduled:
             self._is_scheduled = True
@@ -87,21 +72,25 @@ class DisconnectWatcher:
             if request.started > limit:
                 break
             del self._requests[request]
-            request.cancel_if_disconnected()
+            request.watch()
         self._is_scheduled = bool(self._requests)
         if self._is_scheduled:
             asyncio.get_running_loop().call_later(DISCONNECT_CHECK_SECONDS, self._check)
 
 
 class RawRequest:
-    """One request to a direct route, from its headers to its end."""
+    """One request to a direct route, from its headers to its end; `started` is the time of its first byte."""
 
     __slots__ = (
+        "_body_deadline",
         "_budget",
         "_held_bytes",
         "_is_disconnected",
+        "_is_late",
+        "_max_body",
         "_receive",
         "_task",
+        "_timer",
         "_watch_task",
         "_watcher",
         "client",
@@ -114,9 +103,15 @@ class RawRequest:
     )
 
     def __init__(
-        self, scope: Scope, receive: Receive, budget: BodyBudget, watcher: DisconnectWatcher, clients: ClientFinder
+        self,
+        scope: Scope,
+        receive: Receive,
+        budget: ByteBudget,
+        max_body: int,
+        watcher: RequestWatcher,
+        clients: ClientFinder,
     ) -> None:
-        self.started = time.monotonic()
+        self.started: float = scope.get(ARRIVED) or time.monotonic()
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.client = clients.find(scope, self.headers)
@@ -124,11 +119,15 @@ class RawRequest:
         self.model = ""  # the model's name, once it is clear that there is one
         self.timeout_ms: int | None = None  # as the header says, once the body is read
         self._is_disconnected = False
+        self._is_late = False
         self._receive = receive
         self._budget = budget
+        self._max_body = max_body
         self._watcher = watcher
         self._held_bytes = 0
+        self._body_deadline: float | None = None  # while the body arrives
         self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._watch_task: asyncio.Task[None] | None = None
 
     def deadline(self, asked_ms: int | None, default_ms: int) -> float:
@@ -151,49 +150,69 @@ class RawRequest:
             detail = "compressed bodies are not read: send it without Content-Encoding"
             raise InvalidRequest(detail, code="unsupported_media_type")
         declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > self._budget.max_body):
+        if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > self._max_body):
             raise self._too_large()
         timeout = headers.get(b"x-request-timeout-ms")
         if timeout is not None:
             self.timeout_ms = _timeout_ms(timeout)
-        message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            content = self._hold(message)
-        else:
-            content = await self._read_parts(message, self.started + (self.timeout_ms or default_timeout_ms) / 1000)
         self._task = asyncio.current_task()
+        self._body_deadline = self.started + (self.timeout_ms or default_timeout_ms) / 1000
         self._watcher.add(self)
+        try:
+            message = await self._receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                content = self._hold(message)
+            else:
+                content = await self._read_parts(message)
+        except asyncio.CancelledError as error:
+            if not self._is_late or self._task is None:
+                raise
+            self._task.uncancel()
+            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
+        self._body_deadline = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._watcher.add(self)  # from now on for its connection
         return Body(content, media_type, content_type, self.scope["query_string"])
 
-    async def _read_parts(self, message: Message, deadline: float) -> bytes:
+    async def _read_parts(self, message: Message) -> bytes:
         """A body that arrives in parts, each counted as it comes, since the declared length may be wrong."""
         parts: list[bytes] = []
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                while message["type"] != "http.disconnect":
-                    parts.append(self._hold(message))
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-                    message = await self._receive()
-        except TimeoutError as error:
-            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
+        while message["type"] != "http.disconnect":
+            parts.append(self._hold(message))
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await self._receive()
         raise Disconnected
 
     def _hold(self, message: Message) -> bytes:
         """The part of the body in `message`, taken out of the budget until `close`."""
         part: bytes = message.get("body", b"")
-        if self._held_bytes + len(part) > self._budget.max_body:
+        if self._held_bytes + len(part) > self._max_body:
             raise self._too_large()
-        self._budget.acquire(len(part))
-        self._held_bytes += len(part)
+        self.hold(len(part))
         return part
 
-    def _too_large(self) -> InvalidRequest:
-        return InvalidRequest(f"a body has at most {self._budget.max_body} bytes", code="body_too_large")
+    def hold(self, count: int) -> None:
+        """Take `count` bytes out of the budget until `close`; raises `Unavailable`."""
+        self._budget.acquire(count)
+        self._held_bytes += count
 
-    def cancel_if_disconnected(self) -> None:
-        """Cancel the task of the request as soon as the connection is lost."""
-        self._watch_task = asyncio.create_task(self._wait_for_disconnect())
+    def _too_large(self) -> InvalidRequest:
+        return InvalidRequest(f"a body has at most {self._max_body} bytes", code="body_too_large")
+
+    def watch(self) -> None:
+        """Cancel the task of the request at the deadline of its body, or as soon as the connection is lost."""
+        if self._body_deadline is None:
+            self._watch_task = asyncio.create_task(self._wait_for_disconnect())
+        else:
+            seconds = self._body_deadline - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._body_is_late)
+
+    def _body_is_late(self) -> None:
+        if self._body_deadline is not None and self._task is not None:
+            self._is_late = True
+            self._task.cancel()
 
     async def _wait_for_disconnect(self) -> None:
         message = await self._receive()
@@ -208,11 +227,16 @@ class RawRequest:
         self._task.uncancel()
         return True
 
-    def close(self) -> None:
-        """Return the bytes of the body to the budget, and watch the connection no more."""
+    def stop_watching(self) -> None:
+        """Watch the connection no more: the answer is there."""
         self._watcher.remove(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watch_task is not None:
             self._watch_task.cancel()
+
+    def close(self) -> None:
+        """Return the bytes of the body, and those of the answer, to the budget."""
         if self._held_bytes:
             self._budget.release(self._held_bytes)
             self._held_bytes = 0

@@ -22,3 +22,7 @@ class RequestMetrics:
             self._histograms[route] = self._metrics.request_seconds.labels(route)
         counter.inc()
         self._histograms[route].observe(seconds)
+
+    def connection_cut(self, reason: str) -> None:
+        """A connection was ended because its client did not send or read in time."""
+        self._metrics.connections_cut.labels(reason).inc()

@@ -22,10 +22,11 @@ from typing import Any
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
+from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS, ModelRoute, wrong_task
 from service.api.problems import Answer, internal, render, render_last_state
-from service.api.request import DISCONNECT_CHECK_SECONDS, BodyBudget, id_header, request_id
+from service.api.request import DISCONNECT_CHECK_SECONDS, id_header, request_id
 from service.api.request_metrics import RequestMetrics
 from service.api.sessions import Session
 from service.codec.common import CallT, Codec, OpeningT, RequestT
@@ -48,7 +49,7 @@ class LiveConnections:
     """The live connections of this process, and what they share: their number, the metrics and the bytes they hold."""
 
     def __init__(
-        self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: BodyBudget, clients: ClientFinder
+        self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: ByteBudget, clients: ClientFinder
     ) -> None:
         self.is_closing = False
         self.clients = clients

@@ -197,6 +197,10 @@ class Metrics(Collector):
             "outcome",
         )
         self.streams = scalar("gauge", "streams", "Live connections").labels()
+        self.held_bytes = scalar("gauge", "held_bytes", "Bytes held for clients: sent, or not read by them").labels()
+        self.connections_cut = scalar(
+            "counter", "connections_cut", "Connections ended since the client did not send or read in time", "reason"
+        )
         self._items = scalar("gauge", "queue_items", "Series or digits waiting or being computed", "model")
         self._observations = scalar("gauge", "queue_observations", "Their observations", "model")
         self._models = scalar(
@@ -206,6 +210,7 @@ class Metrics(Collector):
             "counter", "inference_thread_restarts", "Inference threads that died and were replaced"
         ).labels()
         self._state: Callable[[], EngineState] | None = None
+        self._held: Callable[[], int] | None = None
 
     def for_model(self, model: str) -> ModelMetrics:
         """The engine's metrics of `model`."""
@@ -215,8 +220,14 @@ class Metrics(Collector):
         """Show the result of `state()` as of every `refresh`."""
         self._state = state
 
+    def watch_held_bytes(self, held: Callable[[], int]) -> None:
+        """Show the result of `held()` as of every `refresh`."""
+        self._held = held
+
     def refresh(self) -> None:
         """Read the engine's state; each of several processes does so every second, since any of them may be scraped."""
+        if self._held is not None:
+            self.held_bytes.set(self._held())
         if self._state is None:
             return
         state = self._state()

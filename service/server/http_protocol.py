@@ -1,8 +1,12 @@
-"""uvicorn's HTTP/1.1 protocol, with a shorter way for a complete answer, and a stop that loses no request.
+"""uvicorn's HTTP/1.1 protocol, with bounds on what a client can make the process hold; a stop loses no request.
 
 ASGI sends an answer in two messages, and uvicorn builds and writes its head and its body one after the other. The
 dispatcher has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status,
 headers and body, which becomes one write. A body that has arrived completely is passed on without waiting for it.
+
+What arrives is parsed piece by piece. Requests that wait behind another one on their connection end the parsing, so
+that no more than a piece of them is ever unpacked; the rest stays as it came, and no more is read. All of it is counted
+(`service.server.connection.Flow`). A head has a largest size and a time to arrive; a body may not fall silent.
 
 While the server drains, every answer says `Connection: close`, and an idle connection stays open for a while: its
 client may send a request at any instant, and would lose it.
@@ -10,11 +14,11 @@ client may send a request at any instant, and would lose it.
 A request that offers an upgrade which the server declines is an ordinary request (RFC 9110 7.8), with its body. The
 parser takes what follows its head for another protocol, so the head is parsed again without the offer.
 
-A head has a largest size and a time to arrive. An answer that refuses a request before its body was asked for
-(`Expect: 100-continue`) ends the connection: the next bytes could be the body or another request. A client that closes
-its sending side gets its answers.
+An answer that comes before its request has arrived completely ends the connection: the next bytes could be the body or
+another request. They are read and forgotten for a while, so that the answer is not lost to a reset. A client that
+closes its sending side gets its answers.
 
-Everything else (parsing, keep-alive, pipelining, flow control, all other messages) stays uvicorn's own.
+Everything else (parsing, keep-alive, flow control, all other messages) stays uvicorn's own.
 
 Written for the uvicorn that constraints.txt pins: `on_headers_complete` repeats that release's. A test compares every
 byte of both protocols' answers.
@@ -27,51 +31,93 @@ import fcntl
 import math
 import struct
 import termios
+import time
 import urllib.parse
 from functools import lru_cache
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from service.api.problems import render
-from service.api.request import COMPLETE_RESPONSE, request_id
-from service.contract.errors import RitmoError
+from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
+from service.contract.errors import InvalidRequest, RitmoError, Unavailable
+from service.server.connection import ConnectionLimits, Deadline, Flow
+from service.server.live_protocol import LiveProtocol
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
-MAX_HEAD = 64 << 10  # bytes of a request's target and header fields
-_HEAD_SECONDS = 30.0  # for a head to arrive, from the connection or from its first byte on
 _HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
+_PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
+_WAITING_REQUEST = 4 << 10  # bytes that a request costs which waits behind another one
+_CHECKED_FIELDS = frozenset((b"expect", b"host", b"transfer-encoding"))
 
 
-class _HeadTooLargeError(Exception):
-    """Ends the parsing of a request."""
+class _RefusalError(Exception):
+    """Ends the parsing of a request; `error` is the answer."""
+
+    def __init__(self, error: RitmoError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
 
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
 
+    flow: Flow
+    fault: RitmoError | None = None  # of the body
+    received = 0  # bytes of the body that have come
+    counted = 0  # of them, when the last piece was counted
+    length: int | None = None  # of the body as declared, 0 where it is not; None before it was looked up
+
+    def fail(self, error: RitmoError) -> None:
+        """The body will not arrive: receiving it raises `error`."""
+        self.fault = error
+        self.keep_alive = False
+        self.message_event.set()
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the body that are still to come, 0 where that is not known."""
+        if self.length is None:
+            declared = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"0")
+            self.length = int(declared)
+        return self.length - self.received
+
     async def receive(self) -> Any:
         """The body, at once where all of it has arrived; else uvicorn waits for it."""
-        if self.more_body or self.disconnected or self.response_complete or self.waiting_for_100_continue:
-            return await super().receive()
-        if not self.message_event.is_set():  # the body was passed on: the next event is the disconnect
-            return await super().receive()
-        self.flow.resume_reading()
+        flow = self.flow
+        if (
+            self.more_body
+            or self.disconnected
+            or self.response_complete
+            or self.waiting_for_100_continue
+            or not self.message_event.is_set()  # the body was passed on: the next event is the disconnect
+        ):
+            message = await super().receive()
+            if self.fault is not None and message.get("more_body"):
+                raise self.fault
+            if flow.held:
+                flow.release(len(message.get("body", b"")))
+            return message
+        flow.resume_reading()
         self.message_event.clear()
         body, self.body = bytes(self.body), bytearray()
+        if flow.held:
+            flow.release(len(body))
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Any) -> None:
         """Send a message of ASGI, or a complete answer: its headers are in lower case, one is its length, and they are
         not checked again."""
-        if self.waiting_for_100_continue and not self.response_started:
-            self.keep_alive = False  # whether the body still comes is the client's choice (RFC 9110 10.1.1)
+        if self.more_body and not self.response_started:
+            self.keep_alive = False  # whether the rest of the body still comes is the client's choice
         if message["type"] != COMPLETE_RESPONSE:
-            await super().send(message)
+            await self._send_part(message)
             return
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -84,8 +130,24 @@ class Cycle(RequestResponseCycle):
         self._write(message["status"], message["headers"], message["body"])
         self.message_event.set()
         if not self.keep_alive:
-            self.transport.close()
+            self.flow.end(gently=self._client_may_send)
         self.on_response()
+
+    async def _send_part(self, message: Any) -> None:
+        """uvicorn's `send`; the end of the connection is ours."""
+        ends = message["type"] == "http.response.body" and not message.get("more_body") and not self.keep_alive
+        if ends and self.response_started and not self.response_complete:
+            self.keep_alive = True
+            self.flow.is_ending = True
+        else:
+            ends = False
+        await super().send(message)
+        if ends and self.response_complete:
+            self.flow.end(gently=self._client_may_send)
+
+    @property
+    def _client_may_send(self) -> bool:
+        return self.more_body or self.flow.has_backlog
 
     def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         lines = [name + b": " + value for name, value in self.default_headers]
@@ -104,30 +166,65 @@ class Cycle(RequestResponseCycle):
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    flow: Flow
+    cycle: Cycle  # of the request whose head was parsed last
     draining = False  # whether answers end the connection; a connection of a draining server begins with True
     connected_at = math.inf  # time of the event loop
     upgrade_declined = False  # of the request whose head was just parsed
-    head_size = 0  # bytes of a head that is not complete
-    head_may_be_large = False
-    head_timer: asyncio.TimerHandle | None = None  # until the first or the next head is complete
+    running: Cycle | None = None  # the request that the application works on, or answered last
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ConnectionLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._max_head = limits.settings.max_head_bytes
+        self._max_fields = limits.settings.max_header_fields
+        self._reading = Deadline(self.loop, self._reading_expired)
+        self._head_is_timed = True  # whether the deadline of the head runs; the first runs from the connection on
+        self._received_at = 0.0  # time.monotonic() of the last bytes
+        self._unframed = 0  # bytes since the head began, or since the last bytes of a body
+        self._hosts = 0  # fields of that name in the head
+        self._unparsed = b""  # what came behind requests that wait
+        self._is_deaf = False  # whether nothing more is parsed, since what came last was no request
+        self._is_half_closed = False
+        self._successor: LiveProtocol | None = None  # once the connection is a live one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         self.connected_at = self.loop.time()
         super().connection_made(transport)
-        self.head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_is_late)
+        self.flow = Flow(transport, self.loop, self._limits)
+        self._reading.start(self._limits.settings.receive_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._reading.close()
+        self._unparsed = b""
+        self.pipeline.clear()
+        if self.running is not None and self.running is not self.cycle and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.message_event.set()
+        super().connection_lost(exc)
+        self.flow.close()
 
     def drain(self) -> None:
         """The next answer ends the connection; one that has begun said that the connection stays, and it does."""
         self.draining = True
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: Cycle | None = self.cycle
         if cycle is not None and not cycle.response_started:
             cycle.keep_alive = False
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: Cycle | None = self.cycle
         if cycle is None:
             scope: object = self.scope
             return scope is None
@@ -142,92 +239,199 @@ class Protocol(HttpToolsProtocol):
                 self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """uvicorn's method, with a way back from an upgrade that is declined, and limits for a head."""
-        self._unset_keepalive_if_required()
-        self.head_may_be_large = self.head_size + len(data) > MAX_HEAD
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            if isinstance(error.__context__, _HeadTooLargeError):
-                self._refuse_head()
-                return
-            message = "Invalid HTTP request received."
-            self.logger.warning(message)
-            self.send_400_response(message)
-            return
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade():
-                self._stop_head_timer()
-                self.handle_websocket_upgrade()
-                return
-            if self.upgrade_declined:
-                self._decline_upgrade(data[upgrade.args[0] :])
-                return
-            self._unsupported_upgrade_warning()
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.scope is not self.scope:
-            self._head_grows(len(data))
-        elif self.head_timer is not None:
-            self._stop_head_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self._stop_head_timer()
-        super().connection_lost(exc)
+        """uvicorn's method, with limits, and with a way back from an upgrade that is declined."""
+        self._received_at = time.monotonic()
+        if self.flow.is_ending or self._is_deaf:
+            self.flow.discard(len(data))
+        elif self._unparsed:
+            self._unparsed += data
+            self._count()
+        else:
+            self._parse(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
 
         Both look the same, so requests that are complete go on for a while. True keeps the connection open.
         """
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.more_body or cycle.response_complete:
+        cycle: Cycle | None = self.cycle
+        if self.flow.is_ending or cycle is None or cycle.more_body or cycle.response_complete:
             return False
         self.drain()
-        self.loop.call_later(_HALF_CLOSED_SECONDS, self.transport.close)
+        self._is_half_closed = True
+        self._reading.start(_HALF_CLOSED_SECONDS)
         return True
 
-    def _head_grows(self, size: int) -> None:
-        """`size` bytes came and the head is not complete: it has a largest size, and a time to arrive."""
-        self.head_size += size
-        if self.head_size > MAX_HEAD:
-            self._refuse_head()
-        elif self.head_timer is None:
-            self.head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_is_late)
+    # --- parsing -----------------------------------------------------------------------------------------------------
 
-    def _stop_head_timer(self) -> None:
-        self.head_size = 0
-        if self.head_timer is not None:
-            self.head_timer.cancel()
-            self.head_timer = None
+    def _parse(self, data: bytes) -> None:
+        """Parse `data`, as far as no request waits behind another one, and count what is held."""
+        end = len(data)
+        if end <= _PIECE:
+            if not self._feed(data):
+                return
+        else:
+            start = 0
+            view = memoryview(data)
+            while start < end:
+                if self.pipeline:
+                    self._unparsed = bytes(view[start:])
+                    break
+                stop = min(end, start + self._piece_size())
+                if not self._feed(view[start:stop]):
+                    self._forward(view[stop:])
+                    return
+                start = stop
+        cycle: Cycle | None = self.cycle
+        if cycle is None or cycle.scope is not self.scope or cycle.more_body or self.pipeline:
+            self._count()
+        else:
+            if not cycle.response_complete and not self._is_half_closed:
+                self._reading.clear()
+            if self.flow.held:
+                self._count()
 
-    def _head_is_late(self) -> None:
-        self.head_timer = None
-        if self.head_size and not self.transport.is_closing():
-            self._refuse("request_timeout", f"the request's head did not arrive within {_HEAD_SECONDS:g} s")
+    def _piece_size(self) -> int:
+        """Bytes that are parsed at once: a few, or the whole rest of a body, since no request can begin within it."""
+        cycle: Cycle | None = self.cycle
+        if cycle is not None and cycle.scope is self.scope and cycle.more_body:
+            return max(_PIECE, cycle.missing)
+        return _PIECE
+
+    def _feed(self, piece: bytes | memoryview) -> bool:
+        """Parse `piece`; False where the connection takes no more requests."""
+        while True:
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserError as error:
+                reason = error.__context__
+                known = isinstance(reason, _RefusalError)
+                self._refuse(reason.error if known else _bad_request("what was sent is no valid HTTP request"))
+                return False
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    self._forward(piece[upgrade.args[0] :])
+                    return False
+                if not self.upgrade_declined:
+                    self._unsupported_upgrade_warning()
+                    break
+                piece = self._head_without_offer() + bytes(piece[upgrade.args[0] :])
+                continue
+            break
+        cycle: Cycle | None = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            if not cycle.more_body:
+                self._unframed = 0
+                return True
+            if cycle.received != cycle.counted:
+                cycle.counted = cycle.received
+                self._unframed = 0
+                return True
+        return self._head_grows(min(len(piece), _PIECE))
+
+    def _head_grows(self, size: int) -> bool:
+        """`size` bytes came that are no body, of a head or between chunks; False where they are too many."""
+        self._unframed += size
+        if self._unframed > self._max_head + _PIECE:
+            self._refuse(self._head_too_large())
+        elif len(self.headers or ()) > self._max_fields:
+            self._refuse(self._too_many_fields())
+        else:
+            return True
+        return False
+
+    def _count(self) -> None:
+        """Count what is held of requests that are not complete or wait, and start the clock of what is to come."""
+        cycle: Cycle | None = self.cycle
+        body = len(cycle.body) if cycle is not None else 0
+        try:
+            self.flow.hold(
+                self._unframed + body + len(self._unparsed) + _WAITING_REQUEST * len(self.pipeline),
+            )
+        except Unavailable as error:
+            self._refuse(error)
+            return
+        if self.pipeline or self._is_half_closed:
+            if not self._is_half_closed:
+                self._reading.clear()
+        elif cycle is not None and cycle.scope is self.scope:
+            if cycle.more_body:
+                self._reading.start(self._limits.settings.receive_seconds)
+        elif not self._head_is_timed:
+            self._head_is_timed = True
+            self._reading.start(self._limits.settings.receive_seconds)
+
+    def _parse_rest(self) -> None:
+        """Parse what came behind requests that were waiting, and read on."""
+        data, self._unparsed = self._unparsed, b""
+        self.flow.has_backlog = False
+        if data:
+            self._parse(data)
+        elif self.flow.held:
+            self._count()
+        if not self._unparsed and not self.pipeline:
+            self.flow.resume_reading()
+        else:
+            self.flow.has_backlog = True
+
+    # --- refusals ----------------------------------------------------------------------------------------------------
+
+    def _reading_expired(self) -> None:
+        seconds = self._limits.settings.receive_seconds
+        cycle: Cycle | None = self.cycle
+        in_body = cycle is not None and cycle.scope is self.scope and cycle.more_body
+        if in_body and self.flow.read_paused:  # the application takes its time
+            self._reading.start(seconds)
+        elif in_body and not self.transport.is_closing():
+            self._refuse(RitmoError(f"nothing of the body arrived for {seconds:g} s", code="request_timeout"))
+        elif self._unframed and not self.transport.is_closing():
+            self._refuse(RitmoError(f"the request's head did not arrive within {seconds:g} s", code="request_timeout"))
         else:
             self.transport.close()
 
-    def _refuse_head(self) -> None:
-        code = "uri_too_long" if len(self.url) > MAX_HEAD else "headers_too_large"
-        self._refuse(code, f"a request's head has at most {MAX_HEAD} bytes")
+    def _head_size(self) -> int:
+        """Bytes of the head as it is sent without superfluous white space."""
+        line = len(self.parser.get_method()) + len(self.url) + len(b"  HTTP/1.1\r\n")
+        return line + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers) + len(b"\r\n")
 
-    def _refuse(self, code: str, detail: str) -> None:
-        """Answer in place of the application, which is not reached, and close the connection."""
-        self._stop_head_timer()
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:  # its answer would come after this one
-            self.transport.close()
+    def _head_too_large(self) -> RitmoError:
+        code = "uri_too_long" if len(self.url or b"") > self._max_head - _PIECE else "headers_too_large"
+        return RitmoError(f"a request's head has at most {self._max_head} bytes", code=code)
+
+    def _too_many_fields(self) -> RitmoError:
+        return RitmoError(f"a request's head has at most {self._max_fields} fields", code="too_many_headers")
+
+    def _refuse(self, error: RitmoError) -> None:
+        """Take no more requests from this connection, and answer the one that is being received with `error`.
+
+        The application answers where it has begun to read; where an earlier request waits for its answer, that answer
+        ends the connection.
+        """
+        self._reading.clear()
+        self._unparsed = b""
+        self._is_deaf = True
+        cycle: Cycle | None = self.cycle
+        if cycle is not None and cycle.scope is self.scope and cycle.more_body:
+            cycle.fail(error)
             return
-        answer = render(RitmoError(detail, code=code), request_id(None))
+        answer = render(error, request_id(None))
+        self._limits.record_refusal(answer.status, max(0.0, time.monotonic() - self._received_at))
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+            self.flow.has_backlog = True
+            return
         headers = [*self.server_state.default_headers, *answer.headers]
         lines = [name + b": " + value for name, value in headers]
         lines += [b"content-length: %d" % len(answer.body), b"connection: close"]
         self.transport.write(STATUS_LINE[answer.status] + b"\r\n".join(lines) + b"\r\n\r\n" + answer.body)
-        self.transport.close()
+        self.flow.end(gently=True)
+
+    # --- upgrades ----------------------------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
-        return self.scope["method"] == "GET" and super()._should_upgrade()
+        is_first = self.running is None or self.running.response_complete
+        return is_first and self.scope["method"] == "GET" and super()._should_upgrade()
 
     def _handle_upgrade(self, method: str) -> bool:
         """Whether the request whose head was parsed is none for the application: it becomes a WebSocket, or is parsed
@@ -236,8 +440,8 @@ class Protocol(HttpToolsProtocol):
         self.upgrade_declined = method != "CONNECT" and not self._should_upgrade()
         return self.upgrade_declined or self._should_upgrade()
 
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Parse the head again without its offer, then the `rest`, which begins with the body."""
+    def _head_without_offer(self) -> bytes:
+        """The head that was just parsed, without its offer to upgrade."""
         self.upgrade_declined = False
         lines = [self.scope["method"].encode() + b" " + self.url + b" HTTP/" + self.scope["http_version"].encode()]
         for name, value in self.headers:
@@ -248,7 +452,59 @@ class Protocol(HttpToolsProtocol):
                 lines.append(name + b": " + value)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's parser has it
-        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection becomes a live one, with a protocol of its own."""
+        self._reading.close()
+        self.flow.close()
+        self.connections.discard(self)
+        protocol = LiveProtocol(self.config, self.server_state, self.app_state, limits=self._limits)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        self._successor = protocol
+        protocol.shake_hands(self.scope)
+
+    def _forward(self, rest: bytes | memoryview) -> None:
+        """What came behind the head belongs to the protocol that has taken over, if any has."""
+        if self._successor is not None and len(rest):
+            self._successor.data_received(bytes(rest))
+
+    # --- callbacks of the parser -------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """uvicorn's method; the request's own clock starts."""
+        super().on_message_begin()
+        scope: Any = self.scope
+        scope[ARRIVED] = self._received_at
+        self._head_is_timed = False
+        self._hosts = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """uvicorn's method, with checks of what may be in a head once."""
+        name = name.lower()
+        if name in _CHECKED_FIELDS:
+            self._check_field(name, value.lower())
+        self.headers.append((name, value))
+
+    def _check_field(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect":
+            self.expect_100_continue |= value == b"100-continue"
+        elif value.strip() != b"chunked":
+            raise _RefusalError(_bad_request("the only transfer coding that is read is 'chunked'"))
+
+    def on_body(self, body: bytes) -> None:
+        """uvicorn's method; the bytes are counted."""
+        cycle: Cycle | None = self.cycle
+        if cycle is None or cycle.scope is not self.scope or cycle.response_complete or self._is_deaf:
+            return
+        cycle.received += len(body)
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """uvicorn's method; a message without its body, which will be parsed again, is not complete."""
@@ -260,27 +516,32 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """uvicorn's method, with `Cycle`, and with a cache for the split of short targets."""
-        if self.head_may_be_large and len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD:
-            raise _HeadTooLargeError
+        if self._unframed + _PIECE > self._max_head and self._head_size() > self._max_head:
+            raise _RefusalError(self._head_too_large())
+        if len(self.headers) > self._max_fields:
+            raise _RefusalError(self._too_many_fields())
         version = self.parser.get_http_version()
         scope: Any = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        if self.parser.should_upgrade() and self._handle_upgrade(scope["method"]):
-            return
+        if self._hosts != 1 and (self._hosts or version != "1.0"):
+            raise _RefusalError(_bad_request("a request has one Host field"))
         split = _split if len(self.url) <= _CACHED_TARGET else _split.__wrapped__
         raw_path, path, scope["query_string"] = split(self.url)
         scope["path"] = self.root_path + path
         scope["raw_path"] = self.root_path.encode("ascii") + raw_path
+        if self.parser.should_upgrade() and self._handle_upgrade(scope["method"]):
+            return
         scope["extensions"] = _EXTENSIONS
+        self.headers = []  # trailers are no headers (RFC 9110 6.5.1)
         app: Any = self.app
         limit = self.limit_concurrency
         if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
             app = service_unavailable
             self.logger.warning("Exceeded concurrency limit.")
-        previous: RequestResponseCycle | None = self.cycle
-        self.cycle = Cycle(
+        previous: Cycle | None = self.cycle
+        self.cycle = cycle = Cycle(
             scope=scope,
             transport=self.transport,
             flow=self.flow,
@@ -294,12 +555,36 @@ class Protocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         if previous is None or previous.response_complete:
-            self._start_asgi_task(self.cycle, app)
+            self.running = cycle
+            self._start_asgi_task(cycle, app)
         else:  # pipelined: it waits for its turn
             if self.draining and not previous.response_started:
                 previous.keep_alive = True  # the last answer ends the connection
+            self.flow.has_backlog = True
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, app))
+            self.pipeline.appendleft((cycle, app))
+
+    def on_response_complete(self) -> None:
+        """uvicorn's method; reading goes on when no request waits any more."""
+        self.server_state.total_requests += 1
+        if self.flow.is_ending or self.transport.is_closing():
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self.running = cycle  # type: ignore[assignment]
+            self._start_asgi_task(cycle, app)
+            if not self.pipeline and not self._is_deaf:
+                self._parse_rest()
+            return
+        self.flow.resume_reading()
+        if not self._unframed and not self._is_half_closed:
+            self._reading.start(self._limits.settings.keep_alive_seconds)
+        if self.flow.held:
+            self._count()
+
+
+def _bad_request(detail: str) -> RitmoError:
+    return InvalidRequest(detail, code="bad_request")
 
 
 @lru_cache(maxsize=256)

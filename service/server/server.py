@@ -28,6 +28,7 @@ from service.api.websockets import LiveConnections
 from service.registry.registry import Registry
 from service.runtime import logs
 from service.runtime.worker_group import WorkerGroup
+from service.server.connection import ConnectionLimits
 from service.server.http_protocol import Protocol
 from service.server.listener import BalancedListener, SoleListener, listen
 from service.settings import Settings
@@ -39,7 +40,6 @@ _LAST_ANSWERS = 1.0  # seconds for requests that were cut to answer that the ser
 _REPORT = 1.0  # seconds between two heartbeats, and between two reports of the engine's state to the other processes
 _PING, _PONG = 30.0, 60.0  # seconds between two pings of a live connection, and for its answer
 _SWITCH = 0.001  # seconds the inference thread waits at most for a busy event loop; 5 ms is Python's default
-_KEEP_ALIVE = 75  # seconds an idle connection stays open: longer than common load balancers keep theirs
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,13 @@ class Server(uvicorn.Server):
         streams: LiveConnections,
         settings: Settings,
         listeners: Sequence[socket.socket],
+        limits: ConnectionLimits,
         group: WorkerGroup | None = None,
     ) -> None:
         super().__init__(config)
         self._registry = registry
         self._streams = streams
+        self._limits = limits
         self._settings = settings
         self._listeners = listeners
         self._group = group
@@ -102,7 +104,7 @@ class Server(uvicorn.Server):
         )
 
     def _protocol(self) -> asyncio.Protocol:
-        protocol = Protocol(self.config, self.server_state, self.lifespan.state)
+        protocol = Protocol(self.config, self.server_state, self.lifespan.state, limits=self._limits)
         protocol.draining = self._drain_started is not None
         return protocol
 
@@ -259,11 +261,11 @@ def run(settings: Settings, listeners: Sequence[socket.socket], group: WorkerGro
         ws_per_message_deflate=False,  # its dictionaries cost more memory than a live series
         ws_ping_interval=_PING,
         ws_ping_timeout=_PONG,
-        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     sys.setswitchinterval(_SWITCH)
-    server = Server(config, app.state.registry, app.state.streams, settings, listeners, group)
+    limits = ConnectionLimits(settings, app.state.budget, app.state.request_metrics)
+    server = Server(config, app.state.registry, app.state.streams, settings, listeners, limits, group)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored
         signal.signal(signal.SIGHUP, server.handle_exit)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

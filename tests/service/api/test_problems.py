@@ -13,13 +13,13 @@ from service.contract.errors import FieldError, InvalidRequest, RitmoError, Unav
 
 # The table of the wire contract.
 DOCUMENTED = {
-    400: ["malformed_json", "bad_encoding", "bad_multipart"],
+    400: ["bad_request", "malformed_json", "bad_encoding", "bad_multipart"],
     404: ["model_not_found", "version_not_found"],
     413: ["body_too_large", "too_many_items", "series_too_long", "image_too_large"],
     408: ["request_timeout"],
     414: ["uri_too_long"],
     415: ["unsupported_media_type"],
-    431: ["headers_too_large"],
+    431: ["headers_too_large", "too_many_headers"],
     422: [
         *("not_finite", "wrong_type", "unknown_field", "missing_field", "out_of_range", "length_not_supported"),
         *("bad_image", "blank_image", "wrong_row_width", "state_invalid", "state_expired", "state_model_mismatch"),

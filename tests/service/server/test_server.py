@@ -16,6 +16,10 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 import service.server.server as module
+from service.api.byte_budget import ByteBudget
+from service.api.request_metrics import RequestMetrics
+from service.metrics.page import Metrics
+from service.server.connection import ConnectionLimits
 from service.server.server import Server
 from service.settings import Settings
 
@@ -49,7 +53,7 @@ class Streams(list):
     def close(self):
         pass
 
-app.state = SimpleNamespace(registry=Registry(), streams=Streams())
+app.state = SimpleNamespace(registry=Registry(), streams=Streams(), budget=None, request_metrics=None)
 server.create_app = lambda settings, group=None: app
 sys.exit(server.run(Settings(port=0, drain_delay_seconds=0, drain_seconds=1), bind("127.0.0.1", 0)))
 """
@@ -99,7 +103,9 @@ def server() -> Iterator[tuple[Server, Registry]]:
     registry: Any = Registry()
     streams: Any = []
     with socket.socket() as listener:
-        yield Server(uvicorn.Config("app", log_config=None), registry, streams, Settings(), [listener]), registry
+        config = uvicorn.Config("app", log_config=None)
+        limits = ConnectionLimits(Settings(), ByteBudget(0), RequestMetrics(Metrics()))
+        yield Server(config, registry, streams, Settings(), [listener], limits), registry
 
 
 async def test_a_process_that_can_no_longer_report_ends(
