@@ -54,6 +54,7 @@ def create_app(
         budget,
         metrics,
         access_log=settings.access_log,
+        origins=settings.origins,
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.cross_origin import CrossOrigin
 from service.api.problems import NOT_ALLOWED, Answer, internal, render
 from service.api.request import (
     BodyBudget,
@@ -44,6 +45,8 @@ class Endpoint(Protocol):
     def media_types(self) -> tuple[str, ...]: ...
     @property
     def default_timeout_ms(self) -> int: ...
+    @property
+    def max_body_bytes(self) -> int: ...
     def __call__(self, request: RawRequest, body: Body) -> Awaitable[Answer]:
         """The answer to a POST; raises `RitmoError`."""
 
@@ -54,8 +57,18 @@ class Application(FastAPI):
     Both are filled before the first request.
     """
 
-    def __init__(self, budget: BodyBudget, metrics: RequestMetrics, *, access_log: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        budget: BodyBudget,
+        metrics: RequestMetrics,
+        *,
+        access_log: bool,
+        origins: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        """`origins`: of pages that may call the service from a browser."""
         super().__init__(**options)
+        self._cross_origin = CrossOrigin(origins) if origins else None
         self.endpoints: dict[str, Endpoint] = {}
         self.live_endpoints: dict[str, ASGIApp] = {}
         self._budget = budget
@@ -73,6 +86,13 @@ class Application(FastAPI):
             fastapi = super().__call__
             await self.live_endpoints.get(path, fastapi)(scope, receive, send)
             return
+        if self._cross_origin is not None:
+            origin = dict(scope["headers"]).get(b"origin")
+            if origin is not None:
+                if self._cross_origin.is_preflight(scope):
+                    await send_answer(scope, send, self._cross_origin.preflight(scope, origin), request_id(None))
+                    return
+                send = self._cross_origin.sender(send, origin)
         endpoint = self.endpoints.get(path)
         if endpoint is None:
             await self._forward_to_fastapi(scope, receive, send)
@@ -85,7 +105,7 @@ class Application(FastAPI):
         try:
             if scope["method"] != "POST":
                 raise RitmoError("this route takes POST", code=NOT_ALLOWED)
-            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms)
+            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes)
             answer = await endpoint(request, body)
         except Disconnected:
             answer = None

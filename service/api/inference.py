@@ -18,7 +18,7 @@ from service.api.problems import Answer, Header
 from service.api.request import MAX_TIMEOUT_MS, RawRequest
 from service.codec.common import JSON, Body, CallT, Codec, OpeningT, RequestT
 from service.codec.digit_types import DigitOpening
-from service.codec.digits import DigitBatch, DigitCall
+from service.codec.digits import DigitBatch, DigitCall, DigitCodec
 from service.contract.errors import DeadlineExceeded, UnknownModel
 from service.contract.manifest import Manifest, Task
 from service.registry.registry import Registry
@@ -45,6 +45,7 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         self._registry = registry
         self._pool = pool
         self.default_timeout_ms = settings.timeout_ms
+        self.max_body_bytes = settings.max_body_bytes
 
     async def _run(self, is_large: bool, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`function` on the event loop, or in a thread if its work is so large that it would hold up the others."""
@@ -88,7 +89,12 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
 
 
 class ClassifyDigitEndpoint(InferenceEndpoint[DigitBatch, DigitCall, DigitOpening]):
-    """`POST /classify-digit`, where a small body may hold a large image."""
+    """`POST /classify-digit`, where a small body may hold a large image, and a large one hold images only."""
+
+    def __init__(self, codec: DigitCodec, registry: Registry, settings: Settings, pool: Executor) -> None:
+        super().__init__(codec, registry, settings, pool)
+        # In JSON an image is base64, four characters for three bytes, in a document with a little more.
+        self.max_body_bytes = max(settings.max_body_bytes, settings.max_image_bytes * 4 // 3 + (64 << 10))
 
     def _is_large(self, body: Body) -> bool:
         # In a JSON document the field `image` is spelled so, or with an escape.

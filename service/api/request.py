@@ -12,7 +12,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.problems import Answer, Header
-from service.codec.common import JSON, Body
+from service.codec.common import ANY_IMAGE, JSON, UNSPECIFIC, Body, unsupported_media_type
 from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from service.settings import Settings
 
@@ -99,6 +99,7 @@ class RawRequest:
         "_budget",
         "_held_bytes",
         "_is_disconnected",
+        "_max_body",
         "_receive",
         "_task",
         "_watch_task",
@@ -123,11 +124,14 @@ class RawRequest:
         self._budget = budget
         self._watcher = watcher
         self._held_bytes = 0
+        self._max_body = budget.max_body
         self._task: asyncio.Task[Any] | None = None
         self._watch_task: asyncio.Task[None] | None = None
 
-    async def read(self, media_types: tuple[str, ...], default_timeout_ms: int) -> Body:
+    async def read(self, media_types: tuple[str, ...], default_timeout_ms: int, max_body: int) -> Body:
         """The whole body, of one of `media_types`, by the deadline of the header or within `default_timeout_ms`.
+
+        It has at most `max_body` bytes.
 
         From then until `close`, the current task is cancelled when the connection is lost (see `uncancel`).
 
@@ -135,13 +139,14 @@ class RawRequest:
         `DeadlineExceeded`, `Unavailable`, `Disconnected`.
         """
         headers = self.headers
+        self._max_body = max_body
         content_type = headers.get(b"content-type", b"")
         media_type = JSON if content_type == _JSON_BYTES else _media_type(content_type, media_types)
         if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             detail = "compressed bodies are not read: send it without Content-Encoding"
             raise InvalidRequest(detail, code="unsupported_media_type")
         declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > self._budget.max_body):
+        if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > max_body):
             raise self._too_large()
         timeout = headers.get(b"x-request-timeout-ms")
         if timeout is not None:
@@ -172,14 +177,14 @@ class RawRequest:
     def _hold(self, message: Message) -> bytes:
         """The part of the body in `message`, taken out of the budget until `close`."""
         part: bytes = message.get("body", b"")
-        if self._held_bytes + len(part) > self._budget.max_body:
+        if self._held_bytes + len(part) > self._max_body:
             raise self._too_large()
         self._budget.acquire(len(part))
         self._held_bytes += len(part)
         return part
 
     def _too_large(self) -> InvalidRequest:
-        return InvalidRequest(f"a body has at most {self._budget.max_body} bytes", code="body_too_large")
+        return InvalidRequest(f"a body has at most {self._max_body} bytes", code="body_too_large")
 
     def cancel_if_disconnected(self) -> None:
         """Cancel the task of the request as soon as the connection is lost."""
@@ -226,18 +231,17 @@ def id_header(name: str) -> Header:
 def _media_type(content_type: bytes, media_types: tuple[str, ...]) -> str:
     """The type in the header `Content-Type`, without parameters; one that ends in `+json` is JSON.
 
-    Raises `InvalidRequest` (`unsupported_media_type`) for a missing type too: it is refused with a hint, not guessed.
+    Where images are read, it may be any image's, one that says nothing, or missing: the codec looks at the body. Raises
+    `InvalidRequest` (`unsupported_media_type`) for all others, a missing type too: it is refused with a hint.
     """
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if media_type in media_types:
         return media_type
     if media_type.startswith("application/") and media_type.endswith("+json"):
         return JSON
-    reason = "this Content-Type is not read here" if media_type else "the request has no Content-Type"
-    first, *further = media_types
-    alternatives = f", {', '.join(further[:-1])} or {further[-1]}" if further else ""
-    detail = f"{reason}: send 'Content-Type: {first}'{alternatives}"
-    raise InvalidRequest(detail, code="unsupported_media_type")
+    if ANY_IMAGE in media_types and (media_type.startswith("image/") or media_type in UNSPECIFIC):
+        return media_type
+    raise unsupported_media_type(media_type, media_types)
 
 
 def _timeout_ms(header: bytes) -> int:

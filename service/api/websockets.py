@@ -1,8 +1,9 @@
 """Live series and live strokes over WebSocket: the connection is the session, and its state lives and ends with it.
 
 The first message opens: `{"model": …, "parameters": …, "item_id": …, "state": …}`, all optional, and has no answer
-unless something is wrong with it. Each further one, `{"target": […]}` or `{"rows": […]}`, brings new values only and is
-answered by one prediction object, or by one problem object; a problem changes nothing, and the connection goes on.
+unless something is wrong with it, or it brings values already. Each further one, `{"target": […]}` or `{"rows": […]}`,
+brings new values only and is answered by one prediction object, or by one problem object; a problem changes nothing,
+and the connection goes on. `{"reset": true}` forgets the values before; it has an answer where it brings new ones.
 
 One message of a connection is worked on at a time, and the next is read when its answer has been sent: a client that
 sends faster than it reads is held up by its own socket, not kept in memory. What is being computed when a connection is
@@ -126,9 +127,18 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         return Session(self._codec, opening, model)
 
     async def answer(self, session: Session[RequestT, CallT, OpeningT], content: bytes) -> bytes:
-        """The prediction object for a message."""
+        """The prediction object for a message, empty where it only asks for a new beginning."""
         started = time.monotonic()
         call = await self._run(len(content) > MAX_INLINE_BYTES, session.to_items, content)
+        return b"" if call is None else await self._compute(session, call, started)
+
+    async def first_answer(self, session: Session[RequestT, CallT, OpeningT], is_large: bool) -> bytes:
+        """The prediction object for an opening, empty where that brings no values."""
+        started = time.monotonic()
+        call = await self._run(is_large, session.first_items)
+        return b"" if call is None else await self._compute(session, call, started)
+
+    async def _compute(self, session: Session[RequestT, CallT, OpeningT], call: CallT, started: float) -> bytes:
         deadline = started + (session.timeout_ms or self.default_timeout_ms) / 1000
         result = await session.model.submit(call.items, deadline)
         return await self._run(call.answer_size > MAX_INLINE_NUMBERS, session.encode, call, result.results)
@@ -230,8 +240,10 @@ class Connection:
         if message.error is not None:
             raise message.error
         if self._session is None:
-            self._session = self._endpoint.open(message.content)
-            return b""
+            session = self._endpoint.open(message.content)
+            answer = await self._endpoint.first_answer(session, len(message.content) > MAX_INLINE_BYTES)
+            self._session = session
+            return answer
         return await self._endpoint.answer(self._session, message.content)
 
     async def _cancel_if_disconnected(self, work: Coroutine[Any, Any, bytes]) -> bytes:

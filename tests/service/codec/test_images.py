@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import math
+from typing import Any
 
 import pytest
 
@@ -13,14 +14,17 @@ from tests.pictures import drawn, encoded
 IMAGE = encoded(drawn())  # 280 x 280
 
 
+def preparer(errors: FieldErrors, max_pixels: int = 10**6, deadline: float = math.inf, **limits: Any) -> ImagePreparer:
+    return ImagePreparer(max_pixels, deadline, errors, **({"max_bytes": 10**6} | limits))
+
+
 def test_images_share_a_budget_of_pixels() -> None:
     errors = FieldErrors()
-    images = ImagePreparer(2 * 280 * 280 - 1, math.inf, errors)
-    rows, preparation = images.prepare(IMAGE, "#/inputs/0")
-    assert rows.shape == (28, 28)
-    assert preparation is not None
+    images = preparer(errors, 2 * 280 * 280 - 1)
+    (hypothesis,) = images.prepare(IMAGE, "#/inputs/0")
+    assert hypothesis.rows.shape == (28, 28)
     assert not errors.total
-    assert images.prepare(IMAGE, "#/inputs/1")[1] is None
+    assert not images.prepare(IMAGE, "#/inputs/1")
     (error,) = errors.listed
     assert (error.pointer, error.code) == ("#/inputs/1", "image_too_large")
     assert str(2 * 280 * 280 - 1) in error.detail
@@ -30,20 +34,35 @@ def test_images_share_a_budget_of_pixels() -> None:
 def test_base64_may_be_a_data_url(prefix: str) -> None:
     errors = FieldErrors()
     text = prefix + base64.b64encode(IMAGE).decode()
-    assert ImagePreparer(10**6, math.inf, errors).prepare_base64(text, "#")[1] is not None
+    assert preparer(errors).prepare_base64(text, "#")
     assert not errors.total
 
 
 @pytest.mark.parametrize("text", ["not base64!", "é", "data:text/plain;base64,AAAA"])
 def test_other_text_is_no_image(text: str) -> None:
     errors = FieldErrors()
-    rows, preparation = ImagePreparer(10**6, math.inf, errors).prepare_base64(text, "#/inputs/0/image")
-    assert (len(rows), preparation) == (0, None)
+    assert not preparer(errors).prepare_base64(text, "#/inputs/0/image")
     assert [(error.pointer, error.code) for error in errors.listed] == [("#/inputs/0/image", "bad_image")]
 
 
 def test_the_deadline_is_checked_before_each_image() -> None:
     with pytest.raises(DeadlineExceeded):
-        ImagePreparer(10**6, -math.inf, FieldErrors()).prepare(IMAGE, "#")
+        preparer(FieldErrors(), deadline=-math.inf).prepare(IMAGE, "#")
     with pytest.raises(DeadlineExceeded):
-        ImagePreparer(10**6, -math.inf, FieldErrors()).prepare_base64("not base64!", "#")
+        preparer(FieldErrors(), deadline=-math.inf).prepare_base64("not base64!", "#")
+
+
+def test_an_image_has_a_limit_of_bytes() -> None:
+    errors = FieldErrors()
+    assert not preparer(errors, max_bytes=len(IMAGE) - 1).prepare(IMAGE, "#")
+    assert [error.code for error in errors.listed] == ["image_too_large"]
+
+
+def test_a_blank_image_may_be_an_answer() -> None:
+    errors = FieldErrors()
+    blank = encoded(drawn(" "))
+    assert not preparer(errors, blank_is_answer=True).prepare(blank, "#")
+    assert not errors.total
+    preparer(errors, blank_is_answer=True).prepare(b"none", "#")
+    preparer(errors).prepare(blank, "#")
+    assert [error.code for error in errors.listed] == ["bad_image", "blank_image"]
