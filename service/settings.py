@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,7 @@ OTHER_VARIABLES = {"RITMO_DATA", "RITMO_REQUIRE_DATA"}  # of the training comman
 MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
+_ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+|null")
 LogLevel = Literal["debug", "info", "warning", "error"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Count = Annotated[int, Field(ge=1)]
@@ -84,8 +86,11 @@ class Settings(EngineSettings, BaseSettings):
     max_items: Count = Field(default=1024, description="series or digits in one request")
     max_observations: Count = Field(default=100_000, description="values of one series")
     max_answer_numbers: Count = Field(default=1_000_000, description="numbers in one answer, all series together")
+    max_image_bytes: Count = Field(
+        default=16 << 20, description="largest image file; a body of /classify-digit may hold one, in base64 too"
+    )
     max_pixels: Count = Field(
-        default=25_000_000, description="width x height of the images of one request, checked before decoding"
+        default=64_000_000, description="width x height of the images of one request, checked before decoding"
     )
     max_image_scans: Count = Field(
         default=64, description="scans of a progressive JPEG, each of which goes over the whole image"
@@ -131,8 +136,20 @@ class Settings(EngineSettings, BaseSettings):
         default=1.0, description="after SIGTERM: how long /readyz says 503 while requests are still taken"
     )
     drain_seconds: Seconds = Field(default=20.0, description="after that: how long requests in flight may go on")
+    cors_origins: str | None = Field(
+        default=None,
+        description="origins of pages that may call the service from a browser, commas between; * for any; unset: none",
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
     access_log: bool = Field(default=False, description="log a line for every request (costs about 10 us each)")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: str | None) -> str | None:
+        for origin in (value or "*").split(","):
+            if not _ORIGIN.fullmatch(origin.strip()):
+                raise ValueError("must be * or origins such as https://example.org or http://localhost:3000")
+        return value
 
     @field_validator("state_keys")
     @classmethod
@@ -154,6 +171,11 @@ class Settings(EngineSettings, BaseSettings):
     def proxies(self) -> tuple[Network, ...]:
         """The networks of `trusted_proxies`."""
         return _networks(self.trusted_proxies)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of pages that may call the service, or `*` alone."""
+        return tuple(origin.strip().lower() for origin in (self.cors_origins or "").split(",") if origin.strip())
 
     @property
     def secrets(self) -> tuple[bytes, ...]:

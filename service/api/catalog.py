@@ -22,6 +22,7 @@ class Limits(BaseModel):
     max_items: int
     max_observations: int
     max_answer_numbers: int
+    max_image_bytes: int
     max_pixels: int
     timeout_ms: int
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from fastapi import FastAPI
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
+from service.api.cross_origin import CrossOrigin
 from service.api.problems import NOT_ALLOWED, Answer, internal, render
 from service.api.request import (
     Disconnected,
@@ -45,6 +46,8 @@ class Endpoint(Protocol):
     def media_types(self) -> tuple[str, ...]: ...
     @property
     def default_timeout_ms(self) -> int: ...
+    @property
+    def max_body_bytes(self) -> int: ...
     def __call__(self, request: RawRequest, body: Body) -> Awaitable[Answer]:
         """The answer to a POST; raises `RitmoError`."""
 
@@ -61,16 +64,17 @@ class Application(FastAPI):
         metrics: RequestMetrics,
         clients: ClientFinder,
         *,
-        max_body: int,
         access_log: bool,
+        origins: Sequence[str] = (),
         **options: Any,
     ) -> None:
+        """`origins`: of pages that may call the service from a browser."""
         super().__init__(**options)
+        self._cross_origin = CrossOrigin(origins) if origins else None
         self.endpoints: dict[str, Endpoint] = {}
         self.live_endpoints: dict[str, ASGIApp] = {}
         self._budget = budget
         self._clients = clients
-        self._max_body = max_body
         self._watcher = RequestWatcher()
         self._request_metrics = metrics
         self._access_log = access_log
@@ -85,6 +89,13 @@ class Application(FastAPI):
             fastapi = super().__call__
             await self.live_endpoints.get(path, fastapi)(scope, receive, send)
             return
+        if self._cross_origin is not None:
+            origin = dict(scope["headers"]).get(b"origin")
+            if origin is not None:
+                if self._cross_origin.is_preflight(scope):
+                    await send_answer(scope, send, self._cross_origin.preflight(scope, origin), request_id(None))
+                    return
+                send = self._cross_origin.sender(send, origin)
         endpoint = self.endpoints.get(path)
         if endpoint is None:
             await self._forward_to_fastapi(scope, receive, send)
@@ -93,7 +104,7 @@ class Application(FastAPI):
 
     async def _serve(self, endpoint: Endpoint, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One request to a direct route: read, answered by `endpoint`, sent, recorded."""
-        request = RawRequest(scope, receive, self._budget, self._max_body, self._watcher, self._clients)
+        request = RawRequest(scope, receive, self._budget, self._watcher, self._clients)
         try:
             answer = await self._answer(endpoint, request, send)
             if answer is not None:
@@ -112,7 +123,7 @@ class Application(FastAPI):
         try:
             if request.scope["method"] != "POST":
                 raise RitmoError("this route takes POST", code=NOT_ALLOWED)
-            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms)
+            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes)
             return await endpoint(request, body)
         except Disconnected:
             return None

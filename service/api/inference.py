@@ -50,6 +50,7 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         self._texts = texts
         self._inputs = inputs
         self.default_timeout_ms = settings.timeout_ms
+        self.max_body_bytes = codec.max_body_bytes
 
     async def _in_thread(
         self,

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.problems import Answer, Header
-from service.codec.common import JSON, Body
+from service.codec.common import ANY_IMAGE, JSON, UNSPECIFIC, Body, unsupported_media_type
 from service.contract.errors import DeadlineExceeded, InvalidRequest
 
 # Seconds of work before the connection is watched, which takes a task that most requests never need.
@@ -107,7 +107,6 @@ class RawRequest:
         scope: Scope,
         receive: Receive,
         budget: ByteBudget,
-        max_body: int,
         watcher: RequestWatcher,
         clients: ClientFinder,
     ) -> None:
@@ -122,7 +121,7 @@ class RawRequest:
         self._is_late = False
         self._receive = receive
         self._budget = budget
-        self._max_body = max_body
+        self._max_body = 0  # bytes; the route says how many
         self._watcher = watcher
         self._held_bytes = 0
         self._body_deadline: float | None = None  # while the body arrives
@@ -135,8 +134,10 @@ class RawRequest:
         timeout_ms = min(self.timeout_ms or asked_ms or default_ms, asked_ms or MAX_TIMEOUT_MS)
         return self.started + timeout_ms / 1000
 
-    async def read(self, media_types: tuple[str, ...], default_timeout_ms: int) -> Body:
+    async def read(self, media_types: tuple[str, ...], default_timeout_ms: int, max_body: int) -> Body:
         """The whole body, of one of `media_types`, by the deadline of the header or within `default_timeout_ms`.
+
+        It has at most `max_body` bytes.
 
         From then until `close`, the current task is cancelled when the connection is lost (see `uncancel`).
 
@@ -144,13 +145,14 @@ class RawRequest:
         `DeadlineExceeded`, `Unavailable`, `Disconnected`.
         """
         headers = self.headers
+        self._max_body = max_body
         content_type = headers.get(b"content-type", b"")
         media_type = JSON if content_type == _JSON_BYTES else _media_type(content_type, media_types)
         if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             detail = "compressed bodies are not read: send it without Content-Encoding"
             raise InvalidRequest(detail, code="unsupported_media_type")
         declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > self._max_body):
+        if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > max_body):
             raise self._too_large()
         timeout = headers.get(b"x-request-timeout-ms")
         if timeout is not None:
@@ -260,18 +262,17 @@ def id_header(name: str) -> Header:
 def _media_type(content_type: bytes, media_types: tuple[str, ...]) -> str:
     """The type in the header `Content-Type`, without parameters; one that ends in `+json` is JSON.
 
-    Raises `InvalidRequest` (`unsupported_media_type`) for a missing type too: it is refused with a hint, not guessed.
+    Where images are read, it may be any image's, one that says nothing, or missing: the codec looks at the body. Raises
+    `InvalidRequest` (`unsupported_media_type`) for all others, a missing type too: it is refused with a hint.
     """
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if media_type in media_types:
         return media_type
     if media_type.startswith("application/") and media_type.endswith("+json"):
         return JSON
-    reason = "this Content-Type is not read here" if media_type else "the request has no Content-Type"
-    first, *further = media_types
-    alternatives = f", {', '.join(further[:-1])} or {further[-1]}" if further else ""
-    detail = f"{reason}: send 'Content-Type: {first}'{alternatives}"
-    raise InvalidRequest(detail, code="unsupported_media_type")
+    if ANY_IMAGE in media_types and (media_type.startswith("image/") or media_type in UNSPECIFIC):
+        return media_type
+    raise unsupported_media_type(media_type, media_types)
 
 
 def _timeout_ms(header: bytes) -> int:

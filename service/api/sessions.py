@@ -25,9 +25,16 @@ class Session(Generic[RequestT, CallT, OpeningT]):
         self.manifest = model.manifest
         self._state = codec.resume(opening, model.manifest)
 
-    def to_items(self, content: bytes) -> CallT:
-        """The item of a message; raises `InvalidRequest`."""
-        return self._codec.message_to_items(content, self._opening, self.manifest, self._state)
+    def first_items(self) -> CallT | None:
+        """The item of the opening, where it brings values already; raises `InvalidRequest`."""
+        return self._codec.opening_to_items(self._opening, self.manifest, self._state)
+
+    def to_items(self, content: bytes) -> CallT | None:
+        """The item of a message, None where it only asks for a new beginning; raises `InvalidRequest`."""
+        call = self._codec.message_to_items(content, self._opening, self.manifest, self._state)
+        if call is None:
+            self._state = None
+        return call
 
     def last_token(self) -> str | None:
         """The token of the state so far, None where there is none, or no other service could open it."""

@@ -1,8 +1,9 @@
 """Live series and live strokes over WebSocket: the connection is the session, and its state lives and ends with it.
 
 The first message opens: `{"model": …, "parameters": …, "item_id": …, "state": …}`, all optional, and has no answer
-unless something is wrong with it. Each further one, `{"target": […]}` or `{"rows": […]}`, brings new values only and is
-answered by one prediction object, or by one problem object; a problem changes nothing, and the connection goes on.
+unless something is wrong with it, or it brings values already. Each further one, `{"target": […]}` or `{"rows": […]}`,
+brings new values only and is answered by one prediction object, or by one problem object; a problem changes nothing,
+and the connection goes on. `{"reset": true}` forgets the values before; it has an answer where it brings new ones.
 
 One message of a connection is worked on at a time, and the next is read when its answer has been sent: a client that
 sends faster than it reads is held up by its own socket, not kept in memory. What is being computed when a connection is
@@ -151,13 +152,30 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         return Session(self._codec, opening, model)
 
     async def answer(self, session: Session[RequestT, CallT, OpeningT], content: bytes, client: Client) -> bytes:
-        """The prediction object for a message."""
-        deadline = time.monotonic() + (session.timeout_ms or self.default_timeout_ms) / 1000
+        """The prediction object for a message, empty where it only asks for a new beginning."""
+        deadline = self._deadline(session)
         size = len(content)
         if size > MAX_INLINE_BYTES:
             call = await self._in_thread("message", size, client, deadline, session.to_items, content)
         else:
             call = session.to_items(content)
+        return b"" if call is None else await self._compute(session, call, client, deadline)
+
+    async def first_answer(self, session: Session[RequestT, CallT, OpeningT], size: int, client: Client) -> bytes:
+        """The prediction object for an opening of `size` bytes, empty where that brings no values."""
+        deadline = self._deadline(session)
+        if size > MAX_INLINE_BYTES:
+            call = await self._in_thread("message", size, client, deadline, session.first_items)
+        else:
+            call = session.first_items()
+        return b"" if call is None else await self._compute(session, call, client, deadline)
+
+    def _deadline(self, session: Session[RequestT, CallT, OpeningT]) -> float:
+        return time.monotonic() + (session.timeout_ms or self.default_timeout_ms) / 1000
+
+    async def _compute(
+        self, session: Session[RequestT, CallT, OpeningT], call: CallT, client: Client, deadline: float
+    ) -> bytes:
         result = await session.model.submit(call.items, deadline, client)
         size = call.answer_size
         if size > MAX_INLINE_NUMBERS:
@@ -272,8 +290,10 @@ class Connection:
         if message.error is not None:
             raise message.error
         if self._session is None:
-            self._session = await self._endpoint.open(message.content, self._client)
-            return b""
+            session = await self._endpoint.open(message.content, self._client)
+            answer = await self._endpoint.first_answer(session, len(message.content), self._client)
+            self._session = session
+            return answer
         return await self._endpoint.answer(self._session, message.content, self._client)
 
     async def _cancel_if_disconnected(self, work: Coroutine[Any, Any, bytes]) -> bytes:

@@ -7,10 +7,14 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from msgspec import Meta, Struct
 
+from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, Item
 
 JSON = "application/json"
+ANY_IMAGE = "image/*"  # in a route's media types: whatever the header says of it, an image is known by its first bytes
+# Types that say nothing of the content: of a body sent with none, by curl --data-binary, as any file.
+UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
 ALL_INPUTS = "#/inputs/{}"  # template of the pointers to the inputs of a request
 MESSAGE = "#"  # template of the pointer to the single input of a live message, which is the message itself
 STATE_NUMBERS = 4  # numbers of a state that are put into a token in the time of one number of JSON
@@ -46,6 +50,9 @@ class Opening(Struct, forbid_unknown_fields=True, frozen=True):
 
     item_id: ItemId | None = None
     state: StateToken | None = None
+
+
+Reset = Annotated[bool, Meta(description="forget what came before; model and parameters stay")]
 
 
 class SequenceState(Struct, frozen=True, eq=False, gc=False):
@@ -90,6 +97,15 @@ CallT = TypeVar("CallT", bound=Call)
 OpeningT = TypeVar("OpeningT", bound=ModelRequest)
 
 
+def unsupported_media_type(media_type: str, media_types: Sequence[str]) -> InvalidRequest:
+    """The refusal of a body of a type that is none of `media_types`, or of none, with the types that are read."""
+    reason = "this Content-Type is not read here" if media_type else "the request has no Content-Type"
+    first, *further = (name for name in media_types if name != ANY_IMAGE)
+    alternatives = f", {', '.join(further[:-1])} or {further[-1]}" if further else ""
+    detail = f"{reason}: send 'Content-Type: {first}'{alternatives}"
+    return InvalidRequest(detail, code="unsupported_media_type")
+
+
 class Codec(Protocol[RequestT, CallT, OpeningT]):
     """Bytes to items and results to bytes, for one task: `decode`, `to_items`, (the model), `encode`.
 
@@ -101,6 +117,9 @@ class Codec(Protocol[RequestT, CallT, OpeningT]):
     @property
     def media_types(self) -> tuple[str, ...]:
         """Of the bodies that `decode` reads."""
+
+    @property
+    def max_body_bytes(self) -> int: ...
 
     def decode(self, body: Body, /) -> RequestT:
         """The request in `body`, checked as far as that is possible without the model."""
@@ -122,8 +141,13 @@ class Codec(Protocol[RequestT, CallT, OpeningT]):
 
     def message_to_items(
         self, content: bytes, opening: OpeningT, manifest: Manifest, resumed_from: SequenceState | None, /
-    ) -> CallT:
-        """The single item of a later message."""
+    ) -> CallT | None:
+        """The single item of a later message; None where it asks for a new beginning (`reset`) and brings nothing."""
+
+    def opening_to_items(
+        self, opening: OpeningT, manifest: Manifest, resumed_from: SequenceState | None, /
+    ) -> CallT | None:
+        """The single item of a first message that brings values already; None where it does not."""
 
     def encode_message(self, call: CallT, results: Sequence[Any], /) -> tuple[bytes, SequenceState]:
         """The prediction object, and the state that the next message resumes from."""

@@ -12,6 +12,7 @@ from service.codec.common import (
     ModelReference,
     Opening,
     RequestedModel,
+    Reset,
     ReturnState,
     StateToken,
     Timeout,
@@ -25,6 +26,8 @@ _ROWS = (
     "rows, or none"
 )
 
+_IMAGE = "base64 of a PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF file, or a data URL"
+
 Confidence = Annotated[float, Meta(gt=0, le=1, description="stop reading at the first row that reaches this score")]
 
 
@@ -32,7 +35,7 @@ class DigitInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """One digit: either `rows` or `image`."""
 
     rows: Annotated[list[list[float]], Meta(description=_ROWS)] | None = None
-    image: Annotated[str, Meta(description="base64 of a PNG, JPEG, WebP or BMP file")] | None = None
+    image: Annotated[str, Meta(description=_IMAGE)] | None = None
     item_id: ItemId | None = None
     state: StateToken | None = None
 
@@ -44,6 +47,12 @@ class DigitParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False)
     stop_at_confidence: Confidence | None = None
     return_state: ReturnState = False
     timeout_ms: Timeout | None = None
+
+
+class LiveDigitParameters(DigitParameters, forbid_unknown_fields=True, frozen=True, gc=False):
+    """What to answer on a live connection."""
+
+    auto_reset: Annotated[bool, Meta(description="after 28 rows, the next ones begin another digit")] = False
 
 
 class DigitRequest(Struct, forbid_unknown_fields=True, frozen=True):
@@ -77,8 +86,8 @@ class DigitPrediction(Struct, frozen=True, gc=False):
     """The answer for one digit."""
 
     item_id: str | None
-    label: int
-    score: float
+    label: int | None  # null where there is no ink
+    score: float | None
     probabilities: list[float]
     rows_used: int
     trace: list[TracePoint] | None
@@ -97,10 +106,12 @@ class DigitOpening(Opening, forbid_unknown_fields=True, frozen=True):
     """The first message of a live stroke."""
 
     model: ModelReference = DEFAULT_MODEL
-    parameters: DigitParameters = field(default_factory=DigitParameters)
+    parameters: LiveDigitParameters = field(default_factory=LiveDigitParameters)
+    rows: list[list[float]] | None = None
 
 
 class NewRows(Struct, forbid_unknown_fields=True, frozen=True):
     """A later message of a live stroke: the rows since the last one; none asks for the reading again."""
 
-    rows: list[list[float]]
+    rows: list[list[float]] | None = None
+    reset: Reset = False

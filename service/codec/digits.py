@@ -16,9 +16,22 @@ from typing import Final
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
+from service.codec.common import (
+    ALL_INPUTS,
+    ANY_IMAGE,
+    INPUT_NUMBERS,
+    JSON,
+    MESSAGE,
+    STATE_NUMBERS,
+    UNSPECIFIC,
+    Body,
+    SequenceState,
+    unsupported_media_type,
+)
+from service.codec.digit_choice import PictureItems, blank_reading, chosen, hypothesis_items
 from service.codec.digit_types import (
     DigitAnswer,
     DigitInput,
@@ -31,7 +44,7 @@ from service.codec.digit_types import (
     TracePoint,
 )
 from service.codec.image_cost import ImageLimits
-from service.codec.images import ImagePreparer, Prepared
+from service.codec.images import ImagePreparer
 from service.codec.multipart import File, parse_form
 from service.codec.query import parse_query, refuse_query
 from service.codec.state_tokens import StateTokens
@@ -39,10 +52,11 @@ from service.codec.strict_json import COUNTED, FieldErrors, StrictDecoder
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import DigitItem, DigitResult
-from service.imaging.mnist import Preparation
+from service.imaging.formats import file_format
+from service.imaging.mnist import Hypothesis, Preparation
 from service.settings import Settings
 
-IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp")
+IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/avif")
 FORM = "multipart/form-data"
 WIDTH = 28  # numbers in a row
 IMAGE_ROWS = 28  # rows of a whole digit; with fewer, a low score says only that there is more to read
@@ -88,32 +102,41 @@ class DigitCall(Struct, frozen=True, eq=False):
     items: list[DigitItem]
     readings: list[Reading]
     answer_size: int  # see `service.codec.common.Call`
+    pictures: list[PictureItems] | None = None  # of each input; None where each input is one item, rows as they came
 
 
 class DigitCodec:
     """The codec of `service.codec.common.Codec` for digits."""
 
     task: Final[Task] = "classify-digit"
-    media_types = (JSON, *IMAGES, FORM)
+    media_types = (JSON, *IMAGES, FORM, ANY_IMAGE)
 
     def __init__(self, settings: Settings, tokens: StateTokens) -> None:
         self._settings = settings
         self._tokens = tokens
         self._image_limits = ImageLimits(
-            settings.max_pixels, settings.max_image_scans, settings.max_image_chunks, settings.max_run_length_bytes
+            settings.max_pixels,
+            settings.max_image_bytes,
+            settings.max_image_scans,
+            settings.max_image_chunks,
+            settings.max_run_length_bytes,
         )
+        # In JSON an image is base64, four characters for three bytes, in a document with a little more.
+        self.max_body_bytes = max(settings.max_body_bytes, settings.max_image_bytes * 4 // 3 + (64 << 10))
 
     def decode(self, body: Body) -> DigitBatch:
         """The request in `body`; raises `InvalidRequest` for all that is wrong independently of the model."""
         if body.media_type == JSON:
             return self._decode_json(body)
+        if body.media_type in UNSPECIFIC and file_format(body.content) is None:
+            raise unsupported_media_type(body.media_type, self.media_types)
         options = parse_query(body.query_string) if body.query_string else {}
         if body.media_type != FORM:
             return self._from_files([File(body.content)], decode_options(options))
         max_parts = self._settings.max_items + len(DigitOptions.__struct_fields__)
         form = parse_form(body.content, body.content_type, max_parts)
         if not form.files:
-            raise InvalidRequest("the form has no field 'file'", code="missing_field")
+            raise InvalidRequest("the form has no image: send one in the field 'file'", code="missing_field")
         return self._from_files(form.files, decode_options(options | form.fields))
 
     def preparation_size(self, batch: DigitBatch) -> int:
@@ -138,7 +161,7 @@ class DigitCodec:
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
         errors = FieldErrors()
         builder = _CallBuilder(batch.parameters, manifest, errors)
-        images = ImagePreparer(self._image_limits, deadline, errors)
+        images = ImagePreparer(self._image_limits, deadline, errors, blank_is_answer=len(batch.inputs) > 1)
         for index, (digit, state) in enumerate(zip(batch.inputs, resumed_from, strict=True)):
             pointer = ALL_INPUTS.format(index)
             if digit.rows is not None:
@@ -152,11 +175,13 @@ class DigitCodec:
     def encode(self, call: DigitCall, results: Sequence[DigitResult]) -> bytes:
         """The answer to a request as JSON."""
         manifest = call.manifest
+        if call.pictures is not None:
+            call, results = _chosen_readings(call, call.pictures, results)
         states = sequence_states(call, results)
-        tokens: Sequence[str | None] = [None] * len(results)
+        tokens: Sequence[str | None] = [None] * len(states)
         if call.parameters.return_state:
             tokens = self._tokens.seal_all(states, manifest)
-        predictions = _predictions(call, results, states, tokens)
+        predictions = _predictions(call, results, states, tokens, is_whole=True)
         return _encoder.encode(DigitAnswer(manifest.name, str(manifest.version), manifest.digest, predictions))
 
     def decode_opening(self, content: bytes) -> DigitOpening:
@@ -170,26 +195,49 @@ class DigitCodec:
 
     def message_to_items(
         self, content: bytes, opening: DigitOpening, manifest: Manifest, resumed_from: SequenceState | None
+    ) -> DigitCall | None:
+        """The rows of a later message of a live stroke; None where it only asks for another digit."""
+        message = _message_decoder.decode(content)
+        if message.rows is None:
+            if message.reset:
+                return None
+            errors = FieldErrors()
+            errors.add(f"{MESSAGE}/rows", "missing_field", "this field is required")
+            errors.check()
+        is_new = message.reset or (
+            opening.parameters.auto_reset and resumed_from is not None and resumed_from.observations >= IMAGE_ROWS
+        )
+        return self._message_call(message.rows or [], opening, manifest, None if is_new else resumed_from)
+
+    def opening_to_items(
+        self, opening: DigitOpening, manifest: Manifest, resumed_from: SequenceState | None
+    ) -> DigitCall | None:
+        """The rows of the first message of a live stroke, where it brings any."""
+        if opening.rows is None:
+            return None
+        return self._message_call(opening.rows, opening, manifest, resumed_from)
+
+    def encode_message(self, call: DigitCall, results: Sequence[DigitResult]) -> tuple[bytes, SequenceState]:
+        """The prediction of a live stroke as JSON, and its state."""
+        states = sequence_states(call, results)
+        token = self._tokens.seal(states[0], call.manifest) if call.parameters.return_state else None
+        (prediction,) = _predictions(call, results, states, [token], is_whole=False)
+        return _encoder.encode(prediction), states[0]
+
+    def last_token(self, state: SequenceState, manifest: Manifest) -> str | None:
+        """The token of `state`, None where no other service could open it."""
+        return self._tokens.seal(state, manifest) if self._tokens.outlive_service else None
+
+    @staticmethod
+    def _message_call(
+        rows: list[list[float]], opening: DigitOpening, manifest: Manifest, resumed_from: SequenceState | None
     ) -> DigitCall:
-        """The rows of a later message of a live stroke."""
-        rows = _message_decoder.decode(content).rows
         errors = FieldErrors()
         _check_rows(rows, resumed_from is not None, f"{MESSAGE}/rows", errors)
         errors.check()
         builder = _CallBuilder(opening.parameters, manifest, errors)
         builder.add_rows(rows, opening.item_id, resumed_from, MESSAGE)
         return builder.build()
-
-    def encode_message(self, call: DigitCall, results: Sequence[DigitResult]) -> tuple[bytes, SequenceState]:
-        """The prediction of a live stroke as JSON, and its state."""
-        states = sequence_states(call, results)
-        token = self._tokens.seal(states[0], call.manifest) if call.parameters.return_state else None
-        (prediction,) = _predictions(call, results, states, [token])
-        return _encoder.encode(prediction), states[0]
-
-    def last_token(self, state: SequenceState, manifest: Manifest) -> str | None:
-        """The token of `state`, None where no other service could open it."""
-        return self._tokens.seal(state, manifest) if self._tokens.outlive_service else None
 
     def _decode_json(self, body: Body) -> DigitBatch:
         if body.query_string:
@@ -228,6 +276,8 @@ class _CallBuilder:
         self._manifest = manifest
         self._errors = errors
         self._items: list[DigitItem] = []
+        self._firsts: list[PictureItems] = []
+        self._has_pictures = False
         self._readings: list[Reading] = []
 
     def add_rows(
@@ -239,25 +289,36 @@ class _CallBuilder:
         self._check_length(earlier_rows + len(rows), pointer)
         self._add(rows, state, Reading(item_id, None, earlier_rows, flags | scale))
 
-    def add_image(self, prepared: Prepared, item_id: str | None, pointer: str) -> None:
-        """A digit from its image, where that could be prepared."""
-        rows, preparation = prepared
-        if preparation is not None:
-            self._check_length(len(rows), pointer)
-        self._add(rows, None, Reading(item_id, preparation, 0, 0))
+    def add_image(self, hypotheses: list[Hypothesis], item_id: str | None, pointer: str) -> None:
+        """A digit from the hypotheses about its image; none stand for a blank one."""
+        self._has_pictures = True
+        self._readings.append(Reading(item_id, None, 0, 0))
+        self._firsts.append(PictureItems(len(self._items), is_blank=True))
+        if not hypotheses:
+            return
+        self._check_length(len(hypotheses[0].rows), pointer)
+        parameters = self._parameters
+        items, stopped = hypothesis_items(hypotheses, trace=parameters.trace, stop=parameters.stop_at_confidence)
+        first = len(self._items)
+        self._firsts[-1] = PictureItems(first, tuple(hypotheses), stopped=None if stopped is None else first + stopped)
+        self._items += items
 
     def build(self) -> DigitCall:
         """The call; raises `InvalidRequest` with all errors."""
         if self._errors.total:
             self._errors.check()
         parameters, items = self._parameters, self._items
+        if not items:  # all images are blank, and the model computes no empty batch
+            items.append(DigitItem(np.zeros((1, WIDTH), np.float32)))
         traced_rows = sum([len(item.rows) for item in items]) if parameters.trace else 0
         token_numbers = parameters.return_state * self._manifest.state.width // STATE_NUMBERS
-        answer_size = len(items) * (INPUT_NUMBERS + CLASSES + token_numbers) + TRACE_NUMBERS * traced_rows
-        return DigitCall(self._manifest, parameters, items, self._readings, answer_size)
+        answer_size = len(self._readings) * (INPUT_NUMBERS + CLASSES + token_numbers) + TRACE_NUMBERS * traced_rows
+        pictures = self._firsts if self._has_pictures else None
+        return DigitCall(self._manifest, parameters, items, self._readings, answer_size, pictures)
 
     def _add(self, rows: NDArray[np.float32], state: SequenceState | None, reading: Reading) -> None:
         parameters, state_row = self._parameters, None if state is None else state.state
+        self._firsts.append(PictureItems(len(self._items)))
         self._items.append(DigitItem(rows, parameters.trace, parameters.stop_at_confidence, state_row))
         self._readings.append(reading)
 
@@ -279,6 +340,29 @@ def decode_options(options: Mapping[str, str]) -> DigitOptions:
     return _options_decoder.decode(("{" + ",".join(members) + "}").encode())
 
 
+def _chosen_readings(
+    call: DigitCall, pictures: Sequence[PictureItems], results: Sequence[DigitResult]
+) -> tuple[DigitCall, list[DigitResult]]:
+    """The call and its results with one item for each input: of a picture, that of the chosen hypothesis."""
+    items, readings, answers = [], [], []
+    for picture, given in zip(pictures, call.readings, strict=True):
+        reading = given
+        if picture.is_blank:
+            item, result = blank_reading(call.manifest.state.width)
+        elif picture.hypotheses:
+            whole = results[picture.first : picture.first + len(picture.hypotheses)]
+            best = chosen(picture.hypotheses, whole)
+            index = best + (picture.first if picture.stopped is None else picture.stopped)
+            item, result = call.items[index], results[index]
+            reading = replace(given, preparation=picture.hypotheses[best].report)
+        else:
+            item, result = call.items[picture.first], results[picture.first]
+        items.append(item)
+        answers.append(result)
+        readings.append(reading)
+    return replace(call, items=items, readings=readings, pictures=None), answers
+
+
 def sequence_states(call: DigitCall, results: Sequence[DigitResult]) -> list[SequenceState]:
     """The state of each digit after `results`: at the last row that was used."""
     states = []
@@ -294,23 +378,31 @@ def _predictions(
     results: Sequence[DigitResult],
     states: Sequence[SequenceState],
     tokens: Sequence[str | None],
+    *,
+    is_whole: bool,
 ) -> list[DigitPrediction]:
-    """The answers for `results`, one for each digit, with `tokens` as their states."""
+    """The answers for `results`, one for each digit, with `tokens` as their states.
+
+    An `is_whole` digit without ink has no label; of a live one, more rows may follow.
+    """
     predictions = []
     unlikely = call.manifest.output.unlikely_below or 0.0
     for item, reading, result, state, token in zip(call.items, call.readings, results, states, tokens, strict=True):
         probabilities: list[float] = result.probabilities.tolist()
         label = int(result.probabilities.argmax())
-        warnings = [] if state.flags & FLAG_HAS_INK or item.rows.any() else ["no_ink"]
-        if state.observations >= IMAGE_ROWS and probabilities[label] < unlikely:
+        is_blank = not (state.flags & FLAG_HAS_INK or item.rows.any())
+        warnings = []
+        if is_blank:
+            warnings.append("no_ink" if state.observations else "blank_image")
+        if state.observations >= IMAGE_ROWS and not is_blank and probabilities[label] < unlikely:
             warnings.append("unlikely_digit")
         if reading.preparation is not None and reading.preparation.digits > 1:
             warnings.append("several_digits")
         predictions.append(
             DigitPrediction(
                 item_id=reading.item_id,
-                label=label,
-                score=probabilities[label],
+                label=None if is_blank and is_whole else label,
+                score=None if is_blank and is_whole else probabilities[label],
                 probabilities=probabilities,
                 rows_used=state.observations,
                 trace=None if result.trace is None else _trace(result.trace, reading.earlier_rows + 1),

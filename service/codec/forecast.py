@@ -85,6 +85,7 @@ class ForecastCodec:
     def __init__(self, settings: Settings, tokens: StateTokens) -> None:
         self._settings = settings
         self._tokens = tokens
+        self.max_body_bytes = settings.max_body_bytes
 
     def decode(self, body: Body) -> ForecastRequest:
         """The request in `body`; raises `InvalidRequest` for all that is wrong independently of the model."""
@@ -128,9 +129,26 @@ class ForecastCodec:
 
     def message_to_items(
         self, content: bytes, opening: SeriesOpening, manifest: Manifest, resumed_from: SequenceState | None
+    ) -> ForecastCall | None:
+        """The values of a later message of a live series; None where it only asks for another series."""
+        message = _message_decoder.decode(content)
+        if message.target is None:
+            if message.reset:
+                return None
+            errors = FieldErrors()
+            errors.add(f"{MESSAGE}/target", "missing_field", "this field is required")
+            errors.check()
+        return self._message_call(message.target or [], opening, manifest, None if message.reset else resumed_from)
+
+    def opening_to_items(
+        self, opening: SeriesOpening, manifest: Manifest, resumed_from: SequenceState | None
+    ) -> ForecastCall | None:
+        """The values of the first message of a live series, where it brings any."""
+        return None if opening.target is None else self._message_call(opening.target, opening, manifest, resumed_from)
+
+    def _message_call(
+        self, target: list[float | None], opening: SeriesOpening, manifest: Manifest, resumed_from: SequenceState | None
     ) -> ForecastCall:
-        """The values of a later message of a live series."""
-        target = _message_decoder.decode(content).target
         errors = FieldErrors()
         self._check_target(target, resumed_from is not None, MESSAGE, errors)
         if errors.total:

@@ -12,6 +12,7 @@ from service.codec.common import (
     ModelReference,
     Opening,
     RequestedModel,
+    Reset,
     ReturnState,
     StateToken,
     Timeout,
@@ -95,9 +96,11 @@ class SeriesOpening(Opening, forbid_unknown_fields=True, frozen=True):
 
     model: ModelReference = DEFAULT_MODEL
     parameters: ForecastParameters = field(default_factory=ForecastParameters)
+    target: list[float | None] | None = None
 
 
 class NewValues(Struct, forbid_unknown_fields=True, frozen=True):
     """A later message of a live series: the values since the last one; none asks for the forecast again."""
 
-    target: list[float | None]
+    target: list[float | None] | None = None
+    reset: Reset = False

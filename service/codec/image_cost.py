@@ -22,7 +22,8 @@ _COMPRESSION_AT = 30  # position in the file
 class ImageLimits(Struct, frozen=True):
     """Largest pictures, by what makes them costly."""
 
-    pixels: int = 25_000_000
+    pixels: int = 64_000_000
+    file_bytes: int = 16 << 20
     scans: int = 64
     chunks: int = 8192
     run_length_bytes: int = 1 << 20
@@ -30,6 +31,9 @@ class ImageLimits(Struct, frozen=True):
 
 def check_cost(data: bytes, limits: ImageLimits) -> None:
     """Raises `InvalidRequest` (`image_too_large`) where decoding the file `data` would cost too much."""
+    if len(data) > limits.file_bytes:
+        detail = f"{len(data)} bytes; an image has at most {limits.file_bytes}"
+        raise InvalidRequest(detail, code="image_too_large")
     if data.startswith(_JPEG):
         scans = data.count(_START_OF_SCAN)
         if scans > limits.scans:

@@ -1,7 +1,12 @@
-"""`multipart/form-data` from bytes in memory: files of one field, and text fields. Nothing is spooled to a disk."""
+"""`multipart/form-data` from bytes in memory: files, and text fields. Nothing is spooled to a disk.
+
+A part is a file where it has a file name or an image's type, or stands in a field that is usually named so; a text in
+such a field, as `canvas.toDataURL()` gives one, is a file in base64.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,12 +14,17 @@ from msgspec import Struct
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.codec.base64_files import decode_base64
 from service.contract.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE_FIELD = "file"
+# Names of the fields in which browsers' forms, upload widgets and examples of other services send pictures.
+_FILE_FIELDS = frozenset({FILE_FIELD, "files", "image", "images", "img", "picture", "pictures", "photo", "upload"})
+_INDEX = re.compile(r"\[\w*\]$")  # files[], files[0]
+_TEXT = re.compile(rb"\s*(?:[Dd][Aa][Tt][Aa]:[^,]{0,200},|[A-Za-z0-9+/_-]{40})")
 
 
 class File(Struct, frozen=True, gc=False):
@@ -26,7 +36,7 @@ class File(Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Form:
-    """The files of field `file` in their order, and the other fields, of a repeated one the last."""
+    """The files in their order, and the other fields, of a repeated one the last."""
 
     files: list[File] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
@@ -97,14 +107,30 @@ class _FormBuilder:
         disposition = self._headers.get(b"content-disposition", b"").decode("latin-1")
         options = parse_options_header(disposition)[1]
         name, content = options.get(b"name", b"").decode("utf-8", "replace"), b"".join(self._data)
-        if name == FILE_FIELD:
-            file_name = options.get(b"filename")
+        file_name = options.get(b"filename")
+        if _INDEX.sub("", name) in _FILE_FIELDS or file_name is not None or self._is_image():
+            if file_name is None:
+                content = _from_text(content)
             self.form.files.append(File(content, file_name.decode("utf-8", "replace") if file_name else None))
             return
         try:
             self.form.fields[name] = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InvalidRequest("a text field of the form is not UTF-8", code="bad_encoding") from error
+            detail = f"the field '{name[:64]}' of the form is not text in UTF-8; an image belongs into '{FILE_FIELD}'"
+            raise InvalidRequest(detail, code="bad_encoding") from error
+
+    def _is_image(self) -> bool:
+        return self._headers.get(b"content-type", b"").lower().startswith((b"image/", b"application/octet-stream"))
 
     def _end(self) -> None:
         self.is_complete = True
+
+
+def _from_text(content: bytes) -> bytes:
+    """The file that a field without a file name holds: as it is, or from base64."""
+    if _TEXT.match(content) is None:
+        return content
+    try:
+        return decode_base64(content.decode("ascii"))
+    except ValueError:
+        return content

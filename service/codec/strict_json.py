@@ -30,6 +30,8 @@ COUNTED = 1000  # errors that `errors_total` counts; the document is not looked 
 _MAX_NAME = 64  # characters of an unknown field's name that a pointer repeats, and that are compared with known names
 _MAX_INTEGER_DIGITS = 400  # a float holds fewer than 310
 
+_NUMBERS: set[type] = {int, float}
+
 T = TypeVar("T")
 
 
@@ -189,6 +191,8 @@ class _Inspector:
         if kind.max_length is not None and len(value) > kind.max_length:
             self._error("out_of_range", f"at most {kind.max_length} entries, not {len(value)}")
             value = value[: kind.max_length]
+        if self._is_too_flat(value, kind.item_type):
+            return
         accepted = _number_types(kind.item_type)
         if accepted and _all_numbers(value, accepted):
             return
@@ -200,6 +204,19 @@ class _Inspector:
             self._path.append(index)
             self._visit(child, kind.item_type)
             self._path.pop()
+
+    def _is_too_flat(self, value: list[Any], kind: kinds.Type) -> bool:
+        """Whether `value` holds numbers where entries of `kind` hold them; recorded as one error, not one for each."""
+        is_nested = isinstance(kind, (kinds.ListType, kinds.StructType))
+        is_flat = is_nested and len(value) > 1 and _all_numbers(value, _NUMBERS)
+        if is_flat and isinstance(kind, kinds.StructType):
+            example = f'{{"{next(iter(_fields(kind.cls)[0]))}": […]}}'
+            self._error("wrong_type", f"must be an array of objects such as {example}, not of numbers")
+        elif is_flat:
+            side = math.isqrt(len(value))
+            shape = f": send {side} rows of {side}" if side > 1 and side * side == len(value) else ""
+            self._error("wrong_type", f"must be an array of arrays, not {len(value)} numbers in one{shape}")
+        return is_flat
 
     def _number(self, value: Any, kind: kinds.FloatType | kinds.IntType) -> None:
         is_integer = isinstance(kind, kinds.IntType)

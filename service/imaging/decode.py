@@ -13,9 +13,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from service.contract.errors import InvalidRequest
 from service.imaging.filters import Plane, to_grey
+from service.imaging.formats import READABLE, unreadable
 from service.imaging.parameters import PARAMETERS
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _FULL = np.float32(255)
 
 _TO_UPRIGHT = {  # EXIF orientation -> the turn that makes the image upright
@@ -59,26 +59,35 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     Raises `InvalidRequest`: `image_too_large` (by its declared size, before decoding), `bad_image`.
     """
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        image = Image.open(BytesIO(data), formats=READABLE)
         width, height = image.size
         if width * height > max_pixels:
             detail = f"{width} x {height} pixels; at most {max_pixels} in all"
             raise InvalidRequest(detail, code="image_too_large")
-        frames = int(getattr(image, "n_frames", 1))
+        frames = _frame_count(image)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         draft_side = PARAMETERS.draft_scale * PARAMETERS.plane_side
         image.draft(None, (draft_side, draft_side))
         image.load()
         turn = _TO_UPRIGHT.get(orientation)
         upright = image if turn is None else image.transpose(turn)
+        if upright.mode in ("LAB", "HSV", "YCbCr"):
+            upright = upright.convert("RGB")
     except UnidentifiedImageError as error:
-        raise InvalidRequest("not an image in PNG, JPEG, WebP or BMP format", code="bad_image") from error
+        raise InvalidRequest(unreadable(data), code="bad_image") from error
     except InvalidRequest:
         raise
     except Exception as error:  # on damage decoders raise nearly anything
         raise InvalidRequest("the image is damaged and cannot be decoded", code="bad_image") from error
     size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
     return Picture(upright, size, frames, turn is not None)
+
+
+def _frame_count(image: Image.Image) -> int:
+    """Frames by the header; of a GIF or TIFF, whose frames must be searched, 2 where there is more than one."""
+    if image.format not in ("GIF", "TIFF"):
+        return int(getattr(image, "n_frames", 1))
+    return 1 + bool(getattr(image, "is_animated", False))
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -95,8 +104,8 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def _grey_plane(image: Image.Image) -> Plane:
     """Grey (H, W) in 0..1. Transparency is laid on the one of white and black that the opaque part stands out from."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return np.asarray(image, np.float32) / np.float32(65535)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _unit_plane(np.asarray(image, np.float32))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         pixels = np.asarray(image.convert("RGBA"), np.float32) / _FULL
         colours, alpha = pixels[..., :3], pixels[..., 3:]
@@ -106,3 +115,12 @@ def _grey_plane(image: Image.Image) -> Plane:
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"), np.float32) / _FULL
     return to_grey(np.asarray(image.convert("RGB"), np.float32) / _FULL)
+
+
+def _unit_plane(values: Plane) -> Plane:
+    """Levels of 16 bits (0..65535), or of a format with any scale, in 0..1."""
+    values = np.nan_to_num(values, posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and 1 < high <= 65535:
+        return values / np.float32(65535)
+    return np.asarray((values - low) / max(high - low, 1e-12), np.float32) if low < 0 or high > 1 else values

@@ -49,6 +49,17 @@ class Preparation(Struct, frozen=True, gc=False):
     digits: int
 
 
+class Hypothesis(Struct, frozen=True, eq=False, gc=False):
+    """One way to see a picture: the rows (28, 28) of its digit, ink 0..1, what was done, and how likely that is.
+
+    `prior` is the logarithm of a weight: 0 for the likeliest way.
+    """
+
+    rows: Plane
+    report: Preparation
+    prior: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
     """The likeliest digit in a picture: its ink and mask (h, w), and its box in pixels of the decoded image."""
@@ -73,11 +84,13 @@ class _Candidate:
 
 
 def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:
-    """Rows (28, 28), ink 0..1, and the report.
+    """Rows (28, 28), ink 0..1, and the report, of the likeliest hypothesis; raises as `decode` and `hypotheses`."""
+    first = hypotheses(decode(data, max_pixels))[0]
+    return first.rows, first.report
 
-    Raises `InvalidRequest`: `image_too_large` (by its declared size, before decoding), `bad_image`, `blank_image`.
-    """
-    picture = decode(data, max_pixels)
+
+def hypotheses(picture: Picture) -> list[Hypothesis]:
+    """The ways to see `picture`, the likeliest first; raises `InvalidRequest` (`blank_image`)."""
     first = digit = _find_digit(picture, picture.full_box)
     if digit.mask.mean() > PARAMETERS.sheet_fill:
         digit = _find_on_sheet(picture, digit) or digit
@@ -88,7 +101,7 @@ def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:
     rows, thickened = _scaled(digit.strength, digit.mask)
     scales = (picture.size[0] / picture.image.width, picture.size[1] / picture.image.height) * 2
     x0, y0, x1, y1 = (round(side * scale) for side, scale in zip(digit.box, scales, strict=True))
-    return _centred(rows), Preparation(
+    report = Preparation(
         source_size=picture.size,
         inverted=digit.ink.is_dark,
         box=(x0, y0, x1, y1),
@@ -102,6 +115,7 @@ def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:
         thickened=thickened,
         digits=digit.n_candidates,
     )
+    return [Hypothesis(_centred(rows), report)]
 
 
 # --- the digit in the picture ----------------------------------------------------------------------------------------

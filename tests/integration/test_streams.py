@@ -131,7 +131,9 @@ async def test_a_problem_changes_nothing_and_the_connection_goes_on(server: Serv
         ({"model": "linear", "parameters": {"prediction_length": 2}}, "out_of_range"),
         ({"parameters": {"prediction_length": 0}}, "out_of_range"),
         ({"state": "nothing of ours"}, "state_invalid"),
-        ({"target": [1]}, "unknown_field"),
+        ({"rows": [[1]]}, "unknown_field"),
+        ({"target": ["1"]}, "wrong_type"),
+        ({"target": []}, "out_of_range"),
     ],
 )
 async def test_a_faulty_opening_can_be_sent_again(server: Server, opening: Document, code: str) -> None:
@@ -287,3 +289,26 @@ async def test_a_drain_that_ends_closes_what_is_still_computed_as_going_away(slo
                 pass
             assert busy.close_code == 1001
         assert await asyncio.to_thread(server.wait) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "count"),
+    [
+        ("/forecast/stream", {"target": [1.5, 2.5]}, "context"),
+        ("/classify-digit/stream", {"rows": [ROW] * 2}, "rows_used"),
+    ],
+)
+async def test_values_come_first_and_a_reset_begins_anew(
+    server: Server, path: str, values: Document, count: str
+) -> None:
+    def observations(answer: Document) -> int:
+        seen: int = answer[count] if isinstance(answer[count], int) else answer[count]["observations"]
+        return seen
+
+    async with stream(server, values, path) as socket:
+        first = json.loads(await socket.recv())
+        assert observations(first) == 2
+        assert observations(await ask(socket, values)) == 4
+        assert await ask(socket, values | {"reset": True}) == first
+        await socket.send(json.dumps({"reset": True}))
+        assert await ask(socket, values) == first

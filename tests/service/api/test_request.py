@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Message
 
+from tests.pictures import drawn, encoded
 from tests.service.api.harness import BODY, JSON, Harness, problem
 
 
@@ -56,9 +57,32 @@ async def test_media_types_that_are_json(harness: Harness, media_type: str) -> N
     assert (await harness.forecast(BODY, **{"Content-Type": media_type})).status_code == 200
 
 
-async def test_an_image_needs_a_media_type_that_is_read(harness: Harness) -> None:
-    response = await harness.client.post("/classify-digit", content=b"GIF89a", headers={"Content-Type": "image/gif"})
+@pytest.mark.parametrize("media_type", [None, "application/octet-stream", "application/x-www-form-urlencoded"])
+async def test_a_body_without_a_type_is_an_image_by_its_content(harness: Harness, media_type: str | None) -> None:
+    headers = {"Content-Type": media_type} if media_type else {}
+    response = await harness.client.post("/classify-digit", content=encoded(drawn()), headers=headers)
+    assert response.status_code == 200
+    response = await harness.client.post("/classify-digit", content=b"{}", headers=headers)
     assert "image/webp" in problem(response, 415, "unsupported_media_type")["detail"]
+
+
+@pytest.mark.parametrize("media_type", ["image/jpg", "image/pjpeg", "image/x-ms-bmp", "image/heic"])
+async def test_an_image_is_known_by_its_content(harness: Harness, media_type: str) -> None:
+    headers = {"Content-Type": media_type}
+    response = await harness.client.post("/classify-digit", content=encoded(drawn()), headers=headers)
+    assert response.status_code == 200
+
+
+async def test_an_image_may_be_larger_than_other_bodies() -> None:
+    harness = Harness(max_body_bytes=100, max_image_bytes=50_000)
+    image = encoded(drawn(), "BMP")
+    headers = {"Content-Type": "image/bmp"}
+    assert 50_000 < len(image) < 100_000
+    response = await harness.client.post("/classify-digit", content=image, headers=headers)
+    problem(response, 413, "image_too_large")
+    response = await harness.client.post("/classify-digit", content=image[:50_000], headers=headers)
+    problem(response, 422, "bad_image")
+    problem(await harness.forecast({"inputs": [{"target": [1] * 100}]}), 413, "body_too_large")
 
 
 async def test_a_chunked_body_is_measured_as_it_arrives(harness: Harness) -> None:

@@ -33,10 +33,12 @@ def test_each_message_continues_from_the_state_of_the_last_answer() -> None:
     session = opened('{"parameters": {"timeout_ms": 50}}')
     assert session.timeout_ms == 50
     call = session.to_items(b'{"target": [1, 2]}')
+    assert call is not None
     assert call.items[0].state is None
     batch = results(call, 7.0)
     assert json.loads(session.encode(call, batch))["context"]["observations"] == 2
     call = session.to_items(b'{"target": [3]}')
+    assert call is not None
     state = call.items[0].state
     assert state is not None
     assert state.tolist() == [7.0, 7.0]
@@ -47,11 +49,13 @@ def test_each_message_continues_from_the_state_of_the_last_answer() -> None:
 def test_a_message_that_fails_changes_nothing() -> None:
     session = opened("{}")
     call = session.to_items(b'{"target": [1]}')
+    assert call is not None
     session.encode(call, results(call, 7.0))
     with pytest.raises(InvalidRequest):
         session.to_items(b'{"target": ["2"]}')
     session.to_items(b'{"target": [2]}')  # computed, and its answer lost
     call = session.to_items(b'{"target": [2]}')
+    assert call is not None
     assert call.counts[0].observations == 2
 
 
@@ -59,3 +63,38 @@ def test_an_opening_that_the_model_cannot_serve_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
         opened('{"parameters": {"prediction_length": 5}}')
     assert caught.value.code == "out_of_range"
+
+
+def test_the_opening_may_bring_values() -> None:
+    session = opened('{"target": [1, 2]}')
+    call = session.first_items()
+    assert call is not None
+    session.encode(call, results(call, 7.0))
+    call = session.to_items(b'{"target": [3]}')
+    assert call is not None
+    assert call.counts[0].observations == 3
+    assert opened("{}").first_items() is None
+    with pytest.raises(InvalidRequest):
+        opened('{"target": []}').first_items()
+
+
+def test_a_reset_forgets_the_series() -> None:
+    session = opened("{}")
+    for message, observations in (
+        (b'{"target": [1, 2]}', 2),
+        (b'{"target": [3]}', 3),
+        (b'{"reset": true, "target": [1]}', 1),
+    ):
+        call = session.to_items(message)
+        assert call is not None
+        assert call.counts[0].observations == observations
+        session.encode(call, results(call, 7.0))
+    assert session.to_items(b'{"reset": true}') is None
+    with pytest.raises(InvalidRequest):
+        session.to_items(b'{"reset": true, "target": []}')
+    call = session.to_items(b'{"target": [3]}')
+    assert call is not None
+    assert (call.items[0].state, call.counts[0].observations) == (None, 1)
+    for message in (b"{}", b'{"reset": false}', b'{"reset": 1, "target": [1]}'):
+        with pytest.raises(InvalidRequest):
+            session.to_items(message)

@@ -127,7 +127,21 @@ def test_several_digits_in_an_image_are_answered_with_a_warning() -> None:
 
 def test_rows_without_ink_are_answered_with_a_warning() -> None:
     document = answer(to_items(decode(inputs=[{"rows": [[0] * 28] * 4}])))
-    assert document["predictions"][0]["warnings"] == ["no_ink"]
+    (prediction,) = document["predictions"]
+    assert (prediction["label"], prediction["score"], prediction["warnings"]) == (None, None, ["no_ink"])
+    assert len(prediction["probabilities"]) == 10
+
+
+def test_a_blank_image_among_others_has_an_answer_of_its_own() -> None:
+    blank, image = (base64.b64encode(encoded(drawn(text))).decode() for text in " 7")
+    document = answer(to_items(decode(inputs=[{"image": blank, "item_id": "a"}, {"image": image}])))
+    first, second = document["predictions"]
+    assert (first["item_id"], first["label"], first["score"], first["rows_used"]) == ("a", None, None, 0)
+    assert (first["warnings"], first["preprocessing"]) == (["blank_image"], None)
+    assert (second["label"], second["warnings"]) == (7, [])
+    with pytest.raises(InvalidRequest) as caught:
+        to_items(decode(inputs=[{"image": blank}]))
+    assert caught.value.code == "blank_image"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +180,22 @@ def test_what_no_model_can_serve(body: dict[str, Any], code: str, pointer: str) 
     with pytest.raises(InvalidRequest) as caught:
         decode(**body)
     assert (caught.value.code, caught.value.errors[0].pointer) == (code, pointer)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "pointer", "says"),
+    [
+        ([{"rows": [0] * 784}], "#/inputs/0/rows", "send 28 rows of 28"),
+        ([{"rows": [0] * 28}], "#/inputs/0/rows", "28 numbers in one"),
+        ([0] * 784, "#/inputs", '{"rows": […]}'),
+    ],
+)
+def test_flat_lists_are_one_error_that_names_the_shape(inputs: Any, pointer: str, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode(inputs=inputs)
+    (error,) = caught.value.errors
+    assert (error.pointer, error.code, caught.value.errors_total) == (pointer, "wrong_type", 1)
+    assert says in error.detail
 
 
 def test_too_many_digits() -> None:
@@ -367,6 +397,7 @@ def test_a_live_stroke_continues_where_the_last_message_ended() -> None:
     assert state is None
     for rows_used in (1, 2):
         call = CODEC.message_to_items(json.dumps({"rows": [ROW]}).encode(), opening, CONTRACT, state)
+        assert call is not None
         content, state = CODEC.encode_message(call, [result(item) for item in call.items])
         prediction = json.loads(content)
         assert prediction["item_id"] == "a"
@@ -388,3 +419,40 @@ def test_bad_messages(message: dict[str, Any], code: str, pointer: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         CODEC.message_to_items(json.dumps(message).encode(), CODEC.decode_opening(b"{}"), CONTRACT, None)
     assert (caught.value.code, caught.value.errors[0].pointer) == (code, pointer)
+
+
+def test_the_first_message_may_bring_rows() -> None:
+    opening = CODEC.decode_opening(json.dumps({"rows": [ROW, ROW]}).encode())
+    call = CODEC.opening_to_items(opening, CONTRACT, None)
+    assert call is not None
+    assert len(call.items[0].rows) == 2
+    assert CODEC.opening_to_items(CODEC.decode_opening(b"{}"), CONTRACT, None) is None
+    with pytest.raises(InvalidRequest) as caught:
+        CODEC.opening_to_items(CODEC.decode_opening(b'{"rows": [[1]]}'), CONTRACT, None)
+    assert caught.value.code == "wrong_row_width"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "observations", "message", "earlier_rows"),
+    [
+        ({}, 28, {"rows": [ROW]}, 28),
+        ({}, 28, {"rows": [ROW], "reset": True}, 0),
+        ({}, 5, {"rows": [ROW], "reset": True}, 0),
+        ({"auto_reset": True}, 27, {"rows": [ROW]}, 27),
+        ({"auto_reset": True}, 28, {"rows": [ROW]}, 0),
+    ],
+)
+def test_another_digit_on_the_same_connection(
+    parameters: dict[str, Any], observations: int, message: dict[str, Any], earlier_rows: int
+) -> None:
+    opening = CODEC.decode_opening(json.dumps({"parameters": parameters}).encode())
+    state = SequenceState(STATE, observations, flags=FLAG_0_1)
+    call = CODEC.message_to_items(json.dumps(message).encode(), opening, CONTRACT, state)
+    assert call is not None
+    assert call.readings[0].earlier_rows == earlier_rows
+    assert (call.items[0].state is None) == (earlier_rows == 0)
+
+
+def test_a_reset_without_rows_asks_for_nothing() -> None:
+    opening = CODEC.decode_opening(b"{}")
+    assert CODEC.message_to_items(b'{"reset": true}', opening, CONTRACT, SequenceState(STATE, 3)) is None

@@ -342,7 +342,7 @@ def test_a_live_series_continues_where_the_last_message_ended() -> None:
     [
         ('{"state": "x"}', "state_invalid", "#/state"),
         ('{"parameters": {"prediction_length": 5}}', "out_of_range", "#/parameters/prediction_length"),
-        ('{"target": [1]}', "unknown_field", "#/target"),
+        ('{"rows": [1]}', "unknown_field", "#/rows"),
     ],
 )
 def test_bad_openings(opening: str, code: str, pointer: str) -> None:

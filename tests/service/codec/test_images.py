@@ -14,14 +14,25 @@ from tests.pictures import drawn, encoded
 IMAGE = encoded(drawn())  # 280 x 280
 
 
+def preparer(
+    errors: FieldErrors,
+    max_pixels: int = 10**6,
+    deadline: float = math.inf,
+    max_bytes: int = 10**6,
+    *,
+    blank_is_answer: bool = False,
+) -> ImagePreparer:
+    limits = ImageLimits(max_pixels, max_bytes)
+    return ImagePreparer(limits, deadline, errors, blank_is_answer=blank_is_answer)
+
+
 def test_images_share_a_budget_of_pixels() -> None:
     errors = FieldErrors()
-    images = ImagePreparer(ImageLimits(2 * 280 * 280 - 1), math.inf, errors)
-    rows, preparation = images.prepare(IMAGE, "#/inputs/0")
-    assert rows.shape == (28, 28)
-    assert preparation is not None
+    images = preparer(errors, 2 * 280 * 280 - 1)
+    (hypothesis,) = images.prepare(IMAGE, "#/inputs/0")
+    assert hypothesis.rows.shape == (28, 28)
     assert not errors.total
-    assert images.prepare(IMAGE, "#/inputs/1")[1] is None
+    assert not images.prepare(IMAGE, "#/inputs/1")
     (error,) = errors.listed
     assert (error.pointer, error.code) == ("#/inputs/1", "image_too_large")
     assert str(2 * 280 * 280 - 1) in error.detail
@@ -31,20 +42,35 @@ def test_images_share_a_budget_of_pixels() -> None:
 def test_base64_may_be_a_data_url(prefix: str) -> None:
     errors = FieldErrors()
     text = prefix + base64.b64encode(IMAGE).decode()
-    assert ImagePreparer(ImageLimits(10**6), math.inf, errors).prepare_base64(text, "#")[1] is not None
+    assert preparer(errors).prepare_base64(text, "#")
     assert not errors.total
 
 
 @pytest.mark.parametrize("text", ["not base64!", "é", "data:text/plain;base64,AAAA"])
 def test_other_text_is_no_image(text: str) -> None:
     errors = FieldErrors()
-    rows, preparation = ImagePreparer(ImageLimits(10**6), math.inf, errors).prepare_base64(text, "#/inputs/0/image")
-    assert (len(rows), preparation) == (0, None)
+    assert not preparer(errors).prepare_base64(text, "#/inputs/0/image")
     assert [(error.pointer, error.code) for error in errors.listed] == [("#/inputs/0/image", "bad_image")]
 
 
 def test_the_deadline_is_checked_before_each_image() -> None:
     with pytest.raises(DeadlineExceeded):
-        ImagePreparer(ImageLimits(10**6), -math.inf, FieldErrors()).prepare(IMAGE, "#")
+        preparer(FieldErrors(), deadline=-math.inf).prepare(IMAGE, "#")
     with pytest.raises(DeadlineExceeded):
-        ImagePreparer(ImageLimits(10**6), -math.inf, FieldErrors()).prepare_base64("not base64!", "#")
+        preparer(FieldErrors(), deadline=-math.inf).prepare_base64("not base64!", "#")
+
+
+def test_an_image_has_a_limit_of_bytes() -> None:
+    errors = FieldErrors()
+    assert not preparer(errors, max_bytes=len(IMAGE) - 1).prepare(IMAGE, "#")
+    assert [error.code for error in errors.listed] == ["image_too_large"]
+
+
+def test_a_blank_image_may_be_an_answer() -> None:
+    errors = FieldErrors()
+    blank = encoded(drawn(" "))
+    assert not preparer(errors, blank_is_answer=True).prepare(blank, "#")
+    assert not errors.total
+    preparer(errors, blank_is_answer=True).prepare(b"none", "#")
+    preparer(errors).prepare(blank, "#")
+    assert [error.code for error in errors.listed] == ["bad_image", "blank_image"]

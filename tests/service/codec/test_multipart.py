@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from service.codec.multipart import File, parse_form
@@ -21,6 +23,30 @@ def test_files_and_fields() -> None:
     form = parse_form(b"".join(parts) + b"--x--\r\n", CONTENT_TYPE, 3)
     assert form.files == [File(b"\x00\r\n--", "a.png"), File(b"b", None)]
     assert form.fields == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        *(f'name="{name}"' for name in ("file", "files[]", "image", "images[0]", "photo")),
+        'name="upload"; filename="a.png"',
+        'name="anything"; filename="a.png"',
+        'name="anything"\r\nContent-Type: image/png',
+    ],
+)
+def test_fields_that_are_files(disposition: str) -> None:
+    form = parse_form(part(disposition, b"\xff\0") + b"--x--\r\n", CONTENT_TYPE, 1)
+    assert [file.content for file in form.files] == [b"\xff\0"]
+    assert not form.fields
+
+
+def test_a_file_may_be_text_in_base64() -> None:
+    text = base64.b64encode(bytes(range(60)))
+    for value in (text, b"data:image/png;base64," + text):
+        form = parse_form(part('name="image"', value) + b"--x--\r\n", CONTENT_TYPE, 1)
+        assert form.files == [File(bytes(range(60)))]
+    whole = part('name="file"; filename="a.bmp"', text)  # the content of an uploaded file is never changed
+    assert parse_form(whole + b"--x--\r\n", CONTENT_TYPE, 1).files == [File(text, "a.bmp")]
 
 
 @pytest.mark.parametrize(
