@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.codec.common import ALL_INPUTS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
 from service.codec.forecast_types import (
@@ -31,6 +32,8 @@ from service.codec.forecast_types import (
 from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.strict_json import FieldErrors, StrictDecoder
+from service.codec.timeline import Timeline, comes_back
+from service.codec.timing import has_times, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -74,6 +77,7 @@ class ForecastCall(Struct, frozen=True, eq=False):
     items: list[ForecastItem]
     counts: list[Counts]
     answer_size: int  # see `service.codec.common.Call`
+    timelines: Sequence[Timeline | None] = ()  # of the series, where any of them has times
 
 
 class ForecastCodec:
@@ -99,7 +103,23 @@ class ForecastCodec:
         tokens = [series.state for series in request.inputs]
         is_resumed = tokens.count(None) < len(tokens)
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
+        if has_times(request.inputs):
+            return self._timed_call(request, manifest, resumed_from)
         return _to_call(request.inputs, request.parameters, manifest, resumed_from, ALL_INPUTS)
+
+    def _timed_call(
+        self, request: ForecastRequest, manifest: Manifest, resumed_from: Sequence[SequenceState | None]
+    ) -> ForecastCall:
+        """The items of series of which at least one has times: missing values where a time is left out."""
+        parameters = request.parameters
+        timed = place_inputs(request.inputs, parameters.prediction_length, self._settings.max_observations)
+        inputs = [entry.series for entry in timed]
+        self._check_size(parameters, len(inputs), sum([len(series.target) for series in inputs]))
+        call = _to_call(inputs, parameters, manifest, resumed_from, ALL_INPUTS)
+        items = call.items
+        if parameters.season_length is None and manifest.input.season:
+            items = [_with_hint(item, entry.season) for item, entry in zip(items, timed, strict=True)]
+        return replace(call, items=items, timelines=[entry.timeline for entry in timed])
 
     def encode(self, call: ForecastCall, results: Sequence[ForecastResult]) -> bytes:
         """The answer to a request as JSON."""
@@ -261,7 +281,27 @@ def _predictions(
         all_warnings = ["truncated", *warnings] if counts.truncated else warnings
         mean: list[float] = result.mean.tolist()
         predictions.append(SeriesPrediction(item_id, mean, quantiles, context, token, history, all_warnings))
-    return predictions
+    return list(map(_timed, predictions, call.timelines)) if call.timelines else predictions
+
+
+def _timed(prediction: SeriesPrediction, timeline: Timeline | None) -> SeriesPrediction:
+    """`prediction` with the times of its steps ahead and of its history."""
+    if timeline is None:
+        return prediction
+    history = prediction.history
+    if history is not None:
+        past = len(history.mean)
+        history = replace(history, timestamps=timeline.texts(timeline.length - past, past))
+    times = timeline.texts(timeline.length, len(prediction.mean))
+    warnings = [*prediction.warnings, *timeline.warnings]
+    return replace(prediction, timestamps=times, history=history, warnings=warnings)
+
+
+def _with_hint(item: ForecastItem, season: int) -> ForecastItem:
+    """`item` with the `season` that its frequency suggests, where its values come back after that."""
+    if item.state is not None or not comes_back(item.values, season):
+        return item
+    return replace(item, season=season)
 
 
 def _answer_numbers(parameters: ForecastParameters, n_series: int, n_values: int) -> int:
