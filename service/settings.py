@@ -83,6 +83,7 @@ class Settings(EngineSettings, BaseSettings):
     )
     max_message_bytes: Count = Field(default=1 << 20, description="largest message of a live connection")
 
+    page: Literal["on", "off"] = Field(default="on", description="the page at /: on, or off for the API alone")
     drain_delay_seconds: Seconds = Field(
         default=1.0, description="after SIGTERM: how long /readyz says 503 while requests are still taken"
     )

@@ -62,6 +62,7 @@ class FakeModel:
         self.waiting = asyncio.Event()  # set while submit waits
         self.cancelled = asyncio.Event()  # set when a waiting submit was cancelled
         self.deadline: float | None = None
+        self.spread = 0.0  # of the quantiles of a history, to either side of the value before
         self.items: Sequence[Item] = ()
 
     async def submit(self, items: Sequence[Item], deadline: float | None = None) -> BatchResult:
@@ -88,6 +89,7 @@ class FakeModel:
         if item.history:
             history = np.repeat(item.values[:, None], 1 + len(item.levels), axis=1)
             history = np.concatenate((np.full((1, history.shape[1]), np.nan), history[:-1]))
+            history[:, 1:] += self.spread * np.sign(item.levels - 0.5)
         return ForecastResult(
             mean, last + offsets[:, None] * np.ones(item.horizon), history, item.season or 1, np.zeros(2)
         )

@@ -46,6 +46,18 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         self._pool = pool
         self.default_timeout_ms = settings.timeout_ms
 
+    def _find(self, request: RawRequest, reference: str, asked_ms: int | None) -> tuple[Served, float]:
+        """The model that `reference` means, and the deadline of a request that asks for an answer in `asked_ms`."""
+        model = self._registry.get(reference)
+        if model.manifest.task != self._codec.task:
+            raise wrong_task(model.manifest, self._codec.task)
+        request.model = model.manifest.name
+        timeout_ms = min(request.timeout_ms or asked_ms or self.default_timeout_ms, asked_ms or MAX_TIMEOUT_MS)
+        deadline = request.started + timeout_ms / 1000
+        if time.monotonic() >= deadline:
+            raise DeadlineExceeded("the deadline passed before the computation began")
+        return model, deadline
+
     async def _run(self, is_large: bool, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`function` on the event loop, or in a thread if its work is so large that it would hold up the others."""
         if not is_large:
@@ -63,24 +75,15 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         is_large = call.answer_size > MAX_INLINE_NUMBERS
         content = await self._run(is_large, self._codec.encode, call, result.results)
         timing = f"queue;dur={result.queue_seconds * 1e3:.3f}, compute;dur={result.compute_seconds * 1e3:.3f}"
-        digest = _digest_header(model.manifest.sha256)
+        digest = digest_header(model.manifest.sha256)
         headers = [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())]
         return Answer(200, headers, content)
 
     def _prepare(self, request: RawRequest, body: Body) -> tuple[CallT, Served, float]:
         """The items of the request, the model that computes them, and the deadline (`time.monotonic()`)."""
         decoded = self._codec.decode(body)
-        model = self._registry.get(decoded.model)
-        manifest = model.manifest
-        if manifest.task != self._codec.task:
-            raise wrong_task(manifest, self._codec.task)
-        request.model = manifest.name
-        asked_ms = decoded.parameters.timeout_ms
-        timeout_ms = min(request.timeout_ms or asked_ms or self.default_timeout_ms, asked_ms or MAX_TIMEOUT_MS)
-        deadline = request.started + timeout_ms / 1000
-        if time.monotonic() >= deadline:
-            raise DeadlineExceeded("the deadline passed before the computation began")
-        return self._codec.to_items(decoded, manifest, deadline), model, deadline
+        model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
+        return self._codec.to_items(decoded, model.manifest, deadline), model, deadline
 
     def _is_large(self, body: Body) -> bool:
         """Whether `_prepare` would hold up the event loop."""
@@ -101,5 +104,6 @@ def wrong_task(manifest: Manifest, task: Task) -> UnknownModel:
 
 
 @lru_cache(maxsize=256)
-def _digest_header(sha256: str) -> Header:
+def digest_header(sha256: str) -> Header:
+    """The header with the digest of the model that answers."""
     return (b"x-model-digest", f"sha256:{sha256}".encode())

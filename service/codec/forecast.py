@@ -33,7 +33,7 @@ from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.strict_json import FieldErrors, StrictDecoder
 from service.codec.timeline import Timeline, comes_back
-from service.codec.timing import has_times, place_inputs
+from service.codec.timing import Timed, has_times, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -116,10 +116,7 @@ class ForecastCodec:
         inputs = [entry.series for entry in timed]
         self._check_size(parameters, len(inputs), sum([len(series.target) for series in inputs]))
         call = _to_call(inputs, parameters, manifest, resumed_from, ALL_INPUTS)
-        items = call.items
-        if parameters.season_length is None and manifest.input.season:
-            items = [_with_hint(item, entry.season) for item, entry in zip(items, timed, strict=True)]
-        return replace(call, items=items, timelines=[entry.timeline for entry in timed])
+        return with_times(call, [entry.timeline for entry in timed], [entry.season for entry in timed])
 
     def encode(self, call: ForecastCall, results: Sequence[ForecastResult]) -> bytes:
         """The answer to a request as JSON."""
@@ -129,6 +126,15 @@ class ForecastCodec:
             tokens = self._tokens.seal_all(sequence_states(call, results), manifest)
         predictions = _predictions(call, results, tokens)
         return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, predictions))
+
+    def place(self, request: ForecastRequest) -> list[Timed]:
+        """The series of a request within the limits, on the grids of their times; raises `InvalidRequest`."""
+        self._check_limits(request)
+        return place_inputs(request.inputs, request.parameters.prediction_length, self._settings.max_observations)
+
+    def predictions(self, call: ForecastCall, results: Sequence[ForecastResult]) -> list[SeriesPrediction]:
+        """The predictions of an answer that is written in another form; they have no states."""
+        return _predictions(call, results, [None] * len(results))
 
     def decode_opening(self, content: bytes) -> SeriesOpening:
         """The first message of a live series."""
@@ -205,6 +211,14 @@ def sequence_states(call: ForecastCall, results: Sequence[ForecastResult]) -> li
         SequenceState(result.state, counts.observations, counts.missing, counts.truncated, counts.season)
         for counts, result in zip(call.counts, results, strict=True)
     ]
+
+
+def with_times(call: ForecastCall, timelines: Sequence[Timeline | None], seasons: Sequence[int]) -> ForecastCall:
+    """`call` with timelines, and the `seasons` that frequencies suggest where the values show them."""
+    items = call.items
+    if call.parameters.season_length is None and call.manifest.input.season:
+        items = list(map(_with_hint, items, seasons))
+    return replace(call, items=items, timelines=timelines)
 
 
 def _to_call(
@@ -295,6 +309,11 @@ def _timed(prediction: SeriesPrediction, timeline: Timeline | None) -> SeriesPre
     times = timeline.texts(timeline.length, len(prediction.mean))
     warnings = [*prediction.warnings, *timeline.warnings]
     return replace(prediction, timestamps=times, history=history, warnings=warnings)
+
+
+def season_of(series: SeriesInput, suggested: int) -> int:
+    """The season that a frequency suggests, where the values of `series` come back after it; else 0."""
+    return suggested if comes_back(np.array(series.target, np.float64), suggested) else 0
 
 
 def _with_hint(item: ForecastItem, season: int) -> ForecastItem:

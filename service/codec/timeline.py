@@ -81,6 +81,16 @@ class Fault(Exception):
         return FieldError(f"{pointer}/{self.field}{row}", self.code, self.detail)
 
 
+class _RowNames:
+    """What errors call the rows of a series: by their number in it, or by the lines of a file."""
+
+    def __init__(self, lines: Sequence[int] | None) -> None:
+        self._lines = lines
+
+    def __call__(self, index: int) -> str:
+        return f"row {index + 1}" if self._lines is None else f"line {self._lines[index]}"
+
+
 class Timeline(Struct, frozen=True, eq=False):
     """The grid of a series, and how its times are written."""
 
@@ -141,12 +151,15 @@ def from_timestamps(timestamps: Sequence[str], freq: str | None, max_length: int
     )
 
 
-def place_moments(moments: Sequence[Moment], freq: str | None, max_length: int) -> Placed:
-    """`from_timestamps` for times that have been read."""
+def place_moments(
+    moments: Sequence[Moment], freq: str | None, max_length: int, lines: Sequence[int] | None = None
+) -> Placed:
+    """`from_timestamps` for times that have been read; `lines` of a file, where errors should name those."""
+    names = _RowNames(lines)
     _check_zones(moments)
     clock = np.array([moment.clock for moment in moments], "M8[us]")
     utc = clock if moments[0].offset is None else clock - np.array([moment.offset for moment in moments], "m8[us]")
-    _check_order(utc, moments[0])
+    _check_order(utc, moments[0], names)
     frequency = read_frequency(freq) if freq is not None else _spacing(clock, utc)
     times = clock if frequency.is_of_days else utc
     try:
@@ -162,7 +175,7 @@ def place_moments(moments: Sequence[Moment], freq: str | None, max_length: int) 
         raise Fault(f"{detail}: the widest gap ends here", index=worst, code="series_too_long")
     warnings = [OFF_START] if elsewhere else []
     if not exact.all():
-        _check_rounding(steps, exact, frequency, is_stated=freq is not None)
+        _check_rounding(steps, exact, frequency, names, is_stated=freq is not None)
         warnings.append(ROUNDED)
     last = moments[-1]
     finest = max((moment.precision for moment in moments), key="YMDs".index)
@@ -262,20 +275,20 @@ def _check_zones(moments: Sequence[Moment]) -> None:
             raise Fault("names another zone than the first one", index=index)
 
 
-def _check_order(utc: Times, first: Moment) -> None:
+def _check_order(utc: Times, first: Moment, names: _RowNames) -> None:
     """Raise `Fault` at the first time that does not come after the one before it."""
     ascends = np.diff(utc) > np.timedelta64(0)
     if ascends.all():
         return
     index = int(np.argmin(ascends)) + 1
-    row, time = index + 1, _texts(utc[index : index + 1], "s")[0]
+    row, time = names(index), _texts(utc[index : index + 1], "s")[0]
     if utc[index] == utc[index - 1]:
-        detail = f"row {row} has the time of row {index} once more"
+        detail = f"{row} has the time of {names(index - 1)} once more"
     elif bool((utc[:index] == utc[index]).any()):
-        first_row = int(np.argmax(utc[:index] == utc[index])) + 1
-        detail = f"row {row} has the time of row {first_row} once more"
+        first_row = names(int(np.argmax(utc[:index] == utc[index])))
+        detail = f"{row} has the time of {first_row} once more"
     else:
-        detail = f"row {row} is earlier than row {index}: times must ascend"
+        detail = f"{row} is earlier than {names(index - 1)}: times must ascend"
     if first.offset is None and time.endswith(("00:00", "15:00", "30:00", "45:00")) and first.precision == "s":
         detail += "; where a clock was set back, state the distance from UTC (2024-10-27T02:00:00+01:00)"
     raise Fault(detail, index=index)
@@ -327,21 +340,23 @@ def _spacing_in_months(clock: Times) -> Frequency | None:
 
 def _rough_step(distances: Steps) -> int:
     """The step of times that are not quite even: the median distance, or a round number within a twentieth of it."""
-    median = int(np.median(distances))
+    median = int(np.sort(distances)[(len(distances) - 1) // 2])
     nearest = min(_NICE, key=lambda step: abs(step - median))
     return nearest if abs(nearest - median) <= median / 20 else max(median, 1)
 
 
-def _check_rounding(steps: Steps, exact: np.ndarray, frequency: Frequency, *, is_stated: bool) -> None:
+def _check_rounding(
+    steps: Steps, exact: np.ndarray, frequency: Frequency, names: _RowNames, *, is_stated: bool
+) -> None:
     """Raise `Fault` where two times fall on one step, or where times are so uneven that a step is a bad guess."""
     shares_step = np.diff(steps) < 1
     hint = "" if is_stated else ": state freq, or send one value a step"
     if shares_step.any():
         index = int(np.argmax(shares_step)) + 1
-        raise Fault(f"rows {index} and {index + 1} fall on one step of {frequency.name}{hint}", index=index)
+        raise Fault(f"{names(index - 1)} and {names(index)} fall on one step of {frequency.name}{hint}", index=index)
     if not is_stated and len(steps) < _MIN_FILLED * (int(steps[-1]) + 1):
         index = int(np.argmin(exact))
-        raise Fault(f"row {index + 1} is on no step of {frequency.name}, the usual distance{hint}", index=index)
+        raise Fault(f"{names(index)} is on no step of {frequency.name}, the usual distance{hint}", index=index)
 
 
 def _mean_change(values: Floats, lag: int) -> float | None:
