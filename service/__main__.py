@@ -12,14 +12,15 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -36,22 +37,24 @@ from service.settings import EngineSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
     from service.api.inprocess import Application
+    from service.codec.tables.types import Table
 
 _JSON = "application/json"
 _IMAGE = "image/png"  # stands for every image: the service recognises the format by the content
-_MISSING = frozenset({"na", "nan", "null", "none"})  # spellings of a missing value, in any case
+_CSV = "text/csv"
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One POST: path with query, media type, body, and the model it names (`name` or `name@version`)."""
+    """One POST: path with query, media type, body, the model it names (`name` or `name@version`), and its table."""
 
     path: str
     media_type: str
     body: bytes
     model: str
+    table: Table | None = None
 
 
 class _OneShotCommand(EngineSettings):
@@ -67,9 +70,18 @@ class _OneShotCommand(EngineSettings):
         """The request to answer; raises `OSError` and `ValueError` for a file that cannot be used."""
         raise NotImplementedError
 
+    @property
+    def accept(self) -> str:
+        """The type of the answer to ask for."""
+        return _JSON
+
+    def print_answer(self, request: _Request, body: bytes) -> None:  # noqa: ARG002 (`forecast` looks at its table)
+        """Print the answer `body` to `request`."""
+        _print_json(json.loads(body))
+
     def _json_request(self, path: str, body: bytes, default_model: str) -> _Request:
         """A file that is already a request; raises `ValueError` for an option that the request itself would state."""
-        names = sorted(self.model_fields_set - EngineSettings.model_fields.keys() - {"file"})
+        names = sorted(self.model_fields_set - EngineSettings.model_fields.keys() - {"file", "output"})
         if names:
             options = ", ".join("--" + name.replace("_", "-") for name in names)
             raise ValueError(f"{options} cannot be used with a JSON request: write the value into the request")
@@ -77,55 +89,125 @@ class _OneShotCommand(EngineSettings):
 
 
 class Forecast(_OneShotCommand):
-    """Forecast the series in a file, and print the answer as JSON.
+    """Forecast the series in a file, and print the answer.
 
-    The exit status is 0, 1 when the answer is a problem document, 2 when the command line or the file cannot be used.
-    Other settings come from the environment (RITMO_<NAME>), as for `ritmo serve`.
+    A file is a table (CSV: long or wide, in any usual writing), numbers, or a request as JSON. What was understood of
+    a table is printed on standard error. The exit status is 0, 1 when the answer is a problem document, 2 when the
+    command line or the file cannot be used. Other settings come from the environment (RITMO_<NAME>), as for
+    `ritmo serve`.
     """
 
     file: CliPositionalArg[str] = Field(
-        description="numbers separated by commas, spaces or lines (nan: a missing value), or a request as JSON; "
+        description="CSV, numbers separated by commas, spaces or lines (nan: a missing value), or a request as JSON; "
         "- reads standard input"
     )
-    prediction_length: int | None = Field(default=None, description="steps to forecast; unset: 1")
+    prediction_length: int | None = Field(
+        default=None,
+        validation_alias=AliasChoices("prediction_length", "horizon"),
+        description="steps to forecast; unset: 1",
+    )
+    quantile_levels: str | None = Field(default=None, description="such as 0.1,0.5,0.9")
     season_length: int | None = Field(default=None, description="observations per season; unset: detected")
+    freq: str | None = Field(default=None, description="step between values (h, D, MS …); unset: found in the times")
+    id: str | None = Field(default=None, description="column that says which series a row belongs to")
+    time: str | None = Field(default=None, description="column of times")
+    value: str | None = Field(default=None, description="column of values; commas between several")
+    delimiter: str | None = Field(default=None, description="between cells: a character, or tab, semicolon …")
+    decimal: str | None = Field(default=None, description="decimal mark: . or ,")
+    header: bool | None = Field(default=None, description="whether the first row has names: true or false")
+    date_order: str | None = Field(default=None, description="of dates such as 03/04/2024: dmy, mdy or ymd")
+    output: Literal["auto", "table", "json", "csv"] = Field(
+        default="auto", description="what to print; auto: a table on a terminal, JSON elsewhere"
+    )
+    plot: Path | None = Field(default=None, description="also draw the forecasts, into this file of HTML")
+
+    def settings(self) -> Settings:
+        """All settings; a file on this machine is not bound by what a server takes from others."""
+        settings = super().settings()
+        large = {"max_body_bytes": 1 << 30, "max_held_bytes": 1 << 31, "max_answer_numbers": 1 << 30}
+        stated = settings.model_fields_set
+        raised = {name: value for name, value in large.items() if name not in stated}
+        if "timeout_ms" not in stated:
+            raised["timeout_ms"] = 3_600_000
+        return settings.model_copy(update=raised)
 
     def request(self) -> _Request:
-        """A request for one series, or the JSON request in the file."""
+        """The table of the file, or the JSON request in it."""
         from service.codec.forecast_types import DEFAULT_MODEL
+        from service.codec.tables.codec import read_file
 
         body = _read(self.file)
         if _is_json(body):
             return self._json_request("/forecast", body, DEFAULT_MODEL)
-        words = body.decode("utf-8").replace(",", " ").split()
-        target = [None if word.lower() in _MISSING else float(word) for word in words]
-        options = {"prediction_length": self.prediction_length, "season_length": self.season_length}
-        parameters = {name: value for name, value in options.items() if value is not None}
-        model = self.model or DEFAULT_MODEL
-        document = {"model": model, "inputs": [{"target": target}], "parameters": parameters}
-        return _Request("/forecast", _JSON, json.dumps(document).encode(), model)
+        if self.plot is not None and self.output == "csv":
+            raise ValueError("--plot and --output csv: one at a time")
+        query = urlencode(self._options())
+        table = read_file(body, query)
+        return _Request(f"/forecast?{query}", _CSV, body, self.model or DEFAULT_MODEL, table)
+
+    @property
+    def accept(self) -> str:
+        """The type of the answer to ask for."""
+        return _CSV if self.output == "csv" else _JSON
+
+    def _options(self) -> dict[str, object]:
+        """The options of a table, as the query has them."""
+        names = self.model_fields_set - EngineSettings.model_fields.keys() - {"file", "output", "plot"}
+        options = {name: getattr(self, name) for name in sorted(names)}
+        words = {True: "true", False: "false"}
+        return {name: words.get(value, value) if isinstance(value, bool) else value for name, value in options.items()}
+
+    def print_answer(self, request: _Request, body: bytes) -> None:
+        """The answer in the form that was asked for; the plot, and what was understood of a table, beside it."""
+        document = None if self.accept == _CSV else json.loads(body)
+        if request.table is not None:
+            self._report(request.table, document)
+        if document is None:
+            print(body.decode(), end="", flush=True)
+        elif self.output == "table" or (self.output == "auto" and sys.stdout.isatty()):
+            from service.codec.tables.report import text_table
+
+            print(text_table(document["predictions"]), flush=True)
+        else:
+            _print_json(document)
+
+    def _report(self, table: Table, document: dict[str, Any] | None) -> None:
+        from service.codec.tables.report import plot_page, summary
+
+        name = "standard input" if self.file == "-" else Path(self.file).name
+        if table.reading.layout != "list" or table.reading.notes:
+            print(summary(table.reading, name), file=sys.stderr)
+        if self.plot is not None and document is not None:
+            page = plot_page(table, document["predictions"], f"Forecast of {name}")
+            self.plot.write_text(page, encoding="utf-8")
 
 
 class Classify(_OneShotCommand):
-    """Read the digit in an image, and print the answer as JSON.
+    """Read the digit in each image, and print the answer as JSON.
 
     The exit status is 0, 1 when the answer is a problem document, 2 when the command line or the file cannot be used.
     Other settings come from the environment (RITMO_<NAME>), as for `ritmo serve`.
     """
 
-    file: CliPositionalArg[str] = Field(
-        description="an image (PNG, JPEG, WebP or BMP), or a request as JSON; - reads standard input"
+    file: CliPositionalArg[list[str]] = Field(
+        min_length=1, description="images (PNG, JPEG, WebP or BMP), or one request as JSON; - reads standard input"
     )
 
     def request(self) -> _Request:
-        """A request for one image, or the JSON request in the file."""
+        """A request for the images, or the JSON request in the file."""
         from service.codec.digit_types import DEFAULT_MODEL
 
-        body = _read(self.file)
-        if _is_json(body):
-            return self._json_request("/classify-digit", body, DEFAULT_MODEL)
+        bodies = [_read(file) for file in self.file]
+        if any(map(_is_json, bodies)):
+            if len(bodies) > 1:
+                raise ValueError("a JSON request comes alone, without other files")
+            return self._json_request("/classify-digit", bodies[0], DEFAULT_MODEL)
         model = self.model or DEFAULT_MODEL
-        return _Request("/classify-digit?" + urlencode({"model": model}), _IMAGE, body, model)
+        path = "/classify-digit?" + urlencode({"model": model})
+        if len(bodies) == 1:
+            return _Request(path, _IMAGE, bodies[0], model)
+        media_type, body = _form(self.file, bodies)
+        return _Request(path, media_type, body, model)
 
 
 class Ritmo(BaseSettings):
@@ -208,12 +290,39 @@ def _answer(command: _OneShotCommand, settings: Settings, application: Callable[
         print(error, file=sys.stderr)
         return 2
     app = application(settings, request.model.partition("@")[0])
-    status, body = asyncio.run(ask(app, request.path, request.media_type, request.body))
+    report = _show_progress if sys.stderr.isatty() else None
+    status, body = asyncio.run(ask(app, request.path, request.media_type, request.body, command.accept, report))
     try:
-        print(json.dumps(json.loads(body), indent=2, ensure_ascii=False), flush=True)
+        if status >= 400:
+            _print_json(json.loads(body))
+        else:
+            command.print_answer(request, body)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough: not an error, nor one at interpreter exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if status < 400 else 1
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+
+
+def _show_progress(done: int, total: int) -> None:
+    """A bar on a terminal, where there is more than one part to wait for."""
+    if done < total or total > 1024:
+        width = 30 * done // total
+        end = "\n" if done == total else ""
+        print(f"\r[{'#' * width}{'.' * (30 - width)}] {done} of {total} series", end=end, file=sys.stderr, flush=True)
+
+
+def _form(files: Sequence[str], bodies: Sequence[bytes]) -> tuple[str, bytes]:
+    """Images as multipart/form-data: media type and body."""
+    boundary = secrets.token_hex(16)
+    parts = []
+    for file, body in zip(files, bodies, strict=True):
+        name = Path(file).name.replace('"', "%22")
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        parts.append(head.encode() + body + b"\r\n")
+    return f"multipart/form-data; boundary={boundary}", b"".join(parts) + f"--{boundary}--\r\n".encode()
 
 
 def _read(file: str) -> bytes:

@@ -132,6 +132,8 @@ class Settings(EngineSettings, BaseSettings):
         default=75.0, description="an idle connection stays open: longer than load balancers keep theirs"
     )
 
+    page: Literal["on", "off"] = Field(default="on", description="the page at /: on, or off for the API alone")
+
     drain_delay_seconds: Seconds = Field(
         default=1.0, description="after SIGTERM: how long /readyz says 503 while requests are still taken"
     )

@@ -8,10 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.batching.queue import BatchResult
 from service.contract.errors import Unavailable, UnknownModel
 from service.contract.manifest import Golden, InputContract, Manifest, OutputContract, Provenance, StateContract, Task
-from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item
+from service.contract.types import BatchResult, DigitItem, DigitResult, ForecastItem, ForecastResult, Item
 from service.metrics.page import Metrics
 from service.registry.registry import Health, Registry
 from service.runtime.fair_share import NOBODY, Client
@@ -63,6 +62,7 @@ class FakeModel:
         self.waiting = asyncio.Event()  # set while submit waits
         self.cancelled = asyncio.Event()  # set when a waiting submit was cancelled
         self.deadline: float | None = None
+        self.spread = 0.0  # of the quantiles of a history, to either side of the value before
         self.items: Sequence[Item] = ()
         self.client = NOBODY
 
@@ -92,6 +92,7 @@ class FakeModel:
         if item.history:
             history = np.repeat(item.values[:, None], 1 + len(item.levels), axis=1)
             history = np.concatenate((np.full((1, history.shape[1]), np.nan), history[:-1]))
+            history[:, 1:] += self.spread * np.sign(item.levels - 0.5)
         return ForecastResult(
             mean, last + offsets[:, None] * np.ones(item.horizon), history, item.season or 1, np.zeros(2)
         )

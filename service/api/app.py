@@ -14,11 +14,14 @@ from service.api.byte_budget import ByteBudget
 from service.api.catalog import models_router
 from service.api.clients import ClientFinder
 from service.api.dispatch import Application
+from service.api.evaluation import AnomalyEndpoint, BacktestEndpoint
 from service.api.health import health_router
 from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
+from service.api.page import PrepareDigitEndpoint, page_router
 from service.api.problems import from_exception
 from service.api.request_metrics import RequestMetrics
+from service.api.tables import ForecastEndpoint
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
@@ -76,8 +79,13 @@ def create_app(
     app.add_api_route("/metrics", page, tags=["health"], summary="Prometheus", response_class=_MetricsPage)
     tokens = _state_tokens(settings, group)
     forecasts, digits = ForecastCodec(settings, tokens), DigitCodec(settings, tokens)
-    app.endpoints["/forecast"] = InferenceEndpoint(forecasts, registry, settings, texts, texts)
+    app.endpoints["/forecast"] = ForecastEndpoint(forecasts, registry, settings, texts)
+    app.endpoints["/backtest"] = BacktestEndpoint(forecasts, registry, settings, texts)
+    app.endpoints["/anomalies"] = AnomalyEndpoint(forecasts, registry, settings, texts)
     app.endpoints["/classify-digit"] = InferenceEndpoint(digits, registry, settings, texts, pictures)
+    if settings.page == "on":
+        app.include_router(page_router())
+        app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)
     connections = LiveConnections(settings.max_live_connections, registry.metrics.streams, metrics, budget, clients)
     app.state.streams = connections
     for live in (

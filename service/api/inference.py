@@ -18,6 +18,7 @@ from service.codec.common import JSON, Body, CallT, Codec, OpeningT, RequestT
 from service.codec.digits import FORM
 from service.contract.errors import DeadlineExceeded, Unavailable, UnknownModel
 from service.contract.manifest import Manifest, Task
+from service.contract.types import BatchResult
 from service.registry.registry import Registry
 from service.registry.served import Served
 from service.runtime.fair_pool import FairPool, QueueFull
@@ -52,6 +53,17 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         self.default_timeout_ms = settings.timeout_ms
         self.max_body_bytes = codec.max_body_bytes
 
+    def _find(self, request: RawRequest, reference: str, asked_ms: int | None) -> tuple[Served, float]:
+        """The model that `reference` means, and the deadline of a request that asks for an answer in `asked_ms`."""
+        model = self._registry.get(reference)
+        if model.manifest.task != self._codec.task:
+            raise wrong_task(model.manifest, self._codec.task)
+        request.model = model.manifest.name
+        deadline = request.deadline(asked_ms, self.default_timeout_ms)
+        if time.monotonic() >= deadline:
+            raise DeadlineExceeded("the deadline passed before the computation began")
+        return model, deadline
+
     async def _in_thread(
         self,
         kind: str,
@@ -84,13 +96,26 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
 
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The answer; raises the errors of the domain."""
+        call, model, result, deadline = await self._compute(request, body)
+        codec, client, n_numbers = self._codec, request.client, call.answer_size
+        if n_numbers > MAX_INLINE_NUMBERS:
+            content = await self._in_thread("encode", n_numbers, client, deadline, codec.encode, call, result.results)
+        else:
+            content = codec.encode(call, result.results)
+        timing = f"queue;dur={result.queue_seconds * 1e3:.3f}, compute;dur={result.compute_seconds * 1e3:.3f}"
+        digest = digest_header(model.manifest.sha256)
+        headers = [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())]
+        return Answer(200, headers, content)
+
+    async def _compute(self, request: RawRequest, body: Body) -> tuple[CallT, Served, BatchResult, float]:
+        """The items of the request, the model that computed them, its results, and the deadline of the answer."""
         codec, client, n_bytes = self._codec, request.client, len(body.content)
         if body.media_type == FORM or (n_bytes > MAX_INLINE_BYTES and body.media_type == JSON):
             limit = request.deadline(None, self.default_timeout_ms)
             decoded = await self._in_thread("decode", n_bytes, client, limit, codec.decode, body)
         else:
             decoded = codec.decode(body)
-        model, deadline = self._find_model(request, decoded)
+        model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
         n_numbers = codec.preparation_size(decoded)
         if n_numbers > MAX_INLINE_NUMBERS:
             call = await self._in_thread(
@@ -98,28 +123,7 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
             )
         else:
             call = codec.to_items(decoded, model.manifest, deadline)
-        result = await model.submit(call.items, deadline, client)
-        n_numbers = call.answer_size
-        if n_numbers > MAX_INLINE_NUMBERS:
-            content = await self._in_thread("encode", n_numbers, client, deadline, codec.encode, call, result.results)
-        else:
-            content = codec.encode(call, result.results)
-        timing = f"queue;dur={result.queue_seconds * 1e3:.3f}, compute;dur={result.compute_seconds * 1e3:.3f}"
-        digest = _digest_header(model.manifest.sha256)
-        headers = [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())]
-        return Answer(200, headers, content)
-
-    def _find_model(self, request: RawRequest, decoded: RequestT) -> tuple[Served, float]:
-        """The model that computes the request, and the deadline (`time.monotonic()`)."""
-        model = self._registry.get(decoded.model)
-        manifest = model.manifest
-        if manifest.task != self._codec.task:
-            raise wrong_task(manifest, self._codec.task)
-        request.model = manifest.name
-        deadline = request.deadline(decoded.parameters.timeout_ms, self.default_timeout_ms)
-        if time.monotonic() >= deadline:
-            raise DeadlineExceeded("the deadline passed before the computation began")
-        return model, deadline
+        return call, model, await model.submit(call.items, deadline, client), deadline
 
 
 def wrong_task(manifest: Manifest, task: Task) -> UnknownModel:
@@ -128,5 +132,6 @@ def wrong_task(manifest: Manifest, task: Task) -> UnknownModel:
 
 
 @lru_cache(maxsize=256)
-def _digest_header(sha256: str) -> Header:
+def digest_header(sha256: str) -> Header:
+    """The header with the digest of the model that answers."""
     return (b"x-model-digest", f"sha256:{sha256}".encode())

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from fastapi import FastAPI
 from starlette.types import Message
 
+from service.api.tables import PROGRESS
+from service.codec.common import JSON
+
 Application = FastAPI
 
 
-async def ask(app: Application, path: str, media_type: str, body: bytes) -> tuple[int, bytes]:
-    """One POST to the application in this process, once its models are loaded: status and body of the answer."""
+async def ask(
+    app: Application,
+    path: str,
+    media_type: str,
+    body: bytes,
+    accept: str = JSON,
+    report: Callable[[int, int], None] | None = None,
+) -> tuple[int, bytes]:
+    """One POST to the application in this process, once its models are loaded: status and body of the answer.
+
+    `report` is called with the series of a table that are answered, and all of them.
+    """
     path, _, query = path.partition("?")
     scope = {
         "type": "http",
@@ -23,7 +37,8 @@ async def ask(app: Application, path: str, media_type: str, body: bytes) -> tupl
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(b"content-type", media_type.encode())],
+        "headers": [(b"content-type", media_type.encode()), (b"accept", accept.encode())],
+        "extensions": {PROGRESS: report},
     }
     request: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     answer: list[Message] = []

@@ -22,6 +22,8 @@ from service.codec.common import JSON
 from service.codec.digit_types import DigitAnswer, DigitOptions, DigitRequest
 from service.codec.digits import FORM, IMAGES
 from service.codec.forecast_types import ForecastAnswer, ForecastRequest
+from service.codec.tables.codec import TABLES
+from service.codec.tables.types import TableAnswer, TableOptions
 from service.contract.errors import FieldError
 
 _SHARED = (
@@ -31,7 +33,7 @@ _SHARED = (
     *("queue_full", "model_not_ready", "deadline_exceeded"),
     *("state_invalid", "state_expired", "state_model_mismatch"),
 )
-FORECAST_CODES = (*_SHARED, "series_too_long", "method_not_allowed")
+FORECAST_CODES = (*_SHARED, "series_too_long", "bad_table", "method_not_allowed")
 DIGIT_CODES = (
     *(*_SHARED, "bad_multipart", "image_too_large", "bad_image", "blank_image", "wrong_row_width"),
     "method_not_allowed",
@@ -52,7 +54,10 @@ class DirectRoute:
     answer: type
     answer_example: dict[str, Any]
     codes: tuple[str, ...]
-    options: type | None = None  # query parameters, or fields of a form, for bodies that are images
+    options: type | None = None  # query parameters for bodies that are files
+    files: tuple[str, ...] = ()  # types of these bodies
+    has_form: bool = False  # whether files also come in a form, with the options as fields
+    file_answer: type | None = None  # the answer to a file as JSON, where it is not `answer`; then a file is one, too
 
 
 DIRECT_ROUTES = {
@@ -64,13 +69,17 @@ DIRECT_ROUTES = {
             "As many predictions as inputs and in their order; only finite numbers; quantiles never cross. A series "
             "longer than the model can use is cut to its last part: `context.used`, and `truncated` in `warnings`. "
             "With `return_state` each prediction has a `state`; sent back with new values only, the series goes on "
-            "from there, and counts as if it had been sent at once. `WebSocket /forecast/stream` does the same live."
+            "from there, and counts as if it had been sent at once. `WebSocket /forecast/stream` does the same live. A "
+            "table (CSV, Parquet) is read as it is; the answer is a table, or JSON that says how it was read."
         ),
         request=ForecastRequest,
         request_examples=examples.FORECAST_REQUESTS,
         answer=ForecastAnswer,
         answer_example=examples.FORECAST_ANSWER,
         codes=FORECAST_CODES,
+        options=TableOptions,
+        files=TABLES,
+        file_answer=TableAnswer,
     ),
     "/classify-digit": DirectRoute(
         operation_id="classify_digit",
@@ -87,9 +96,12 @@ DIRECT_ROUTES = {
         answer_example=examples.DIGIT_ANSWER,
         codes=DIGIT_CODES,
         options=DigitOptions,
+        files=IMAGES,
+        has_form=True,
     ),
 }
 
+_FILE = {"type": "string", "format": "binary"}
 _TIMEOUT = {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS}
 _REQUEST_HEADERS = (  # name, schema, description
     ("X-Request-Timeout-Ms", _TIMEOUT, "deadline; of this and `timeout_ms` the smaller wins"),
@@ -130,7 +142,12 @@ def problem_responses(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    types = [kind for route in DIRECT_ROUTES.values() for kind in (route.request, route.answer, route.options) if kind]
+    types = [
+        kind
+        for route in DIRECT_ROUTES.values()
+        for kind in (route.request, route.answer, route.options, route.file_answer)
+        if kind
+    ]
     _, schemas = msgspec.json.schema_components([*types, Problem], ref_template="#/components/schemas/{name}")
     document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own wording, which is never used
@@ -147,26 +164,24 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def _operation(route: DirectRoute, options: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {JSON: {"schema": _reference(route.request.__name__), "examples": route.request_examples}}
-    if options:
-        file = {"type": "string", "format": "binary"}
-        fields = {"file": {"type": "array", "items": file}, **copy.deepcopy(options)}
+    if route.has_form:
+        fields = {"file": {"type": "array", "items": _FILE}, **copy.deepcopy(options)}
         content[FORM] = {"schema": {"type": "object", "required": ["file"], "properties": fields}}
-        content |= {media_type: {"schema": file} for media_type in IMAGES}
+    content |= {media_type: {"schema": _FILE} for media_type in route.files}
     return {
         "tags": [route.tag],
         "summary": route.summary,
         "description": route.description,
         "operationId": route.operation_id,
-        "parameters": _parameters(options),
+        "parameters": _parameters(options, "an image or a form" if route.has_form else "a table"),
         "requestBody": {"required": True, "content": content},
         "responses": _responses(route),
     }
 
 
-def _parameters(options: dict[str, Any]) -> list[dict[str, Any]]:
-    text = "for bodies that are an image or a form"
+def _parameters(options: dict[str, Any], bodies: str) -> list[dict[str, Any]]:
     query = [
-        {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+        {"name": name, "in": "query", "required": False, "schema": schema, "description": f"for {bodies} as the body"}
         for name, schema in options.items()
     ]
     headers = [
@@ -178,7 +193,11 @@ def _parameters(options: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _responses(route: DirectRoute) -> dict[str, Any]:
     headers = {name: {"schema": {"type": "string"}, "description": text} for name, text in _ANSWER_HEADERS}
-    content = {JSON: {"schema": _reference(route.answer.__name__), "example": route.answer_example}}
+    schema: dict[str, Any] = _reference(route.answer.__name__)
+    content: dict[str, Any] = {JSON: {"schema": schema, "example": route.answer_example}}
+    if route.file_answer:
+        content[JSON]["schema"] = {"anyOf": [schema, _reference(route.file_answer.__name__)]}
+        content |= {media_type: {"schema": _FILE} for media_type in route.files}
     success = {
         "description": "one prediction per input, in the order of the inputs",
         "headers": headers,

@@ -55,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "missing_field": Kind(422, "A field is missing"),
     "out_of_range": Kind(422, "A value is out of range"),
     "length_not_supported": Kind(422, "The model does not read this length"),
+    "bad_table": Kind(422, "The table cannot be read"),
     "bad_image": Kind(422, "The image cannot be read"),
     "blank_image": Kind(422, "The image shows no ink"),
     "wrong_row_width": Kind(422, "A row has the wrong width"),

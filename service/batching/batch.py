@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from service.batching.queue import Answer, BatchReport, BatchResult, Entry, ModelQueue, deadline_error
-from service.contract.types import PaddingStats
+from service.batching.queue import Answer, BatchReport, Entry, ModelQueue, deadline_error
+from service.contract.types import BatchResult, PaddingStats
 
 log = logging.getLogger(__name__)
 

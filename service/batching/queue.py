@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from service.contract.errors import DeadlineExceeded, Unavailable
-from service.contract.types import PaddingStats
+from service.contract.types import BatchResult, PaddingStats
 from service.runtime.fair_share import NOBODY, Claim, Client, FairShare
 
 
@@ -54,14 +54,6 @@ class Limits(Struct, frozen=True):
     queue_observations: int = 4_000_000
     batch_items: int = 512
     batch_observations: int = 262_144
-
-
-class BatchResult(Struct, frozen=True, eq=False):
-    """The results of one submission in its order, and how long it waited and was computed."""
-
-    results: Sequence[Any]
-    queue_seconds: float
-    compute_seconds: float
 
 
 class ResultFuture(asyncio.Future[BatchResult]):

@@ -36,7 +36,6 @@ from typing import Any
 from service.batching.batch import Batch
 from service.batching.queue import (
     BatchReport,
-    BatchResult,
     BatchRunner,
     Entry,
     Limits,
@@ -45,6 +44,7 @@ from service.batching.queue import (
     deadline_error,
 )
 from service.contract.errors import Unavailable
+from service.contract.types import BatchResult
 from service.runtime.fair_share import FairShare
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,7 @@ the scale of its numbers include the rows that were sent before.
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -46,7 +44,7 @@ from service.codec.digit_types import (
 from service.codec.image_cost import ImageLimits
 from service.codec.images import ImagePreparer
 from service.codec.multipart import File, parse_form
-from service.codec.query import parse_query, refuse_query
+from service.codec.query import decode_fields, parse_query, refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.strict_json import COUNTED, FieldErrors, StrictDecoder
 from service.contract.errors import InvalidRequest
@@ -68,7 +66,6 @@ TRACE_NUMBERS = 3  # in the answer for each row of a trace
 FLAG_0_255, FLAG_0_1, FLAG_HAS_INK = 1, 2, 4
 
 _TEXT_OPTIONS = frozenset({"model", "item_id"})
-_LITERAL = re.compile(r"true|false|null|-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _request_decoder = StrictDecoder(DigitRequest)
 _options_decoder = StrictDecoder(DigitOptions)
 _opening_decoder = StrictDecoder(DigitOpening)
@@ -333,11 +330,7 @@ class _CallBuilder:
 
 def decode_options(options: Mapping[str, str]) -> DigitOptions:
     """Query parameters or form fields; raises `InvalidRequest` as for a JSON body."""
-    members = (
-        f"{json.dumps(name)}:{text if name not in _TEXT_OPTIONS and _LITERAL.fullmatch(text) else json.dumps(text)}"
-        for name, text in options.items()
-    )
-    return _options_decoder.decode(("{" + ",".join(members) + "}").encode())
+    return decode_fields(options, _options_decoder, _TEXT_OPTIONS)
 
 
 def _chosen_readings(

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
 from service.codec.forecast_types import (
@@ -31,6 +32,8 @@ from service.codec.forecast_types import (
 from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.strict_json import FieldErrors, StrictDecoder
+from service.codec.timeline import Timeline, comes_back
+from service.codec.timing import Timed, has_times, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -74,6 +77,7 @@ class ForecastCall(Struct, frozen=True, eq=False):
     items: list[ForecastItem]
     counts: list[Counts]
     answer_size: int  # see `service.codec.common.Call`
+    timelines: Sequence[Timeline | None] = ()  # of the series, where any of them has times
 
 
 class ForecastCodec:
@@ -104,7 +108,20 @@ class ForecastCodec:
         tokens = [series.state for series in request.inputs]
         is_resumed = tokens.count(None) < len(tokens)
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
+        if has_times(request.inputs):
+            return self._timed_call(request, manifest, resumed_from)
         return _to_call(request.inputs, request.parameters, manifest, resumed_from, ALL_INPUTS)
+
+    def _timed_call(
+        self, request: ForecastRequest, manifest: Manifest, resumed_from: Sequence[SequenceState | None]
+    ) -> ForecastCall:
+        """The items of series of which at least one has times: missing values where a time is left out."""
+        parameters = request.parameters
+        timed = place_inputs(request.inputs, parameters.prediction_length, self._settings.max_observations)
+        inputs = [entry.series for entry in timed]
+        self._check_size(parameters, len(inputs), sum([len(series.target) for series in inputs]))
+        call = _to_call(inputs, parameters, manifest, resumed_from, ALL_INPUTS)
+        return with_times(call, [entry.timeline for entry in timed], [entry.season for entry in timed])
 
     def encode(self, call: ForecastCall, results: Sequence[ForecastResult]) -> bytes:
         """The answer to a request as JSON."""
@@ -114,6 +131,15 @@ class ForecastCodec:
             tokens = self._tokens.seal_all(sequence_states(call, results), manifest)
         predictions = _predictions(call, results, tokens)
         return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, predictions))
+
+    def place(self, request: ForecastRequest) -> list[Timed]:
+        """The series of a request within the limits, on the grids of their times; raises `InvalidRequest`."""
+        self._check_limits(request)
+        return place_inputs(request.inputs, request.parameters.prediction_length, self._settings.max_observations)
+
+    def predictions(self, call: ForecastCall, results: Sequence[ForecastResult]) -> list[SeriesPrediction]:
+        """The predictions of an answer that is written in another form; they have no states."""
+        return _predictions(call, results, [None] * len(results))
 
     def decode_opening(self, content: bytes) -> SeriesOpening:
         """The first message of a live series."""
@@ -213,6 +239,14 @@ def sequence_states(call: ForecastCall, results: Sequence[ForecastResult]) -> li
     ]
 
 
+def with_times(call: ForecastCall, timelines: Sequence[Timeline | None], seasons: Sequence[int]) -> ForecastCall:
+    """`call` with timelines, and the `seasons` that frequencies suggest where the values show them."""
+    items = call.items
+    if call.parameters.season_length is None and call.manifest.input.season:
+        items = list(map(_with_hint, items, seasons))
+    return replace(call, items=items, timelines=timelines)
+
+
 def _to_call(
     inputs: Sequence[SeriesInput],
     parameters: ForecastParameters,
@@ -287,7 +321,32 @@ def _predictions(
         all_warnings = ["truncated", *warnings] if counts.truncated else warnings
         mean: list[float] = result.mean.tolist()
         predictions.append(SeriesPrediction(item_id, mean, quantiles, context, token, history, all_warnings))
-    return predictions
+    return list(map(_timed, predictions, call.timelines)) if call.timelines else predictions
+
+
+def _timed(prediction: SeriesPrediction, timeline: Timeline | None) -> SeriesPrediction:
+    """`prediction` with the times of its steps ahead and of its history."""
+    if timeline is None:
+        return prediction
+    history = prediction.history
+    if history is not None:
+        past = len(history.mean)
+        history = replace(history, timestamps=timeline.texts(timeline.length - past, past))
+    times = timeline.texts(timeline.length, len(prediction.mean))
+    warnings = [*prediction.warnings, *timeline.warnings]
+    return replace(prediction, timestamps=times, history=history, warnings=warnings)
+
+
+def season_of(series: SeriesInput, suggested: int) -> int:
+    """The season that a frequency suggests, where the values of `series` come back after it; else 0."""
+    return suggested if comes_back(np.array(series.target, np.float64), suggested) else 0
+
+
+def _with_hint(item: ForecastItem, season: int) -> ForecastItem:
+    """`item` with the `season` that its frequency suggests, where its values come back after that."""
+    if item.state is not None or not comes_back(item.values, season):
+        return item
+    return replace(item, season=season)
 
 
 def _answer_numbers(parameters: ForecastParameters, n_series: int, n_values: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from service.codec.common import (
     ItemId,
@@ -32,6 +32,16 @@ class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     ]
     item_id: ItemId | None = None
     state: StateToken | None = None
+    start: Annotated[str, Meta(max_length=64, description="time of the first value, ISO 8601; needs freq")] | None = (
+        None
+    )
+    freq: Annotated[str, Meta(max_length=32, description="step between values, a name of pandas: D, h, MS")] | None = (
+        None
+    )
+    timestamps: (
+        Annotated[list[str], Meta(description="time of each value, ISO 8601; a step left out is a missing value")]
+        | None
+    ) = None
 
 
 class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -62,6 +72,7 @@ class History(Struct, frozen=True, gc=False):
     median: list[float | None]
     mean: list[float | None]
     quantiles: dict[str, list[float | None]]
+    timestamps: list[str] | UnsetType = UNSET
 
 
 class Context(Struct, frozen=True, gc=False):
@@ -83,6 +94,9 @@ class SeriesPrediction(Struct, frozen=True, gc=False):
     state: str | None
     history: History | None
     warnings: list[str]
+    timestamps: Annotated[list[str], Meta(description="of the steps ahead; where the input has times")] | UnsetType = (
+        UNSET
+    )
 
 
 class ForecastAnswer(ModelAnswer, frozen=True):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Container, Mapping
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from service.codec.strict_json import FieldErrors, json_pointer
+from service.codec.strict_json import FieldErrors, StrictDecoder, json_pointer
 from service.contract.errors import InvalidRequest
 
 MAX_FIELDS = 100
+_LITERAL = re.compile(r"true|false|null|-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+T = TypeVar("T")
 
 
 def parse_query(query_string: bytes) -> dict[str, str]:
@@ -25,3 +32,17 @@ def refuse_query(query_string: bytes) -> None:
     for name in parse_query(query_string):
         errors.add(json_pointer([name]), "unknown_field", "a JSON body takes no query fields: it holds them itself")
     errors.check()
+
+
+def decode_query(query_string: bytes, decoder: StrictDecoder[T], text_options: Container[str]) -> T:
+    """The fields of `query_string` as `decoder` has them; raises `InvalidRequest` as for a JSON body."""
+    return decode_fields(parse_query(query_string) if query_string else {}, decoder, text_options)
+
+
+def decode_fields(fields: Mapping[str, str], decoder: StrictDecoder[T], text_options: Container[str]) -> T:
+    """Query parameters or fields of a form as a JSON document: a literal is one but for `text_options`."""
+    members = (
+        f"{json.dumps(name)}:{text if name not in text_options and _LITERAL.fullmatch(text) else json.dumps(text)}"
+        for name, text in fields.items()
+    )
+    return decoder.decode(("{" + ",".join(members) + "}").encode())

@@ -6,6 +6,9 @@ one is made in 0.1 us where a frozen dataclass takes 0.5; nothing in them can re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -84,3 +87,11 @@ class DigitResult(Struct, frozen=True, eq=False, gc=False):
 
 Item = ForecastItem | DigitItem
 Result = ForecastResult | DigitResult
+
+
+class BatchResult(Struct, frozen=True, eq=False):
+    """The results of one submission in its order, and how long it waited and was computed."""
+
+    results: Sequence[Any]
+    queue_seconds: float
+    compute_seconds: float

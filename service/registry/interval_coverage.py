@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from service.batching.queue import BatchResult
-from service.contract.types import ForecastItem, ForecastResult, Item
+from service.contract.types import BatchResult, ForecastItem, ForecastResult, Item
 
 PROBE_EVERY = 10  # updates; a probe costs as much as a short one of them
 LEVELS = np.array([0.1, 0.9])

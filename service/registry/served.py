@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from service.backend.model import LoadedModel
-from service.batching.queue import BatchResult, Limits
+from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
 from service.contract.errors import Unavailable
-from service.contract.types import Item
+from service.contract.types import BatchResult, Item
 from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder

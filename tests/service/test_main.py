@@ -80,6 +80,59 @@ def test_forecast_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert document["predictions"][0]["context"]["missing"] == 1
 
 
+SALES = "Datum;Filiale;Umsatz\n01.01.2024;Köln;1,5\n02.01.2024;Köln;2,5\n01.01.2024;Bonn;4\n02.01.2024;Bonn;5\n"
+
+
+def test_forecast_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, plot = tmp_path / "sales.csv", tmp_path / "out.html"
+    file.write_text(SALES, encoding="utf-8")
+    status, out, err = run(capsys, "forecast", file, "--horizon", 2, "--output", "table", "--plot", plot)
+    assert status == 0
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [
+        ["Köln", "2024-01-03", "2.5"],
+        ["Köln", "2024-01-04", "2.5"],
+        ["Bonn", "2024-01-03", "5"],
+        ["Bonn", "2024-01-04", "5"],
+    ]
+    assert err.startswith("sales.csv: long table; 4 rows; 2 series; id: Filiale; time: Datum; value: Umsatz; step: D")
+    assert plot.read_text(encoding="utf-8").count("<svg") == 2
+
+
+def test_forecast_a_table_to_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sales.csv"
+    file.write_text(SALES, encoding="utf-8")
+    status, out, _ = run(capsys, "forecast", file, "--output", "csv", "--quantile-levels", "0.5", "--no-header")
+    assert (status, out) == (2, "")
+    status, out, _ = run(capsys, "forecast", file, "--output", "csv", "--quantile-levels", "0.5", "--header")
+    assert (status, out.splitlines()[0]) == (0, "item_id,timestamp,mean,0.5")
+
+
+def test_faults_of_a_table_name_the_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sales.csv"
+    file.write_text(SALES.replace("02.01.2024;Bonn", "01.01.2024;Bonn"), encoding="utf-8")
+    status, out, err = run(capsys, "forecast", file)
+    assert (status, out) == (2, "")
+    assert "line 5, column 1 (Datum), '01.01.2024' line 5 has the time of line 4 once more" in err
+
+
+def test_a_plot_and_a_table_as_text_are_one_too_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sales.csv"
+    file.write_text(SALES, encoding="utf-8")
+    assert run(capsys, "forecast", file, "--output", "csv", "--plot", "x.html")[0] == 2
+
+
+def test_progress_is_shown_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "many.csv"
+    rows = [f"s{series},2024-01-0{day},{series}" for series in range(1500) for day in (1, 2)]
+    file.write_text("\n".join(["id,date,y", *rows]), encoding="utf-8")
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert main(["forecast", str(file)], application) == 0
+    assert "1024 of 1500 series" in terminal.getvalue()
+    assert "] 1500 of 1500 series\n" in terminal.getvalue()
+
+
 def test_forecast_a_request_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     set_stdin(monkeypatch, b'{"inputs": [{"target": [5]}]}')
     status, out, _ = run(capsys, "forecast", "-")
@@ -109,6 +162,18 @@ def test_classify_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     status, out, _ = run(capsys, "classify", tmp_path / "seven.png")
     assert status == 0
     assert json.loads(out)["predictions"][0]["preprocessing"]["inverted"] is True
+
+
+def test_classify_several_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for file in files:
+        drawn().save(file)
+    status, out, _ = run(capsys, "classify", *files)
+    assert status == 0
+    assert [entry["item_id"] for entry in json.loads(out)["predictions"]] == ["a.png", "b.png"]
+    request = tmp_path / "request.json"
+    request.write_text("{}", encoding="utf-8")
+    assert run(capsys, "classify", files[0], request)[0] == 2
 
 
 def test_classify_an_image_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,7 +300,7 @@ def test_a_misspelt_variable_is_noticed(
 
 def options_in(text: str) -> set[str]:
     """Long options that a help text explains."""
-    return {word for line in text.splitlines() for word in line.split()[:1] if word.startswith("--")}
+    return {word.strip(",") for line in text.splitlines() for word in line.split()[:1] if word.startswith("--")}
 
 
 def test_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +311,16 @@ def test_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize(
     ("command", "options"),
-    [("forecast", {"--model", "--prediction-length", "--season-length"}), ("classify", {"--model"})],
+    [
+        (
+            "forecast",
+            {
+                *("--model", "--prediction-length", "--season-length", "--quantile-levels", "--freq", "--id", "--time"),
+                *("--value", "--delimiter", "--decimal", "--header", "--date-order", "--output", "--plot"),
+            },
+        ),
+        ("classify", {"--model"}),
+    ],
 )
 def test_help_lists_only_options_of_the_command(
     command: str, options: set[str], capsys: pytest.CaptureFixture[str]

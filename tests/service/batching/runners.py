@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from service.batching.queue import Answer, BatchReport, BatchResult, CancelledItems, Limits, ModelQueue, ResultFuture
+from service.batching.queue import Answer, BatchReport, CancelledItems, Limits, ModelQueue, ResultFuture
 from service.batching.scheduler import Scheduler
-from service.contract.types import PaddingStats
+from service.contract.types import BatchResult, PaddingStats
 
 TIMEOUT = 10.0  # seconds; reached only by a test that fails
 

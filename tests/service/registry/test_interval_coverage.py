@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from service.batching.queue import BatchResult
 from service.contract.errors import ModelFault
-from service.contract.types import DigitItem, ForecastItem, ForecastResult, Item
+from service.contract.types import BatchResult, DigitItem, ForecastItem, ForecastResult, Item
 from service.registry.interval_coverage import IntervalMonitor, Outcome
 
 LEVELS = np.array([0.5])

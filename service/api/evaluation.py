@@ -1,0 +1,204 @@
+"""`POST /backtest` and `POST /anomalies`: a model judged on the caller's own series, as JSON or as a table.
+
+Both compute what `POST /forecast` would, for many origins or every value, in parts that the queue of the model takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from service.api.inference import ModelRoute, digest_header
+from service.api.problems import Answer
+from service.api.request import RawRequest
+from service.codec.anomalies import (
+    AnomalyAnswer,
+    AnomalyOptions,
+    AnomalyParameters,
+    AnomalyRequest,
+    anomaly_items,
+    find_anomalies,
+)
+from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestParameters, BacktestRequest, plan, score
+from service.codec.common import JSON, Body
+from service.codec.forecast import ForecastCall, ForecastCodec, season_of
+from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput, SeriesOpening
+from service.codec.query import decode_query, refuse_query
+from service.codec.strict_json import FieldErrors, StrictDecoder
+from service.codec.tables.codec import TABLES, TEXT_OPTIONS, TableCodec
+from service.codec.tables.types import TableOptions, TableReading
+from service.codec.timeline import Timeline
+from service.contract.errors import InvalidRequest
+from service.contract.types import ForecastItem, ForecastResult
+from service.registry.registry import Registry
+from service.registry.served import Served
+from service.runtime.fair_pool import FairPool
+from service.runtime.fair_share import Client
+from service.settings import Settings
+
+ParametersT = TypeVar("ParametersT", BacktestParameters, AnomalyParameters)
+Request = BacktestRequest | AnomalyRequest
+
+_encoder = msgspec.json.Encoder()
+
+
+class Given(Struct, Generic[ParametersT], frozen=True, eq=False):
+    """The series of a request on their grids, with what is asked for."""
+
+    inputs: list[SeriesInput]
+    timelines: Sequence[Timeline | None]
+    seasons: list[int]  # stated, or suggested by a frequency and shown by the values; else 0
+    parameters: ParametersT
+    model: str
+    table: TableReading | UnsetType
+
+    @property
+    def size(self) -> int:
+        """Values of all series."""
+        return sum([len(series.target) for series in self.inputs])
+
+
+class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening], Generic[ParametersT]):
+    """A direct route that judges a model on series; subclasses say which requests they read and what they answer."""
+
+    request_decoder: StrictDecoder[Any]
+    options_decoder: StrictDecoder[Any]
+
+    def __init__(self, codec: ForecastCodec, registry: Registry, settings: Settings, pool: FairPool) -> None:
+        super().__init__(codec, registry, settings, pool, pool)
+        self.media_types = (JSON, *TABLES)
+        self._forecasts = codec
+        self._settings = settings
+        self._tables = TableCodec(codec, settings)
+
+    def parameters_of(self, options: Any) -> ParametersT:
+        """What the query of a table asks for."""
+        raise NotImplementedError
+
+    async def judge(
+        self, given: Given[ParametersT], model: Served, client: Client, deadline: float
+    ) -> BacktestAnswer | AnomalyAnswer:
+        """The answer, but for how a table was read."""
+        raise NotImplementedError
+
+    async def __call__(self, request: RawRequest, body: Body) -> Answer:
+        """The answer; raises the errors of the domain."""
+        client, limit = request.client, request.deadline(None, self.default_timeout_ms)
+        given = await self._in_thread("table", len(body.content), client, limit, self._read, body)
+        model, deadline = self._find(request, given.model, given.parameters.timeout_ms)
+        answer = replace(await self.judge(given, model, client, deadline), table=given.table)
+        content = await self._in_thread("encode", given.size, client, deadline, _encoder.encode, answer)
+        return Answer(200, [(b"content-type", JSON.encode()), digest_header(model.manifest.sha256)], content)
+
+    async def compute(
+        self, items: Sequence[ForecastItem], model: Served, client: Client, deadline: float
+    ) -> list[ForecastResult]:
+        """The results of `items`, computed in parts."""
+        results: list[Any] = []
+        start, values = 0, 0
+        for end in range(1, len(items) + 1):
+            values += len(items[end - 1].values)
+            full = end - start == self._settings.max_items or values > self._settings.max_queue_observations // 2
+            if full or end == len(items):
+                results += (await model.submit(items[start:end], deadline, client)).results
+                start, values = end, 0
+        return results
+
+    def _read(self, body: Body) -> Given[ParametersT]:
+        if body.media_type != JSON:
+            return self._read_table(body)
+        if body.query_string:
+            refuse_query(body.query_string)
+        request = self.request_decoder.decode(body.content)
+        _refuse_states(request.inputs)
+        horizon = getattr(request.parameters, "prediction_length", 1)
+        timed = self._forecasts.place(ForecastRequest(request.inputs, parameters=ForecastParameters(horizon)))
+        stated = request.parameters.season_length
+        seasons = [stated or season_of(entry.series, entry.season) for entry in timed]
+        timelines = [entry.timeline for entry in timed]
+        return Given([entry.series for entry in timed], timelines, seasons, request.parameters, request.model, UNSET)
+
+    def _read_table(self, body: Body) -> Given[ParametersT]:
+        options: TableOptions = decode_query(body.query_string, self.options_decoder, TEXT_OPTIONS)
+        _refuse_options(options)
+        table = self._tables.read(body, options)
+        hints = zip(table.inputs, table.seasons, strict=True)
+        seasons = [options.season_length or season_of(series, season) for series, season in hints]
+        parameters = self.parameters_of(options)
+        return Given(table.inputs, table.timelines, seasons, parameters, table.model, table.reading)
+
+
+class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
+    """`POST /backtest`."""
+
+    request_decoder = StrictDecoder(BacktestRequest)
+    options_decoder = StrictDecoder(BacktestOptions)
+
+    def parameters_of(self, options: BacktestOptions) -> BacktestParameters:
+        """What the query of a table asks for."""
+        return BacktestParameters(options.prediction_length, options.windows, options.season_length, options.timeout_ms)
+
+    async def judge(
+        self, given: Given[BacktestParameters], model: Served, client: Client, deadline: float
+    ) -> BacktestAnswer:
+        """The scores of the model beside simple methods."""
+        test = await self._in_thread(
+            "plan", given.size, client, deadline, plan, given.inputs, given.seasons, given.parameters, model.manifest
+        )
+        results = await self.compute(test.items, model, client, deadline)
+        return await self._in_thread("score", len(results), client, deadline, score, test, results)
+
+
+class AnomalyEndpoint(EvaluationEndpoint[AnomalyParameters]):
+    """`POST /anomalies`."""
+
+    request_decoder = StrictDecoder(AnomalyRequest)
+    options_decoder = StrictDecoder(AnomalyOptions)
+
+    def parameters_of(self, options: AnomalyOptions) -> AnomalyParameters:
+        """What the query of a table asks for."""
+        return AnomalyParameters(options.level, options.season_length, options.timeout_ms)
+
+    async def judge(
+        self, given: Given[AnomalyParameters], model: Served, client: Client, deadline: float
+    ) -> AnomalyAnswer:
+        """The values outside their intervals."""
+        manifest, level = model.manifest, given.parameters.level
+        size = given.size
+        items = await self._in_thread(
+            "plan", size, client, deadline, anomaly_items, given.inputs, given.seasons, level, manifest
+        )
+        results = await self.compute(items, model, client, deadline)
+        found = await self._in_thread(
+            "score",
+            size,
+            client,
+            deadline,
+            lambda: list(map(find_anomalies, given.inputs, items, results, given.timelines)),
+        )
+        return AnomalyAnswer(
+            model=manifest.name,
+            model_version=str(manifest.version),
+            model_digest=manifest.digest,
+            level=level,
+            predictions=found,
+        )
+
+
+def _refuse_states(inputs: Sequence[SeriesInput]) -> None:
+    errors = FieldErrors()
+    for index, series in enumerate(inputs):
+        if series.state is not None:
+            errors.add(f"#/inputs/{index}/state", "unknown_field", "send the whole series: a state has no past values")
+    errors.check()
+
+
+def _refuse_options(options: TableOptions) -> None:
+    """Raise `InvalidRequest` for options of forecasts that have no meaning here."""
+    for name in ("quantile_levels", "include"):
+        if getattr(options, name) is not None:
+            raise InvalidRequest(f"this route takes no {name}", code="unknown_field")

@@ -1,0 +1,120 @@
+"""The page at `/`: files of `service/web`, read once, sent with an ETag and a content security policy.
+
+The page asks this server and nobody else: no script, style, font or picture comes from elsewhere, and the policy holds
+browsers to that. `prepare-digit` shows what the network sees of a picture.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, HTTPException, Request, Response
+from msgspec import Struct
+
+from service.api.inference import ModelRoute
+from service.api.problems import Answer
+from service.api.request import RawRequest
+from service.codec.common import JSON, Body
+from service.codec.digit_types import DigitOpening
+from service.codec.digits import FORM, IMAGES, DigitBatch, DigitCall
+from service.contract.errors import InvalidRequest
+
+FOLDER = Path(__file__).resolve().parents[1] / "web"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    "": "text/plain; charset=utf-8",
+}
+_encoder = msgspec.json.Encoder()
+
+
+class WebFile(Struct, frozen=True):
+    """A file of the page, ready to be sent."""
+
+    content: bytes
+    compressed: bytes
+    etag: str
+    media_type: str
+
+
+def web_files(folder: Path = FOLDER) -> dict[str, WebFile]:
+    """The files below `folder` by their path; those of other types than a page has are left out."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in _TYPES:
+            content = path.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            name = path.relative_to(folder).as_posix()
+            files[name] = WebFile(content, gzip.compress(content, mtime=0), etag, _TYPES[path.suffix])
+    return files
+
+
+def page_router() -> APIRouter:
+    """`/` and the files that it names, which are read now."""
+    router = APIRouter(include_in_schema=False)
+    files = web_files()
+
+    @router.get("/")
+    async def page(request: Request) -> Response:
+        return _answer(files["index.html"], request)
+
+    @router.get("/web/{name:path}")
+    async def web(name: str, request: Request) -> Response:
+        if name not in files:
+            raise HTTPException(404)
+        return _answer(files[name], request)
+
+    return router
+
+
+def _answer(file: WebFile, request: Request) -> Response:
+    """`file`, compressed where that is accepted; 304 where the caller has it already."""
+    headers = {
+        "ETag": file.etag,
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Vary": "Accept-Encoding",
+    }
+    if file.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    content = file.content
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content, headers["Content-Encoding"] = file.compressed, "gzip"
+    return Response(content, 200, headers, file.media_type)
+
+
+class PrepareDigitEndpoint(ModelRoute[DigitBatch, DigitCall, DigitOpening]):
+    """`POST /prepare-digit`: the rows that `POST /classify-digit` would read of an image, 0..255, and what was done."""
+
+    async def __call__(self, request: RawRequest, body: Body) -> Answer:
+        """The prepared rows of the first image; raises the errors of `POST /classify-digit`."""
+        deadline = request.deadline(None, self.default_timeout_ms)
+        content = await self._in_thread(
+            "prepare", len(body.content), request.client, deadline, self._prepare, request, body, deadline
+        )
+        return Answer(200, [(b"content-type", JSON.encode())], content)
+
+    def _prepare(self, request: RawRequest, body: Body, deadline: float) -> bytes:
+        if body.media_type not in {*IMAGES, FORM}:
+            raise InvalidRequest("send the image itself", code="unsupported_media_type")
+        decoded = self._codec.decode(body)
+        model = self._registry.get(decoded.model)
+        request.model = model.manifest.name
+        call = self._codec.to_items(decoded, model.manifest, deadline)
+        document: dict[str, Any] = {
+            "rows": (call.items[0].rows * 255).round().astype(int).tolist(),
+            "preprocessing": call.readings[0].preparation,
+        }
+        return _encoder.encode(document)

@@ -1,0 +1,207 @@
+"""How good a model is on the caller's own series: forecasts from earlier origins, scored with what came then.
+
+The last `windows` stretches of `prediction_length` values are forecast from all that was before each. Scores are the
+mean absolute scaled error of the median (MASE, Hyndman and Koehler 2006), the weighted quantile loss at 0.1, 0.2 … 0.9
+(WQL, twice the pinball loss over the sum of absolute values), and the share of values in the 80 % interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from service.codec.common import ModelAnswer, RequestedModel, Timeout
+from service.codec.forecast_types import DEFAULT_MODEL, SeriesInput
+from service.codec.simple_methods import METHODS, filled, quantiles
+from service.codec.tables.types import TableOptions, TableReading
+from service.contract.errors import InvalidRequest
+from service.contract.manifest import Manifest
+from service.contract.types import Floats, ForecastItem, ForecastResult
+
+LEVELS: Floats = np.arange(1, 10) / 10
+MAX_WINDOWS = 50
+_MIDDLE, _LOW, _HIGH = 4, 0, 8  # positions of 0.5, 0.1 and 0.9
+
+Windows = Annotated[
+    int, Meta(ge=1, le=MAX_WINDOWS, description="origins to forecast from, one prediction_length apart")
+]
+
+
+class BacktestParameters(Struct, forbid_unknown_fields=True, frozen=True):
+    """How to test."""
+
+    prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 12
+    windows: Windows = 3
+    season_length: Annotated[int, Meta(ge=1, le=1_000_000, description="observations per season")] | None = None
+    timeout_ms: Timeout | None = None
+
+
+class BacktestRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of `POST /backtest`."""
+
+    inputs: Annotated[list[SeriesInput], Meta(description="series", extra_json_schema={"minItems": 1})]
+    model: RequestedModel = DEFAULT_MODEL
+    parameters: BacktestParameters = field(default_factory=BacktestParameters)
+
+
+class BacktestOptions(TableOptions, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The query of `POST /backtest` with a table."""
+
+    prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 12
+    windows: Windows = 3
+
+
+class Scores(Struct, frozen=True):
+    """Errors of one method, less is better; null where they cannot be computed (all values equal, or zero)."""
+
+    mase: float | None
+    wql: float | None
+    coverage: Annotated[float | None, Meta(description="share of values in the 80 % interval")]
+
+
+class SeriesScores(Struct, frozen=True):
+    """The scores on one series."""
+
+    item_id: str | None
+    windows: int
+    season_length: int
+    methods: dict[str, Scores]
+    warnings: list[str]
+
+
+class BacktestAnswer(ModelAnswer, frozen=True, kw_only=True):
+    """The answer: scores of the model and of simple methods, over all series and for each."""
+
+    prediction_length: int
+    methods: Annotated[dict[str, Scores], Meta(description="means over the series; the model by its name")]
+    best: Annotated[str | None, Meta(description="the method with the least MASE")]
+    series: list[SeriesScores]
+    table: TableReading | UnsetType = UNSET
+
+
+class Window(Struct, frozen=True, eq=False):
+    """One stretch to forecast: of series `series`, the values behind the first `cut`."""
+
+    series: int
+    past: Floats
+    actual: Floats
+
+
+class Backtest(Struct, frozen=True, eq=False):
+    """A test of one model: its windows and the items that forecast them."""
+
+    manifest: Manifest
+    parameters: BacktestParameters
+    inputs: list[SeriesInput]
+    seasons: list[int]  # stated or suggested, 0 where the model looks for it
+    windows: list[Window]
+    items: list[ForecastItem]
+
+
+def plan(
+    inputs: Sequence[SeriesInput], seasons: Sequence[int], parameters: BacktestParameters, manifest: Manifest
+) -> Backtest:
+    """The windows of all series that are long enough; raises `InvalidRequest` where none is, or the model cannot."""
+    contract, horizon = manifest.input, parameters.prediction_length
+    if contract.max_horizon is not None and horizon > contract.max_horizon:
+        detail = f"'{manifest.name}' looks at most {contract.max_horizon} steps ahead"
+        raise InvalidRequest(detail, code="out_of_range")
+    windows: list[Window] = []
+    items: list[ForecastItem] = []
+    for index, series in enumerate(inputs):
+        values = np.array(series.target, np.float64)
+        if not contract.missing and np.isnan(values).any():
+            raise InvalidRequest(f"'{manifest.name}' cannot read missing values (null)", code="wrong_type")
+        for cut in range(len(values) - parameters.windows * horizon, len(values) - horizon + 1, horizon):
+            past = values[max(0, cut - (contract.context or cut)) : cut] if cut > 0 else values[:0]
+            past = past[-contract.max_length :] if contract.max_length else past
+            actual = values[cut : cut + horizon] if cut > 0 else values[:0]
+            if len(past) < max(2, contract.min_length) or np.isfinite(past).sum() < 2 or np.isnan(actual).all():
+                continue
+            windows.append(Window(index, past, actual))
+            season = seasons[index] if contract.season else 0
+            items.append(ForecastItem(past, horizon, LEVELS, season))
+    if not windows:
+        detail = f"no series is long enough: {horizon} values to forecast, and at least two before them"
+        raise InvalidRequest(f"{detail}; state a smaller prediction_length", code="out_of_range")
+    return Backtest(manifest, parameters, list(inputs), list(seasons), windows, items)
+
+
+def score(test: Backtest, results: Sequence[ForecastResult]) -> BacktestAnswer:
+    """The scores of the model and of the simple methods."""
+    manifest = test.manifest
+    names = [manifest.name, *(name for name in METHODS if name != manifest.name)]
+    per_series: list[SeriesScores] = []
+    for index, series in enumerate(test.inputs):
+        pairs = [
+            (window, result) for window, result in zip(test.windows, results, strict=True) if window.series == index
+        ]
+        season = pairs[-1][1].season if pairs else 1
+        season = test.seasons[index] or season
+        scores = {name: _scores(name, pairs, season, manifest.name) for name in names} if pairs else {}
+        warnings = [] if len(pairs) == test.parameters.windows else ["too_short" if not pairs else "fewer_windows"]
+        per_series.append(SeriesScores(series.item_id, len(pairs), season, scores, warnings))
+    scored = [entry.methods for entry in per_series if entry.methods]
+    overall = {name: _mean_scores([methods[name] for methods in scored]) for name in names}
+    ranked = [(scores.mase, name) for name, scores in overall.items() if scores.mase is not None]
+    return BacktestAnswer(
+        model=manifest.name,
+        model_version=str(manifest.version),
+        model_digest=manifest.digest,
+        prediction_length=test.parameters.prediction_length,
+        methods=overall,
+        best=min(ranked)[1] if ranked else None,
+        series=per_series,
+    )
+
+
+def _scores(name: str, pairs: Sequence[tuple[Window, ForecastResult]], season: int, model: str) -> Scores:
+    """The scores of one method on the windows of one series."""
+    scaled: list[float] = []
+    losses, sizes, covered, count = 0.0, 0.0, 0, 0
+    for window, result in pairs:
+        forecast = result.quantiles if name == model else _simple(name, window.past, len(window.actual), season)
+        present = np.isfinite(window.actual)
+        actual, forecast = window.actual[present], forecast[:, present]
+        error = np.abs(actual - forecast[_MIDDLE])
+        scale = _scale(window.past, season)
+        if scale > 0:
+            scaled.append(float(error.mean() / scale))
+        gap = actual - forecast
+        losses += float(2 * np.maximum(LEVELS[:, None] * gap, (LEVELS[:, None] - 1) * gap).mean(0).sum())
+        sizes += float(np.abs(actual).sum())
+        covered += int(((actual >= forecast[_LOW]) & (actual <= forecast[_HIGH])).sum())
+        count += len(actual)
+    return Scores(
+        float(np.mean(scaled)) if scaled else None,
+        losses / sizes if sizes > 0 else None,
+        covered / count if count else None,
+    )
+
+
+def _simple(name: str, past: Floats, horizon: int, season: int) -> Floats:
+    return quantiles(METHODS[name](filled(past), horizon, season), LEVELS)
+
+
+def _scale(past: Floats, season: int) -> float:
+    """The mean change over a season in the past, over one step where there is no season."""
+    lag = season if len(past) > season else 1
+    changes = np.abs(past[lag:] - past[:-lag])
+    changes = changes[np.isfinite(changes)]
+    return float(changes.mean()) if len(changes) else 0.0
+
+
+def _mean_scores(scores: Sequence[Scores]) -> Scores:
+    def mean(name: str) -> float | None:
+        values = [getattr(entry, name) for entry in scores]
+        present = [value for value in values if value is not None]
+        return float(np.mean(present)) if present else None
+
+    return Scores(mean("mase"), mean("wql"), mean("coverage"))
+
+
+encode_backtest = msgspec.json.Encoder().encode

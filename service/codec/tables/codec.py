@@ -1,0 +1,146 @@
+"""Tables in and forecasts out: what `POST /forecast` needs for a body, or an answer, that is a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from service.codec.common import JSON, Body
+from service.codec.forecast import ForecastCall, ForecastCodec, with_times
+from service.codec.forecast_types import ForecastRequest, SeriesPrediction
+from service.codec.query import decode_query
+from service.codec.strict_json import FieldErrors, StrictDecoder
+from service.codec.tables import parquet
+from service.codec.tables.reader import Limits, read_csv, read_table
+from service.codec.tables.types import Table, TableAnswer, TableOptions, TableReading, printable
+from service.codec.tables.writer import columns_of, write_csv
+from service.contract.errors import FieldError, InvalidRequest
+from service.contract.manifest import Manifest
+from service.settings import Settings
+
+CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
+TABLES = (CSV, PARQUET)
+READING_HEADER = b"x-table-reading"  # of an answer that is a table: how the request's table was read, as JSON
+MAX_HEADER = 4000  # characters
+TEXT_OPTIONS = frozenset(
+    {"model", "quantile_levels", "freq", "id", "time", "value", "delimiter", "decimal"}
+)  # of the query: never literals
+options_decoder = StrictDecoder(TableOptions)
+_encoder = msgspec.json.Encoder()
+
+
+class TableCodec:
+    """Bodies that are tables, to series; predictions to the bytes of an answer of any type."""
+
+    def __init__(self, forecasts: ForecastCodec, settings: Settings) -> None:
+        self._forecasts = forecasts
+        self._settings = settings
+
+    def read(self, body: Body, options: TableOptions | None = None) -> Table:
+        """The table in `body`, with `options` or those of its query; raises `InvalidRequest`."""
+        if options is None:
+            options = decode_query(body.query_string, options_decoder, TEXT_OPTIONS)
+        limits = Limits(self._settings.max_observations)
+        if body.media_type == PARQUET:
+            table = read_table(parquet.read_rows(body.content), options, limits, "parquet")
+        else:
+            table = read_csv(body.content, options, limits)
+        width = 1 + len(table.parameters.quantile_levels)
+        numbers = width * len(table.inputs) * table.parameters.prediction_length
+        if numbers > self._settings.max_answer_numbers:
+            detail = f"the answer would hold {numbers} numbers; at most {self._settings.max_answer_numbers}"
+            raise InvalidRequest(f"{detail}: send several tables", code="too_many_items")
+        return table
+
+    def slices(self, table: Table) -> list[slice]:
+        """Parts of the table that a model takes at once, by the limits of a request."""
+        parts: list[slice] = []
+        first, values = 0, 0
+        for index, series in enumerate(table.inputs):
+            too_many = values + len(series.target) > self._settings.max_queue_observations
+            if index > first and (too_many or index - first == self._settings.max_items):
+                parts.append(slice(first, index))
+                first, values = index, 0
+            values += len(series.target)
+        return [*parts, slice(first, len(table.inputs))]
+
+    def to_items(self, table: Table, part: slice, manifest: Manifest) -> ForecastCall:
+        """The items of a part of the table; the errors of `InvalidRequest` name the series."""
+        request = ForecastRequest(table.inputs[part], table.model, table.parameters)
+        try:
+            call = self._forecasts.to_items(request, manifest)
+        except InvalidRequest as error:
+            raise _of_series(error, table, part) from error
+        return with_times(call, table.timelines[part], table.seasons[part])
+
+    def predictions(self, call: ForecastCall, results: Sequence[object]) -> list[SeriesPrediction]:
+        """The predictions for a part of the table."""
+        return self._forecasts.predictions(call, results)  # type: ignore[arg-type]
+
+
+def read_file(content: bytes, query: str) -> Table:
+    """The table in a file on this machine, with options as in the query; raises `ValueError` with all that is wrong."""
+    try:
+        return read_csv(content, decode_query(query.encode(), options_decoder, TEXT_OPTIONS), Limits(1 << 30))
+    except InvalidRequest as error:
+        details = [fault.detail for fault in error.errors] or [error.detail]
+        raise ValueError("\n".join(details)) from error
+
+
+def encode_answer(
+    predictions: Sequence[SeriesPrediction], manifest: Manifest, table: Table | None, media_type: str
+) -> bytes:
+    """The answer in `media_type`; `table` is None where the request was none."""
+    if media_type == JSON:
+        version, digest = str(manifest.version), manifest.digest
+        if table is None:
+            raise ValueError("an answer as JSON to JSON is made by the codec of forecasts")
+        answer = TableAnswer(
+            series=table.series() if table.includes_series else UNSET,
+            model=manifest.name,
+            model_version=version,
+            model_digest=digest,
+            predictions=list(predictions),
+            table=table.reading,
+        )
+        return _encoder.encode(answer)
+    if media_type == PARQUET:
+        return parquet.write(columns_of(predictions))
+    return write_csv(predictions)
+
+
+def with_warnings(reading: TableReading, predictions: Sequence[SeriesPrediction]) -> TableReading:
+    """`reading` with the warnings of all predictions among its notes, for an answer that has no other place."""
+    codes = sorted({code for prediction in predictions for code in prediction.warnings})
+    return replace(reading, notes=[*reading.notes, *(f"warning of a forecast: {code}" for code in codes)])
+
+
+def header_value(reading: TableReading) -> bytes:
+    """`reading` as the value of a header, cut down to a size that servers and proxies take."""
+    fields = msgspec.to_builtins(reading)
+    for name in ("notes", "ignored_columns", "value"):
+        while len(json.dumps(fields)) > MAX_HEADER and len(fields.get(name, ())) > 1:
+            fields[name] = [*fields[name][: len(fields[name]) // 2], "…"][: len(fields[name]) - 1]
+    return json.dumps(fields).encode("ascii")[: 2 * MAX_HEADER]
+
+
+def _of_series(error: InvalidRequest, table: Table, part: slice) -> InvalidRequest:
+    """The error with the names of series in place of their numbers in a part."""
+    errors = FieldErrors()
+    for fault in error.errors:
+        errors.add(fault.pointer, fault.code, _named(fault, table, part))
+    errors.total = error.errors_total
+    detail = errors.listed[0].detail if errors.listed else error.detail
+    return InvalidRequest(detail, code=error.code, errors=errors.listed, errors_total=errors.total)
+
+
+def _named(fault: FieldError, table: Table, part: slice) -> str:
+    steps = fault.pointer.split("/")
+    if len(steps) > 2 and steps[1] == "inputs":
+        name = table.inputs[part][int(steps[2])].item_id
+        return f"series '{printable(name)}': {fault.detail}" if name else fault.detail
+    return f"{'/'.join(steps[2:])}: {fault.detail}" if len(steps) > 2 else fault.detail

@@ -1,0 +1,228 @@
+"""Which column of a table is what: series, times, values; by the query, else by names and contents."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from service.codec.tables.dates import is_clock, looks_like_date
+from service.codec.tables.numerals import is_missing, looks_like_number
+from service.codec.tables.rows import Row
+from service.codec.tables.types import Cell, Layout, TableOptions, bad_table, printable
+
+_TIME_WORDS = """
+date time datetime timestamp ts ds t step day month year week quarter period when time_stamp date_time index_date
+fecha hora dia día mes año ano semana trimestre periodo período fecha_hora datum zeit zeitstempel zeitpunkt tag monat
+jahr woche quartal uhrzeit date_heure jour mois annee année semaine heure data ora giorno mese anno
+"""
+_ID_WORDS = """
+id item_id unique_id series_id series item itemid uid key name sku product product_id store store_id store_nbr shop
+sensor sensor_id device device_id station group category region location article artikel filiale produkt producto
+tienda articulo artículo serie magasin produit articolo negozio
+"""
+_VALUE_WORDS = """
+value values y target sales qty quantity amount demand count total units revenue observation reading measurement val
+valor valores ventas cantidad importe wert werte umsatz menge absatz anzahl betrag verkäufe ventes valeur quantité
+quantite montant vendite valore
+"""
+TIME_NAMES, ID_NAMES, VALUE_NAMES = (frozenset(words.split()) for words in (_TIME_WORDS, _ID_WORDS, _VALUE_WORDS))
+_INDEX_NAMES = frozenset({"", "index", "idx", "row", "rownames", "row_names", "nr", "no", "#", "unnamed: 0", "rowid"})
+_LOOKED_AT = 1000  # rows
+_KINDS = ("number", "date", "clock", "text", "empty")
+
+
+class Column(Struct, frozen=True):
+    """A column: its place from 0, its name, and what most of its cells are."""
+
+    index: int
+    name: str
+    kind: str
+    is_counted: bool = False  # 0, 1, 2 … or 1, 2, 3 …
+
+    @property
+    def key(self) -> str:
+        """The name as usual names are written."""
+        return re.sub(r"[^\w#]+", "_", self.name.strip().lower()).strip("_")
+
+
+class Roles(Struct, frozen=True):
+    """Columns by what they are for."""
+
+    layout: Layout
+    values: list[Column]
+    times: list[Column]
+    ids: list[Column]  # the first says the series; the others do so where rows of one time repeat
+    ignored: list[Column]
+    notes: list[str]
+    has_header: bool
+
+
+def find_roles(rows: Sequence[Row], options: TableOptions) -> Roles:
+    """The roles of the columns of `rows`, of which the first may be a header; raises `InvalidRequest` (`bad_table`)."""
+    if _is_list(rows) and options.value is options.time is options.id is None:
+        return Roles("list", [], [], [], [], [], has_header=False)
+    width = max(len(row.cells) for row in rows[:_LOOKED_AT])
+    has_header = options.header if options.header is not None else _has_header(rows, width)
+    body = rows[1:] if has_header else rows
+    if len(rows) == 1 and not has_header:
+        _check_numbers(rows[0])
+    if not body:
+        raise bad_table("the table has names of columns, and no rows")
+    names = rows[0].cells if has_header else []
+    columns = [_column(body, index, names[index].strip() if index < len(names) else "") for index in range(width)]
+    return _Choice(columns, options, has_header).roles()
+
+
+def _is_list(rows: Sequence[Row]) -> bool:
+    """Whether a file is nothing but numbers in one line, or in lines of different lengths: one series."""
+    widths = {len(row.cells) for row in rows}
+    if len(rows) > 1 and len(widths) == 1:
+        return False
+    cells = [cell for row in rows for text in row.cells for cell in text.split()]
+    return len(cells) > 1 and all(looks_like_number(cell) or is_missing(cell) for cell in cells)
+
+
+def _check_numbers(row: Row) -> None:
+    """Raise the error of a single row that is neither a list of numbers nor names of columns."""
+    for index, text in enumerate(row.cells):
+        if not looks_like_number(text) and not is_missing(text):
+            cell = Cell(text, row.line, 1, index + 1, "")
+            raise bad_table(f"{cell.place} is no number, and there are no further rows", cell.pointer)
+
+
+def _column(body: Sequence[Row], index: int, name: str) -> Column:
+    cells = [row.cells[index].strip() for row in body[:_LOOKED_AT] if index < len(row.cells)]
+    kind = _kind(cells)
+    counted = (
+        kind == "number"
+        and len(cells) > 1
+        and cells in ([str(i + first) for i in range(len(cells))] for first in (0, 1))
+    )
+    return Column(index, name, kind, counted)
+
+
+def _kind(cells: Sequence[str]) -> str:
+    """What four in five of the cells that hold something are."""
+    present = [cell for cell in cells if not is_missing(cell)]
+    if not present:
+        return "empty"
+    sample = present[:: max(1, len(present) // 200)]
+    for kind, test in (("clock", is_clock), ("date", looks_like_date), ("number", looks_like_number)):
+        if sum(map(test, sample)) >= 0.8 * len(sample):
+            return kind
+    return "text"
+
+
+def _has_header(rows: Sequence[Row], width: int) -> bool:
+    """Whether the first row names the columns: a cell of it is a word where those below are numbers or dates.
+
+    A table of words alone has a header where its names are usual ones.
+    """
+    first = rows[0].cells
+    if len(rows) == 1:
+        return not any(looks_like_number(cell) for cell in first)
+    for index in range(min(width, len(first))):
+        below = _column(rows[1:], index, "").kind
+        cell = first[index].strip()
+        is_word = bool(cell) and not (
+            looks_like_number(cell) or looks_like_date(cell) or is_clock(cell) or is_missing(cell)
+        )
+        if below in {"number", "date", "clock", "empty"} and is_word:
+            return True
+    usual = TIME_NAMES | ID_NAMES | VALUE_NAMES
+    return any(cell.strip().lower() in usual for cell in first)
+
+
+class _Choice:
+    """Chooses the columns for each role, and notes what could be chosen otherwise."""
+
+    def __init__(self, columns: list[Column], options: TableOptions, has_header: bool) -> None:
+        self._columns = columns
+        self._options = options
+        self._has_header = has_header
+        self._notes: list[str] = []
+
+    def roles(self) -> Roles:
+        times = self._times()
+        values = self._stated(self._options.value, "value") if self._options.value else None
+        free = [column for column in self._columns if column not in times and column not in (values or [])]
+        ids = self._stated(self._options.id, "id") if self._options.id else self._ids(free, values)
+        if values is None:
+            values = self._values([column for column in free if column not in ids], bool(ids))
+        used = [*times, *values, *ids]
+        ignored = [column for column in self._columns if column not in used and not self._is_index(column)]
+        ignored = [column for column in ignored if column.kind != "empty"]
+        return Roles("long" if ids else "wide", values, times, ids, ignored, self._notes, self._has_header)
+
+    def _stated(self, names: str | None, option: str) -> list[Column]:
+        return [self._named(name.strip(), option) for name in (names or "").split(",") if name.strip()]
+
+    def _named(self, name: str, option: str) -> Column:
+        """The column of that name in any case, or of that number where there is no header."""
+        for column in self._columns:
+            if column.name == name or (not column.name and str(column.index + 1) == name):
+                return column
+        for column in self._columns:
+            if column.name.lower() == name.lower():
+                return column
+        names = [column.name or str(column.index + 1) for column in self._columns]
+        near = difflib.get_close_matches(name, names, n=1)
+        listed = ", ".join(printable(name) for name in names[:20])
+        hint = f"; did you mean '{printable(near[0])}'?" if near else ""
+        raise bad_table(f"{option}: there is no column '{printable(name)}' among {listed}{hint}", f"#/{option}")
+
+    def _times(self) -> list[Column]:
+        """The columns of a time: one, or a date and a time of day, or year, month and day."""
+        if self._options.time is not None:
+            return self._stated(self._options.time, "time")
+        parts = {column.key: column for column in self._columns if column.kind == "number"}
+        for names in (("year", "month", "day"), ("year", "month"), ("año", "mes"), ("jahr", "monat")):
+            if all(name in parts for name in names):
+                return [parts[name] for name in names]
+        usual = [column for column in self._columns if column.key in TIME_NAMES]
+        dates = [column for column in usual if column.kind == "date"] or [
+            column for column in self._columns if column.kind == "date"
+        ]
+        clocks = [column for column in self._columns if column.kind == "clock"]
+        if dates:
+            others = [column.name for column in dates[1:]]
+            if others:
+                self._notes.append(f"times are those of '{printable(dates[0].name)}'; time= names another column")
+            return [dates[0], *clocks[:1]]
+        numbers = [column for column in usual if column.kind == "number" and len(self._columns) > 1]
+        return numbers[:1] or [column for column in usual if column.kind == "text" and len(self._columns) > 1][:1]
+
+    def _ids(self, free: Sequence[Column], values: list[Column] | None) -> list[Column]:
+        """The columns that say which series a row belongs to: a usual name first, then columns of words."""
+        named = [column for column in free if column.key in ID_NAMES and column.kind in {"text", "number"}]
+        numeric = [
+            column for column in free if column.kind == "number" and column not in named and not self._is_index(column)
+        ]
+        if not numeric and not values:
+            named = [column for column in named if column.kind == "text"]
+        words = [column for column in free if column.kind == "text" and column not in named]
+        return [*named, *words]
+
+    def _values(self, free: Sequence[Column], is_long: bool) -> list[Column]:
+        numbers = [column for column in free if column.kind == "number"]
+        plain = [column for column in numbers if not self._is_index(column)]
+        numbers = plain or numbers
+        if not numbers:
+            raise bad_table("no column holds numbers: value= names the column of the values")
+        usual = [column for column in numbers if column.key in VALUE_NAMES]
+        if len(numbers) == 1 or not (usual or is_long):
+            return numbers
+        chosen = (usual or numbers)[0]
+        others = ", ".join(f"'{printable(column.name)}'" for column in numbers if column is not chosen)
+        name = printable(chosen.name or str(chosen.index + 1))
+        self._notes.append(
+            f"the values are those of '{name}'; left out, as covariates are: {others}; value= names others"
+        )
+        return [chosen]
+
+    def _is_index(self, column: Column) -> bool:
+        """Whether a column numbers the rows."""
+        return column.is_counted and self._has_header and column.name.strip().lower() in _INDEX_NAMES

@@ -1,0 +1,363 @@
+"""A table to series: rows to columns with roles, cells to numbers and times, times to grids."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from service.codec.forecast_types import ForecastParameters, SeriesInput
+from service.codec.tables.dates import DateFormat, find_date_format
+from service.codec.tables.layout import Column, Roles, find_roles
+from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing
+from service.codec.tables.rows import Row, Rows, read_rows
+from service.codec.tables.types import Cell, Table, TableErrors, TableOptions, TableReading, bad_table, printable
+from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, place_moments, read_frequency, spread
+
+_TOTALS = frozenset({"total", "totals", "sum", "summe", "gesamt", "suma", "somme", "totale", "grand total", "average"})
+_CALENDAR = dt.datetime(2000, 1, 1)  # noqa: DTZ001 (a clock without a zone)
+
+
+class Limits(NamedTuple):
+    """What a table may hold."""
+
+    max_observations: int  # of one series, gaps included
+
+
+class _Series:
+    """The rows of one series, in the order of the file."""
+
+    def __init__(self, name: str | None, column: Column) -> None:
+        self.name = name
+        self.column = column
+        self.values: list[float | None] = []
+        self.moments: list[Moment] = []
+        self.rows: list[int] = []  # positions in the body
+
+
+def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
+    """The series of a CSV file; raises `InvalidRequest`, whose errors name line and column and show the cell."""
+    return read_table(read_rows(content, options.delimiter), options, limits, "csv")
+
+
+def read_table(rows: Rows, options: TableOptions, limits: Limits, file_format: str) -> Table:
+    """The series of a table; raises `InvalidRequest`."""
+    roles = find_roles(rows.rows, options)
+    if options.freq is not None:
+        _checked_frequency(options.freq)
+    reader = _Reader(rows, roles, options, limits)
+    series = reader.list_of_numbers() if roles.layout == "list" else reader.series()
+    return reader.table(series, file_format)
+
+
+def parameters_of(options: TableOptions) -> ForecastParameters:
+    """The options of the query as those of a JSON request; raises `InvalidRequest` for levels that are none."""
+    levels = [0.1, 0.5, 0.9]
+    if options.quantile_levels is not None:
+        try:
+            levels = [float(level) for level in options.quantile_levels.split(",") if level.strip()]
+        except ValueError as error:
+            raise bad_table(
+                "quantile_levels are numbers between 0 and 1, commas between", "#/quantile_levels"
+            ) from error
+        if not all(0 < level < 1 for level in levels) or len(levels) > 99:
+            raise bad_table("quantile_levels are up to 99 numbers between 0 and 1", "#/quantile_levels")
+    return ForecastParameters(options.prediction_length, levels, options.season_length, timeout_ms=options.timeout_ms)
+
+
+class _Reader:
+    """Reads the cells of one table."""
+
+    def __init__(self, rows: Rows, roles: Roles, options: TableOptions, limits: Limits) -> None:
+        self._rows = rows
+        self._roles = roles
+        self._options = options
+        self._limits = limits
+        self._errors = TableErrors()
+        self._notes = [*rows.notes, *roles.notes]
+        self._body = self._without_totals(rows.rows[1:] if roles.has_header else rows.rows)
+        self._first = 2 if roles.has_header else 1
+        self._numbers = self._number_format()
+        self._dates: DateFormat | None = None
+        self._is_counted = False  # times are numbers of steps
+
+    def list_of_numbers(self) -> list[_Series]:
+        """All numbers of a file as one series, in the order in which one reads them."""
+        single = _Series(None, Column(0, "", "number"))
+        for position, row in enumerate(self._body):
+            cells = [cell for text in row.cells for cell in text.split() or [""]]
+            while len(cells) > 1 and not cells[-1]:  # a comma at the end of a line
+                cells.pop()
+            for index, cell in enumerate(cells):
+                single.values.append(self._number(cell, position, Column(index, "", "number")))
+        self._errors.check()
+        return [single]
+
+    def series(self) -> list[_Series]:
+        """The series of a long or wide table, in the order in which they appear."""
+        moments = self._moments()
+        self._check_widths()
+        keys = self._keys(moments)
+        found: dict[tuple[str | None, int], _Series] = {}
+        for column in self._roles.values:
+            for position, row in enumerate(self._body):
+                key = keys[position] if keys else None
+                label = self._label(key, column)
+                series = found.get((key, column.index))
+                if series is None:
+                    series = found[key, column.index] = _Series(label, column)
+                text = row.cells[column.index] if column.index < len(row.cells) else ""
+                series.values.append(self._number(text, position, column))
+                series.rows.append(position)
+                if moments:
+                    series.moments.append(moments[position])
+        self._errors.check()
+        return self._with_values(list(found.values()))
+
+    def _with_values(self, series: list[_Series]) -> list[_Series]:
+        """`series` without those that have no value at all."""
+        some = [one for one in series if any(value is not None for value in one.values)]
+        if not some:
+            raise bad_table("there is no number in the table, only missing values")
+        if len(some) < len(series):
+            names = [f"'{printable(one.name or '')}'" for one in series if one not in some]
+            listed = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+            self._notes.append(f"{len(names)} series without any value were left out: {listed}")
+        return some
+
+    def table(self, series: Sequence[_Series], file_format: str) -> Table:
+        """The table with its series on their grids."""
+        inputs, timelines, seasons = [], [], []
+        usual = self._usual_frequency(series)
+        for one in series:
+            placed = self._place(one, usual)
+            target = one.values if placed is None else spread(one.values, placed)
+            timeline = placed.timeline if placed else None
+            seasons.append(timeline.season if timeline else self._season_alone())
+            inputs.append(SeriesInput(target, one.name))
+            timelines.append(timeline)
+            if len(target) > self._limits.max_observations:
+                detail = f"a series has {len(target)} values; at most {self._limits.max_observations}"
+                self._errors.add("#", "series_too_long", detail)
+        self._errors.check()
+        names = Counter(timeline.grid.frequency.name for timeline in timelines if timeline)
+        warnings = {code for timeline in timelines if timeline for code in timeline.warnings}
+        self._notes += [SENTENCES[code] for code in sorted(warnings)]
+        reading = TableReading(
+            format=file_format,
+            layout=self._roles.layout,
+            rows=len(self._body),
+            series=len(inputs),
+            header=self._roles.has_header,
+            value=[_name(column) for column in self._roles.values],
+            encoding=self._rows.encoding,
+            delimiter=self._rows.delimiter,
+            decimal=self._numbers.decimal,
+            thousands=self._numbers.thousands,
+            id=[_name(column) for column in self._roles.ids],
+            time=[_name(column) for column in self._roles.times],
+            date_order=self._dates.order if self._dates else None,
+            freq=names.most_common(1)[0][0] if names else None,
+            ignored_columns=[_name(column) for column in self._roles.ignored],
+            notes=self._notes,
+        )
+        parameters, with_series = parameters_of(self._options), self._options.include == "series"
+        return Table(inputs, timelines, seasons, parameters, self._options.model, reading, with_series)
+
+    # --- cells -------------------------------------------------------------------------------------------------------
+
+    def _cell(self, position: int, column: Column) -> Cell:
+        row = self._body[position]
+        text = row.cells[column.index] if column.index < len(row.cells) else ""
+        return Cell(text, row.line, position + self._first, column.index + 1, column.name)
+
+    def _number(self, text: str, position: int, column: Column) -> float | None:
+        try:
+            return self._numbers.parse(text)
+        except ValueError as error:
+            row = self._body[position]
+            cell = Cell(text, row.line, position + self._first, column.index + 1, column.name)
+            self._errors.at_cell(cell, str(error))
+            return None
+
+    def _number_format(self) -> NumberFormat:
+        indexes = {column.index for column in self._roles.values}
+        if self._roles.layout == "list":
+            cells = [cell for row in self._body for text in row.cells for cell in text.split()]
+        else:
+            cells = [cell for row in self._body for index, cell in enumerate(row.cells) if index in indexes]
+        found = find_number_format(cells, self._rows.delimiter, self._options.decimal)
+        if found.note:
+            self._notes.append(found.note)
+        return found
+
+    def _check_widths(self) -> None:
+        """Record rows with more cells than the table has columns, but for empty ones at their ends."""
+        columns = [*self._roles.values, *self._roles.times, *self._roles.ids, *self._roles.ignored]
+        width = len(self._rows.rows[0].cells) if self._roles.has_header else max(column.index for column in columns) + 1
+        for position, row in enumerate(self._body):
+            if len(row.cells) > width and any(cell.strip() for cell in row.cells[width:]):
+                detail = f"line {row.line} has {len(row.cells)} cells, the table {width} columns"
+                self._errors.add(f"#row={position + self._first}", "bad_table", detail)
+
+    def _without_totals(self, body: list[Row]) -> list[Row]:
+        """`body` without a last row of totals."""
+        columns = [*self._roles.times, *self._roles.ids]
+        if body and columns:
+            last = body[-1]
+            words = {last.cells[column.index].strip().lower() for column in columns if column.index < len(last.cells)}
+            if words & _TOTALS:
+                self._notes.append(f"line {last.line} was left out: it is a total")
+                return body[:-1]
+        return body
+
+    # --- times -------------------------------------------------------------------------------------------------------
+
+    def _moments(self) -> list[Moment]:
+        """The time of each row, empty where there is none."""
+        times = self._roles.times
+        if not times:
+            return []
+        if len(times) > 1 and times[1].kind == "clock":
+            texts = [f"{self._text(row, times[0])} {self._text(row, times[1])}" for row in self._body]
+        elif len(times) > 1:
+            texts = ["-".join(self._text(row, column).zfill(2) for column in times) for row in self._body]
+        else:
+            texts = [self._text(row, times[0]) for row in self._body]
+        present = [text for text in texts if not is_missing(text)]
+        is_european = self._rows.delimiter == ";" or self._numbers.decimal == ","
+        dates = find_date_format(present, self._options.date_order, prefers_day_first=is_european)
+        if dates is None:
+            return self._steps(texts)
+        self._dates = dates
+        if dates.note:
+            self._notes.append(dates.note)
+        moments = []
+        for position, text in enumerate(texts):
+            try:
+                moments.append(dates.parse(text))
+            except (ValueError, OverflowError):
+                self._errors.at_cell(self._cell(position, times[0]), "is no time")
+        self._errors.check()
+        return moments
+
+    def _steps(self, texts: Sequence[str]) -> list[Moment]:
+        """Numbers of steps (1, 2, 3 …) as days of a calendar, which no answer shows."""
+        self._is_counted = True
+        moments = []
+        for position, text in enumerate(texts):
+            try:
+                moments.append(Moment(_CALENDAR + dt.timedelta(days=int(text)), None, None, "D"))
+            except (ValueError, OverflowError):
+                self._errors.at_cell(self._cell(position, self._roles.times[0]), "is no time")
+        self._errors.check()
+        return moments
+
+    def _text(self, row: Row, column: Column) -> str:
+        return row.cells[column.index].strip() if column.index < len(row.cells) else ""
+
+    def _usual_frequency(self, series: Sequence[_Series]) -> str | None:
+        """The frequency of most series, for those that are too short to say their own."""
+        if self._options.freq is not None:
+            return self._options.freq
+        names: Counter[str] = Counter()
+        for one in series[:200]:
+            if len(one.moments) > 2 and not self._is_counted:
+                try:
+                    names[
+                        place_moments(
+                            _ascending(one)[0], None, self._limits.max_observations
+                        ).timeline.grid.frequency.name
+                    ] += 1
+                except Fault:
+                    continue
+        return names.most_common(1)[0][0] if names else None
+
+    def _season_alone(self) -> int:
+        """The season that a stated frequency suggests where there are no times."""
+        return read_frequency(self._options.freq).season if self._options.freq is not None else 1
+
+    def _place(self, one: _Series, usual: str | None) -> Placed | None:
+        """The series on its grid; None without times. Its faults are recorded."""
+        if not one.moments:
+            return None
+        moments, is_reversed = _ascending(one)
+        if is_reversed:
+            one.values.reverse()
+            one.rows.reverse()
+            note = "the newest rows come first: they were read from the last to the first"
+            if note not in self._notes:
+                self._notes.append(note)
+        freq = "D" if self._is_counted else self._options.freq or (usual if len(moments) < 3 else None)
+        lines = [self._body[position].line for position in one.rows]
+        try:
+            placed = place_moments(moments, freq, self._limits.max_observations, lines)
+            check_end(placed.timeline, self._options.prediction_length)
+        except Fault as fault:
+            self._record(fault, one)
+            return None
+        if self._is_counted:
+            one.values = spread(one.values, placed)
+            return None
+        return placed
+
+    def _record(self, fault: Fault, one: _Series) -> None:
+        index = fault.index if fault.index is not None else 0
+        cell = self._cell(one.rows[index], self._roles.times[0])
+        of_series = f" (series '{printable(one.name)}')" if one.name else ""
+        self._errors.at_cell(
+            cell, f"{fault.detail}{of_series}", "series_too_long" if fault.code == "series_too_long" else "bad_table"
+        )
+
+    # --- series ------------------------------------------------------------------------------------------------------
+
+    def _keys(self, moments: Sequence[Moment]) -> list[str]:
+        """The series of each row: by the first column, and by further ones as long as rows of one time repeat."""
+        ids = self._roles.ids
+        if not ids:
+            return []
+        keys: list[str] = []
+        for count in range(1, len(ids) + 1):
+            keys = [" / ".join(self._text(row, column) for column in ids[:count]) for row in self._body]
+            if self._options.id is None and (not moments or len(set(zip(keys, moments, strict=True))) < len(keys)):
+                continue
+            if self._options.id is not None and count < len(ids):
+                continue
+            break
+        if not moments and self._options.id is None:
+            keys = [self._text(row, ids[0]) for row in self._body]
+            count = 1
+        unused = ids[count:]
+        if unused:
+            names = ", ".join(f"'{printable(_name(column))}'" for column in unused)
+            self._notes.append(f"{names} not needed to tell the series apart; id= names the columns to use")
+        return keys
+
+    def _label(self, key: str | None, column: Column) -> str | None:
+        """The id of a series in the answer."""
+        several = len(self._roles.values) > 1
+        name = column.name or (str(column.index + 1) if several else "")
+        if key is None:
+            return name[:256] or None
+        return f"{key} / {name}"[:256] if several else key[:256]
+
+
+def _ascending(one: _Series) -> tuple[list[Moment], bool]:
+    """The times of a series from the oldest on, and whether they came the other way round."""
+    clocks = [moment.clock for moment in one.moments]
+    if len(clocks) > 1 and all(a > b for a, b in pairwise(clocks)):
+        return one.moments[::-1], True
+    return one.moments, False
+
+
+def _name(column: Column) -> str:
+    return column.name or str(column.index + 1)
+
+
+def _checked_frequency(freq: str) -> None:
+    try:
+        read_frequency(freq)
+    except Fault as fault:
+        raise bad_table(f"freq {fault.detail}", "#/freq") from fault

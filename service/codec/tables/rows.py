@@ -1,0 +1,161 @@
+"""The bytes of a CSV file to rows of text cells, each with the line on which it begins."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from service.codec.tables.numerals import is_missing, looks_like_number
+from service.codec.tables.types import bad_table
+
+DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", ",": "comma", " ": "space"}
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_LOOKED_AT = 200  # lines
+_MAX_FIELD = 100_000
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
+_BINARY = {
+    b"PK\x03\x04": "an Excel workbook or another zip file: save it as CSV",
+    b"PAR1": "Parquet: say so in Content-Type",
+}
+_BINARY |= {b"\x1f\x8b": "compressed", b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV", b"%PDF": "PDF"}
+
+
+class Row(Struct, frozen=True, gc=False):
+    """One row of a table; `line` counts from 1, and comes before the line of the next row."""
+
+    line: int
+    cells: list[str]
+
+
+class Rows(Struct, frozen=True, eq=False):
+    """All rows that hold something, and how they were told apart."""
+
+    rows: list[Row]
+    encoding: str
+    delimiter: str | None
+    notes: list[str]
+
+
+def read_rows(content: bytes, delimiter: str | None) -> Rows:
+    """The rows of `content`, apart from blank lines, comments and what stands above the table.
+
+    Raises `InvalidRequest` (`bad_table`) for what is no table of text.
+    """
+    text, encoding = _decode(content)
+    lines = text.splitlines()
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # Excel's own hint
+        delimiter, text = delimiter or lines[0][4], "\n" + text.partition("\n")[2]
+        lines[0] = ""
+    sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not line.startswith("#")]
+    if not sample:
+        raise bad_table("the table is empty")
+    if delimiter is None:
+        delimiter, note = _find_delimiter(sample)
+    else:
+        delimiter, note = _stated(delimiter), None
+    rows = _split(text, delimiter)
+    return Rows(_without_preamble(rows), encoding, delimiter, [note] if note else [])
+
+
+def _decode(content: bytes) -> tuple[str, str]:
+    """The text of a file and its encoding: by its byte order mark, else UTF-8, else Windows-1252."""
+    for magic, kind in _BINARY.items():
+        if content.startswith(magic):
+            raise bad_table(f"this is no CSV: the content is {kind}")
+    for mark, encoding in _BOMS:
+        if content.startswith(mark):
+            try:
+                return content[len(mark) :].decode(encoding), encoding
+            except UnicodeDecodeError as error:
+                raise bad_table(f"byte {error.start} is no {encoding}, which the byte order mark says") from error
+    if b"\x00" in content[:4096]:
+        raise bad_table("this is no CSV: the content is binary")
+    try:
+        return content.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace"), "windows-1252"
+
+
+def _stated(name: str) -> str:
+    characters = {word: character for character, word in DELIMITERS.items()}
+    delimiter = characters.get(name.strip().lower(), name) if len(name) > 1 else name
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise bad_table("delimiter is one character, or one of " + ", ".join(DELIMITERS.values()), "#/delimiter")
+    return delimiter
+
+
+def _find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
+    """The character that cuts the lines into the same number of cells, and a note where two readings are possible.
+
+    A comma comes last but one, since it may be part of numbers; blanks last, since they may be part of names.
+    """
+    for delimiter in (";", "\t", "|", ","):
+        widths = Counter(len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True))
+        width, count = widths.most_common(1)[0]
+        wide = sum(number for size, number in widths.items() if size > 1)
+        is_regular = width > 1 and count >= 0.7 * widths.total()
+        if is_regular or (delimiter != "," and wide == widths.total() > 1):
+            return _comma_or_decimals(sample) if delimiter == "," and width == 2 else (delimiter, None)
+    if all(len(line.split()) == len(sample[0].split()) for line in sample) and len(sample[0].split()) > 1:
+        return " ", None
+    is_list = all(
+        looks_like_number(word) or is_missing(word) for line in sample for word in line.replace(",", " ").split()
+    )
+    if is_list and len(sample) > 1 and all(_DECIMAL_COMMA.fullmatch(line.strip()) for line in sample):
+        return None, None
+    if is_list and any("," in line or " " in line.strip() for line in sample):
+        return ("," if any("," in line for line in sample) else " "), None
+    return None, None
+
+
+def _comma_or_decimals(sample: Sequence[str]) -> tuple[str | None, str | None]:
+    """Lines such as `12,5`: two columns, or numbers with a decimal comma."""
+    pairs = [line.strip().split(",") for line in sample]
+    numbers = [pair for pair in pairs if len(pair) == 2 and all(part.lstrip("+-").isdigit() for part in pair)]
+    if len(numbers) < len(pairs) - 1 or (len(pairs[0]) == 2 and numbers and pairs[0] != numbers[0]):
+        return ",", None  # a name or a date in one of the columns, or a header with two names
+    has_zeros = any(len(pair[1]) > 1 and pair[1].startswith("0") for pair in numbers)
+    if has_zeros or len(pairs[0]) == 1:
+        return (
+            None,
+            f"lines such as {sample[-1].strip()} were read as numbers with a decimal comma; delimiter=, cuts them",
+        )
+    return (
+        ",",
+        f"lines such as {sample[-1].strip()} were read as two columns; decimal=, and delimiter=; read one number",
+    )
+
+
+def _split(text: str, delimiter: str | None) -> list[Row]:
+    """The rows of `text`, without blank lines and comments."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter or "\x1f", skipinitialspace=True, strict=True
+    )
+    csv.field_size_limit(_MAX_FIELD)
+    rows = []
+    line = 1
+    try:
+        for cells in reader:
+            begun, line = line, reader.line_num + 1
+            if delimiter == " ":
+                cells = [cell for cell in cells if cell]  # noqa: PLW2901 (several blanks are one)
+            if cells and not cells[0].startswith("#") and any(cell.strip() for cell in cells):
+                rows.append(Row(begun, cells))
+    except csv.Error as error:
+        raise bad_table(f"line {line}: {error}", f"#row={line}") from error
+    return rows
+
+
+def _without_preamble(rows: list[Row]) -> list[Row]:
+    """`rows` from the first one that is as wide as most are; titles and remarks above it are narrower."""
+    width = Counter(len(row.cells) for row in rows).most_common(1)[0][0]
+    for index, row in enumerate(rows[:20]):
+        if len(row.cells) >= width:
+            return rows[index:] if width > 2 else rows
+    return rows

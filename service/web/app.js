@@ -1,0 +1,45 @@
+// Tabs, language and colours; the two views are in series.js and digit.js.
+import * as digit from "./digit.js";
+import * as series from "./series.js";
+import { firstLanguage, setLanguage } from "./text.js";
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+
+function select(tab) {
+  for (const one of tabs) {
+    const chosen = one === tab;
+    one.setAttribute("aria-selected", String(chosen));
+    one.tabIndex = chosen ? 0 : -1;
+    document.getElementById(one.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`);
+}
+
+for (const tab of tabs) {
+  tab.addEventListener("click", () => select(tab));
+  tab.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+    select(next);
+    next.focus();
+  });
+}
+
+function setTheme(name) {
+  if (name === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = name;
+  localStorage.setItem("theme", name);
+  document.dispatchEvent(new CustomEvent("theme"));
+}
+
+const language = document.getElementById("language"), theme = document.getElementById("theme");
+language.value = firstLanguage();
+theme.value = localStorage.getItem("theme") ?? "auto";
+setLanguage(language.value);
+series.start();
+digit.start();
+setTheme(theme.value);
+language.addEventListener("change", () => { localStorage.setItem("language", language.value); setLanguage(language.value); });
+theme.addEventListener("change", () => setTheme(theme.value));
+select(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
+document.documentElement.dataset.ready = "true";

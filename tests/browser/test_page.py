@@ -1,0 +1,178 @@
+"""The page at `/` in a real browser: Debian's Chromium driven by Playwright, with the committed models.
+
+Skipped where either is absent: `pip install 'ritmo[browser]'` and `apt-get install chromium`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.servers import ROOT, Server, running
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+else:
+    Page = Any
+
+playwright = pytest.importorskip("playwright.async_api", reason="needs Playwright: the extra browser")
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path")]
+
+WAIT = 60_000  # milliseconds, a guard
+SALES = "Datum;Filiale;Umsatz\n" + "".join(
+    f"{day:02}.01.2024;{shop};{value + day % 7},5\n"
+    for shop, value in (("Köln", 90), ("Bonn", 20))
+    for day in range(1, 29)
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running(ROOT / "models") as server:
+        yield server.settled()
+
+
+@pytest.fixture
+async def page(server: Server) -> AsyncIterator[Page]:
+    """A page that fails the test for anything that the console or the content security policy complains about."""
+    complaints: list[str] = []
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = await browser.new_context(
+            locale="en-GB", reduced_motion="reduce", viewport={"width": 1100, "height": 900}
+        )
+        page = await context.new_page()
+        page.set_default_timeout(WAIT)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda line: complaints.append(line.text) if line.type == "error" and "422" not in line.text else None,
+        )
+        page.on("request", lambda request: complaints.append(request.url) if not is_own(request.url, server) else None)
+        await page.goto(server.url)
+        await page.wait_for_selector("html[data-ready]")
+        yield page
+        await browser.close()
+    assert complaints == []
+
+
+def is_own(url: str, server: Server) -> bool:
+    return url.startswith((server.url, "blob:", "data:"))
+
+
+async def read(page: Page, text: str) -> str:
+    """The sentence about the forecast of `text`."""
+    await page.fill("#text", text)
+    await page.wait_for_selector("#chart canvas")
+    await page.wait_for_function("document.querySelector('#status').textContent.includes('%')")
+    return str(await page.text_content("#status"))
+
+
+async def test_a_table_that_is_pasted_is_forecast(page: Page) -> None:
+    sentence = await read(page, SALES)
+    assert "Köln: 28 values, season of 7" in sentence
+    assert await page.get_attribute("#chart", "aria-label") == sentence
+    assert await page.locator("#which option").all_text_contents() == ["Köln", "Bonn"]
+    await page.select_option("#which", "1")
+    assert "Bonn" in str(await page.text_content("#status"))
+    assert "29" in str(await page.locator("#values tbody tr").first.text_content())
+
+
+async def test_sliders_ask_again(page: Page) -> None:
+    await read(page, "1,2,3,4,5,6,7,8")
+    await page.locator("#horizon").fill("5")
+    await page.wait_for_function("document.querySelectorAll('#values tbody tr').length === 5")
+    await page.locator("#level").fill("90")
+    await page.wait_for_function("document.querySelector('#status').textContent.includes('90 %')")
+
+
+async def test_a_file_that_is_opened(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "sales.csv"
+    file.write_text(SALES, encoding="utf-8")
+    await page.set_input_files("#file", str(file))
+    await page.wait_for_selector("#chart canvas")
+    await page.click("#understood summary")
+    assert "time: Datum" in str(await page.text_content("#understood"))
+
+
+async def test_a_fault_shows_line_column_and_cell(page: Page) -> None:
+    await page.fill("#text", SALES.replace("02.01.2024;Bonn", "01.01.2024;Bonn"))
+    await page.wait_for_selector("#series-error:not([hidden])")
+    assert "line 31, column 1 (Datum), '01.01.2024'" in str(await page.text_content("#series-error"))
+
+
+async def test_download_and_copies(page: Page) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await read(page, SALES)
+    async with page.expect_download() as download:
+        await page.click("#download")
+    path = await (await download.value).path()
+    assert Path(path).read_text(encoding="utf-8").startswith("item_id,timestamp,mean,")  # noqa: ASYNC240
+    for button, word in (("#curl", "curl 'http://127.0.0.1"), ("#python", "urllib.request")):
+        await page.click(button)
+        await page.wait_for_function("document.querySelector('#copied').textContent === 'Copied'")
+        assert word in await page.evaluate("navigator.clipboard.readText()")
+
+
+@pytest.mark.parametrize("digit", ["0", "3", "7"])
+async def test_an_example_is_read(page: Page, digit: str) -> None:
+    await page.click("#tab-digit")
+    await page.click(f"#strokes button:has-text('{digit}')")
+    await page.wait_for_function("document.querySelector('#verdict').textContent.includes('%')")
+    assert str(await page.text_content("#verdict")).startswith(f"{digit}, with a probability")
+    assert await page.locator("#bars li.best span").first.text_content() == digit
+
+
+async def test_a_digit_is_drawn_with_the_mouse_and_with_keys(page: Page) -> None:
+    await page.click("#tab-digit")
+    box = await page.locator("#pad").bounding_box()
+    assert box
+    await page.mouse.move(box["x"] + 140, box["y"] + 50)
+    await page.mouse.down()
+    for y in range(50, 235, 15):
+        await page.mouse.move(box["x"] + 140, box["y"] + y)
+    await page.mouse.up()
+    await page.wait_for_function("document.querySelector('#verdict').textContent.startsWith('1, ')")
+    await page.click("#clear")
+    await page.focus("#pad")
+    await page.keyboard.press("Space")
+    for _ in range(20):
+        await page.keyboard.press("ArrowDown")
+    await page.wait_for_function("document.querySelector('#verdict').textContent.startsWith('1, ')")
+
+
+async def test_it_speaks_spanish(page: Page) -> None:
+    await page.select_option("#language", "es")
+    assert await page.text_content("#tab-digit") == "Dígitos"
+    assert await page.get_attribute("html", "lang") == "es"
+    await page.reload()
+    await page.wait_for_selector("html[data-ready]")
+    assert await page.text_content("#status") == "Pega una serie o elige un ejemplo."
+
+
+@pytest.mark.parametrize("width", [360, 800, 1600])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_it_fits_and_everybody_can_use_it(page: Page, width: int, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.async_playwright", reason="needs axe: the extra browser")
+    await page.set_viewport_size({"width": width, "height": 800})
+    await page.select_option("#theme", theme)
+    await page.select_option("#example", "visits")
+    await page.wait_for_selector("#chart canvas")
+    for tab in ("#tab-series", "#tab-digit"):
+        await page.click(tab)
+        assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        results = await axe.Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+
+
+async def test_a_live_series(page: Page) -> None:
+    await page.click("#live")
+    await page.wait_for_function("/Live: [2-9]/.test(document.querySelector('#status').textContent)")
+    await page.click("#live")
+    assert await page.get_attribute("#live", "aria-pressed") == "false"

@@ -1,0 +1,277 @@
+"""Files as spreadsheets, pandas, R, databases and sensors write them, read as a person would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.codec.tables.reader import Limits, parameters_of, read_csv
+from service.codec.tables.types import Table, TableOptions
+from service.contract.errors import InvalidRequest
+
+Series = dict[str | None, list[float | None]]
+
+
+def read(content: str | bytes, **options: Any) -> Table:
+    content = content.encode() if isinstance(content, str) else content
+    return read_csv(content, TableOptions(**options), Limits(1000))
+
+
+def series(table: Table) -> Series:
+    return {entry.item_id: list(entry.target) for entry in table.inputs}
+
+
+def following(table: Table) -> list[str | None]:
+    """The first time ahead of each series."""
+    return [timeline and timeline.texts(timeline.length, 1)[0] for timeline in table.timelines]
+
+
+def refusal(content: str | bytes, **options: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        read(content, **options)
+    return caught.value
+
+
+FILES: dict[str, tuple[str | bytes, Series, str | None]] = {  # content, series, first time ahead of the first series
+    "a German spreadsheet": (
+        "\ufeffDatum;Filiale;Umsatz\r\n01.01.2024;Köln;1.234,50 €\r\n02.01.2024;Köln;987,00 €\r\n04.01.2024;Köln;-5\r\n"
+        "01.01.2024;Bonn;12,5\r\n02.01.2024;Bonn;13\r\n",
+        {"Köln": [1234.5, 987, None, -5], "Bonn": [12.5, 13]},
+        "2024-01-05",
+    ),
+    "a Spanish spreadsheet": (
+        "Mes;Año pasado\nenero 2024;1.200,5\nfebrero 2024;1.300\nmarzo 2024;\n".encode("cp1252"),
+        {"Año pasado": [1200.5, 1300, None]},
+        "2024-04",
+    ),
+    "an American spreadsheet": (
+        'Date,Store,Sales\n1/31/2024,A,"1,234.50"\n2/29/2024,A,"$2,000"\n3/31/2024,A,(12)\n',
+        {"A": [1234.5, 2000, -12]},
+        "2024-04-30",
+    ),
+    "Excel's Unicode text": (
+        "date\tv\n2024-01-01\t1\n2024-01-02\t2\n".encode("utf-16"),
+        {"v": [1, 2]},
+        "2024-01-03",
+    ),
+    "a hint of Excel": ("sep=;\na;b\n1;2\n3;4\n", {"a": [1, 3], "b": [2, 4]}, None),
+    "pandas, wide": (
+        ",a,b\n2024-01-01,1.0,2\n2024-01-02,,3\n2024-01-04,4,5\n",
+        {"a": [1, None, None, 4], "b": [2, 3, None, 5]},
+        "2024-01-05",
+    ),
+    "pandas, long": (
+        ",unique_id,ds,y\n0,s1,2024-01-01,1\n1,s1,2024-01-02,2\n2,s2,2024-01-01,5\n3,s2,2024-01-02,6\n",
+        {"s1": [1, 2], "s2": [5, 6]},
+        "2024-01-03",
+    ),
+    "R": (
+        '"","Month","AirPassengers"\n"1","1949-01-01",112\n"2","1949-02-01",NA\n"3","1949-03-01",132\n',
+        {"AirPassengers": [112, None, 132]},
+        "1949-04-01",
+    ),
+    "R's times of a series": (
+        '"time","value"\n1949,112\n1949.08333333333,118\n1949.16666666667,132\n',
+        {"value": [112, 118, 132]},
+        "1949-04",
+    ),
+    "a database": (
+        "id|ts|value\n1|2024-01-01 00:00:00+00|3\n1|2024-01-01 01:00:00+00|NULL\n1|2024-01-01 02:00:00+00|5\n",
+        {"1": [3, None, 5]},
+        "2024-01-01T03:00:00+00:00",
+    ),
+    "a sensor": (
+        "# station 7\n\nDate,Time,Temp,Hum\n2024-01-01,00:00:03,1.5,80\n2024-01-01,00:05:02,1.6,81\n"
+        "2024-01-01,00:15:01,1.9,82\n",
+        {"Temp": [1.5, 1.6, None, 1.9], "Hum": [80, 81, None, 82]},
+        "2024-01-01T00:20:03",
+    ),
+    "Unix times": ("timestamp,value\n1704067200,1\n1704070800,2\n", {"value": [1, 2]}, "2024-01-01T02:00:00Z"),
+    "several columns of ids": (
+        "date,store_nbr,family,sales\n2024-01-01,1,AUTO,1\n2024-01-01,1,BABY,2\n2024-01-02,1,AUTO,3\n2024-01-02,1,BABY,4\n",
+        {"1 / AUTO": [1, 3], "1 / BABY": [2, 4]},
+        "2024-01-03",
+    ),
+    "newest first": ("Date,Close\n2024-01-03,3\n2024-01-02,2\n2024-01-01,1\n", {"Close": [1, 2, 3]}, "2024-01-04"),
+    "year and month": ("year,month,sales\n2024,1,1\n2024,2,2\n2024,3,3\n", {"sales": [1, 2, 3]}, "2024-04"),
+    "quarters": ("Quarter,GDP\n2020Q1,1\n2020Q2,2\n2020Q3,3\n", {"GDP": [1, 2, 3]}, "2020-10-01"),
+    "a title and a total": (
+        "Report of sales\n\nDate,Region,Sales\n2024-01-01,N,5\n2024-01-02,N,6\nTotal,,11\n",
+        {"N": [5, 6]},
+        "2024-01-03",
+    ),
+    "half days": ("when,kwh\n1/13/2024 1:00 PM,1\n1/13/2024 2:00 PM,2\n", {"kwh": [1, 2]}, "2024-01-13T15:00:00"),
+    "steps": ("id,t,value\na,1,5\na,2,6\na,4,7\n", {"a": [5, 6, None, 7]}, None),
+    "a column of numbers": ("12\n13.5\nnan\n15\n", {None: [12, 13.5, None, 15]}, None),
+    "decimal commas alone": ("12\n13,5\n14,25\n", {None: [12, 13.5, 14.25]}, None),
+    "a line of numbers": ("1, 2, 3, nan, 4", {None: [1, 2, 3, None, 4]}, None),
+    "numbers anyhow": ("1, 2\n3 nan\n4\n", {None: [1, 2, 3, None, 4]}, None),
+    "blanks between columns": ("a b\n1 2\n3 4\n", {"a": [1, 3], "b": [2, 4]}, None),
+    "thousands by blanks": ("a;b\n1 234,5;1'000\n2 000,0;2'000\n", {"a": [1234.5, 2000], "b": [1000, 2000]}, None),
+    "columns without a name": ("2024-01-01,5\n2024-01-02,6\n", {None: [5, 6]}, "2024-01-03"),
+    "cells of several lines": (
+        'date,note,value\n2024-01-01,"a\nb",1\n2024-01-02,"a\nb",2\n',
+        {"a\nb": [1, 2]},
+        "2024-01-03",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "expected", "first_ahead"), FILES.values(), ids=FILES)
+def test_a_file_is_read_as_a_person_would(content: str | bytes, expected: Series, first_ahead: str | None) -> None:
+    table = read(content)
+    assert series(table) == expected
+    assert following(table)[0] == first_ahead
+
+
+def test_what_was_understood_is_told() -> None:
+    reading = read(FILES["a German spreadsheet"][0]).reading
+    assert (reading.layout, reading.rows, reading.series, reading.header) == ("long", 5, 2, True)
+    assert (reading.id, reading.time, reading.value) == (["Filiale"], ["Datum"], ["Umsatz"])
+    assert (reading.delimiter, reading.decimal, reading.thousands, reading.freq) == (";", ",", ".", "D")
+    assert (reading.encoding, reading.date_order) == ("utf-8", "dmy")
+
+
+@pytest.mark.parametrize(
+    ("content", "note", "options", "value"),
+    [
+        ("date,v\n01/02/2024,1\n01/03/2024,2\n", "date_order=dmy", {"date_order": "dmy"}, "2024-04-01"),
+        ("date;v\n01/02/2024;1\n01/03/2024;2\n", "date_order=mdy", {"date_order": "mdy"}, "2024-01-04"),
+    ],
+)
+def test_dates_of_two_readings(content: str, note: str, options: dict[str, Any], value: str) -> None:
+    assert note in " ".join(read(content).reading.notes)
+    other = read(content, **options)
+    assert following(other) == [value]
+    assert other.reading.notes == []
+
+
+def test_dates_in_one_order_only_need_no_note() -> None:
+    assert read("date,v\n01/02/2024,1\n13/02/2024,2\n").reading.date_order == "dmy"
+    assert read("date,v\n01/12/2024,1\n01/13/2024,2\n").reading.date_order == "mdy"
+    ascending = read("date,v\n05/01/2024,1\n06/01/2024,2\n05/02/2024,2\n", freq="D").reading
+    assert (ascending.date_order, ascending.notes) == ("dmy", [])
+
+
+@pytest.mark.parametrize(
+    ("content", "first", "note", "options", "other"),
+    [
+        ('date,v\n2024,"1,234"\n2025,"2,345"\n', 1234, "decimal=,", {"decimal": ","}, 1.234),
+        ("date;v\n2024;1,234\n2025;2,345\n", 1.234, "decimal=.", {"decimal": "."}, 1234),
+        ("date;v\n2024;1.234\n2025;999\n", 1234, "decimal=.", {"decimal": "."}, 1.234),
+        ("1,5\n2,6\n3,7\n", 1, "delimiter=;", {"delimiter": ";", "decimal": ","}, 1.5),
+        ("1,05\n2,25\n", 1.05, "delimiter=,", {"delimiter": ","}, 1),
+    ],
+)
+def test_numbers_of_two_readings(content: str, first: float, note: str, options: dict[str, Any], other: float) -> None:
+    table = read(content)
+    assert table.inputs[0].target[0] == first
+    assert note in " ".join(table.reading.notes)
+    assert read(content, **options).inputs[0].target[0] == other
+
+
+def test_covariates_are_named_as_left_out() -> None:
+    table = read("ds,y,temp,promo\n2024-01-01,1,20,0\n2024-01-02,2,21,1\n")
+    assert (series(table), table.reading.ignored_columns) == ({"y": [1, 2]}, ["temp", "promo"])
+    assert "'temp', 'promo'" in table.reading.notes[0]
+    assert series(read("ds,y,temp\n2024,1,20\n2025,2,21\n", value="temp,y")) == {"temp": [20, 21], "y": [1, 2]}
+
+
+def test_the_query_names_columns() -> None:
+    content = "when,a,b,c\n2024-01-01,x,5,7\n2024-01-02,x,6,8\n"
+    assert series(read(content, id="a", value="C", time="when")) == {"x": [7, 8]}
+    assert series(read(content, time="", value="b", id="a")) == {"x": [5, 6]}
+    assert series(read("5,7\n6,8\n", value="2")) == {"2": [7, 8]} or series(read("5,7\n6,8\n", value="2")) == {
+        None: [7, 8]
+    }
+
+
+def test_a_stated_header_decides() -> None:
+    assert series(read("2020,2021\n1,2\n3,4\n", header=True)) == {"2020": [1, 3], "2021": [2, 4]}
+    assert series(read("2020,2021\n1,2\n3,4\n")) == {"1": [2020, 1, 3], "2": [2021, 2, 4]}
+
+
+def test_short_series_have_the_step_of_the_others() -> None:
+    table = read("id,date,y\na,2024-01-01,1\na,2024-02-01,2\na,2024-03-01,3\nb,2024-03-01,9\n")
+    assert following(table) == ["2024-04-01", "2024-04-01"]
+
+
+def test_a_series_without_any_value_is_left_out_and_named() -> None:
+    table = read("id,date,y\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-01,\nb,2024-01-02,NA\n")
+    assert series(table) == {"a": [1, 2]}
+    assert "'b'" in table.reading.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "pointer"),
+    [
+        ("date,value\n2024-01-01,1\n2024-01-02,abc\n2024-01-03,3\n2024-01-04,4\n2024-01-05,5\n2024-01-06,6\n",
+         "line 3, column 2 (value), 'abc' is no number", "#cell=3,2"),
+        ("# x\n\ndate,value\n2024-01-01,1\n\n2024-01-02,inf\n2024-01-03,3\n2024-01-04,4\n2024-01-05,5\n2024-01-06,6\n",
+         "line 6, column 2 (value), 'inf' is no", "#cell=3,2"),
+        ("date,value\n2024-01-01,1\n2024-01-02,2\n2024-01-02,3\n",
+         "line 4 has the time of line 3 once more", "#cell=4,1"),
+        ("date,value\n2024-01-01,1\n2024-01-03,2\n2024-01-02,3\n", "line 4 is earlier than line 3", "#cell=4,1"),
+        ("date,value\n2024-01-01,1\nsoon,2\n2024-01-03,3\n2024-01-04,4\n2024-01-05,5\n2024-01-06,6\n",
+         "line 3, column 1 (date), 'soon' is no time", "#cell=3,1"),
+        ("a,b\n1,2\n3,4,5\n6,7\n", "line 3 has 3 cells, the table 2 columns", "#row=3"),
+    ],
+)  # fmt: skip
+def test_a_fault_names_line_and_column_and_shows_the_cell(content: str, words: str, pointer: str) -> None:
+    error = refusal(content)
+    assert words in error.detail
+    assert (error.code, error.errors[0].pointer) == ("bad_table", pointer)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04...", "Excel workbook"),
+        (b"PAR1...", "Parquet"),
+        (b"", "empty"),
+        (b"\n \n", "empty"),
+        (b"a,b\n", "no rows"),
+        (b"a\x00b", "binary"),
+        (b"\xff\xfea", "utf-16"),
+        (b"name,colour\na,red\nb,blue\n", "no column holds numbers"),
+        (b'a,b\n"1,2\n3,4\n', "line 2"),
+        (b"1, two", "'two' is no number"),
+        (b"id,v\na,\na,NA\n", "no column holds numbers"),
+    ],
+)
+def test_what_is_no_table(content: bytes, words: str) -> None:
+    error = refusal(content)
+    assert words in error.detail
+    assert error.code == "bad_table"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"value": "vale"}, "did you mean 'value'"),
+        ({"id": "nobody"}, "no column 'nobody' among date, value"),
+        ({"freq": "SM"}, "freq is no frequency"),
+        ({"delimiter": "abc"}, "delimiter is one character"),
+        ({"quantile_levels": "0.1,x"}, "numbers between 0 and 1"),
+        ({"quantile_levels": "1.5"}, "numbers between 0 and 1"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
+    assert words in refusal("date,value\n2024-01-01,1\n2024-01-02,2\n", **options).detail
+
+
+def test_a_gap_beyond_the_limit_is_refused() -> None:
+    error = refusal("date,value\n2000-01-01,1\n2000-01-02,2\n2024-01-03,3\n", freq="D")
+    assert (error.code, error.errors[0].pointer) == ("series_too_long", "#cell=4,1")
+
+
+def test_a_cell_is_shown_cut_and_harmless() -> None:
+    error = refusal("v\n1\n2\n3\n4\n5\n6\n" + "\x1b[31m" + "x" * 100 + "\n")
+    assert "\x1b" not in error.detail
+    assert len(error.detail) < 120
+
+
+def test_options_are_those_of_a_request() -> None:
+    parameters = parameters_of(TableOptions(prediction_length=3, quantile_levels="0.9, 0.5", season_length=7))
+    assert (parameters.prediction_length, parameters.quantile_levels, parameters.season_length) == (3, [0.9, 0.5], 7)
