@@ -7,9 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from fastapi import Response
 
 from service.api.byte_budget import ByteBudget
 from service.api.catalog import models_router
@@ -17,13 +15,12 @@ from service.api.dispatch import Application
 from service.api.health import health_router
 from service.api.inference import ClassifyDigitEndpoint, InferenceEndpoint
 from service.api.openapi import declare, problem_responses
-from service.api.problems import from_exception
+from service.api.problems import answer_with_problems
 from service.api.request_metrics import RequestMetrics
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
-from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
@@ -79,7 +76,7 @@ def create_app(
         LiveEndpoint("/classify-digit/stream", digits, registry, settings, pool, connections),
     ):
         app.live_endpoints[live.path] = live
-    _answer_with_problems(app)
+    answer_with_problems(app)
     declare(app)
     return app
 
@@ -119,15 +116,3 @@ def _page(metrics: Metrics, group: WorkerGroup | None) -> Callable[[], Awaitable
         return _MetricsPage(await asyncio.to_thread(metrics.render, restarts))
 
     return page
-
-
-def _answer_with_problems(app: Application) -> None:
-    """FastAPI's routes answer errors as the direct routes do."""
-
-    async def refuse(request: Request, error: Exception) -> Response:
-        answer = from_exception(error, request.state.request_id)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        return Response(answer.body, answer.status, headers)
-
-    for kind in (RitmoError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, refuse)
