@@ -52,11 +52,11 @@ COPY --from=app /app /app
 WORKDIR /app
 # PYTHONDONTWRITEBYTECODE: the file system may be read-only, and everything is compiled already.
 ENV PATH=/app/bin:/opt/ritmo/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-ENV RITMO_HOST=0.0.0.0 RITMO_PORT=8000
+ENV RITMO_HOST=0.0.0.0 RITMO_PORT=8000 RITMO_MANAGEMENT_PORT=8001
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=300s --start-interval=1s --retries=3 \
-    CMD ["python", "-ISc", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['RITMO_PORT']}/readyz\", timeout=2)"]
+    CMD ["python", "-ISc", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['RITMO_MANAGEMENT_PORT']}/readyz\", timeout=2)"]
 ENTRYPOINT ["ritmo"]
 CMD ["serve"]

@@ -49,6 +49,11 @@ $(VENV)/.dev: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
 	@$(COMPILE)
 	@touch $@ $(VENV)/.serve
 
+$(VENV)/.fuzz: $(VENV)/.dev
+	@echo 'Installing schemathesis'
+	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[train,dev,fuzz]'
+	@touch $@
+
 .PHONY: install
 install: $(VENV)/.dev ## everything for development, into .venv
 
@@ -65,7 +70,13 @@ test: $(VENV)/.dev ## all tests but the slow ones; PYTEST="-k digits" narrows th
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## the tests marked slow
-	$(PY) -m pytest -n auto -m 'slow and not docker' $(PYTEST)
+	$(PY) -m pytest -n auto -m 'slow and not docker and not fuzz' $(PYTEST)
+
+# Seeded: the same seed sends the same; another one is SEED=2. schemathesis is installed for this chore only.
+SEED ?= 1
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzz ## hostile input for every decoder and the whole API, ten minutes; SEED=2 sends other input
+	$(PY) -m pytest -n auto -m fuzz --hypothesis-seed=$(SEED) $(PYTEST) tests/fuzz
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff: rules and format
@@ -121,6 +132,10 @@ bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer
 .PHONY: bench-sensitivity
 bench-sensitivity: $(VENV)/.dev ## the image path's parameters, each changed: which of them matter? a quarter of an hour
 	$(PY) -m benchmarks.digits.sensitivity $(ARGS)
+
+.PHONY: faults
+faults: $(VENV)/.dev ## every known fault against real processes, a quarter of an hour; ARGS="--only R3,R14"
+	$(PY) -m benchmarks.faults $(ARGS)
 
 .PHONY: bench-soak
 bench-soak: $(VENV)/.dev ## half an hour of requests of random lengths: does memory grow? ARGS="--minutes 5"

@@ -64,6 +64,9 @@ class Settings(EngineSettings, BaseSettings):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    management_port: int | None = Field(
+        default=None, ge=0, le=65535, description="another port for /livez, /readyz and /metrics, never behind requests"
+    )
     workers: Count = Field(default=1, description="processes that serve; each loads the models for itself")
 
     model_load_seconds: float = Field(

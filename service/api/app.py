@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from fastapi import Response
 
 from service.api.byte_budget import ByteBudget
 from service.api.catalog import models_router
@@ -19,14 +17,13 @@ from service.api.health import health_router
 from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.page import PrepareDigitEndpoint, page_router
-from service.api.problems import from_exception
+from service.api.problems import answer_with_problems
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
-from service.contract.errors import RitmoError
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
@@ -93,7 +90,7 @@ def create_app(
         LiveEndpoint("/classify-digit/stream", digits, registry, settings, texts, pictures, connections),
     ):
         app.live_endpoints[live.path] = live
-    _answer_with_problems(app)
+    answer_with_problems(app)
     declare(app)
     return app
 
@@ -134,15 +131,3 @@ def _page(metrics: Metrics, group: WorkerGroup | None) -> Callable[[], Awaitable
         return _MetricsPage(await asyncio.to_thread(metrics.render, restarts))
 
     return page
-
-
-def _answer_with_problems(app: Application) -> None:
-    """FastAPI's routes answer errors as the direct routes do."""
-
-    async def refuse(request: Request, error: Exception) -> Response:
-        answer = from_exception(error, request.state.request_id)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        return Response(answer.body, answer.status, headers)
-
-    for kind in (RitmoError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, refuse)

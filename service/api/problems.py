@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from msgspec import Meta, Struct, structs
 from starlette.exceptions import HTTPException
@@ -67,6 +68,7 @@ KINDS: dict[str, Kind] = {
     INTERNAL: Kind(500, "Something failed in the service"),
     "model_fault": Kind(500, "The model gave no sound answer"),
     "queue_full": Kind(503, "The queue is full", retryable=True),
+    "unresponsive": Kind(503, "The service does not respond", retryable=True),
     "draining": Kind(503, "The server is about to stop", retryable=True),
     "model_not_ready": Kind(503, "The model is not ready", retryable=True),
     "deadline_exceeded": Kind(504, "The deadline passed", retryable=True),
@@ -159,3 +161,15 @@ def from_exception(error: Exception, request_id: str) -> Answer:
         allowed = dict(headers).get(b"allow", b"another method").decode("latin-1")
         return render(RitmoError(f"this route takes {allowed}", code=NOT_ALLOWED), request_id, headers)
     return internal(request_id)
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """FastAPI's routes answer errors as the direct routes do."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        answer = from_exception(error, request.state.request_id)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        return Response(answer.body, answer.status, headers)
+
+    for kind in (RitmoError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, refuse)

@@ -305,8 +305,8 @@ class Protocol(HttpToolsProtocol):
                 self.parser.feed_data(piece)
             except httptools.HttpParserError as error:
                 reason = error.__context__
-                known = isinstance(reason, _RefusalError)
-                self._refuse(reason.error if known else _bad_request("what was sent is no valid HTTP request"))
+                malformed = _bad_request("what was sent is no valid HTTP request")
+                self._refuse(reason.error if isinstance(reason, _RefusalError) else malformed)
                 return False
             except httptools.HttpParserUpgrade as upgrade:
                 if self._should_upgrade():

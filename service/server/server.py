@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from types import FrameType
 from typing import Any
@@ -24,6 +25,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from service.api.app import create_app
+from service.api.management import create_management_app
 from service.api.websockets import LiveConnections
 from service.registry.registry import Registry
 from service.runtime import logs
@@ -31,6 +33,7 @@ from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
 from service.server.http_protocol import Protocol
 from service.server.listener import BalancedListener, SoleListener, listen
+from service.server.management import ManagementServer
 from service.settings import Settings
 
 _POLL = 0.02  # seconds between two looks at the connections that are still open, while the server stops
@@ -65,6 +68,7 @@ class Server(uvicorn.Server):
         self._listeners = listeners
         self._group = group
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turned = time.monotonic()  # when the event loop did so last
         self._drain_started: float | None = None  # time of the event loop
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -73,7 +77,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         if self._group is not None:
             self._watch_parent(self._loop)
-            self._start_task(self._beat(self._group))
+        self._start_task(self._beat())
         await super().startup(sockets or [])
         if self._group is not None and self._group.is_replacement:
             await self._registry.loaded()
@@ -131,11 +135,18 @@ class Server(uvicorn.Server):
             logger.critical("the process cannot report to the others", exc_info=task.exception())
             self.handle_exit(signal.SIGTERM, None)
 
-    async def _beat(self, group: WorkerGroup) -> None:
-        """Show the parent, for as long as the process lives, that the event loop turns."""
+    async def _beat(self) -> None:
+        """Show the parent and the management port, for as long as the process lives, that the event loop turns."""
         while True:
-            group.beat()
+            self._turned = time.monotonic()
+            if self._group is not None:
+                self._group.beat()
+            self._registry.metrics.refresh()
             await asyncio.sleep(_REPORT)
+
+    def silence(self) -> float:
+        """Seconds since the event loop has turned."""
+        return max(0.0, time.monotonic() - self._turned - _REPORT)
 
     async def _report(self, group: WorkerGroup) -> None:
         """Share with the other processes when this one is ready, and the state of its engine."""
@@ -146,7 +157,6 @@ class Server(uvicorn.Server):
         while not self._registry.draining:
             if self._missing_versions(group):
                 self.handle_exit(signal.SIGTERM, None)
-            self._registry.metrics.refresh()
             await asyncio.sleep(_REPORT)
 
     def _ready_versions(self) -> set[str]:
@@ -231,10 +241,16 @@ class Server(uvicorn.Server):
                 connection.close_if_idle()
 
 
-def run(settings: Settings, listeners: Sequence[socket.socket], group: WorkerGroup | None = None) -> int:
+def run(
+    settings: Settings,
+    listeners: Sequence[socket.socket],
+    group: WorkerGroup | None = None,
+    management: Sequence[socket.socket] = (),
+) -> int:
     """Serve in this process until a signal stops it, then end the process; returns only where it cannot start.
 
-    `group`: where the process is one of several. The result is the exit status.
+    `group`: where the process is one of several. `management`: listeners of the management port, where there is one.
+    The result is the exit status.
     """
     logs.configure(settings.log_level)
     try:
@@ -266,6 +282,8 @@ def run(settings: Settings, listeners: Sequence[socket.socket], group: WorkerGro
     sys.setswitchinterval(_SWITCH)
     limits = ConnectionLimits(settings, app.state.budget, app.state.request_metrics)
     server = Server(config, app.state.registry, app.state.streams, settings, listeners, limits, group)
+    if management:
+        ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored
         signal.signal(signal.SIGHUP, server.handle_exit)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

@@ -31,6 +31,7 @@ from uvicorn.config import STARTUP_FAILURE
 from service.metrics.store import mark_process_dead
 from service.registry.repository import manifest_digests
 from service.runtime import logs
+from service.runtime.descriptors import raise_limit
 from service.runtime.scratch_folder import scratch_folder
 from service.runtime.worker_group import ModelSet, SharedNumbers, WorkerGroup
 from service.server.listener import bind, listen
@@ -51,40 +52,70 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_level)
     try:
         listeners = bind(settings.host, settings.port)
+        management = _management_listeners(settings)
     except OSError as error:
         logger.error("%s", error.strerror or error)
         return STARTUP_FAILURE
+    _check_descriptors(settings)
     if settings.workers == 1:
-        return _run(settings, listeners)
+        return _run(settings, listeners, None, management)
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(scratch_folder())
         except OSError as error:
             logger.error("the service cannot start, it needs a folder for temporary files: %s", error)
             return STARTUP_FAILURE
-        return Supervisor(settings, folder, listeners).run()
+        return Supervisor(settings, folder, listeners, management=management).run()
 
 
-def _work(settings: Settings, group: WorkerGroup, listeners: Sequence[socket.socket]) -> None:
+def _management_listeners(settings: Settings) -> list[socket.socket]:
+    """The sockets of the management port, listening: a probe that comes early waits for the first process."""
+    if settings.management_port is None:
+        return []
+    sockets = bind(settings.host, settings.management_port)
+    for sock in sockets:
+        sock.listen()
+    logger.info("management port: %d (/livez, /readyz, /metrics)", sockets[0].getsockname()[1])
+    return sockets
+
+
+def _check_descriptors(settings: Settings) -> None:
+    limit = raise_limit()
+    if limit < settings.max_live_connections:
+        logger.warning(
+            "this process may open %d files, fewer than the %d live connections that are allowed: raise `ulimit -n`",
+            limit,
+            settings.max_live_connections,
+        )
+
+
+def _work(
+    settings: Settings, group: WorkerGroup, listeners: Sequence[socket.socket], management: Sequence[socket.socket]
+) -> None:
     """A worker process."""
     # A terminal sends Ctrl-C to its whole process group; the workers must have it from the parent only, and once.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     logs.configure(settings.log_level)
     try:
-        status = _run(settings, listeners, group)
+        status = _run(settings, listeners, group, management)
     except Exception:
         logger.exception("a worker failed")
         status = STARTUP_FAILURE
     raise SystemExit(status)
 
 
-def _run(settings: Settings, listeners: Sequence[socket.socket], group: WorkerGroup | None = None) -> int:
+def _run(
+    settings: Settings,
+    listeners: Sequence[socket.socket],
+    group: WorkerGroup | None,
+    management: Sequence[socket.socket],
+) -> int:
     from service.server.server import (
         run,  # only where it serves: with torch, the parent would be as large as its workers
     )
 
-    return run(settings, listeners, group)
+    return run(settings, listeners, group, management)
 
 
 class Slot:
@@ -140,10 +171,12 @@ class Supervisor:
         folder: Path,
         listeners: Sequence[socket.socket],
         hung_after: float = HUNG_AFTER,
+        management: Sequence[socket.socket] = (),
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._listeners = list(listeners)
+        self._management = list(management)
         self._hung_after = hung_after
         self._context = multiprocessing.get_context("spawn")
         self._key = secrets.token_bytes(32)
@@ -309,7 +342,7 @@ class Supervisor:
             self._models.loadable(complete=complete),
             slot.is_replacement,
         )
-        worker = self._context.Process(target=_work, args=(self._settings, group, self._listeners))
+        worker = self._context.Process(target=_work, args=(self._settings, group, self._listeners, self._management))
         worker.start()
         return worker
 

@@ -25,7 +25,7 @@ DOCUMENTED = {
         *("bad_image", "blank_image", "wrong_row_width", "state_invalid", "state_expired", "state_model_mismatch"),
     ],
     500: ["model_fault"],
-    503: ["queue_full", "draining", "model_not_ready"],
+    503: ["queue_full", "draining", "model_not_ready", "unresponsive"],
     504: ["deadline_exceeded"],
 }
 

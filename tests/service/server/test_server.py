@@ -36,6 +36,7 @@ from service.settings import Settings
 
 class Registry:
     draining = False
+    metrics = SimpleNamespace(refresh=lambda: None)
     def drain(self):
         self.draining = True
 

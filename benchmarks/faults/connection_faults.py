@@ -1,0 +1,421 @@
+"""Faults of one connection: what it sends, how slowly, and what it does not read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import time
+
+from benchmarks.faults.bench import (
+    ROOT,
+    SMALL,
+    Outcome,
+    Service,
+    SkippedError,
+    connect,
+    fault,
+    head,
+    others,
+    received,
+    request,
+    send_all,
+    series,
+    serving,
+    status,
+)
+
+MIB = 1 << 20
+MOST_MIB = 20.0  # that one connection may cost
+WAIT = 0.3  # seconds that a probe may wait
+OFFER = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+PROTOCOL_TESTS = "tests/service/server/test_http_protocol.py"
+LIVE_TESTS = "tests/service/server/test_live_protocol.py"
+
+
+@fault(
+    "R1",
+    "a declined upgrade",
+    "a POST that offers h2c, raw, by curl --http2 and by Java's client",
+    "test_a_declined_upgrade_is_an_ordinary_request; tests/integration/test_clients.py",
+)
+def declined_upgrade() -> Outcome:
+    with serving() as service:
+        with connect(service.port) as sock:
+            sock.sendall(
+                head("/forecast", len(SMALL), *OFFER) + SMALL + head("/livez", 0, "Connection: close", method="GET")
+            )
+            answers = received(sock).count(b"HTTP/1.1 200")
+        url = f"http://127.0.0.1:{service.port}"
+        clients = {}
+        if shutil.which("curl"):
+            command = [
+                "curl",
+                "-s",
+                "--http2",
+                "-o",
+                os.devnull,
+                "-w",
+                "%{http_code}",
+                "-d",
+                SMALL.decode(),
+                "-H",
+                "Content-Type: application/json",
+                f"{url}/forecast",
+            ]
+            clients["curl --http2"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        if shutil.which("java"):
+            source = ROOT / "tests" / "integration" / "clients" / "Client.java"
+            command = ["java", str(source), url, SMALL.decode()]
+            output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            clients["Java"] = output.split()[0] if output else "none"
+        held = answers == 2 and all(code == "200" for code in clients.values())
+        return Outcome(held, f"raw: {answers} of 2 answered; " + ", ".join(f"{n}: {c}" for n, c in clients.items()))
+
+
+@fault("R2", "a head without end", "one header line of 10 MiB", f"{PROTOCOL_TESTS}: test_a_large_head_is_refused")
+def endless_head() -> Outcome:
+    with serving() as service, others(service) as seen:
+        before = service.rss()
+        with connect(service.port) as sock:
+            send_all(sock, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * (10 * MIB))
+            code = status(received(sock, 5))
+        grown = service.rss() - before
+        held = code == 431 and grown < MOST_MIB and seen.worst_probe < WAIT
+        return Outcome(held, f"answer {code}; memory +{grown:.1f} MiB", seen.text())
+
+
+@fault(
+    "R3",
+    "pipelined requests",
+    "one connection sends GET /livez for 10 s and reads nothing",
+    f"{PROTOCOL_TESTS}: test_a_flood_of_requests_waits_unread_and_is_counted",
+)
+def pipelined() -> Outcome:
+    with serving() as service, others(service) as seen:
+        before = service.rss()
+        with connect(service.port, receive_buffer=4096) as sock:
+            count = _flood(sock, head("/livez", method="GET") * 1000, 10.0)
+            grown = service.rss() - before
+        held = grown < MOST_MIB and seen.worst_probe < WAIT
+        return Outcome(held, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", seen.text())
+
+
+@fault(
+    "R3b",
+    "pipelined requests that are read",
+    "one connection sends GET /livez for 10 s and reads all answers",
+    f"{PROTOCOL_TESTS}: test_many_pipelined_requests_are_all_answered",
+)
+def pipelined_and_read() -> Outcome:
+    with serving() as service, others(service) as seen:
+        before, answers, peak = service.rss(), 0, 0.0
+        with connect(service.port) as sock:
+            sock.setblocking(False)
+            until, piece, pending = time.monotonic() + 10, head("/livez", method="GET") * 1000, b""
+            while time.monotonic() < until:
+                pending = pending or piece
+                with contextlib.suppress(BlockingIOError):
+                    pending = pending[sock.send(pending) :]
+                with contextlib.suppress(BlockingIOError):
+                    answers += sock.recv(MIB).count(b"HTTP/1.1 200")
+                peak = max(peak, service.rss()) if answers % 500 == 0 else peak
+        grown = max(peak, service.rss()) - before
+        held = grown < MOST_MIB and seen.worst_probe < WAIT and answers > 1000
+        return Outcome(held, f"{answers} answers; memory +{grown:.1f} MiB", seen.text())
+
+
+@fault(
+    "R4",
+    "answers that are not read",
+    "20 connections ask for 990,000 numbers each and read nothing (send_seconds 10)",
+    f"{PROTOCOL_TESTS}: test_an_answer_that_is_not_read_ends_the_connection_and_costs_nothing_more",
+)
+def unread() -> Outcome:
+    levels = [round(level / 100, 2) for level in range(1, 100)]
+    body = series(10, [1], parameters={"prediction_length": 1000, "quantile_levels": levels})
+    with serving(send_seconds=10) as service, others(service) as seen:
+        before, highest = service.rss(), 0.0
+        sockets = [connect(service.port, receive_buffer=4096) for _ in range(20)]
+        for sock in sockets:
+            sock.sendall(head("/forecast", len(body)) + body)
+        until = time.monotonic() + 40
+        cut = 0.0
+        while time.monotonic() < until:
+            highest = max(highest, service.rss() - before)
+            cut = service.metric('ritmo_connections_cut_total{reason="slow_reader"}')
+            time.sleep(0.2)
+        rest = service.rss() - before
+        for sock in sockets:
+            sock.close()
+        budget = 256 + MOST_MIB * 2
+        return Outcome(
+            highest < budget and rest < highest / 2 + MOST_MIB,
+            f"memory +{highest:.0f} MiB at most, +{rest:.0f} after 40 s; {cut:.0f} cut off",
+            seen.text(),
+        )
+
+
+@fault(
+    "R11",
+    "a body that does not come",
+    "a POST with Content-Length and a deadline of 1 s, then nothing",
+    "tests/service/api/test_request.py",
+)
+def absent_body() -> Outcome:
+    with serving() as service, connect(service.port) as sock:
+        start = time.monotonic()
+        sock.sendall(head("/forecast", 100, "X-Request-Timeout-Ms: 1000"))
+        code = status(received(sock, 20))
+        seconds = time.monotonic() - start
+        return Outcome(code == 504 and seconds < 4, f"answer {code} after {seconds:.1f} s")
+
+
+@fault(
+    "R12",
+    "silence",
+    "half a head, a byte a second; half a body, then nothing (receive_seconds 2)",
+    f"{PROTOCOL_TESTS}: test_a_head_that_does_not_arrive_ends_the_connection",
+)
+def silence() -> Outcome:
+    with serving(receive_seconds=2) as service:
+        codes, times = [], []
+        for request_head in (b"GET / HTTP/1.1\r\nHo", head("/livez", 50, method="POST") + b"1234"):
+            with connect(service.port) as sock:
+                start = time.monotonic()
+                sock.sendall(request_head)
+                sock.settimeout(1)
+                answer = b""
+                while not answer and time.monotonic() - start < 20:
+                    try:
+                        answer = sock.recv(1000)
+                    except TimeoutError:
+                        send_all(sock, b"a")
+                codes.append(status(answer))
+                times.append(time.monotonic() - start)
+        shown = ", ".join(f"{code} after {seconds:.1f} s" for code, seconds in zip(codes, times, strict=True))
+        return Outcome(codes[0] == 408 and codes[1] in {405, 408}, shown)
+
+
+@fault(
+    "R12b",
+    "500 slow connections",
+    "500 connections send a byte of a head every 100 ms",
+    f"{PROTOCOL_TESTS}: test_a_head_that_does_not_arrive_ends_the_connection",
+)
+def slow_connections() -> Outcome:
+    with serving() as service:
+        with others(service) as alone:
+            time.sleep(5)
+        sockets = [connect(service.port) for _ in range(500)]
+        for sock in sockets:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        with others(service) as seen:
+            until = time.monotonic() + 8
+            while time.monotonic() < until:
+                for sock in sockets:
+                    send_all(sock, b"a")
+                time.sleep(0.1)
+        for sock in sockets:
+            sock.close()
+        return Outcome(seen.worst_probe < WAIT, f"alone: {alone.text()}", seen.text())
+
+
+@fault(
+    "R13",
+    "unfinished live messages",
+    "200 live connections send 900 kB of a message of 1 MB",
+    f"{LIVE_TESTS}: test_unfinished_messages_are_counted",
+)
+def unfinished_messages() -> Outcome:
+    with serving(max_held_bytes=64 * MIB) as service, others(service) as seen:
+        before = service.rss()
+        sockets = [_live(service) for _ in range(200)]
+        for sock in sockets:
+            send_all(sock, _frame(1, b" " * 1_000_000)[:900_000])
+        time.sleep(1)
+        grown = service.rss() - before
+        closed = sum(_closed_with(sock) == 1013 for sock in sockets)
+        for sock in sockets:
+            sock.close()
+        held = grown < 64 + 3 * MOST_MIB and closed > 0
+        return Outcome(
+            held, f"180 MB offered, 64 MiB allowed: memory +{grown:.0f} MiB; {closed} closed with 1013", seen.text()
+        )
+
+
+@fault(
+    "R14",
+    "a flood of pings",
+    "one live connection sends pings of 100 bytes for 10 s and reads nothing",
+    f"{LIVE_TESTS}: test_a_flood_of_pings_is_held_up_and_holds_up_nobody",
+)
+def pings() -> Outcome:
+    with serving() as service, others(service) as seen:
+        before = service.rss()
+        sock = _live(service, receive_buffer=4096)
+        count = _flood(sock, _frame(9, b"x" * 100) * 1000, 10.0)
+        grown = service.rss() - before
+        sock.close()
+        held = grown < MOST_MIB and seen.worst_probe < WAIT
+        return Outcome(held, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", seen.text())
+
+
+@fault(
+    "R14b",
+    "empty fragments",
+    "one live connection sends 2,000,000 empty fragments of one message",
+    f"{LIVE_TESTS}: test_unfinished_messages_are_counted",
+)
+def empty_fragments() -> Outcome:
+    with serving() as service, others(service) as seen:
+        before = service.rss()
+        sock = _live(service)
+        send_all(sock, _frame(1, b"a", final=False) + _frame(0, final=False) * 2_000_000)
+        grown = service.rss() - before
+        sock.close()
+        return Outcome(grown < MOST_MIB and seen.worst_probe < WAIT, f"memory +{grown:.1f} MiB", seen.text())
+
+
+@fault(
+    "R15",
+    "a handshake with long fields",
+    "a WebSocket handshake with 40 kB of cookies, and one that cannot be read",
+    f"{LIVE_TESTS}: test_a_head_with_long_fields_opens_a_connection",
+)
+def long_handshake() -> Outcome:
+    with serving() as service:
+        codes = []
+        for line in ("Cookie: " + "a" * 40_000, "Sec-WebSocket-Protocol: " + "a" * 20_000):
+            with connect(service.port) as sock:
+                sock.sendall(_handshake(line))
+                codes.append(status(sock.recv(1000)))
+        return Outcome(codes == [101, 400], f"answers {codes[0]} and {codes[1]}")
+
+
+@fault(
+    "R16",
+    "an early refusal",
+    "413 before `100 Continue`, then bytes that look like a request; 413 while 8 MB are sent",
+    f"{PROTOCOL_TESTS}: test_a_refusal_before_the_body_was_asked_for_ends_the_connection",
+)
+def early_refusal() -> Outcome:
+    with serving() as service:
+        smuggled = head("/livez", method="GET")
+        with connect(service.port) as sock:
+            sock.sendall(head("/forecast", 9_000_000, "Expect: 100-continue"))
+            first = sock.recv(10_000)
+            send_all(sock, smuggled)
+            taken = b"200 OK" in received(sock, 3)
+        lost = 0
+        for _ in range(20):
+            with connect(service.port) as sock:
+                send_all(sock, head("/forecast", 8_000_000) + b" " * 8_000_000)
+                lost += status(received(sock, 10)) != 413
+        held = status(first) == 413 and not taken and not lost
+        return Outcome(
+            held,
+            f"answer {status(first)}, body {'taken' if taken else 'not taken'} for a request; {lost} of 20 lost",
+        )
+
+
+@fault(
+    "R17",
+    "strange queries and heads",
+    "101 query fields; HEAD; no Host, two; Transfer-Encoding: gzip, chunked; garbage behind a request",
+    "tests/integration/test_errors.py; test_what_is_no_request_is_a_problem",
+)
+def strange_heads() -> Outcome:
+    with serving("digits") as service:
+        image = (ROOT / "docs" / "seven.png").read_bytes()
+        query = "&".join(f"a{number}=1" for number in range(101))
+        codes = {
+            "101 fields": request(
+                service.port, "POST", f"/classify-digit?{query}", image, **{"Content-Type": "image/png"}
+            )[0]
+        }
+        for path in ("/livez", "/readyz", "/metrics"):
+            codes[f"HEAD {path}"] = request(service.port, "HEAD", path)[0]
+        raw = {
+            "no Host": b"GET /livez HTTP/1.1\r\n\r\n",
+            "two Hosts": b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            "gzip, chunked": b"POST /forecast HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "garbage behind": head("/livez", method="GET") + b"\x00\x01\r\n\r\n",
+        }
+        for name, data in raw.items():
+            with connect(service.port) as sock:
+                sock.sendall(data)
+                codes[name] = status(received(sock, 5))
+        expected = {"101 fields": 422, "no Host": 400, "two Hosts": 400, "gzip, chunked": 400}
+        held = all(code == expected.get(name, 200) for name, code in codes.items())
+        return Outcome(held, ", ".join(f"{name}: {code}" for name, code in codes.items()))
+
+
+@fault(
+    "R18",
+    "a half-closed client",
+    "a client sends its request and closes its sending side",
+    f"{PROTOCOL_TESTS}: test_a_half_closed_client_gets_its_answer",
+)
+def half_closed() -> Outcome:
+    with serving() as service:
+        good = 0
+        for _ in range(20):
+            with connect(service.port) as sock:
+                sock.sendall(head("/forecast", len(SMALL)) + SMALL)
+                sock.shutdown(socket.SHUT_WR)
+                good += status(received(sock, 10)) == 200
+        return Outcome(good == 20, f"{good} of 20 answered")
+
+
+def _flood(sock: socket.socket, piece: bytes, seconds: float) -> int:
+    """Bytes that are taken of `piece`, over and over, within so many `seconds`."""
+    sock.settimeout(0.2)
+    count, pending, until = 0, b"", time.monotonic() + seconds
+    while time.monotonic() < until:
+        pending = pending or piece
+        try:
+            sent = sock.send(pending)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+        count += sent
+        pending = pending[sent:]
+    return count
+
+
+def _handshake(line: str = "") -> bytes:
+    fields = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]
+    return head("/forecast/stream", 0, *fields, *([line] if line else []), method="GET")
+
+
+def _live(service: Service, receive_buffer: int | None = None) -> socket.socket:
+    sock = connect(service.port, receive_buffer=receive_buffer)
+    sock.sendall(_handshake())
+    if b"101" not in sock.recv(10_000):
+        raise SkippedError("the handshake was refused")
+    send_all(sock, _frame(1, json.dumps({"model": "naive"}).encode()))
+    return sock
+
+
+def _frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
+    """A frame as a client sends it, masked with zeros."""
+    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else bytes([0x80 | 127]) + struct.pack("!Q", len(payload))
+    return bytes([opcode | (0x80 if final else 0)]) + size + bytes(4) + payload
+
+
+def _closed_with(sock: socket.socket) -> int:
+    """The close code that came, 0 for none."""
+    match = re.search(rb"\x88.(..)", received(sock, 0.05), re.DOTALL)
+    return struct.unpack("!H", match[1])[0] if match else 0

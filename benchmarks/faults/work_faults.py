@@ -1,0 +1,248 @@
+"""Faults of the work that is asked for: its price, its share of the queue, and the time before it is begun."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import time
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.faults.bench import (
+    Flood,
+    Outcome,
+    connect,
+    fault,
+    head,
+    others,
+    quantile,
+    received,
+    request,
+    series,
+    serving,
+    status,
+)
+
+MIB = 1 << 20
+PNG = {"Content-Type": "image/png"}
+
+
+@fault(
+    "R5",
+    "expensive options",
+    "200 series of 2,000 values with `history`, over and over, by one connection",
+    "tests/service/batching",
+)
+def history() -> Outcome:
+    body = series(
+        200,
+        [round(float(value), 3) for value in np.random.default_rng(0).normal(size=2000)],
+        model="forecaster",
+        parameters={"include": ["history"]},
+    )
+    plain = series(200, [1.0] * 2000, model="forecaster")
+    with serving("forecaster", "naive") as service:
+        with others(service) as alone:
+            time.sleep(4)
+        start = time.monotonic()
+        request(service.port, "POST", "/forecast", plain)
+        plain_seconds = time.monotonic() - start
+        times: list[float] = []
+
+        def ask() -> int:
+            begun = time.monotonic()
+            code = request(service.port, "POST", "/forecast", body)[0]
+            times.append(time.monotonic() - begun)
+            return code
+
+        with Flood(1, ask) as flood, others(service) as seen:
+            time.sleep(15)
+        p50, p50_alone = quantile(seen.calls, 0.5), quantile(alone.calls, 0.5)
+        figures = (
+            f"plain {plain_seconds:.1f} s, with history {quantile(times, 0.5):.1f} s; {flood.text()}; "
+            f"small caller's p50 alone {1e3 * p50_alone:.0f} ms"
+        )
+        return Outcome(p50 < max(0.1, 5 * p50_alone) and quantile(times, 0.5) < 6 * plain_seconds, figures, seen.text())
+
+
+@fault(
+    "R6", "one client fills the queue", "8 connections send 1,024 series each without a pause", "tests/service/batching"
+)
+def full_queue() -> Outcome:
+    body = series(1024, [1])
+    with serving() as service:
+        with others(service) as alone:
+            time.sleep(4)
+        with Flood(8, lambda: request(service.port, "POST", "/forecast", body)[0]) as flood, others(service) as seen:
+            time.sleep(15)
+        share = len(seen.calls) / max(1, len(seen.calls) + seen.refused)
+        p99, p99_alone = quantile(seen.calls, 0.99), quantile(alone.calls, 0.99)
+        return Outcome(
+            share >= 0.99 and p99 < 5 * p99_alone + 0.05,
+            f"bulk: {flood.text()}; small caller's p99 alone {1e3 * p99_alone:.0f} ms",
+            seen.text(),
+        )
+
+
+@fault(
+    "R7",
+    "refusing costs more than serving",
+    "64 kB of unknown names that are anagrams of a field's, by one connection",
+    "tests/service/codec/test_strict_json.py",
+)
+def anagrams() -> Outcome:
+    body = _anagrams(64 << 10)
+    with serving() as service:
+        with others(service) as alone:
+            time.sleep(4)
+        before = service.cpu_seconds()
+        codes = [request(service.port, "POST", "/forecast", body)[0] for _ in range(10)]
+        each = (service.cpu_seconds() - before) / 10
+        with Flood(1, lambda: request(service.port, "POST", "/forecast", body)[0]), others(service) as seen:
+            time.sleep(8)
+        held = set(codes) == {422} and each < 0.05 and seen.worst_probe < 0.3
+        return Outcome(held, f"{1e3 * each:.0f} ms of CPU for 64 kB; alone: {alone.text()}", seen.text())
+
+
+@fault(
+    "R8",
+    "slow preparations",
+    "two bodies of 4 MB of unknown names, then an image with a deadline of 1,000 ms",
+    "tests/service/api/test_inference.py",
+)
+def slow_preparation() -> Outcome:
+    body, image = _anagrams(4_000_000), _noise(64)
+    with serving("naive", "digits") as service:
+        with Flood(2, lambda: request(service.port, "POST", "/forecast", body)[0]), others(service) as seen:
+            time.sleep(2)
+            start = time.monotonic()
+            code, _ = request(service.port, "POST", "/classify-digit", image, **PNG, **{"X-Request-Timeout-Ms": "1000"})
+            seconds = time.monotonic() - start
+        return Outcome(seconds < 2, f"the image: {code} after {seconds:.2f} s", seen.text())
+
+
+@fault(
+    "R28",
+    "a flood of images",
+    "32 connections send photographs of 12 Mpx with a deadline of 2,000 ms",
+    "tests/service/api/test_inference.py",
+)
+def images() -> Outcome:
+    image = _noise(3464)
+    times: list[float] = []
+    with serving("naive", "digits") as service:
+
+        def ask() -> int:
+            start = time.monotonic()
+            code, _ = request(service.port, "POST", "/classify-digit", image, **PNG, **{"X-Request-Timeout-Ms": "2000"})
+            times.append(time.monotonic() - start)
+            return code
+
+        with Flood(32, ask) as flood, others(service) as seen:
+            time.sleep(12)
+        worst = max(times, default=0.0)
+        return Outcome(worst < 3.5, f"{flood.text()}; the longest took {worst:.1f} s", seen.text())
+
+
+@fault(
+    "R29",
+    "forms of tiny parts",
+    "multipart of 4 MB in parts of no bytes; a run-length BMP of single pixels",
+    "tests/service/codec/test_multipart.py",
+)
+def tiny_parts() -> Outcome:
+    part = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
+    form = part * (3_900_000 // len(part)) + b"--b--\r\n"
+    with serving("naive", "digits") as service, others(service) as seen:
+        start = service.cpu_seconds()
+        form_code = request(
+            service.port, "POST", "/classify-digit", form, **{"Content-Type": "multipart/form-data; boundary=b"}
+        )[0]
+        form_cpu = service.cpu_seconds() - start
+        start = service.cpu_seconds()
+        bmp_code = request(service.port, "POST", "/classify-digit", _run_lengths(), **{"Content-Type": "image/bmp"})[0]
+        bmp_cpu = service.cpu_seconds() - start
+        held = {form_code, bmp_code} <= {400, 413, 415, 422} and seen.worst_probe < 0.3
+        return Outcome(
+            held, f"form: {form_code}, {form_cpu:.2f} s of CPU; BMP: {bmp_code}, {bmp_cpu:.2f} s", seen.text()
+        )
+
+
+@fault("R30", "a bomb of pixels", "a PNG of 20,000 x 20,000 pixels in 50 kB", "tests/service/imaging/test_decode.py")
+def bomb() -> Outcome:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack("!I", len(data)) + kind + data + struct.pack("!I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes(20_001) * 2000, 9)
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack("!IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
+    with serving("naive", "digits") as service, others(service) as seen:
+        before = service.rss()
+        code = request(service.port, "POST", "/classify-digit", png, **PNG)[0]
+        grown = service.rss() - before
+        return Outcome(code == 413 and grown < 20, f"answer {code}; memory +{grown:.1f} MiB", seen.text())
+
+
+@fault(
+    "R31", "the largest request", "one connection sends 4 MiB of one-digit values", "tests/service/api/test_request.py"
+)
+def largest_request() -> Outcome:
+    values = b",".join([b"1"] * 99_000)
+    body = b'{"model":"naive","inputs":[' + b",".join(b'{"target":[%s]}' % values for _ in range(20)) + b"]}"
+    with serving() as service, others(service) as seen:
+        request(service.port, "POST", "/forecast", body)
+        before, highest = service.rss(), 0.0
+        with connect(service.port) as sock:
+            sock.sendall(head("/forecast", len(body)) + body)
+            sock.setblocking(False)
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                highest = max(highest, service.rss() - before)
+                try:
+                    if sock.recv(1, 2):
+                        break
+                except BlockingIOError:
+                    time.sleep(0.005)
+            code = status(received(sock, 5))
+        return Outcome(
+            code in {200, 413} and seen.worst_probe < 0.3,
+            f"{len(body) / MIB:.1f} MiB, answer {code}: memory +{highest:.0f} MiB beyond the first time",
+            seen.text(),
+        )
+
+
+def _anagrams(size: int) -> bytes:
+    rng = np.random.default_rng(0)
+    letters = list("prediction_length")
+    names = {"".join(rng.permutation(letters)) for _ in range(size // 23)}
+    return json.dumps(dict.fromkeys(names, 1), separators=(",", ":")).encode()
+
+
+def _noise(side: int) -> bytes:
+    pixels = np.random.default_rng(0).integers(200, 255, (side, side), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
+    return out.getvalue() if out.tell() < 4 * MIB else _jpeg(side)
+
+
+def _jpeg(side: int) -> bytes:
+    out = io.BytesIO()
+    Image.linear_gradient("L").resize((side, side)).save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def _run_lengths() -> bytes:
+    """A BMP of 1,400 x 1,400 pixels, each a run of its own."""
+    side = 1400
+    pixels = (b"\x01\x00\x01\xff" * (side // 2) + b"\x00\x00") * side + b"\x00\x01"
+    palette = bytes(value for level in range(256) for value in (level, level, level, 0))
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(pixels), 0, 0, 256, 256)
+    start = 14 + len(header) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + palette + pixels

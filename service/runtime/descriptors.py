@@ -1,0 +1,16 @@
+"""The number of files and connections that this process may have open."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+
+
+def raise_limit() -> int:
+    """Raise the limit as far as the system lets a process do so by itself; returns it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
+        with contextlib.suppress(ValueError, OSError):  # macOS has a limit below that one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft

@@ -1,0 +1,69 @@
+"""The management port: health and metrics, answered by a thread with an event loop of its own.
+
+On the port that serves, a probe waits behind the connections and the requests that came before it. Here it does not,
+however many they are: an orchestrator neither takes a busy service for a dead one, nor a hung one for a busy one. Where
+several processes serve, they share the port, and any of them answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from service.api.byte_budget import ByteBudget
+from service.api.request_metrics import RequestMetrics
+from service.metrics.page import Metrics
+from service.server.connection import ConnectionLimits
+from service.server.http_protocol import Protocol
+from service.settings import Settings
+
+_MAX_CONNECTIONS = 64
+_MAX_HELD_BYTES = 1 << 20
+_PAGES = 2  # pages of metrics that are written at once
+
+logger = logging.getLogger(__name__)
+
+
+class ManagementServer:
+    """Serves the ASGI application `app` on `listeners`, which listen already, until the process ends."""
+
+    def __init__(self, app: Any, listeners: Sequence[socket.socket], settings: Settings) -> None:
+        self._listeners = listeners
+        self._config = uvicorn.Config(
+            app, lifespan="off", ws="none", log_config=None, access_log=False, limit_concurrency=_MAX_CONNECTIONS
+        )
+        self._config.load()
+        # Its requests are not counted: the numbers of the process belong to the event loop that serves.
+        self._limits = ConnectionLimits(settings, ByteBudget(_MAX_HELD_BYTES), RequestMetrics(Metrics()))
+        self._state = ServerState()
+        self.failure: Exception | None = None
+
+    def start(self) -> None:
+        """Serve from now on, in a thread that does not keep the process from ending."""
+        threading.Thread(target=self._run, name="management", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=self._config.get_loop_factory()) as runner:
+                runner.run(self._serve())
+        except Exception as error:
+            self.failure = error
+            logger.critical("the management port is not served any more", exc_info=error)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_PAGES, thread_name_prefix="page"))
+        for listener in self._listeners:
+            await loop.create_server(self._protocol, sock=listener)
+        await loop.create_future()
+
+    def _protocol(self) -> Protocol:
+        return Protocol(self._config, self._state, {}, limits=self._limits)

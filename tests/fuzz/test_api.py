@@ -1,0 +1,35 @@
+"""schemathesis with all its checks over the whole OpenAPI document, against a real server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.servers import running
+from tests.models import LastValue, LSTMDigits, write_model
+
+EXAMPLES = str(max(10, int(os.environ.get("FUZZ_EXAMPLES", "20000")) // 50))  # for each operation
+
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3600)]
+
+
+def test_every_operation_keeps_its_contract(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    command = Path(sys.executable).with_name("schemathesis")
+    if not command.exists() and shutil.which("schemathesis") is None:
+        pytest.skip("schemathesis is not installed: `make fuzz` installs it")
+    write_model(tmp_path, "forecaster", LastValue())
+    write_model(tmp_path, "digits", LSTMDigits())
+    seed = str(request.config.getoption("hypothesis_seed") or 0)
+    with running(tmp_path) as server:
+        url = f"{server.settled().url}/openapi.json"
+        options = ["--checks", "all", "--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
+        result = subprocess.run(
+            [str(command), "run", url, *options], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        assert result.returncode == 0, result.stdout[-20_000:] + result.stderr[-2_000:]
+        assert [entry for entry in server.log() if entry["level"] in {"error", "critical"}] == []

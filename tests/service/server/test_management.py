@@ -1,0 +1,64 @@
+"""The management port: a thread that answers while the event loop that serves cannot."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from service.server.listener import bind
+from service.server.management import ManagementServer
+from service.settings import Settings
+
+TIMEOUT = 100.0
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"alive"})
+
+
+def listening() -> socket.socket:
+    (sock,) = bind("127.0.0.1", 0)
+    sock.listen()
+    return sock
+
+
+def test_it_answers_while_the_main_thread_is_busy() -> None:
+    """This very test blocks the thread in which the service would serve."""
+    sock = listening()
+    server = ManagementServer(application, [sock], Settings())
+    server.start()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/livez"
+    with httpx.Client(timeout=TIMEOUT) as client:
+        for _ in range(3):
+            assert client.get(url).text == "alive"
+        assert client.head(url).status_code == 200
+    assert server.failure is None
+
+
+def test_heads_and_bodies_are_bounded_as_everywhere() -> None:
+    sock = listening()
+    ManagementServer(application, [sock], Settings(max_header_fields=3)).start()
+    with socket.create_connection(sock.getsockname(), timeout=TIMEOUT) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 5 + b"\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_port_that_cannot_be_served_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    closed = listening()
+    closed.close()
+    server = ManagementServer(application, [closed], Settings())
+    server.start()
+    deadline = time.monotonic() + TIMEOUT
+    while server.failure is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    failure: Any = server.failure
+    assert isinstance(failure, OSError | ValueError)
+    assert "the management port is not served any more" in caplog.messages
