@@ -28,10 +28,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.networks.level_candidates import FEATURES, LEVEL_CANDIDATES, level_candidates, weights_by_age, without_glitches
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
-from training.networks.seasonal_candidates import CANDIDATES, longer_season, season_levels, seasonal_candidates
+from training.networks.seasonal_candidates import (
+    SEASONAL_CANDIDATES,
+    choose_seasons,
+    season_levels,
+    seasonal_candidates,
+    stated_seasons,
+)
 from training.networks.statistics import (
     ABS_SLOW,
     ABS_SLOW_W,
@@ -39,10 +46,12 @@ from training.networks.statistics import (
     COLUMNS,
     COUNT,
     GAP,
+    HIGHEST,
     INPUTS,
     LARGEST,
     LAST,
     LOWEST,
+    SCALE,
     SEASON,
     STEPS,
     Statistics,
@@ -50,13 +59,15 @@ from training.networks.statistics import (
 from training.networks.steady import SteadyLinear, softplus
 
 LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
-MAX_HORIZON = 256
+MAX_HORIZON = 1024
+LEARNED_HORIZON = 256  # steps ahead that the head is trained on; beyond, intervals go on growing as they did
 MEMORY = 1024
 STRIDE = 8
 SEASONS = 2  # columns of the seasons in the memory: season and longer season, and as many of their strengths
 LAGS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256, 512)
-PER_STEP = 23  # features of one step ahead
-PER_ROW = 18  # features of a row besides its hidden units and lagged values
+CANDIDATES = SEASONAL_CANDIDATES + 2 * LEVEL_CANDIDATES  # for the season and for the longer season
+PER_STEP = 23 + 2 * LEVEL_CANDIDATES  # features of one step ahead
+PER_ROW = 18  # features of a row besides its hidden units, lagged values and what the methods leave unexplained
 CENTRE = LEVELS.index(0.5)
 BAND = (0.1, 0.5, 0.9)  # levels of the bands of the next value
 
@@ -72,12 +83,15 @@ class Forecaster(nn.Module):
         "CANDIDATES",
         "CENTRE",
         "GAP",
+        "HIGHEST",
         "LARGEST",
         "LAST",
+        "LEARNED_HORIZON",
         "LOWEST",
-        "MAX_HORIZON",
         "MEMORY",
+        "SCALE",
         "SEASON",
+        "SEASONAL_CANDIDATES",
         "SEASONS",
         "COUNT",
         "STEPS",
@@ -85,7 +99,8 @@ class Forecaster(nn.Module):
     )
     BELOW, CANDIDATES, CENTRE, GAP, SEASONS = BELOW, CANDIDATES, CENTRE, GAP, SEASONS
     ABS_SLOW, ABS_SLOW_W, LARGEST, LAST = ABS_SLOW, ABS_SLOW_W, LARGEST, LAST
-    LOWEST, MAX_HORIZON, MEMORY, SEASON = LOWEST, MAX_HORIZON, MEMORY, SEASON
+    HIGHEST, LEARNED_HORIZON, LOWEST = HIGHEST, LEARNED_HORIZON, LOWEST
+    MEMORY, SCALE, SEASON, SEASONAL_CANDIDATES = MEMORY, SCALE, SEASON, SEASONAL_CANDIDATES
     COUNT, STEPS, STRIDE = COUNT, STEPS, STRIDE
 
     def __init__(self, fast: int = 64, slow: int = 128, width: int = 160) -> None:
@@ -102,7 +117,9 @@ class Forecaster(nn.Module):
         self.slow = RaggedLSTM(fast + INPUTS, slow)
         self.next = SteadyLinear(fast, len(BAND))
         self.context = nn.Sequential(
-            SteadyLinear(fast + slow + PER_ROW + 2 * len(LAGS), width), nn.GELU(), SteadyLinear(width, width)
+            SteadyLinear(fast + slow + PER_ROW + 2 * len(LAGS) + 2 * FEATURES, width),
+            nn.GELU(),
+            SteadyLinear(width, width),
         )
         self.ahead = SteadyLinear(PER_STEP, width)
         self.mix = SteadyLinear(width, width)
@@ -119,9 +136,11 @@ class Forecaster(nn.Module):
         self.register_buffer("shares", edges.double().diff())
         self.lags: Tensor
         self.register_buffer("lags", torch.tensor(LAGS))
+        self.weightings: Tensor
+        self.register_buffer("weightings", weights_by_age(MEMORY), persistent=False)
         # Split-conformal widening per step ahead and level, 1 = none; filled after training from validation series.
         self.widen: Tensor
-        self.register_buffer("widen", torch.ones(MAX_HORIZON, len(LEVELS), dtype=torch.float64))
+        self.register_buffer("widen", torch.ones(LEARNED_HORIZON, len(LEVELS), dtype=torch.float64))
 
     @torch.jit.unused
     def restore_fixed_weights(self) -> None:
@@ -161,6 +180,7 @@ class Forecaster(nn.Module):
         state = torch.zeros(season.shape[0], self.state_width, dtype=torch.float64, device=season.device)
         state[:, self.SEASON] = season.to(torch.float64)
         state[:, self.LOWEST].fill_(self.LARGEST)
+        state[:, self.SCALE] = 1.0
         state[:, self.BELOW : self.remembered].fill_(1.0)
         state[:, self.remembered : self.exact].fill_(float("nan"))
         return state
@@ -189,7 +209,9 @@ class Forecaster(nn.Module):
         units = torch.cat([fast_units, slow_units], 1)
         ahead = torch.arange(1, horizon + 1, device=state.device)[None, :].expand(state.shape[0], -1)
         predicted, _ = self.read_out(units, stats, seasons, memory, ahead)
-        return self.answer(predicted, stats, levels)
+        if horizon > self.LEARNED_HORIZON:
+            predicted = self.widened_beyond(predicted)
+        return self.answer(predicted, stats, memory, levels)
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,7 +235,7 @@ class Forecaster(nn.Module):
             ahead = torch.ones(block_stats.shape[0], 1, dtype=torch.int64, device=values.device)
             predicted, _ = self.read_out(units, block_stats, self.look(windows, block_stats), windows, ahead)
             block_levels = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
-            answers.append(self.answer(predicted, block_stats, block_levels)[:, 0].unflatten(0, (rows, stop - start)))
+            answers.append(self.answer(predicted, block_stats, windows, block_levels)[:, 0].unflatten(0, (rows, stop - start)))
         predictions = torch.where((previous[:, :, self.COUNT] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
         origin = torch.arange(steps, device=values.device)[None, :] - skipped[:, None]
         moved = predictions.gather(1, origin.clamp(min=0)[:, :, None].expand(-1, -1, predictions.shape[2]))
@@ -221,7 +243,9 @@ class Forecaster(nn.Module):
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
-        return state[:, self.BELOW].to(torch.int64)
+        stated, _, _ = stated_seasons(state[:, self.SEASON])
+        usable = (stated > 0) & (stated <= self.MEMORY // 2) & (stated <= state[:, self.STEPS])
+        return torch.where(usable, stated, state[:, self.BELOW].to(torch.int64))
 
     def without_gap_in_front(self, values: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values and lengths without what is missing before the first value ever observed, and how many that are (B,).
@@ -310,12 +334,9 @@ class Forecaster(nn.Module):
     def look(self, memory: Tensor, stats: Tensor) -> Tensor:
         """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64."""
         detected, acf = find_season(memory)
-        stated, steps = stats[:, self.SEASON].to(torch.int64), stats[:, self.STEPS]
-        # The caller's season where there is one that the memory can hold and of which a whole one was observed.
-        usable = (stated > 0) & (stated <= self.MEMORY // 2) & (stated <= steps)
-        season = torch.where(usable, stated, detected)
+        steps = stats[:, self.STEPS]
+        season, longer, longer_strength = choose_seasons(stats[:, self.SEASON], detected, acf, steps, self.MEMORY // 2)
         strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
-        longer, longer_strength = longer_season(season, acf, steps)
         seasons = torch.stack([season, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
 
@@ -335,7 +356,7 @@ class Forecaster(nn.Module):
         """
         last, scale = stats[:, self.LAST], self.statistics.scale(stats)
         season, longer = seasons[:, 0].to(torch.int64), seasons[:, 1].to(torch.int64)
-        relative = memory - last[:, None]  # NaN stays NaN
+        relative = without_glitches(memory - last[:, None], scale)  # NaN stays NaN
         level, older_level, swing = season_levels(relative, season)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
         swing = torch.where(torch.isnan(swing), scale, swing)
@@ -343,13 +364,24 @@ class Forecaster(nn.Module):
         mean = self.statistics.mean(stats) - last
 
         candidates, present, turn = seasonal_candidates(relative, season, longer, level, older_level, mean, ahead)
+        slope = (level - older_level) / season.to(torch.float64)
+        height = torch.where(stats[:, self.LOWEST] >= 0, last, 0.0)
+        of_row = torch.stack([slope, height, scale, stats[:, self.GAP]], 1)
+        weights = self.weightings[self.weightings.shape[0] - relative.shape[1] :]
+        more, unexplained, exact, agreement = level_candidates(relative, season, of_row, ahead, weights)
+        with_longer, unexplained_longer = more, unexplained
+        if bool((longer != season).any()):
+            with_longer, unexplained_longer, _, _ = level_candidates(relative, longer, of_row, ahead, weights)
+        candidates = torch.cat([candidates, more, with_longer], 2)
+        present = functional.pad(present, (0, 2 * more.shape[2]), value=True)
         per_step = self.step_features(candidates, present, turn, ahead, season, scale)
         per_row = self.row_features(stats, scale, seasons, level, older_level, size)
         at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)
         lagged = relative.gather(1, at.clamp(min=0))
         lag_present = torch.isfinite(lagged) & (at >= 0)
         lagged = torch.asinh(torch.where(lag_present, lagged, 0.0) / scale[:, None]).to(torch.float32)
-        row = self.context(torch.cat([units, per_row, lagged, lag_present.to(torch.float32)], 1))
+        spreads = torch.log(torch.cat([unexplained, unexplained_longer], 1).clamp(1e-3, 1e3)).to(torch.float32)
+        row = self.context(torch.cat([units, per_row, lagged, lag_present.to(torch.float32), spreads / 4], 1))
         x = functional.gelu(row[:, None, :] + self.ahead(per_step))
         x = x + self.mix2(functional.gelu(self.mix(x)))
         out = self.out(x).to(torch.float64)
@@ -363,7 +395,11 @@ class Forecaster(nn.Module):
         doubt = torch.where(2 * season <= stats[:, self.COUNT], swing / size, 1.0)[:, None]
         last_season = candidates[:, :, 1]
         median = torch.where(present[:, :, 1], last_season + doubt * (median - last_season), median)
-        gaps = softplus(raw - 1.0) * unit[:, :, None]
+        # So does what has followed a line or a decay exactly; the longer it did, the less is left of the intervals.
+        doubt, pairs = agreement[:, :1], agreement[:, 1:]
+        median = exact + doubt * (median - exact)
+        width = unit * (doubt + (1 - doubt) / (1 + 0.5 * (pairs - 1).clamp(min=0)))
+        gaps = softplus(raw - 1.0) * width[:, :, None]
         upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
         return torch.cat([lower, median[:, :, None], upper], 2), torch.where(swing > 0, swing, scale)
@@ -372,7 +408,7 @@ class Forecaster(nn.Module):
         self, candidates: Tensor, present: Tensor, turn: Tensor, ahead: Tensor, season: Tensor, scale: Tensor
     ) -> Tensor:
         """Inputs of the head for each step ahead: (N, H, PER_STEP) float32."""
-        h = ahead.to(torch.float32)
+        h = ahead.clamp(max=self.LEARNED_HORIZON).to(torch.float32)
         position = torch.stack(
             [
                 torch.log(h),
@@ -386,7 +422,8 @@ class Forecaster(nn.Module):
         )
         ratios = (candidates[:, :, 1:] / scale[:, None, None]).clamp(-1e30, 1e30).to(torch.float32)
         flags = present[:, :, 1:6].to(torch.float32)
-        return torch.cat([position, torch.asinh(ratios), flags, ratios[:, :, :4].clamp(-8, 8) / 4], 2)
+        old, new = ratios[:, :, : self.SEASONAL_CANDIDATES - 1], ratios[:, :, self.SEASONAL_CANDIDATES - 1 :]
+        return torch.cat([position, torch.asinh(old), flags, old[:, :, :4].clamp(-8, 8) / 4, torch.asinh(new)], 2)
 
     def row_features(
         self, stats: Tensor, scale: Tensor, seasons: Tensor, level: Tensor, older_level: Tensor, swing: Tensor
@@ -396,7 +433,7 @@ class Forecaster(nn.Module):
         lowest = torch.minimum(stats[:, self.LOWEST], last)
         season, longer = seasons[:, 0], seasons[:, 1]
         heights = torch.stack([level, level - older_level, last - self.statistics.mean(stats), last - lowest, last], 1)
-        heights = torch.asinh((heights / scale[:, None]).clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
+        heights = torch.asinh((heights / scale[:, None]).clamp(-1e30, 1e30).to(torch.float32)).clamp(-self.HIGHEST, self.HIGHEST)
         columns = torch.stack(
             [
                 torch.log(season) / 4,
@@ -413,25 +450,51 @@ class Forecaster(nn.Module):
         )
         return torch.cat([columns.to(torch.float32), heights / 2, self.statistics.record_of_bands(stats)], 1)
 
-    def answer(self, predicted: Tensor, stats: Tensor, levels: Tensor) -> Tensor:
+    def widened_beyond(self, predicted: Tensor) -> Tensor:
+        """Quantiles (N, H, K) with intervals that beyond LEARNED_HORIZON grow by the power of time that they grew by."""
+        learned = self.LEARNED_HORIZON
+        median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
+        width = (predicted[:, :, -1] - predicted[:, :, 0])[:, :, None]
+        late, early = width[:, 3 * learned // 4 : learned].mean(1), width[:, 3 * learned // 8 : learned // 2].mean(1)
+        power = torch.log2(late.clamp(min=1e-300) / early.clamp(min=1e-300)).clamp(0.0, 1.0)[:, :, None]
+        step = torch.arange(1, predicted.shape[1] + 1, dtype=torch.float64, device=predicted.device)
+        beyond = torch.log((step / learned).clamp(min=1.0))[None, :, None]
+        return median + (predicted - median) * torch.exp(power * beyond)
+
+    def limits(self, stats: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What forecasts may not go below or above, (N, 1, 1) each.
+
+        A history that never went below zero (counts, sales, prices) does not in the forecast either, unless the caller
+        said that it may; one that has only ever risen (a counter) does not fall, and one that has only fallen not rise.
+        """
+        last, lowest = stats[:, self.LAST, None, None], stats[:, self.LOWEST, None, None]
+        _, _, has_floor = stated_seasons(stats[:, self.SEASON])
+        largest = torch.full_like(lowest, self.LARGEST)
+        floor = torch.where((lowest >= 0) & has_floor[:, None, None], 0.0, -largest)
+        signs = torch.sign(memory[:, 1:] - memory[:, :-1]).nan_to_num()
+        rises, quarter = signs.sum(1), (stats[:, self.COUNT] / 4).clamp(8.0, 256.0)
+        is_rising = ((signs.amin(1) >= 0) & (rises >= quarter))[:, None, None]
+        is_falling = ((signs.amax(1) <= 0) & (-rises >= quarter))[:, None, None]
+        return torch.where(is_rising, last, floor), torch.where(is_falling, last, largest)
+
+    def answer(self, predicted: Tensor, stats: Tensor, memory: Tensor, levels: Tensor) -> Tensor:
         """Predicted quantiles (N, H, K), relative to the last value -> mean and requested quantiles (N, H, 1 + Q)."""
         horizon = predicted.shape[1]
         # A series that has never changed goes on as it is, to the last bit.
         constant = (stats[:, self.ABS_SLOW] == 0) & (stats[:, self.ABS_SLOW_W] > 0)
         predicted = torch.where(constant[:, None, None], 0.0, predicted)
-        # A history that never went below zero (counts, sales, prices) does not in the forecast either.
-        last, lowest = stats[:, self.LAST, None, None], stats[:, self.LOWEST, None, None]
-        lower_bound = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
-        uncorrected = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), lower_bound)
+        last = stats[:, self.LAST, None, None]
+        lowest, highest = self.limits(stats, memory)
+        uncorrected = torch.minimum(torch.maximum(last + predicted, lowest), highest)
         mean = torch.where(constant[:, None, None], last, (uncorrected * self.shares).sum(2, keepdim=True))
 
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
-        step = torch.arange(horizon, device=predicted.device).clamp(max=self.MAX_HORIZON - 1)
+        step = torch.arange(horizon, device=predicted.device).clamp(max=self.LEARNED_HORIZON - 1)
         distance = (predicted - median) * self.widen[step][None]
         # Factors that differ from level to level may not make quantiles cross.
         lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
         upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]
         predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
-        absolute = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), lower_bound)
-        quantiles = torch.maximum(interpolate(self.levels, absolute, levels), lower_bound)
-        return torch.cat([mean, quantiles], 2)
+        absolute = torch.minimum(torch.maximum(last + predicted, lowest), highest)
+        quantiles = interpolate(self.levels, absolute, levels)
+        return torch.cat([mean, torch.minimum(torch.maximum(quantiles, lowest), highest)], 2)

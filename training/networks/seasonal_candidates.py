@@ -9,7 +9,48 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CANDIDATES = 9
+SEASONAL_CANDIDATES = 9
+SECOND, NO_FLOOR = 4096, 4096 * 4096  # parts of what a caller states about a series, see `stated_seasons`
+
+
+def stated_seasons(stated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the caller stated at the beginning of a series (N,): season, second season, whether zero may be a floor.
+
+    One number holds it: season + SECOND * second season (0 where there is none), + NO_FLOOR for a series that may go
+    below zero although it has not yet.
+    """
+    number = stated.to(torch.int64)
+    season, second = number % 4096, number.div(4096, rounding_mode="floor") % 4096
+    return season, second, number < 4096 * 4096
+
+
+def choose_seasons(
+    stated: Tensor, detected: Tensor, acf: Tensor, steps: Tensor, longest: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Season and longer season (N,) int64, and the strength of the longer one (N, 1).
+
+    stated (N,) as in `stated_seasons`, detected (N,) int64, acf (N, lags) float32, steps (N,) observations so far,
+    `longest` the longest season that the memory can hold twice. A stated season is used where a whole one was observed.
+    A long one (a year of days) does not hide a short one that shows by itself (a week): the two are used together, the
+    longer one rounded to whole shorter ones.
+    """
+    first, second, _ = stated_seasons(stated)
+    fits_first = (first > 0) & (first <= longest) & (first <= steps)
+    fits_second = (second > 0) & (second <= longest) & (second <= steps)
+    both = fits_first & fits_second
+    said = torch.where(fits_first, first, torch.where(fits_second, second, 0))
+    found = acf.gather(1, detected.clamp(max=acf.shape[1] - 1)[:, None])[:, 0]
+    hidden = (said >= 4 * detected) & (detected > 1) & (found > 0.3) & ~both
+    season = torch.where(hidden, detected, torch.where(both, torch.minimum(first, second), said))
+    season = torch.where(said > 0, season, detected)
+    longer, strength = longer_season(season, acf, steps)
+    whole = torch.where(both, torch.maximum(first, second), said)
+    turns = (whole + season.div(2, rounding_mode="floor")).div(season, rounding_mode="floor")
+    whole = torch.where(whole >= 4 * season, turns * season, whole)
+    is_said = both | hidden
+    at = acf.gather(1, torch.stack([whole, season], 1).clamp(max=acf.shape[1] - 1))
+    stated_strength = (at[:, :1] - at[:, 1:]).clamp(min=0)
+    return season, torch.where(is_said, whole, longer), torch.where(is_said[:, None], stated_strength, strength)
 
 
 def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +99,7 @@ def seasonal_candidates(
     mean: Tensor,
     ahead: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The simple forecasts for every step ahead (N, H, CANDIDATES), which of them exist, and the season's turn (N, H).
+    """The simple forecasts for every step ahead (N, H, SEASONAL_CANDIDATES), which of them exist, and the season's turn (N, H).
 
     relative (N, W); season, longer (N,) int64; level, older_level, mean (N,); ahead (N, H) int64 >= 1. In order: the
     last value, the values one to four seasons back at the phase of that step, the one a longer season back, the one a
