@@ -158,7 +158,7 @@ class Statistics(nn.Module):
         before = torch.cat([start[:, self.ABS_FAST : self.LOG_SLOW_W + 1, None], typical[:, :, :-1]], 2)
         disagreement, recent = self.disagreement(before)
         limit = torch.where(before[:, 5] > 6, torch.maximum(limit, recent + self.LIMIT), 690.0)
-        pace = 1 + (self.FASTEST - 1) * (disagreement - 1.6).clamp(0.0, 1.0)
+        pace = 1 + (self.FASTEST - 1) * (2 * (disagreement - 1.1)).clamp(0.0, 1.0)
         return typical, torch.minimum(change, torch.exp(limit)), pace * observed.to(torch.float64)
 
     def disagreement(self, typical: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,7 +177,7 @@ class Statistics(nn.Module):
         unknown = torch.where(size > 0, size, 1.0)
         mean = slow_sums[:, 0] / slow_sums[:, 1].clamp(min=1e-300)
         disagreement, recent = self.disagreement(typical)
-        share = (disagreement - 2.3).clamp(0.0, 1.0)
+        share = (disagreement - 1.8).clamp(0.0, 1.0)
         followed = torch.exp((1 - share) * torch.log(mean.clamp(min=1e-300)) + share * (recent + self.MEAN_TO_TYPICAL))
         mean = torch.where(share > 0, followed, mean)
         floor = (1e-13 * size).clamp(min=1e-300)  # what is left of a change after rounding
