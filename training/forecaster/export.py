@@ -32,7 +32,24 @@ from training.networks.forecaster import LEARNED_HORIZON, LEVELS, MAX_HORIZON, F
 
 CONTEXT = 4096
 MAX_WINDOWS = 200  # of one file
-STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, LEARNED_HORIZON + 1)  # between which factors are fitted
+STEPS = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    LEARNED_HORIZON + 1,
+)  # edges of the fit
 BOUNDS = (0.6, 1.7)  # a factor beyond these would say that the fit is wrong, not its width
 MIN_ERRORS = 20  # of one source, for it to count
 PRIOR_ROWS, PRIOR_CONTEXTS, PRIOR_SEED = 60, (12, 30, 60, 120, 250, 500), 424_242

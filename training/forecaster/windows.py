@@ -88,8 +88,8 @@ def offset(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
 def add_glitches(inputs: Tensor, cuts: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """`inputs` (B, T) with wrong values in a `share` of the rows, of 5 to 100,000 standard deviations.
 
-    They are in what a network sees, not in the truth: anywhere, and in one row of three at the end of its first context,
-    `cuts` (B, R).
+    They are in what a network sees, not in the truth: anywhere, and in one row of three at the end of the first context
+    that `cuts` (B, R) make.
     """
     rows, length = inputs.shape
     uniform = torch.rand(rows, 3, generator=generator, device=inputs.device, dtype=torch.float64)

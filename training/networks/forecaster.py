@@ -28,7 +28,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.level_candidates import FEATURES, LEVEL_CANDIDATES, level_candidates, weights_by_age, without_glitches
+from training.networks.level_candidates import (
+    FEATURES,
+    LEVEL_CANDIDATES,
+    level_candidates,
+    weights_by_age,
+    without_glitches,
+)
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
@@ -235,7 +241,9 @@ class Forecaster(nn.Module):
             ahead = torch.ones(block_stats.shape[0], 1, dtype=torch.int64, device=values.device)
             predicted, _ = self.read_out(units, block_stats, self.look(windows, block_stats), windows, ahead)
             block_levels = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
-            answers.append(self.answer(predicted, block_stats, windows, block_levels)[:, 0].unflatten(0, (rows, stop - start)))
+            answers.append(
+                self.answer(predicted, block_stats, windows, block_levels)[:, 0].unflatten(0, (rows, stop - start))
+            )
         predictions = torch.where((previous[:, :, self.COUNT] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
         origin = torch.arange(steps, device=values.device)[None, :] - skipped[:, None]
         moved = predictions.gather(1, origin.clamp(min=0)[:, :, None].expand(-1, -1, predictions.shape[2]))
@@ -433,7 +441,9 @@ class Forecaster(nn.Module):
         lowest = torch.minimum(stats[:, self.LOWEST], last)
         season, longer = seasons[:, 0], seasons[:, 1]
         heights = torch.stack([level, level - older_level, last - self.statistics.mean(stats), last - lowest, last], 1)
-        heights = torch.asinh((heights / scale[:, None]).clamp(-1e30, 1e30).to(torch.float32)).clamp(-self.HIGHEST, self.HIGHEST)
+        heights = torch.asinh((heights / scale[:, None]).clamp(-1e30, 1e30).to(torch.float32)).clamp(
+            -self.HIGHEST, self.HIGHEST
+        )
         columns = torch.stack(
             [
                 torch.log(season) / 4,
@@ -451,7 +461,7 @@ class Forecaster(nn.Module):
         return torch.cat([columns.to(torch.float32), heights / 2, self.statistics.record_of_bands(stats)], 1)
 
     def widened_beyond(self, predicted: Tensor) -> Tensor:
-        """Quantiles (N, H, K) with intervals that beyond LEARNED_HORIZON grow by the power of time that they grew by."""
+        """Quantiles (N, H, K) with intervals that go on growing with the same power of time."""
         learned = self.LEARNED_HORIZON
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
         width = (predicted[:, :, -1] - predicted[:, :, 0])[:, :, None]

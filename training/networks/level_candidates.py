@@ -95,7 +95,8 @@ def weighted_sums(x: Tensor, weights: Tensor) -> Tensor:
 def autoregression(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """b = constant + factor a by least squares, drawn to a factor of 1: factor and constant (N, D).
 
-    sums (N, CHANNELS, D), of values in scales. The third, (N, 2, D), is the spread that is left, and that a straight line leaves.
+    sums (N, CHANNELS, D), of values in scales. The third, (N, 2, D), is the spread that is left, and that which a
+    straight line leaves.
     """
     means = sums[:, 6:11] / sums[:, 5:6].clamp(min=1e-9)
     mean_a, mean_b = means[:, 0], means[:, 1]
@@ -123,12 +124,12 @@ def level_candidates(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The forecasts of this module for every step ahead (N, H, LEVEL_CANDIDATES), less the last value.
 
-    relative (N, W) without glitches, season (N,) int64, ahead (N, H), weights (W, D); of_row (N, 4): slope of the trend,
-    height of the last value above zero where the series was never below it, else 0, scale, and steps since that value.
+    relative (N, W) without glitches, season (N,) int64, ahead (N, H), weights (W, D); of_row (N, 4): slope of the
+    trend, height of the last value above zero where the series was never below it, else 0, scale, steps since then.
     In order: the profile on three smoothed levels and on the mean; on an autoregression of the last 40 values and of
     all; on damped lines of the last 10 and 40; in proportion to the level; with Theta's half of the trend.
-    Also returns what the methods leave unexplained: spreads in scales and factors (N, FEATURES); and the continuation of
-    an exact line or decay (N, H), with the doubt about it, 0..1, and how many pairs of values agree (N, 2).
+    Also returns what the methods leave unexplained, spreads in scales and factors (N, FEATURES); and the continuation
+    of an exact line or decay (N, H), with the doubt about it, 0..1, and how many pairs of values agree (N, 2).
     """
     scale = of_row[:, 2:3]
     relative = (relative / scale).clamp(-1e30, 1e30)  # from here on in scales, whose squares are finite

@@ -99,7 +99,7 @@ def seasonal_candidates(
     mean: Tensor,
     ahead: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The simple forecasts for every step ahead (N, H, SEASONAL_CANDIDATES), which of them exist, and the season's turn (N, H).
+    """The simple forecasts (N, H, SEASONAL_CANDIDATES), which of them exist, and the season's turn at each step (N, H).
 
     relative (N, W); season, longer (N,) int64; level, older_level, mean (N,); ahead (N, H) int64 >= 1. In order: the
     last value, the values one to four seasons back at the phase of that step, the one a longer season back, the one a
