@@ -135,7 +135,8 @@ def level_candidates(
     relative = (relative / scale).clamp(-1e30, 1e30)  # from here on in scales, whose squares are finite
     height = (of_row[:, 1:2] / scale).clamp(max=1e30)
     profile, phase = season_profile(relative, season, (of_row[:, 0] / of_row[:, 2]).clamp(-1e30, 1e30))
-    left = relative - profile.gather(1, phase)
+    at_phase = profile.gather(1, phase)
+    left = relative - at_phase
     sums = weighted_sums(left, weights)
     weight = sums[:, 0].clamp(min=1e-9)
     levels = sums[:, 1] / weight
@@ -173,7 +174,7 @@ def level_candidates(
         2,
     )
     noise = (sums[:, 10, 3:] / pairs.clamp(min=1e-9)).sqrt()
-    sizes = torch.cat([spread[:, 0, 2:], profile.abs().mean(1, keepdim=True), noise], 1)
+    sizes = torch.cat([spread[:, 0, 2:], at_phase.abs().mean(1, keepdim=True), noise], 1)
     features = torch.cat([factor[:, 2:].clamp(max=1.0), sizes], 1)
     error = torch.where(is_line, errors[:, 1:], errors[:, :1])
     enough = pairs >= torch.where(is_line, 1.9, 3.9)
