@@ -29,12 +29,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.networks.level_candidates import (
+    DAMPING,
     FEATURES,
     LEVEL_CANDIDATES,
     level_candidates,
+    unexplained_features,
     weights_by_age,
     without_glitches,
 )
+from training.networks.past import Past
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
@@ -62,7 +65,7 @@ from training.networks.statistics import (
     STEPS,
     Statistics,
 )
-from training.networks.steady import SteadyLinear, softplus
+from training.networks.steady import SteadyLinear, fill_up, softplus
 
 LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
 MAX_HORIZON = 1024
@@ -142,6 +145,8 @@ class Forecaster(nn.Module):
         self.register_buffer("shares", edges.double().diff())
         self.lags: Tensor
         self.register_buffer("lags", torch.tensor(LAGS))
+        self.damping: Tensor
+        self.register_buffer("damping", torch.tensor([DAMPING], dtype=torch.float64), persistent=False)
         self.weightings: Tensor
         self.register_buffer("weightings", weights_by_age(MEMORY), persistent=False)
         # Split-conformal widening per step ahead and level, 1 = none; filled after training from validation series.
@@ -170,7 +175,7 @@ class Forecaster(nn.Module):
         levels = torch.tensor(BAND, device=values.device)
         pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored
         band_loss = pinball.sum() / scored.sum().clamp(min=1)
-        rows = torch.arange(len(values), device=values.device)[:, None]
+        rows = torch.arange(len(values), device=values.device).unsqueeze(1)
         units = torch.cat([fast_units, slow_units], 2)[rows, cuts - 1].flatten(0, 1)
         cut_stats = stats[rows, cuts - 1]
         width = min(MEMORY, 1 << (values.shape[1] - 1).bit_length())  # what lies before the window is missing anyway
@@ -185,7 +190,7 @@ class Forecaster(nn.Module):
     def initial(self, season: Tensor) -> Tensor:
         state = torch.zeros(season.shape[0], self.state_width, dtype=torch.float64, device=season.device)
         state[:, self.SEASON] = season.to(torch.float64)
-        state[:, self.LOWEST].fill_(self.LARGEST)
+        state.select(1, self.LOWEST).fill_(self.LARGEST)
         state[:, self.SCALE] = 1.0
         state[:, self.BELOW : self.remembered].fill_(1.0)
         state[:, self.remembered : self.exact].fill_(float("nan"))
@@ -198,14 +203,14 @@ class Forecaster(nn.Module):
         values, lengths, _ = self.without_gap_in_front(values, lengths, state)
         stats, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, stats.shape[2])
-        stats = stats.gather(1, last)[:, 0]
-        newest = torch.arange(self.MEMORY, device=values.device)[None, :]
-        remembered = memory.gather(1, lengths[:, None] + newest)
+        stats = stats.gather(1, last).select(1, 0)
+        newest = torch.arange(self.MEMORY, device=values.device).unsqueeze(0)
+        remembered = memory.gather(1, lengths.unsqueeze(1) + newest)
         seasons = self.look(remembered, stats)
         exact = torch.cat([stats[:, : self.BELOW], seasons[:, : self.SEASONS], remembered], 1)
         tail = torch.cat([seasons[:, self.SEASONS :], stats[:, self.BELOW :], hidden.to(torch.float64)], 1)
         next_state = torch.cat([exact, tail.to(torch.float32).to(torch.float64)], 1)
-        return torch.where((lengths > 0)[:, None], next_state, state)
+        return torch.where((lengths > 0).unsqueeze(1), next_state, state)
 
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
@@ -213,7 +218,7 @@ class Forecaster(nn.Module):
         seasons = torch.cat([state[:, self.BELOW : self.remembered], state[:, self.exact : self.scores]], 1)
         fast_units, slow_units = self.hidden(state)
         units = torch.cat([fast_units, slow_units], 1)
-        ahead = torch.arange(1, horizon + 1, device=state.device)[None, :].expand(state.shape[0], -1)
+        ahead = torch.arange(1, horizon + 1, device=state.device).unsqueeze(0).expand(state.shape[0], -1)
         predicted, _ = self.read_out(units, stats, seasons, memory, ahead)
         if horizon > self.LEARNED_HORIZON:
             predicted = self.widened_beyond(predicted)
@@ -226,48 +231,52 @@ class Forecaster(nn.Module):
             return state, values.new_zeros(rows, 0, 1 + levels.shape[1])
         values, lengths, skipped = self.without_gap_in_front(values, lengths, state)
         stats, memory, fast_units, slow_units, _, _ = self.read_in(values, lengths, state)
-        previous = torch.cat([self.statistics_in(state)[:, None], stats[:, :-1]], 1)
+        previous = torch.cat([self.statistics_in(state).unsqueeze(1), stats[:, :-1]], 1)
         first_fast, first_slow = self.hidden(state)
-        fast_units = torch.cat([first_fast[:, None], fast_units[:, :-1]], 1)
-        slow_units = torch.cat([first_slow[:, None], slow_units[:, :-1]], 1)
+        fast_units = torch.cat([first_fast.unsqueeze(1), fast_units[:, :-1]], 1)
+        slow_units = torch.cat([first_slow.unsqueeze(1), slow_units[:, :-1]], 1)
         block = max(1, 256 // rows)  # bounds the memory of a long history
         answers: list[Tensor] = []
         for start in range(0, steps, block):
             stop = min(start + block, steps)
-            position = torch.arange(start, stop, device=values.device)[None, :].expand(rows, -1)
+            position = torch.arange(start, stop, device=values.device).unsqueeze(0).expand(rows, -1)
             windows = self.windows(memory, position).flatten(0, 1)
             units = torch.cat([fast_units[:, start:stop], slow_units[:, start:stop]], 2).flatten(0, 1)
             block_stats = previous[:, start:stop].flatten(0, 1)
             ahead = torch.ones(block_stats.shape[0], 1, dtype=torch.int64, device=values.device)
             predicted, _ = self.read_out(units, block_stats, self.look(windows, block_stats), windows, ahead)
-            block_levels = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
+            block_levels = levels.unsqueeze(1).expand(-1, stop - start, -1).flatten(0, 1)
             answers.append(
-                self.answer(predicted, block_stats, windows, block_levels)[:, 0].unflatten(0, (rows, stop - start))
+                self.answer(predicted, block_stats, windows, block_levels)
+                .select(1, 0)
+                .unflatten(0, (rows, stop - start))
             )
-        predictions = torch.where((previous[:, :, self.COUNT] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
-        origin = torch.arange(steps, device=values.device)[None, :] - skipped[:, None]
-        moved = predictions.gather(1, origin.clamp(min=0)[:, :, None].expand(-1, -1, predictions.shape[2]))
-        return self.step(values, lengths, state), torch.where((origin >= 0)[:, :, None], moved, float("nan"))
+        predictions = torch.where(
+            (previous.select(2, self.COUNT) > 0).unsqueeze(2), torch.cat(answers, 1), float("nan")
+        )
+        origin = torch.arange(steps, device=values.device).unsqueeze(0) - skipped.unsqueeze(1)
+        moved = predictions.gather(1, origin.clamp(min=0).unsqueeze(2).expand(-1, -1, predictions.shape[2]))
+        return self.step(values, lengths, state), torch.where((origin >= 0).unsqueeze(2), moved, float("nan"))
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
-        stated, _, _ = stated_seasons(state[:, self.SEASON])
-        usable = (stated > 0) & (stated <= self.MEMORY // 2) & (stated <= state[:, self.STEPS])
-        return torch.where(usable, stated, state[:, self.BELOW].to(torch.int64))
+        stated, _, _ = stated_seasons(state.select(1, self.SEASON))
+        usable = (stated > 0) & (stated <= self.MEMORY // 2) & (stated <= state.select(1, self.STEPS))
+        return torch.where(usable, stated, state.select(1, self.BELOW).to(torch.int64))
 
     def without_gap_in_front(self, values: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values and lengths without what is missing before the first value ever observed, and how many that are (B,).
 
         A series begins with its first value: a gap in front of it says nothing.
         """
-        fresh = state[:, self.COUNT] == 0
-        if not bool((fresh & ~torch.isfinite(values[:, 0])).any()):
+        fresh = state.select(1, self.COUNT) == 0
+        if not bool((fresh & ~torch.isfinite(values.select(1, 0))).any()):
             return values, lengths, torch.zeros_like(lengths)
-        column = torch.arange(values.shape[1], device=values.device)[None, :]
-        observed = torch.isfinite(values) & (column < lengths[:, None])
+        column = torch.arange(values.shape[1], device=values.device).unsqueeze(0)
+        observed = torch.isfinite(values) & (column < lengths.unsqueeze(1))
         first = torch.where(observed.any(1), observed.to(torch.int64).argmax(1), lengths)
         skipped = torch.where(fresh, first, 0)
-        moved = values.gather(1, (column + skipped[:, None]).clamp(max=values.shape[1] - 1))
+        moved = values.gather(1, (column + skipped.unsqueeze(1)).clamp(max=values.shape[1] - 1))
         return moved, lengths - skipped, skipped
 
     def statistics_in(self, state: Tensor) -> Tensor:
@@ -291,7 +300,7 @@ class Forecaster(nn.Module):
         """
         steps = values.shape[1]
         column = torch.arange(steps, device=values.device)
-        inside = column[None, :] < lengths[:, None]
+        inside = column.unsqueeze(0) < lengths.unsqueeze(1)
         observed = torch.isfinite(values) & inside
         x = torch.where(observed, values.clamp(-self.LARGEST, self.LARGEST), 0.0)
         memory = torch.cat([state[:, self.remembered : self.exact], torch.where(observed, x, float("nan"))], 1)
@@ -304,23 +313,27 @@ class Forecaster(nn.Module):
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
         fast_units, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
-        slow_states = torch.cat([self.statistics.scale(start)[:, None], scale[:, :-1]], 1)
+        slow_states = torch.cat([self.statistics.scale(start).unsqueeze(1), scale[:, :-1]], 1)
         scores, error = self.score(
             torch.cat([hidden[:, None, :f], fast_units[:, :-1]], 1), change / slow_states, observed, stats, start
         )
         # The slow clock ticks when the number of steps, those of earlier requests included, is a multiple of STRIDE.
-        phase = state[:, self.STEPS].to(torch.int64) % self.STRIDE
+        phase = state.select(1, self.STEPS).to(torch.int64) % self.STRIDE
         ticks = (phase + lengths).div(self.STRIDE, rounding_mode="floor")
         n_ticks = (steps + self.STRIDE - 1) // self.STRIDE if bool((ticks > 0).any()) else 0
-        times = self.STRIDE * torch.arange(n_ticks, device=values.device)[None, :] + (self.STRIDE - 1 - phase)[:, None]
+        times = self.STRIDE * torch.arange(n_ticks, device=values.device).unsqueeze(0) + (
+            self.STRIDE - 1 - phase
+        ).unsqueeze(1)
         clock_inputs = torch.cat([fast_units, inputs], 2)
-        at = times.clamp(max=steps - 1)[:, :, None].expand(-1, -1, clock_inputs.shape[2])
+        at = times.clamp(max=steps - 1).unsqueeze(2).expand(-1, -1, clock_inputs.shape[2])
         slow_units, h2, c2 = self.slow(
             clock_inputs.gather(1, at), ticks, hidden[:, 2 * f : 2 * f + s], hidden[:, 2 * f + s :]
         )
-        ticked = (phase[:, None] + column[None, :] + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=n_ticks)
+        ticked = (
+            (phase.unsqueeze(1) + column.unsqueeze(0) + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=n_ticks)
+        )
         slow_states = torch.cat([hidden[:, None, 2 * f : 2 * f + s], slow_units], 1)
-        slow_units = slow_states.gather(1, ticked[:, :, None].expand(-1, -1, s))
+        slow_units = slow_states.gather(1, ticked.unsqueeze(2).expand(-1, -1, s))
         return torch.cat([stats, scores], 2), memory, fast_units, slow_units, torch.cat([h1, c1, h2, c2], 1), error
 
     def score(
@@ -336,22 +349,24 @@ class Forecaster(nn.Module):
         middle, gaps = raw[:, :, 1:2], softplus(raw)
         bands = torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
         surprise = torch.asinh(ratio.clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
-        scored = observed & (stats[:, :, self.COUNT] > 2.5)
-        return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise[:, :, None] - bands
+        scored = observed & (stats.select(2, self.COUNT) > 2.5)
+        return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise.unsqueeze(2) - bands
 
     def look(self, memory: Tensor, stats: Tensor) -> Tensor:
         """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64."""
         detected, acf = find_season(memory)
-        steps = stats[:, self.STEPS]
-        season, longer, longer_strength = choose_seasons(stats[:, self.SEASON], detected, acf, steps, self.MEMORY // 2)
-        strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
+        steps = stats.select(1, self.STEPS)
+        season, longer, longer_strength = choose_seasons(
+            stats.select(1, self.SEASON), detected, acf, steps, self.MEMORY // 2
+        )
+        strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1))
         seasons = torch.stack([season, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
 
     def windows(self, memory: Tensor, position: Tensor) -> Tensor:
         """The MEMORY values that end before new value `position` (B, R) of memory (B, MEMORY + T): (B, R, MEMORY)."""
         views = memory.unfold(1, self.MEMORY, 1)  # (B, T + 1, MEMORY), a view
-        rows = torch.arange(memory.shape[0], device=memory.device)[:, None]
+        rows = torch.arange(memory.shape[0], device=memory.device).unsqueeze(1)
         return views[rows, position]
 
     def read_out(
@@ -362,59 +377,76 @@ class Forecaster(nn.Module):
         units (N, fast + slow), stats (N, COLUMNS), seasons (N, 2 SEASONS), memory (N, W), ahead (N, H) int64 >= 1.
         Returns (N, H, K) float64, in the series' units less its last value, and the mean absolute seasonal change (N,).
         """
-        last, scale = stats[:, self.LAST], self.statistics.scale(stats)
-        season, longer = seasons[:, 0].to(torch.int64), seasons[:, 1].to(torch.int64)
-        relative = without_glitches(memory - last[:, None], scale)  # NaN stays NaN
-        level, older_level, swing = season_levels(relative, season)
+        last, scale = stats.select(1, self.LAST), self.statistics.scale(stats)
+        season, longer = seasons.select(1, 0).to(torch.int64), seasons.select(1, 1).to(torch.int64)
+        # From here on in scales, whose squares are finite; NaN stays NaN.
+        relative = ((memory - last.unsqueeze(1)) / scale.unsqueeze(1)).clamp(-1e30, 1e30)
+        past = Past(without_glitches(relative))
+        level, older_level, swing = season_levels(past, season)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
-        swing = torch.where(torch.isnan(swing), scale, swing)
-        size = torch.maximum(swing, 1e-3 * scale)
-        mean = self.statistics.mean(stats) - last
+        swing = torch.where(torch.isnan(swing), 1.0, swing)
+        size = swing.clamp(min=1e-3)
+        heights = torch.stack(
+            [self.statistics.mean(stats), torch.where(stats.select(1, self.LOWEST) >= 0, 0.0, last)], 1
+        )
+        heights = ((heights - last.unsqueeze(1)) / scale.unsqueeze(1)).clamp(-1e30, 1e30)
 
-        candidates, present, turn = seasonal_candidates(relative, season, longer, level, older_level, mean, ahead)
+        candidates, present, turn = seasonal_candidates(
+            past.values, season, longer, level, older_level, heights.select(1, 0), ahead
+        )
         slope = (level - older_level) / season.to(torch.float64)
-        height = torch.where(stats[:, self.LOWEST] >= 0, last, 0.0)
-        of_row = torch.stack([slope, height, scale, stats[:, self.GAP]], 1)
+        of_row = torch.stack([slope, -heights.select(1, 1), stats.select(1, self.GAP)], 1)
         weights = self.weightings[self.weightings.shape[0] - relative.shape[1] :]
-        more, unexplained, exact, agreement = level_candidates(relative, season, of_row, ahead, weights)
+        more, unexplained, exact, agreement = level_candidates(past, season, of_row, ahead, weights, self.damping)
         with_longer, unexplained_longer = more, unexplained
         if bool((longer != season).any()):
-            with_longer, unexplained_longer, _, _ = level_candidates(relative, longer, of_row, ahead, weights)
+            with_longer, unexplained_longer, _, _ = level_candidates(past, longer, of_row, ahead, weights, self.damping)
         candidates = torch.cat([candidates, more, with_longer], 2)
         present = functional.pad(present, (0, 2 * more.shape[2]), value=True)
-        per_step = self.step_features(candidates, present, turn, ahead, season, scale)
-        per_row = self.row_features(stats, scale, seasons, level, older_level, size)
-        at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)
-        lagged = relative.gather(1, at.clamp(min=0))
-        lag_present = torch.isfinite(lagged) & (at >= 0)
-        lagged = torch.asinh(torch.where(lag_present, lagged, 0.0) / scale[:, None]).to(torch.float32)
-        spreads = torch.log(torch.cat([unexplained, unexplained_longer], 1).clamp(1e-3, 1e3)).to(torch.float32)
-        row = self.context(torch.cat([units, per_row, lagged, lag_present.to(torch.float32), spreads / 4], 1))
-        x = functional.gelu(row[:, None, :] + self.ahead(per_step))
-        x = x + self.mix2(functional.gelu(self.mix(x)))
-        out = self.out(x).to(torch.float64)
+        row_inputs = [units, self.row_features(stats, scale, seasons, level, older_level, size)]
+        row_inputs += [self.lagged(past.values), unexplained_features(unexplained, unexplained_longer)]
+        out = self.head(torch.cat(row_inputs, 1), self.step_features(candidates, present, turn, ahead, season))
 
         weights = torch.softmax(out[:, :, : self.CANDIDATES].masked_fill(~present, -30.0), 2)
         centre = (weights * candidates).sum(2)
-        unit = scale[:, None] * torch.exp(out[:, :, self.CANDIDATES].clamp(-6, 6))
+        unit = torch.exp(out.select(2, self.CANDIDATES).clamp(-6, 6))
         raw = out[:, :, self.CANDIDATES + 1 :]
-        median = centre + unit * raw[:, :, self.CENTRE]
+        median = centre + unit * raw.select(2, self.CENTRE)
         # What has repeated itself exactly, twice or more, goes on so, whatever the weights make of it.
-        doubt = torch.where(2 * season <= stats[:, self.COUNT], swing / size, 1.0)[:, None]
-        last_season = candidates[:, :, 1]
-        median = torch.where(present[:, :, 1], last_season + doubt * (median - last_season), median)
+        doubt = torch.where(2 * season <= stats.select(1, self.COUNT), swing / size, 1.0).unsqueeze(1)
+        last_season = candidates.select(2, 1)
+        median = torch.where(present.select(2, 1), last_season + doubt * (median - last_season), median)
         # So does what has followed a line or a decay exactly; the longer it did, the less is left of the intervals.
         doubt, pairs = agreement[:, :1], agreement[:, 1:]
         median = exact + doubt * (median - exact)
         width = unit * (doubt + (1 - doubt) / (1 + 0.5 * (pairs - 1).clamp(min=0)))
-        gaps = softplus(raw - 1.0) * width[:, :, None]
-        upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
-        lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
-        return torch.cat([lower, median[:, :, None], upper], 2), torch.where(swing > 0, swing, scale)
+        gaps = softplus(raw - 1.0) * width.unsqueeze(2)
+        upper = median.unsqueeze(2) + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
+        lower = median.unsqueeze(2) - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
+        predicted = scale[:, None, None] * torch.cat([lower, median.unsqueeze(2), upper], 2)
+        return predicted.clamp(-self.LARGEST, self.LARGEST), torch.where(swing > 0, swing * scale, scale)
 
-    def step_features(
-        self, candidates: Tensor, present: Tensor, turn: Tensor, ahead: Tensor, season: Tensor, scale: Tensor
-    ) -> Tensor:
+    def head(self, of_row: Tensor, of_step: Tensor) -> Tensor:
+        """The outputs of the network for every step ahead, from inputs of the rows (N, F) and of the steps (N, H, G).
+
+        Rows are filled up once for all products, as `SteadyLinear` would do for each.
+        """
+        rows, horizon = of_step.shape[0], of_step.shape[1]
+        row = self.context(fill_up(of_row))[:rows]
+        row = row.unsqueeze(1).expand(-1, horizon, -1).reshape(rows * horizon, row.shape[1])
+        x = functional.gelu(fill_up(row) + self.ahead(fill_up(of_step.reshape(rows * horizon, of_step.shape[2]))))
+        x = x + self.mix2(functional.gelu(self.mix(x)))
+        return self.out(x)[: rows * horizon].unflatten(0, (rows, horizon)).to(torch.float64)
+
+    def lagged(self, past: Tensor) -> Tensor:
+        """The values of past (N, W) at LAGS, compressed, and which of them there are: (N, 2 len(LAGS)) float32."""
+        at = past.shape[1] - 1 - self.lags
+        lagged = past[:, at.clamp(min=0)]
+        present = torch.isfinite(lagged) & (at >= 0)
+        heights = torch.asinh(torch.where(present, lagged, 0.0)).to(torch.float32)
+        return torch.cat([heights, present.to(torch.float32)], 1)
+
+    def step_features(self, candidates: Tensor, present: Tensor, turn: Tensor, ahead: Tensor, season: Tensor) -> Tensor:
         """Inputs of the head for each step ahead: (N, H, PER_STEP) float32."""
         h = ahead.clamp(max=self.LEARNED_HORIZON).to(torch.float32)
         position = torch.stack(
@@ -423,12 +455,12 @@ class Forecaster(nn.Module):
                 h / 64,
                 1 / h,
                 torch.log(turn.to(torch.float32)),
-                (h / season[:, None].to(torch.float32)).clamp(max=8) / 4,
+                (h / season.unsqueeze(1).to(torch.float32)).clamp(max=8) / 4,
                 h.clamp(max=4) / 4,
             ],
             2,
         )
-        ratios = (candidates[:, :, 1:] / scale[:, None, None]).clamp(-1e30, 1e30).to(torch.float32)
+        ratios = candidates[:, :, 1:].to(torch.float32)
         flags = present[:, :, 1:6].to(torch.float32)
         old, new = ratios[:, :, : self.SEASONAL_CANDIDATES - 1], ratios[:, :, self.SEASONAL_CANDIDATES - 1 :]
         return torch.cat([position, torch.asinh(old), flags, old[:, :, :4].clamp(-8, 8) / 4, torch.asinh(new)], 2)
@@ -437,24 +469,24 @@ class Forecaster(nn.Module):
         self, stats: Tensor, scale: Tensor, seasons: Tensor, level: Tensor, older_level: Tensor, swing: Tensor
     ) -> Tensor:
         """Inputs of the head for a row besides its hidden units and lagged values: (N, PER_ROW) float32."""
-        last, count = stats[:, self.LAST], stats[:, self.COUNT]
-        lowest = torch.minimum(stats[:, self.LOWEST], last)
-        season, longer = seasons[:, 0], seasons[:, 1]
-        heights = torch.stack([level, level - older_level, last - self.statistics.mean(stats), last - lowest, last], 1)
-        heights = torch.asinh((heights / scale[:, None]).clamp(-1e30, 1e30).to(torch.float32)).clamp(
-            -self.HIGHEST, self.HIGHEST
-        )
+        last, count = stats.select(1, self.LAST), stats.select(1, self.COUNT)
+        lowest = torch.minimum(stats.select(1, self.LOWEST), last)
+        season, longer = seasons.select(1, 0), seasons.select(1, 1)
+        above = torch.stack([last - self.statistics.mean(stats), last - lowest, last], 1) / scale.unsqueeze(1)
+        heights = torch.cat([torch.stack([level, level - older_level], 1), above], 1)
+        heights = torch.asinh(heights.clamp(-1e30, 1e30).to(torch.float32))
+        heights = heights.clamp(-self.HIGHEST, self.HIGHEST)
         columns = torch.stack(
             [
                 torch.log(season) / 4,
                 (season > 1).to(torch.float64),
                 torch.log(count.clamp(min=1) / season).clamp(-3, 6) / 4,
                 (longer > season).to(torch.float64),
-                torch.log((swing / scale).clamp(1e-3, 1e3)),
-                torch.log1p(stats[:, self.GAP]) / 4,
+                torch.log(swing.clamp(max=1e3)),
+                torch.log1p(stats.select(1, self.GAP)) / 4,
                 torch.log1p(count) / 4,
-                seasons[:, 2],
-                seasons[:, 3],
+                seasons.select(1, 2),
+                seasons.select(1, 3),
             ],
             1,
         )
@@ -464,9 +496,9 @@ class Forecaster(nn.Module):
         """Quantiles (N, H, K) with intervals that go on growing with the same power of time."""
         learned = self.LEARNED_HORIZON
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
-        width = (predicted[:, :, -1] - predicted[:, :, 0])[:, :, None]
+        width = (predicted.select(2, -1) - predicted.select(2, 0)).unsqueeze(2)
         late, early = width[:, 3 * learned // 4 : learned].mean(1), width[:, 3 * learned // 8 : learned // 2].mean(1)
-        power = torch.log2(late.clamp(min=1e-300) / early.clamp(min=1e-300)).clamp(0.0, 1.0)[:, :, None]
+        power = torch.log2(late.clamp(min=1e-300) / early.clamp(min=1e-300)).clamp(0.0, 1.0).unsqueeze(2)
         step = torch.arange(1, predicted.shape[1] + 1, dtype=torch.float64, device=predicted.device)
         beyond = torch.log((step / learned).clamp(min=1.0))[None, :, None]
         return median + (predicted - median) * torch.exp(power * beyond)
@@ -478,11 +510,11 @@ class Forecaster(nn.Module):
         said that it may; one that has only ever risen (a counter) does not fall, and one that has only fallen not rise.
         """
         last, lowest = stats[:, self.LAST, None, None], stats[:, self.LOWEST, None, None]
-        _, _, has_floor = stated_seasons(stats[:, self.SEASON])
+        _, _, has_floor = stated_seasons(stats.select(1, self.SEASON))
         largest = torch.full_like(lowest, self.LARGEST)
         floor = torch.where((lowest >= 0) & has_floor[:, None, None], 0.0, -largest)
         signs = torch.sign(memory[:, 1:] - memory[:, :-1]).nan_to_num()
-        rises, quarter = signs.sum(1), (stats[:, self.COUNT] / 4).clamp(8.0, 256.0)
+        rises, quarter = signs.sum(1), (stats.select(1, self.COUNT) / 4).clamp(8.0, 256.0)
         is_rising = ((signs.amin(1) >= 0) & (rises >= quarter))[:, None, None]
         is_falling = ((signs.amax(1) <= 0) & (-rises >= quarter))[:, None, None]
         return torch.where(is_rising, last, floor), torch.where(is_falling, last, largest)
@@ -491,7 +523,7 @@ class Forecaster(nn.Module):
         """Predicted quantiles (N, H, K), relative to the last value -> mean and requested quantiles (N, H, 1 + Q)."""
         horizon = predicted.shape[1]
         # A series that has never changed goes on as it is, to the last bit.
-        constant = (stats[:, self.ABS_SLOW] == 0) & (stats[:, self.ABS_SLOW_W] > 0)
+        constant = (stats.select(1, self.ABS_SLOW) == 0) & (stats.select(1, self.ABS_SLOW_W) > 0)
         predicted = torch.where(constant[:, None, None], 0.0, predicted)
         last = stats[:, self.LAST, None, None]
         lowest, highest = self.limits(stats, memory)
@@ -500,7 +532,7 @@ class Forecaster(nn.Module):
 
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
         step = torch.arange(horizon, device=predicted.device).clamp(max=self.LEARNED_HORIZON - 1)
-        distance = (predicted - median) * self.widen[step][None]
+        distance = (predicted - median) * self.widen[step].unsqueeze(0)
         # Factors that differ from level to level may not make quantiles cross.
         lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
         upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]

@@ -44,16 +44,16 @@ def running(values: Tensor, counts: Tensor, carry: Tensor, decay: float, fastest
     begin = math.exp(-half / decay)
     block = int(2 * half / fastest)
     if values.shape[2] <= block:
-        growth = torch.exp((counts - half) / decay)[:, None]
-        return ((begin * carry)[:, :, None] + (values * growth).cumsum(2)) / growth
+        growth = torch.exp((counts - half) / decay).unsqueeze(1)
+        return ((begin * carry).unsqueeze(2) + (values * growth).cumsum(2)) / growth
     sums: list[Tensor] = []
-    origin = torch.zeros_like(counts[:, 0])
+    origin = torch.zeros_like(counts.select(1, 0))
     for start in range(0, values.shape[2], block):
-        k = counts[:, start : start + block] - (origin[:, None] + half)
-        growth = torch.exp(k / decay)[:, None]
-        total = ((begin * carry)[:, :, None] + (values[:, :, start : start + block] * growth).cumsum(2)) / growth
+        k = counts[:, start : start + block] - (origin.unsqueeze(1) + half)
+        growth = torch.exp(k / decay).unsqueeze(1)
+        total = ((begin * carry).unsqueeze(2) + (values[:, :, start : start + block] * growth).cumsum(2)) / growth
         sums.append(total)
-        carry, origin = total[:, :, -1], counts[:, min(start + block, values.shape[2]) - 1]
+        carry, origin = total.select(2, -1), counts[:, min(start + block, values.shape[2]) - 1]
     return torch.cat(sums, 2)
 
 
@@ -107,7 +107,7 @@ class Statistics(nn.Module):
         missing; start (B, COLUMNS).
         """
         steps = x.shape[1]
-        column = torch.arange(steps, device=x.device)[None, :]
+        column = torch.arange(steps, device=x.device).unsqueeze(0)
         counts = observed.to(torch.float64).cumsum(1)
         count = start[:, self.COUNT, None] + counts
         newest = torch.where(observed, column, -1).cummax(1)[0]
@@ -133,7 +133,7 @@ class Statistics(nn.Module):
             1,
         )
         scale = self.new_scale(slow_sums, typical, last)
-        return torch.cat([first, slow_sums, typical, scale[:, None]], 1).transpose(1, 2)
+        return torch.cat([first, slow_sums, typical, scale.unsqueeze(1)], 1).transpose(1, 2)
 
     def typical_changes(
         self, change: Tensor, observed: Tensor, counts: Tensor, start: Tensor
@@ -147,8 +147,10 @@ class Statistics(nn.Module):
         log = torch.where(change > 0, torch.log(change.clamp(min=1e-300)), 0.0)
         carry = start[:, self.LOG_SLOW : self.LOG_SLOW_W + 1]
         slow = running(torch.stack([log, has_moved], 1), counts, carry, self.SLOW_DECAY)
-        earlier = torch.cat([carry[:, :, None], slow[:, :, :-1]], 2)
-        limit = torch.where(earlier[:, 1] > 6, earlier[:, 0] / earlier[:, 1].clamp(min=1.0) + self.LIMIT, 690.0)
+        earlier = torch.cat([carry.unsqueeze(2), slow[:, :, :-1]], 2)
+        limit = torch.where(
+            earlier.select(1, 1) > 6, earlier.select(1, 0) / earlier.select(1, 1).clamp(min=1.0) + self.LIMIT, 690.0
+        )
         weight = (observed & (counts + start[:, self.COUNT, None] > 1.5)).to(torch.float64)
         log = torch.minimum(log, limit) * has_moved
         fast_carry = start[:, self.ABS_FAST : self.LOG_FAST_W + 1]
@@ -157,7 +159,7 @@ class Statistics(nn.Module):
         typical = torch.cat([fast, slow], 1)
         before = torch.cat([start[:, self.ABS_FAST : self.LOG_SLOW_W + 1, None], typical[:, :, :-1]], 2)
         disagreement, recent = self.disagreement(before)
-        limit = torch.where(before[:, 5] > 6, torch.maximum(limit, recent + self.LIMIT), 690.0)
+        limit = torch.where(before.select(1, 5) > 6, torch.maximum(limit, recent + self.LIMIT), 690.0)
         pace = 1 + (self.FASTEST - 1) * (2 * (disagreement - 1.1)).clamp(0.0, 1.0)
         return typical, torch.minimum(change, torch.exp(limit)), pace * observed.to(torch.float64)
 
@@ -166,22 +168,22 @@ class Statistics(nn.Module):
 
         typical (B, 6, T), the columns from ABS_FAST to LOG_SLOW_W. 0 where too few changes are known.
         """
-        recent = typical[:, 2] / typical[:, 3].clamp(min=1e-12)
-        known = (typical[:, 5] > 24) & (typical[:, 3] > 2)
-        apart = (recent - typical[:, 4] / typical[:, 5].clamp(min=1e-12)).abs()
+        recent = typical.select(1, 2) / typical.select(1, 3).clamp(min=1e-12)
+        known = (typical.select(1, 5) > 24) & (typical.select(1, 3) > 2)
+        apart = (recent - typical.select(1, 4) / typical.select(1, 5).clamp(min=1e-12)).abs()
         return torch.where(known, apart, 0.0), recent
 
     def new_scale(self, slow_sums: Tensor, typical: Tensor, last: Tensor) -> Tensor:
         """Mean absolute one-step change (B, T); before there is one, the size of the value itself; never zero."""
         size = last.abs()
         unknown = torch.where(size > 0, size, 1.0)
-        mean = slow_sums[:, 0] / slow_sums[:, 1].clamp(min=1e-300)
+        mean = slow_sums.select(1, 0) / slow_sums.select(1, 1).clamp(min=1e-300)
         disagreement, recent = self.disagreement(typical)
         share = (disagreement - 1.8).clamp(0.0, 1.0)
         followed = torch.exp((1 - share) * torch.log(mean.clamp(min=1e-300)) + share * (recent + self.MEAN_TO_TYPICAL))
         mean = torch.where(share > 0, followed, mean)
         floor = (1e-13 * size).clamp(min=1e-300)  # what is left of a change after rounding
-        return torch.where(slow_sums[:, 1] > 0, torch.maximum(mean, floor), unknown)
+        return torch.where(slow_sums.select(1, 1) > 0, torch.maximum(mean, floor), unknown)
 
     def score(self, surprise: Tensor, scored: Tensor, bands: Tensor, observed: Tensor, start: Tensor) -> Tensor:
         """How well the predicted bands held, after every step: (B, T, COLUMNS - BELOW) float64.
@@ -193,10 +195,10 @@ class Statistics(nn.Module):
         counts = observed.to(torch.float64).cumsum(1)
         channels = torch.stack(
             [
-                (surprise < bands[:, :, 0]).to(torch.float64) * weight,
-                (surprise > bands[:, :, 2]).to(torch.float64) * weight,
-                (surprise - bands[:, :, 1]).abs().to(torch.float64) * weight,
-                (bands[:, :, 2] - bands[:, :, 0]).to(torch.float64) * weight,
+                (surprise < bands.select(2, 0)).to(torch.float64) * weight,
+                (surprise > bands.select(2, 2)).to(torch.float64) * weight,
+                (surprise - bands.select(2, 1)).abs().to(torch.float64) * weight,
+                (bands.select(2, 2) - bands.select(2, 0)).to(torch.float64) * weight,
                 weight,
             ],
             1,
@@ -214,28 +216,30 @@ class Statistics(nn.Module):
     def change(self, x: Tensor, observed: Tensor, stats: Tensor, start: Tensor) -> Tensor:
         """Each new value less the last one before it, (B, T) float64; 0 where either is missing."""
         previous = torch.cat([start[:, self.LAST, None], stats[:, :-1, self.LAST]], 1)
-        return torch.where(observed & (stats[:, :, self.COUNT] > 1.5), x - previous, 0.0)
+        return torch.where(observed & (stats.select(2, self.COUNT) > 1.5), x - previous, 0.0)
 
     def inputs(self, change: Tensor, observed: Tensor, stats: Tensor, scale: Tensor) -> Tensor:
         """Inputs of the fast clock at every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
-        last, mean = stats[:, :, self.LAST], self.mean(stats)
-        lowest = torch.minimum(stats[:, :, self.LOWEST], last)
-        ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale[:, :, None]
+        last, mean = stats.select(2, self.LAST), self.mean(stats)
+        lowest = torch.minimum(stats.select(2, self.LOWEST), last)
+        ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale.unsqueeze(2)
         ratios = ratios.clamp(-1e30, 1e30).to(torch.float32)
         heights = torch.asinh(ratios)
         # Heights in scales: beyond HIGHEST, a level is an offset that says nothing.
         high = heights[:, :, 1:].clamp(-self.HIGHEST, self.HIGHEST)
-        counters = torch.log1p(torch.stack([stats[:, :, self.COUNT], stats[:, :, self.GAP]], 2).to(torch.float32)) / 4
+        counters = (
+            torch.log1p(torch.stack([stats.select(2, self.COUNT), stats.select(2, self.GAP)], 2).to(torch.float32)) / 4
+        )
         return torch.cat(
             [
                 heights[:, :, :1],
                 ratios[:, :, :1].clamp(-4, 4),
                 high[:, :, :1],
-                self.liveliness(stats, scale)[:, :, None],
-                observed.to(torch.float32)[:, :, None],
+                self.liveliness(stats, scale).unsqueeze(2),
+                observed.to(torch.float32).unsqueeze(2),
                 high[:, :, 1:] / 4,
                 counters,
-                (change == 0).to(torch.float32)[:, :, None],
+                (change == 0).to(torch.float32).unsqueeze(2),
             ],
             2,
         )
