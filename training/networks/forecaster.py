@@ -182,7 +182,11 @@ class Forecaster(nn.Module):
         windows = self.windows(memory, cuts)[:, :, -width:].flatten(0, 1)
         flat_stats = cut_stats.flatten(0, 1)
         predicted, swing = self.read_out(
-            units, flat_stats, self.look(windows, flat_stats), windows, ahead.flatten(0, 1)
+            units,
+            flat_stats,
+            self.look(windows, flat_stats, flat_stats.select(1, self.STEPS)),
+            windows,
+            ahead.flatten(0, 1),
         )
         return predicted.unflatten(0, cuts.shape), cut_stats[:, :, LAST], swing.unflatten(0, cuts.shape), band_loss
 
@@ -204,9 +208,18 @@ class Forecaster(nn.Module):
         stats, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, stats.shape[2])
         stats = stats.gather(1, last).select(1, 0)
-        newest = torch.arange(self.MEMORY, device=values.device).unsqueeze(0)
-        remembered = memory.gather(1, lengths.unsqueeze(1) + newest)
-        seasons = self.look(remembered, stats)
+        newest = torch.arange(self.MEMORY, device=values.device).unsqueeze(0) + lengths.unsqueeze(1)
+        remembered = memory.gather(1, newest)
+        late, is_due = self.since_look(stats.select(1, self.STEPS), state.select(1, self.STEPS))
+        seasons = self.seasons_in(state)
+        if bool(is_due.any()):
+            seen = (
+                memory.gather(1, newest - late.clamp(max=values.shape[1]).unsqueeze(1))
+                if bool((late > 0).any())
+                else remembered
+            )
+            found = self.look(seen, stats, stats.select(1, self.STEPS) - late)
+            seasons = torch.where(is_due.unsqueeze(1), found, seasons)
         exact = torch.cat([stats[:, : self.BELOW], seasons[:, : self.SEASONS], remembered], 1)
         tail = torch.cat([seasons[:, self.SEASONS :], stats[:, self.BELOW :], hidden.to(torch.float64)], 1)
         next_state = torch.cat([exact, tail.to(torch.float32).to(torch.float64)], 1)
@@ -215,7 +228,7 @@ class Forecaster(nn.Module):
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
         stats, memory = self.statistics_in(state), state[:, self.remembered : self.exact]
-        seasons = torch.cat([state[:, self.BELOW : self.remembered], state[:, self.exact : self.scores]], 1)
+        seasons = self.seasons_in(state)
         fast_units, slow_units = self.hidden(state)
         units = torch.cat([fast_units, slow_units], 1)
         ahead = torch.arange(1, horizon + 1, device=state.device).unsqueeze(0).expand(state.shape[0], -1)
@@ -243,8 +256,9 @@ class Forecaster(nn.Module):
             windows = self.windows(memory, position).flatten(0, 1)
             units = torch.cat([fast_units[:, start:stop], slow_units[:, start:stop]], 2).flatten(0, 1)
             block_stats = previous[:, start:stop].flatten(0, 1)
+            seasons = self.seasons_at(position, memory, previous[:, start:stop], state)
             ahead = torch.ones(block_stats.shape[0], 1, dtype=torch.int64, device=values.device)
-            predicted, _ = self.read_out(units, block_stats, self.look(windows, block_stats), windows, ahead)
+            predicted, _ = self.read_out(units, block_stats, seasons, windows, ahead)
             block_levels = levels.unsqueeze(1).expand(-1, stop - start, -1).flatten(0, 1)
             answers.append(
                 self.answer(predicted, block_stats, windows, block_levels)
@@ -352,10 +366,37 @@ class Forecaster(nn.Module):
         scored = observed & (stats.select(2, self.COUNT) > 2.5)
         return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise.unsqueeze(2) - bands
 
-    def look(self, memory: Tensor, stats: Tensor) -> Tensor:
-        """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64."""
+    def since_look(self, steps: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the `steps` (N,) so far came after the last look for a season, and whether it was after `before`.
+
+        A season changes slowly and takes longer to find than all else: from the 64th step on every eighth step looks.
+        """
+        steps, before = steps.to(torch.int64), before.to(torch.int64)
+        late = torch.where(steps < 64, 0, steps % 8)
+        return late, steps - late > before
+
+    def seasons_at(self, position: Tensor, memory: Tensor, previous: Tensor, state: Tensor) -> Tensor:
+        """The seasons known before the new values at `position` (B, R), as `step` would know them: (B R, 2 SEASONS).
+
+        memory (B, MEMORY + T), `previous` statistics (B, R, COLUMNS), and the state before all new values.
+        """
+        steps = previous.select(2, self.STEPS)
+        late, is_due = self.since_look(steps, state.select(1, self.STEPS).unsqueeze(1))
+        windows = self.windows(memory, (position - late).clamp(min=0)).flatten(0, 1)
+        found = self.look(windows, previous.flatten(0, 1), (steps - late).flatten())
+        known = self.seasons_in(state).unsqueeze(1).expand(-1, position.shape[1], -1).flatten(0, 1)
+        return torch.where(is_due.flatten().unsqueeze(1), found, known)
+
+    def seasons_in(self, state: Tensor) -> Tensor:
+        """The seasons in the state, as `look` found them: (N, 2 SEASONS)."""
+        return torch.cat([state[:, self.BELOW : self.remembered], state[:, self.exact : self.scores]], 1)
+
+    def look(self, memory: Tensor, stats: Tensor, steps: Tensor) -> Tensor:
+        """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64.
+
+        steps (N,): how many there were up to the end of that memory.
+        """
         detected, acf = find_season(memory)
-        steps = stats.select(1, self.STEPS)
         season, longer, longer_strength = choose_seasons(
             stats.select(1, self.SEASON), detected, acf, steps, self.MEMORY // 2
         )
@@ -513,6 +554,10 @@ class Forecaster(nn.Module):
         _, _, has_floor = stated_seasons(stats.select(1, self.SEASON))
         largest = torch.full_like(lowest, self.LARGEST)
         floor = torch.where((lowest >= 0) & has_floor[:, None, None], 0.0, -largest)
+        newest = memory[:, -9:]
+        newest = newest[:, 1:] - newest[:, :-1]
+        if not bool(((newest >= 0).all(1) | (newest <= 0).all(1) | newest.isnan().any(1)).any()):
+            return floor, largest  # hardly ever is more to be looked at
         signs = torch.sign(memory[:, 1:] - memory[:, :-1]).nan_to_num()
         rises, quarter = signs.sum(1), (stats.select(1, self.COUNT) / 4).clamp(8.0, 256.0)
         is_rising = ((signs.amin(1) >= 0) & (rises >= quarter))[:, None, None]
@@ -524,10 +569,11 @@ class Forecaster(nn.Module):
         horizon = predicted.shape[1]
         # A series that has never changed goes on as it is, to the last bit.
         constant = (stats.select(1, self.ABS_SLOW) == 0) & (stats.select(1, self.ABS_SLOW_W) > 0)
-        predicted = torch.where(constant[:, None, None], 0.0, predicted)
+        if bool(constant.any()):
+            predicted = torch.where(constant[:, None, None], 0.0, predicted)
         last = stats[:, self.LAST, None, None]
         lowest, highest = self.limits(stats, memory)
-        uncorrected = torch.minimum(torch.maximum(last + predicted, lowest), highest)
+        uncorrected = torch.clamp(last + predicted, lowest, highest)
         mean = torch.where(constant[:, None, None], last, (uncorrected * self.shares).sum(2, keepdim=True))
 
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
@@ -537,6 +583,6 @@ class Forecaster(nn.Module):
         lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
         upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]
         predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
-        absolute = torch.minimum(torch.maximum(last + predicted, lowest), highest)
+        absolute = torch.clamp(last + predicted, lowest, highest)
         quantiles = interpolate(self.levels, absolute, levels)
-        return torch.cat([mean, torch.minimum(torch.maximum(quantiles, lowest), highest)], 2)
+        return torch.cat([mean, torch.clamp(quantiles, lowest, highest)], 2)

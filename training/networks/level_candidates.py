@@ -90,22 +90,20 @@ def weighted_sums(x: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     return torch.stack(rows, 1) @ weights
 
 
-def autoregression(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """b = constant + factor a by least squares, drawn to a factor of 1: factor and constant (N, D).
+def autoregression(sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """b = constant + factor a by least squares, drawn to a factor of 1: factor, constant and what is left (N, D).
 
-    sums (N, CHANNELS, D), of values in scales. The third, (N, 2, D), is the spread that is left, and that which a
-    straight line leaves.
+    sums (N, 6, D) over pairs of values in scales, in the order of `weighted_sums`. The fourth and fifth are what a
+    straight line leaves, and its rise.
     """
-    means = sums[:, 6:11] / sums[:, 5:6].clamp(min=1e-9)
-    mean_a, mean_b = means.select(1, 0), means.select(1, 1)
-    aa = (means.select(1, 2) - mean_a * mean_a).clamp(min=0)
-    ab = means.select(1, 3) - mean_a * mean_b
-    bb = (means.select(1, 4) - mean_b * mean_b).clamp(min=0)
-    ridge = 0.01 / sums.select(1, 5).clamp(min=1.0)
+    n = sums.select(1, 0).clamp(min=1e-9)
+    a, b, aa, ab, bb = (sums.narrow(1, 1, 5) / n.unsqueeze(1)).unbind(1)
+    aa, ab, bb = (aa - a * a).clamp(min=0), ab - a * b, (bb - b * b).clamp(min=0)
+    ridge = 0.01 / n.clamp(min=1.0)
     factor = ((ab + ridge) / (aa + ridge)).clamp(1e-3, 3.0)
-    factors = torch.stack([factor, torch.ones_like(factor)], 1)
-    spread = (bb.unsqueeze(1) - 2 * factors * ab.unsqueeze(1) + factors * factors * aa.unsqueeze(1)).clamp(min=0).sqrt()
-    return factor, mean_b - factor * mean_a, spread
+    left = (bb - factor * (2 * ab - factor * aa)).clamp(min=0).sqrt()
+    left_by_line = (bb - (2 * ab - aa)).clamp(min=0).sqrt()
+    return factor, b - factor * a, left, left_by_line, b - a
 
 
 def continued(start: Tensor, factor: Tensor, constant: Tensor, steps: Tensor) -> Tensor:
@@ -129,54 +127,55 @@ def level_candidates(
     Also returns what the methods leave unexplained, spreads in scales and factors (N, FEATURES); and the continuation
     of an exact line or decay (N, H), with the doubt about it, 0..1, and how many pairs of values agree (N, 2).
     """
-    height, gap = of_row[:, 1:2], of_row[:, 2:3]
+    height, gap = of_row.narrow(1, 1, 1), of_row.narrow(1, 2, 1)
     profile, at_phase = season_profile(past, season, of_row.select(1, 0))
     sums = weighted_sums((past.filled - at_phase) * past.mask, past.mask, weights)
-    weight = sums.select(1, 0).clamp(min=1e-9)
-    levels = sums.select(1, 1) / weight
-    mean_t = sums.select(1, 2) / weight
-    centred = (sums.select(1, 3) - mean_t * sums.select(1, 2)).clamp(min=1e-9)
-    slopes = (sums.select(1, 4) - sums.select(1, 2) * levels) / (centred + 2.0 * weight)
+    weight = sums.narrow(1, 0, 1).clamp(min=1e-9)
+    levels, mean_t, mean_tt, mean_tx = (sums.narrow(1, 1, 4) / weight).unbind(1)
+    slopes = (mean_tx - mean_t * levels) / ((mean_tt - mean_t * mean_t).clamp(min=1e-9) + 2.0)
     heads = levels - slopes * mean_t  # the lines at time 0
-    factor, constant, spread = autoregression(sums)
+    pair_sums = sums.narrow(1, 5, 6).narrow(2, 2, 2)
+    factor, constant, left, left_by_line, rise = autoregression(pair_sums)
 
-    pairs = sums[:, 5, 3:]
-    rise = (sums[:, 7, 3:] - sums[:, 6, 3:]) / pairs.clamp(min=1e-9)
-    errors = spread.select(2, 3)
-    is_line = errors[:, 1:] <= errors[:, :1].clamp(min=1e-6)
+    pairs, bb = pair_sums[:, 0, 1:], pair_sums[:, 5, 1:]
+    left_of_all, left_by_line = left.narrow(1, 1, 1), left_by_line.narrow(1, 1, 1)
+    is_line = left_by_line <= left_of_all.clamp(min=1e-6)
     damping = damping.expand(ahead.shape[0], -1)
-    nothing = torch.zeros_like(damping)
-    last = -profile[:, :1]
+    last = -profile.narrow(1, 0, 1)
     h = ahead.to(torch.float64).unsqueeze(2)
     # The autoregressions, the sums of the damped lines, and what is exact if it is: all by the same formula.
-    factors = torch.cat([factor[:, 2:].clamp(max=1.0), damping, torch.where(is_line, 1.0, factor[:, 3:])], 1)
-    constants = torch.cat([constant[:, 2:], damping, torch.where(is_line, rise, constant[:, 3:])], 1)
-    since = torch.cat([gap, gap, nothing, gap], 1)
-    starts = torch.cat([last, last, nothing, last], 1)
-    path = continued(starts.unsqueeze(1), factors.unsqueeze(1), constants.unsqueeze(1), h + since.unsqueeze(1))
+    bounded = factor.clamp(max=1.0)
+    factors = torch.cat([bounded, damping, torch.where(is_line, 1.0, factor.narrow(1, 1, 1))], 1)
+    constants = torch.cat([constant, damping, torch.where(is_line, rise.narrow(1, 1, 1), constant.narrow(1, 1, 1))], 1)
+    from_last = (torch.arange(5, device=ahead.device) - 2.5).abs() > 1  # all but the damped lines, in the middle
+    path = continued(
+        (last * from_last).unsqueeze(1),
+        factors.unsqueeze(1),
+        constants.unsqueeze(1),
+        h + (gap * from_last).unsqueeze(1),
+    )
 
     seasonal = profile.gather(1, (-ahead).remainder(season.unsqueeze(1))).unsqueeze(2)
-    base, mean = height + levels[:, 1:2], height + levels[:, 3:]
-    share = torch.where((height > 0) & (mean > 1), (base / mean.clamp(min=1.0)).clamp(0.0, 5.0), 1.0)
+    level, mean = levels.narrow(1, 1, 1), levels.narrow(1, 3, 1)
+    share = ((height + level) / (height + mean).clamp(min=1.0)).clamp(0.0, 5.0)
+    share = torch.where((height > 0) & (height + mean > 1), share, 1.0)
     candidates = torch.cat(
         [
             levels.unsqueeze(1).expand(-1, ahead.shape[1], -1),
-            path[:, :, :2],
-            heads[:, None, 1:3] + slopes[:, None, 1:3] * path[:, :, 2:4],
-            (levels[:, None, 1:2] - seasonal) + seasonal * share.unsqueeze(1),
-            levels[:, None, 1:2] + 0.5 * slopes[:, None, 3:] * h,
+            path.narrow(2, 0, 2),
+            heads.narrow(1, 1, 2).unsqueeze(1) + slopes.narrow(1, 1, 2).unsqueeze(1) * path.narrow(2, 2, 2),
+            level.unsqueeze(1) + seasonal * (share - 1).unsqueeze(1),
+            level.unsqueeze(1) + 0.5 * slopes.narrow(1, 3, 1).unsqueeze(1) * h,
         ],
         2,
     )
-    noise = (sums[:, 10, 3:] / pairs.clamp(min=1e-9)).sqrt()
-    sizes = torch.cat([spread[:, 0, 2:], at_phase.abs().mean(1, keepdim=True), noise], 1)
-    features = torch.cat([factor[:, 2:].clamp(max=1.0), sizes], 1)
-    error = torch.where(is_line, errors[:, 1:], errors[:, :1])
+    noise = (bb / pairs.clamp(min=1e-9)).sqrt()
+    features = torch.cat([bounded, left, at_phase.abs().mean(1, keepdim=True), noise], 1)
+    error = torch.where(is_line, left_by_line, left_of_all)
     enough = pairs >= torch.where(is_line, 1.9, 3.9)
-    doubt = torch.where(enough, (100 * error).clamp(0.0, 1.0), 1.0)
-    exact = seasonal.select(2, 0) + path.select(2, 4)
-    candidates = (seasonal + candidates).clamp(-1e30, 1e30)
-    return candidates, features, exact.clamp(-1e60, 1e60), torch.cat([doubt, pairs], 1)
+    doubt = torch.where(enough, (100 * error).clamp(max=1.0), 1.0)
+    exact = (seasonal.squeeze(2) + path.select(2, 4)).clamp(-1e60, 1e60)
+    return (seasonal + candidates).clamp(-1e30, 1e30), features, exact, torch.cat([doubt, pairs], 1)
 
 
 def unexplained_features(of_season: Tensor, of_longer: Tensor) -> Tensor:

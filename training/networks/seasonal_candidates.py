@@ -68,7 +68,7 @@ def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, T
     times = torch.arange(2, 15, device=season.device).unsqueeze(0)
     lag = season.unsqueeze(1) * times
     fits = (lag < acf.shape[1]) & (2 * lag <= steps.unsqueeze(1)) & (season.unsqueeze(1) > 1)
-    value = torch.where(fits, acf.gather(1, lag.clamp(max=acf.shape[1] - 1)), -1.0)
+    value = torch.where(fits, acf.gather(1, lag.clamp(max=acf.shape[1] - 1)), -99.0)
     best, index = value.max(1, keepdim=True)
     single = acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1))
     better = best > single + 0.02

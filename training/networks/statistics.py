@@ -115,7 +115,7 @@ class Statistics(nn.Module):
         previous = torch.cat([start[:, self.LAST, None], last[:, :-1]], 1)
         moved = observed & (count > 1.5)
         change = torch.where(moved, (x - previous).abs(), 0.0)
-        typical, clipped, pace = self.typical_changes(change, observed, counts, start)
+        typical, clipped, pace, share, recent = self.typical_changes(change, observed, counts, start)
         slow_sums = torch.stack([clipped, moved.to(torch.float64), x, observed.to(torch.float64)], 1)
         carry = start[:, self.ABS_SLOW : self.MEAN_W + 1]
         slow_sums = running(slow_sums, pace.cumsum(1), carry, self.SLOW_DECAY, self.FASTEST)
@@ -132,58 +132,51 @@ class Statistics(nn.Module):
             ],
             1,
         )
-        scale = self.new_scale(slow_sums, typical, last)
+        scale = self.new_scale(slow_sums, share, recent, last)
         return torch.cat([first, slow_sums, typical, scale.unsqueeze(1)], 1).transpose(1, 2)
 
     def typical_changes(
         self, change: Tensor, observed: Tensor, counts: Tensor, start: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The columns from ABS_FAST to LOG_SLOW_W (B, 6, T), changes within their limit, and the pace of forgetting.
 
         change (B, T): absolute changes; counts (B, T): values observed so far. What limits a change, and the pace at a
-        step, come from the steps before it.
+        step, come from the steps before it. The fourth is how far the scale is that of now, 0..1, since the typical
+        changes of now and of before disagree; the fifth is the logarithm of that of now; both (B, T).
         """
         has_moved = (change > 0).to(torch.float64)
-        log = torch.where(change > 0, torch.log(change.clamp(min=1e-300)), 0.0)
-        carry = start[:, self.LOG_SLOW : self.LOG_SLOW_W + 1]
-        slow = running(torch.stack([log, has_moved], 1), counts, carry, self.SLOW_DECAY)
-        earlier = torch.cat([carry.unsqueeze(2), slow[:, :, :-1]], 2)
-        limit = torch.where(
-            earlier.select(1, 1) > 6, earlier.select(1, 0) / earlier.select(1, 1).clamp(min=1.0) + self.LIMIT, 690.0
-        )
+        log = torch.log(change.clamp(min=1e-300)) * has_moved
+        carry = start[:, self.ABS_FAST : self.LOG_SLOW_W + 1]
+        slow = running(torch.stack([log, has_moved], 1), counts, carry[:, 4:], self.SLOW_DECAY)
+        log_before, weight_before = torch.cat([carry[:, 4:, None], slow[:, :, :-1]], 2).unbind(1)
+        limit = torch.where(weight_before > 6, log_before / weight_before.clamp(min=1.0) + self.LIMIT, 690.0)
         weight = (observed & (counts + start[:, self.COUNT, None] > 1.5)).to(torch.float64)
-        log = torch.minimum(log, limit) * has_moved
-        fast_carry = start[:, self.ABS_FAST : self.LOG_FAST_W + 1]
         within = torch.minimum(change, torch.exp(limit))
-        fast = running(torch.stack([within, weight, log, has_moved], 1), counts, fast_carry, self.FAST_DECAY)
-        typical = torch.cat([fast, slow], 1)
-        before = torch.cat([start[:, self.ABS_FAST : self.LOG_SLOW_W + 1, None], typical[:, :, :-1]], 2)
-        disagreement, recent = self.disagreement(before)
-        limit = torch.where(before.select(1, 5) > 6, torch.maximum(limit, recent + self.LIMIT), 690.0)
-        pace = 1 + (self.FASTEST - 1) * (2 * (disagreement - 1.1)).clamp(0.0, 1.0)
-        return typical, torch.minimum(change, torch.exp(limit)), pace * observed.to(torch.float64)
+        changes = torch.stack([within, weight, torch.minimum(log, limit) * has_moved, has_moved], 1)
+        typical = torch.cat([running(changes, counts, carry[:, :4], self.FAST_DECAY), slow], 1)
+        columns = torch.cat([carry.unsqueeze(2), typical], 2).unbind(1)
+        recent = columns[2] / columns[3].clamp(min=1e-12)
+        known = (columns[5] > 24) & (columns[3] > 2)  # enough changes to say so
+        apart = torch.where(known, (recent - columns[4] / columns[5].clamp(min=1e-12)).abs(), 0.0)
+        limit = torch.where(weight_before > 6, torch.maximum(limit, recent[:, :-1] + self.LIMIT), 690.0)
+        pace = 1 + (self.FASTEST - 1) * (2 * (apart[:, :-1] - 1.1)).clamp(0.0, 1.0)
+        clipped = torch.minimum(change, torch.exp(limit))
+        share = (apart[:, 1:] - 1.8).clamp(0.0, 1.0)
+        return typical, clipped, pace * observed.to(torch.float64), share, recent[:, 1:]
 
-    def disagreement(self, typical: Tensor) -> tuple[Tensor, Tensor]:
-        """How far the logarithms of the typical changes of now and of before are apart, and that of now: (B, T) each.
+    def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
+        """Mean absolute one-step change (B, T); before there is one, the size of the value itself; never zero.
 
-        typical (B, 6, T), the columns from ABS_FAST to LOG_SLOW_W. 0 where too few changes are known.
+        `share` of it, 0..1, is what the typical change of now says, whose logarithm is `recent`.
         """
-        recent = typical.select(1, 2) / typical.select(1, 3).clamp(min=1e-12)
-        known = (typical.select(1, 5) > 24) & (typical.select(1, 3) > 2)
-        apart = (recent - typical.select(1, 4) / typical.select(1, 5).clamp(min=1e-12)).abs()
-        return torch.where(known, apart, 0.0), recent
-
-    def new_scale(self, slow_sums: Tensor, typical: Tensor, last: Tensor) -> Tensor:
-        """Mean absolute one-step change (B, T); before there is one, the size of the value itself; never zero."""
         size = last.abs()
-        unknown = torch.where(size > 0, size, 1.0)
-        mean = slow_sums.select(1, 0) / slow_sums.select(1, 1).clamp(min=1e-300)
-        disagreement, recent = self.disagreement(typical)
-        share = (disagreement - 1.8).clamp(0.0, 1.0)
-        followed = torch.exp((1 - share) * torch.log(mean.clamp(min=1e-300)) + share * (recent + self.MEAN_TO_TYPICAL))
-        mean = torch.where(share > 0, followed, mean)
+        total, weight = slow_sums.select(1, 0), slow_sums.select(1, 1)
+        mean = total / weight.clamp(min=1e-300)
+        if bool((share > 0).any()):
+            log = (1 - share) * torch.log(mean.clamp(min=1e-300)) + share * (recent + self.MEAN_TO_TYPICAL)
+            mean = torch.where(share > 0, torch.exp(log), mean)
         floor = (1e-13 * size).clamp(min=1e-300)  # what is left of a change after rounding
-        return torch.where(slow_sums.select(1, 1) > 0, torch.maximum(mean, floor), unknown)
+        return torch.where(weight > 0, torch.maximum(mean, floor), torch.where(size > 0, size, 1.0))
 
     def score(self, surprise: Tensor, scored: Tensor, bands: Tensor, observed: Tensor, start: Tensor) -> Tensor:
         """How well the predicted bands held, after every step: (B, T, COLUMNS - BELOW) float64.
