@@ -28,7 +28,7 @@ from training.evaluation.predict import predict_quantiles, predictor
 from training.fit.export import export, forecast_golden
 from training.fit.record import Record, command_line, current_commit, parameters
 from training.forecaster.train import read_version
-from training.networks.forecaster import LEARNED_HORIZON, LEVELS, MAX_HORIZON, Forecaster
+from training.networks.forecaster import LEARNED_HORIZON, LEVELS, MAX_HORIZON, MEMORY, Forecaster
 
 CONTEXT = 4096
 MAX_WINDOWS = 200  # of one file
@@ -120,6 +120,9 @@ def export_forecaster(
             context=CONTEXT,
             missing=True,
             season=True,
+            seasons=2,
+            max_season=MEMORY // 2,
+            optional_floor=True,
             max_horizon=MAX_HORIZON,
         ),
         outputs=OutputContract(quantile_levels=LEVELS),
@@ -267,7 +270,7 @@ def _covering_factors(sources: Sequence[tuple[Floats, float]]) -> Floats:
 def golden_sample() -> dict[str, np.ndarray[Any, Any]]:
     """Generated series of different kinds and lengths, some values missing."""
     generator = torch.Generator().manual_seed(7)
-    kinds = [f for f, _ in priors.PRIORS.values()] + [priors.sines]
+    kinds = [priors.sines, priors.seasonal, priors.rough, priors.walks, priors.counts, priors.sines]
     rows = [kind(1, 160, generator, _CPU)[0][0].numpy() for kind in kinds]
     lengths = np.array([160, 150, 97, 40, 9, 1])
     values = np.stack([np.where(np.arange(160) < n, row, 0.0) for row, n in zip(rows, lengths, strict=True)])

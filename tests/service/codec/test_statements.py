@@ -123,8 +123,16 @@ def test_what_is_no_season_is_refused(season_length: Any) -> None:
         (7, 7, None),
         ([7, 35], 7, None),
         (672, 1, "a season of 672 was not used: the model can use seasons of up to 512; no season is in use."),
-        (400, 7, "a season of 400 was not used: only 70 values are known, less than one season; the season in use is 7."),
-        ([7, 365], 7, "a season of 365 was not used: only 70 values are known, less than one season; the season in use is 7."),
+        (
+            400,
+            7,
+            "a season of 400 was not used: only 70 values are known, less than one season; the season in use is 7.",
+        ),
+        (
+            [7, 365],
+            7,
+            "a season of 365 was not used: only 70 values are known, less than one season; the season in use is 7.",
+        ),
     ],
 )
 def test_a_season_that_is_not_used_is_said_in_words(stated: Any, in_use: int, words: str | None) -> None:
