@@ -32,6 +32,7 @@ from training.networks.level_candidates import (
     DAMPING,
     FEATURES,
     LEVEL_CANDIDATES,
+    fixed_phases,
     level_candidates,
     unexplained_features,
     weights_by_age,
@@ -461,6 +462,10 @@ class Forecaster(nn.Module):
         doubt, pairs = agreement[:, :1], agreement[:, 1:]
         median = exact + doubt * (median - exact)
         width = unit * (doubt + (1 - doubt) / (1 + 0.5 * (pairs - 1).clamp(min=0)))
+        if bool((season > 1).any()):
+            is_fixed, value, times = fixed_phases(past, season, ahead)
+            median = torch.where(is_fixed, value, median)
+            width = torch.where(is_fixed, width / times.clamp(min=1), width)
         gaps = softplus(raw - 1.0) * width.unsqueeze(2)
         upper = median.unsqueeze(2) + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median.unsqueeze(2) - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)

@@ -69,6 +69,29 @@ def season_profile(past: Past, season: Tensor, slope: Tensor) -> tuple[Tensor, T
     return profile, profile.gather(1, phase)
 
 
+def fixed_phases(past: Past, season: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which steps ahead (N, H) fall on a phase that has always had the same value, that value, and how often.
+
+    Sundays on which a shop was always closed, or the days between two weekly events. Three times are enough; but where
+    the value turns up at phases that have others too, as zero does in rare demand, it is chance and none is fixed.
+    """
+    width = past.values.shape[1]
+    size = int(season.clamp(max=width).max())
+    phases = torch.zeros(season.shape[0], size, dtype=torch.float64, device=season.device)
+    phase = torch.arange(width - 1, -1, -1, device=season.device).unsqueeze(0).remainder(season.unsqueeze(1))
+    count = phases.scatter_add(1, phase, past.mask)
+    known = count.clamp(min=1)
+    mean = phases.scatter_add(1, phase, past.filled) / known
+    off = (past.filled - mean.gather(1, phase)) * past.mask
+    spread = phases.scatter_add(1, phase, off.abs()) / known
+    is_fixed = (spread <= 1e-9 * (1 + mean.abs())) & (count >= 3) & (season > 1).unsqueeze(1)
+    value = mean.masked_fill(~is_fixed, -1e60).amax(1, keepdim=True)
+    elsewhere = ((past.filled - value).abs() <= 1e-9 * (1 + value.abs())) & ~is_fixed.gather(1, phase)
+    is_fixed = is_fixed & ~(elsewhere & (past.mask > 0)).any(1, keepdim=True)
+    at = (-ahead).remainder(season.unsqueeze(1))
+    return is_fixed.gather(1, at), mean.gather(1, at), count.gather(1, at)
+
+
 def weights_by_age(width: int) -> Tensor:
     """The weightings of `width` values, oldest first: (width, D) float64."""
     age = torch.arange(width - 1, -1, -1, dtype=torch.float64).unsqueeze(1)

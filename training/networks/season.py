@@ -32,7 +32,10 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     oldest = mask.argmax(1, keepdim=True)
     products = lagged_products(torch.stack([detrended, change], 1))
     means = products / lagged_pairs(mask, pair_mask, count, oldest)
-    full_acf = (means / means[:, :, :1].clamp(min=1e-12)).mean(1)
+    alike = means / means[:, :, :1].clamp(min=1e-12)
+    # Where many values are missing there are few differences, and their autocorrelation is noise.
+    trust = (1.25 * pair_mask.sum(1, keepdim=True) / count).clamp(max=1.0)
+    full_acf = (alike.select(1, 0) + trust * alike.select(1, 1)) / (1 + trust)
     acf = full_acf[:, : width // 2 + 1]
     # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike.
     rise = (acf - acf.cummin(1)[0])[:, 2:-1]

@@ -43,8 +43,8 @@ def choose_seasons(
     fits_second = (second > 0) & (second <= longest) & (second <= steps)
     both = fits_first & fits_second
     said = torch.where(fits_first, first, torch.where(fits_second, second, 0))
-    found = acf.gather(1, detected.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
-    hidden = (said >= 4 * detected) & (detected > 1) & (found > 0.3) & ~both
+    detected, found = shorter_season(said, detected, acf)
+    hidden = (said >= 4 * detected) & (detected > 1) & (found > 0.2) & ~both
     season = torch.where(hidden, detected, torch.where(both, torch.minimum(first, second), said))
     season = torch.where(said > 0, season, detected)
     longer, strength = longer_season(season, acf, steps)
@@ -55,6 +55,23 @@ def choose_seasons(
     at = acf.gather(1, torch.stack([whole, season], 1).clamp(max=acf.shape[1] - 1))
     stated_strength = (at[:, :1] - at[:, 1:]).clamp(min=0)
     return season, torch.where(is_said, whole, longer), torch.where(is_said.unsqueeze(1), stated_strength, strength)
+
+
+def shorter_season(said: Tensor, detected: Tensor, acf: Tensor) -> tuple[Tensor, Tensor]:
+    """The season (N,) that shows within a quarter of the stated one, `detected` where none does, and its strength (N,).
+
+    said (N,) int64, acf (N, lags) float32. As in `find_season`, a season comes back after having been unlike.
+    """
+    low = acf[:, : max(4, acf.shape[1] // 4)]
+    inner = low[:, 2:-1]
+    rise = inner - low.cummin(1)[0][:, 2:-1]
+    is_peak = (inner > low[:, 1:-2]) & (inner >= low[:, 3:]) & (inner > 0.2) & (rise > 0.2)
+    lag = torch.arange(2, low.shape[1] - 1, device=acf.device).unsqueeze(0)
+    value = torch.where(is_peak & (4 * lag <= said.unsqueeze(1)), rise, 0.0)
+    best = value.max(1, keepdim=True)[0]
+    first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1) + 2
+    season = torch.where(best.select(1, 0) > 0, first, detected)
+    return season, acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
 
 
 def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:

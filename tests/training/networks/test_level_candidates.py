@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.networks.level_candidates import DAMPING, level_candidates, weights_by_age, without_glitches
+from training.networks.level_candidates import DAMPING, fixed_phases, level_candidates, weights_by_age, without_glitches
 from training.networks.past import Past
 
 LEVELS, SHORT_AR, LONG_AR, SCALED = slice(0, 4), 4, 5, 8
@@ -95,3 +95,30 @@ def test_a_glitch_is_left_out_and_an_event_is_not() -> None:
     step[0, 150:] = 1000.0
     for kept in (calm, events, step):
         assert torch.equal(without_glitches(kept), kept)
+
+
+def fixed(series: list[float], season: int) -> tuple[np.ndarray, ...]:
+    """Which of the next steps are fixed, and the values that they have then."""
+    values = np.full(WIDTH, np.nan)
+    values[-len(series) :] = np.array(series) - series[-1]
+    ahead = torch.arange(1, season + 1)[None]
+    is_fixed, value, _ = fixed_phases(Past(torch.from_numpy(values)[None]), torch.tensor([season]), ahead)
+    return is_fixed[0].numpy(), value[0].numpy() + series[-1]
+
+
+def test_days_that_were_always_closed_are_fixed_and_no_others() -> None:
+    week = [5.0, 7.0, 6.0, 8.0, 9.0, 0.0, 0.0]
+    series = [value + 0.3 * (turn % 3) * (value > 0) for turn in range(5) for value in week]
+    is_fixed, value = fixed(series, 7)
+    assert is_fixed.tolist() == [False] * 5 + [True] * 2
+    np.testing.assert_allclose(value[5:], 0.0, atol=1e-12)
+
+
+def test_zeros_of_rare_demand_fix_nothing() -> None:
+    is_fixed, _ = fixed([0, 0, 3, 0, 0, 0, 0, 0, 5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0], 4)
+    assert not is_fixed.any()
+
+
+def test_two_turns_and_no_season_fix_nothing() -> None:
+    assert not fixed([1.0, 0.0, 2.0, 0.0], 2)[0].any()
+    assert not fixed([4.0] * 20, 1)[0].any()
