@@ -214,6 +214,7 @@ def _to_call(
     seasons = stated_seasons(parameters)
     season = season_number(seasons, False, manifest.input)
     bounds: list[Bounds | None] | None = None
+    no_floor: list[bool] = []
     if _has_bounds(inputs, parameters):
         bounds, no_floor = _bounds(inputs, parameters, pointer_template, errors)
     item_ids: list[str | None] = []

@@ -61,8 +61,8 @@ def _fitted(arguments: argparse.Namespace, device: torch.device) -> Fitted:
     if arguments.from_weights is not None:
         return read_fit(arguments.from_weights)
     if arguments.start_version is not None:
-        start = read_version(arguments.start_version, arguments.models)
-        return train(config, device, arguments.folder, arguments.deadline, start)
+        earlier = read_version(arguments.start_version, arguments.models)
+        return train(config, device, arguments.folder, arguments.deadline, earlier)
     if arguments.start is None and config == Config():
         return train_stages(STAGES, device, arguments.folder, arguments.deadline)
     start = None if arguments.start is None else read_fit(arguments.start)

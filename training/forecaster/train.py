@@ -147,6 +147,8 @@ def grow(weights: dict[str, Tensor], network: Forecaster) -> None:
     """
     grown = network.state_dict()
     for name, value in weights.items():
+        if name not in grown:  # a constant that only an exported module keeps among its weights
+            continue
         new = grown[name]
         if new.shape == value.shape:
             new.copy_(value)

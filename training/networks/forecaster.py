@@ -38,7 +38,7 @@ from training.networks.level_candidates import (
     weights_by_age,
     without_glitches,
 )
-from training.networks.past import Past
+from training.networks.past import summed
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
@@ -423,7 +423,7 @@ class Forecaster(nn.Module):
         season, longer = seasons.select(1, 0).to(torch.int64), seasons.select(1, 1).to(torch.int64)
         # From here on in scales, whose squares are finite; NaN stays NaN.
         relative = ((memory - last.unsqueeze(1)) / scale.unsqueeze(1)).clamp(-1e30, 1e30)
-        past = Past(without_glitches(relative))
+        past = summed(without_glitches(relative))
         level, older_level, swing = season_levels(past, season)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
         swing = torch.where(torch.isnan(swing), 1.0, swing)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.networks.level_candidates import DAMPING, fixed_phases, level_candidates, weights_by_age, without_glitches
-from training.networks.past import Past
+from training.networks.past import summed
 
 LEVELS, SHORT_AR, LONG_AR, SCALED = slice(0, 4), 4, 5, 8
 WIDTH, HORIZON = 64, 9
@@ -19,7 +19,7 @@ def said(
     """Candidates (H, C), features, the exact continuation and the doubt about it, for values above the last one."""
     values = np.full(WIDTH, np.nan)
     values[-len(series) :] = series
-    past = Past(torch.from_numpy(values)[None])
+    past = summed(torch.from_numpy(values)[None])
     of_row = torch.tensor([[slope, height, gap]], dtype=torch.float64)
     ahead = torch.arange(1, HORIZON + 1)[None]
     damping = torch.tensor([DAMPING], dtype=torch.float64)
@@ -102,7 +102,7 @@ def fixed(series: list[float], season: int) -> tuple[np.ndarray, ...]:
     values = np.full(WIDTH, np.nan)
     values[-len(series) :] = np.array(series) - series[-1]
     ahead = torch.arange(1, season + 1)[None]
-    is_fixed, value, _ = fixed_phases(Past(torch.from_numpy(values)[None]), torch.tensor([season]), ahead)
+    is_fixed, value, _ = fixed_phases(summed(torch.from_numpy(values)[None]), torch.tensor([season]), ahead)
     return is_fixed[0].numpy(), value[0].numpy() + series[-1]
 
 
