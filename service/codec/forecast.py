@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
@@ -31,8 +31,19 @@ from service.codec.forecast_types import (
 )
 from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
+from service.codec.statements import (
+    NO_FLOOR,
+    Bounds,
+    bounds_of,
+    check_bounds,
+    differs,
+    in_words,
+    season_number,
+    season_warning,
+    stated_seasons,
+)
 from service.codec.strict_json import FieldErrors, StrictDecoder
-from service.codec.timeline import Timeline, comes_back
+from service.codec.timeline import SENTENCES, Timeline, comes_back
 from service.codec.timing import Timed, has_times, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
 from service.contract.manifest import Manifest, Task
@@ -64,7 +75,7 @@ class Counts(Struct, frozen=True, eq=False, gc=False):
     observations: int
     missing: int
     truncated: int
-    season: int
+    season: int  # with what else was stated: see `service.codec.statements`
 
 
 class ForecastCall(Struct, frozen=True, eq=False):
@@ -76,6 +87,7 @@ class ForecastCall(Struct, frozen=True, eq=False):
     item_ids: list[str | None]
     items: list[ForecastItem]
     counts: list[Counts]
+    bounds: list[Bounds | None] | None  # of each series; None: no series has any
     answer_size: int  # see `service.codec.common.Call`
     timelines: Sequence[Timeline | None] = ()  # of the series, where any of them has times
 
@@ -259,12 +271,19 @@ def _to_call(
     _check_horizon(parameters, manifest, errors)
     history = "history" in parameters.include
     levels = _quantile_levels(tuple(parameters.quantile_levels), history)
-    season = parameters.season_length or 0
+    seasons = stated_seasons(parameters)
+    season = season_number(seasons, False, manifest.input)
+    bounds: list[Bounds | None] | None = None
+    no_floor: list[bool] = []
+    if _has_bounds(inputs, parameters):
+        bounds, no_floor = _bounds(inputs, parameters, pointer_template, errors)
     item_ids: list[str | None] = []
     items: list[ForecastItem] = []
     all_counts: list[Counts] = []
     for index, (series, state) in enumerate(zip(inputs, resumed_from, strict=True)):
         target = series.target
+        if bounds is not None:
+            season = season_number(seasons, no_floor[index], manifest.input)
         values, missing, error = _values(target, manifest, state)
         if error is not None:
             pointer = f"{pointer_template.format(index)}/target{error.pointer}"
@@ -281,7 +300,7 @@ def _to_call(
         errors.check()
     numbers = _answer_numbers(parameters, len(items), sum([len(item.values) for item in items]) if history else 0)
     numbers += len(items) * (INPUT_NUMBERS + parameters.return_state * manifest.state.width // STATE_NUMBERS)
-    return ForecastCall(manifest, parameters, levels, item_ids, items, all_counts, numbers)
+    return ForecastCall(manifest, parameters, levels, item_ids, items, all_counts, bounds, numbers)
 
 
 def _check_horizon(parameters: ForecastParameters, manifest: Manifest, errors: FieldErrors) -> None:
@@ -291,11 +310,33 @@ def _check_horizon(parameters: ForecastParameters, manifest: Manifest, errors: F
         errors.add("#/parameters/prediction_length", "out_of_range", detail)
 
 
+def _has_bounds(inputs: Sequence[SeriesInput], parameters: ForecastParameters) -> bool:
+    if parameters.lower is not UNSET or parameters.upper is not UNSET:
+        return True
+    return any(series.lower is not UNSET or series.upper is not UNSET for series in inputs)
+
+
+def _bounds(
+    inputs: Sequence[SeriesInput], parameters: ForecastParameters, pointer_template: str, errors: FieldErrors
+) -> tuple[list[Bounds | None], list[bool]]:
+    """The bounds of each series, and whether they exclude a floor at zero; records those that exclude one another."""
+    pairs = [bounds_of(series, parameters) for series in inputs]
+    for index, (series, (bounds, _)) in enumerate(zip(inputs, pairs, strict=True)):
+        if bounds is not None:
+            is_own = series.lower is not UNSET or series.upper is not UNSET
+            check_bounds(bounds, pointer_template.format(index) if is_own else "#/parameters", errors)
+    return [bounds for bounds, _ in pairs], [no_floor for _, no_floor in pairs]
+
+
 def _check_season(season: int, state: SequenceState, manifest: Manifest, errors: FieldErrors) -> None:
     """Record whether a resumed series states another season than at its beginning, in so far as that has an effect."""
-    if not manifest.input.season or season in (0, state.season):
+    if not manifest.input.season or season in (0, state.season) or not differs(season, state.season):
         return
-    origin = f"with {state.season}" if state.season else "without one"
+    if not differs(season % NO_FLOOR, state.season):
+        detail = "this series was begun with a floor at zero, which is part of its state: send the whole series"
+        errors.add("#/parameters/lower", "out_of_range", detail)
+        return
+    origin = in_words(state.season)
     detail = f"this series was begun {origin}: the season is part of its state, send the whole series to change it"
     errors.add("#/parameters/season_length", "out_of_range", detail)
 
@@ -309,18 +350,21 @@ def _predictions(
     call: ForecastCall, results: Sequence[ForecastResult], tokens: Sequence[str | None]
 ) -> list[SeriesPrediction]:
     """The forecasts of `results`, one for each series, with `tokens` as their states."""
-    levels, stated = call.levels, call.parameters.season_length is not None
-    warnings = ["season_length_ignored"] if stated and not call.manifest.input.season else []
+    levels, seasons = call.levels, stated_seasons(call.parameters)
+    bounded = results if call.bounds is None else map(_bounded, results, call.bounds)
     predictions = []
-    for item_id, counts, result, token in zip(call.item_ids, call.counts, results, tokens, strict=True):
+    for item_id, counts, result, token in zip(call.item_ids, call.counts, bounded, tokens, strict=True):
         rows: list[list[float]] = result.quantiles.tolist()
         quantiles = {levels.keys[position]: rows[position] for position in levels.requested}
         total = counts.observations
         context = Context(total, counts.missing, total - counts.truncated, result.season)
         history = None if result.history is None else _history(result.history, levels)
-        all_warnings = ["truncated", *warnings] if counts.truncated else warnings
         mean: list[float] = result.mean.tolist()
-        predictions.append(SeriesPrediction(item_id, mean, quantiles, context, token, history, all_warnings))
+        warnings = _warnings(call, counts, result, seasons) if counts.truncated or seasons else {}
+        details = warnings or UNSET
+        predictions.append(
+            SeriesPrediction(item_id, mean, quantiles, context, token, history, list(warnings), warning_details=details)
+        )
     return list(map(_timed, predictions, call.timelines)) if call.timelines else predictions
 
 
@@ -333,8 +377,10 @@ def _timed(prediction: SeriesPrediction, timeline: Timeline | None) -> SeriesPre
         past = len(history.mean)
         history = replace(history, timestamps=timeline.texts(timeline.length - past, past))
     times = timeline.texts(timeline.length, len(prediction.mean))
-    warnings = [*prediction.warnings, *timeline.warnings]
-    return replace(prediction, timestamps=times, history=history, warnings=warnings)
+    details = dict(prediction.warning_details or {}) | {code: SENTENCES[code] for code in timeline.warnings}
+    return replace(
+        prediction, timestamps=times, history=history, warnings=list(details), warning_details=details or UNSET
+    )
 
 
 def season_of(series: SeriesInput, suggested: int) -> int:
@@ -343,10 +389,29 @@ def season_of(series: SeriesInput, suggested: int) -> int:
 
 
 def _with_hint(item: ForecastItem, season: int) -> ForecastItem:
-    """`item` with the `season` that its frequency suggests, where its values come back after that."""
+    """`item`, which states no season, with the one that its frequency suggests, where its values show that."""
     if item.state is not None or not comes_back(item.values, season):
         return item
-    return replace(item, season=season)
+    return replace(item, season=item.season + season)
+
+
+def _warnings(call: ForecastCall, counts: Counts, result: ForecastResult, seasons: tuple[int, ...]) -> dict[str, str]:
+    """Code to sentence, for each warning of one series."""
+    total = counts.observations
+    warnings: dict[str, str] = {}
+    if counts.truncated:
+        warnings["truncated"] = f"{total} values were sent, of which the last {total - counts.truncated} were read."
+    season = season_warning(seasons, result, total, call.manifest)
+    return warnings if season is None else warnings | dict([season])
+
+
+def _bounded(result: ForecastResult, bounds: Bounds | None) -> ForecastResult:
+    if bounds is None:
+        return result
+    history = None if result.history is None else bounds.applied(result.history)
+    return ForecastResult(
+        bounds.applied(result.mean), bounds.applied(result.quantiles), history, result.season, result.state
+    )
 
 
 def _answer_numbers(parameters: ForecastParameters, n_series: int, n_values: int) -> int:

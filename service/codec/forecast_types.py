@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -21,6 +21,32 @@ from service.codec.common import (
 DEFAULT_MODEL = "forecaster"
 
 Level = Annotated[float, Meta(gt=0, lt=1)]
+Season = Annotated[int, Meta(ge=1, le=1_000_000)]
+Bound = Annotated[
+    float | UnsetType | None,
+    Meta(description="bound of mean and quantiles; null: none; absent: zero for a series that never was below it"),
+]
+
+# Names of other forecasting tools, with what they are called here.
+_IN_PARAMETERS = {
+    name: f"use 'prediction_length' in 'parameters', not '{name}'"
+    for name in ("horizon", "h", "steps", "n_steps", "periods", "fh", "forecast_horizon", "horizon_length")
+} | {
+    name: f"use 'quantile_levels' in 'parameters' (0.1 and 0.9 are the ends of the 80 % interval), not '{name}'"
+    for name in ("level", "levels", "quantiles", "confidence", "interval", "alpha", "q")
+}
+_SEASONS = {
+    name: f"use 'season_length' in 'parameters', the number of observations in a season, not '{name}'"
+    for name in ("seasonality", "season", "period", "m", "seasonal_periods", "season_lengths")
+} | {
+    name: f"use 'freq' with 'start' in an entry of 'inputs', or 'season_length' in 'parameters', not '{name}'"
+    for name in ("freq", "frequency")
+}
+_TARGETS = {
+    name: f"use 'target', a list of numbers and null, in an entry of 'inputs', not '{name}'"
+    for name in ("values", "data", "series", "y", "history", "observations", "x", "context", "past_values")
+}
+_BELONGS = "it belongs in 'parameters'"
 
 
 class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -42,6 +68,17 @@ class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
         Annotated[list[str], Meta(description="time of each value, ISO 8601; a step left out is a missing value")]
         | None
     ) = None
+    lower: Bound = UNSET
+    upper: Bound = UNSET
+
+    hints: ClassVar[dict[str, str]] = {
+        **_IN_PARAMETERS,
+        **{name: hint for name, hint in _SEASONS.items() if name != "freq"},
+        **_TARGETS,
+        **dict.fromkeys(("prediction_length", "quantile_levels", "season_length", "return_state", "include"), _BELONGS),
+        "id": "use 'item_id'",
+        "unique_id": "use 'item_id'",
+    }
 
 
 class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -49,10 +86,17 @@ class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=Fal
 
     prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 1
     quantile_levels: Annotated[list[Level], Meta(max_length=99)] = field(default_factory=lambda: [0.1, 0.5, 0.9])
-    season_length: Annotated[int, Meta(ge=1, le=1_000_000, description="observations per season")] | None = None
+    season_length: Annotated[
+        Season | Annotated[list[Season], Meta(min_length=1, max_length=2)] | None,
+        Meta(description="observations per season; two where there are two, such as [24, 168]"),
+    ] = None
     return_state: ReturnState = False
     include: Annotated[list[Literal["history"]], Meta(max_length=8)] = field(default_factory=list)
     timeout_ms: Timeout | None = None
+    lower: Bound = UNSET
+    upper: Bound = UNSET
+
+    hints: ClassVar[dict[str, str]] = {**_IN_PARAMETERS, **_SEASONS, **_TARGETS}
 
 
 class ForecastRequest(Struct, forbid_unknown_fields=True, frozen=True):
@@ -64,6 +108,18 @@ class ForecastRequest(Struct, forbid_unknown_fields=True, frozen=True):
     ]
     model: RequestedModel = DEFAULT_MODEL
     parameters: ForecastParameters = field(default_factory=ForecastParameters)
+
+    hints: ClassVar[dict[str, str]] = {
+        **_IN_PARAMETERS,
+        **_SEASONS,
+        **_TARGETS,
+        **dict.fromkeys(
+            ("prediction_length", "quantile_levels", "season_length", "return_state", "include", "lower", "upper"),
+            _BELONGS,
+        ),
+        "target": 'it belongs in an entry of \'inputs\': {"inputs": [{"target": [1, 2, 3]}]}',
+        "instances": "use 'inputs'",
+    }
 
 
 class History(Struct, frozen=True, gc=False):
@@ -97,6 +153,7 @@ class SeriesPrediction(Struct, frozen=True, gc=False):
     timestamps: Annotated[list[str], Meta(description="of the steps ahead; where the input has times")] | UnsetType = (
         UNSET
     )
+    warning_details: dict[str, str] | UnsetType = UNSET
 
 
 class ForecastAnswer(ModelAnswer, frozen=True):

@@ -156,12 +156,15 @@ class _Inspector:
         self._visit(value, kind.type)
 
     def _union(self, value: Any, kind: kinds.UnionType) -> None:
-        """All unions of the schemas are `X | None`."""
+        """The unions of the schemas are `X | None` and, for a number or several of them, `X | list[X] | None`."""
         if value is None:
             return
-        for choice in kind.types:
-            if not isinstance(choice, kinds.NoneType):
-                self._visit(value, choice)
+        choices = [choice for choice in kind.types if not isinstance(choice, kinds.NoneType)]
+        lists = [choice for choice in choices if isinstance(choice, kinds.ListType)]
+        if len(choices) > 1 and not isinstance(value, (int, float, list)):
+            self._error("wrong_type", f"must be an integer or an array of integers, not {_type_name(value)}")
+            return
+        self._visit(value, lists[0] if lists and isinstance(value, list) else choices[0])
 
     def _struct(self, value: Any, kind: kinds.StructType) -> None:
         if not isinstance(value, dict):
@@ -176,7 +179,9 @@ class _Inspector:
             elif self.errors.is_full:
                 self._count(1)
             else:
-                self._error("unknown_field", "there is no such field" + suggestion(name, list(fields)))
+                hints: dict[str, str] = getattr(kind.cls, "hints", {})
+                hint = f": {hints[name]}" if name in hints else suggestion(name, list(fields))
+                self._error("unknown_field", "there is no such field" + hint)
             self._path.pop()
         for name in required:
             if name not in value:
@@ -191,6 +196,8 @@ class _Inspector:
         if kind.max_length is not None and len(value) > kind.max_length:
             self._error("out_of_range", f"at most {kind.max_length} entries, not {len(value)}")
             value = value[: kind.max_length]
+        if kind.min_length is not None and len(value) < kind.min_length:
+            self._error("out_of_range", f"at least {kind.min_length} entries, not {len(value)}")
         if self._is_too_flat(value, kind.item_type):
             return
         accepted = _number_types(kind.item_type)

@@ -37,6 +37,9 @@ class InputContract(_Part):
     )
     missing: bool = Field(description="whether observations may be missing (null)")
     season: bool = Field(default=False, description="whether season_length has an effect")
+    seasons: int = Field(default=1, ge=1, le=2, description="how many season lengths may be stated together")
+    max_season: int | None = Field(default=None, ge=1, description="longest season that can be used; null: not known")
+    optional_floor: bool = Field(default=False, description="whether a caller may say that zero is no lower bound")
     max_horizon: int | None = Field(default=None, ge=1, description="most steps ahead; null for digit readers")
 
 

@@ -2,7 +2,8 @@
 
 Each prior takes `(batch, length, generator, device)` and returns values (batch, length) float64 and the season length
 (batch,) int64 that a caller might state, 0 where there is none to state. They cover what real series do and the real
-collection shows too rarely: clean seasons of any length, trends that bend, levels that jump, counts, sparse demand.
+collection shows too rarely: clean seasons of any length, trends that bend, levels that jump, counts, sparse demand,
+lines, decays, regular events, meters, changes of noise, traffic with two seasons.
 """
 
 from __future__ import annotations
@@ -140,12 +141,129 @@ def counts(batch: int, length: int, generator: torch.Generator, device: torch.de
     return series, torch.where(swing[:, 0] > 0.3, period, 0).to(torch.int64)
 
 
+def lines(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
+    """Straight and bent lines with little noise or none, some of them rounded, some of whole numbers."""
+    random = _Random(generator, device)
+    slope = random.normal(batch, 1)
+    bends = 2.0 * random.uniform(batch, 1) / length
+    bend = (random.uniform(batch, length) < bends).to(torch.float64) * random.normal(batch, length)
+    slopes = slope + torch.where(random.chance(0.4, batch, 1), bend.cumsum(1), 0.0)
+    start = slope * random.log_uniform(batch, 1, low=0.5, high=500.0) * (2 * random.chance(0.7, batch, 1).double() - 1)
+    noise = random.normal(batch, length) * slope.abs() * random.log_uniform(batch, 1, low=0.003, high=30.0)
+    series = start + slopes.cumsum(1) + torch.where(random.chance(0.8, batch, 1), noise, 0.0)
+    grain = slope.abs() * random.log_uniform(batch, 1, low=0.05, high=1.0)
+    series = torch.where(random.chance(0.3, batch, 1), (series / grain).round() * grain, series)
+    return series, torch.zeros(batch, dtype=torch.int64, device=device)
+
+
+def decays(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
+    """Exponential decay to a level, growth to a limit (logistic), both with little noise; one in three over a season."""
+    random = _Random(generator, device)
+    time = torch.arange(length, device=device, dtype=torch.float64)[None, :]
+    constant = random.log_uniform(batch, 1, low=2.0, high=300.0)
+    decay = torch.exp(-time / constant)
+    logistic = torch.sigmoid((time - random.uniform(batch, 1, high=4.0) * constant) / constant)
+    shape = torch.where(random.chance(0.5, batch, 1), decay, logistic)
+    shape = torch.where(random.chance(0.3, batch, 1), 1 - shape, shape)
+    level = torch.where(random.chance(0.5, batch, 1), random.log_uniform(batch, 1, low=0.01, high=10.0), 0.0)
+    noise = random.normal(batch, length) * random.log_uniform(batch, 1, low=0.0005, high=0.1)
+    noise = noise * torch.where(random.chance(0.4, batch, 1), shape, 1.0)
+    season, period = torch.where(random.chance(0.3, batch, 1), 0.2, 0.0), _periods(batch, random).round()
+    season = season * random.uniform(batch, 1) * _shape(batch, length, period, random)
+    series = shape + level + torch.where(random.chance(0.85, batch, 1), noise, 0.0) + season
+    grain = random.log_uniform(batch, 1, low=0.001, high=0.05)
+    series = torch.where(random.chance(0.2, batch, 1), (series / grain).round() * grain, series)
+    return series, torch.where(season.abs().amax(1) > 0, period, 0.0).to(torch.int64)
+
+
+def events(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
+    """Regular events on a base of zero or another constant, and their counterpart, regular days without business."""
+    random = _Random(generator, device)
+    period = _periods(batch, random).round().clamp(max=60)
+    phase = torch.arange(length, device=device, dtype=torch.float64)[None, :] + (random.uniform(batch, 1) * 60).floor()
+    phase = phase.remainder(period[:, None]).to(torch.int64)
+    order = random.uniform(batch, 64).masked_fill(
+        torch.arange(64, device=device)[None, :] >= period[:, None].to(torch.int64), 9.0
+    )
+    rank = order.argsort(1).argsort(1).gather(1, phase)
+    few = 1 + (3 * random.uniform(batch, 1) ** 2).floor()
+    open_days = torch.where(random.chance(0.6, batch, 1), few, period[:, None] - few).clamp(min=1)
+    size = torch.exp(random.uniform(batch, 64) * random.uniform(batch, 1)).gather(1, phase)
+    size = size * (1 + random.normal(batch, length) * random.log_uniform(batch, 1, low=0.003, high=0.3))
+    size = size * torch.exp(random.log_uniform(batch, 1, low=0.02, high=0.7) * _walk(batch, length, random))
+    base = torch.where(random.chance(0.4, batch, 1), random.uniform(batch, 1), 0.0)
+    base = base + torch.where(random.chance(0.25, batch, 1), 0.05, 0.0) * random.normal(batch, length).abs()
+    series = torch.where(rank < open_days, size, base)
+    whole = random.log_uniform(batch, 1, low=5.0, high=200.0)
+    series = torch.where(random.chance(0.5, batch, 1), (whole * series).round(), series)
+    return series, period.to(torch.int64)
+
+
+def noises(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
+    """Noise, walks and noisy seasons whose noise becomes up to a hundred times as large or as small, now and then."""
+    random = _Random(generator, device)
+    change = (random.uniform(batch, length) < 1.5 / length).to(torch.float64)
+    change = change * random.uniform(batch, length, low=-4.6, high=4.6)
+    sizes = torch.exp(change.cumsum(1).clamp(-6.0, 6.0))
+    shocks = random.normal(batch, length) * sizes
+    walk = shocks.cumsum(1)
+    period = _periods(batch, random).round()
+    season = shocks + random.log_uniform(batch, 1, low=0.1, high=10.0) * _shape(batch, length, period, random)
+    kind = random.uniform(batch, 1)
+    series = torch.where(kind < 0.5, shocks, torch.where(kind < 0.75, walk, season))
+    return series, torch.where(kind[:, 0] < 0.75, 0.0, period).to(torch.int64)
+
+
+def counters(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
+    """Meters and running totals: sums of steps that are never negative, even or with a season, from any start."""
+    random = _Random(generator, device)
+    period = _periods(batch, random).round()
+    rate = torch.exp(random.log_uniform(batch, 1, low=0.01, high=1.0) * _shape(batch, length, period, random))
+    noise = torch.exp(random.log_uniform(batch, 1, low=0.01, high=1.0) * random.normal(batch, length))
+    smooth = rate * noise
+    whole = torch.poisson((random.log_uniform(batch, 1, low=0.1, high=20.0) * rate).clamp(max=1e6), generator=generator)
+    steps = torch.where(random.chance(0.5, batch, 1), smooth, whole)
+    start = torch.where(random.chance(0.6, batch, 1), random.log_uniform(batch, 1, low=1.0, high=1e6), 0.0)
+    return start + steps.cumsum(1), period.to(torch.int64)
+
+
+def traffic(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
+    """Visits and loads: a week of days in a year, or days in a week, multiplied, with a trend, noise and bursts."""
+    random = _Random(generator, device)
+    kinds = torch.tensor([[7.0, 365.25], [7.0, 364.0], [24.0, 168.0], [48.0, 336.0], [96.0, 672.0]], device=device)
+    weights = torch.tensor([0.35, 0.1, 0.35, 0.1, 0.1], device=device)
+    pair = kinds[torch.multinomial(weights, batch, replacement=True, generator=generator)].double()
+    short = _shape(batch, length, pair[:, 0], random) * random.log_uniform(batch, 1, low=0.03, high=0.8)
+    long = _shape(batch, length, pair[:, 1], random) * random.log_uniform(batch, 1, low=0.03, high=0.5)
+    # The days of a week that are unlike the others: a modulation of the day by the week.
+    together = short * (1 + 0.5 * random.uniform(batch, 1) * _shape(batch, length, pair[:, 1], random))
+    short = torch.where((pair[:, :1] > 7) & random.chance(0.7, batch, 1), together, short)
+    noise = random.normal(batch, length) * random.log_uniform(batch, 1, low=0.01, high=0.4)
+    start = (random.uniform(batch, length) < random.log_uniform(batch, 1, low=0.0005, high=0.03)).to(torch.float64)
+    burst = start * random.uniform(batch, length) * random.log_uniform(batch, 1, low=0.1, high=2.0)
+    decay = random.uniform(batch, 1, high=0.9)
+    for shift in (1, 2, 4, 8):  # an exponential decay over sixteen steps, by doubling
+        burst = burst + decay**shift * torch.nn.functional.pad(burst, (shift, 0))[:, :length]
+    level = random.log_uniform(batch, 1, low=0.05, high=1.0) * (_walk(batch, length, random) + random.normal(batch, 1))
+    trend = _bent_trend(batch, length, random) * random.uniform(batch, 1)
+    series = torch.exp((short + long + noise + burst + level + trend).clamp(-12.0, 12.0))
+    whole = random.log_uniform(batch, 1, low=3.0, high=3000.0)
+    series = torch.where(random.chance(0.4, batch, 1), (whole * series).round(), series)
+    return series, pair[:, 0].to(torch.int64)
+
+
 PRIORS: dict[str, tuple[Prior, float]] = {
-    "sines": (sines, 0.34),
-    "seasonal": (seasonal, 0.30),
-    "rough": (rough, 0.13),
-    "walks": (walks, 0.13),
-    "counts": (counts, 0.10),
+    "sines": (sines, 0.07),
+    "seasonal": (seasonal, 0.23),
+    "rough": (rough, 0.11),
+    "walks": (walks, 0.11),
+    "counts": (counts, 0.08),
+    "lines": (lines, 0.08),
+    "decays": (decays, 0.06),
+    "events": (events, 0.09),
+    "noises": (noises, 0.05),
+    "counters": (counters, 0.04),
+    "traffic": (traffic, 0.08),
 }
 
 

@@ -23,7 +23,7 @@ from training.fit.options import (
 )
 from training.forecaster.config import STAGES, Config
 from training.forecaster.export import export_again, export_forecaster
-from training.forecaster.train import Fitted, read_fit, train, train_stages, write_fit
+from training.forecaster.train import Fitted, read_fit, read_version, train, train_stages, write_fit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, help="where checkpoints are kept; an interrupted run resumes from there")
     parser.add_argument("--deadline", type=float, help="seconds after which to stop with a checkpoint")
     parser.add_argument("--start", type=Path, help="weights to continue from, with another configuration")
+    parser.add_argument("--start-version", type=int, help="the same, from a committed version's weights")
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
     parser.add_argument("--from-version", type=int, help="skip the fit: an earlier version's weights in today's graph")
     parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
@@ -59,6 +60,9 @@ def _fitted(arguments: argparse.Namespace, device: torch.device) -> Fitted:
     config = replace(Config(), **changed_fields(arguments, Config()))
     if arguments.from_weights is not None:
         return read_fit(arguments.from_weights)
+    if arguments.start_version is not None:
+        earlier = read_version(arguments.start_version, arguments.models)
+        return train(config, device, arguments.folder, arguments.deadline, earlier)
     if arguments.start is None and config == Config():
         return train_stages(STAGES, device, arguments.folder, arguments.deadline)
     start = None if arguments.start is None else read_fit(arguments.start)

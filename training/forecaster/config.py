@@ -20,6 +20,8 @@ class Config:
     ahead: int = 12  # steps ahead of each forecast that enter the loss
     real: float = 0.56  # share of windows from real series
     variety: float = 1.0  # how often real windows are varied: times the shares in `windows.augment`
+    offsets: float = 0.15  # share of windows that are lifted by up to a million of their deviations
+    glitches: float = 0.1  # share of windows with wrong values in the context
     dense: float = 0.3  # weight of the loss of the next value's bands
     fast: int = 64  # hidden units of the clock that reads every value
     slow: int = 128  # hidden units of the clock that ticks every eighth value

@@ -9,7 +9,6 @@ logarithm of the step ahead, so that a forecast has no stairs.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,18 +20,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.contract.manifest import MODEL_FILE, RECORD_FILE, InputContract, OutputContract, StateContract
+from service.contract.manifest import InputContract, OutputContract, StateContract
 from service.contract.types import Floats
 from training.data import priors, real_series
 from training.evaluation import backtest, evaluate
 from training.evaluation.predict import predict_quantiles, predictor
-from training.fit.export import export, forecast_golden, reload
+from training.fit.export import export, forecast_golden
 from training.fit.record import Record, command_line, current_commit, parameters
-from training.networks.forecaster import LEVELS, MAX_HORIZON, Forecaster
+from training.forecaster.train import read_version
+from training.networks.forecaster import LEARNED_HORIZON, LEVELS, MAX_HORIZON, MEMORY, Forecaster
 
 CONTEXT = 4096
 MAX_WINDOWS = 200  # of one file
-STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, MAX_HORIZON + 1)  # between which factors are fitted
+STEPS = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    LEARNED_HORIZON + 1,
+)  # edges of the fit
 BOUNDS = (0.6, 1.7)  # a factor beyond these would say that the fit is wrong, not its width
 MIN_ERRORS = 20  # of one source, for it to count
 PRIOR_ROWS, PRIOR_CONTEXTS, PRIOR_SEED = 60, (12, 30, 60, 120, 250, 500), 424_242
@@ -103,6 +120,9 @@ def export_forecaster(
             context=CONTEXT,
             missing=True,
             season=True,
+            seasons=2,
+            max_season=MEMORY // 2,
+            optional_floor=True,
             max_horizon=MAX_HORIZON,
         ),
         outputs=OutputContract(quantile_levels=LEVELS),
@@ -117,11 +137,8 @@ def export_forecaster(
 
 def export_again(base_version: int, *, version: int | None, models: Path) -> Path:
     """A new version of the weights of `base_version` in `models`: in today's graph, with factors fitted anew."""
-    folder = models / "forecaster" / str(base_version)
-    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    network, record = read_version(base_version, models)
     knobs = record["knobs"]
-    network = Forecaster(knobs["fast"], knobs["slow"], knobs["width"])
-    network.load_state_dict(reload((folder / MODEL_FILE).read_bytes()).state_dict())
     fitted = record | {
         "command": command_line(),
         "commit": current_commit(),
@@ -154,16 +171,11 @@ def calibrate(network: Forecaster, *, max_windows: int = MAX_WINDOWS) -> list[st
     Real files and priors weigh the same together; so do all files, and all priors.
     """
     network.widen.fill_(1.0)
-    files = [file for file in real_series.read_all() if is_for_calibration(file.name)]
+    files = [file for file in real_series.read_all() if real_series.is_for_validation(file.name)]
     real = [real_sample(network, file, max_windows, 0.5 / len(files)) for file in files]
     synthetic = prior_samples(network)
     network.widen.copy_(interval_factors([*real, *synthetic]))
     return [sample.source for sample in (*real, *synthetic)]
-
-
-def is_for_calibration(name: str) -> bool:
-    """Whether a file of the collection is one that nothing is scored on."""
-    return name not in real_series.HELD_OUT and not name.startswith("m4_")
 
 
 def held_out_scores(network: Forecaster, *, max_windows: int = MAX_WINDOWS) -> list[backtest.FileScore]:
@@ -201,18 +213,18 @@ def prior_samples(network: Forecaster) -> list[Sample]:
     generator = torch.Generator().manual_seed(PRIOR_SEED)
     samples = []
     for name, (prior, _) in priors.PRIORS.items():
-        values = [prior(PRIOR_ROWS, n + MAX_HORIZON, generator, _CPU)[0].numpy() for n in PRIOR_CONTEXTS]
+        values = [prior(PRIOR_ROWS, n + LEARNED_HORIZON, generator, _CPU)[0].numpy() for n in PRIOR_CONTEXTS]
         unstated = [0] * PRIOR_ROWS
         quantiles = [
-            predict_quantiles(network, list(v[:, :-MAX_HORIZON]), unstated, MAX_HORIZON, LEVELS) for v in values
+            predict_quantiles(network, list(v[:, :-LEARNED_HORIZON]), unstated, LEARNED_HORIZON, LEVELS) for v in values
         ]
-        actual = np.concatenate([v[:, -MAX_HORIZON:] for v in values])
+        actual = np.concatenate([v[:, -LEARNED_HORIZON:] for v in values])
         samples.append(Sample(f"prior {name}", np.concatenate(quantiles), actual, 0.5 / len(priors.PRIORS)))
     return samples
 
 
 def interval_factors(samples: Sequence[Sample]) -> Tensor:
-    """Factors (MAX_HORIZON, K) by which each quantile's distance from the median is to be multiplied."""
+    """Factors (LEARNED_HORIZON, K) by which each quantile's distance from the median is to be multiplied."""
     sources = [(_ratios(sample), sample.weight) for sample in samples]
     positions, logs, weights = [], [], []
     for low, high in pairwise(STEPS):
@@ -226,9 +238,9 @@ def interval_factors(samples: Sequence[Sample]) -> Tensor:
     lines = np.stack([np.ones(len(positions)), positions], 1)
     root = np.sqrt(weights)[:, None]
     offset, slope = np.linalg.lstsq(lines * root, np.array(logs) * root, rcond=None)[0]
-    ahead = np.log(np.arange(1, MAX_HORIZON + 1))[:, None]
+    ahead = np.log(np.arange(1, LEARNED_HORIZON + 1))[:, None]
     factors = np.exp(offset + slope * ahead).clip(*BOUNDS)
-    return torch.from_numpy(np.concatenate([factors, np.ones((MAX_HORIZON, 1)), factors[:, ::-1]], 1))
+    return torch.from_numpy(np.concatenate([factors, np.ones((LEARNED_HORIZON, 1)), factors[:, ::-1]], 1))
 
 
 def _ratios(sample: Sample) -> Floats:
@@ -258,7 +270,7 @@ def _covering_factors(sources: Sequence[tuple[Floats, float]]) -> Floats:
 def golden_sample() -> dict[str, np.ndarray[Any, Any]]:
     """Generated series of different kinds and lengths, some values missing."""
     generator = torch.Generator().manual_seed(7)
-    kinds = [f for f, _ in priors.PRIORS.values()] + [priors.sines]
+    kinds = [priors.sines, priors.seasonal, priors.rough, priors.walks, priors.counts, priors.sines]
     rows = [kind(1, 160, generator, _CPU)[0][0].numpy() for kind in kinds]
     lengths = np.array([160, 150, 97, 40, 9, 1])
     values = np.stack([np.where(np.arange(160) < n, row, 0.0) for row, n in zip(rows, lengths, strict=True)])

@@ -8,6 +8,7 @@ interrupted run resumes to the same result.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from service.contract.manifest import MODEL_FILE, RECORD_FILE
 from training.data import real_series
 from training.evaluation import backtest
 from training.evaluation.predict import predictor
 from training.evaluation.sine_errors import over_bayes, sine_errors, validation_series
 from training.fit import loop
+from training.fit.export import reload
 from training.fit.optimizer import adamw
 from training.fit.record import command_line, current_commit, stage_record
 from training.fit.weights import read_weights, write_weights
 from training.forecaster.config import Config
-from training.forecaster.windows import Stream, draw_cuts
+from training.forecaster.windows import Stream, add_glitches, draw_cuts
 from training.networks.forecaster import LEVELS, Forecaster
+from training.networks.seasonal_candidates import SEASONAL_CANDIDATES
 
 VALIDATION_WINDOWS = 25  # of one file
 VALIDATION_CONTEXT = 2048
@@ -39,6 +43,7 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
     inputs, truth, season = stream.batch(step)
     generator = torch.Generator(stream.device).manual_seed(stream.config.seed * 1_000_003 + step + 500_000_009)
     cuts, ahead = draw_cuts(truth, stream.config, generator)
+    inputs = add_glitches(inputs, cuts, stream.config.glitches, generator)
     predicted, last, swing, bands = network.predict_at(inputs, season, cuts, ahead)
     rows = torch.arange(len(truth), device=truth.device)[:, None, None]
     index = cuts[..., None] + ahead - 1
@@ -58,14 +63,14 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
 
 
 class Validation:
-    """Scores during training: held-out files (never the test parts of training files) and fresh sine mixtures."""
+    """Scores during training: the ends of series that training reads the beginnings of, and fresh sine mixtures."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.device = device
         self.sines = validation_series(201)
         self.files: list[real_series.SeriesFile] = []
         if config.real > 0:
-            self.files = [f for f in real_series.read_all() if f.name in real_series.HELD_OUT]
+            self.files = [f for f in real_series.read_all() if real_series.is_for_validation(f.name)]
 
     def __call__(self, module: Any) -> dict[str, float]:
         """A row of the curves."""
@@ -73,7 +78,7 @@ class Validation:
         return row | backtest.geometric_means(self.file_scores(module)) if self.files else row
 
     def file_scores(self, module: Any) -> list[backtest.FileScore]:
-        """Scores of each held-out file."""
+        """Scores of each file."""
         predict = predictor(module, self.device)
         return [
             backtest.score_file(f, predict, max_windows=VALIDATION_WINDOWS, context=VALIDATION_CONTEXT)
@@ -133,6 +138,39 @@ def train(
         config, curves.rows, data=stream.digests, device=device, command=command_line(), commit=commit
     )
     return network, record | ({"earlier": start_record} if start_record else {})
+
+
+def grow(weights: dict[str, Tensor], network: Forecaster) -> None:
+    """Fill `network` with the weights of an earlier version, which mixes fewer candidates and has fewer inputs.
+
+    New inputs have no effect at first, and new candidates a small share.
+    """
+    grown = network.state_dict()
+    for name, value in weights.items():
+        if name not in grown:  # a constant that only an exported module keeps among its weights
+            continue
+        new = grown[name]
+        if new.shape == value.shape:
+            new.copy_(value)
+        elif name.startswith("out."):
+            more = len(new) - len(value)
+            new.fill_(0.0 if name.endswith("weight") else -3.0)
+            new[:SEASONAL_CANDIDATES].copy_(value[:SEASONAL_CANDIDATES])
+            new[SEASONAL_CANDIDATES + more :].copy_(value[SEASONAL_CANDIDATES:])
+        else:
+            new.zero_()
+            new[:, : value.shape[1]].copy_(value)
+    network.load_state_dict(grown)
+
+
+def read_version(version: int, models: Path) -> Fitted:
+    """The weights of a committed version in today's graph, and its record."""
+    folder = models / "forecaster" / str(version)
+    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    knobs = record["knobs"]
+    network = Forecaster(knobs["fast"], knobs["slow"], knobs["width"])
+    grow(reload((folder / MODEL_FILE).read_bytes()).state_dict(), network)
+    return network, record
 
 
 def write_fit(path: Path, network: Forecaster, record: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from training.data import priors, real_series
 from training.data.missing import mask_values
 from training.forecaster.config import Config
-from training.networks.forecaster import MAX_HORIZON
+from training.networks.forecaster import LEARNED_HORIZON
 
 
 class Stream:
@@ -38,6 +38,7 @@ class Stream:
             windows, window_season = self.corpus.draw(real, length, generator)
             truth = torch.cat([augment(windows, config.variety, generator), truth])
             season = torch.cat([window_season, season])
+        truth = offset(truth, config.offsets, generator)
         season_known = torch.rand(rows, device=self.device, generator=generator) < 0.5
         return mask_values(truth, generator), truth, torch.where(season_known, season, 0)
 
@@ -56,8 +57,7 @@ def augment(values: Tensor, variety: float, generator: torch.Generator) -> Tenso
     observed = torch.isfinite(values)
     count = observed.sum(1, keepdim=True).clamp(min=1)
     mean = torch.where(observed, values, 0).sum(1, keepdim=True) / count
-    spread = (torch.where(observed, values - mean, 0).square().sum(1, keepdim=True) / count).sqrt()
-    spread = torch.where(spread > 0, spread, 1.0)
+    spread = spread_of(values)
     values = torch.where(uniform() < 0.1 * variety, -values, values)
     neighbour = ((values - mean) / spread).roll(1, 0)
     mixed = values + spread * (0.2 + uniform()) * neighbour
@@ -66,6 +66,38 @@ def augment(values: Tensor, variety: float, generator: torch.Generator) -> Tenso
     wave = 1 + (0.5 * uniform()) * torch.sin(2 * torch.pi * wave)
     values = torch.where(uniform() < 0.12 * variety, values * wave, values)
     return torch.where(uniform() < 0.1 * variety, values + spread * 20 * (uniform() - 0.5), values)
+
+
+def spread_of(values: Tensor) -> Tensor:
+    """The standard deviation of the observed values of each row, 1 where there is none: (B, 1)."""
+    observed = torch.isfinite(values)
+    count = observed.sum(1, keepdim=True).clamp(min=1)
+    filled = torch.where(observed, values, 0.0)
+    mean = filled.sum(1, keepdim=True) / count
+    spread = (torch.where(observed, values - mean, 0.0).square().sum(1, keepdim=True) / count).sqrt()
+    return torch.where(spread > 0, spread, 1.0)
+
+
+def offset(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """`values` (B, T), a `share` of the rows lifted by three to a million of their standard deviations."""
+    uniform = torch.rand(len(values), 2, generator=generator, device=values.device, dtype=torch.float64)
+    size = spread_of(values) * 10 ** (0.5 + 5.5 * uniform[:, 1:])
+    return torch.where(uniform[:, :1] < share, values + size, values)
+
+
+def add_glitches(inputs: Tensor, cuts: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """`inputs` (B, T) with wrong values in a `share` of the rows, of 5 to 100,000 standard deviations.
+
+    They are in what a network sees, not in the truth: anywhere, and in one row of three at the end of the first context
+    that `cuts` (B, R) make.
+    """
+    rows, length = inputs.shape
+    uniform = torch.rand(rows, 3, generator=generator, device=inputs.device, dtype=torch.float64)
+    chance = torch.rand(rows, length, generator=generator, device=inputs.device)
+    column = torch.arange(length, device=inputs.device)[None, :]
+    wrong = torch.where(uniform[:, 1:2] < 1 / 3, column == cuts[:, :1] - 1, chance < 2 / length)
+    size = spread_of(inputs) * 10 ** (0.7 + 4.3 * uniform[:, 2:]) * torch.where(chance > 0.7 / length, 1.0, -1.0)
+    return torch.where((uniform[:, :1] < share) & wrong, inputs + size, inputs)
 
 
 def draw_cuts(truth: Tensor, config: Config, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -77,10 +109,10 @@ def draw_cuts(truth: Tensor, config: Config, generator: torch.Generator) -> tupl
     uniform = torch.rand(rows, config.cuts, 2, generator=generator, device=device)
     share = torch.where(uniform[..., 1] < 0.25, uniform[..., 0] ** 3, uniform[..., 0])
     cuts = 1 + (share * (end[:, None] - 1)).long().minimum((end[:, None] - 2).clamp(min=0))
-    room = (end[:, None] - cuts).clamp(1, MAX_HORIZON)
+    room = (end[:, None] - cuts).clamp(1, LEARNED_HORIZON)
     cap = torch.exp(torch.rand(rows, config.cuts, generator=generator, device=device) * 3.5 + 2.1).long()
     room = torch.minimum(room, cap)  # eight to 256 steps
     spread = torch.rand(rows, config.cuts, config.ahead, generator=generator, device=device)
     ahead = 1 + (spread * room[..., None]).long()
     ahead[..., 0] = 1
-    return cuts.clamp(max=length - 1), ahead.clamp(max=MAX_HORIZON)
+    return cuts.clamp(max=length - 1), ahead.clamp(max=LEARNED_HORIZON)

@@ -28,10 +28,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.networks.level_candidates import (
+    DAMPING,
+    FEATURES,
+    LEVEL_CANDIDATES,
+    fixed_phases,
+    level_candidates,
+    unexplained_features,
+    weights_by_age,
+    without_glitches,
+)
+from training.networks.past import summed
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
-from training.networks.seasonal_candidates import CANDIDATES, longer_season, season_levels, seasonal_candidates
+from training.networks.seasonal_candidates import (
+    SEASONAL_CANDIDATES,
+    choose_seasons,
+    season_levels,
+    seasonal_candidates,
+    stated_seasons,
+)
 from training.networks.statistics import (
     ABS_SLOW,
     ABS_SLOW_W,
@@ -39,24 +56,28 @@ from training.networks.statistics import (
     COLUMNS,
     COUNT,
     GAP,
+    HIGHEST,
     INPUTS,
     LARGEST,
     LAST,
     LOWEST,
+    SCALE,
     SEASON,
     STEPS,
     Statistics,
 )
-from training.networks.steady import SteadyLinear, softplus
+from training.networks.steady import SteadyLinear, fill_up, softplus
 
 LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
-MAX_HORIZON = 256
+MAX_HORIZON = 1024
+LEARNED_HORIZON = 256  # steps ahead that the head is trained on; beyond, intervals go on growing as they did
 MEMORY = 1024
 STRIDE = 8
 SEASONS = 2  # columns of the seasons in the memory: season and longer season, and as many of their strengths
 LAGS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256, 512)
-PER_STEP = 23  # features of one step ahead
-PER_ROW = 18  # features of a row besides its hidden units and lagged values
+CANDIDATES = SEASONAL_CANDIDATES + 2 * LEVEL_CANDIDATES  # for the season and for the longer season
+PER_STEP = 23 + 2 * LEVEL_CANDIDATES  # features of one step ahead
+PER_ROW = 18  # features of a row besides its hidden units, lagged values and what the methods leave unexplained
 CENTRE = LEVELS.index(0.5)
 BAND = (0.1, 0.5, 0.9)  # levels of the bands of the next value
 
@@ -72,12 +93,15 @@ class Forecaster(nn.Module):
         "CANDIDATES",
         "CENTRE",
         "GAP",
+        "HIGHEST",
         "LARGEST",
         "LAST",
+        "LEARNED_HORIZON",
         "LOWEST",
-        "MAX_HORIZON",
         "MEMORY",
+        "SCALE",
         "SEASON",
+        "SEASONAL_CANDIDATES",
         "SEASONS",
         "COUNT",
         "STEPS",
@@ -85,7 +109,8 @@ class Forecaster(nn.Module):
     )
     BELOW, CANDIDATES, CENTRE, GAP, SEASONS = BELOW, CANDIDATES, CENTRE, GAP, SEASONS
     ABS_SLOW, ABS_SLOW_W, LARGEST, LAST = ABS_SLOW, ABS_SLOW_W, LARGEST, LAST
-    LOWEST, MAX_HORIZON, MEMORY, SEASON = LOWEST, MAX_HORIZON, MEMORY, SEASON
+    HIGHEST, LEARNED_HORIZON, LOWEST = HIGHEST, LEARNED_HORIZON, LOWEST
+    MEMORY, SCALE, SEASON, SEASONAL_CANDIDATES = MEMORY, SCALE, SEASON, SEASONAL_CANDIDATES
     COUNT, STEPS, STRIDE = COUNT, STEPS, STRIDE
 
     def __init__(self, fast: int = 64, slow: int = 128, width: int = 160) -> None:
@@ -102,7 +127,9 @@ class Forecaster(nn.Module):
         self.slow = RaggedLSTM(fast + INPUTS, slow)
         self.next = SteadyLinear(fast, len(BAND))
         self.context = nn.Sequential(
-            SteadyLinear(fast + slow + PER_ROW + 2 * len(LAGS), width), nn.GELU(), SteadyLinear(width, width)
+            SteadyLinear(fast + slow + PER_ROW + 2 * len(LAGS) + 2 * FEATURES, width),
+            nn.GELU(),
+            SteadyLinear(width, width),
         )
         self.ahead = SteadyLinear(PER_STEP, width)
         self.mix = SteadyLinear(width, width)
@@ -119,9 +146,13 @@ class Forecaster(nn.Module):
         self.register_buffer("shares", edges.double().diff())
         self.lags: Tensor
         self.register_buffer("lags", torch.tensor(LAGS))
+        self.damping: Tensor
+        self.register_buffer("damping", torch.tensor([DAMPING], dtype=torch.float64), persistent=False)
+        self.weightings: Tensor
+        self.register_buffer("weightings", weights_by_age(MEMORY), persistent=False)
         # Split-conformal widening per step ahead and level, 1 = none; filled after training from validation series.
         self.widen: Tensor
-        self.register_buffer("widen", torch.ones(MAX_HORIZON, len(LEVELS), dtype=torch.float64))
+        self.register_buffer("widen", torch.ones(LEARNED_HORIZON, len(LEVELS), dtype=torch.float64))
 
     @torch.jit.unused
     def restore_fixed_weights(self) -> None:
@@ -145,14 +176,18 @@ class Forecaster(nn.Module):
         levels = torch.tensor(BAND, device=values.device)
         pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored
         band_loss = pinball.sum() / scored.sum().clamp(min=1)
-        rows = torch.arange(len(values), device=values.device)[:, None]
+        rows = torch.arange(len(values), device=values.device).unsqueeze(1)
         units = torch.cat([fast_units, slow_units], 2)[rows, cuts - 1].flatten(0, 1)
         cut_stats = stats[rows, cuts - 1]
         width = min(MEMORY, 1 << (values.shape[1] - 1).bit_length())  # what lies before the window is missing anyway
         windows = self.windows(memory, cuts)[:, :, -width:].flatten(0, 1)
         flat_stats = cut_stats.flatten(0, 1)
         predicted, swing = self.read_out(
-            units, flat_stats, self.look(windows, flat_stats), windows, ahead.flatten(0, 1)
+            units,
+            flat_stats,
+            self.look(windows, flat_stats, flat_stats.select(1, self.STEPS)),
+            windows,
+            ahead.flatten(0, 1),
         )
         return predicted.unflatten(0, cuts.shape), cut_stats[:, :, LAST], swing.unflatten(0, cuts.shape), band_loss
 
@@ -160,7 +195,8 @@ class Forecaster(nn.Module):
     def initial(self, season: Tensor) -> Tensor:
         state = torch.zeros(season.shape[0], self.state_width, dtype=torch.float64, device=season.device)
         state[:, self.SEASON] = season.to(torch.float64)
-        state[:, self.LOWEST].fill_(self.LARGEST)
+        state.select(1, self.LOWEST).fill_(self.LARGEST)
+        state[:, self.SCALE] = 1.0
         state[:, self.BELOW : self.remembered].fill_(1.0)
         state[:, self.remembered : self.exact].fill_(float("nan"))
         return state
@@ -172,24 +208,35 @@ class Forecaster(nn.Module):
         values, lengths, _ = self.without_gap_in_front(values, lengths, state)
         stats, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, stats.shape[2])
-        stats = stats.gather(1, last)[:, 0]
-        newest = torch.arange(self.MEMORY, device=values.device)[None, :]
-        remembered = memory.gather(1, lengths[:, None] + newest)
-        seasons = self.look(remembered, stats)
+        stats = stats.gather(1, last).select(1, 0)
+        newest = torch.arange(self.MEMORY, device=values.device).unsqueeze(0) + lengths.unsqueeze(1)
+        remembered = memory.gather(1, newest)
+        late, is_due = self.since_look(stats.select(1, self.STEPS), state.select(1, self.STEPS))
+        seasons = self.seasons_in(state)
+        if bool(is_due.any()):
+            seen = (
+                memory.gather(1, newest - late.clamp(max=values.shape[1]).unsqueeze(1))
+                if bool((late > 0).any())
+                else remembered
+            )
+            found = self.look(seen, stats, stats.select(1, self.STEPS) - late)
+            seasons = torch.where(is_due.unsqueeze(1), found, seasons)
         exact = torch.cat([stats[:, : self.BELOW], seasons[:, : self.SEASONS], remembered], 1)
         tail = torch.cat([seasons[:, self.SEASONS :], stats[:, self.BELOW :], hidden.to(torch.float64)], 1)
         next_state = torch.cat([exact, tail.to(torch.float32).to(torch.float64)], 1)
-        return torch.where((lengths > 0)[:, None], next_state, state)
+        return torch.where((lengths > 0).unsqueeze(1), next_state, state)
 
     @torch.jit.export
     def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
         stats, memory = self.statistics_in(state), state[:, self.remembered : self.exact]
-        seasons = torch.cat([state[:, self.BELOW : self.remembered], state[:, self.exact : self.scores]], 1)
+        seasons = self.seasons_in(state)
         fast_units, slow_units = self.hidden(state)
         units = torch.cat([fast_units, slow_units], 1)
-        ahead = torch.arange(1, horizon + 1, device=state.device)[None, :].expand(state.shape[0], -1)
+        ahead = torch.arange(1, horizon + 1, device=state.device).unsqueeze(0).expand(state.shape[0], -1)
         predicted, _ = self.read_out(units, stats, seasons, memory, ahead)
-        return self.answer(predicted, stats, levels)
+        if horizon > self.LEARNED_HORIZON:
+            predicted = self.widened_beyond(predicted)
+        return self.answer(predicted, stats, memory, levels)
 
     @torch.jit.export
     def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,44 +245,53 @@ class Forecaster(nn.Module):
             return state, values.new_zeros(rows, 0, 1 + levels.shape[1])
         values, lengths, skipped = self.without_gap_in_front(values, lengths, state)
         stats, memory, fast_units, slow_units, _, _ = self.read_in(values, lengths, state)
-        previous = torch.cat([self.statistics_in(state)[:, None], stats[:, :-1]], 1)
+        previous = torch.cat([self.statistics_in(state).unsqueeze(1), stats[:, :-1]], 1)
         first_fast, first_slow = self.hidden(state)
-        fast_units = torch.cat([first_fast[:, None], fast_units[:, :-1]], 1)
-        slow_units = torch.cat([first_slow[:, None], slow_units[:, :-1]], 1)
+        fast_units = torch.cat([first_fast.unsqueeze(1), fast_units[:, :-1]], 1)
+        slow_units = torch.cat([first_slow.unsqueeze(1), slow_units[:, :-1]], 1)
         block = max(1, 256 // rows)  # bounds the memory of a long history
         answers: list[Tensor] = []
         for start in range(0, steps, block):
             stop = min(start + block, steps)
-            position = torch.arange(start, stop, device=values.device)[None, :].expand(rows, -1)
+            position = torch.arange(start, stop, device=values.device).unsqueeze(0).expand(rows, -1)
             windows = self.windows(memory, position).flatten(0, 1)
             units = torch.cat([fast_units[:, start:stop], slow_units[:, start:stop]], 2).flatten(0, 1)
             block_stats = previous[:, start:stop].flatten(0, 1)
+            seasons = self.seasons_at(position, memory, previous[:, start:stop], state)
             ahead = torch.ones(block_stats.shape[0], 1, dtype=torch.int64, device=values.device)
-            predicted, _ = self.read_out(units, block_stats, self.look(windows, block_stats), windows, ahead)
-            block_levels = levels[:, None, :].expand(-1, stop - start, -1).flatten(0, 1)
-            answers.append(self.answer(predicted, block_stats, block_levels)[:, 0].unflatten(0, (rows, stop - start)))
-        predictions = torch.where((previous[:, :, self.COUNT] > 0)[:, :, None], torch.cat(answers, 1), float("nan"))
-        origin = torch.arange(steps, device=values.device)[None, :] - skipped[:, None]
-        moved = predictions.gather(1, origin.clamp(min=0)[:, :, None].expand(-1, -1, predictions.shape[2]))
-        return self.step(values, lengths, state), torch.where((origin >= 0)[:, :, None], moved, float("nan"))
+            predicted, _ = self.read_out(units, block_stats, seasons, windows, ahead)
+            block_levels = levels.unsqueeze(1).expand(-1, stop - start, -1).flatten(0, 1)
+            answers.append(
+                self.answer(predicted, block_stats, windows, block_levels)
+                .select(1, 0)
+                .unflatten(0, (rows, stop - start))
+            )
+        predictions = torch.where(
+            (previous.select(2, self.COUNT) > 0).unsqueeze(2), torch.cat(answers, 1), float("nan")
+        )
+        origin = torch.arange(steps, device=values.device).unsqueeze(0) - skipped.unsqueeze(1)
+        moved = predictions.gather(1, origin.clamp(min=0).unsqueeze(2).expand(-1, -1, predictions.shape[2]))
+        return self.step(values, lengths, state), torch.where((origin >= 0).unsqueeze(2), moved, float("nan"))
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
-        return state[:, self.BELOW].to(torch.int64)
+        stated, _, _ = stated_seasons(state.select(1, self.SEASON))
+        usable = (stated > 0) & (stated <= self.MEMORY // 2) & (stated <= state.select(1, self.STEPS))
+        return torch.where(usable, stated, state.select(1, self.BELOW).to(torch.int64))
 
     def without_gap_in_front(self, values: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values and lengths without what is missing before the first value ever observed, and how many that are (B,).
 
         A series begins with its first value: a gap in front of it says nothing.
         """
-        fresh = state[:, self.COUNT] == 0
-        if not bool((fresh & ~torch.isfinite(values[:, 0])).any()):
+        fresh = state.select(1, self.COUNT) == 0
+        if not bool((fresh & ~torch.isfinite(values.select(1, 0))).any()):
             return values, lengths, torch.zeros_like(lengths)
-        column = torch.arange(values.shape[1], device=values.device)[None, :]
-        observed = torch.isfinite(values) & (column < lengths[:, None])
+        column = torch.arange(values.shape[1], device=values.device).unsqueeze(0)
+        observed = torch.isfinite(values) & (column < lengths.unsqueeze(1))
         first = torch.where(observed.any(1), observed.to(torch.int64).argmax(1), lengths)
         skipped = torch.where(fresh, first, 0)
-        moved = values.gather(1, (column + skipped[:, None]).clamp(max=values.shape[1] - 1))
+        moved = values.gather(1, (column + skipped.unsqueeze(1)).clamp(max=values.shape[1] - 1))
         return moved, lengths - skipped, skipped
 
     def statistics_in(self, state: Tensor) -> Tensor:
@@ -259,7 +315,7 @@ class Forecaster(nn.Module):
         """
         steps = values.shape[1]
         column = torch.arange(steps, device=values.device)
-        inside = column[None, :] < lengths[:, None]
+        inside = column.unsqueeze(0) < lengths.unsqueeze(1)
         observed = torch.isfinite(values) & inside
         x = torch.where(observed, values.clamp(-self.LARGEST, self.LARGEST), 0.0)
         memory = torch.cat([state[:, self.remembered : self.exact], torch.where(observed, x, float("nan"))], 1)
@@ -272,23 +328,27 @@ class Forecaster(nn.Module):
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
         fast_units, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
-        slow_states = torch.cat([self.statistics.scale(start)[:, None], scale[:, :-1]], 1)
+        slow_states = torch.cat([self.statistics.scale(start).unsqueeze(1), scale[:, :-1]], 1)
         scores, error = self.score(
             torch.cat([hidden[:, None, :f], fast_units[:, :-1]], 1), change / slow_states, observed, stats, start
         )
         # The slow clock ticks when the number of steps, those of earlier requests included, is a multiple of STRIDE.
-        phase = state[:, self.STEPS].to(torch.int64) % self.STRIDE
+        phase = state.select(1, self.STEPS).to(torch.int64) % self.STRIDE
         ticks = (phase + lengths).div(self.STRIDE, rounding_mode="floor")
         n_ticks = (steps + self.STRIDE - 1) // self.STRIDE if bool((ticks > 0).any()) else 0
-        times = self.STRIDE * torch.arange(n_ticks, device=values.device)[None, :] + (self.STRIDE - 1 - phase)[:, None]
+        times = self.STRIDE * torch.arange(n_ticks, device=values.device).unsqueeze(0) + (
+            self.STRIDE - 1 - phase
+        ).unsqueeze(1)
         clock_inputs = torch.cat([fast_units, inputs], 2)
-        at = times.clamp(max=steps - 1)[:, :, None].expand(-1, -1, clock_inputs.shape[2])
+        at = times.clamp(max=steps - 1).unsqueeze(2).expand(-1, -1, clock_inputs.shape[2])
         slow_units, h2, c2 = self.slow(
             clock_inputs.gather(1, at), ticks, hidden[:, 2 * f : 2 * f + s], hidden[:, 2 * f + s :]
         )
-        ticked = (phase[:, None] + column[None, :] + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=n_ticks)
+        ticked = (
+            (phase.unsqueeze(1) + column.unsqueeze(0) + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=n_ticks)
+        )
         slow_states = torch.cat([hidden[:, None, 2 * f : 2 * f + s], slow_units], 1)
-        slow_units = slow_states.gather(1, ticked[:, :, None].expand(-1, -1, s))
+        slow_units = slow_states.gather(1, ticked.unsqueeze(2).expand(-1, -1, s))
         return torch.cat([stats, scores], 2), memory, fast_units, slow_units, torch.cat([h1, c1, h2, c2], 1), error
 
     def score(
@@ -304,25 +364,51 @@ class Forecaster(nn.Module):
         middle, gaps = raw[:, :, 1:2], softplus(raw)
         bands = torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
         surprise = torch.asinh(ratio.clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
-        scored = observed & (stats[:, :, self.COUNT] > 2.5)
-        return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise[:, :, None] - bands
+        scored = observed & (stats.select(2, self.COUNT) > 2.5)
+        return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise.unsqueeze(2) - bands
 
-    def look(self, memory: Tensor, stats: Tensor) -> Tensor:
-        """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64."""
+    def since_look(self, steps: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the `steps` (N,) so far came after the last look for a season, and whether it was after `before`.
+
+        A season changes slowly and takes longer to find than all else: from the 64th step on every eighth step looks.
+        """
+        steps, before = steps.to(torch.int64), before.to(torch.int64)
+        late = torch.where(steps < 64, 0, steps % 8)
+        return late, steps - late > before
+
+    def seasons_at(self, position: Tensor, memory: Tensor, previous: Tensor, state: Tensor) -> Tensor:
+        """The seasons known before the new values at `position` (B, R), as `step` would know them: (B R, 2 SEASONS).
+
+        memory (B, MEMORY + T), `previous` statistics (B, R, COLUMNS), and the state before all new values.
+        """
+        steps = previous.select(2, self.STEPS)
+        late, is_due = self.since_look(steps, state.select(1, self.STEPS).unsqueeze(1))
+        windows = self.windows(memory, (position - late).clamp(min=0)).flatten(0, 1)
+        found = self.look(windows, previous.flatten(0, 1), (steps - late).flatten())
+        known = self.seasons_in(state).unsqueeze(1).expand(-1, position.shape[1], -1).flatten(0, 1)
+        return torch.where(is_due.flatten().unsqueeze(1), found, known)
+
+    def seasons_in(self, state: Tensor) -> Tensor:
+        """The seasons in the state, as `look` found them: (N, 2 SEASONS)."""
+        return torch.cat([state[:, self.BELOW : self.remembered], state[:, self.exact : self.scores]], 1)
+
+    def look(self, memory: Tensor, stats: Tensor, steps: Tensor) -> Tensor:
+        """The seasons in the memory (N, W): season, longer season, and the strength of each; (N, 2 SEASONS) float64.
+
+        steps (N,): how many there were up to the end of that memory.
+        """
         detected, acf = find_season(memory)
-        stated, steps = stats[:, self.SEASON].to(torch.int64), stats[:, self.STEPS]
-        # The caller's season where there is one that the memory can hold and of which a whole one was observed.
-        usable = (stated > 0) & (stated <= self.MEMORY // 2) & (stated <= steps)
-        season = torch.where(usable, stated, detected)
-        strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
-        longer, longer_strength = longer_season(season, acf, steps)
+        season, longer, longer_strength = choose_seasons(
+            stats.select(1, self.SEASON), detected, acf, steps, self.MEMORY // 2
+        )
+        strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1))
         seasons = torch.stack([season, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
 
     def windows(self, memory: Tensor, position: Tensor) -> Tensor:
         """The MEMORY values that end before new value `position` (B, R) of memory (B, MEMORY + T): (B, R, MEMORY)."""
         views = memory.unfold(1, self.MEMORY, 1)  # (B, T + 1, MEMORY), a view
-        rows = torch.arange(memory.shape[0], device=memory.device)[:, None]
+        rows = torch.arange(memory.shape[0], device=memory.device).unsqueeze(1)
         return views[rows, position]
 
     def read_out(
@@ -333,105 +419,175 @@ class Forecaster(nn.Module):
         units (N, fast + slow), stats (N, COLUMNS), seasons (N, 2 SEASONS), memory (N, W), ahead (N, H) int64 >= 1.
         Returns (N, H, K) float64, in the series' units less its last value, and the mean absolute seasonal change (N,).
         """
-        last, scale = stats[:, self.LAST], self.statistics.scale(stats)
-        season, longer = seasons[:, 0].to(torch.int64), seasons[:, 1].to(torch.int64)
-        relative = memory - last[:, None]  # NaN stays NaN
-        level, older_level, swing = season_levels(relative, season)
+        last, scale = stats.select(1, self.LAST), self.statistics.scale(stats)
+        season, longer = seasons.select(1, 0).to(torch.int64), seasons.select(1, 1).to(torch.int64)
+        # From here on in scales, whose squares are finite; NaN stays NaN.
+        relative = ((memory - last.unsqueeze(1)) / scale.unsqueeze(1)).clamp(-1e30, 1e30)
+        past = summed(without_glitches(relative))
+        level, older_level, swing = season_levels(past, season)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
-        swing = torch.where(torch.isnan(swing), scale, swing)
-        size = torch.maximum(swing, 1e-3 * scale)
-        mean = self.statistics.mean(stats) - last
+        swing = torch.where(torch.isnan(swing), 1.0, swing)
+        size = swing.clamp(min=1e-3)
+        heights = torch.stack(
+            [self.statistics.mean(stats), torch.where(stats.select(1, self.LOWEST) >= 0, 0.0, last)], 1
+        )
+        heights = ((heights - last.unsqueeze(1)) / scale.unsqueeze(1)).clamp(-1e30, 1e30)
 
-        candidates, present, turn = seasonal_candidates(relative, season, longer, level, older_level, mean, ahead)
-        per_step = self.step_features(candidates, present, turn, ahead, season, scale)
-        per_row = self.row_features(stats, scale, seasons, level, older_level, size)
-        at = relative.shape[1] - 1 - self.lags[None, :].expand(relative.shape[0], -1)
-        lagged = relative.gather(1, at.clamp(min=0))
-        lag_present = torch.isfinite(lagged) & (at >= 0)
-        lagged = torch.asinh(torch.where(lag_present, lagged, 0.0) / scale[:, None]).to(torch.float32)
-        row = self.context(torch.cat([units, per_row, lagged, lag_present.to(torch.float32)], 1))
-        x = functional.gelu(row[:, None, :] + self.ahead(per_step))
-        x = x + self.mix2(functional.gelu(self.mix(x)))
-        out = self.out(x).to(torch.float64)
+        candidates, present, turn = seasonal_candidates(
+            past.values, season, longer, level, older_level, heights.select(1, 0), ahead
+        )
+        slope = (level - older_level) / season.to(torch.float64)
+        of_row = torch.stack([slope, -heights.select(1, 1), stats.select(1, self.GAP)], 1)
+        weights = self.weightings[self.weightings.shape[0] - relative.shape[1] :]
+        more, unexplained, exact, agreement = level_candidates(past, season, of_row, ahead, weights, self.damping)
+        with_longer, unexplained_longer = more, unexplained
+        if bool((longer != season).any()):
+            with_longer, unexplained_longer, _, _ = level_candidates(past, longer, of_row, ahead, weights, self.damping)
+        candidates = torch.cat([candidates, more, with_longer], 2)
+        present = functional.pad(present, (0, 2 * more.shape[2]), value=True)
+        row_inputs = [units, self.row_features(stats, scale, seasons, level, older_level, size)]
+        row_inputs += [self.lagged(past.values), unexplained_features(unexplained, unexplained_longer)]
+        out = self.head(torch.cat(row_inputs, 1), self.step_features(candidates, present, turn, ahead, season))
 
         weights = torch.softmax(out[:, :, : self.CANDIDATES].masked_fill(~present, -30.0), 2)
         centre = (weights * candidates).sum(2)
-        unit = scale[:, None] * torch.exp(out[:, :, self.CANDIDATES].clamp(-6, 6))
+        unit = torch.exp(out.select(2, self.CANDIDATES).clamp(-6, 6))
         raw = out[:, :, self.CANDIDATES + 1 :]
-        median = centre + unit * raw[:, :, self.CENTRE]
+        median = centre + unit * raw.select(2, self.CENTRE)
         # What has repeated itself exactly, twice or more, goes on so, whatever the weights make of it.
-        doubt = torch.where(2 * season <= stats[:, self.COUNT], swing / size, 1.0)[:, None]
-        last_season = candidates[:, :, 1]
-        median = torch.where(present[:, :, 1], last_season + doubt * (median - last_season), median)
-        gaps = softplus(raw - 1.0) * unit[:, :, None]
-        upper = median[:, :, None] + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
-        lower = median[:, :, None] - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
-        return torch.cat([lower, median[:, :, None], upper], 2), torch.where(swing > 0, swing, scale)
+        doubt = torch.where(2 * season <= stats.select(1, self.COUNT), swing / size, 1.0).unsqueeze(1)
+        last_season = candidates.select(2, 1)
+        median = torch.where(present.select(2, 1), last_season + doubt * (median - last_season), median)
+        # So does what has followed a line or a decay exactly; the longer it did, the less is left of the intervals.
+        doubt, pairs = agreement[:, :1], agreement[:, 1:]
+        median = exact + doubt * (median - exact)
+        width = unit * (doubt + (1 - doubt) / (1 + 0.5 * (pairs - 1).clamp(min=0)))
+        if bool((season > 1).any()):
+            is_fixed, value, times = fixed_phases(past, season, ahead)
+            median = torch.where(is_fixed, value, median)
+            width = torch.where(is_fixed, width / times.clamp(min=1), width)
+        gaps = softplus(raw - 1.0) * width.unsqueeze(2)
+        upper = median.unsqueeze(2) + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
+        lower = median.unsqueeze(2) - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
+        predicted = scale[:, None, None] * torch.cat([lower, median.unsqueeze(2), upper], 2)
+        return predicted.clamp(-self.LARGEST, self.LARGEST), torch.where(swing > 0, swing * scale, scale)
 
-    def step_features(
-        self, candidates: Tensor, present: Tensor, turn: Tensor, ahead: Tensor, season: Tensor, scale: Tensor
-    ) -> Tensor:
+    def head(self, of_row: Tensor, of_step: Tensor) -> Tensor:
+        """The outputs of the network for every step ahead, from inputs of the rows (N, F) and of the steps (N, H, G).
+
+        Rows are filled up once for all products, as `SteadyLinear` would do for each.
+        """
+        rows, horizon = of_step.shape[0], of_step.shape[1]
+        row = self.context(fill_up(of_row))[:rows]
+        row = row.unsqueeze(1).expand(-1, horizon, -1).reshape(rows * horizon, row.shape[1])
+        x = functional.gelu(fill_up(row) + self.ahead(fill_up(of_step.reshape(rows * horizon, of_step.shape[2]))))
+        x = x + self.mix2(functional.gelu(self.mix(x)))
+        return self.out(x)[: rows * horizon].unflatten(0, (rows, horizon)).to(torch.float64)
+
+    def lagged(self, past: Tensor) -> Tensor:
+        """The values of past (N, W) at LAGS, compressed, and which of them there are: (N, 2 len(LAGS)) float32."""
+        at = past.shape[1] - 1 - self.lags
+        lagged = past[:, at.clamp(min=0)]
+        present = torch.isfinite(lagged) & (at >= 0)
+        heights = torch.asinh(torch.where(present, lagged, 0.0)).to(torch.float32)
+        return torch.cat([heights, present.to(torch.float32)], 1)
+
+    def step_features(self, candidates: Tensor, present: Tensor, turn: Tensor, ahead: Tensor, season: Tensor) -> Tensor:
         """Inputs of the head for each step ahead: (N, H, PER_STEP) float32."""
-        h = ahead.to(torch.float32)
+        h = ahead.clamp(max=self.LEARNED_HORIZON).to(torch.float32)
         position = torch.stack(
             [
                 torch.log(h),
                 h / 64,
                 1 / h,
                 torch.log(turn.to(torch.float32)),
-                (h / season[:, None].to(torch.float32)).clamp(max=8) / 4,
+                (h / season.unsqueeze(1).to(torch.float32)).clamp(max=8) / 4,
                 h.clamp(max=4) / 4,
             ],
             2,
         )
-        ratios = (candidates[:, :, 1:] / scale[:, None, None]).clamp(-1e30, 1e30).to(torch.float32)
+        ratios = candidates[:, :, 1:].to(torch.float32)
         flags = present[:, :, 1:6].to(torch.float32)
-        return torch.cat([position, torch.asinh(ratios), flags, ratios[:, :, :4].clamp(-8, 8) / 4], 2)
+        old, new = ratios[:, :, : self.SEASONAL_CANDIDATES - 1], ratios[:, :, self.SEASONAL_CANDIDATES - 1 :]
+        return torch.cat([position, torch.asinh(old), flags, old[:, :, :4].clamp(-8, 8) / 4, torch.asinh(new)], 2)
 
     def row_features(
         self, stats: Tensor, scale: Tensor, seasons: Tensor, level: Tensor, older_level: Tensor, swing: Tensor
     ) -> Tensor:
         """Inputs of the head for a row besides its hidden units and lagged values: (N, PER_ROW) float32."""
-        last, count = stats[:, self.LAST], stats[:, self.COUNT]
-        lowest = torch.minimum(stats[:, self.LOWEST], last)
-        season, longer = seasons[:, 0], seasons[:, 1]
-        heights = torch.stack([level, level - older_level, last - self.statistics.mean(stats), last - lowest, last], 1)
-        heights = torch.asinh((heights / scale[:, None]).clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
+        last, count = stats.select(1, self.LAST), stats.select(1, self.COUNT)
+        lowest = torch.minimum(stats.select(1, self.LOWEST), last)
+        season, longer = seasons.select(1, 0), seasons.select(1, 1)
+        above = torch.stack([last - self.statistics.mean(stats), last - lowest, last], 1) / scale.unsqueeze(1)
+        heights = torch.cat([torch.stack([level, level - older_level], 1), above], 1)
+        heights = torch.asinh(heights.clamp(-1e30, 1e30).to(torch.float32))
+        heights = heights.clamp(-self.HIGHEST, self.HIGHEST)
         columns = torch.stack(
             [
                 torch.log(season) / 4,
                 (season > 1).to(torch.float64),
                 torch.log(count.clamp(min=1) / season).clamp(-3, 6) / 4,
                 (longer > season).to(torch.float64),
-                torch.log((swing / scale).clamp(1e-3, 1e3)),
-                torch.log1p(stats[:, self.GAP]) / 4,
+                torch.log(swing.clamp(max=1e3)),
+                torch.log1p(stats.select(1, self.GAP)) / 4,
                 torch.log1p(count) / 4,
-                seasons[:, 2],
-                seasons[:, 3],
+                seasons.select(1, 2),
+                seasons.select(1, 3),
             ],
             1,
         )
         return torch.cat([columns.to(torch.float32), heights / 2, self.statistics.record_of_bands(stats)], 1)
 
-    def answer(self, predicted: Tensor, stats: Tensor, levels: Tensor) -> Tensor:
+    def widened_beyond(self, predicted: Tensor) -> Tensor:
+        """Quantiles (N, H, K) with intervals that go on growing with the same power of time."""
+        learned = self.LEARNED_HORIZON
+        median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
+        width = (predicted.select(2, -1) - predicted.select(2, 0)).unsqueeze(2)
+        late, early = width[:, 3 * learned // 4 : learned].mean(1), width[:, 3 * learned // 8 : learned // 2].mean(1)
+        power = torch.log2(late.clamp(min=1e-300) / early.clamp(min=1e-300)).clamp(0.0, 1.0).unsqueeze(2)
+        step = torch.arange(1, predicted.shape[1] + 1, dtype=torch.float64, device=predicted.device)
+        beyond = torch.log((step / learned).clamp(min=1.0))[None, :, None]
+        return median + (predicted - median) * torch.exp(power * beyond)
+
+    def limits(self, stats: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What forecasts may not go below or above, (N, 1, 1) each.
+
+        A history that never went below zero (counts, sales, prices) does not in the forecast either, unless the caller
+        said that it may; one that has only ever risen (a counter) does not fall, and one that has only fallen not rise.
+        """
+        last, lowest = stats[:, self.LAST, None, None], stats[:, self.LOWEST, None, None]
+        _, _, has_floor = stated_seasons(stats.select(1, self.SEASON))
+        largest = torch.full_like(lowest, self.LARGEST)
+        floor = torch.where((lowest >= 0) & has_floor[:, None, None], 0.0, -largest)
+        newest = memory[:, -9:]
+        newest = newest[:, 1:] - newest[:, :-1]
+        if not bool(((newest >= 0).all(1) | (newest <= 0).all(1) | newest.isnan().any(1)).any()):
+            return floor, largest  # hardly ever is more to be looked at
+        signs = torch.sign(memory[:, 1:] - memory[:, :-1]).nan_to_num()
+        rises, quarter = signs.sum(1), (stats.select(1, self.COUNT) / 4).clamp(8.0, 256.0)
+        is_rising = ((signs.amin(1) >= 0) & (rises >= quarter))[:, None, None]
+        is_falling = ((signs.amax(1) <= 0) & (-rises >= quarter))[:, None, None]
+        return torch.where(is_rising, last, floor), torch.where(is_falling, last, largest)
+
+    def answer(self, predicted: Tensor, stats: Tensor, memory: Tensor, levels: Tensor) -> Tensor:
         """Predicted quantiles (N, H, K), relative to the last value -> mean and requested quantiles (N, H, 1 + Q)."""
         horizon = predicted.shape[1]
         # A series that has never changed goes on as it is, to the last bit.
-        constant = (stats[:, self.ABS_SLOW] == 0) & (stats[:, self.ABS_SLOW_W] > 0)
-        predicted = torch.where(constant[:, None, None], 0.0, predicted)
-        # A history that never went below zero (counts, sales, prices) does not in the forecast either.
-        last, lowest = stats[:, self.LAST, None, None], stats[:, self.LOWEST, None, None]
-        lower_bound = torch.full_like(lowest, -self.LARGEST).masked_fill(lowest >= 0, 0.0)
-        uncorrected = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), lower_bound)
+        constant = (stats.select(1, self.ABS_SLOW) == 0) & (stats.select(1, self.ABS_SLOW_W) > 0)
+        if bool(constant.any()):
+            predicted = torch.where(constant[:, None, None], 0.0, predicted)
+        last = stats[:, self.LAST, None, None]
+        lowest, highest = self.limits(stats, memory)
+        uncorrected = torch.clamp(last + predicted, lowest, highest)
         mean = torch.where(constant[:, None, None], last, (uncorrected * self.shares).sum(2, keepdim=True))
 
         median = predicted[:, :, self.CENTRE : self.CENTRE + 1]
-        step = torch.arange(horizon, device=predicted.device).clamp(max=self.MAX_HORIZON - 1)
-        distance = (predicted - median) * self.widen[step][None]
+        step = torch.arange(horizon, device=predicted.device).clamp(max=self.LEARNED_HORIZON - 1)
+        distance = (predicted - median) * self.widen[step].unsqueeze(0)
         # Factors that differ from level to level may not make quantiles cross.
         lower = distance[:, :, : self.CENTRE].flip(2).cummin(2)[0].flip(2)
         upper = distance[:, :, self.CENTRE + 1 :].cummax(2)[0]
         predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
-        absolute = torch.maximum((last + predicted).clamp(-self.LARGEST, self.LARGEST), lower_bound)
-        quantiles = torch.maximum(interpolate(self.levels, absolute, levels), lower_bound)
-        return torch.cat([mean, quantiles], 2)
+        absolute = torch.clamp(last + predicted, lowest, highest)
+        quantiles = interpolate(self.levels, absolute, levels)
+        return torch.cat([mean, torch.clamp(quantiles, lowest, highest)], 2)

@@ -21,7 +21,7 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     mask = present.to(torch.float32)
     count = mask.sum(1, keepdim=True).clamp(min=1)
     z = robust_heights(memory, present, count)
-    t = torch.linspace(-1, 1, width, device=memory.device)[None, :]
+    t = torch.linspace(-1, 1, width, device=memory.device).unsqueeze(0)
     centred_t = (t - (t * mask).sum(1, keepdim=True) / count) * mask
     slope = (centred_t * z).sum(1, keepdim=True) / (centred_t * centred_t).sum(1, keepdim=True).clamp(min=1e-6)
     detrended = (z - z.sum(1, keepdim=True) / count) * mask - slope * centred_t
@@ -32,20 +32,23 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     oldest = mask.argmax(1, keepdim=True)
     products = lagged_products(torch.stack([detrended, change], 1))
     means = products / lagged_pairs(mask, pair_mask, count, oldest)
-    full_acf = (means / means[:, :, :1].clamp(min=1e-12)).mean(1)
+    alike = means / means[:, :, :1].clamp(min=1e-12)
+    # Where many values are missing there are few differences, and their autocorrelation is noise.
+    trust = (1.25 * pair_mask.sum(1, keepdim=True) / count).clamp(max=1.0)
+    full_acf = (alike.select(1, 0) + trust * alike.select(1, 1)) / (1 + trust)
     acf = full_acf[:, : width // 2 + 1]
     # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike.
     rise = (acf - acf.cummin(1)[0])[:, 2:-1]
-    lag = torch.arange(2, width // 2, dtype=torch.float32, device=memory.device)[None, :]
+    lag = torch.arange(2, width // 2, dtype=torch.float32, device=memory.device).unsqueeze(0)
     candidate = peaks(acf) & (2 * lag + 1 <= count) & (rise > 0.2)
     candidate = candidate & (acf[:, 2:-1] > 0.12 + 1.8 / (count - lag).clamp(min=1).sqrt())
-    exact = exact_repeats(change, products[:, 1], count, oldest)
+    exact = exact_repeats(change, products.select(1, 1), count, oldest)
     value = torch.where(exact, 3.0, torch.where(candidate, rise, 0.0))
     best = value.max(1, keepdim=True)[0]
     # Multiples of a season are as good as it is: the first counts.
     first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1, keepdim=True) + 2
     if not bool((best > 0).any()):
-        return torch.ones_like(first)[:, 0], acf
+        return torch.ones_like(first).select(1, 0), acf
     refined, repeats = best_by_multiples(full_acf, first, count)
     is_exact = best > 2
     season = torch.where(is_exact, first, refined)
@@ -53,7 +56,7 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
     # What remains of a straight line is rounding, which repeats itself.
     curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * z.abs().amax(1, keepdim=True)
-    return torch.where((best > 0) & clear & curved, season, 1.0)[:, 0].to(torch.int64), acf
+    return torch.where((best > 0) & clear & curved, season, 1.0).select(1, 0).to(torch.int64), acf
 
 
 def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:
@@ -95,8 +98,10 @@ def lagged_pairs(mask: Tensor, pair_mask: Tensor, count: Tensor, oldest: Tensor)
     """
     if bool((count + oldest < mask.shape[1]).any()):
         return lagged_products(torch.stack([mask, pair_mask], 1)).round().clamp(min=1)
-    lags = torch.arange(3 * mask.shape[1] // 4 + 1, device=mask.device) + torch.arange(2, device=mask.device)[:, None]
-    return (count[:, :, None] - lags).clamp(min=1)
+    lags = torch.arange(3 * mask.shape[1] // 4 + 1, device=mask.device) + torch.arange(2, device=mask.device).unsqueeze(
+        1
+    )
+    return (count.unsqueeze(2) - lags).clamp(min=1)
 
 
 def peaks(x: Tensor) -> Tensor:
@@ -113,7 +118,7 @@ def exact_repeats(change: Tensor, products: Tensor, count: Tensor, oldest: Tenso
     three: two equal sales among zeros are no season.
     """
     width = change.shape[1]
-    lag = torch.arange(width // 2 + 1, device=change.device)[None, :]
+    lag = torch.arange(width // 2 + 1, device=change.device).unsqueeze(0)
     energy = change.square().cumsum(1)
     factors = (
         energy[:, -1:] - energy.gather(1, (oldest + lag).clamp(max=width - 1)) + energy.flip(1)[:, : width // 2 + 1]
@@ -123,7 +128,7 @@ def exact_repeats(change: Tensor, products: Tensor, count: Tensor, oldest: Tenso
     if not bool(exact.any()):
         return exact
     first = exact.to(torch.float32).argmax(1, keepdim=True) + 2
-    is_later = torch.arange(width, device=change.device)[None, :] > oldest + first
+    is_later = torch.arange(width, device=change.device).unsqueeze(0) > oldest + first
     moves = (is_later & (change.abs() > 1e-3 * change.abs().amax(1, keepdim=True))).sum(1, keepdim=True)
     return exact & (moves > torch.where(first > 3, 2, 1))
 
@@ -137,13 +142,13 @@ def best_by_multiples(acf: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor
     """
     low = (0.8 * first).ceil()
     high = torch.minimum(1.25 * first, 0.5 * (count - 1))
-    lag = low + torch.arange(int((high - low).max().clamp(min=0)) + 1, device=acf.device)[None, :]
-    times = lag[:, None, :] * torch.arange(1, 9, device=acf.device)[None, :, None]
-    fits = (times <= (0.75 * count)[:, :, None]).to(torch.float32)
+    lag = low + torch.arange(int((high - low).max().clamp(min=0)) + 1, device=acf.device).unsqueeze(0)
+    times = lag.unsqueeze(1) * torch.arange(1, 9, device=acf.device)[None, :, None]
+    fits = (times <= (0.75 * count).unsqueeze(2)).to(torch.float32)
     at = times.clamp(max=acf.shape[1] - 1).flatten(1).to(torch.int64)
     looked = acf.gather(1, at).unflatten(1, (8, lag.shape[1]))
     mean = (looked * fits).sum(1) / fits.sum(1)
-    at_lag = torch.where(lag <= high, looked[:, 0], -99.0)
+    at_lag = torch.where(lag <= high, looked.select(1, 0), -99.0)
     highest, top = at_lag.max(1, keepdim=True)
     noise = (1 - highest) / (count - first).clamp(min=1).sqrt()
     best, choice = torch.where(at_lag >= highest - 0.1 - 2 * noise, mean, -99.0).max(1, keepdim=True)

@@ -7,9 +7,71 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-CANDIDATES = 9
+from training.networks.past import Past
+
+SEASONAL_CANDIDATES = 9
+SECOND, NO_FLOOR = 4096, 4096 * 4096  # parts of what a caller states about a series, see `stated_seasons`
+
+
+def stated_seasons(stated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the caller stated at the beginning of a series (N,): season, second season, whether zero may be a floor.
+
+    One number holds it: season + SECOND * second season (0 where there is none), + NO_FLOOR for a series that may go
+    below zero although it has not yet.
+    """
+    number = stated.to(torch.int64)
+    season, second = number % 4096, number.div(4096, rounding_mode="floor") % 4096
+    return season, second, number < 4096 * 4096
+
+
+def choose_seasons(
+    stated: Tensor, detected: Tensor, acf: Tensor, steps: Tensor, longest: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Season and longer season (N,) int64, and the strength of the longer one (N, 1).
+
+    stated (N,) as in `stated_seasons`, detected (N,) int64, acf (N, lags) float32, steps (N,) observations so far,
+    `longest` the longest season that the memory can hold twice. A stated season is used where a whole one was observed.
+    A long one (a year of days) does not hide a short one that shows by itself (a week): the two are used together, the
+    longer one rounded to whole shorter ones.
+    """
+    if not bool((stated > 0).any()):
+        longer, strength = longer_season(detected, acf, steps)
+        return detected, longer, strength
+    first, second, _ = stated_seasons(stated)
+    fits_first = (first > 0) & (first <= longest) & (first <= steps)
+    fits_second = (second > 0) & (second <= longest) & (second <= steps)
+    both = fits_first & fits_second
+    said = torch.where(fits_first, first, torch.where(fits_second, second, 0))
+    detected, found = shorter_season(said, detected, acf)
+    hidden = (said >= 4 * detected) & (detected > 1) & (found > 0.2) & ~both
+    season = torch.where(hidden, detected, torch.where(both, torch.minimum(first, second), said))
+    season = torch.where(said > 0, season, detected)
+    longer, strength = longer_season(season, acf, steps)
+    whole = torch.where(both, torch.maximum(first, second), said)
+    turns = (whole + season.div(2, rounding_mode="floor")).div(season, rounding_mode="floor")
+    whole = torch.where(whole >= 4 * season, turns * season, whole)
+    is_said = both | hidden
+    at = acf.gather(1, torch.stack([whole, season], 1).clamp(max=acf.shape[1] - 1))
+    stated_strength = (at[:, :1] - at[:, 1:]).clamp(min=0)
+    return season, torch.where(is_said, whole, longer), torch.where(is_said.unsqueeze(1), stated_strength, strength)
+
+
+def shorter_season(said: Tensor, detected: Tensor, acf: Tensor) -> tuple[Tensor, Tensor]:
+    """The season (N,) that shows within a quarter of the stated one, `detected` where none does, and its strength (N,).
+
+    said (N,) int64, acf (N, lags) float32. As in `find_season`, a season comes back after having been unlike.
+    """
+    low = acf[:, : max(4, acf.shape[1] // 4)]
+    inner = low[:, 2:-1]
+    rise = inner - low.cummin(1)[0][:, 2:-1]
+    is_peak = (inner > low[:, 1:-2]) & (inner >= low[:, 3:]) & (inner > 0.2) & (rise > 0.2)
+    lag = torch.arange(2, low.shape[1] - 1, device=acf.device).unsqueeze(0)
+    value = torch.where(is_peak & (4 * lag <= said.unsqueeze(1)), rise, 0.0)
+    best = value.max(1, keepdim=True)[0]
+    first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1) + 2
+    season = torch.where(best.select(1, 0) > 0, first, detected)
+    return season, acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
 
 
 def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,35 +80,36 @@ def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, T
     season (N,) int64, acf (N, lags) float32, steps (N,) observations so far. Returns the length (N,) int64 and by how
     much its autocorrelation is higher (N, 1).
     """
-    times = torch.arange(2, 15, device=season.device)[None, :]
-    lag = season[:, None] * times
-    fits = (lag < acf.shape[1]) & (2 * lag <= steps[:, None]) & (season[:, None] > 1)
-    value = torch.where(fits, acf.gather(1, lag.clamp(max=acf.shape[1] - 1)), -1.0)
+    if not bool((season > 1).any()):
+        return season, torch.zeros_like(acf[:, :1])
+    times = torch.arange(2, 15, device=season.device).unsqueeze(0)
+    lag = season.unsqueeze(1) * times
+    fits = (lag < acf.shape[1]) & (2 * lag <= steps.unsqueeze(1)) & (season.unsqueeze(1) > 1)
+    value = torch.where(fits, acf.gather(1, lag.clamp(max=acf.shape[1] - 1)), -99.0)
     best, index = value.max(1, keepdim=True)
-    single = acf.gather(1, season.clamp(max=acf.shape[1] - 1)[:, None])
+    single = acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1))
     better = best > single + 0.02
-    return torch.where(better, lag.gather(1, index), season[:, None])[:, 0], torch.where(better, best - single, 0.0)
+    return torch.where(better, lag.gather(1, index), season.unsqueeze(1)).select(1, 0), torch.where(
+        better, best - single, 0.0
+    )
 
 
-def season_levels(relative: Tensor, season: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def season_levels(past: Past, season: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Means of the last season and of the one before (N,), and the mean absolute change over a season (N,).
 
     The change is NaN where no two values lie a season apart.
     """
-    present = torch.isfinite(relative)
-    filled = torch.where(present, relative, 0.0)
-    total = functional.pad(filled.cumsum(1), (1, 0))
-    count = functional.pad(present.to(torch.float64).cumsum(1), (1, 0))
-    edges = (relative.shape[1] - season[:, None] * torch.arange(3, device=season.device)[None, :]).clamp(min=0)
-    t, c = total.gather(1, edges), count.gather(1, edges)
+    width = past.values.shape[1]
+    edges = (width - season.unsqueeze(1) * torch.arange(3, device=season.device).unsqueeze(0)).clamp(min=0)
+    t, c = past.total.gather(1, edges), past.count.gather(1, edges)
     means = (t[:, :-1] - t[:, 1:]) / (c[:, :-1] - c[:, 1:]).clamp(min=1)
-    season_index = torch.arange(relative.shape[1], device=season.device)[None, :] - season[:, None]
-    season_values = torch.where(season_index >= 0, relative.gather(1, season_index.clamp(min=0)), float("nan"))
-    change = (relative - season_values).abs()
-    pairs = torch.isfinite(change)
-    swing = torch.where(pairs, change, 0.0).sum(1) / pairs.to(torch.float64).sum(1)
-    older = torch.where(c[:, 1] > c[:, 2], means[:, 1], means[:, 0])
-    return means[:, 0], older, swing
+    index = torch.arange(width, device=season.device).unsqueeze(0) - season.unsqueeze(1)
+    back = index.clamp(min=0)
+    pairs = past.mask * past.mask.gather(1, back) * (index >= 0)
+    change = (past.filled - past.filled.gather(1, back)).abs() * pairs
+    swing = change.sum(1) / pairs.sum(1)
+    older = torch.where(c.select(1, 1) > c.select(1, 2), means.select(1, 1), means.select(1, 0))
+    return means.select(1, 0), older, swing
 
 
 def seasonal_candidates(
@@ -58,23 +121,23 @@ def seasonal_candidates(
     mean: Tensor,
     ahead: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The simple forecasts for every step ahead (N, H, CANDIDATES), which of them exist, and the season's turn (N, H).
+    """The simple forecasts (N, H, SEASONAL_CANDIDATES), which of them exist, and the season's turn at each step (N, H).
 
     relative (N, W); season, longer (N,) int64; level, older_level, mean (N,); ahead (N, H) int64 >= 1. In order: the
     last value, the values one to four seasons back at the phase of that step, the one a longer season back, the one a
     season back with the level's drift, the level of the last season, the mean.
     """
-    turn = (ahead + season[:, None] - 1).div(season[:, None], rounding_mode="floor")
-    nearest = ahead - turn * season[:, None]  # <= 0, the newest value at the phase of that step
-    far_turn = (ahead + longer[:, None] - 1).div(longer[:, None], rounding_mode="floor")
-    far = ahead - far_turn * longer[:, None]
-    season_offsets = torch.arange(4, device=ahead.device) * season[:, None]
-    offsets = torch.cat([nearest[:, :, None] - season_offsets[:, None, :], far[:, :, None]], 2)
+    turn = (ahead + season.unsqueeze(1) - 1).div(season.unsqueeze(1), rounding_mode="floor")
+    nearest = ahead - turn * season.unsqueeze(1)  # <= 0, the newest value at the phase of that step
+    far_turn = (ahead + longer.unsqueeze(1) - 1).div(longer.unsqueeze(1), rounding_mode="floor")
+    far = ahead - far_turn * longer.unsqueeze(1)
+    season_offsets = torch.arange(4, device=ahead.device) * season.unsqueeze(1)
+    offsets = torch.cat([nearest.unsqueeze(2) - season_offsets.unsqueeze(1), far.unsqueeze(2)], 2)
     index = relative.shape[1] - 1 + offsets
     looked = relative.gather(1, index.clamp(min=0).flatten(1)).unflatten(1, (ahead.shape[1], 5))
     present = torch.isfinite(looked) & (index >= 0)
     looked = torch.where(present, looked, 0.0)
-    drift = ((level - older_level)[:, None] * turn).unsqueeze(2)
+    drift = ((level - older_level).unsqueeze(1) * turn).unsqueeze(2)
     zeros = torch.zeros_like(drift)
     exist = torch.ones_like(drift, dtype=torch.bool)
     mean_, level_ = mean[:, None, None] + zeros, level[:, None, None] + zeros

@@ -1,5 +1,9 @@
 """Running statistics of a series: its level, its scale, and how well it has kept within the bands predicted for it.
 
+The scale is the mean absolute one-step change. One glitch must not move it for hundreds of values, and a lasting change
+of the noise must: a change counts as at most `LIMIT` times the typical one (a geometric mean, which a glitch hardly
+moves), and where the typical changes of now and of before disagree, the mean forgets faster or follows those of now.
+
 Everything is causal and exponentially forgetting, so that a batch, a resumed series and a history are one computation.
 Statistics are float64 columns after each step (`COLUMNS` of them, named below); a network has as inputs their ratios to
 the series' own scale, compressed.
@@ -18,32 +22,38 @@ LARGEST = 1e300  # inputs are clamped to +-LARGEST, so that sums and differences
 SLOW_DECAY, FAST_DECAY, SCORE_DECAY = 256.0, 16.0, 64.0  # time constants, in observed values
 
 # The columns. Sums are exponentially forgetting; each `…_W` is the weight that belongs to the sums before it.
-COUNT, STEPS, LAST, GAP, SEASON, LOWEST, ABS_SLOW, ABS_SLOW_W, ABS_FAST, ABS_FAST_W, MEAN, MEAN_W = range(12)
-BELOW, ABOVE, ERROR, WIDTH, SCORE_W = range(12, 17)  # of the bands: values below, values above, |error|, band width
-COLUMNS = 17
+COUNT, STEPS, LAST, GAP, SEASON, LOWEST, ABS_SLOW, ABS_SLOW_W, MEAN, MEAN_W = range(10)
+ABS_FAST, ABS_FAST_W, LOG_FAST, LOG_FAST_W, LOG_SLOW, LOG_SLOW_W, SCALE = range(10, 17)  # logarithms of changes
+BELOW, ABOVE, ERROR, WIDTH, SCORE_W = range(17, 22)  # of the bands: values below, values above, |error|, band width
+COLUMNS = 22
+LIMIT = math.log(30.0)  # a change counts as at most so many times the typical one
+MEAN_TO_TYPICAL = 0.41  # log of the mean over the geometric mean of absolute normal changes
+HIGHEST = 5.5  # bound of the inverse hyperbolic sine of a height in scales
+FASTEST = 16.0  # the slow mean forgets at most so many times as fast
 INPUTS = 11  # channels of a network's input at every step
 
 
-def running(values: Tensor, counts: Tensor, carry: Tensor, decay: float) -> Tensor:
+def running(values: Tensor, counts: Tensor, carry: Tensor, decay: float, fastest: float = 1.0) -> Tensor:
     """Exponentially forgetting sums at every step: y_t = exp(-1/decay) y_(t-1) + values_t for each observed value.
 
-    values (B, C, T) float64: C channels; counts (B, T): observed values up to and including each column; carry (B, C).
-    The recurrence is evaluated with cumulative sums, in blocks short enough that exp(+-block / decay / 2) neither
-    overflows nor loses digits.
+    values (B, C, T) float64: C channels; counts (B, T): observed values up to and including each column, or a clock
+    that moves at most `fastest` a column; carry (B, C). The recurrence is evaluated with cumulative sums, in blocks
+    short enough that exp(+-block / decay / 2) neither overflows nor loses digits.
     """
     half = int(8 * decay)
     begin = math.exp(-half / decay)
-    if values.shape[2] <= 2 * half:
-        growth = torch.exp((counts - half) / decay)[:, None]
-        return ((begin * carry)[:, :, None] + (values * growth).cumsum(2)) / growth
+    block = int(2 * half / fastest)
+    if values.shape[2] <= block:
+        growth = torch.exp((counts - half) / decay).unsqueeze(1)
+        return ((begin * carry).unsqueeze(2) + (values * growth).cumsum(2)) / growth
     sums: list[Tensor] = []
-    origin = torch.zeros_like(counts[:, 0])
-    for start in range(0, values.shape[2], 2 * half):
-        k = counts[:, start : start + 2 * half] - (origin[:, None] + half)
-        growth = torch.exp(k / decay)[:, None]
-        total = ((begin * carry)[:, :, None] + (values[:, :, start : start + 2 * half] * growth).cumsum(2)) / growth
+    origin = torch.zeros_like(counts.select(1, 0))
+    for start in range(0, values.shape[2], block):
+        k = counts[:, start : start + block] - (origin.unsqueeze(1) + half)
+        growth = torch.exp(k / decay).unsqueeze(1)
+        total = ((begin * carry).unsqueeze(2) + (values[:, :, start : start + block] * growth).cumsum(2)) / growth
         sums.append(total)
-        carry, origin = total[:, :, -1], counts[:, min(start + 2 * half, values.shape[2]) - 1]
+        carry, origin = total.select(2, -1), counts[:, min(start + block, values.shape[2]) - 1]
     return torch.cat(sums, 2)
 
 
@@ -58,26 +68,37 @@ class Statistics(nn.Module):
         "ABS_SLOW",
         "ABS_SLOW_W",
         "BELOW",
+        "COUNT",
         "ERROR",
+        "FASTEST",
         "FAST_DECAY",
         "GAP",
+        "HIGHEST",
         "LARGEST",
         "LAST",
+        "LIMIT",
+        "LOG_FAST",
+        "LOG_FAST_W",
+        "LOG_SLOW",
+        "LOG_SLOW_W",
         "LOWEST",
         "MEAN",
+        "MEAN_TO_TYPICAL",
         "MEAN_W",
+        "SCALE",
         "SCORE_DECAY",
         "SCORE_W",
         "SEASON",
-        "COUNT",
         "SLOW_DECAY",
         "STEPS",
         "WIDTH",
     )
     ABOVE, ABS_FAST, ABS_FAST_W, ABS_SLOW, ABS_SLOW_W = ABOVE, ABS_FAST, ABS_FAST_W, ABS_SLOW, ABS_SLOW_W
-    BELOW, ERROR, GAP, LAST, LOWEST, MEAN, MEAN_W = BELOW, ERROR, GAP, LAST, LOWEST, MEAN, MEAN_W
-    SCORE_W, SEASON, COUNT, STEPS, WIDTH = SCORE_W, SEASON, COUNT, STEPS, WIDTH
-    FAST_DECAY, LARGEST, SCORE_DECAY, SLOW_DECAY = FAST_DECAY, LARGEST, SCORE_DECAY, SLOW_DECAY
+    BELOW, COUNT, ERROR, GAP, LAST, LOWEST, MEAN, MEAN_W = BELOW, COUNT, ERROR, GAP, LAST, LOWEST, MEAN, MEAN_W
+    LOG_FAST, LOG_FAST_W, LOG_SLOW, LOG_SLOW_W = LOG_FAST, LOG_FAST_W, LOG_SLOW, LOG_SLOW_W
+    SCALE, SCORE_W, SEASON, STEPS, WIDTH = SCALE, SCORE_W, SEASON, STEPS, WIDTH
+    FASTEST, FAST_DECAY, LARGEST, LIMIT, MEAN_TO_TYPICAL = FASTEST, FAST_DECAY, LARGEST, LIMIT, MEAN_TO_TYPICAL
+    HIGHEST, SCORE_DECAY, SLOW_DECAY = HIGHEST, SCORE_DECAY, SLOW_DECAY
 
     def follow(self, x: Tensor, observed: Tensor, inside: Tensor, start: Tensor) -> Tensor:
         """The statistics after every step, (B, T, BELOW) float64: all columns before those of the bands.
@@ -86,7 +107,7 @@ class Statistics(nn.Module):
         missing; start (B, COLUMNS).
         """
         steps = x.shape[1]
-        column = torch.arange(steps, device=x.device)[None, :]
+        column = torch.arange(steps, device=x.device).unsqueeze(0)
         counts = observed.to(torch.float64).cumsum(1)
         count = start[:, self.COUNT, None] + counts
         newest = torch.where(observed, column, -1).cummax(1)[0]
@@ -94,12 +115,10 @@ class Statistics(nn.Module):
         previous = torch.cat([start[:, self.LAST, None], last[:, :-1]], 1)
         moved = observed & (count > 1.5)
         change = torch.where(moved, (x - previous).abs(), 0.0)
-        weight = moved.to(torch.float64)
-        changes = torch.stack([change, weight], 1)
-        slow_sums = torch.cat([changes, torch.stack([x, observed.to(torch.float64)], 1)], 1)
-        carry = torch.cat([start[:, self.ABS_SLOW : self.ABS_SLOW_W + 1], start[:, self.MEAN : self.MEAN_W + 1]], 1)
-        slow_sums = running(slow_sums, counts, carry, self.SLOW_DECAY)
-        fast_sums = running(changes, counts, start[:, self.ABS_FAST : self.ABS_FAST_W + 1], self.FAST_DECAY)
+        typical, clipped, pace, share, recent = self.typical_changes(change, observed, counts, start)
+        slow_sums = torch.stack([clipped, moved.to(torch.float64), x, observed.to(torch.float64)], 1)
+        carry = start[:, self.ABS_SLOW : self.MEAN_W + 1]
+        slow_sums = running(slow_sums, pace.cumsum(1), carry, self.SLOW_DECAY, self.FASTEST)
         gap = torch.where(newest >= 0, column - newest, column + 1 + start[:, self.GAP, None].to(torch.int64))
         lowest = x.masked_fill(~observed, self.LARGEST).cummin(1)[0]
         first = torch.stack(
@@ -113,7 +132,51 @@ class Statistics(nn.Module):
             ],
             1,
         )
-        return torch.cat([first, slow_sums[:, :2], fast_sums, slow_sums[:, 2:]], 1).transpose(1, 2)
+        scale = self.new_scale(slow_sums, share, recent, last)
+        return torch.cat([first, slow_sums, typical, scale.unsqueeze(1)], 1).transpose(1, 2)
+
+    def typical_changes(
+        self, change: Tensor, observed: Tensor, counts: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The columns from ABS_FAST to LOG_SLOW_W (B, 6, T), changes within their limit, and the pace of forgetting.
+
+        change (B, T): absolute changes; counts (B, T): values observed so far. What limits a change, and the pace at a
+        step, come from the steps before it. The fourth is how far the scale is that of now, 0..1, since the typical
+        changes of now and of before disagree; the fifth is the logarithm of that of now; both (B, T).
+        """
+        has_moved = (change > 0).to(torch.float64)
+        log = torch.log(change.clamp(min=1e-300)) * has_moved
+        carry = start[:, self.ABS_FAST : self.LOG_SLOW_W + 1]
+        slow = running(torch.stack([log, has_moved], 1), counts, carry[:, 4:], self.SLOW_DECAY)
+        log_before, weight_before = torch.cat([carry[:, 4:, None], slow[:, :, :-1]], 2).unbind(1)
+        limit = torch.where(weight_before > 6, log_before / weight_before.clamp(min=1.0) + self.LIMIT, 690.0)
+        weight = (observed & (counts + start[:, self.COUNT, None] > 1.5)).to(torch.float64)
+        within = torch.minimum(change, torch.exp(limit))
+        changes = torch.stack([within, weight, torch.minimum(log, limit) * has_moved, has_moved], 1)
+        typical = torch.cat([running(changes, counts, carry[:, :4], self.FAST_DECAY), slow], 1)
+        columns = torch.cat([carry.unsqueeze(2), typical], 2).unbind(1)
+        recent = columns[2] / columns[3].clamp(min=1e-12)
+        known = (columns[5] > 24) & (columns[3] > 2)  # enough changes to say so
+        apart = torch.where(known, (recent - columns[4] / columns[5].clamp(min=1e-12)).abs(), 0.0)
+        limit = torch.where(weight_before > 6, torch.maximum(limit, recent[:, :-1] + self.LIMIT), 690.0)
+        pace = 1 + (self.FASTEST - 1) * (2 * (apart[:, :-1] - 1.1)).clamp(0.0, 1.0)
+        clipped = torch.minimum(change, torch.exp(limit))
+        share = (apart[:, 1:] - 1.8).clamp(0.0, 1.0)
+        return typical, clipped, pace * observed.to(torch.float64), share, recent[:, 1:]
+
+    def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
+        """Mean absolute one-step change (B, T); before there is one, the size of the value itself; never zero.
+
+        `share` of it, 0..1, is what the typical change of now says, whose logarithm is `recent`.
+        """
+        size = last.abs()
+        total, weight = slow_sums.select(1, 0), slow_sums.select(1, 1)
+        mean = total / weight.clamp(min=1e-300)
+        if bool((share > 0).any()):
+            log = (1 - share) * torch.log(mean.clamp(min=1e-300)) + share * (recent + self.MEAN_TO_TYPICAL)
+            mean = torch.where(share > 0, torch.exp(log), mean)
+        floor = (1e-13 * size).clamp(min=1e-300)  # what is left of a change after rounding
+        return torch.where(weight > 0, torch.maximum(mean, floor), torch.where(size > 0, size, 1.0))
 
     def score(self, surprise: Tensor, scored: Tensor, bands: Tensor, observed: Tensor, start: Tensor) -> Tensor:
         """How well the predicted bands held, after every step: (B, T, COLUMNS - BELOW) float64.
@@ -125,10 +188,10 @@ class Statistics(nn.Module):
         counts = observed.to(torch.float64).cumsum(1)
         channels = torch.stack(
             [
-                (surprise < bands[:, :, 0]).to(torch.float64) * weight,
-                (surprise > bands[:, :, 2]).to(torch.float64) * weight,
-                (surprise - bands[:, :, 1]).abs().to(torch.float64) * weight,
-                (bands[:, :, 2] - bands[:, :, 0]).to(torch.float64) * weight,
+                (surprise < bands.select(2, 0)).to(torch.float64) * weight,
+                (surprise > bands.select(2, 2)).to(torch.float64) * weight,
+                (surprise - bands.select(2, 1)).abs().to(torch.float64) * weight,
+                (bands.select(2, 2) - bands.select(2, 0)).to(torch.float64) * weight,
                 weight,
             ],
             1,
@@ -136,13 +199,8 @@ class Statistics(nn.Module):
         return running(channels, counts, start[:, self.BELOW :], self.SCORE_DECAY).transpose(1, 2)
 
     def scale(self, stats: Tensor) -> Tensor:
-        """Mean absolute one-step change; before there is one, the size of the value itself; never zero."""
-        weight = stats[..., self.ABS_SLOW_W]
-        size = stats[..., self.LAST].abs()
-        unknown = torch.where(size > 0, size, 1.0)
-        mean = stats[..., self.ABS_SLOW] / weight.clamp(min=1e-300)
-        floor = (1e-13 * size).clamp(min=1e-300)  # what is left of a change after rounding
-        return torch.where(weight > 0, torch.maximum(mean, floor), unknown)
+        """The mean absolute one-step change; see `new_scale`."""
+        return stats[..., self.SCALE]
 
     def mean(self, stats: Tensor) -> Tensor:
         """The exponentially forgetting mean of the values."""
@@ -151,28 +209,30 @@ class Statistics(nn.Module):
     def change(self, x: Tensor, observed: Tensor, stats: Tensor, start: Tensor) -> Tensor:
         """Each new value less the last one before it, (B, T) float64; 0 where either is missing."""
         previous = torch.cat([start[:, self.LAST, None], stats[:, :-1, self.LAST]], 1)
-        return torch.where(observed & (stats[:, :, self.COUNT] > 1.5), x - previous, 0.0)
+        return torch.where(observed & (stats.select(2, self.COUNT) > 1.5), x - previous, 0.0)
 
     def inputs(self, change: Tensor, observed: Tensor, stats: Tensor, scale: Tensor) -> Tensor:
         """Inputs of the fast clock at every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
-        last, mean = stats[:, :, self.LAST], self.mean(stats)
-        lowest = torch.minimum(stats[:, :, self.LOWEST], last)
-        ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale[:, :, None]
+        last, mean = stats.select(2, self.LAST), self.mean(stats)
+        lowest = torch.minimum(stats.select(2, self.LOWEST), last)
+        ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale.unsqueeze(2)
         ratios = ratios.clamp(-1e30, 1e30).to(torch.float32)
         heights = torch.asinh(ratios)
-        # Heights in scales, bounded beyond the range of the training series.
-        high = heights[:, :, 1:].clamp(-14.0, 14.0)
-        counters = torch.log1p(torch.stack([stats[:, :, self.COUNT], stats[:, :, self.GAP]], 2).to(torch.float32)) / 4
+        # Heights in scales: beyond HIGHEST, a level is an offset that says nothing.
+        high = heights[:, :, 1:].clamp(-self.HIGHEST, self.HIGHEST)
+        counters = (
+            torch.log1p(torch.stack([stats.select(2, self.COUNT), stats.select(2, self.GAP)], 2).to(torch.float32)) / 4
+        )
         return torch.cat(
             [
                 heights[:, :, :1],
                 ratios[:, :, :1].clamp(-4, 4),
                 high[:, :, :1],
-                self.liveliness(stats, scale)[:, :, None],
-                observed.to(torch.float32)[:, :, None],
+                self.liveliness(stats, scale).unsqueeze(2),
+                observed.to(torch.float32).unsqueeze(2),
                 high[:, :, 1:] / 4,
                 counters,
-                (change == 0).to(torch.float32)[:, :, None],
+                (change == 0).to(torch.float32).unsqueeze(2),
             ],
             2,
         )

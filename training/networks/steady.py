@@ -30,6 +30,12 @@ def logaddexp(a: Tensor, b: Tensor) -> Tensor:
     return torch.maximum(a, b) + torch.log1p(torch.exp(-(a - b).abs()))
 
 
+def fill_up(x: Tensor) -> Tensor:
+    """x (rows, features) with rows of zeros behind it, to a multiple of four rows (`GROUP`)."""
+    missing = -x.shape[0] % 4
+    return x if missing == 0 else functional.pad(x, (0, 0, 0, missing))
+
+
 class SteadyLinear(nn.Linear):
     """`nn.Linear`, with a multiple of `GROUP` rows in every product: x (..., in_features) -> (..., out_features)."""
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.real_series import HELD_OUT
+from training.data.real_series import HELD_OUT, is_for_validation
 from training.forecaster.config import Config
-from training.forecaster.export import Sample, export_forecaster, interval_factors, is_for_calibration
+from training.forecaster.export import Sample, export_forecaster, interval_factors
 from training.forecaster.train import train
-from training.networks.forecaster import LEVELS, MAX_HORIZON
+from training.networks.forecaster import LEARNED_HORIZON, LEVELS
 
 CPU = torch.device("cpu")
 TINY = Config(steps=1, values=400, lengths=(40,), cuts=2, real=0.0, fast=8, slow=4, width=8, evaluations=1)
@@ -28,7 +28,7 @@ def normal_sample(width: float, level: float = 0.0, steps: int = 16) -> Sample:
 
 def test_interval_factors_repair_intervals_that_are_too_narrow() -> None:
     factors = interval_factors([normal_sample(1 / 1.4), normal_sample(1 / 1.41, 50.0)]).numpy()
-    assert factors.shape == (MAX_HORIZON, len(LEVELS))
+    assert factors.shape == (LEARNED_HORIZON, len(LEVELS))
     np.testing.assert_allclose(np.delete(factors[:16], 7, 1), 1.4, rtol=0.05)
     assert (factors[:, 7] == 1).all()
 
@@ -44,8 +44,8 @@ def test_interval_factors_shift_nothing_and_have_no_stairs() -> None:
 
 
 def test_interval_factors_are_fitted_on_nothing_that_scores() -> None:
-    assert not any(map(is_for_calibration, (*HELD_OUT, "m4_hourly", "m4_weekly", "m4_timetk_sample")))
-    assert is_for_calibration("etth1")
+    assert not any(map(is_for_validation, (*HELD_OUT, "m4_hourly", "m4_weekly", "m4_timetk_sample")))
+    assert is_for_validation("etth1")
 
 
 @pytest.mark.usefixtures("few_series")

@@ -9,8 +9,8 @@ import torch
 
 from training.data.real_series import HELD_OUT
 from training.forecaster.config import Config
-from training.forecaster.windows import Stream, augment, draw_cuts
-from training.networks.forecaster import MAX_HORIZON
+from training.forecaster.windows import Stream, add_glitches, augment, draw_cuts, offset
+from training.networks.forecaster import LEARNED_HORIZON
 
 CPU = torch.device("cpu")
 TINY = Config(values=800, lengths=(40,), cuts=2, real=0.0)
@@ -25,7 +25,7 @@ def test_cuts_lie_inside_the_observed_values_and_steps_ahead_in_what_follows() -
     assert (cuts < ends[:, None]).all()
     assert (ahead[..., 0] == 1).all()
     assert (cuts[..., None] + ahead <= ends[:, None, None]).all()
-    assert ahead.max() <= MAX_HORIZON
+    assert ahead.max() <= LEARNED_HORIZON
 
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:
@@ -55,3 +55,24 @@ def test_real_and_synthetic_windows_meet_in_a_batch(real_data: Path) -> None:
     assert (season > 1).any()
     assert set(stream.digests) > {"synthetic", "m4_weekly"}
     assert not set(stream.digests) & set(HELD_OUT)
+
+
+def test_offsets_lift_whole_rows_by_up_to_a_million_deviations() -> None:
+    values = torch.randn(400, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values[:, ::9] = torch.nan
+    moved = offset(values, 0.25, torch.Generator().manual_seed(1)) - values
+    is_lifted = moved.nan_to_num().abs().amax(1) > 0
+    assert 60 < is_lifted.sum() < 140
+    assert (moved[is_lifted].nan_to_num(nan=0.0).amax(1) < 2e6).all()
+    assert (moved[is_lifted][:, 1] > 2).all()
+
+
+def test_glitches_are_few_and_at_the_end_of_a_context_in_some_rows() -> None:
+    values = torch.randn(400, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    cuts = torch.full((400, 2), 20)
+    seen = add_glitches(values, cuts, 0.5, torch.Generator().manual_seed(1))
+    wrong = seen != values
+    assert 0 < wrong.any(1).float().mean() < 0.5
+    assert wrong.sum(1).max() < 12
+    assert wrong[:, 19].sum() > 40
+    assert torch.equal(add_glitches(values, cuts, 0.0, torch.Generator().manual_seed(1)), values)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.training.subjects import build, subject
 from training.networks.forecaster import Forecaster
+from training.networks.past import summed
 from training.networks.seasonal_candidates import season_levels
 
 LEVELS = torch.tensor([[0.01, 0.1, 0.33, 0.5, 0.9, 0.99]], dtype=torch.float64)
@@ -73,7 +74,7 @@ def test_an_exact_repeat_says_that_the_season_explains_everything() -> None:
     # The logarithm of the mean seasonal change over the scale: nothing, and not known.
     assert seen == pytest.approx([math.log(1e-3), 0.0], abs=1e-5)
     relative = torch.tensor([[math.nan, 5.0, 3.0]], dtype=torch.float64)
-    assert season_levels(relative, torch.tensor([2]))[2].isnan().all()
+    assert season_levels(summed(relative), torch.tensor([2]))[2].isnan().all()
 
 
 def test_factors_change_neither_mean_nor_median() -> None:

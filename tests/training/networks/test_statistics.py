@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 
-from training.networks.statistics import ABOVE, BELOW, COLUMNS, SCORE_W, WIDTH, Statistics, running
+from training.networks.statistics import ABOVE, BELOW, COLUMNS, SCALE, SCORE_W, WIDTH, Statistics, running
 
 
 def test_running_sums_forget_exponentially_over_observed_values_only() -> None:
@@ -38,7 +39,45 @@ def test_the_score_of_the_bands_is_the_share_that_missed() -> None:
     assert math.isclose(scores[WIDTH - BELOW] / weight, 2.0)
 
 
+def scales(values: np.ndarray) -> np.ndarray:
+    """The scale after every value of one series."""
+    x = torch.from_numpy(values)[None]
+    observed = torch.isfinite(x)
+    start = torch.zeros(1, COLUMNS, dtype=torch.float64)
+    start[:, SCALE] = 1.0
+    stats = Statistics().follow(x.nan_to_num(), observed, torch.ones_like(observed), start)
+    return stats[0, :, SCALE].numpy()
+
+
 def test_scale_is_never_zero() -> None:
-    statistics = torch.zeros(3, COLUMNS, dtype=torch.float64)
-    statistics[1, 2] = -7.0  # the last value
-    assert Statistics().scale(statistics).tolist() == [1.0, 7.0, 1.0]
+    np.testing.assert_array_equal(scales(np.array([-7.0, -7.0])), [7.0, 7e-13])
+    np.testing.assert_array_equal(scales(np.zeros(3)), [1.0, 1e-300, 1e-300])
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
+def test_one_glitch_hardly_moves_the_scale(size: float) -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    plain = scales(values)
+    values[200] += size
+    assert (np.abs(np.log(scales(values)[200:] / plain[200:])) < 0.35).all()
+
+
+@pytest.mark.parametrize("factor", [100.0, 10.0, 0.1, 0.01])
+def test_the_scale_follows_a_lasting_change_of_noise(factor: float) -> None:
+    values = np.random.default_rng(0).normal(size=1200)
+    right = factor * scales(values)
+    values[600:] *= factor
+    off = np.abs(np.log(scales(values) / right))
+    assert off[720:].max() < 0.7
+    assert off[900:].max() < 0.35
+
+
+def test_the_scale_of_parts_is_that_of_the_whole() -> None:
+    values = np.concatenate([np.random.default_rng(0).normal(size=300), np.random.default_rng(1).normal(size=900) * 50])
+    x = torch.from_numpy(values)[None]
+    state = torch.zeros(1, COLUMNS, dtype=torch.float64)
+    state[:, SCALE] = 1.0
+    for part in x.split([290, 1, 9, 100, 800], 1):
+        stats = Statistics().follow(part, torch.isfinite(part), torch.isfinite(part), state)
+        state = torch.cat([stats[:, -1], torch.zeros(1, COLUMNS - BELOW)], 1)
+    assert math.isclose(float(state[0, SCALE]), scales(values)[-1], rel_tol=1e-9)
