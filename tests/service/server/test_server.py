@@ -53,6 +53,8 @@ async def app(scope, receive, send):
 class Streams(list):
     def close(self):
         pass
+    async def cut(self):
+        pass
 
 app.state = SimpleNamespace(registry=Registry(), streams=Streams(), budget=None, request_metrics=None)
 server.create_app = lambda settings, group=None: app
