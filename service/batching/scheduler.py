@@ -67,6 +67,7 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._pending: dict[ResultFuture, Entry] = {}
         self._current: Batch | None = None
+        self._interrupted_is_next = False
         self._others_run = False  # whether batches were begun besides that one
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._compute_lock = threading.Lock()  # the thread releases it only to sleep
@@ -241,15 +242,27 @@ class Scheduler:
             self._post(self._recover, error)
 
     def _work(self, running: list[Batch]) -> bool:
-        """Give a time slice to fresh work, and one to the interrupted batch whose turn it is; False without either."""
-        interrupted = min(running, key=_rank) if running else None
+        """Give a time slice to fresh work, or to the interrupted batch whose turn it is; False without either.
+
+        They alternate, but fresh work that takes little time comes before an interrupted batch where the last slice
+        was that of a fresh batch that takes long: it waits for one call at most.
+        """
         queue = self._next_queue()
-        if queue is not None:
-            self._advance(running, Batch(queue))
-        if interrupted is not None:
+        if queue is None and not running:
+            return False
+        if running and (queue is None or (self._interrupted_is_next and not self._may_overtake(queue))):
+            interrupted = min(running, key=_rank)
             running.remove(interrupted)
+            self._interrupted_is_next = False
             self._advance(running, interrupted)
-        return queue is not None or interrupted is not None
+        elif queue is not None:
+            self._interrupted_is_next = True
+            self._advance(running, Batch(queue))
+        return True
+
+    def _may_overtake(self, queue: ModelQueue) -> bool:
+        last = self._current
+        return last is not None and bool(last.entries) and last.takes_long and queue.quick_work_is_next
 
     def _next_queue(self) -> ModelQueue | None:
         """Of the queues with work the one whose client has had the least; of equal ones the next in turn."""
