@@ -150,6 +150,8 @@ class Scheduler:
         entry.queue.items -= len(entry.items)
         entry.queue.observations -= entry.observations
         self.share.release(entry.claim)
+        if not entry.started:
+            entry.items = ()  # cancelled or expired while it waits for its turn, which may be late
 
     def _wake_or_run_inline(self) -> None:
         """Compute what has gathered here, where that is quickly done, or wake the thread for it."""
@@ -251,13 +253,15 @@ class Scheduler:
         if queue is None and not running:
             return False
         if running and (queue is None or (self._interrupted_is_next and not self._may_overtake(queue))):
-            interrupted = min(running, key=_rank)
-            running.remove(interrupted)
+            interrupted = min(running, key=_rank)  # of equal ones the oldest
             self._interrupted_is_next = False
-            self._advance(running, interrupted)
+            if self._advance(interrupted, others_run=len(running) > 1):
+                running.remove(interrupted)
         elif queue is not None:
+            fresh = Batch(queue)
             self._interrupted_is_next = True
-            self._advance(running, Batch(queue))
+            if not self._advance(fresh, others_run=bool(running)):
+                running.append(fresh)
         return True
 
     def _may_overtake(self, queue: ModelQueue) -> bool:
@@ -277,14 +281,13 @@ class Scheduler:
         self._next_index = ready[0] + 1
         return self._queues[ready[0]]
 
-    def _advance(self, running: list[Batch], batch: Batch) -> None:
-        """Give a time slice to `batch`, which is not in `running`, and put it there unless it is then finished."""
-        self._current = batch
-        self._others_run = bool(running)
-        if not batch.run(self._preempts, self._post_settled):
-            running.append(batch)
+    def _advance(self, batch: Batch, *, others_run: bool) -> bool:
+        """Give a time slice to `batch`; whether it is then finished."""
+        self._current, self._others_run = batch, others_run
+        finished = batch.run(self._preempts, self._post_settled)
         if batch.entries:
             self.share.begin(batch.entries[-1].claim)
+        return finished
 
     def _preempts(self, batch: Batch, seconds: float) -> bool:
         """Whether `batch` makes way for others after `seconds` of its slice."""
