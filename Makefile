@@ -120,6 +120,10 @@ report: $(VENV)/.dev ## score every model under models/ and write training/RESUL
 bench-serving: $(VENV)/.dev ## this service against others, with wrk; each of them in an environment of its own
 	$(PY) -m benchmarks.serving $(ARGS)
 
+.PHONY: bench-fairness
+bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; ARGS="--model forecaster --values 50"
+	$(PY) -m benchmarks.serving.fairness $(ARGS)
+
 .PHONY: bench-forecasting
 bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@2"
 	$(PY) -m benchmarks.forecasting $(ARGS)

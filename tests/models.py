@@ -137,6 +137,16 @@ class LastValue(nn.Module):
         return self.step(values, lengths, state)
 
 
+class Endless(LastValue):
+    """`LastValue` that never comes back once it has a value to read."""
+
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        while values.size(1) > 0:
+            state = state + 1
+        return state
+
+
 class MaskedLSTM(nn.Module):
     """One LSTM layer over ragged, right-padded rows; an input channel that closes the gates keeps c of ended rows.
 

@@ -185,8 +185,8 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def main() -> int:
-    """Measure, print a line for each round, and write the rows."""
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--models", type=Path, default=ROOT / "models")
@@ -200,7 +200,12 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.01, help="of the small caller, in seconds")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help=f"append the rows to {RESULT.relative_to(ROOT)}")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Measure, print a line for each round, and write the rows."""
+    options = parsed()
     sources = dict(text.split("=", 1) for text in options.source) or {"present": str(ROOT)}
     rows: list[Row] = []
     with contextlib.ExitStack() as stack:

@@ -107,6 +107,15 @@ class ShapeBuckets:
             self._readout_rows[horizon, levels] = most
         return most
 
+    def fit_one_call(self, rows: int, steps: int, horizon: int, levels: int) -> bool:
+        """Whether `rows` rows may be read and read out in the same call."""
+        if rows > self.max_readout_rows(horizon, levels):
+            return False
+        limits, readout_steps = self.limits, steps_with_levels(horizon, levels)
+        padded = int(self.rows_for[rows])
+        shard = padded / n_shards(padded, steps + int(readout_steps), limits.threads)
+        return limits.step.seconds(shard, steps) + limits.readout.seconds(shard, readout_steps) <= LONGEST_CALL
+
     def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
         """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.
 

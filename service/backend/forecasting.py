@@ -133,7 +133,7 @@ class ForecastBatch:
         """Whether `chunk` is the last of all its rows, and can be read and its rows read out in one call."""
         if self._common_size is None or len(chunk.ending) != len(chunk.rows):
             return False
-        if len(chunk.rows) > self._shapes.max_readout_rows(*self._common_size):
+        if not self._shapes.fit_one_call(len(chunk.rows), chunk.values.shape[1], *self._common_size):
             return False
         return self.pays_to_read_out_now(chunk.cost_of_later_groups)
 

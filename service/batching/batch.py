@@ -10,9 +10,12 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from service.batching.queue import Answer, BatchReport, Entry, ModelQueue, deadline_error
 from service.contract.types import BatchResult, PaddingStats
+
+QUANTUM = 0.2  # seconds for which a batch goes on before another one of an equal client
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +35,13 @@ class Batch:
 
     @property
     def rank(self) -> float:
-        """When it is its turn to go on: the later, the more of it was computed (see `service.runtime.fair_share`)."""
+        """When it is its turn to go on: the later, the more of it was computed (see `service.runtime.fair_share`).
+
+        Batches of equal clients are not computed side by side, which would end them all late, but one after the other
+        for `QUANTUM` each.
+        """
         claim = self.entries[0].claim
-        return claim.rank + claim.weight * self.seconds / len(self.entries)
+        return claim.rank + claim.weight * (self.seconds // QUANTUM) * QUANTUM / len(self.entries)
 
     @property
     def takes_long(self) -> bool:
@@ -83,13 +90,17 @@ class Batch:
             return iter(())
         if len(entries) == 1:
             entries[0].isolated = True
-        for entry in entries:
+        # Of entries that are cancelled from now on the items are computed, of earlier ones they are gone.
+        taken = [entry.items for entry in entries]
+        for entry, items in zip(entries, taken, strict=True):
             entry.started = self._time
-            entry.missing = len(entry.items)
+            entry.missing = len(items)
             entry.results = [None] * entry.missing
             self._owners += [(entry, index) for index in range(entry.missing)]
         self._unfinished = len(entries)
-        items = entries[0].items if len(entries) == 1 else [entry.items[index] for entry, index in self._owners]
+        items = taken[0] if len(entries) == 1 else list(chain.from_iterable(taken))
+        if not items:
+            return iter(())
         self._steps = iter(self.queue.runner(items, self._cancelled, len(entries), self.padding))
         return self._steps
 

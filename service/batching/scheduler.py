@@ -67,6 +67,7 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._pending: dict[ResultFuture, Entry] = {}
         self._current: Batch | None = None
+        self._interrupted_is_next = False
         self._others_run = False  # whether batches were begun besides that one
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._compute_lock = threading.Lock()  # the thread releases it only to sleep
@@ -149,6 +150,8 @@ class Scheduler:
         entry.queue.items -= len(entry.items)
         entry.queue.observations -= entry.observations
         self.share.release(entry.claim)
+        if not entry.started:
+            entry.items = ()  # cancelled or expired while it waits for its turn, which may be late
 
     def _wake_or_run_inline(self) -> None:
         """Compute what has gathered here, where that is quickly done, or wake the thread for it."""
@@ -241,15 +244,29 @@ class Scheduler:
             self._post(self._recover, error)
 
     def _work(self, running: list[Batch]) -> bool:
-        """Give a time slice to fresh work, and one to the interrupted batch whose turn it is; False without either."""
-        interrupted = min(running, key=_rank) if running else None
+        """Give a time slice to fresh work, or to the interrupted batch whose turn it is; False without either.
+
+        They alternate, but fresh work that takes little time comes before an interrupted batch where the last slice
+        was that of a fresh batch that takes long: it waits for one call at most.
+        """
         queue = self._next_queue()
-        if queue is not None:
-            self._advance(running, Batch(queue))
-        if interrupted is not None:
-            running.remove(interrupted)
-            self._advance(running, interrupted)
-        return queue is not None or interrupted is not None
+        if queue is None and not running:
+            return False
+        if running and (queue is None or (self._interrupted_is_next and not self._may_overtake(queue))):
+            interrupted = min(running, key=_rank)  # of equal ones the oldest
+            self._interrupted_is_next = False
+            if self._advance(interrupted, others_run=len(running) > 1):
+                running.remove(interrupted)
+        elif queue is not None:
+            fresh = Batch(queue)
+            self._interrupted_is_next = True
+            if not self._advance(fresh, others_run=bool(running)):
+                running.append(fresh)
+        return True
+
+    def _may_overtake(self, queue: ModelQueue) -> bool:
+        last = self._current
+        return last is not None and bool(last.entries) and last.takes_long and queue.quick_work_is_next
 
     def _next_queue(self) -> ModelQueue | None:
         """Of the queues with work the one whose client has had the least; of equal ones the next in turn."""
@@ -264,14 +281,13 @@ class Scheduler:
         self._next_index = ready[0] + 1
         return self._queues[ready[0]]
 
-    def _advance(self, running: list[Batch], batch: Batch) -> None:
-        """Give a time slice to `batch`, which is not in `running`, and put it there unless it is then finished."""
-        self._current = batch
-        self._others_run = bool(running)
-        if not batch.run(self._preempts, self._post_settled):
-            running.append(batch)
+    def _advance(self, batch: Batch, *, others_run: bool) -> bool:
+        """Give a time slice to `batch`; whether it is then finished."""
+        self._current, self._others_run = batch, others_run
+        finished = batch.run(self._preempts, self._post_settled)
         if batch.entries:
             self.share.begin(batch.entries[-1].claim)
+        return finished
 
     def _preempts(self, batch: Batch, seconds: float) -> bool:
         """Whether `batch` makes way for others after `seconds` of its slice."""

@@ -18,8 +18,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from msgspec import Struct
 
@@ -73,7 +74,7 @@ class Work(Struct, eq=False):
     kind: str
     size: int
     claim: Claim
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | None  # None once its caller has left
     seconds: float = 0.0  # that the call took, once it has ended
     is_running: bool = False
 
@@ -112,19 +113,21 @@ class FairPool:
         room = price * size / self._max_seconds
         if self._closed or not self.share.fits(client, room):
             raise QueueFull(self.share.seconds)
-        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         claim = self.share.claim(client, room, price * size)
-        work = Work(lambda: call(*args, **kwargs), kind, size, claim, loop.create_future())
+        work = Work(partial(call, *args, **kwargs), kind, size, claim, future)
         with self._lock:
             heapq.heappush(self._waiting, (claim.rank, next(self._numbers), work))
         self._start_threads()
         self._tokens.put(True)
         try:
             async with asyncio.timeout(deadline - time.monotonic() if deadline < math.inf else None):
-                return cast(R, await work.future)
+                return await future
         finally:
             if not work.is_running:
                 self.share.release(claim)
+                # Its turn may be late, and what it was about is needed no more, nor the error that its caller got.
+                work.call, work.future = _do_nothing, None
 
     def close(self) -> None:
         """Take no more work, and drop what waits; a call that runs is left to itself."""
@@ -132,7 +135,8 @@ class FairPool:
         with self._lock:
             dropped, self._waiting = self._waiting, []
         for _, _, work in dropped:
-            work.future.cancel()
+            if work.future is not None:
+                work.future.cancel()
         for _ in self._threads:
             self._tokens.put(False)
 
@@ -148,7 +152,7 @@ class FairPool:
         while self._tokens.get():
             with self._lock:
                 work = heapq.heappop(self._waiting)[2] if self._waiting else None
-            if work is not None and not work.future.done():
+            if work is not None and work.future is not None:
                 work.is_running = True
                 with _often_switching:
                     self._make(work, loop)
@@ -173,12 +177,17 @@ class FairPool:
         self.share.release(work.claim)
         if work.size:
             self._prices[work.kind] = _corrected(self._prices.get(work.kind), work.seconds / work.size)
-        if work.future.done():
+        future = work.future
+        if future is None or future.done():
             return
         if error is None:
-            work.future.set_result(result)
+            future.set_result(result)
         else:
-            work.future.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            future.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+
+def _do_nothing() -> None:
+    """In place of a call whose caller has left."""
 
 
 def _corrected(price: float | None, seconds: float) -> float:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import table
-from benchmarks.serving import environments, lstm64, report, workloads
+from benchmarks.serving import environments, fairness, lstm64, report, workloads
 from benchmarks.serving.contestants import Contestant, Launch
 from benchmarks.serving.load import Request, write_requests
 from benchmarks.serving.processes import free_port, server
@@ -152,3 +152,21 @@ def test_a_flat_line_has_no_slope_and_a_leak_has_one() -> None:
     steep, low, _ = slope(hours, 300 + 10 * hours + noise, 20)
     assert steep == pytest.approx(10, rel=0.2)
     assert low > 0
+
+
+def test_the_fairness_scenario_sends_requests_that_the_service_reads() -> None:
+    head, _, body = fairness.request("naive", 1024, 3, ["history"]).partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    request = ForecastCodec(Settings(), StateTokens()).decode(Body(body))
+    assert (len(request.inputs), len(request.inputs[0].target), request.parameters.include) == (1024, 3, ["history"])
+
+
+@pytest.mark.slow
+def test_a_small_caller_is_answered_beside_eight_that_send_in_bulk(networks: Path) -> None:
+    """Every request is answered, and not late: the goals, with room for the noise of a shared machine."""
+    options = fairness.parsed(["--model", lstm64.NAME, "--seconds", "3"])
+    with fairness.serving("test", fairness.ROOT, networks / "models", 2) as running:
+        row = fairness.one_round("test", running.port, 0, options)
+    assert row.answered >= 0.99
+    assert row.beside_p99 < 10 * row.alone_p99 + 50
+    assert row.bulk_beside > 0.7 * row.bulk_alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import json
 import shutil
 import signal
@@ -13,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.contract.manifest import MODEL_FILE, read_manifest
 from tests.integration.servers import TIMEOUT, running, until
-from tests.models import LastValue, write_model
+from tests.models import Endless, LastValue, script, write_model
 
 BODY = {"inputs": [{"target": [1, 2, 3]}]}
 LONG = {"inputs": [{"target": [1.0] * 60_000}]}  # takes a second or more
@@ -59,7 +61,12 @@ async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model
 
 async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_model: Path) -> None:
     more_than_it_finishes = 12
-    options = {"drain_delay_seconds": 0.5, "drain_seconds": 1, "max_queue_observations": 100_000_000}
+    options = {
+        "drain_delay_seconds": 0.5,
+        "drain_seconds": 1,
+        "max_queue_observations": 100_000_000,
+        "max_queue_seconds": 3600,
+    }
     with running(slow_model, **options) as server:
         server.settled()
         async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
@@ -141,3 +148,43 @@ async def test_two_processes_share_the_port_and_end_together(one_model: Path) ->
         server.signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait) == 0
         assert sum("Finished server process" in line for line in server.lines) == 2
+
+
+@pytest.fixture
+def endless_model(tmp_path: Path) -> Path:
+    """`forecaster` loads at once, and `endless` never: reading a value takes for ever."""
+    write_model(tmp_path, "forecaster", LastValue())
+    folder = write_model(tmp_path, "endless", LastValue())
+    module = script(Endless())
+    (folder / MODEL_FILE).write_bytes(module)
+    manifest = read_manifest(folder)
+    manifest.model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
+    return tmp_path
+
+
+async def test_a_stop_is_heard_while_a_model_loads_for_ever(endless_model: Path) -> None:
+    with running(endless_model, drain_delay_seconds=0, drain_seconds=5) as server:
+        server.listening()
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+
+            async def answers() -> bool:
+                return (await client.post("/forecast", json=BODY)).status_code == 200
+
+            await until(answers)
+            assert (await client.get("/readyz")).status_code == 503
+        server.signal(signal.SIGTERM)
+        assert await asyncio.wait_for(asyncio.to_thread(server.wait), 60) == 0
+
+
+async def test_a_model_that_loads_for_ever_fails_and_the_others_are_ready(endless_model: Path) -> None:
+    with running(endless_model, model_load_seconds=5, drain_delay_seconds=0) as server:
+        server.ready()
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+            models = {model["name"]: model for model in (await client.get("/models")).json()["models"]}
+            assert (models["forecaster"]["state"], models["endless"]["state"]) == ("ready", "failed")
+            assert (await client.post("/forecast", json=BODY)).status_code == 200
+            refused = await client.post("/forecast", json={"model": "endless", **BODY})
+            assert (refused.status_code, refused.json()["code"]) == (503, "model_not_ready")
+        assert any("not loaded within 5 s" in line for line in server.lines)
+        server.signal(signal.SIGTERM)
+        assert await asyncio.wait_for(asyncio.to_thread(server.wait), 60) == 0

@@ -80,6 +80,15 @@ def test_no_call_lasts_longer_than_its_limit_where_fewer_rows_are_possible() -> 
     assert shapes.max_readout_rows(256, 99) < shapes.max_readout_rows(1, 3)
 
 
+def test_reading_and_reading_out_are_one_call_only_where_both_together_are_short() -> None:
+    shapes = ShapeBuckets(limits=CallLimits(step=TRUE, readout=TRUE))
+    for rows in (1, 8, 32, 64, 128):
+        seconds = TRUE.seconds(rows, 48) + TRUE.seconds(rows, steps_with_levels(24, 9))
+        assert shapes.fit_one_call(rows, 48, 24, 9) == (seconds <= LONGEST_CALL)
+    assert shapes.fit_one_call(8, 48, 24, 9)
+    assert not shapes.fit_one_call(128, 48, 24, 9)
+
+
 def test_threads_that_share_a_call_allow_it_more_rows() -> None:
     rows = (64, 128, 192, 256)
     alone, shared = (ShapeBuckets(rows=rows, limits=CallLimits(step=TRUE, threads=n)) for n in (1, 2))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -147,6 +149,26 @@ async def test_a_submission_cancelled_while_it_waits_is_not_computed_and_harms_n
     values = [value for value in (1, 2, 3) if value != index + 1]
     assert await results(*tasks[:index], *tasks[index + 1 :]) == [[2 * value] for value in values]
     assert blocked.runner.batches == [[-1], values]
+
+
+async def test_what_is_cancelled_or_expires_is_not_kept_until_its_turn(scheduler: Scheduler) -> None:
+    class Payload(StubItem):
+        pass
+
+    async with BlockedQueue(scheduler) as blocked:
+        items = [[Payload(1)], [Payload(2)]]
+        alive = [weakref.ref(item) for (item,) in items]
+        cancelled = blocked.queue.submit(items[0])
+        expiring = blocked.queue.submit(items[1], time.monotonic() + 0.01)
+        kept = blocked.queue.submit(stubs(3))
+        items.clear()
+        cancelled.cancel()
+        with pytest.raises(DeadlineExceeded):
+            await expiring
+        gc.collect()
+        assert [reference() for reference in alive] == [None, None]
+        assert len(blocked.queue.waiting_entries) == 3
+    assert (await kept).results == [6]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -312,7 +334,8 @@ async def test_a_batch_that_was_interrupted_when_the_thread_died_is_computed_aga
 async def test_of_interrupted_batches_the_one_with_the_least_time_goes_on(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client's hundred connections together advance no faster than another client's only one."""
+    """A client's connections together advance no faster than another client's only one."""
+    monkeypatch.setattr("service.batching.batch.QUANTUM", 0.001)
     monkeypatch.setattr("service.batching.scheduler.TIME_SLICE", -1.0)
     turns: list[str] = []
 
@@ -337,6 +360,27 @@ async def test_of_interrupted_batches_the_one_with_the_least_time_goes_on(
     await results(one)
     assert turns[: turns.index("one", turns.index("one") + 5) + 1].count("many") <= 16
     await results(*many)
+
+
+async def test_batches_of_equal_clients_are_finished_one_after_the_other(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.batching.scheduler.TIME_SLICE", -1.0)
+    turns: list[int] = []
+
+    def runner(items: Sequence[StubItem], *_: object) -> Iterator[list[Answer]]:
+        for _ in range(5):
+            turns.append(items[0].value)
+            yield []
+        yield [(0, 1)]
+
+    async with BlockedQueue(scheduler):
+        queue = scheduler.new_queue("queue", runner, Limits(batch_items=1))
+        tasks = [queue.submit(stubs(value), client=Client("a", value)) for value in range(4)]
+    await results(*tasks)
+    assert [turns.index(value) for value in range(4)] == sorted(turns.index(value) for value in range(4))
+    last_turns = [len(turns) - turns[::-1].index(value) for value in range(4)]
+    assert last_turns == sorted(last_turns)
 
 
 @pytest.mark.parametrize(("seconds", "is_interrupted"), [(0.001, True), (0.01, False)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -99,6 +101,26 @@ async def test_a_caller_who_leaves_makes_room(pool: FairPool) -> None:
     await first
     await start(pool, lambda: None)
     assert made == []
+
+
+async def test_what_is_dropped_is_not_kept_until_its_turn(pool: FairPool) -> None:
+    class Body:
+        def read(self) -> None:
+            raise AssertionError
+
+    gate, first = await blocked(pool)
+    body = Body()
+    alive = weakref.ref(body)
+    waiting = start(pool, body.read)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    del body, waiting
+    await asyncio.sleep(0)  # what resumed this test still refers to the error
+    gc.collect()
+    assert alive() is None
+    gate.open()
+    await first
 
 
 async def test_clients_take_turns_whoever_came_first(pool: FairPool) -> None:

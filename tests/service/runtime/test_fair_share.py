@@ -23,6 +23,15 @@ def test_one_client_gets_half_of_what_is_not_reserved() -> None:
     assert share.room == pytest.approx((1 - RESERVE) / 2, abs=0.002)
 
 
+@pytest.mark.parametrize(("room", "fits"), [(0.099, True), (0.1, True), (0.101, False)])
+def test_a_client_may_add_what_leaves_as_much_free_as_it_then_holds(room: float, fits: bool) -> None:
+    share = FairShare()
+    for _ in range(2):
+        share.claim(Client("a", 0), 0.2, 1.0)
+    assert share.fits(Client("a", 1), room) == fits
+    assert share.fits(Client("b", 0), room)
+
+
 def test_a_newcomer_finds_room_where_others_have_all_that_they_may() -> None:
     share = FairShare()
     for number in range(5):
@@ -70,7 +79,7 @@ def test_releasing_twice_counts_once() -> None:
     other = share.claim(Client("b", 0), 0.1, 2.0)
     share.release(claim)
     share.release(claim)
-    assert (share.room, share.seconds) == (pytest.approx(0.1), pytest.approx(2.0))
+    assert [share.room, share.seconds] == pytest.approx([0.1, 2.0])
     share.release(other)
     assert (share.room, share.seconds) == (0, 0)
 
