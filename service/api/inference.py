@@ -30,6 +30,8 @@ R = TypeVar("R")
 
 MAX_INLINE_BYTES = 64 << 10  # of a body: decoding it takes half a millisecond
 MAX_INLINE_NUMBERS = 20_000  # of an answer: encoding them takes a millisecond
+_FREE_NUMBERS = 2_000  # of an answer: what they take is not looked at before they are computed
+_BYTES_PER_NUMBER = 24  # of an answer: as text, and as it was computed
 _IMAGE_MARKS = (b'"image"', b"\\")
 _JSON_BYTES = JSON.encode()
 
@@ -59,6 +61,8 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The answer; raises the errors of the domain."""
         call, model, deadline = await self._run(self._is_large(body), self._prepare, request, body)
+        if call.answer_size > _FREE_NUMBERS:
+            request.hold(call.answer_size * _BYTES_PER_NUMBER)
         result = await model.submit(call.items, deadline)
         is_large = call.answer_size > MAX_INLINE_NUMBERS
         content = await self._run(is_large, self._codec.encode, call, result.results)

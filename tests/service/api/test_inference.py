@@ -272,3 +272,17 @@ async def test_a_large_answer_is_encoded_in_a_thread(harness: Harness) -> None:
     parameters = {"prediction_length": 256, "quantile_levels": levels}
     assert (await harness.forecast({**BODY, "parameters": parameters})).status_code == 200
     assert threads.count == 1
+
+
+async def test_an_answer_without_room_is_not_computed() -> None:
+    harness = Harness(max_held_bytes=50_000)
+    levels = [level / 10 for level in range(1, 10)]
+    parameters = {"prediction_length": 256, "quantile_levels": levels}
+    async with harness.app.router.lifespan_context(harness.app), harness.client:
+        assert (
+            await harness.forecast(BODY | {"parameters": parameters | {"prediction_length": 200}})
+        ).status_code == 200
+        harness.forecaster.items = ()
+        problem(await harness.forecast(BODY | {"parameters": parameters}), 503, "queue_full")
+        assert harness.forecaster.items == ()
+        assert harness.app.state.budget.held == 0
