@@ -76,7 +76,7 @@ class Settings(EngineSettings, BaseSettings):
     max_header_fields: Count = Field(default=100, description="fields in the head of a request; more get 431")
     max_items: Count = Field(default=1024, description="series or digits in one request")
     max_observations: Count = Field(default=100_000, description="values of one series")
-    max_answer_numbers: Count = Field(default=1_000_000, description="numbers in one answer, all series together")
+    max_answer_numbers: Count = Field(default=750_000, description="numbers in one answer, all series together")
     max_pixels: Count = Field(
         default=25_000_000, description="width x height of the images of one request, checked before decoding"
     )
