@@ -141,6 +141,10 @@ bench-sensitivity: $(VENV)/.dev ## the image path's parameters, each changed: wh
 faults: $(VENV)/.dev ## every known fault against real processes, a quarter of an hour; ARGS="--only R3,R14"
 	$(PY) -m benchmarks.faults $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.dev ## half an hour of all routes, live connections, rude clients and restarts: memory and files stay flat
+	$(PY) -m benchmarks.faults.soak $(ARGS)
+
 .PHONY: bench-soak
 bench-soak: $(VENV)/.dev ## half an hour of requests of random lengths: does memory grow? ARGS="--minutes 5"
 	$(PY) -m benchmarks.serving.soak $(ARGS)
@@ -161,7 +165,7 @@ docker-test: $(VENV)/.dev ## build, start and question the container: needs a Do
 constraints: ## resolve everything anew and pin it in constraints.txt
 	rm -rf build/constraints
 	$(MAKE) --no-print-directory VENV=build/constraints build/constraints/.torch-$(TORCH_BUILD)
-	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[train,dev]'
+	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[train,dev,fuzz]'
 	{ head -n 1 constraints.txt; build/constraints/bin/python -m pip freeze --all --exclude-editable \
 		| grep -vE '^(pip|wheel)==' | sed 's/+cpu$$//'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt

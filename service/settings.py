@@ -88,7 +88,7 @@ class Settings(EngineSettings, BaseSettings):
     max_header_fields: Count = Field(default=100, description="fields in the head of a request; more get 431")
     max_items: Count = Field(default=1024, description="series or digits in one request")
     max_observations: Count = Field(default=100_000, description="values of one series")
-    max_answer_numbers: Count = Field(default=1_000_000, description="numbers in one answer, all series together")
+    max_answer_numbers: Count = Field(default=750_000, description="numbers in one answer, all series together")
     max_image_bytes: Count = Field(
         default=16 << 20, description="largest image file; a body of /classify-digit may hold one, in base64 too"
     )

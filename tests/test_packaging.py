@@ -33,7 +33,11 @@ def names(requirements: list[str]) -> set[str]:
 
 CORE = names(PROJECT["dependencies"])
 EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
-ON_DEMAND = {"browser", "parquet"}  # extras that `make` does not install; tests that need them are skipped without
+ON_DEMAND = {
+    "browser",
+    "parquet",
+    "fuzz",
+}  # extras that `make` does not install; tests that need them are skipped without
 INSTALLED = CORE.union(*(lines for extra, lines in EXTRAS.items() if extra not in ON_DEMAND))
 
 
@@ -98,6 +102,7 @@ def test_training_imports_only_what_its_extra_names() -> None:
 
 def test_everything_that_is_installed_is_pinned() -> None:
     assert closure(INSTALLED) - set(pins()) == set()
+    assert EXTRAS["fuzz"] - set(pins()) == set()
 
 
 def test_the_tests_run_on_the_pinned_versions() -> None:

@@ -478,7 +478,7 @@ class Protocol(HttpToolsProtocol):
         scope: Any = self.scope
         scope[ARRIVED] = self._received_at
         self._head_is_timed = False
-        self._hosts = 0
+        self._unframed = self._hosts = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """uvicorn's method, with checks of what may be in a head once."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import running
+from tests.integration.servers import ROOT, running
 from tests.models import LastValue, LSTMDigits, write_model
 
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = str(max(10, int(os.environ.get("FUZZ_EXAMPLES", "20000")) // 50))  # for each operation
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3600)]
@@ -27,9 +28,15 @@ def test_every_operation_keeps_its_contract(tmp_path: Path, request: pytest.Fixt
     seed = str(request.config.getoption("hypothesis_seed") or 0)
     with running(tmp_path) as server:
         url = f"{server.settled().url}/openapi.json"
-        options = ["--checks", "all", "--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
+        options = ["--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
+        environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
         result = subprocess.run(
-            [str(command), "run", url, *options], capture_output=True, text=True, cwd=tmp_path, check=False
+            [str(command), "--config-file", str(CONFIGURATION), "run", url, *options],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            check=False,
         )
         assert result.returncode == 0, result.stdout[-20_000:] + result.stderr[-2_000:]
         assert [entry for entry in server.log() if entry["level"] in {"error", "critical"}] == []

@@ -306,3 +306,17 @@ async def test_what_a_thread_has_no_time_for_is_refused(
 async def test_a_model_is_told_whose_request_it_is(harness: Harness) -> None:
     await harness.forecast(BODY)
     assert harness.forecaster.client == Client("127.0.0.1", 123)  # httpx's
+
+
+async def test_an_answer_without_room_is_not_computed() -> None:
+    harness = Harness(max_held_bytes=50_000)
+    levels = [level / 10 for level in range(1, 10)]
+    parameters = {"prediction_length": 256, "quantile_levels": levels}
+    async with harness.app.router.lifespan_context(harness.app), harness.client:
+        assert (
+            await harness.forecast(BODY | {"parameters": parameters | {"prediction_length": 200}})
+        ).status_code == 200
+        harness.forecaster.items = ()
+        problem(await harness.forecast(BODY | {"parameters": parameters}), 503, "queue_full")
+        assert harness.forecaster.items == ()
+        assert harness.app.state.budget.held == 0

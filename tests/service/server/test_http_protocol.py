@@ -304,6 +304,12 @@ async def test_many_pipelined_requests_are_all_answered() -> None:
         assert server.budget.held == 0
 
 
+async def test_many_heads_in_a_row_are_no_large_head() -> None:
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
+        received = await server.ask(b"GET /a HTTP/1.1\r\nHost: test\r\n\r\n" * 4000 + LAST)
+        assert received.count(b"HTTP/1.1 200 OK") == 4001
+
+
 async def test_pipelined_bodies_of_all_sizes_are_told_apart() -> None:
     sizes = [0, 1, 3000, 70_000, 2047, 300_000, 5]
     requests = b"".join(post(b"/a", b"z" * size) for size in sizes)
