@@ -12,11 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from service.contract.errors import InvalidRequest
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.mnist import Hypothesis
 
 CLASSES = 10
 WIDTH = 28
+_BLANK = math.log(0.6)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
 
 
@@ -26,6 +28,7 @@ class PictureItems(Struct, frozen=True, eq=False, gc=False):
     first: int
     hypotheses: tuple[Hypothesis, ...] = ()
     is_blank: bool = False
+    refusal: InvalidRequest | None = None  # why it may be blank all the same
     stopped: int | None = None  # where the items begin that are the same, but may stop early
 
 
@@ -42,13 +45,17 @@ def hypothesis_items(
     return [*whole, *(DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses)], len(whole)
 
 
-def chosen(hypotheses: Sequence[Hypothesis], results: Sequence[DigitResult]) -> int:
-    """The index of the hypothesis whose score, weighed with its prior, is greatest; the first of equals."""
+def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> int | None:
+    """The index of the hypothesis whose score, weighed with its prior, is greatest; the first of equals.
+
+    None: the image is blank in the likeliest view of it, and no other is believed enough.
+    """
     weights = [
         math.log(max(float(result.probabilities.max()), 1e-9)) + hypothesis.prior
-        for hypothesis, result in zip(hypotheses, results, strict=True)
+        for hypothesis, result in zip(picture.hypotheses, results, strict=True)
     ]
-    return max(range(len(weights)), key=weights.__getitem__)
+    best = max(range(len(weights)), key=weights.__getitem__)
+    return None if picture.refusal is not None and weights[best] < _BLANK else best
 
 
 def blank_reading(state_width: int) -> tuple[DigitItem, DigitResult]:

@@ -42,7 +42,7 @@ from service.codec.digit_types import (
     TracePoint,
 )
 from service.codec.image_cost import ImageLimits
-from service.codec.images import ImagePreparer
+from service.codec.images import ImagePreparer, Seen
 from service.codec.multipart import File, parse_form
 from service.codec.query import decode_fields, parse_query, refuse_query
 from service.codec.state_tokens import StateTokens
@@ -51,7 +51,7 @@ from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.formats import file_format
-from service.imaging.mnist import Hypothesis, Preparation
+from service.imaging.mnist import Preparation
 from service.settings import Settings
 
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/avif")
@@ -286,8 +286,9 @@ class _CallBuilder:
         self._check_length(earlier_rows + len(rows), pointer)
         self._add(rows, state, Reading(item_id, None, earlier_rows, flags | scale))
 
-    def add_image(self, hypotheses: list[Hypothesis], item_id: str | None, pointer: str) -> None:
+    def add_image(self, seen: Seen, item_id: str | None, pointer: str) -> None:
         """A digit from the hypotheses about its image; none stand for a blank one."""
+        hypotheses = seen.hypotheses
         self._has_pictures = True
         self._readings.append(Reading(item_id, None, 0, 0))
         self._firsts.append(PictureItems(len(self._items), is_blank=True))
@@ -297,7 +298,8 @@ class _CallBuilder:
         parameters = self._parameters
         items, stopped = hypothesis_items(hypotheses, trace=parameters.trace, stop=parameters.stop_at_confidence)
         first = len(self._items)
-        self._firsts[-1] = PictureItems(first, tuple(hypotheses), stopped=None if stopped is None else first + stopped)
+        stopped_first = None if stopped is None else first + stopped
+        self._firsts[-1] = PictureItems(first, tuple(hypotheses), refusal=seen.refusal, stopped=stopped_first)
         self._items += items
 
     def build(self) -> DigitCall:
@@ -336,23 +338,27 @@ def decode_options(options: Mapping[str, str]) -> DigitOptions:
 def _chosen_readings(
     call: DigitCall, pictures: Sequence[PictureItems], results: Sequence[DigitResult]
 ) -> tuple[DigitCall, list[DigitResult]]:
-    """The call and its results with one item for each input: of a picture, that of the chosen hypothesis."""
+    """The call and its results with one item for each input: of a picture, that of the chosen hypothesis.
+
+    Raises `InvalidRequest` (`blank_image`) where that is none, of the only input.
+    """
     items, readings, answers = [], [], []
-    for picture, given in zip(pictures, call.readings, strict=True):
-        reading = given
-        if picture.is_blank:
+    for picture, reading in zip(pictures, call.readings, strict=True):
+        whole = results[picture.first : picture.first + len(picture.hypotheses)]
+        best = chosen(picture, whole) if picture.hypotheses else None
+        if best is None and picture.refusal is not None and len(pictures) == 1:
+            errors = FieldErrors()
+            errors.add(ALL_INPUTS.format(0), picture.refusal.code, picture.refusal.detail)
+            errors.check()
+        if picture.is_blank or (best is None and picture.hypotheses):
             item, result = blank_reading(call.manifest.state.width)
-        elif picture.hypotheses:
-            whole = results[picture.first : picture.first + len(picture.hypotheses)]
-            best = chosen(picture.hypotheses, whole)
-            index = best + (picture.first if picture.stopped is None else picture.stopped)
-            item, result = call.items[index], results[index]
-            reading = replace(given, preparation=picture.hypotheses[best].report)
         else:
-            item, result = call.items[picture.first], results[picture.first]
+            index = (best or 0) + (picture.first if picture.stopped is None else picture.stopped)
+            item, result = call.items[index], results[index]
         items.append(item)
         answers.append(result)
-        readings.append(reading)
+        report = None if best is None else picture.hypotheses[best].report
+        readings.append(replace(reading, preparation=report))
     return replace(call, items=items, readings=readings, pictures=None), answers
 
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import time
 
+from msgspec import Struct
+
 from service.codec.base64_files import decode_base64
 from service.codec.image_cost import ImageLimits, check_cost
 from service.codec.strict_json import FieldErrors
 from service.contract.errors import DeadlineExceeded, InvalidRequest
 from service.imaging.decode import decode
 from service.imaging.mnist import Hypothesis, hypotheses
+
+
+class Seen(Struct, frozen=True, eq=False, gc=False):
+    """The hypotheses about an image, and why it is blank in the likeliest view of it."""
+
+    hypotheses: list[Hypothesis]
+    refusal: InvalidRequest | None = None
+
+
+NOTHING = Seen([])
 
 
 class ImagePreparer:
@@ -25,35 +37,35 @@ class ImagePreparer:
         self._errors = errors
         self._blank_is_answer = blank_is_answer
 
-    def prepare_base64(self, text: str, pointer: str) -> list[Hypothesis]:
+    def prepare_base64(self, text: str, pointer: str) -> Seen:
         """`prepare` for the file in base64 `text`, which may be a data URL."""
         self._check_deadline()
         try:
             content = decode_base64(text)
         except ValueError as error:
             self._errors.add(pointer, "bad_image", str(error))
-            return []
+            return NOTHING
         return self.prepare(content, pointer)
 
-    def prepare(self, content: bytes, pointer: str) -> list[Hypothesis]:
+    def prepare(self, content: bytes, pointer: str) -> Seen:
         """The hypotheses about the image file `content`; none where it is blank, or the errors say why."""
         self._check_deadline()
         try:
             check_cost(content, self._limits)
         except InvalidRequest as error:
             self._errors.add(pointer, error.code, error.detail)
-            return []
+            return NOTHING
         try:
             picture = decode(content, self._pixels_left)
             self._pixels_left -= picture.size[0] * picture.size[1]
-            return hypotheses(picture)
+            return Seen(*hypotheses(picture))
         except InvalidRequest as error:
             detail = error.detail
             if error.code == "image_too_large":
                 detail = f"the images of a request have at most {self._limits.pixels} pixels together"
             if error.code != "blank_image" or not self._blank_is_answer:
                 self._errors.add(pointer, error.code, detail)
-            return []
+            return NOTHING
 
     def _check_deadline(self) -> None:
         if time.monotonic() > self._deadline:

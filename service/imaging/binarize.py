@@ -16,6 +16,10 @@ from PIL import Image
 from service.imaging.filters import Mask, Plane, block_mean, box_mean, dilate, erode
 from service.imaging.parameters import PARAMETERS
 
+_CLOSING_WINDOWS = (0.3, 0.15)  # shares of the longer side, tried on paper that is not even
+_ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
+_TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
+
 Paper = tuple[Plane, str, bool | None]  # the plane, its kind, whether ink is darker than it (None: not decided yet)
 
 
@@ -36,8 +40,7 @@ def separate_ink(plane: Plane) -> Binarized | None:
     best: tuple[float, Binarized] | None = None
     for estimate in (_even_paper, _smooth_paper, _uneven_paper):
         explained, score, ink = _ink_on(plane, *estimate(plane))
-        noise_floor = min(PARAMETERS.min_contrast_to_noise * ink.paper_noise, 0.5)
-        if ink.contrast < max(PARAMETERS.min_contrast, noise_floor):
+        if not _stands_out(ink):
             # A quiet paper without ink explains the picture; a noisy one may have been too stiff for the light.
             if ink.paper_noise < PARAMETERS.quiet_noise or estimate is _uneven_paper:
                 return None
@@ -52,6 +55,50 @@ def separate_ink(plane: Plane) -> Binarized | None:
         ):
             best = score, ink
     return None if best is None else best[1]
+
+
+def other_papers(plane: Plane, ink: Binarized | None) -> list[Binarized]:
+    """The ink on papers that follow light and shadow more closely than that of `ink`, where anything stands out."""
+    if ink is not None and ink.paper == "even":
+        return []
+    others = []
+    for share in _CLOSING_WINDOWS:
+        _, _, other = _ink_on(plane, *_uneven_paper(plane, share))
+        if _stands_out(other):
+            others.append(other)
+    return others
+
+
+def on_margins(plane: Plane, margin: int) -> list[tuple[Plane, Binarized]]:
+    """`plane` with a margin of its bright level around it, and of its dark one, and the ink on either as paper.
+
+    A tight crop of bold strokes shows so little paper that its border does not tell which level that is. Empty where
+    the plane has no two levels, or only one of them along its border.
+    """
+    low, high = float(plane.min()), float(plane.max())
+    if high - low < PARAMETERS.min_contrast:
+        return []
+    split, explained = _otsu(np.asarray((plane - low) / np.float32(high - low), np.float32))
+    if explained < _TWO_LEVELS:
+        return []
+    is_bright = plane > low + split * (high - low)
+    if not _ONE_LEVEL < _border_share(is_bright) < 1 - _ONE_LEVEL:
+        return []
+    padded = []
+    for level in (float(np.median(plane[is_bright])), float(np.median(plane[~is_bright]))):
+        wider = np.pad(plane, margin, constant_values=level)
+        is_dark = level > low + split * (high - low)
+        padded.append((wider, _ink_on(wider, np.full(wider.shape, level, np.float32), "even", is_dark)[2]))
+    return padded
+
+
+def stronger_ink(ink: Binarized) -> float | None:
+    """The strength between two kinds of ink, such as printed lines and a pen; None where there is but one."""
+    above = ink.strength > threshold(ink)
+    if not above.any():
+        return None
+    level, explained = _otsu(ink.strength[above])
+    return level if explained > PARAMETERS.two_kinds_explained else None
 
 
 def threshold(ink: Binarized) -> float:
@@ -69,6 +116,12 @@ def threshold(ink: Binarized) -> float:
         if explained > PARAMETERS.two_kinds_explained and _border_share(ink.strength > higher) < on_border / 2:
             return min(higher, PARAMETERS.max_threshold)
     return level
+
+
+def _stands_out(ink: Binarized) -> bool:
+    """Whether the ink is stronger than the least contrast, and than the paper's noise."""
+    noise_floor = min(PARAMETERS.min_contrast_to_noise * ink.paper_noise, 0.5)
+    return ink.contrast >= max(PARAMETERS.min_contrast, noise_floor)
 
 
 # --- estimates of the paper ------------------------------------------------------------------------------------------
@@ -121,10 +174,13 @@ def _quadratic_basis(shape: tuple[int, ...]) -> Plane:
     return np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=-1)
 
 
-def _uneven_paper(plane: Plane) -> Paper:
-    """What remains when dark strokes are closed, or bright ones opened, by a window wider than they are."""
+def _uneven_paper(plane: Plane, share: float | None = None) -> Paper:
+    """What remains when dark strokes are closed, or bright ones opened, by a window wider than they are.
+
+    `share`: of the longer side, that the window has.
+    """
     small = block_mean(plane, 2 * PARAMETERS.paper_side)
-    window = max(3, round(PARAMETERS.closing_window * max(small.shape)))
+    window = max(3, round((PARAMETERS.closing_window if share is None else share) * max(small.shape)))
     is_dark = _is_dark(small - box_mean(small, window))
     paper = erode(dilate(small, window), window) if is_dark else dilate(erode(small, window), window)
     large = Image.fromarray(paper).resize(plane.shape[::-1], Image.Resampling.BILINEAR)

@@ -6,11 +6,18 @@ components that lie over or within each other are one character, and several cha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from service.imaging.components import Components, Ints, merge_labels
 from service.imaging.filters import Mask
 from service.imaging.parameters import PARAMETERS
+
+_JOINED_GAP = 0.16  # share of the height, that strokes of one digit are apart at most
+_PIECE_HEIGHT = 0.25  # share of the height, that a stroke beside another has at least
+_JOINED_WIDTH = 1.0  # of the height, that a digit of several strokes has at most
+_BAR_LENGTH = 4.0  # of its thickness
 
 # --- printed lines ---------------------------------------------------------------------------------------------------
 
@@ -96,6 +103,50 @@ def digit_candidates(components: Components) -> tuple[list[Mask], int]:
     candidates = [characters[i] for i in order if heights[i] >= PARAMETERS.digit_height * heights[order[0]]]
     n_noise = int(ink.sum()) - sum(map(len, candidates))
     return [np.isin(np.arange(len(components.area)), candidate) for candidate in candidates], n_noise
+
+
+def joined(components: Components, candidates: Sequence[Mask]) -> tuple[Mask, float] | None:
+    """The likeliest of the `candidates` with the one next to it, and their gap as a share of the height.
+
+    Strokes of one digit need not touch. None where nothing is near, or both together are wider than a digit.
+    """
+    first, best = np.flatnonzero(candidates[0]), None
+    height = _height(components, first)
+    pieces = (components.height >= _PIECE_HEIGHT * height) & (components.contact == 0)
+    index = np.arange(len(components.area))
+    for other in (*candidates[1:], *(index == piece for piece in np.flatnonzero(pieces & ~np.any(candidates, axis=0)))):
+        both = np.concatenate((first, np.flatnonzero(other)))
+        height = _height(components, both)
+        width = int(components.right[both].max() - components.left[both].min())
+        gap = _gap(components, first, np.flatnonzero(other)) / height
+        if gap <= _JOINED_GAP and width <= _JOINED_WIDTH * height and (best is None or gap < best[1]):
+            best = candidates[0] | other, gap
+    return best
+
+
+def _gap(components: Components, first: Ints, second: Ints) -> int:
+    """Pixels between the boxes of two characters, along the axis on which they are further apart."""
+    low = max(components.left[first].min(), components.left[second].min())
+    high = min(components.right[first].max(), components.right[second].max())
+    upper = max(components.top[first].min(), components.top[second].min())
+    lower = min(components.bottom[first].max(), components.bottom[second].max())
+    return max(int(low - high), int(upper - lower), 0)
+
+
+def underlines(components: Components, character: Mask) -> tuple[Mask, float] | None:
+    """The bars of a character below all else of it, and how much wider than that they are; None: there are none."""
+    members = np.flatnonzero(character)
+    is_bar = components.width[members] >= _BAR_LENGTH * components.height[members]
+    if not is_bar.any() or is_bar.all():
+        return None
+    rest = members[~is_bar]
+    bottom, height = int(components.bottom[rest].max()), _height(components, rest)
+    below = members[is_bar & (components.top[members] >= bottom - 0.05 * height)]
+    if not len(below):
+        return None
+    width = int(components.right[rest].max() - components.left[rest].min())
+    ratio = float(components.width[below].max()) / max(width, 1)
+    return np.isin(np.arange(len(components.area)), below), ratio
 
 
 def _is_only_noise(area: Ints) -> bool:

@@ -285,7 +285,7 @@ class ImagingParameters:
     """
 
     sheet_fill: float = 0.72
-    """Share of the candidate's box. A candidate that fills more of it may be a sheet of paper with the digit on it.
+    """Share of what lies within its outline. A candidate that fills more may be a sheet of paper with the digit on it.
 
     Digits/empty: x0.5 -1.9/0.0, x0.8 -0.2/0.0, x1.25 -1.1/0.0, x2 -3.6/0.0 points.
     """

@@ -50,3 +50,10 @@ def _runs(mask: Mask) -> tuple[Indices, Indices, Indices]:
     change = np.diff(mask.astype(np.int8), axis=1, prepend=0, append=0)
     row, start = np.nonzero(change == 1)
     return row, start, np.nonzero(change == -1)[1]
+
+
+def stroke_width(mask: Mask) -> float:
+    """Mean width of the strokes in pixels: twice the area over the length of the outline."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    outline = int(np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum())
+    return 2.0 * float(mask.sum()) / max(outline, 1) * 1.27  # an outline in pixel edges is 4/pi longer on the average

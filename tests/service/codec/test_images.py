@@ -29,10 +29,10 @@ def preparer(
 def test_images_share_a_budget_of_pixels() -> None:
     errors = FieldErrors()
     images = preparer(errors, 2 * 280 * 280 - 1)
-    (hypothesis,) = images.prepare(IMAGE, "#/inputs/0")
+    (hypothesis,) = images.prepare(IMAGE, "#/inputs/0").hypotheses
     assert hypothesis.rows.shape == (28, 28)
     assert not errors.total
-    assert not images.prepare(IMAGE, "#/inputs/1")
+    assert not images.prepare(IMAGE, "#/inputs/1").hypotheses
     (error,) = errors.listed
     assert (error.pointer, error.code) == ("#/inputs/1", "image_too_large")
     assert str(2 * 280 * 280 - 1) in error.detail
@@ -42,14 +42,14 @@ def test_images_share_a_budget_of_pixels() -> None:
 def test_base64_may_be_a_data_url(prefix: str) -> None:
     errors = FieldErrors()
     text = prefix + base64.b64encode(IMAGE).decode()
-    assert preparer(errors).prepare_base64(text, "#")
+    assert preparer(errors).prepare_base64(text, "#").hypotheses
     assert not errors.total
 
 
 @pytest.mark.parametrize("text", ["not base64!", "é", "data:text/plain;base64,AAAA"])
 def test_other_text_is_no_image(text: str) -> None:
     errors = FieldErrors()
-    assert not preparer(errors).prepare_base64(text, "#/inputs/0/image")
+    assert not preparer(errors).prepare_base64(text, "#/inputs/0/image").hypotheses
     assert [(error.pointer, error.code) for error in errors.listed] == [("#/inputs/0/image", "bad_image")]
 
 
@@ -62,14 +62,14 @@ def test_the_deadline_is_checked_before_each_image() -> None:
 
 def test_an_image_has_a_limit_of_bytes() -> None:
     errors = FieldErrors()
-    assert not preparer(errors, max_bytes=len(IMAGE) - 1).prepare(IMAGE, "#")
+    assert not preparer(errors, max_bytes=len(IMAGE) - 1).prepare(IMAGE, "#").hypotheses
     assert [error.code for error in errors.listed] == ["image_too_large"]
 
 
 def test_a_blank_image_may_be_an_answer() -> None:
     errors = FieldErrors()
     blank = encoded(drawn(" "))
-    assert not preparer(errors, blank_is_answer=True).prepare(blank, "#")
+    assert not preparer(errors, blank_is_answer=True).prepare(blank, "#").hypotheses
     assert not errors.total
     preparer(errors, blank_is_answer=True).prepare(b"none", "#")
     preparer(errors).prepare(blank, "#")

@@ -1,0 +1,59 @@
+"""Hollow digits: of a stroke only its outline is drawn, so what lies between outlines is the ink."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.imaging.components import connected_components
+from service.imaging.filters import Mask
+
+
+def filled(outline: Mask) -> Mask:
+    """`outline` (H, W) and what lies within an odd number of outlines: the body of a hollow digit, not its holes."""
+    ink = np.pad(outline, 1)
+    paper = connected_components(~_thickened(ink))
+    outside = np.zeros_like(ink)
+    outside[0] = outside[-1] = outside[:, 0] = outside[:, -1] = True
+    labels = _labels(paper.runs, ink.size).reshape(ink.shape)
+    strokes = connected_components(ink)
+    stroke_labels = _labels(strokes.runs, ink.size).reshape(ink.shape)
+    reached = outside & (labels >= 0)
+    region = np.isin(labels, np.unique(labels[reached]))
+    seen, body, is_body = region.copy(), np.zeros_like(ink), False
+    while True:
+        # Across the outlines that touch the region, to the paper behind them.
+        near = np.unique(stroke_labels[_grown(region, 2) & ink])
+        crossed = np.isin(stroke_labels, near) & ink
+        behind = np.unique(labels[_grown(crossed, 2) & (labels >= 0) & ~seen])
+        region = np.isin(labels, behind) & ~seen
+        if not region.any():
+            break
+        is_body = not is_body
+        seen |= region
+        if is_body:
+            body |= region
+    return np.asarray((ink | _grown(body, 1) & ~seen | body)[1:-1, 1:-1])
+
+
+def _labels(runs: tuple[np.ndarray, np.ndarray, np.ndarray], size: int) -> np.ndarray:
+    """The component of each pixel (flat), -1 where there is none."""
+    component, start, end = runs
+    labels = np.full(size, -1)
+    lengths = end - start
+    positions = np.repeat(start - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    labels[positions] = np.repeat(component, lengths)
+    return labels
+
+
+def _grown(mask: Mask, steps: int) -> Mask:
+    """`mask` and the pixels within `steps` of it, along rows and columns."""
+    for _ in range(steps):
+        padded = np.pad(mask, 1)
+        mask = padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    return mask
+
+
+def _thickened(mask: Mask) -> Mask:
+    """`mask` and the corners that close its diagonal steps, which paper would leak through."""
+    padded = np.pad(mask, 1)
+    return np.asarray(padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[1:-1, :-2])
