@@ -18,6 +18,8 @@ OTHER_VARIABLES = {"RITMO_DATA", "RITMO_REQUIRE_DATA"}  # of the training comman
 MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
+WIRES = ("oip", "sagemaker", "nixtla")
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
@@ -83,6 +85,9 @@ class Settings(EngineSettings, BaseSettings):
     )
     max_message_bytes: Count = Field(default=1 << 20, description="largest message of a live connection")
 
+    wires: str = Field(
+        default=",".join(WIRES), description="foreign protocols that are served, commas between; none for none"
+    )
     page: Literal["on", "off"] = Field(default="on", description="the page at /: on, or off for the API alone")
     drain_delay_seconds: Seconds = Field(
         default=1.0, description="after SIGTERM: how long /readyz says 503 while requests are still taken"
@@ -100,6 +105,20 @@ class Settings(EngineSettings, BaseSettings):
         if any(len(key) < MIN_KEY_BYTES for key in keys):
             raise ValueError(f"every key must have at least {MIN_KEY_BYTES} bytes")
         return value
+
+    @field_validator("wires")
+    @classmethod
+    def _wires_are_known(cls, value: str) -> str:
+        unknown = [name for name in value.replace(" ", "").split(",") if name not in {*WIRES, "none"}]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is none of {', '.join(WIRES)}, none")
+        return value
+
+    @property
+    def served_wires(self) -> tuple[str, ...]:
+        """The foreign protocols that are served."""
+        names = self.wires.replace(" ", "").split(",")
+        return tuple(name for name in WIRES if name in names)
 
     @property
     def secrets(self) -> tuple[bytes, ...]:

@@ -23,6 +23,10 @@ from service.api.request import BodyBudget
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
 from service.api.websockets import LiveConnections, LiveEndpoint
+from service.api.wires.common import Pipeline
+from service.api.wires.nixtla import nixtla_router
+from service.api.wires.oip import oip_router
+from service.api.wires.sagemaker import sagemaker_router
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
@@ -36,6 +40,7 @@ from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
 PREPARING_THREADS = 2  # for large bodies and images: work that must not hold up the event loop
+_WIRES = {"oip": oip_router, "sagemaker": sagemaker_router, "nixtla": nixtla_router}
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 
@@ -74,6 +79,9 @@ def create_app(
     app.endpoints["/backtest"] = BacktestEndpoint(forecasts, registry, settings, pool)
     app.endpoints["/anomalies"] = AnomalyEndpoint(forecasts, registry, settings, pool)
     app.endpoints["/classify-digit"] = ClassifyDigitEndpoint(digits, registry, settings, pool)
+    pipeline = Pipeline(forecasts, digits, registry, settings, budget, pool)
+    for name in settings.served_wires:
+        app.include_router(_WIRES[name](pipeline))
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, pool)
