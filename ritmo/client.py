@@ -8,7 +8,7 @@
         frame = client.forecast_table(sales, prediction_length=28)  # a frame of pandas or polars, a path, or CSV
 
 What the service refuses is `ServiceError`, with its code and faults. Answers that say so (429, 503) and connections
-that fail are tried again, after the time that `Retry-After` names. It needs httpx, for live connections also websockets.
+that fail are tried again, after the time that `Retry-After` names. It needs httpx, and websockets for live connections.
 """
 
 from __future__ import annotations
@@ -189,6 +189,7 @@ class Client:
         return document
 
     def _send(self, request: Request) -> httpx.Response:
+        response: httpx.Response | None = None
         for attempt in range(self._options.retries + 1):
             response = None
             try:
@@ -278,6 +279,7 @@ class AsyncClient:
         return document
 
     async def _send(self, request: Request) -> httpx.Response:
+        response: httpx.Response | None = None
         for attempt in range(self._options.retries + 1):
             response = None
             try:

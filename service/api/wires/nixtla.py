@@ -118,7 +118,9 @@ class _Wire:
         step = asked.step_size or asked.h
         if not 1 <= asked.n_windows <= 1000 or step < 1:
             raise InvalidRequest("n_windows and step_size must be positive", code="out_of_range")
-        items, positions, sizes = [], [], []
+        items: list[ForecastItem] = []
+        positions: list[int] = []
+        sizes: list[int] = []
         start = 0
         for values in series:
             first = len(values) - asked.h - (asked.n_windows - 1) * step
