@@ -27,7 +27,7 @@ async def client() -> AsyncIterator[AsyncClient]:
 
 
 async def test_series(client: AsyncClient) -> None:
-    series = [
+    series: list[Any] = [
         [1, 2, 3],
         {"item_id": "a", "target": [4, None], "start": "2024-01-01", "freq": "D"},
         np.array([1, np.nan]),
