@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 from fastapi import Request, Response
 from msgspec import Struct
+from starlette.requests import ClientDisconnect
 
-from service.api.problems import describe, internal
+from service.api.problems import describe
 from service.api.request import BodyBudget
 from service.codec.common import JSON
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
-from service.contract.errors import InvalidRequest, RitmoError
+from service.contract.errors import DeadlineExceeded, InvalidRequest, RitmoError
 from service.contract.types import Item
 from service.registry.registry import Registry
 from service.registry.served import Served
 from service.settings import Settings
 
+logger = logging.getLogger("service.http")
 _encode = msgspec.json.Encoder().encode
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -55,25 +59,27 @@ class Pipeline(Struct, frozen=True, eq=False):
         return results
 
 
-async def read_body(request: Request, budget: BodyBudget, limit: int) -> bytes:
-    """The body of at most `limit` bytes; raises `InvalidRequest` (`body_too_large`)."""
+@asynccontextmanager
+async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
+    """The body, counted among the bytes that the process holds while the block runs.
+
+    Raises `InvalidRequest` (`body_too_large`), `Unavailable`, and `DeadlineExceeded` where it does not arrive in time.
+    """
+    limit, budget = pipeline.settings.max_body_bytes, pipeline.budget
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise InvalidRequest(f"a body has at most {limit} bytes", code="body_too_large")
-        parts.append(part)
-    with held(budget, size):
-        return b"".join(parts)
-
-
-@contextmanager
-def held(budget: BodyBudget, size: int) -> Iterator[None]:
-    """`size` bytes out of the budget while the block runs."""
-    budget.acquire(size)
     try:
-        yield
+        try:
+            async with asyncio.timeout(pipeline.settings.timeout_ms / 1000):
+                async for part in request.stream():
+                    if size + len(part) > limit:
+                        raise InvalidRequest(f"a body has at most {limit} bytes", code="body_too_large")
+                    budget.acquire(len(part))
+                    size += len(part)
+                    parts.append(part)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
+        yield b"".join(parts)
     finally:
         budget.release(size)
 
@@ -119,10 +125,8 @@ def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | N
     return Response(_encode(document), status, dict(headers or {}), JSON)
 
 
-def error_answer(error: Exception, request: Request) -> Response:
+def error_answer(error: RitmoError, request: Request) -> Response:
     """A problem with the member `error`, which the clients of these protocols show to their users."""
-    if not isinstance(error, RitmoError):
-        return Response(internal(request.state.request_id).body, 500, media_type=JSON)
     problem = describe(error.code, error.detail, request.state.request_id, error.errors, error.errors_total)
     headers = {"Retry-After": str(max(1, round(error.retry_after)))} if error.retry_after else {}
     return json_answer(msgspec.to_builtins(problem) | {"error": problem.detail}, problem.status, headers)
@@ -135,6 +139,12 @@ def with_errors(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except RitmoError as error:
-            return error_answer(error, request)
+            answer = error_answer(error, request)
+            if answer.status_code == 500:
+                extra = {"request_id": request.state.request_id, **error.log_fields}
+                logger.error("a request failed: %s", error.detail, exc_info=error, extra=extra)
+            return answer
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
 
     return handle

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from service.api.wires.common import Pipeline, inflate, json_answer, read_body, with_errors
+from service.api.wires.common import Pipeline, body_of, inflate, json_answer, with_errors
 from service.contract.errors import InvalidRequest, UnknownModel
 from service.contract.types import Floats, ForecastItem, ForecastResult
 from service.registry.served import Served
@@ -181,10 +181,10 @@ class _Wire:
         return cast(list[ForecastResult], await self._pipeline.compute(model, cut, self._pipeline.deadline()))
 
     async def _read(self, request: Request) -> tuple[NixtlaRequest, list[Floats], Served]:
-        content = await read_body(request, self._pipeline.budget, self._pipeline.settings.max_body_bytes)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         loop = asyncio.get_running_loop()
-        asked, series = await loop.run_in_executor(self._pipeline.pool, _series, content, encoding)
+        async with body_of(request, self._pipeline) as content:
+            asked, series = await loop.run_in_executor(self._pipeline.pool, _series, content, encoding)
         return asked, series, self._model(asked.model)
 
     def _model(self, name: str) -> Served:

@@ -18,7 +18,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
-from service.api.wires.common import Pipeline, inflate, json_answer, read_body, with_errors
+from service.api.wires.common import Pipeline, body_of, inflate, json_answer, with_errors
 from service.api.wires.tensors import Tensor, bad, datatype_of, parse_tensors, to_bytes
 from service.codec.digit_types import DigitInput, DigitParameters
 from service.codec.digits import DigitBatch
@@ -106,11 +106,11 @@ class _Protocol:
     async def infer(self, request: Request) -> Response:
         model = self._model(request)
         limit = self._pipeline.settings.max_body_bytes
-        content = await read_body(request, self._pipeline.budget, limit)
         loop, pool = asyncio.get_running_loop(), self._pipeline.pool
-        parsed = await loop.run_in_executor(pool, _parse, content, dict(request.headers), limit, model)
-        outputs = await self._outputs(parsed, model)
-        answer = await loop.run_in_executor(pool, _answer, parsed, outputs, model)
+        async with body_of(request, self._pipeline) as content:
+            parsed = await loop.run_in_executor(pool, _parse, content, dict(request.headers), limit, model)
+            outputs = await self._outputs(parsed, model)
+            answer = await loop.run_in_executor(pool, _answer, parsed, outputs, model)
         return _encoded(answer, request.headers.get("accept-encoding", ""))
 
     async def _outputs(self, parsed: Infer, model: Served) -> dict[str, Tensor]:
@@ -299,7 +299,7 @@ def _tensors(answer: dict[str, Any], task: str) -> dict[str, Tensor]:
         mean = np.array([prediction["mean"] for prediction in predictions], "<f8")
         quantiles = np.array([list(prediction["quantiles"].values()) for prediction in predictions], "<f8")
         return {"mean": mean, "quantiles": quantiles, "state": states}
-    labels = np.array([prediction["label"] for prediction in predictions], "<i8")
+    labels = np.array([-1 if prediction["label"] is None else prediction["label"] for prediction in predictions], "<i8")
     probabilities = np.array([prediction["probabilities"] for prediction in predictions], "<f8")
     return {"label": labels, "probabilities": probabilities, "state": states}
 

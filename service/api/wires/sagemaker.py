@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from service.api.wires.common import Pipeline, json_answer, read_body, with_errors
+from service.api.wires.common import Pipeline, body_of, json_answer, with_errors
 from service.codec.common import JSON, Body
 from service.codec.digits import IMAGES
 from service.contract.errors import InvalidRequest
@@ -30,7 +30,10 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
         return json_answer({"status": "healthy" if is_ready else "loading"}, 200 if is_ready else 503)
 
     async def invocations(request: Request) -> Response:
-        content = await read_body(request, pipeline.budget, pipeline.settings.max_body_bytes)
+        async with body_of(request, pipeline) as content:
+            return await answer(content, request)
+
+    async def answer(content: bytes, request: Request) -> Response:
         media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         loop = asyncio.get_running_loop()
         codec: Any = pipeline.digits if media_type in IMAGES else pipeline.forecasts
@@ -40,10 +43,10 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
         deadline = pipeline.deadline(decoded.parameters.timeout_ms)
         call = await loop.run_in_executor(pipeline.pool, codec.to_items, decoded, model.manifest, deadline)
         results = await pipeline.compute(model, call.items, deadline)
-        answer = json.loads(await loop.run_in_executor(pipeline.pool, codec.encode, call, results))
+        document = json.loads(await loop.run_in_executor(pipeline.pool, codec.encode, call, results))
         if media_type in IMAGES:
-            return json_answer(answer)
-        return json_answer({"predictions": [_flat(prediction) for prediction in answer["predictions"]]})
+            return json_answer(document)
+        return json_answer({"predictions": [_flat(prediction) for prediction in document["predictions"]]})
 
     router.add_api_route("/ping", ping)
     router.add_api_route("/invocations", with_errors(invocations), methods=["POST"])
