@@ -1,4 +1,4 @@
-"""Command line of the service: `ritmo serve`, `ritmo forecast FILE`, `ritmo classify FILE`, `ritmo --version`.
+"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo --version`.
 
 `python -m service` is the same command. Heavy packages are imported only by the command that uses them, so that
 `ritmo --help` answers at once and the parent of several serving processes stays small.
@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,14 +88,8 @@ class _OneShotCommand(EngineSettings):
         return _Request(path, _JSON, body, _model_of(body) or default_model)
 
 
-class Forecast(_OneShotCommand):
-    """Forecast the series in a file, and print the answer.
-
-    A file is a table (CSV: long or wide, in any usual writing), numbers, or a request as JSON. What was understood of
-    a table is printed on standard error. The exit status is 0, 1 when the answer is a problem document, 2 when the
-    command line or the file cannot be used. Other settings come from the environment (RITMO_<NAME>), as for
-    `ritmo serve`.
-    """
+class _TableCommand(_OneShotCommand):
+    """A command about the series in a file: a table, numbers, or a request as JSON."""
 
     file: CliPositionalArg[str] = Field(
         description="CSV, numbers separated by commas, spaces or lines (nan: a missing value), or a request as JSON; "
@@ -104,9 +98,8 @@ class Forecast(_OneShotCommand):
     prediction_length: int | None = Field(
         default=None,
         validation_alias=AliasChoices("prediction_length", "horizon"),
-        description="steps to forecast; unset: 1",
+        description="steps ahead; unset: 1, of a backtest 12",
     )
-    quantile_levels: str | None = Field(default=None, description="such as 0.1,0.5,0.9")
     season_length: int | None = Field(default=None, description="observations per season; unset: detected")
     freq: str | None = Field(default=None, description="step between values (h, D, MS …); unset: found in the times")
     id: str | None = Field(default=None, description="column that says which series a row belongs to")
@@ -116,70 +109,109 @@ class Forecast(_OneShotCommand):
     decimal: str | None = Field(default=None, description="decimal mark: . or ,")
     header: bool | None = Field(default=None, description="whether the first row has names: true or false")
     date_order: str | None = Field(default=None, description="of dates such as 03/04/2024: dmy, mdy or ymd")
-    output: Literal["auto", "table", "json", "csv"] = Field(
-        default="auto", description="what to print; auto: a table on a terminal, JSON elsewhere"
-    )
-    plot: Path | None = Field(default=None, description="also draw the forecasts, into this file of HTML")
 
     def settings(self) -> Settings:
         """All settings; a file on this machine is not bound by what a server takes from others."""
         settings = super().settings()
         large = {"max_body_bytes": 1 << 30, "max_held_bytes": 1 << 31, "max_answer_numbers": 1 << 30}
-        stated = settings.model_fields_set
-        raised = {name: value for name, value in large.items() if name not in stated}
-        if "timeout_ms" not in stated:
-            raised["timeout_ms"] = 3_600_000
+        large["timeout_ms"] = 3_600_000
+        raised = {name: value for name, value in large.items() if name not in settings.model_fields_set}
         return settings.model_copy(update=raised)
 
-    def request(self) -> _Request:
+    def _table_request(self, path: str) -> _Request:
         """The table of the file, or the JSON request in it."""
         from service.codec.forecast_types import DEFAULT_MODEL
         from service.codec.tables.codec import read_file
 
         body = _read(self.file)
         if _is_json(body):
-            return self._json_request("/forecast", body, DEFAULT_MODEL)
+            return self._json_request(path, body, DEFAULT_MODEL)
+        names = self.model_fields_set - EngineSettings.model_fields.keys() - {"file", "output", "plot"}
+        options = {name: getattr(self, name) for name in sorted(names)}
+        table = read_file(body, _query({name: value for name, value in options.items() if name != "windows"}))
+        return _Request(f"{path}?{_query(options)}", _CSV, body, self.model or DEFAULT_MODEL, table)
+
+    def _print_summary(self, table: Table | None) -> str:
+        """Print what was understood of a table, on standard error; the name of the file."""
+        from service.codec.tables.report import summary
+
+        name = "standard input" if self.file == "-" else Path(self.file).name
+        if table is not None and (table.reading.layout != "list" or table.reading.notes):
+            print(summary(table.reading, name), file=sys.stderr)
+        return name
+
+
+class Forecast(_TableCommand):
+    """Forecast the series in a file, and print the answer.
+
+    A file is a table (CSV: long or wide, in any usual writing), numbers, or a request as JSON. What was understood of
+    a table is printed on standard error. The exit status is 0, 1 when the answer is a problem document, 2 when the
+    command line or the file cannot be used. Other settings come from the environment (RITMO_<NAME>), as for
+    `ritmo serve`.
+    """
+
+    quantile_levels: str | None = Field(default=None, description="such as 0.1,0.5,0.9")
+    output: Literal["auto", "table", "json", "csv"] = Field(
+        default="auto", description="what to print; auto: a table on a terminal, JSON elsewhere"
+    )
+    plot: Path | None = Field(default=None, description="also draw the forecasts, into this file of HTML")
+
+    def request(self) -> _Request:
+        """The table of the file, or the JSON request in it."""
         if self.plot is not None and self.output == "csv":
             raise ValueError("--plot and --output csv: one at a time")
-        query = urlencode(self._options())
-        table = read_file(body, query)
-        return _Request(f"/forecast?{query}", _CSV, body, self.model or DEFAULT_MODEL, table)
+        return self._table_request("/forecast")
 
     @property
     def accept(self) -> str:
         """The type of the answer to ask for."""
         return _CSV if self.output == "csv" else _JSON
 
-    def _options(self) -> dict[str, object]:
-        """The options of a table, as the query has them."""
-        names = self.model_fields_set - EngineSettings.model_fields.keys() - {"file", "output", "plot"}
-        options = {name: getattr(self, name) for name in sorted(names)}
-        words = {True: "true", False: "false"}
-        return {name: words.get(value, value) if isinstance(value, bool) else value for name, value in options.items()}
-
     def print_answer(self, request: _Request, body: bytes) -> None:
         """The answer in the form that was asked for; the plot, and what was understood of a table, beside it."""
-        document = None if self.accept == _CSV else json.loads(body)
-        if request.table is not None:
-            self._report(request.table, document)
-        if document is None:
+        name = self._print_summary(request.table)
+        if self.accept == _CSV:
             print(body.decode(), end="", flush=True)
-        elif self.output == "table" or (self.output == "auto" and sys.stdout.isatty()):
+            return
+        document = json.loads(body)
+        if self.plot is not None and request.table is not None:
+            from service.codec.tables.report import plot_page
+
+            page = plot_page(request.table, document["predictions"], f"Forecast of {name}")
+            self.plot.write_text(page, encoding="utf-8")
+        if _wants_table(self.output):
             from service.codec.tables.report import text_table
 
             print(text_table(document["predictions"]), flush=True)
         else:
             _print_json(document)
 
-    def _report(self, table: Table, document: dict[str, Any] | None) -> None:
-        from service.codec.tables.report import plot_page, summary
 
-        name = "standard input" if self.file == "-" else Path(self.file).name
-        if table.reading.layout != "list" or table.reading.notes:
-            print(summary(table.reading, name), file=sys.stderr)
-        if self.plot is not None and document is not None:
-            page = plot_page(table, document["predictions"], f"Forecast of {name}")
-            self.plot.write_text(page, encoding="utf-8")
+class Backtest(_TableCommand):
+    """Test a model on the past of the series in a file, beside simple methods, and print the scores.
+
+    The file is read as `ritmo forecast` reads it. MASE and WQL are errors, less is better; coverage is the share of
+    values in the 80 % interval. The exit status is that of `ritmo forecast`.
+    """
+
+    windows: int | None = Field(default=None, description="origins to forecast from; unset: 3")
+    output: Literal["auto", "table", "json"] = Field(
+        default="auto", description="what to print; auto: a table on a terminal, JSON elsewhere"
+    )
+
+    def request(self) -> _Request:
+        """The table of the file, or the JSON request in it."""
+        return self._table_request("/backtest")
+
+    def print_answer(self, request: _Request, body: bytes) -> None:
+        """The scores as a table or as JSON; what was understood of a table beside it."""
+        self._print_summary(request.table)
+        if _wants_table(self.output):
+            from service.codec.tables.report import score_table
+
+            print(score_table(json.loads(body)), flush=True)
+        else:
+            _print_json(json.loads(body))
 
 
 class Classify(_OneShotCommand):
@@ -223,6 +255,7 @@ class Ritmo(BaseSettings):
 
     serve: CliSubCommand[Settings] = Field(description="serve over HTTP until SIGTERM or Ctrl-C")
     forecast: CliSubCommand[Forecast] = Field(description="forecast the series in a file")
+    backtest: CliSubCommand[Backtest] = Field(description="test a model on the past of the series in a file")
     classify: CliSubCommand[Classify] = Field(description="read the digit in an image")
     version: bool = Field(default=False, description="print the version")
 
@@ -259,7 +292,7 @@ def main(
         if command_line.version:
             print(f"ritmo {version()}")
             return 0
-        command = command_line.serve or command_line.forecast or command_line.classify
+        command = command_line.serve or command_line.forecast or command_line.backtest or command_line.classify
         if command is None:
             source.root_parser.print_help(sys.stderr)
             return 2
@@ -300,6 +333,17 @@ def _answer(command: _OneShotCommand, settings: Settings, application: Callable[
     except BrokenPipeError:  # the reader, such as `head`, has seen enough: not an error, nor one at interpreter exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if status < 400 else 1
+
+
+def _wants_table(output: str) -> bool:
+    return output == "table" or (output == "auto" and sys.stdout.isatty())
+
+
+def _query(options: Mapping[str, object]) -> str:
+    """Options as a query; true and false as JSON has them."""
+    return urlencode(
+        {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
+    )
 
 
 def _print_json(document: object) -> None:

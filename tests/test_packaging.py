@@ -35,9 +35,15 @@ CORE = names(PROJECT["dependencies"])
 EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
 ON_DEMAND = {
     "browser",
+<<<<<<< HEAD
     "parquet",
     "fuzz",
 }  # extras that `make` does not install; tests that need them are skipped without
+=======
+    "nixtla",
+    "parquet",
+}  # extras that `make` does not install: tests of them are skipped
+>>>>>>> room-doors
 INSTALLED = CORE.union(*(lines for extra, lines in EXTRAS.items() if extra not in ON_DEMAND))
 
 
@@ -88,7 +94,10 @@ def test_the_serving_install_pulls_no_training_or_development_dependency() -> No
 
 def test_the_service_imports_only_what_the_serving_install_names() -> None:
     # starlette is FastAPI's own vocabulary, pydantic-core pydantic's
-    assert imports("service") - provided(CORE | EXTRAS["parquet"]) - {"starlette", "pydantic_core"} == set()
+    assert (
+        imports("service") - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"]) - {"starlette", "pydantic_core"}
+        == set()
+    )
 
 
 def test_every_serving_dependency_is_used() -> None:

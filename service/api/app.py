@@ -21,6 +21,10 @@ from service.api.problems import answer_with_problems
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
 from service.api.websockets import LiveConnections, LiveEndpoint
+from service.api.wires.common import Pipeline
+from service.api.wires.nixtla import nixtla_router
+from service.api.wires.oip import oip_router
+from service.api.wires.sagemaker import sagemaker_router
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
@@ -36,6 +40,7 @@ from service.settings import Settings
 # Work that must not hold up the event loop: large bodies and answers, for which two threads would only contend for the
 # interpreter, and pictures, most of which is done without it.
 TEXT_THREADS, PICTURE_THREADS = 1, 2
+_WIRES = {"oip": oip_router, "sagemaker": sagemaker_router, "nixtla": nixtla_router}
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 
@@ -80,6 +85,9 @@ def create_app(
     app.endpoints["/backtest"] = BacktestEndpoint(forecasts, registry, settings, texts)
     app.endpoints["/anomalies"] = AnomalyEndpoint(forecasts, registry, settings, texts)
     app.endpoints["/classify-digit"] = InferenceEndpoint(digits, registry, settings, texts, pictures)
+    pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
+    for name in settings.served_wires:
+        app.include_router(_WIRES[name](pipeline))
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)

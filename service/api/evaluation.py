@@ -116,7 +116,9 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
         request = self.request_decoder.decode(body.content)
         _refuse_states(request.inputs)
         horizon = getattr(request.parameters, "prediction_length", 1)
-        timed = self._forecasts.place(ForecastRequest(request.inputs, parameters=ForecastParameters(horizon)))
+        timed = self._forecasts.place(
+            ForecastRequest(request.inputs, parameters=ForecastParameters(prediction_length=horizon))
+        )
         stated = request.parameters.season_length
         seasons = [stated or season_of(entry.series, entry.season) for entry in timed]
         timelines = [entry.timeline for entry in timed]

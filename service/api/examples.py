@@ -76,3 +76,52 @@ DIGIT_ANSWER: dict[str, Any] = {
         }
     ],
 }
+
+_SCORES = {"mase": 0.81, "wql": 0.052, "coverage": 0.79}
+_NAIVE_SCORES = {"mase": 1.2, "wql": 0.081, "coverage": 0.83}
+_WEEKS = [5, 6, 7, 6, 9, 14, 12] * 6
+BACKTEST_REQUESTS: Examples = {
+    "weeks": {
+        "summary": "the last two weeks, each forecast from the weeks before",
+        "value": {
+            "inputs": [{"item_id": "store-1", "target": _WEEKS, "start": "2024-01-01", "freq": "D"}],
+            "parameters": {"prediction_length": 7, "windows": 2},
+        },
+    }
+}
+BACKTEST_ANSWER: dict[str, Any] = {
+    "model": "forecaster",
+    "model_version": "1",
+    "model_digest": _DIGEST,
+    "prediction_length": 7,
+    "methods": {"forecaster": _SCORES, "naive": _NAIVE_SCORES},
+    "best": "forecaster",
+    "series": [
+        {
+            "item_id": "store-1",
+            "windows": 2,
+            "season_length": 7,
+            "methods": {"forecaster": _SCORES, "naive": _NAIVE_SCORES},
+            "warnings": [],
+        }
+    ],
+}
+ANOMALY_REQUESTS: Examples = {
+    "weeks": {
+        "summary": "values outside their 99 % interval",
+        "value": {"inputs": [{"item_id": "store-1", "target": [*_WEEKS, 60, 7]}], "parameters": {"level": 0.99}},
+    }
+}
+ANOMALY_ANSWER: dict[str, Any] = {
+    "model": "forecaster",
+    "model_version": "1",
+    "model_digest": _DIGEST,
+    "level": 0.99,
+    "predictions": [
+        {
+            "item_id": "store-1",
+            "judged": 36,
+            "anomalies": [{"index": 42, "value": 60.0, "lower": 4.1, "upper": 7.2, "score": 34.6}],
+        }
+    ],
+}

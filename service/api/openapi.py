@@ -18,6 +18,8 @@ from fastapi.openapi.utils import get_openapi
 from service.api import examples
 from service.api.problems import KINDS, MEDIA_TYPE, RETRY_STATUSES, Problem, describe
 from service.api.request import MAX_TIMEOUT_MS
+from service.codec.anomalies import AnomalyAnswer, AnomalyOptions, AnomalyRequest
+from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestRequest
 from service.codec.common import JSON
 from service.codec.digit_types import DigitAnswer, DigitOptions, DigitRequest
 from service.codec.digits import FORM, IMAGES
@@ -57,6 +59,7 @@ class DirectRoute:
     options: type | None = None  # query parameters for bodies that are files
     files: tuple[str, ...] = ()  # types of these bodies
     has_form: bool = False  # whether files also come in a form, with the options as fields
+    has_timing: bool = True  # whether the answer has the header Server-Timing
     file_answer: type | None = None  # the answer to a file as JSON, where it is not `answer`; then a file is one, too
 
 
@@ -80,6 +83,42 @@ DIRECT_ROUTES = {
         options=TableOptions,
         files=TABLES,
         file_answer=TableAnswer,
+    ),
+    "/backtest": DirectRoute(
+        operation_id="backtest",
+        tag="forecast",
+        summary="How good a model is on series of your own",
+        description=(
+            "The last `windows` stretches of `prediction_length` values are forecast from all that was before each, by "
+            "the model and by simple methods. `mase` and `wql` are errors, less is better; `coverage` is the share of "
+            "values in the 80 % interval. `best` has the least MASE. Tables are read as by `POST /forecast`."
+        ),
+        request=BacktestRequest,
+        request_examples=examples.BACKTEST_REQUESTS,
+        answer=BacktestAnswer,
+        answer_example=examples.BACKTEST_ANSWER,
+        codes=FORECAST_CODES,
+        options=BacktestOptions,
+        files=TABLES,
+        has_timing=False,
+    ),
+    "/anomalies": DirectRoute(
+        operation_id="anomalies",
+        tag="forecast",
+        summary="Which past values fall outside the interval that was forecast for them",
+        description=(
+            "Every value but the first eight is compared with the interval that the model gives it from all values "
+            "before. `score` is the distance from the median in widths of that side of the interval: above 1. Tables "
+            "are read as by `POST /forecast`."
+        ),
+        request=AnomalyRequest,
+        request_examples=examples.ANOMALY_REQUESTS,
+        answer=AnomalyAnswer,
+        answer_example=examples.ANOMALY_ANSWER,
+        codes=FORECAST_CODES,
+        options=AnomalyOptions,
+        files=TABLES,
+        has_timing=False,
     ),
     "/classify-digit": DirectRoute(
         operation_id="classify_digit",
@@ -192,7 +231,8 @@ def _parameters(options: dict[str, Any], bodies: str) -> list[dict[str, Any]]:
 
 
 def _responses(route: DirectRoute) -> dict[str, Any]:
-    headers = {name: {"schema": {"type": "string"}, "description": text} for name, text in _ANSWER_HEADERS}
+    names = _ANSWER_HEADERS if route.has_timing else _ANSWER_HEADERS[:-1]
+    headers = {name: {"schema": {"type": "string"}, "description": text} for name, text in names}
     schema: dict[str, Any] = _reference(route.answer.__name__)
     content: dict[str, Any] = {JSON: {"schema": schema, "example": route.answer_example}}
     if route.file_answer:

@@ -38,6 +38,8 @@ KINDS: dict[str, Kind] = {
     "bad_request": Kind(400, "The request is no valid HTTP"),
     "malformed_json": Kind(400, "The body is not JSON"),
     "bad_encoding": Kind(400, "The text is not UTF-8"),
+    "bad_tensor": Kind(400, "A tensor is not as it is described"),
+    "bad_binary_header": Kind(400, "The length of the head is wrong"),
     "bad_multipart": Kind(400, "The form cannot be read"),
     "model_not_found": Kind(404, "No such model"),
     "version_not_found": Kind(404, "No such version of the model"),

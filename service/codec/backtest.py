@@ -188,11 +188,13 @@ def _simple(name: str, past: Floats, horizon: int, season: int) -> Floats:
 
 
 def _scale(past: Floats, season: int) -> float:
-    """The mean change over a season in the past, over one step where there is no season."""
-    lag = season if len(past) > season else 1
-    changes = np.abs(past[lag:] - past[:-lag])
-    changes = changes[np.isfinite(changes)]
-    return float(changes.mean()) if len(changes) else 0.0
+    """The mean change over a season in the past; over one step where there is no season, or nothing changes in one."""
+    for lag in (season, 1):
+        changes = np.abs(past[lag:] - past[:-lag])
+        changes = changes[np.isfinite(changes)]
+        if len(changes) and changes.mean() > 0:
+            return float(changes.mean())
+    return 0.0
 
 
 def _mean_scores(scores: Sequence[Scores]) -> Scores:

@@ -108,7 +108,7 @@ class ForecastCodec:
         if body.query_string:
             refuse_query(body.query_string)
         request = _request_decoder.decode(body.content)
-        self._check_limits(request)
+        self.check_limits(request)
         return request
 
     def preparation_size(self, request: ForecastRequest) -> int:
@@ -146,7 +146,7 @@ class ForecastCodec:
 
     def place(self, request: ForecastRequest) -> list[Timed]:
         """The series of a request within the limits, on the grids of their times; raises `InvalidRequest`."""
-        self._check_limits(request)
+        self.check_limits(request)
         return place_inputs(request.inputs, request.parameters.prediction_length, self._settings.max_observations)
 
     def predictions(self, call: ForecastCall, results: Sequence[ForecastResult]) -> list[SeriesPrediction]:
@@ -206,7 +206,8 @@ class ForecastCodec:
         """The token of `state`, None where no other service could open it."""
         return self._tokens.seal(state, manifest) if self._tokens.outlive_service else None
 
-    def _check_limits(self, request: ForecastRequest) -> None:
+    def check_limits(self, request: ForecastRequest) -> None:
+        """Raise `InvalidRequest` where a request has more than the settings allow, or no value."""
         lengths = [len(series.target) for series in request.inputs]
         if len(lengths) > self._settings.max_items:
             detail = f"{len(lengths)} series in one request; at most {self._settings.max_items}"

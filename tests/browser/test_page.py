@@ -5,6 +5,7 @@ Skipped where either is absent: `pip install 'ritmo[browser]'` and `apt-get inst
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ else:
     Page = Any
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs Playwright: the extra browser")
+playwright.expect.set_options(timeout=60_000)
 CHROMIUM = shutil.which("chromium")
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path")]
@@ -66,11 +68,16 @@ def is_own(url: str, server: Server) -> bool:
     return url.startswith((server.url, "blob:", "data:"))
 
 
+def expect(page: Page, selector: str) -> Any:
+    """An assertion about elements that is tried until it holds; it asks from outside, as the page's policy wants."""
+    return playwright.expect(page.locator(selector))
+
+
 async def read(page: Page, text: str) -> str:
     """The sentence about the forecast of `text`."""
     await page.fill("#text", text)
     await page.wait_for_selector("#chart canvas")
-    await page.wait_for_function("document.querySelector('#status').textContent.includes('%')")
+    await expect(page, "#status").to_contain_text("%")
     return str(await page.text_content("#status"))
 
 
@@ -87,9 +94,9 @@ async def test_a_table_that_is_pasted_is_forecast(page: Page) -> None:
 async def test_sliders_ask_again(page: Page) -> None:
     await read(page, "1,2,3,4,5,6,7,8")
     await page.locator("#horizon").fill("5")
-    await page.wait_for_function("document.querySelectorAll('#values tbody tr').length === 5")
+    await expect(page, "#values tbody tr").to_have_count(5)
     await page.locator("#level").fill("90")
-    await page.wait_for_function("document.querySelector('#status').textContent.includes('90 %')")
+    await expect(page, "#status").to_contain_text("90 %")
 
 
 async def test_a_file_that_is_opened(page: Page, tmp_path: Path) -> None:
@@ -116,7 +123,7 @@ async def test_download_and_copies(page: Page) -> None:
     assert Path(path).read_text(encoding="utf-8").startswith("item_id,timestamp,mean,")  # noqa: ASYNC240
     for button, word in (("#curl", "curl 'http://127.0.0.1"), ("#python", "urllib.request")):
         await page.click(button)
-        await page.wait_for_function("document.querySelector('#copied').textContent === 'Copied'")
+        await expect(page, "#copied").to_have_text("Copied")
         assert word in await page.evaluate("navigator.clipboard.readText()")
 
 
@@ -124,7 +131,7 @@ async def test_download_and_copies(page: Page) -> None:
 async def test_an_example_is_read(page: Page, digit: str) -> None:
     await page.click("#tab-digit")
     await page.click(f"#strokes button:has-text('{digit}')")
-    await page.wait_for_function("document.querySelector('#verdict').textContent.includes('%')")
+    await expect(page, "#verdict").to_contain_text("%")
     assert str(await page.text_content("#verdict")).startswith(f"{digit}, with a probability")
     assert await page.locator("#bars li.best span").first.text_content() == digit
 
@@ -138,13 +145,13 @@ async def test_a_digit_is_drawn_with_the_mouse_and_with_keys(page: Page) -> None
     for y in range(50, 235, 15):
         await page.mouse.move(box["x"] + 140, box["y"] + y)
     await page.mouse.up()
-    await page.wait_for_function("document.querySelector('#verdict').textContent.startsWith('1, ')")
+    await expect(page, "#verdict").to_contain_text("1, with")
     await page.click("#clear")
     await page.focus("#pad")
     await page.keyboard.press("Space")
     for _ in range(20):
         await page.keyboard.press("ArrowDown")
-    await page.wait_for_function("document.querySelector('#verdict').textContent.startsWith('1, ')")
+    await expect(page, "#verdict").to_contain_text("1, with")
 
 
 async def test_it_speaks_spanish(page: Page) -> None:
@@ -173,6 +180,6 @@ async def test_it_fits_and_everybody_can_use_it(page: Page, width: int, theme: s
 
 async def test_a_live_series(page: Page) -> None:
     await page.click("#live")
-    await page.wait_for_function("/Live: [2-9]/.test(document.querySelector('#status').textContent)")
+    await expect(page, "#status").to_have_text(re.compile("Live: [2-9]"))
     await page.click("#live")
     assert await page.get_attribute("#live", "aria-pressed") == "false"

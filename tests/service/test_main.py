@@ -115,6 +115,20 @@ def test_faults_of_a_table_name_the_cell(tmp_path: Path, capsys: pytest.CaptureF
     assert "line 5, column 1 (Datum), '01.01.2024' line 5 has the time of line 4 once more" in err
 
 
+def test_backtest_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sales.csv"
+    file.write_text("date,y\n" + "".join(f"2024-01-{day:02},{day % 7}\n" for day in range(1, 31)), encoding="utf-8")
+    flags = ["--horizon", 7, "--windows", 2, "--output", "table"]
+    status, out, err = run(capsys, "backtest", file, *flags)
+    lines = out.splitlines()
+    assert (status, lines[0].split()[:3]) == (0, ["method", "MASE", "WQL"])
+    assert lines[1].split()[:2] == ["seasonal_naive", "0.000"]
+    assert lines[-1].startswith("2 forecasts of 7 steps, of 1 of 1 series; the least error has")
+    assert err.startswith("sales.csv: wide table")
+    status, out, _ = run(capsys, "backtest", file, "--windows", 2)
+    assert json.loads(out)["prediction_length"] == 12
+
+
 def test_a_plot_and_a_table_as_text_are_one_too_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "sales.csv"
     file.write_text(SALES, encoding="utf-8")
@@ -317,6 +331,13 @@ def test_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -
             {
                 *("--model", "--prediction-length", "--season-length", "--quantile-levels", "--freq", "--id", "--time"),
                 *("--value", "--delimiter", "--decimal", "--header", "--date-order", "--output", "--plot"),
+            },
+        ),
+        (
+            "backtest",
+            {
+                *("--model", "--prediction-length", "--season-length", "--freq", "--id", "--time", "--value"),
+                *("--delimiter", "--decimal", "--header", "--date-order", "--output", "--windows"),
             },
         ),
         ("classify", {"--model"}),

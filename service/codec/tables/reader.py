@@ -64,7 +64,12 @@ def parameters_of(options: TableOptions) -> ForecastParameters:
             ) from error
         if not all(0 < level < 1 for level in levels) or len(levels) > 99:
             raise bad_table("quantile_levels are up to 99 numbers between 0 and 1", "#/quantile_levels")
-    return ForecastParameters(options.prediction_length, levels, options.season_length, timeout_ms=options.timeout_ms)
+    return ForecastParameters(
+        prediction_length=options.prediction_length,
+        quantile_levels=levels,
+        season_length=options.season_length,
+        timeout_ms=options.timeout_ms,
+    )
 
 
 class _Reader:

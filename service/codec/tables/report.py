@@ -46,19 +46,39 @@ def summary(reading: TableReading, name: str) -> str:
 def text_table(predictions: Predictions) -> str:
     """The forecasts as a table of equal columns, of long ones the first rows."""
     header, *rows = _rows(predictions)
-    shown = [header, *rows[:MAX_ROWS]]
-    widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in shown
-    ]
+    lines = _aligned([header, *rows[:MAX_ROWS]], 2)
     more = len(rows) - MAX_ROWS
-    return "\n".join(
-        [line.rstrip() for line in lines] + ([f"… {more} more rows: --output csv has all"] if more > 0 else [])
+    return "\n".join(lines + ([f"… {more} more rows: --output csv has all"] if more > 0 else []))
+
+
+def score_table(document: Mapping[str, Any]) -> str:
+    """The scores of a backtest, the best method first, and a sentence about them."""
+    rows = [["method", "MASE", "WQL", "coverage of 80 %"]]
+    ranked = sorted(document["methods"].items(), key=lambda entry: (entry[1]["mase"] is None, entry[1]["mase"]))
+    for name, scores in ranked:
+        rows.append(
+            [name, *("-" if scores[key] is None else f"{scores[key]:.3f}" for key in ("mase", "wql", "coverage"))]
+        )
+    windows = sum(series["windows"] for series in document["series"])
+    scored = sum(bool(series["windows"]) for series in document["series"])
+    told = (
+        f"{windows} forecasts of {document['prediction_length']} steps, of {scored} of {len(document['series'])} series"
     )
+    best = f"; the least error has {document['best']}" if document["best"] else ""
+    return "\n".join([*_aligned(rows, 1), told + best])
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Rows as lines of equal columns, the first `left` of them flush left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _rows(predictions: Predictions) -> list[list[str]]:

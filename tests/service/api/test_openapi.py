@@ -70,7 +70,17 @@ async def test_the_document_is_served(client: httpx.AsyncClient) -> None:
 
 def test_every_route_is_there() -> None:
     assert set(DOCUMENT["paths"]) == {
-        *("/forecast", "/classify-digit", "/livez", "/readyz", "/metrics", "/models", "/models/{name}")
+        *(
+            "/forecast",
+            "/backtest",
+            "/anomalies",
+            "/classify-digit",
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/models",
+            "/models/{name}",
+        )
     }
 
 

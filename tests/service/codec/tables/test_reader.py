@@ -24,7 +24,7 @@ def series(table: Table) -> Series:
 
 def following(table: Table) -> list[str | None]:
     """The first time ahead of each series."""
-    return [timeline and timeline.texts(timeline.length, 1)[0] for timeline in table.timelines]
+    return [timeline.texts(timeline.length, 1)[0] if timeline else None for timeline in table.timelines]
 
 
 def refusal(content: str | bytes, **options: Any) -> InvalidRequest:

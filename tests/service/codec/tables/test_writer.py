@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from service.codec.forecast_types import Context, SeriesPrediction
 from service.codec.tables.writer import columns_of, write_csv
 
@@ -10,7 +12,7 @@ def prediction(item_id: str | None, timestamps: list[str] | None = None) -> Seri
     )
     if timestamps is None:
         return plain
-    return SeriesPrediction(*(getattr(plain, name) for name in plain.__struct_fields__[:-1]), timestamps)
+    return replace(plain, timestamps=timestamps)
 
 
 def test_one_row_for_each_step() -> None:

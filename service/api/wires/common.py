@@ -1,0 +1,150 @@
+"""What the adapters of foreign protocols share: bodies within limits, also inflated, and items computed in parts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from fastapi import Request, Response
+from msgspec import Struct
+from starlette.requests import ClientDisconnect
+
+from service.api.problems import describe
+from service.api.request import BodyBudget
+from service.codec.common import JSON
+from service.codec.digits import DigitCodec
+from service.codec.forecast import ForecastCodec
+from service.contract.errors import DeadlineExceeded, InvalidRequest, RitmoError
+from service.contract.types import Item
+from service.registry.registry import Registry
+from service.registry.served import Served
+from service.settings import Settings
+
+logger = logging.getLogger("service.http")
+_encode = msgspec.json.Encoder().encode
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Pipeline(Struct, frozen=True, eq=False):
+    """What every adapter works with."""
+
+    forecasts: ForecastCodec
+    digits: DigitCodec
+    registry: Registry
+    settings: Settings
+    budget: BodyBudget
+    pool: Executor
+
+    def deadline(self, timeout_ms: int | None = None) -> float:
+        """The deadline (`time.monotonic()`) of a request that begins now."""
+        return time.monotonic() + (timeout_ms or self.settings.timeout_ms) / 1000
+
+    async def compute(self, model: Served, items: Sequence[Item], deadline: float) -> list[Any]:
+        """The results of `items`, in parts that the queue of the model takes."""
+        results: list[Any] = []
+        start, values = 0, 0
+        for end in range(1, len(items) + 1):
+            values += items[end - 1].length
+            is_full = end - start == self.settings.max_items or values > self.settings.max_queue_observations // 2
+            if is_full or end == len(items):
+                results += (await model.submit(items[start:end], deadline)).results
+                start, values = end, 0
+        return results
+
+
+@asynccontextmanager
+async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
+    """The body, counted among the bytes that the process holds while the block runs.
+
+    Raises `InvalidRequest` (`body_too_large`), `Unavailable`, and `DeadlineExceeded` where it does not arrive in time.
+    """
+    limit, budget = pipeline.settings.max_body_bytes, pipeline.budget
+    parts: list[bytes] = []
+    size = 0
+    try:
+        try:
+            async with asyncio.timeout(pipeline.settings.timeout_ms / 1000):
+                async for part in request.stream():
+                    if size + len(part) > limit:
+                        raise InvalidRequest(f"a body has at most {limit} bytes", code="body_too_large")
+                    budget.acquire(len(part))
+                    size += len(part)
+                    parts.append(part)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
+        yield b"".join(parts)
+    finally:
+        budget.release(size)
+
+
+def inflate(content: bytes, encoding: str, limit: int) -> bytes:
+    """`content` without its `Content-Encoding`, at most `limit` bytes; raises `InvalidRequest`."""
+    if encoding in {"", "identity"}:
+        return content
+    if encoding == "zstd":
+        return _inflate_zstd(content, limit)
+    if encoding not in {"gzip", "deflate"}:
+        raise InvalidRequest("this Content-Encoding is not read here", code="unsupported_media_type")
+    stream = zlib.decompressobj(31 if encoding == "gzip" else 15)
+    try:
+        inflated = stream.decompress(content, limit + 1)
+    except zlib.error as error:
+        raise InvalidRequest(f"the body is not {encoding}, as its header says", code="bad_encoding") from error
+    if len(inflated) > limit:
+        raise InvalidRequest(f"an inflated body has at most {limit} bytes", code="body_too_large")
+    if not stream.eof:
+        raise InvalidRequest(f"the {encoding} of the body ends too early", code="bad_encoding")
+    return inflated
+
+
+def _inflate_zstd(content: bytes, limit: int) -> bytes:
+    try:
+        import zstandard
+    except ImportError as error:
+        detail = "zstd is not installed here: pip install 'ritmo[nixtla]', or send less at once"
+        raise InvalidRequest(detail, code="unsupported_media_type") from error
+    try:
+        reader = zstandard.ZstdDecompressor().stream_reader(content)
+        inflated: bytes = reader.read(limit + 1)
+    except zstandard.ZstdError as error:
+        raise InvalidRequest("the body is not zstd, as its header says", code="bad_encoding") from error
+    if len(inflated) > limit:
+        raise InvalidRequest(f"an inflated body has at most {limit} bytes", code="body_too_large")
+    return inflated
+
+
+def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer whose Content-Type is exactly `application/json`, which some clients compare as a whole."""
+    return Response(_encode(document), status, dict(headers or {}), JSON)
+
+
+def error_answer(error: RitmoError, request: Request) -> Response:
+    """A problem with the member `error`, which the clients of these protocols show to their users."""
+    problem = describe(error.code, error.detail, request.state.request_id, error.errors, error.errors_total)
+    headers = {"Retry-After": str(max(1, round(error.retry_after)))} if error.retry_after else {}
+    return json_answer(msgspec.to_builtins(problem) | {"error": problem.detail}, problem.status, headers)
+
+
+def with_errors(handler: Handler) -> Handler:
+    """`handler`, whose errors are answered as the clients of these protocols read them."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except RitmoError as error:
+            answer = error_answer(error, request)
+            if answer.status_code == 500:
+                extra = {"request_id": request.state.request_id, **error.log_fields}
+                logger.error("a request failed: %s", error.detail, exc_info=error, extra=extra)
+            return answer
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+
+    return handle

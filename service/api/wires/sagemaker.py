@@ -1,0 +1,84 @@
+"""SageMaker's container contract: `GET /ping` and `POST /invocations` with the JSON of Chronos endpoints.
+
+The body is that of `POST /forecast`, but that `freq` may stand in `parameters` and quantiles are keys of a prediction;
+an image is answered as `POST /classify-digit` does. Covariates and series of several dimensions are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from service.api.wires.common import Pipeline, body_of, json_answer, with_errors
+from service.codec.common import JSON, Body
+from service.codec.digits import IMAGES
+from service.contract.errors import InvalidRequest
+
+_COVARIATES = ("past_covariates", "future_covariates")
+
+
+def sagemaker_router(pipeline: Pipeline) -> APIRouter:
+    """The two routes."""
+    router = APIRouter(include_in_schema=False)
+
+    async def ping() -> Response:
+        is_ready = pipeline.registry.health().ready
+        return json_answer({"status": "healthy" if is_ready else "loading"}, 200 if is_ready else 503)
+
+    async def invocations(request: Request) -> Response:
+        async with body_of(request, pipeline) as content:
+            return await answer(content, request)
+
+    async def answer(content: bytes, request: Request) -> Response:
+        media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        loop = asyncio.get_running_loop()
+        codec: Any = pipeline.digits if media_type in IMAGES else pipeline.forecasts
+        body = Body(content, media_type) if media_type in IMAGES else Body(_as_forecast(content, media_type))
+        decoded = await loop.run_in_executor(pipeline.pool, codec.decode, body)
+        model = pipeline.registry.get(decoded.model)
+        deadline = pipeline.deadline(decoded.parameters.timeout_ms)
+        call = await loop.run_in_executor(pipeline.pool, codec.to_items, decoded, model.manifest, deadline)
+        results = await pipeline.compute(model, call.items, deadline)
+        document = json.loads(await loop.run_in_executor(pipeline.pool, codec.encode, call, results))
+        if media_type in IMAGES:
+            return json_answer(document)
+        return json_answer({"predictions": [_flat(prediction) for prediction in document["predictions"]]})
+
+    router.add_api_route("/ping", ping)
+    router.add_api_route("/invocations", with_errors(invocations), methods=["POST"])
+    return router
+
+
+def _as_forecast(content: bytes, media_type: str) -> bytes:
+    """The body of `POST /forecast` that means the same."""
+    if media_type != JSON:
+        raise InvalidRequest("send application/json, or an image", code="unsupported_media_type")
+    try:
+        document = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return content  # the codec words the error
+    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
+        return content
+    parameters = document.get("parameters")
+    freq = parameters.pop("freq", None) if isinstance(parameters, dict) else None
+    for index, series in enumerate(document["inputs"]):
+        if not isinstance(series, dict):
+            continue
+        for name in _COVARIATES:
+            if series.pop(name, None):
+                raise InvalidRequest(f"#/inputs/{index}/{name}: covariates are not read", code="unknown_field")
+        if freq is not None:
+            series.setdefault("freq", freq)
+    return msgspec.json.encode(document)
+
+
+def _flat(prediction: dict[str, Any]) -> dict[str, Any]:
+    """A prediction whose quantiles are its members, and which has the time of its first step alone."""
+    times = prediction.get("timestamps")
+    flat = {"mean": prediction["mean"], **prediction["quantiles"]}
+    flat |= {"item_id": prediction["item_id"]} if prediction["item_id"] is not None else {}
+    return flat | ({"start": times[0]} if times else {})

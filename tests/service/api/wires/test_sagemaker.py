@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.pictures import drawn, encoded
+from tests.service.api.harness import Harness
+
+
+async def invoke(harness: Harness, body: dict[str, Any]) -> httpx.Response:
+    return await harness.client.post("/invocations", json=body)
+
+
+async def test_ping_says_whether_it_is_ready(harness: Harness) -> None:
+    assert (await harness.client.get("/ping")).status_code == 200
+    harness.registry.is_ready = False
+    assert (await harness.client.get("/ping")).status_code == 503
+
+
+async def test_the_json_of_chronos_endpoints(harness: Harness) -> None:
+    body = {
+        "inputs": [
+            {"target": [1, 2, 3], "item_id": "a", "start": "2024-01-01"},
+            {"target": [4.5], "start": "2024-01-01"},
+        ],
+        "parameters": {"prediction_length": 2, "quantile_levels": [0.1, 0.9], "freq": "D"},
+    }
+    first, second = (await invoke(harness, body)).json()["predictions"]
+    assert first == {"mean": [3, 3], "0.1": [2.2, 2.2], "0.9": [3.8, 3.8], "item_id": "a", "start": "2024-01-04"}
+    assert (second["start"], "item_id" in second) == ("2024-01-02", False)
+
+
+async def test_the_start_alone_has_no_times(harness: Harness) -> None:
+    (prediction,) = (await invoke(harness, {"inputs": [{"target": [1, 2]}]})).json()["predictions"]
+    assert set(prediction) == {"mean", "0.1", "0.5", "0.9"}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"inputs": [{"target": [1], "past_covariates": {"a": [1]}}]}, "covariates are not read"),
+        ({"inputs": [{"target": [[1, 2], [3, 4]]}]}, "must be a number"),
+        ({"inputs": [{"target": [1]}], "parameters": {"batch_size": 3}}, "no such field"),
+        ({"inputs": 3}, "must be an array"),
+        ({}, "required"),
+    ],
+)
+async def test_what_is_not_offered_is_refused(harness: Harness, body: dict[str, Any], words: str) -> None:
+    response = await invoke(harness, body)
+    assert response.status_code == 422
+    assert words in response.json()["error"]
+
+
+async def test_a_picture(harness: Harness) -> None:
+    headers = {"Content-Type": "image/png"}
+    response = await harness.client.post("/invocations", content=encoded(drawn(), "png"), headers=headers)
+    assert response.json()["predictions"][0]["label"] == 8
+
+
+async def test_other_bodies_are_refused(harness: Harness) -> None:
+    headers = {"Content-Type": "application/x-npy"}
+    response = await harness.client.post("/invocations", content=b"x", headers=headers)
+    assert response.status_code == 415
