@@ -20,12 +20,9 @@ OTHER_VARIABLES = {"RITMO_DATA", "RITMO_REQUIRE_DATA"}  # of the training comman
 MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
-<<<<<<< HEAD
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+|null")
-=======
 WIRES = ("oip", "sagemaker", "nixtla")
 
->>>>>>> room-doors
 LogLevel = Literal["debug", "info", "warning", "error"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Count = Annotated[int, Field(ge=1)]
@@ -130,7 +127,6 @@ class Settings(EngineSettings, BaseSettings):
     )
     max_message_bytes: Count = Field(default=1 << 20, description="largest message of a live connection")
 
-<<<<<<< HEAD
     receive_seconds: Wait = Field(
         default=30.0, description="for a head or a live message to arrive, and between two parts of a body; then 408"
     )
@@ -140,12 +136,9 @@ class Settings(EngineSettings, BaseSettings):
     keep_alive_seconds: Wait = Field(
         default=75.0, description="an idle connection stays open: longer than load balancers keep theirs"
     )
-
-=======
     wires: str = Field(
         default=",".join(WIRES), description="foreign protocols that are served, commas between; none for none"
     )
->>>>>>> room-doors
     page: Literal["on", "off"] = Field(default="on", description="the page at /: on, or off for the API alone")
 
     drain_delay_seconds: Seconds = Field(
@@ -177,7 +170,6 @@ class Settings(EngineSettings, BaseSettings):
             raise ValueError(f"every key must have at least {MIN_KEY_BYTES} bytes")
         return value
 
-<<<<<<< HEAD
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_networks(cls, value: str | None) -> str | None:
@@ -193,7 +185,7 @@ class Settings(EngineSettings, BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins of pages that may call the service, or `*` alone."""
         return tuple(origin.strip().lower() for origin in (self.cors_origins or "").split(",") if origin.strip())
-=======
+
     @field_validator("wires")
     @classmethod
     def _wires_are_known(cls, value: str) -> str:
@@ -207,7 +199,6 @@ class Settings(EngineSettings, BaseSettings):
         """The foreign protocols that are served."""
         names = self.wires.replace(" ", "").split(",")
         return tuple(name for name in WIRES if name in names)
->>>>>>> room-doors
 
     @property
     def secrets(self) -> tuple[bytes, ...]:

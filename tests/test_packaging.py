@@ -35,15 +35,10 @@ CORE = names(PROJECT["dependencies"])
 EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
 ON_DEMAND = {
     "browser",
-<<<<<<< HEAD
-    "parquet",
     "fuzz",
-}  # extras that `make` does not install; tests that need them are skipped without
-=======
     "nixtla",
     "parquet",
 }  # extras that `make` does not install: tests of them are skipped
->>>>>>> room-doors
 INSTALLED = CORE.union(*(lines for extra, lines in EXTRAS.items() if extra not in ON_DEMAND))
 
 

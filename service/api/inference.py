@@ -81,16 +81,33 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         Raises `Unavailable` (`queue_full`) where too much such work waits, `DeadlineExceeded`, or what it raises.
         """
         pool = self._inputs if kind == "prepare" else self._texts
-        try:
-            return await pool.run(f"{self._codec.task} {kind}", size, client, deadline, function, *args, **kwargs)
-        except QueueFull as full:
-            raise Unavailable(
-                f"too many large requests and images are being prepared: {full}",
-                code="queue_full",
-                retry_after=max(1.0, full.seconds),
-            ) from full
-        except TimeoutError as error:
-            raise DeadlineExceeded("the deadline passed while the request was prepared") from error
+        return await in_thread(pool, f"{self._codec.task} {kind}", size, client, deadline, function, *args, **kwargs)
+
+
+async def in_thread(
+    pool: FairPool,
+    kind: str,
+    size: int,
+    client: Client,
+    deadline: float,
+    function: Callable[P, R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """`function` in a thread of `pool`; its `kind` and `size` tell how long it may take.
+
+    Raises `Unavailable` (`queue_full`) where too much such work waits, `DeadlineExceeded`, or what it raises.
+    """
+    try:
+        return await pool.run(kind, size, client, deadline, function, *args, **kwargs)
+    except QueueFull as full:
+        raise Unavailable(
+            f"too many large requests and images are being prepared: {full}",
+            code="queue_full",
+            retry_after=max(1.0, full.seconds),
+        ) from full
+    except TimeoutError as error:
+        raise DeadlineExceeded("the deadline passed while the request was prepared") from error
 
 
 class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):

@@ -7,17 +7,19 @@ import logging
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from fastapi import Request, Response
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
 
+from service.api.byte_budget import ByteBudget
+from service.api.clients import ClientFinder
+from service.api.inference import in_thread
 from service.api.problems import describe
-from service.api.request import BodyBudget
 from service.codec.common import JSON
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
@@ -25,10 +27,14 @@ from service.contract.errors import DeadlineExceeded, InvalidRequest, RitmoError
 from service.contract.types import Item
 from service.registry.registry import Registry
 from service.registry.served import Served
+from service.runtime.fair_pool import FairPool
+from service.runtime.fair_share import NOBODY, Client
 from service.settings import Settings
 
 logger = logging.getLogger("service.http")
 _encode = msgspec.json.Encoder().encode
+P = ParamSpec("P")
+R = TypeVar("R")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -39,8 +45,20 @@ class Pipeline(Struct, frozen=True, eq=False):
     digits: DigitCodec
     registry: Registry
     settings: Settings
-    budget: BodyBudget
-    pool: Executor
+    budget: ByteBudget
+    pool: FairPool
+    clients: ClientFinder
+    client: Client = NOBODY  # whose request it is
+
+    def of(self, request: Request) -> Pipeline:
+        """The pipeline for the client of `request`."""
+        return replace(self, client=self.clients.find(request.scope, dict(request.scope["headers"])))
+
+    async def in_thread(
+        self, kind: str, size: int, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """`function` in a thread; see `service.api.inference.in_thread`."""
+        return await in_thread(self.pool, f"wire {kind}", size, self.client, deadline, function, *args, **kwargs)
 
     def deadline(self, timeout_ms: int | None = None) -> float:
         """The deadline (`time.monotonic()`) of a request that begins now."""
@@ -54,7 +72,7 @@ class Pipeline(Struct, frozen=True, eq=False):
             values += items[end - 1].length
             is_full = end - start == self.settings.max_items or values > self.settings.max_queue_observations // 2
             if is_full or end == len(items):
-                results += (await model.submit(items[start:end], deadline)).results
+                results += (await model.submit(items[start:end], deadline, self.client)).results
                 start, values = end, 0
         return results
 

@@ -6,7 +6,6 @@ cent as it was sent. What the networks do not do (covariates, fine-tuning) is re
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -102,7 +101,7 @@ class _Wire:
         asked, series, model = await self._read(request)
         levels = _Levels(asked.level)
         results = await self._compute(
-            model, [ForecastItem(values, asked.h, levels.computed) for values in series], asked.h
+            request, model, [ForecastItem(values, asked.h, levels.computed) for values in series], asked.h
         )
         mean = np.concatenate([result.mean for result in results])
         rows = np.concatenate([result.quantiles for result in results], axis=1)
@@ -113,7 +112,7 @@ class _Wire:
     async def cross_validation(self, request: Request) -> Response:
         asked, series, model = await self._read(request)
         if asked.full_history:
-            return await self._history(asked, series, model, anomalies=False)
+            return await self._history(request, asked, series, model, anomalies=False)
         levels = _Levels(asked.level)
         step = asked.step_size or asked.h
         if not 1 <= asked.n_windows <= 1000 or step < 1:
@@ -131,7 +130,7 @@ class _Wire:
                 positions += range(start + cut, start + cut + asked.h)
             sizes.append(asked.n_windows * asked.h)
             start += len(values)
-        results = await self._compute(model, items, asked.h)
+        results = await self._compute(request, model, items, asked.h)
         mean = np.concatenate([result.mean for result in results])
         rows = np.concatenate([result.quantiles for result in results], axis=1)
         return json_answer({"idxs": positions, "sizes": sizes, "mean": mean.tolist(), "intervals": levels.named(rows)})
@@ -139,14 +138,20 @@ class _Wire:
     async def anomaly_detection(self, request: Request) -> Response:
         asked, series, model = await self._read(request)
         return await self._history(
-            replace(asked, level=asked.level if asked.level is not None else 99.0), series, model, anomalies=True
+            request,
+            replace(asked, level=asked.level if asked.level is not None else 99.0),
+            series,
+            model,
+            anomalies=True,
         )
 
-    async def _history(self, asked: NixtlaRequest, series: list[Floats], model: Served, *, anomalies: bool) -> Response:
+    async def _history(
+        self, request: Request, asked: NixtlaRequest, series: list[Floats], model: Served, *, anomalies: bool
+    ) -> Response:
         """One step ahead of every value but the first that the model uses."""
         levels = _Levels(asked.level)
         results = await self._compute(
-            model, [ForecastItem(values, 1, levels.computed, history=True) for values in series], 1
+            request, model, [ForecastItem(values, 1, levels.computed, history=True) for values in series], 1
         )
         parts, sizes, actual = [], [], []
         for values, result in zip(series, results, strict=True):
@@ -165,7 +170,10 @@ class _Wire:
             answer |= {"anomaly": ((values < low) | (values > high)).tolist(), "weights_x": None}
         return json_answer(answer)
 
-    async def _compute(self, model: Served, items: list[ForecastItem], horizon: int) -> list[ForecastResult]:
+    async def _compute(
+        self, request: Request, model: Served, items: list[ForecastItem], horizon: int
+    ) -> list[ForecastResult]:
+        pipeline = self._pipeline.of(request)
         contract = model.manifest.input
         if contract.max_horizon is not None and horizon > contract.max_horizon:
             raise InvalidRequest(
@@ -178,13 +186,14 @@ class _Wire:
         cut = [replace(item, values=item.values[-(contract.context or len(item.values)) :]) for item in items]
         for item in cut:
             _check_values(item.values, model)
-        return cast(list[ForecastResult], await self._pipeline.compute(model, cut, self._pipeline.deadline()))
+        return cast(list[ForecastResult], await pipeline.compute(model, cut, pipeline.deadline()))
 
     async def _read(self, request: Request) -> tuple[NixtlaRequest, list[Floats], Served]:
         encoding = request.headers.get("content-encoding", "").strip().lower()
-        loop = asyncio.get_running_loop()
-        async with body_of(request, self._pipeline) as content:
-            asked, series = await loop.run_in_executor(self._pipeline.pool, _series, content, encoding)
+        pipeline = self._pipeline.of(request)
+        async with body_of(request, pipeline) as content:
+            deadline = pipeline.deadline()
+            asked, series = await pipeline.in_thread("nixtla", len(content), deadline, _series, content, encoding)
         return asked, series, self._model(asked.model)
 
     def _model(self, name: str) -> Served:

@@ -7,7 +7,6 @@ right, and answer `mean` and `quantiles`; readers of digits take `rows` (digits,
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import zlib
@@ -106,26 +105,29 @@ class _Protocol:
     async def infer(self, request: Request) -> Response:
         model = self._model(request)
         limit = self._pipeline.settings.max_body_bytes
-        loop, pool = asyncio.get_running_loop(), self._pipeline.pool
-        async with body_of(request, self._pipeline) as content:
-            parsed = await loop.run_in_executor(pool, _parse, content, dict(request.headers), limit, model)
-            outputs = await self._outputs(parsed, model)
-            answer = await loop.run_in_executor(pool, _answer, parsed, outputs, model)
+        pipeline = self._pipeline.of(request)
+        async with body_of(request, pipeline) as content:
+            size, deadline, headers = len(content), pipeline.deadline(), dict(request.headers)
+            parsed = await pipeline.in_thread("tensors", size, deadline, _parse, content, headers, limit, model)
+            outputs = await self._outputs(pipeline, size, parsed, model)
+            answer = await pipeline.in_thread("answer", size, deadline, _answer, parsed, outputs, model)
         return _encoded(answer, request.headers.get("accept-encoding", ""))
 
-    async def _outputs(self, parsed: Infer, model: Served) -> dict[str, Tensor]:
+    async def _outputs(self, pipeline: Pipeline, size: int, parsed: Infer, model: Served) -> dict[str, Tensor]:
         timeout = parsed.parameters.get("timeout")  # in microseconds
         timeout_ms = max(1, timeout // 1000) if isinstance(timeout, int) and timeout > 0 else None
-        deadline = self._pipeline.deadline(timeout_ms)
+        deadline = pipeline.deadline(timeout_ms)
         manifest = model.manifest
-        loop, pool = asyncio.get_running_loop(), self._pipeline.pool
         make = self._forecast_call if manifest.task == "forecast" else self._digit_call
-        call = await loop.run_in_executor(pool, make, parsed, model, deadline)
-        results = await self._pipeline.compute(model, call.items, deadline)
+        call = await pipeline.in_thread("items", size, deadline, make, parsed, model, deadline)
+        results = await pipeline.compute(model, call.items, deadline)
         self._counts[manifest.name, str(manifest.version)] += len(results)
-        codec: Any = self._pipeline.forecasts if manifest.task == "forecast" else self._pipeline.digits
-        return await loop.run_in_executor(
-            pool, lambda: _tensors(json.loads(codec.encode(call, results)), manifest.task)
+        codec: Any = pipeline.forecasts if manifest.task == "forecast" else pipeline.digits
+        return await pipeline.in_thread(
+            "encode",
+            call.answer_size,
+            deadline,
+            lambda: _tensors(json.loads(codec.encode(call, results)), manifest.task),
         )
 
     def _forecast_call(self, parsed: Infer, model: Served, _deadline: float) -> Any:

@@ -6,7 +6,6 @@ an image is answered as `POST /classify-digit` does. Covariates and series of se
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -31,19 +30,22 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
 
     async def invocations(request: Request) -> Response:
         async with body_of(request, pipeline) as content:
-            return await answer(content, request)
+            return await answer(content, request, pipeline.of(request))
 
-    async def answer(content: bytes, request: Request) -> Response:
+    async def answer(content: bytes, request: Request, pipeline: Pipeline) -> Response:
         media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        loop = asyncio.get_running_loop()
         codec: Any = pipeline.digits if media_type in IMAGES else pipeline.forecasts
         body = Body(content, media_type) if media_type in IMAGES else Body(_as_forecast(content, media_type))
-        decoded = await loop.run_in_executor(pipeline.pool, codec.decode, body)
+        decoded = await pipeline.in_thread("decode", len(content), pipeline.deadline(), codec.decode, body)
         model = pipeline.registry.get(decoded.model)
         deadline = pipeline.deadline(decoded.parameters.timeout_ms)
-        call = await loop.run_in_executor(pipeline.pool, codec.to_items, decoded, model.manifest, deadline)
+        call = await pipeline.in_thread(
+            "items", len(content), deadline, codec.to_items, decoded, model.manifest, deadline
+        )
         results = await pipeline.compute(model, call.items, deadline)
-        document = json.loads(await loop.run_in_executor(pipeline.pool, codec.encode, call, results))
+        document = json.loads(
+            await pipeline.in_thread("encode", call.answer_size, deadline, codec.encode, call, results)
+        )
         if media_type in IMAGES:
             return json_answer(document)
         return json_answer({"predictions": [_flat(prediction) for prediction in document["predictions"]]})
