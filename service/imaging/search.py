@@ -92,7 +92,7 @@ class _View:
     @property
     def scale(self) -> float:
         """Pixels of the decoded image in one of the plane."""
-        return (self.box[3] - self.box[1]) / (self.plane.shape[0] - 2 * self.margin)
+        return (self.box[3] - self.box[1]) / float(self.plane.shape[0] - 2 * self.margin)
 
     def bounds(self, rows: slice, columns: slice) -> Bounds:
         """The box of some rows and columns, in pixels of the decoded image."""
@@ -363,7 +363,7 @@ def _shadow_likeness(mask: Mask, ink: Binarized) -> float:
     mask, strength = mask[rows, columns], ink.strength[rows, columns]
     softness = 0.22 - float(np.median(_steps(mask, strength)))
     breadth = stroke_width(mask) / max(mask.shape) - 0.12
-    return 12 * (0.6 - ink.contrast) + 20 * softness + 10 * breadth
+    return float(12 * (0.6 - ink.contrast) + 20 * softness + 10 * breadth)
 
 
 def _steps(mask: Mask, strength: Plane) -> Plane:

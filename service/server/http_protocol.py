@@ -102,7 +102,8 @@ class Cycle(RequestResponseCycle):
             if self.fault is not None and message.get("more_body"):
                 raise self.fault
             if flow.held:
-                flow.release(len(message.get("body", b"")))
+                body: Any = message.get("body", b"")
+                flow.release(len(body))
             return message
         flow.resume_reading()
         self.message_event.clear()

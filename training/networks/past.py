@@ -16,7 +16,7 @@ class Past(NamedTuple):
     mask: Tensor  # (N, W) float64, 1 where there is a value
     filled: Tensor  # (N, W), 0 where there is none
     total: Tensor  # (N, W + 1): sums of all values before each place
-    count: Tensor  # (N, W + 1): how many those are
+    count: Tensor  # type: ignore[assignment]  # (N, W + 1): how many those are; hides the method of tuples
 
 
 def summed(values: Tensor) -> Past:

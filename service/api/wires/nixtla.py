@@ -139,7 +139,7 @@ class _Wire:
         asked, series, model = await self._read(request)
         return await self._history(
             request,
-            replace(asked, level=asked.level if asked.level is not None else 99.0),
+            replace(asked, level=99.0 if asked.level is None else asked.level),
             series,
             model,
             anomalies=True,

@@ -33,7 +33,7 @@ def priced(items: Sequence[Any], _observations: int) -> float:
 async def test_a_client_alone_may_fill_nearly_half_of_the_queue(
     scheduler: Scheduler, limits: Limits, item: StubItem
 ) -> None:
-    price = {"price": priced} if limits.queue_seconds == 100 else {}
+    price: dict[str, Any] = {"price": priced} if limits.queue_seconds == 100 else {}
     queue = scheduler.new_queue("queue", Doubler(), limits, **price)
     async with BlockedQueue(scheduler):
         futures = [queue.submit([item] * 15, client=Client("a", n)) for n in range(3)]  # 45 of 100

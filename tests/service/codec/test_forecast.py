@@ -328,6 +328,7 @@ def test_a_live_series_continues_where_the_last_message_ended() -> None:
     assert state is None
     for observations in (2, 4):
         call = CODEC.message_to_items(b'{"target": [1, null]}', opening, contract, state)
+        assert call is not None
         content, state = CODEC.encode_message(call, [result(item) for item in call.items])
         prediction = json.loads(content)
         assert prediction["item_id"] == "a"

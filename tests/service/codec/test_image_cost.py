@@ -101,7 +101,7 @@ def test_ordinary_pictures_are_far_from_the_limits(image: Image.Image, form: str
 def test_a_refusal_names_the_picture_and_the_limit() -> None:
     errors = FieldErrors()
     images = ImagePreparer(LIMITS, math.inf, errors)
-    assert not images.prepare(progressive(21), "#/inputs/3/image")
+    assert not images.prepare(progressive(21), "#/inputs/3/image").hypotheses
     (error,) = errors.listed
     assert (error.pointer, error.code) == ("#/inputs/3/image", "image_too_large")
     assert "21 scans; at most 20" in error.detail
