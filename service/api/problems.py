@@ -98,7 +98,7 @@ class Problem(Struct, frozen=True):
     request_id: str
     retryable: Annotated[bool, Meta(description="the same request may succeed later")]
     errors: Annotated[list[Fault], Meta(description="the first ten faults")]
-    errors_total: Annotated[int, Meta(description="how many faults there are; at most 1,000 are counted")]
+    errors_total: Annotated[int, Meta(description="how many faults there are")]
 
 
 class LastState(Problem, frozen=True):

@@ -41,7 +41,7 @@ class Batch:
         for `QUANTUM` each.
         """
         claim = self.entries[0].claim
-        return claim.rank + claim.weight * (self.seconds // QUANTUM) * QUANTUM / len(self.entries)
+        return claim.start + claim.weight * (self.seconds // QUANTUM) * QUANTUM / len(self.entries)
 
     @property
     def takes_long(self) -> bool:

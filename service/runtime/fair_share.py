@@ -5,9 +5,10 @@ dynamic threshold of Choudhury and Hahne, 1998): one alone gets half, and the mo
 last tenth is left to pieces of less than a thousandth. A piece counts for a quarter at most, so that a large one is not
 shut out of a busy queue for ever; an empty queue takes any.
 
-Turns. Work is ranked by virtual start times (start-time fair queueing; Goyal, Vin and Cheng, 1996): a client's next
-piece begins, on a clock of work done, where its last one ended, so that who has used little comes first. Members of one
-group, such as the connections of one address, divide the share of the group.
+Turns. Work is ranked by virtual finish times: a client's next piece begins, on a clock of work done, where its last one
+ended, and who would be finished first comes first (fair queueing, with the clock of Goyal, Vin and Cheng, 1996). So who
+has used little comes before who has used much, and a short piece before a long one. Members of one group, such as the
+connections of one address, divide the share of the group.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Claim(Struct, eq=False):
     member: Member
     room: float
     seconds: float
-    rank: float  # its virtual start: the lowest comes first
+    start: float  # virtual time at which it begins
+    rank: float  # virtual time at which it is done: the lowest comes first
     weight: int  # virtual seconds for each second of its work
     released: bool = False
 
@@ -68,7 +70,7 @@ class FairShare:
         self.seconds = 0.0  # that the work is expected to last
         self._pending = 0
         self._active_groups = 0
-        self._now = 0.0  # virtual time: no less than the rank of what was begun last
+        self._now = 0.0  # virtual time: no less than the start of what was begun last
         self._groups: dict[str, Group] = {}
         self._members: dict[Client, Member] = {}
         self._next_sweep = _FORGOTTEN
@@ -98,13 +100,13 @@ class FairShare:
             self._active_groups += not group.active
             group.active += 1
         member.pending += 1
-        rank = max(self._now, member.finish)
-        member.finish = rank + seconds * group.active
-        return Claim(member, room, seconds, rank, group.active)
+        start = max(self._now, member.finish)
+        member.finish = start + seconds * group.active
+        return Claim(member, room, seconds, start, member.finish, group.active)
 
     def begin(self, claim: Claim) -> None:
-        """The work of `claim` begins: whoever comes later is ranked after it."""
-        self._now = max(self._now, claim.rank)
+        """The work of `claim` begins: whoever comes later starts no earlier."""
+        self._now = max(self._now, claim.start)
 
     def charge(self, claim: Claim, seconds: float) -> None:
         """The work of `claim` took `seconds` in the end, and the next turn of its client depends on that."""

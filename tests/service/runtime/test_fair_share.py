@@ -59,18 +59,25 @@ def test_an_empty_queue_takes_any_piece_and_a_busy_one_counts_a_quarter_at_most(
 
 def test_work_goes_round_between_clients_and_within_each_between_its_connections() -> None:
     share = FairShare()
-    ranks = [share.claim(Client(group, member), 0.001, 1.0).rank for group, member in ("a1", "a2", "b1", "a1", "b1")]
-    assert ranks == [0, 0, 0, 1, 1]
+    starts = [share.claim(Client(group, member), 0.001, 1.0).start for group, member in ("a1", "a2", "b1", "a1", "b1")]
+    assert starts == [0, 0, 0, 1, 1]
     share.claim(Client("a", "3"), 0.001, 1.0)
-    assert share.claim(Client("b", "1"), 0.001, 1.0).rank == 2.0
-    assert share.claim(Client("a", "3"), 0.001, 1.0).rank == 3.0  # its group's share is divided by three
+    assert share.claim(Client("b", "1"), 0.001, 1.0).start == 2.0
+    assert share.claim(Client("a", "3"), 0.001, 1.0).start == 3.0  # its group's share is divided by three
 
 
 def test_who_comes_late_is_not_ranked_before_what_was_begun() -> None:
     share = FairShare()
     first = [share.claim(Client("a", 0), 0.001, 1.0) for _ in range(5)]
     share.begin(first[3])
-    assert share.claim(Client("b", 0), 0.001, 1.0).rank == first[3].rank == 3.0
+    assert share.claim(Client("b", 0), 0.001, 1.0).start == first[3].start == 3.0
+
+
+def test_a_short_piece_comes_before_long_ones_that_came_earlier() -> None:
+    share = FairShare()
+    long_ones = [share.claim(Client("a", number), 0.01, 1.0) for number in range(8)]
+    short = share.claim(Client("a", "small"), 0.0001, 0.001)
+    assert short.rank < min(claim.rank for claim in long_ones)
 
 
 def test_releasing_twice_counts_once() -> None:
