@@ -54,7 +54,6 @@ _HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has le
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
 _WAITING_REQUEST = 4 << 10  # bytes that a request costs which waits behind another one
-_CHECKED_FIELDS = frozenset((b"expect", b"host", b"transfer-encoding"))
 
 
 class _RefusalError(Exception):
@@ -188,8 +187,8 @@ class Protocol(HttpToolsProtocol):
         self._max_head = limits.settings.max_head_bytes
         self._max_fields = limits.settings.max_header_fields
         self._reading = Deadline(self.loop, self._reading_expired)
-        self._head_is_timed = True  # whether the deadline of the head runs; the first runs from the connection on
         self._received_at = 0.0  # time.monotonic() of the last bytes
+        self._head_began_at = 0.0  # of the first bytes of a head that is not complete; 0 where none is
         self._unframed = 0  # bytes since the head began, or since the last bytes of a body
         self._hosts = 0  # fields of that name in the head
         self._unparsed = b""  # what came behind requests that wait
@@ -359,8 +358,8 @@ class Protocol(HttpToolsProtocol):
         elif cycle is not None and cycle.scope is self.scope:
             if cycle.more_body:
                 self._reading.start(self._limits.settings.receive_seconds)
-        elif not self._head_is_timed:
-            self._head_is_timed = True
+        elif not self._head_began_at:
+            self._head_began_at = self._received_at
             self._reading.start(self._limits.settings.receive_seconds)
 
     def _parse_rest(self) -> None:
@@ -473,28 +472,16 @@ class Protocol(HttpToolsProtocol):
 
     # --- callbacks of the parser -------------------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        """uvicorn's method; the request's own clock starts."""
-        super().on_message_begin()
-        scope: Any = self.scope
-        scope[ARRIVED] = self._received_at
-        self._head_is_timed = False
-        self._unframed = self._hosts = 0
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """uvicorn's method, with checks of what may be in a head once."""
         name = name.lower()
-        if name in _CHECKED_FIELDS:
-            self._check_field(name, value.lower())
-        self.headers.append((name, value))
-
-    def _check_field(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
         elif name == b"expect":
-            self.expect_100_continue |= value == b"100-continue"
-        elif value.strip() != b"chunked":
+            self.expect_100_continue |= value.lower() == b"100-continue"
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
             raise _RefusalError(_bad_request("the only transfer coding that is read is 'chunked'"))
+        self.headers.append((name, value))
 
     def on_body(self, body: bytes) -> None:
         """uvicorn's method; the bytes are counted."""
@@ -528,6 +515,9 @@ class Protocol(HttpToolsProtocol):
             scope["http_version"] = version
         if self._hosts != 1 and (self._hosts or version != "1.0"):
             raise _RefusalError(_bad_request("a request has one Host field"))
+        scope[ARRIVED] = self._head_began_at or self._received_at
+        self._head_began_at = 0.0
+        self._unframed = self._hosts = 0
         split = _split if len(self.url) <= _CACHED_TARGET else _split.__wrapped__
         raw_path, path, scope["query_string"] = split(self.url)
         scope["path"] = self.root_path + path
