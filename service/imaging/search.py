@@ -38,6 +38,7 @@ _SHARP = 0.15  # of the ink's strength from pixel to pixel, that the edges of a 
 _LEAST_FILLED = 0.4  # share of its box, that a sheet fills, turned as it may be
 _RECTANGLE, _CORNER, _CORNERS_FILLED = 0.8, 0.1, 0.5  # shares of a turned box: filled, of its sides, of its corners
 _LEAST_SHARE = 0.3  # of the ink, that a mark counts with where it has less
+_SPANNING, _FRAGMENTS = 0.8, 12  # of a side, that printed lines run along; components that broken ones leave
 _THIN_LINE = 0.04  # share of the longer side, that lines through a picture have at most
 # Logarithms of weights; 0 is the likeliest. Measured on own scenes, where each way to look is right how often.
 _NO_MARGIN, _OTHER_PAPER, _STRONGER, _OPENED = -1.0, -0.3, -0.2, -0.3
@@ -194,18 +195,20 @@ def _marks_of_ink(view: _View, ink: Binarized) -> list[Mark]:
     level = threshold(ink)
     mask, n_lines = without_lines(ink.strength > level)
     lines = _cell_lines(mask, view.margin)
-    if lines is not None:
-        return _marks_in_cell(view, ink, mask, lines, n_lines)
     found: list[Mark] = []
     refusals: list[InvalidRequest] = []
     for variant, prior in _without_thin_lines(ink, mask, level):
         try:
-            found += [
-                replace(mark, prior=mark.prior + prior)
-                for mark in _marks_of_mask(view, ink, variant, n_lines + (variant is not mask))
-            ]
+            if lines is not None and variant is mask:
+                marks = _marks_in_cell(view, ink, mask, lines, n_lines)
+            else:
+                rest = variant if lines is None else variant & ~lines.mask
+                marks = _marks_of_mask(view, ink, rest, n_lines + (variant is not mask))
+            found += _lowered(marks, prior)
         except InvalidRequest as refusal:
             refusals.append(refusal)
+            if lines is not None:  # an empty cell: what the lines leave behind is nothing else
+                break
     if not found:
         raise refusals[0]
     return found
@@ -259,13 +262,13 @@ def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tu
     yield mask, 0.0
     component = connected_components(mask)
     height, width = mask.shape
-    spanning = (component.width >= 0.95 * width) | (component.height >= 0.95 * height)
-    if not spanning.any():
+    spanning = (component.width >= _SPANNING * width) | (component.height >= _SPANNING * height)
+    if not spanning.any() and len(spanning) < _FRAGMENTS:
         return
     stronger = stronger_ink(ink)
     if stronger is not None and stronger > level:
         yield without_lines(ink.strength > stronger)[0], _STRONGER
-    thickness = stroke_width(component.mask(spanning))
+    thickness = stroke_width(component.mask(spanning) if spanning.any() else mask)
     if thickness < _THIN_LINE * max(height, width):
         window = math.ceil(thickness) + 1
         plane = mask.astype(np.float32)
