@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from service.codec.digit_types import NumberDigit
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.mnist import Hypothesis
+from service.imaging.numbers import Line
 
 CLASSES = 10
 WIDTH = 28
@@ -29,6 +31,8 @@ class PictureItems(Struct, frozen=True, eq=False, gc=False):
     hypotheses: tuple[Hypothesis, ...] = ()
     is_blank: bool = False
     refusal: InvalidRequest | None = None  # why it may be blank all the same
+    lines: tuple[Line, ...] = ()  # whose pieces' items begin at `lines_first`
+    lines_first: int = 0
     stopped: int | None = None  # where the items begin that are the same, but may stop early
 
 
@@ -56,6 +60,30 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> int | None:
     ]
     best = max(range(len(weights)), key=weights.__getitem__)
     return None if picture.refusal is not None and weights[best] < _BLANK else best
+
+
+def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[NumberDigit]:
+    """The digits of `lines`, whose pieces have the `results` in their order: the likeliest way through each lattice."""
+    digits: list[NumberDigit] = []
+    first = 0
+    for number, line in enumerate(lines, 1):
+        answers = results[first : first + len(line.pieces)]
+        first += len(line.pieces)
+        weights: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(-math.inf, ())] * line.places]
+        # The pieces that end at a place come in any order, but none begins at a later one.
+        for index in sorted(range(len(line.pieces)), key=lambda i: line.pieces[i].stop):
+            piece = line.pieces[index]
+            before, path = weights[piece.start]
+            score = max(float(answers[index].probabilities.max()), 1e-9)
+            weight = before + math.log(score) + piece.prior
+            if weight > weights[piece.stop][0]:
+                weights[piece.stop] = weight, (*path, index)
+        for index in weights[-1][1]:
+            probabilities = answers[index].probabilities
+            label = int(probabilities.argmax())
+            box, used = line.pieces[index].box, answers[index].rows_used
+            digits.append(NumberDigit(label, float(probabilities[label]), box, number, used))
+    return digits
 
 
 def blank_reading(state_width: int) -> tuple[DigitItem, DigitResult]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from service.codec.common import (
     ItemId,
@@ -40,6 +40,11 @@ class DigitInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     state: StateToken | None = None
 
 
+Digits = Annotated[
+    Literal["one", "all"], Meta(description="of a picture: the likeliest digit, or besides it all, as a number")
+]
+
+
 class DigitParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """What to answer."""
 
@@ -47,6 +52,7 @@ class DigitParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False)
     stop_at_confidence: Confidence | None = None
     return_state: ReturnState = False
     timeout_ms: Timeout | None = None
+    digits: Digits = "one"
 
 
 class LiveDigitParameters(DigitParameters, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -72,6 +78,7 @@ class DigitOptions(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     stop_at_confidence: Confidence | None = None
     return_state: ReturnState = False
     timeout_ms: Timeout | None = None
+    digits: Digits = "one"
 
 
 class TracePoint(Struct, frozen=True, gc=False):
@@ -80,6 +87,16 @@ class TracePoint(Struct, frozen=True, gc=False):
     row: int
     label: int
     score: float
+
+
+class NumberDigit(Struct, frozen=True, gc=False):
+    """One digit of a number; `box` is left, top, right, bottom in pixels of the upright source, lines count from 1."""
+
+    label: int
+    score: float
+    box: tuple[int, int, int, int]
+    line: int
+    rows_used: int
 
 
 class DigitPrediction(Struct, frozen=True, gc=False):
@@ -94,6 +111,9 @@ class DigitPrediction(Struct, frozen=True, gc=False):
     state: str | None
     preprocessing: Preparation | None
     warnings: list[str]
+    number: str | UnsetType = UNSET  # with "all", of a picture; lines are joined by a newline
+    number_score: float | UnsetType | None = UNSET
+    digits: list[NumberDigit] | UnsetType = UNSET
 
 
 class DigitAnswer(ModelAnswer, frozen=True):

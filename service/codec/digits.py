@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -29,7 +29,7 @@ from service.codec.common import (
     SequenceState,
     unsupported_media_type,
 )
-from service.codec.digit_choice import PictureItems, blank_reading, chosen, hypothesis_items
+from service.codec.digit_choice import PictureItems, blank_reading, chosen, hypothesis_items, read_number
 from service.codec.digit_types import (
     DigitAnswer,
     DigitInput,
@@ -39,6 +39,7 @@ from service.codec.digit_types import (
     DigitPrediction,
     DigitRequest,
     NewRows,
+    NumberDigit,
     TracePoint,
 )
 from service.codec.image_cost import ImageLimits
@@ -89,6 +90,7 @@ class Reading(Struct, frozen=True, eq=False, gc=False):
     preparation: Preparation | None  # of an image
     earlier_rows: int
     flags: int  # of the rows before, and the scale of these
+    digits: list[NumberDigit] | None = None  # all of an image, where they are asked for
 
 
 class DigitCall(Struct, frozen=True, eq=False):
@@ -158,7 +160,13 @@ class DigitCodec:
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
         errors = FieldErrors()
         builder = _CallBuilder(batch.parameters, manifest, errors)
-        images = ImagePreparer(self._image_limits, deadline, errors, blank_is_answer=len(batch.inputs) > 1)
+        images = ImagePreparer(
+            self._image_limits,
+            deadline,
+            errors,
+            blank_is_answer=len(batch.inputs) > 1,
+            all_digits=batch.parameters.digits == "all",
+        )
         for index, (digit, state) in enumerate(zip(batch.inputs, resumed_from, strict=True)):
             pointer = ALL_INPUTS.format(index)
             if digit.rows is not None:
@@ -251,7 +259,7 @@ class DigitCodec:
         self._check_count(len(files))
         inputs = [DigitInput(item_id=options.item_id or (file.name[:256] if file.name else None)) for file in files]
         parameters = DigitParameters(
-            options.trace, options.stop_at_confidence, options.return_state, options.timeout_ms
+            options.trace, options.stop_at_confidence, options.return_state, options.timeout_ms, options.digits
         )
         return DigitBatch(options.model, inputs, parameters, [file.content for file in files])
 
@@ -298,9 +306,16 @@ class _CallBuilder:
         parameters = self._parameters
         items, stopped = hypothesis_items(hypotheses, trace=parameters.trace, stop=parameters.stop_at_confidence)
         first = len(self._items)
-        stopped_first = None if stopped is None else first + stopped
-        self._firsts[-1] = PictureItems(first, tuple(hypotheses), refusal=seen.refusal, stopped=stopped_first)
+        self._firsts[-1] = PictureItems(
+            first,
+            tuple(hypotheses),
+            refusal=seen.refusal,
+            lines=seen.lines,
+            lines_first=first + len(items),
+            stopped=None if stopped is None else first + stopped,
+        )
         self._items += items
+        self._items += [DigitItem(piece.rows) for line in seen.lines for piece in line.pieces]
 
     def build(self) -> DigitCall:
         """The call; raises `InvalidRequest` with all errors."""
@@ -358,7 +373,12 @@ def _chosen_readings(
         items.append(item)
         answers.append(result)
         report = None if best is None else picture.hypotheses[best].report
-        readings.append(replace(reading, preparation=report))
+        digits = None
+        if call.parameters.digits == "all" and (picture.is_blank or picture.hypotheses):
+            n_pieces = 0 if best is None else sum(len(line.pieces) for line in picture.lines)
+            pieces = results[picture.lines_first : picture.lines_first + n_pieces]
+            digits = read_number(picture.lines if n_pieces else (), pieces)
+        readings.append(replace(reading, preparation=report, digits=digits))
     return replace(call, items=items, readings=readings, pictures=None), answers
 
 
@@ -408,9 +428,21 @@ def _predictions(
                 state=token,
                 preprocessing=reading.preparation,
                 warnings=warnings,
+                **_number(reading.digits),
             )
         )
     return predictions
+
+
+def _number(digits: list[NumberDigit] | None) -> dict[str, Any]:
+    """The fields that all digits of a picture fill; nothing where they were not asked for."""
+    if digits is None:
+        return {}
+    by_line: dict[int, str] = {}
+    for digit in digits:
+        by_line[digit.line] = by_line.get(digit.line, "") + str(digit.label)
+    score = math.prod(digit.score for digit in digits) if digits else None
+    return {"number": "\n".join(by_line.values()), "number_score": score, "digits": digits}
 
 
 def _check_input(digit: DigitInput, pointer: str, errors: FieldErrors) -> None:

@@ -12,6 +12,7 @@ from service.codec.strict_json import FieldErrors
 from service.contract.errors import DeadlineExceeded, InvalidRequest
 from service.imaging.decode import decode
 from service.imaging.mnist import Hypothesis, hypotheses
+from service.imaging.numbers import Line, lines_of_digits
 
 
 class Seen(Struct, frozen=True, eq=False, gc=False):
@@ -19,6 +20,7 @@ class Seen(Struct, frozen=True, eq=False, gc=False):
 
     hypotheses: list[Hypothesis]
     refusal: InvalidRequest | None = None
+    lines: tuple[Line, ...] = ()  # of all digits, where they are asked for
 
 
 NOTHING = Seen([])
@@ -28,14 +30,21 @@ class ImagePreparer:
     """Prepares the images of one request, which share a budget of pixels, a deadline and a list of errors."""
 
     def __init__(
-        self, limits: ImageLimits, deadline: float, errors: FieldErrors, *, blank_is_answer: bool = False
+        self,
+        limits: ImageLimits,
+        deadline: float,
+        errors: FieldErrors,
+        *,
+        blank_is_answer: bool = False,
+        all_digits: bool = False,
     ) -> None:
-        """With `blank_is_answer`, an image without ink is no error."""
+        """With `blank_is_answer`, an image without ink is no error; with `all_digits`, all are looked for."""
         self._limits = limits
         self._pixels_left = limits.pixels
         self._deadline = deadline
         self._errors = errors
         self._blank_is_answer = blank_is_answer
+        self._all_digits = all_digits
 
     def prepare_base64(self, text: str, pointer: str) -> Seen:
         """`prepare` for the file in base64 `text`, which may be a data URL."""
@@ -58,7 +67,8 @@ class ImagePreparer:
         try:
             picture = decode(content, self._pixels_left)
             self._pixels_left -= picture.size[0] * picture.size[1]
-            return Seen(*hypotheses(picture))
+            found, refusal = hypotheses(picture)
+            return Seen(found, refusal, tuple(lines_of_digits(picture)) if self._all_digits else ())
         except InvalidRequest as error:
             detail = error.detail
             if error.code == "image_too_large":

@@ -17,6 +17,7 @@ from service.imaging.filters import Mask, Plane, block_mean, box_mean, dilate, e
 from service.imaging.parameters import PARAMETERS
 
 _CLOSING_WINDOWS = (0.3, 0.15)  # shares of the longer side, tried on paper that is not even
+_TWO_KINDS = 0.6  # share of variance that two strengths explain in ink of a pen and of printed lines
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
 _TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
 
@@ -98,7 +99,7 @@ def stronger_ink(ink: Binarized) -> float | None:
     if not above.any():
         return None
     level, explained = _otsu(ink.strength[above])
-    return level if explained > PARAMETERS.two_kinds_explained else None
+    return level if explained > _TWO_KINDS else None
 
 
 def threshold(ink: Binarized) -> float:

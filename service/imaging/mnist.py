@@ -76,15 +76,21 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
     return list(found.values()), look.refusal
 
 
-def _hypothesis(picture: Picture, mark: Mark) -> Hypothesis:
-    """The rows of a mark, and the report."""
+def rows_of(picture: Picture, mark: Mark) -> tuple[Plane, Box, bool]:
+    """The rows (28, 28) of a mark, its box in pixels of the upright source, and whether its strokes were thickened."""
     rows, thickened = _scaled(mark.strength, mark.mask)
     scales = (picture.size[0] / picture.image.width, picture.size[1] / picture.image.height) * 2
     x0, y0, x1, y1 = (round(side * scale) for side, scale in zip(mark.box, scales, strict=True))
+    return _centred(rows), (x0, y0, x1, y1), thickened
+
+
+def _hypothesis(picture: Picture, mark: Mark) -> Hypothesis:
+    """The rows of a mark, and the report."""
+    rows, box, thickened = rows_of(picture, mark)
     report = Preparation(
         source_size=picture.size,
         inverted=mark.ink.is_dark,
-        box=(x0, y0, x1, y1),
+        box=box,
         frames=picture.frames,
         rotated=picture.rotated,
         uneven_paper=mark.ink.paper != "even",
@@ -95,7 +101,7 @@ def _hypothesis(picture: Picture, mark: Mark) -> Hypothesis:
         thickened=thickened,
         digits=mark.n_candidates,
     )
-    return Hypothesis(_centred(rows), report, mark.prior)
+    return Hypothesis(rows, report, mark.prior)
 
 
 # --- MNIST's recipe --------------------------------------------------------------------------------------------------

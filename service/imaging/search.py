@@ -38,6 +38,7 @@ _SHARP = 0.15  # of the ink's strength from pixel to pixel, that the edges of a 
 _LEAST_FILLED = 0.4  # share of its box, that a sheet fills, turned as it may be
 _RECTANGLE, _CORNER, _CORNERS_FILLED = 0.8, 0.1, 0.5  # shares of a turned box: filled, of its sides, of its corners
 _LEAST_SHARE = 0.3  # of the ink, that a mark counts with where it has less
+_SPANNING, _FRAGMENTS = 0.8, 12  # of a side, that printed lines run along; components that broken ones leave
 _THIN_LINE = 0.04  # share of the longer side, that lines through a picture have at most
 # Logarithms of weights; 0 is the likeliest. Measured on own scenes, where each way to look is right how often.
 _NO_MARGIN, _OTHER_PAPER, _STRONGER, _OPENED = -1.0, -0.3, -0.2, -0.3
@@ -82,7 +83,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _View:
+class View:
     """A part of a picture as a plane (H, W): its box in pixels of the decoded image, and the margin added around it."""
 
     plane: Plane
@@ -133,10 +134,10 @@ def _lowered(found: Iterable[Mark], prior: float) -> list[Mark]:
 
 def _look(picture: Picture, box: Box) -> Look:
     """The marks within `box`; raises `blank_image`."""
-    return _look_at(_View(picture.plane(box), box))
+    return _look_at(View(picture.plane(box), box))
 
 
-def _look_at(view: _View) -> Look:
+def _look_at(view: View) -> Look:
     """The marks on a plane, ink separated in the likeliest way and, where that is in doubt, in others."""
     ink = separate_ink(view.plane)
     if ink is None:
@@ -154,15 +155,29 @@ def _look_at(view: _View) -> Look:
     return Look(sorted(found, key=lambda mark: -mark.prior), refusal)
 
 
-def _attempt(view: _View, ink: Binarized) -> tuple[list[Mark], InvalidRequest | None]:
-    """The marks that the ink shows, or why there are none."""
-    try:
-        return _marks_of_ink(view, ink), None
-    except InvalidRequest as refusal:
-        return [], refusal
+def _attempt(view: View, ink: Binarized) -> tuple[list[Mark], InvalidRequest | None]:
+    """The marks that the ink shows, lines left out; and why there are none of the likeliest lines."""
+    level = threshold(ink)
+    mask, n_lines = without_lines(ink.strength > level)
+    lines = lines_of_cell(mask, view.margin)
+    found: list[Mark] = []
+    refusal: InvalidRequest | None = None
+    for variant, prior in _without_thin_lines(ink, mask, level):
+        try:
+            if lines is not None and variant is mask:
+                marks = _marks_in_cell(view, ink, mask, lines, n_lines)
+            else:
+                rest = variant if lines is None else variant & ~lines.mask
+                marks = _marks_of_mask(view, ink, rest, n_lines + (variant is not mask))
+            found += _lowered(marks, prior)
+        except InvalidRequest as error:
+            refusal = error if variant is mask else refusal
+            if lines is not None:  # an empty cell: what the lines leave behind is nothing else
+                break
+    return found, refusal
 
 
-def _marks_on_margin(view: _View) -> list[Mark]:
+def _marks_on_margin(view: View) -> list[Mark]:
     """The marks on a margin of either level, the likeliest first: in a tight crop, one that reaches all its sides."""
     margin = max(3, max(view.plane.shape) // 6)
     is_small = max(view.plane.shape) <= _SMALL_CROP
@@ -170,12 +185,12 @@ def _marks_on_margin(view: _View) -> list[Mark]:
     found = [
         replace(mark, prior=mark.prior + (prior if _is_tight(mark, view) else _LOOSE))
         for plane, ink in on_margins(view.plane, margin)
-        for mark in _attempt(_View(plane, view.box, margin), ink)[0]
+        for mark in _attempt(View(plane, view.box, margin), ink)[0]
     ]
     return sorted(found, key=lambda mark: -mark.prior)
 
 
-def _is_tight(mark: Mark, view: _View) -> bool:
+def _is_tight(mark: Mark, view: View) -> bool:
     """Whether a mark reaches all four sides of a view, as one stroke that is sharp and not too broad."""
     is_stroke = stroke_width(mark.mask) < _BROAD * max(mark.mask.shape)
     if not is_stroke or mark.other_height > _OTHER_HEIGHT * (view.box[3] - view.box[1]):
@@ -189,36 +204,15 @@ def _is_tight(mark: Mark, view: _View) -> bool:
     return reaches and float(np.median(_steps(mark.mask, mark.strength))) > _SHARP
 
 
-def _marks_of_ink(view: _View, ink: Binarized) -> list[Mark]:
-    """The marks that the ink shows, lines left out; raises `blank_image`."""
-    level = threshold(ink)
-    mask, n_lines = without_lines(ink.strength > level)
-    lines = _cell_lines(mask, view.margin)
-    if lines is not None:
-        return _marks_in_cell(view, ink, mask, lines, n_lines)
-    found: list[Mark] = []
-    refusals: list[InvalidRequest] = []
-    for variant, prior in _without_thin_lines(ink, mask, level):
-        try:
-            found += [
-                replace(mark, prior=mark.prior + prior)
-                for mark in _marks_of_mask(view, ink, variant, n_lines + (variant is not mask))
-            ]
-        except InvalidRequest as refusal:
-            refusals.append(refusal)
-    if not found:
-        raise refusals[0]
-    return found
-
-
-def _cell_lines(mask: Mask, margin: int) -> CellLines | None:
+def lines_of_cell(mask: Mask, margin: int) -> CellLines | None:
+    """The lines along the sides of a picture that has a margin around it."""
     if not margin:
         return cell_lines(mask)
     inner = cell_lines(mask[margin:-margin, margin:-margin])
     return None if inner is None else CellLines(np.pad(inner.mask, margin), inner.sides)
 
 
-def _marks_in_cell(view: _View, ink: Binarized, mask: Mask, lines: CellLines, n_lines: int) -> list[Mark]:
+def _marks_in_cell(view: View, ink: Binarized, mask: Mask, lines: CellLines, n_lines: int) -> list[Mark]:
     """The marks in a cell with `lines` along its sides; raises `blank_image` where it is empty."""
     inside = _marks_of_mask(view, ink, mask & ~lines.mask, n_lines + lines.count)
     size = view.plane.shape[0] - 2 * view.margin
@@ -239,7 +233,7 @@ def _marks_in_cell(view: _View, ink: Binarized, mask: Mask, lines: CellLines, n_
     ]
 
 
-def _is_free(mark: Mark, view: _View, lines: CellLines) -> bool:
+def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:
     """Whether a mark in a cell touches no side of the picture but those with a line."""
     box, reach = view.box, 1.5 * (view.box[2] - view.box[0]) / (view.plane.shape[1] - 2 * view.margin)
     touched = (
@@ -259,13 +253,13 @@ def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tu
     yield mask, 0.0
     component = connected_components(mask)
     height, width = mask.shape
-    spanning = (component.width >= 0.95 * width) | (component.height >= 0.95 * height)
-    if not spanning.any():
+    spanning = (component.width >= _SPANNING * width) | (component.height >= _SPANNING * height)
+    if not spanning.any() and len(spanning) < _FRAGMENTS:
         return
     stronger = stronger_ink(ink)
     if stronger is not None and stronger > level:
         yield without_lines(ink.strength > stronger)[0], _STRONGER
-    thickness = stroke_width(component.mask(spanning))
+    thickness = stroke_width(component.mask(spanning) if spanning.any() else mask)
     if thickness < _THIN_LINE * max(height, width):
         window = math.ceil(thickness) + 1
         plane = mask.astype(np.float32)
@@ -277,7 +271,7 @@ def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tu
 # --- marks of a mask -------------------------------------------------------------------------------------------------
 
 
-def _marks_of_mask(view: _View, ink: Binarized, mask: Mask, n_lines: int) -> list[Mark]:
+def _marks_of_mask(view: View, ink: Binarized, mask: Mask, n_lines: int) -> list[Mark]:
     """The likeliest mark of `mask`, and the same with and without what may belong to it; raises `blank_image`."""
     components = connected_components(mask)
     candidates, n_noise = digit_candidates(components)
@@ -292,7 +286,7 @@ def _marks_of_mask(view: _View, ink: Binarized, mask: Mask, n_lines: int) -> lis
     for variant, extra, prior in _variants(components, candidates, first):
         share = int(variant.sum()) / max(total, 1)
         beside = np.sort(components.height)[-2] if len(components.height) > 1 else 0
-        mark = _mark(view, ink, variant, at_border=at_border)
+        mark = mark_of(view, ink, variant, at_border=at_border)
         found.append(
             replace(
                 mark,
@@ -333,7 +327,7 @@ def _variants(components: Components, candidates: list[Mask], first: Mask) -> It
             yield whole, 0, _FILLED
 
 
-def _mark(view: _View, ink: Binarized, mask: Mask, *, at_border: bool) -> Mark:
+def mark_of(view: View, ink: Binarized, mask: Mask, *, at_border: bool) -> Mark:
     """The mark of `mask`, with the soft edges of its strokes."""
     strength = np.where(_with_neighbours(mask), np.maximum(ink.strength, mask * np.float32(0.5)), 0)
     rows, columns = bounding_slices(strength > PARAMETERS.crop_strength)
@@ -382,7 +376,7 @@ def _steps(mask: Mask, strength: Plane) -> Plane:
 def _on_sheet(picture: Picture, sheet: Mark) -> list[Mark]:
     """What stands on a sheet of paper that was taken for the digit, if that is a digit."""
     is_all = sheet.box[0] <= 1 and sheet.box[1] <= 1 and sheet.box[2:] >= tuple(s - 1 for s in picture.image.size)
-    if is_all or sheet.mask.mean() < _LEAST_FILLED or not (region := _sheet_region(sheet.mask)).any():
+    if is_all or sheet.mask.mean() < _LEAST_FILLED or not (region := region_of_sheet(sheet.mask)).any():
         return []
     look = _look_on_region(picture, sheet, region)
     if look is None:
@@ -401,7 +395,7 @@ def _on_sheet(picture: Picture, sheet: Mark) -> list[Mark]:
     return [replace(mark, enlarged=True) for mark in look.marks if not mark.at_border]
 
 
-def _sheet_region(mask: Mask) -> Mask:
+def region_of_sheet(mask: Mask) -> Mask:
     """The pixels of a sheet, less its edges, with all that stands on it; none where its shape is no sheet's."""
     region = _spanned(mask) & _spanned(mask.T).T
     if mask.sum() <= PARAMETERS.sheet_fill * region.sum() or not is_rectangle(region):
@@ -447,7 +441,7 @@ def _look_on_region(picture: Picture, sheet: Mark, region: Mask) -> Look | None:
     noise = 1.4826 * float(np.median(np.abs(plane[inside] - level)))
     plane = np.where(inside, plane, level)
     try:
-        return replace(_look_at(_View(plane, box)), paper_noise=noise)
+        return replace(_look_at(View(plane, box)), paper_noise=noise)
     except InvalidRequest:
         return None
 

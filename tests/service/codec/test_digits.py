@@ -456,3 +456,25 @@ def test_another_digit_on_the_same_connection(
 def test_a_reset_without_rows_asks_for_nothing() -> None:
     opening = CODEC.decode_opening(b"{}")
     assert CODEC.message_to_items(b'{"reset": true}', opening, CONTRACT, SequenceState(STATE, 3)) is None
+
+
+def test_all_digits_of_a_picture() -> None:
+    image = Image.new("L", (420, 280), 255)
+    image.paste(drawn("4").crop((40, 0, 240, 280)), (0, 0))
+    image.paste(drawn("2").crop((40, 0, 240, 280)), (220, 0))
+    image, blank_one = image.resize((210, 140)), drawn(" ").resize((70, 70))
+    texts = [base64.b64encode(encoded(one)).decode() for one in (image, blank_one)]
+    inputs = [{"image": text} for text in texts] + [{"rows": [ROW]}]
+    number, blank, rows = answer(to_items(decode(inputs=inputs, parameters={"digits": "all"})))["predictions"]
+    assert number["number"] == "77"
+    assert number["number_score"] == pytest.approx(0.55**2)
+    assert [digit["line"] for digit in number["digits"]] == [1, 1]
+    assert [digit["rows_used"] for digit in number["digits"]] == [28, 28]
+    first, second = (digit["box"] for digit in number["digits"])
+    assert first[2] < second[0]
+    assert (blank["number"], blank["number_score"], blank["digits"]) == ("", None, [])
+    assert "number" not in rows
+    (one,) = answer(to_items(decode(inputs=inputs[:1])))["predictions"]
+    assert "digits" not in one
+    batch = CODEC.decode(Body(encoded(image), "image/png", query_string=b"digits=all"))
+    assert batch.parameters.digits == "all"

@@ -1,0 +1,184 @@
+"""All digits of a picture: the characters of its lines, and the ways to cut them into digits.
+
+Characters of like height are grouped into lines and ordered as they are read. Two near ones may be strokes of one
+digit, and a wide one several that touch, so a line is a lattice of pieces: places between them are numbered, and each
+piece leads from one to a later one. Which way through it is the number is for the network to say.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import Struct
+
+from service.imaging.binarize import Binarized, separate_ink, threshold
+from service.imaging.components import connected_components
+from service.imaging.decode import Box, Picture
+from service.imaging.filters import Mask, Plane
+from service.imaging.layout import digit_candidates, without_lines
+from service.imaging.mnist import rows_of
+from service.imaging.parameters import PARAMETERS
+from service.imaging.search import Bounds, View, bounding_slices, lines_of_cell, mark_of, region_of_sheet
+
+MAX_PIECES = 64  # that are read of one picture
+_JOINED_GAP = 0.12  # share of the height, that strokes of one digit are apart at most
+_JOINED_WIDTH = 0.85  # of the height, that a digit of two strokes has at most
+_WIDE = 0.95  # of the height: a character that is wider may be several digits
+_USUAL_WIDTH = 0.62  # of the height, that digits which touch have each
+_MOST_TOUCHING = 4
+_JOINED, _CUT = -1.0, -0.2  # logarithms of weights; 0 is a character as it stands
+_SAME_LINE = 0.5  # share of the lower height, that characters of one line have in common
+
+
+class Piece(Struct, frozen=True, eq=False, gc=False):
+    """What may be one digit: rows (28, 28), box in pixels of the upright source, and the places it leads between."""
+
+    rows: Plane
+    box: Box
+    start: int
+    stop: int
+    prior: float
+
+
+class Line(Struct, frozen=True, eq=False, gc=False):
+    """The pieces of one line; its places are 0 to `places`."""
+
+    pieces: tuple[Piece, ...]
+    places: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Characters:
+    """The characters of a view, each as a mask (H, W)."""
+
+    view: View
+    ink: Binarized
+    masks: list[Mask]
+
+    def bounds(self) -> Bounds:
+        """The box of them all, in pixels of the decoded image."""
+        return self.view.bounds(*bounding_slices(np.any(self.masks, axis=0)))
+
+
+def lines_of_digits(picture: Picture) -> list[Line]:
+    """The lines of a picture, from top to bottom; empty where there are none, or more than can be read."""
+    found = _characters(View(picture.plane(picture.full_box), picture.full_box))
+    if found is None:
+        return []
+    closer = _closer(picture, found)
+    found = closer if closer is not None and len(closer.masks) >= len(found.masks) else found
+    lines = [_line(picture, found, members) for members in _grouped([bounding_slices(mask) for mask in found.masks])]
+    return lines if sum(len(line.pieces) for line in lines) <= MAX_PIECES else []
+
+
+def _characters(view: View) -> _Characters | None:
+    """All characters of a view that have about the height of the likeliest one."""
+    ink = separate_ink(view.plane)
+    if ink is None:
+        return None
+    mask = without_lines(ink.strength > threshold(ink))[0]
+    lines = lines_of_cell(mask, 0)
+    if lines is not None and (mask & ~lines.mask).any():
+        mask &= ~lines.mask
+    components = connected_components(mask)
+    candidates = digit_candidates(components)[0]
+    return _Characters(view, ink, [components.mask(one) for one in candidates]) if candidates else None
+
+
+def _closer(picture: Picture, found: _Characters) -> _Characters | None:
+    """The characters in the picture's own pixels: on a sheet that was taken for one, or where they are small."""
+    left, top, right, bottom = found.bounds()
+    height, width = picture.image.height, picture.image.width
+    if len(found.masks) == 1 and (region := region_of_sheet(found.masks[0])).any():
+        plane = np.where(region, found.view.plane, np.float32(np.median(found.view.plane[region])))
+        return _characters(View(plane, found.view.box))
+    if max(width, height) <= PARAMETERS.plane_side or max(right - left, bottom - top) > max(width, height) / 2:
+        return None
+    margin = PARAMETERS.crop_margin * (bottom - top)
+    box = (
+        max(0, int(left - margin)),
+        max(0, int(top - margin)),
+        min(width, int(right + margin) + 1),
+        min(height, int(bottom + margin) + 1),
+    )
+    return _characters(View(picture.plane(box), box))
+
+
+def _grouped(boxes: Sequence[tuple[slice, slice]]) -> list[list[int]]:
+    """The characters of each line, from left to right, the lines from top to bottom."""
+    lines: list[list[int]] = []
+    for index in sorted(range(len(boxes)), key=lambda i: boxes[i][0].start + boxes[i][0].stop):
+        rows = boxes[index][0]
+        for line in lines:
+            others = boxes[line[-1]][0]
+            common = min(rows.stop, others.stop) - max(rows.start, others.start)
+            if common > _SAME_LINE * min(rows.stop - rows.start, others.stop - others.start):
+                line.append(index)
+                break
+        else:
+            lines.append([index])
+    return [sorted(line, key=lambda i: boxes[i][1].start) for line in lines]
+
+
+def _line(picture: Picture, found: _Characters, members: Sequence[int]) -> Line:
+    """The lattice of one line."""
+    pieces: list[Piece] = []
+    place = 0
+    previous: tuple[Mask, int] | None = None
+    for index in members:
+        mask = found.masks[index]
+        cuts = _cuts(mask)
+        stop = place + 1 + len(cuts)
+        pieces.append(_piece(picture, found, mask, place, stop, 0.0))
+        for part, part_mask in enumerate(_parts(mask, cuts)):
+            pieces.append(_piece(picture, found, part_mask, place + part, place + part + 1, _CUT))
+        if previous is not None and _may_be_one(previous[0], mask):
+            pieces.append(_piece(picture, found, previous[0] | mask, previous[1], stop, _JOINED))
+        previous, place = (mask, place), stop
+    return Line(tuple(pieces), place)
+
+
+def _may_be_one(first: Mask, second: Mask) -> bool:
+    """Whether two neighbours may be strokes of one digit: near, and not wider than one."""
+    rows, columns = bounding_slices(first | second)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    gap = bounding_slices(second)[1].start - bounding_slices(first)[1].stop
+    return gap <= _JOINED_GAP * height and width <= _JOINED_WIDTH * height
+
+
+def _cuts(mask: Mask) -> list[int]:
+    """The columns at which a wide character may be cut into digits: those with the least ink near even parts."""
+    rows, columns = bounding_slices(mask)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if width < _WIDE * height:
+        return []
+    count = min(max(2, round(width / (_USUAL_WIDTH * height))), _MOST_TOUCHING)
+    ink = mask.sum(axis=0)
+    reach = max(1, round(0.25 * width / count))
+    cuts = []
+    for number in range(1, count):
+        middle = columns.start + round(number * width / count)
+        window = ink[middle - reach : middle + reach + 1]
+        cuts.append(middle - reach + int(window.argmin()))
+    return cuts
+
+
+def _parts(mask: Mask, cuts: Sequence[int]) -> Iterator[Mask]:
+    """The parts of a mask between the columns `cuts`; none without cuts."""
+    if not cuts:
+        return
+    edges = [0, *cuts, mask.shape[1]]
+    for left, right in itertools.pairwise(edges):
+        part = np.zeros_like(mask)
+        part[:, left:right] = mask[:, left:right]
+        if part.any():
+            yield part
+
+
+def _piece(picture: Picture, found: _Characters, mask: Mask, start: int, stop: int, prior: float) -> Piece:
+    mark = mark_of(found.view, found.ink, mask, at_border=False)
+    rows, box, _ = rows_of(picture, mark)
+    return Piece(rows, box, start, stop, prior)

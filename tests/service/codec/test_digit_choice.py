@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.codec.digit_choice import PictureItems, blank_reading, chosen, hypothesis_items, read_number
+from service.contract.errors import InvalidRequest
+from service.contract.types import DigitResult
+from service.imaging.mnist import Hypothesis
+from service.imaging.numbers import Line, Piece
+
+ROWS = np.zeros((28, 28), np.float32)
+REPORT: Any = None
+
+
+def result(label: int, score: float) -> DigitResult:
+    probabilities = np.full(10, (1 - score) / 9)
+    probabilities[label] = score
+    return DigitResult(probabilities, None, 28, np.zeros(2))
+
+
+def picture(*priors: float, refusal: bool = False) -> PictureItems:
+    blank = InvalidRequest("no ink", code="blank_image") if refusal else None
+    return PictureItems(0, tuple(Hypothesis(ROWS, REPORT, prior) for prior in priors), refusal=blank)
+
+
+@pytest.mark.parametrize(
+    ("priors", "scores", "best"),
+    [
+        ((0.0,), (0.2,), 0),
+        ((0.0, 0.0), (0.9, 0.95), 1),
+        ((0.0, -1.0), (0.9, 0.99), 0),
+        ((0.0, -1.0), (0.2, 0.99), 1),
+        ((0.0, 0.0), (0.5, 0.5), 0),
+    ],
+)
+def test_the_score_is_weighed_with_the_prior(priors: tuple[float, ...], scores: tuple[float, ...], best: int) -> None:
+    assert chosen(picture(*priors), [result(3, score) for score in scores]) == best
+
+
+def test_a_picture_may_be_blank_all_the_same() -> None:
+    assert chosen(picture(-0.3, refusal=True), [result(3, 0.99)]) == 0
+    assert chosen(picture(-0.3, refusal=True), [result(3, 0.5)]) is None
+    assert chosen(picture(-0.3), [result(3, 0.5)]) == 0
+    item, answer = blank_reading(5)
+    assert (len(item.rows), answer.rows_used, answer.state.shape) == (0, 0, (5,))
+
+
+def test_hypotheses_are_read_to_their_end_where_the_answer_may_stop_early() -> None:
+    one, two = (picture(*[0.0] * count).hypotheses for count in (1, 2))
+    assert [item.stop for item in hypothesis_items(one, trace=False, stop=0.9)[0]] == [0.9]
+    items, stopped = hypothesis_items(two, trace=True, stop=0.9)
+    assert [item.stop for item in items] == [None, None, 0.9, 0.9]
+    assert (stopped, all(item.trace for item in items)) == (2, True)
+    assert hypothesis_items(two, trace=False, stop=None)[1] is None
+
+
+def piece(start: int, stop: int, prior: float = 0.0) -> Piece:
+    return Piece(ROWS, (start, 0, stop, 1), start, stop, prior)
+
+
+@pytest.mark.parametrize(
+    ("scores", "number"), [((0.2, 0.9, 0.9), "45"), ((0.99, 0.5, 0.5), "8"), ((0.9, 0.97, 0.97), "45")]
+)
+def test_the_likeliest_way_through_a_line_is_the_number(scores: tuple[float, ...], number: str) -> None:
+    line = Line((piece(0, 2, math.log(0.9)), piece(0, 1), piece(1, 2)), 2)
+    answers = [result(label, score) for label, score in zip((8, 4, 5), scores, strict=True)]
+    digits = read_number([line, line], answers * 2)
+    assert "".join(str(digit.label) for digit in digits if digit.line == 2) == number
+    assert [digit.line for digit in digits] == [1] * len(number) + [2] * len(number)
+
+
+def test_no_lines_are_no_number() -> None:
+    assert read_number([], []) == []

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.imaging.decode import Picture
+from service.imaging.numbers import Line, lines_of_digits
+from tests.pictures import drawn
+
+
+def picture(plane: np.ndarray) -> Picture:
+    image = Image.fromarray(plane.astype(np.uint8))
+    return Picture(image, image.size, 1, rotated=False)
+
+
+def row(text: str, gap: int = 20) -> np.ndarray:
+    """Digits side by side, dark on white."""
+    parts = []
+    for character in text:
+        ink = 255 - np.asarray(drawn(character))
+        columns = np.flatnonzero(ink.any(axis=0))
+        parts.append(np.pad(ink[:, columns[0] : columns[-1] + 1], ((0, 0), (0, gap))))
+    return 255 - np.pad(np.concatenate(parts, axis=1), ((0, 0), (40, 40 - min(gap, 40))))
+
+
+def whole(line: Line) -> list[tuple[int, int]]:
+    """Places of the characters as they stand."""
+    return [(piece.start, piece.stop) for piece in line.pieces if piece.prior == 0]
+
+
+def test_characters_are_in_the_order_of_reading() -> None:
+    lines = lines_of_digits(picture(np.concatenate((row("472"), row("472")))))
+    assert [whole(line) for line in lines] == [[(0, 1), (1, 2), (2, 3)]] * 2
+    for line in lines:
+        lefts = [piece.box[0] for piece in line.pieces if piece.prior == 0]
+        assert lefts == sorted(lefts)
+    assert lines[0].pieces[0].box[3] < lines[1].pieces[0].box[1]
+    assert all(piece.rows.shape == (28, 28) for line in lines for piece in line.pieces)
+
+
+def test_a_wide_character_may_be_cut() -> None:
+    (line,) = lines_of_digits(picture(_touching()))
+    assert line.places == 2
+    assert {(piece.start, piece.stop) for piece in line.pieces} == {(0, 2), (0, 1), (1, 2)}
+
+
+def _touching() -> np.ndarray:
+    """A 4 and a 7 that a bar joins."""
+    plane = row("47", gap=6)
+    ink = np.flatnonzero((plane < 128).any(axis=1))
+    middle = (ink[0] + ink[-1]) // 2
+    columns = np.flatnonzero((plane < 128).any(axis=0))
+    plane[middle : middle + 6, columns[0] : columns[-1]] = 0
+    return plane
+
+
+def test_near_strokes_may_be_one_digit() -> None:
+    plane = np.full((200, 200), 255, np.uint8)
+    plane[40:160, 70:82] = plane[40:160, 92:104] = 0
+    (line,) = lines_of_digits(picture(plane))
+    assert (0, 2) in {(piece.start, piece.stop) for piece in line.pieces}
+
+
+def test_small_digits_are_looked_at_from_closer_by() -> None:
+    large = np.full((1200, 1600), 255, np.uint8)
+    small = np.asarray(Image.fromarray(row("47")).resize((150, 100)))
+    large[300:400, 900:1050] = small
+    (line,) = lines_of_digits(picture(large))
+    assert len(whole(line)) == 2
+    assert 900 <= line.pieces[0].box[0] < line.pieces[-1].box[2] <= 1050
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_blank_picture_has_no_lines(level: int) -> None:
+    assert lines_of_digits(picture(np.full((100, 100), level))) == []
