@@ -56,6 +56,14 @@ class DateFormat(Struct, frozen=True):
     note: str | None = None
 
 
+def month_of(name: str) -> int | None:
+    """The month that a name or its abbreviation in one of six languages means."""
+    text = name.strip().lower().rstrip(".")
+    if not text.isalpha() or len(text) < 3:
+        return None
+    return _MONTHS.get(text[:4]) or _MONTHS.get(text[:3])
+
+
 def is_clock(text: str) -> bool:
     """Whether a cell is a time of day alone."""
     return bool(_CLOCK_ALONE.fullmatch(text.strip()))
