@@ -245,9 +245,13 @@ class _Reader:
         if dates.note:
             self._notes.append(dates.note)
         moments = []
+        read: dict[str, Moment] = {}  # series often have the same times
         for position, text in enumerate(texts):
             try:
-                moments.append(dates.parse(text))
+                moment = read.get(text)
+                if moment is None:
+                    moment = read[text] = dates.parse(text)
+                moments.append(moment)
             except (ValueError, OverflowError):
                 self._errors.at_cell(self._cell(position, times[0]), "is no time")
         self._errors.check()
