@@ -10,7 +10,6 @@ import pytest
 
 from tests.integration.servers import ROOT, Server, running
 
-
 pytestmark = pytest.mark.skipif(
     not any(map(find_spec, ("tritonclient", "nixtla"))), reason="neither tritonclient nor nixtla is installed"
 )

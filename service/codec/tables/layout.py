@@ -152,8 +152,8 @@ class _Choice:
     def roles(self) -> Roles:
         times = self._times()
         if self._all_values and not (self._options.value or self._options.id):
-            values = [column for column in self._columns if column not in times]
-            return Roles("wide", values, times, [], [], self._notes, self._has_header)
+            series = [column for column in self._columns if column not in times]
+            return Roles("wide", series, times, [], [], self._notes, self._has_header)
         values = self._stated(self._options.value, "value") if self._options.value else None
         free = [column for column in self._columns if column not in times and column not in (values or [])]
         ids = self._stated(self._options.id, "id") if self._options.id else self._ids(free, values)

@@ -355,7 +355,8 @@ class _Reader:
         """`ids` without columns of remarks and of numbers of rows, where no two rows would have one time anyway."""
         if len(self._body) < 2 or (moments and len(set(moments)) < len(moments)):
             return ids
-        kept, labels = [], []
+        kept: list[Column] = []
+        labels: list[Column] = []
         for column in ids:
             count = len({self._text(row, column) for row in self._body})
             is_label = count == len(self._body) if not moments else count > 1
