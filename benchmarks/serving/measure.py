@@ -44,6 +44,7 @@ def measure(
         idle = process.memory()
         for workload in (first, *contestant.other_workloads(port)):
             if workload is not first:
+                _wait_for_all_processes(process, workload)  # the model may be another one
                 check(process, workload)
             yield from _loads(
                 process,

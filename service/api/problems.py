@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi.exceptions import RequestValidationError
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from starlette.exceptions import HTTPException
 
 from service.contract.errors import FieldError, InvalidRequest, RitmoError
@@ -97,6 +97,12 @@ class Problem(Struct, frozen=True):
     errors_total: Annotated[int, Meta(description="how many faults there are")]
 
 
+class LastState(Problem, frozen=True):
+    """The last message of a live connection that the service ends."""
+
+    state: Annotated[str, Meta(description="token with which the series or digit can go on elsewhere")]
+
+
 class Answer(Struct, frozen=True, eq=False):
     """A complete answer, ready to be sent."""
 
@@ -125,6 +131,12 @@ def render(error: RitmoError, request_id: str, headers: Sequence[Header] = ()) -
     if problem.status in RETRY_STATUSES:
         all_headers.append((b"retry-after", str(math.ceil(error.retry_after or 1)).encode()))
     return Answer(problem.status, all_headers, _encoder.encode(problem))
+
+
+def render_last_state(state: str, request_id: str) -> bytes:
+    """The last message of a live connection: the service stops, and `state` goes on elsewhere."""
+    problem = describe("draining", "the service is going down: go on with `state` at another one", request_id)
+    return _encoder.encode(LastState(**structs.asdict(problem), state=state))
 
 
 def internal(request_id: str) -> Answer:

@@ -29,6 +29,10 @@ class Session(Generic[RequestT, CallT, OpeningT]):
         """The item of a message; raises `InvalidRequest`."""
         return self._codec.message_to_items(content, self._opening, self.manifest, self._state)
 
+    def last_token(self) -> str | None:
+        """The token of the state so far, None where there is none, or no other service could open it."""
+        return self._codec.last_token(self._state, self.manifest) if self._state else None
+
     def encode(self, call: CallT, results: Sequence[Any]) -> bytes:
         """The prediction object as JSON. The next message continues from its state."""
         content, state = self._codec.encode_message(call, results)

@@ -24,7 +24,7 @@ from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS, ModelRoute, wrong_task
-from service.api.problems import Answer, internal, render
+from service.api.problems import Answer, internal, render, render_last_state
 from service.api.request import DISCONNECT_CHECK_SECONDS, BodyBudget, id_header, request_id
 from service.api.request_metrics import RequestMetrics
 from service.api.sessions import Session
@@ -36,6 +36,7 @@ from service.settings import Settings
 
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
 TRY_LATER = 1013
+_LAST_MESSAGE_SECONDS = 1.0  # that the last message to a slow client may take
 _REFUSAL_SECONDS = 5.0  # that a refused handshake may take to end
 
 logger = logging.getLogger("service.http")
@@ -78,9 +79,19 @@ class LiveConnections:
         self.is_closing = True
         for connection in self._connections:
             if not connection.is_busy:
-                task = asyncio.create_task(connection.close(GOING_AWAY))
-                self._closing_tasks.add(task)
-                task.add_done_callback(self._closing_tasks.discard)
+                self._end(connection)
+
+    async def cut(self) -> None:
+        """Close the connections that still wait for an answer, without it."""
+        for connection in self._connections:
+            self._end(connection)
+        if self._closing_tasks:
+            await asyncio.wait(self._closing_tasks, timeout=_LAST_MESSAGE_SECONDS)
+
+    def _end(self, connection: Connection) -> None:
+        task = asyncio.create_task(connection.go_away())
+        self._closing_tasks.add(task)
+        task.add_done_callback(self._closing_tasks.discard)
 
 
 class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
@@ -187,17 +198,24 @@ class Connection:
                     return
                 self.is_busy = False
                 if self._endpoint.connections.is_closing:
-                    await self.close(GOING_AWAY)
+                    await self.go_away()
         finally:
             if self._next_message is not None:
                 self._next_message.cancel()
             self._endpoint.connections.budget.release(self._held_bytes)
 
-    async def close(self, code: int) -> None:
-        """Close from this side."""
-        if not self._is_closed:
-            self._is_closed = True
-            await self._send_or_false({"type": "websocket.close", "code": code})
+    async def go_away(self) -> None:
+        """Close from this side, after a last message with the state so far; a message that is worked on ends."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        token = self._session.last_token() if self._session else None
+        if token is not None:
+            last = render_last_state(token, self._request_id)
+            await self._send_or_false({"type": "websocket.send", "text": last.decode()})
+        await self._send_or_false({"type": "websocket.close", "code": GOING_AWAY})
+        if self._task is not None:
+            self._task.cancel()
 
     async def _send_or_false(self, message: Message) -> bool:
         """Send; False when the connection is lost, or closed by the server (a frame too large, a ping unanswered)."""
@@ -241,7 +259,7 @@ class Connection:
         try:
             return await work
         except asyncio.CancelledError:
-            if not self._is_disconnected or task is None:
+            if not (self._is_disconnected or self._is_closed) or task is None:
                 raise
             task.uncancel()
             return b""

@@ -123,3 +123,6 @@ class Codec(Protocol[RequestT, CallT, OpeningT]):
 
     def encode_message(self, call: CallT, results: Sequence[Any], /) -> tuple[bytes, SequenceState]:
         """The prediction object, and the state that the next message resumes from."""
+
+    def last_token(self, state: SequenceState, manifest: Manifest, /) -> str | None:
+        """The token of `state` for another service to resume from, None where no other service could open it."""

@@ -167,6 +167,10 @@ class DigitCodec:
         (prediction,) = _predictions(call, results, states, [token])
         return _encoder.encode(prediction), states[0]
 
+    def last_token(self, state: SequenceState, manifest: Manifest) -> str | None:
+        """The token of `state`, None where no other service could open it."""
+        return self._tokens.seal(state, manifest) if self._tokens.outlive_service else None
+
     def _decode_json(self, body: Body) -> DigitBatch:
         if body.query_string:
             refuse_query(body.query_string)

@@ -168,6 +168,10 @@ class ForecastCodec:
         (prediction,) = _predictions(call, results, [token])
         return _encoder.encode(prediction), state
 
+    def last_token(self, state: SequenceState, manifest: Manifest) -> str | None:
+        """The token of `state`, None where no other service could open it."""
+        return self._tokens.seal(state, manifest) if self._tokens.outlive_service else None
+
     def check_limits(self, request: ForecastRequest) -> None:
         """Raise `InvalidRequest` where a request has more than the settings allow, or no value."""
         lengths = [len(series.target) for series in request.inputs]

@@ -55,7 +55,13 @@ class StateTokens:
         self._keys = tuple(keys) or (secrets.token_bytes(32),)
         self._ttl = ttl_seconds
         self._clock = clock
-        self._warn = shared_random_key or not keys  # tokens are then useless after a restart
+        self._outlive_service = bool(keys) and not shared_random_key
+        self._warn = not self._outlive_service
+
+    @property
+    def outlive_service(self) -> bool:
+        """Whether another service with the same keys can open the tokens of this one."""
+        return self._outlive_service
 
     def seal(self, reached: SequenceState, manifest: Manifest) -> str:
         """The token of the state `reached` with the model of `manifest`; `InvalidRequest` if it would be too long."""

@@ -13,9 +13,11 @@ import asyncio
 import ctypes
 import errno
 import logging
+import select
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, MutableSequence, Sequence, Sized
 from typing import Any
 
@@ -25,6 +27,7 @@ SLACK = 4  # connections that a process may have more than the process that has 
 PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes one that is still there afterwards
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
+_TAKING = 5.0  # seconds to take the connections that wait when the service stops
 _BACKLOG = 2048
 _NO_SUCH_FAMILY = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
@@ -75,10 +78,17 @@ class SoleListener:
         self._server = server
 
     async def drain(self) -> None:
-        """Take what has connected so far, and refuse new connections meanwhile; then no more."""
+        """Take what has connected so far, and refuse new connections meanwhile; then no more.
+
+        The event loop takes one connection in each of its rounds, so a busy one needs a while for all that wait.
+        """
         refuse_connections(self._listener)
+        give_up = time.monotonic() + _TAKING
         await asyncio.sleep(_HANDSHAKE)
+        while _has_waiting(self._listener) and time.monotonic() < give_up:  # noqa: ASYNC110 (no event says so)
+            await asyncio.sleep(0)
         self.close()
+        await asyncio.sleep(0)  # the protocol of the last one hears of it in the next round
 
     def close(self) -> None:
         """Take no more connections."""
@@ -188,6 +198,13 @@ class BalancedListener:
         self._registering.add(registering)
         registering.add_done_callback(self._registering.discard)
         return True
+
+
+def _has_waiting(listener: socket.socket) -> bool:
+    """Whether a connection waits to be taken."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def refuse_connections(listener: socket.socket) -> None:

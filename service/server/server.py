@@ -201,6 +201,7 @@ class Server(uvicorn.Server):
         while self._in_use() and not self.force_exit and loop.time() < deadline:
             self._close_idle(loop.time() - _IDLE_LINGER)
             await asyncio.sleep(_POLL)
+        await self._streams.cut()
         # uvicorn cuts the rest, or finds none.
         self.config.timeout_graceful_shutdown = 1 if not self._in_use() else _POLL  # type: ignore[assignment]
         try:

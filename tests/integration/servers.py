@@ -32,6 +32,7 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RITMO_")}
         environment |= {f"RITMO_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
         command = [sys.executable, "-m", "service", "serve"]
+        self.workers = int(environment.get("RITMO_WORKERS", 1))
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self.port = 0
@@ -82,6 +83,10 @@ class Server:
                 assert time.monotonic() < deadline, self.lines
                 time.sleep(POLL_SECONDS)
         return self
+
+    async def restarted(self) -> bool:
+        """Whether every worker has been replaced after SIGHUP."""
+        return sum("Finished server process" in line for line in self.lines) == self.workers
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

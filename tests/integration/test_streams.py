@@ -271,3 +271,19 @@ async def test_stopping_closes_idle_connections_and_finishes_what_is_in_flight(
         assert caught.value.rcvd.code == 1001
     assert await asyncio.to_thread(bounded.wait) == 0
     assert [entry for entry in bounded.log() if entry["level"] not in {"info", "debug"}] == []
+
+
+async def test_a_drain_that_ends_closes_what_is_still_computed_as_going_away(slow_model: Path) -> None:
+    with running(slow_model, max_message_bytes=4 << 20, drain_seconds=0.5, timeout_ms=600_000) as server:
+        server.ready()
+        async with (
+            httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as observer,
+            stream(server, {}) as busy,
+        ):
+            await busy.send(json.dumps({"target": [1.5] * 100_000}))
+            await computing(observer)
+            server.signal(signal.SIGTERM)
+            async for _ in busy:  # ends with the connection
+                pass
+            assert busy.close_code == 1001
+        assert await asyncio.to_thread(server.wait) == 0

@@ -137,11 +137,7 @@ async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_pa
         clients = asyncio.create_task(load.run())
         await load.warm.wait()
         server.signal(signal.SIGHUP)
-
-        async def restarted() -> bool:
-            return sum("Finished server process" in line for line in server.lines) == 2
-
-        await until(restarted)
+        await until(server.restarted)
         answers = [await ask(server, "/readyz") for _ in range(20)]
         assert {len(answer.json()["models"]) for answer in answers} == {2}
         server.signal(signal.SIGTERM)

@@ -223,3 +223,46 @@ async def test_a_service_that_stops_lets_the_last_answer_out() -> None:
     without = Client(harness, extensions=False)
     assert await without.raw() == {"type": "websocket.close", "code": 1013}
     await without.end()
+
+
+async def test_a_live_series_goes_on_at_another_service_with_the_last_state() -> None:
+    key = "a key that both services have"
+    first, second = Harness(state_keys=key), Harness(state_keys=key)
+    client = Client(first)
+    await client.raw()
+    client.say({})
+    client.say({"target": [1, 2]})
+    await client.answer()
+    first.app.state.streams.close()
+    last = await client.answer()
+    assert (last["code"], last["status"], last["retryable"], last["request_id"]) == ("draining", 503, True, "mine")
+    assert await client.raw() == {"type": "websocket.close", "code": 1001}
+    await client.end()
+
+    other = Client(second)
+    await other.raw()
+    other.say({"state": last["state"]})
+    other.say({"target": [3]})
+    assert (await other.answer())["context"]["observations"] == 3
+    other.leave()
+    await other.end()
+
+
+async def test_a_message_that_outlasts_the_drain_is_closed_without_its_answer() -> None:
+    harness = Harness(state_keys="a key that both services have")
+    client, unopened = Client(harness), Client(harness)
+    for each in (client, unopened):
+        await each.raw()
+    client.say({})
+    client.say({"target": [1]})
+    assert "state" in await client.answer()
+    harness.forecaster.hold = asyncio.Event()
+    client.say({"target": [2]})
+    await harness.forecaster.waiting.wait()
+    harness.app.state.streams.close()
+    assert await unopened.raw() == {"type": "websocket.close", "code": 1001}  # no state, no message
+    await harness.app.state.streams.cut()
+    assert (await client.answer())["state"]  # as it was before the message
+    assert await client.raw() == {"type": "websocket.close", "code": 1001}
+    await asyncio.gather(client.end(), unopened.end())
+    assert len(harness.app.state.streams) == 0

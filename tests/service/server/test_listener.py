@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from service.runtime.worker_group import NOT_LISTENING
 from service.server.listener import SLACK, BalancedListener, SoleListener, bind, listen
@@ -115,17 +117,24 @@ async def test_a_stop_takes_every_connection_that_waits(listener: socket.socket)
                 await asyncio.open_connection(*address)
 
 
+class Greetings(list[Any]):
+    """The transports of connections, of either event loop, each of which was sent five bytes."""
+
+    def __call__(self) -> asyncio.Protocol:
+        greetings = self
+
+        class Greeting(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                greetings.append(transport)
+                transport.write(b"hello")
+
+        return Greeting()
+
+
 async def test_a_stop_of_the_only_process_takes_every_connection_that_waits(listener: socket.socket) -> None:
-    loop, opened = asyncio.get_running_loop(), []
-
-    class Greeting(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            opened.append(transport)
-            transport.write(b"hello")
-
+    loop, opened = asyncio.get_running_loop(), Greetings()
     address = listener.getsockname()
-    sole = SoleListener(listener, await loop.create_server(Greeting, sock=listener))
+    sole = SoleListener(listener, await loop.create_server(opened, sock=listener))
     with contextlib.ExitStack() as stack:
         async with asyncio.timeout(TIMEOUT):
             clients = [stack.enter_context(socket.create_connection(address)) for _ in range(50)]
@@ -140,6 +149,31 @@ async def test_a_stop_of_the_only_process_takes_every_connection_that_waits(list
             for transport in opened:
                 transport.abort()
             await sole.wait_closed()
+
+
+def test_a_busy_event_loop_takes_every_connection_that_waits_too(listener: socket.socket) -> None:
+    """uvloop takes one connection in a round, and requests in progress make rounds long."""
+    rounds = 50
+
+    async def stop() -> int:
+        loop, opened = asyncio.get_running_loop(), Greetings()
+        sole = SoleListener(listener, await loop.create_server(opened, sock=listener))
+
+        def work(left: int) -> None:
+            time.sleep(0.01)
+            if left:
+                loop.call_soon(work, left - 1)
+
+        with contextlib.ExitStack() as stack:
+            for _ in range(rounds):
+                stack.enter_context(socket.create_connection(listener.getsockname()))
+            work(rounds)
+            await sole.drain()
+            for transport in opened:
+                transport.abort()
+            return len(opened)
+
+    assert uvloop.run(stop()) == rounds
 
 
 async def test_no_connection_is_established_behind_the_last_that_is_taken(listener: socket.socket) -> None:
