@@ -323,7 +323,7 @@ def season_of(series: SeriesInput, suggested: int) -> int:
 
 def _with_hint(item: ForecastItem, season: int) -> ForecastItem:
     """`item` with the `season` that its frequency suggests, where its values come back after that."""
-    if item.state is not None or not comes_back(item.values, season):
+    if item.season or item.state is not None or not comes_back(item.values, season):
         return item
     return replace(item, season=season)
 
