@@ -390,8 +390,8 @@ def season_of(series: SeriesInput, suggested: int) -> int:
 
 
 def _with_hint(item: ForecastItem, season: int) -> ForecastItem:
-    """`item`, which states no season, with the one that its frequency suggests, where its values show that."""
-    if item.state is not None or not comes_back(item.values, season):
+    """`item` with the season that its frequency suggests, where none is stated and its values show that."""
+    if item.season % NO_FLOOR or item.state is not None or not comes_back(item.values, season):
         return item
     return replace(item, season=item.season + season)
 

@@ -200,14 +200,14 @@ def check_end(timeline: Timeline, horizon: int) -> None:
 
 
 def comes_back(values: Floats, season: int) -> bool:
-    """Whether values are nearer to those one `season` earlier than to those just before, by a tenth or more.
+    """Whether values are nearer to those one `season` earlier than to those just before, by a fifth or more.
 
     A season that only the name of a frequency suggests is stated to a network on this condition.
     """
     if season < 2 or len(values) < 2 * season + 1:
         return False
     seasonal, naive = _mean_change(values, season), _mean_change(values, 1)
-    return seasonal is not None and naive is not None and seasonal < 0.9 * naive
+    return seasonal is not None and naive is not None and seasonal < 0.8 * naive
 
 
 def parse_moment(text: str) -> Moment:

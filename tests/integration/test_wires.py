@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from tests.integration.servers import ROOT, Server, running
+
+pytestmark = pytest.mark.skipif(
+    not any(map(find_spec, ("tritonclient", "nixtla"))), reason="neither tritonclient nor nixtla is installed"
+)
 
 
 @pytest.fixture(scope="module")

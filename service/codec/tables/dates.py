@@ -45,6 +45,8 @@ _DIGITS = re.compile(r"[0-9]{4}|[0-9]{6}|[0-9]{8}|[0-9]{10}|[0-9]{13}|[0-9]{10}\
 _UTC_WORD = re.compile(r"\s*(?:UTC|GMT|Z)$")
 _CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(\s*[AaPp][Mm])?")
 
+_ENOUGH = 1000  # cells that are looked at where a few tell as much as all
+
 Parser = Callable[[str], Moment]
 
 
@@ -54,6 +56,14 @@ class DateFormat(Struct, frozen=True):
     parse: Parser  # raises ValueError
     order: DateOrder | None = None
     note: str | None = None
+
+
+def month_of(name: str) -> int | None:
+    """The month that a name or its abbreviation in one of six languages means."""
+    text = name.strip().lower().rstrip(".")
+    if not text.isalpha() or len(text) < 3:
+        return None
+    return _MONTHS.get(text[:4]) or _MONTHS.get(text[:3])
 
 
 def is_clock(text: str) -> bool:
@@ -69,14 +79,16 @@ def looks_like_date(text: str) -> bool:
     return any(_succeeds(parser, text) for parser in (_iso, _written, *_ORDERS.values()))
 
 
-def find_date_format(cells: Sequence[str], order: DateOrder | None, *, prefers_day_first: bool) -> DateFormat | None:
-    """The writing in which all (or nearly all) of `cells` are dates, None where there is none.
+def find_date_format(texts: Sequence[str], order: DateOrder | None, *, prefers_day_first: bool) -> DateFormat | None:
+    """The writing in which all (or nearly all) of `texts` are dates, None where there is none.
 
     Days and months are told apart by a number above 12, then by which order makes the dates ascend or descend.
     """
+    cells = list(dict.fromkeys(texts))  # series often have the same times
+    sample = cells[:: max(1, len(cells) // _ENOUGH)]
     parsers = (_iso, _of_digits, _of_decimal_years, _written)
     for parser in parsers:
-        if not (parser is _iso and order) and _share(parser, cells) >= 0.8:
+        if not (parser is _iso and order) and _share(parser, sample) >= 0.8:
             return DateFormat(parser)
     if order is not None:
         return DateFormat(_ORDERS[order], order) if _share(_ORDERS[order], cells) > 0 else None
@@ -86,7 +98,7 @@ def find_date_format(cells: Sequence[str], order: DateOrder | None, *, prefers_d
         return DateFormat(_ORDERS[best], best) if _share(_ORDERS[best], cells) >= 0.8 else None
     if len(readable) == 1:
         return DateFormat(_ORDERS[readable[0]], readable[0])
-    return _two_way(cells, readable, prefers_day_first)
+    return _two_way(texts, readable, prefers_day_first)
 
 
 def _two_way(cells: Sequence[str], readable: list[DateOrder], prefers_day_first: bool) -> DateFormat:

@@ -60,8 +60,11 @@ class Roles(Struct, frozen=True):
     has_header: bool
 
 
-def find_roles(rows: Sequence[Row], options: TableOptions) -> Roles:
-    """The roles of the columns of `rows`, of which the first may be a header; raises `InvalidRequest` (`bad_table`)."""
+def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool = False) -> Roles:
+    """The roles of the columns of `rows`, of which the first may be a header; raises `InvalidRequest` (`bad_table`).
+
+    With `all_values` every column but that of times is a series, whatever its name.
+    """
     if _is_list(rows) and options.value is options.time is options.id is None:
         return Roles("list", [], [], [], [], [], has_header=False)
     width = max(len(row.cells) for row in rows[:_LOOKED_AT])
@@ -73,7 +76,7 @@ def find_roles(rows: Sequence[Row], options: TableOptions) -> Roles:
         raise bad_table("the table has names of columns, and no rows")
     names = rows[0].cells if has_header else []
     columns = [_column(body, index, names[index].strip() if index < len(names) else "") for index in range(width)]
-    return _Choice(columns, options, has_header).roles()
+    return _Choice(columns, options, has_header, all_values=all_values).roles()
 
 
 def _is_list(rows: Sequence[Row]) -> bool:
@@ -139,14 +142,18 @@ def _has_header(rows: Sequence[Row], width: int) -> bool:
 class _Choice:
     """Chooses the columns for each role, and notes what could be chosen otherwise."""
 
-    def __init__(self, columns: list[Column], options: TableOptions, has_header: bool) -> None:
+    def __init__(self, columns: list[Column], options: TableOptions, has_header: bool, *, all_values: bool) -> None:
         self._columns = columns
         self._options = options
         self._has_header = has_header
+        self._all_values = all_values
         self._notes: list[str] = []
 
     def roles(self) -> Roles:
         times = self._times()
+        if self._all_values and not (self._options.value or self._options.id):
+            series = [column for column in self._columns if column not in times]
+            return Roles("wide", series, times, [], [], self._notes, self._has_header)
         values = self._stated(self._options.value, "value") if self._options.value else None
         free = [column for column in self._columns if column not in times and column not in (values or [])]
         ids = self._stated(self._options.id, "id") if self._options.id else self._ids(free, values)

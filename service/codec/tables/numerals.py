@@ -29,7 +29,7 @@ MISSING = frozenset(
         "#n/a",
         "#nv",
     }
-    | {"#div/0!", "#value!", "#ref!", "#num!", "nd", "n.d.", "missing", "<na>", "nat", "\\n"}
+    | {"#div/0!", "#value!", "#ref!", "#num!", "nd", "n.d.", "missing", "unknown", "unavailable", "<na>", "nat", "\\n"}
 )
 _AROUND = re.compile(r"^[€$£¥₹\s]+|[€$£¥₹%\s]+$|^(?:USD|EUR|GBP)\s|\s(?:USD|EUR|GBP)$")
 _SPACES = re.compile(r"(?<=[0-9])[ \u00a0\u202f\u2009'\u2019](?=[0-9]{3}(?![0-9]))")

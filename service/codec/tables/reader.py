@@ -13,6 +13,7 @@ from service.codec.tables.dates import DateFormat, find_date_format
 from service.codec.tables.layout import Column, Roles, find_roles
 from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing
 from service.codec.tables.rows import Row, Rows, read_rows
+from service.codec.tables.shapes import reshaped
 from service.codec.tables.types import Cell, Table, TableErrors, TableOptions, TableReading, bad_table, printable
 from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, place_moments, read_frequency, spread
 
@@ -44,7 +45,8 @@ def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
 
 def read_table(rows: Rows, options: TableOptions, limits: Limits, file_format: str) -> Table:
     """The series of a table; raises `InvalidRequest`."""
-    roles = find_roles(rows.rows, options)
+    rows = reshaped(rows) if options.header is not False else rows
+    roles = find_roles(rows.rows, options, all_values=rows.is_turned)
     if options.freq is not None:
         _checked_frequency(options.freq)
     reader = _Reader(rows, roles, options, limits)
@@ -86,6 +88,7 @@ class _Reader:
         self._first = 2 if roles.has_header else 1
         self._numbers = self._number_format()
         self._dates: DateFormat | None = None
+        self._ids: list[Column] = []  # that tell the series apart
         self._is_counted = False  # times are numbers of steps
 
     def list_of_numbers(self) -> list[_Series]:
@@ -152,7 +155,7 @@ class _Reader:
         self._notes += [SENTENCES[code] for code in sorted(warnings)]
         reading = TableReading(
             format=file_format,
-            layout=self._roles.layout,
+            layout="wide" if self._roles.layout == "long" and not self._ids else self._roles.layout,
             rows=len(self._body),
             series=len(inputs),
             header=self._roles.has_header,
@@ -161,7 +164,7 @@ class _Reader:
             delimiter=self._rows.delimiter,
             decimal=self._numbers.decimal,
             thousands=self._numbers.thousands,
-            id=[_name(column) for column in self._roles.ids],
+            id=[_name(column) for column in self._ids],
             time=[_name(column) for column in self._roles.times],
             date_order=self._dates.order if self._dates else None,
             freq=names.most_common(1)[0][0] if names else None,
@@ -174,17 +177,19 @@ class _Reader:
     # --- cells -------------------------------------------------------------------------------------------------------
 
     def _cell(self, position: int, column: Column) -> Cell:
+        return self._cell_of(self._text(self._body[position], column), position, column)
+
+    def _cell_of(self, text: str, position: int, column: Column) -> Cell:
         row = self._body[position]
-        text = row.cells[column.index] if column.index < len(row.cells) else ""
+        if row.places is not None:
+            return Cell(text, *row.places[column.index], column.name)
         return Cell(text, row.line, position + self._first, column.index + 1, column.name)
 
     def _number(self, text: str, position: int, column: Column) -> float | None:
         try:
             return self._numbers.parse(text)
         except ValueError as error:
-            row = self._body[position]
-            cell = Cell(text, row.line, position + self._first, column.index + 1, column.name)
-            self._errors.at_cell(cell, str(error))
+            self._errors.at_cell(self._cell_of(text, position, column), str(error))
             return None
 
     def _number_format(self) -> NumberFormat:
@@ -240,9 +245,13 @@ class _Reader:
         if dates.note:
             self._notes.append(dates.note)
         moments = []
+        read: dict[str, Moment] = {}  # series often have the same times
         for position, text in enumerate(texts):
             try:
-                moments.append(dates.parse(text))
+                moment = read.get(text)
+                if moment is None:
+                    moment = read[text] = dates.parse(text)
+                moments.append(moment)
             except (ValueError, OverflowError):
                 self._errors.at_cell(self._cell(position, times[0]), "is no time")
         self._errors.check()
@@ -321,6 +330,8 @@ class _Reader:
     def _keys(self, moments: Sequence[Moment]) -> list[str]:
         """The series of each row: by the first column, and by further ones as long as rows of one time repeat."""
         ids = self._roles.ids
+        if self._options.id is None:
+            ids = self._without_labels(ids, moments)
         if not ids:
             return []
         keys: list[str] = []
@@ -334,11 +345,28 @@ class _Reader:
         if not moments and self._options.id is None:
             keys = [self._text(row, ids[0]) for row in self._body]
             count = 1
-        unused = ids[count:]
+        self._ids, unused = ids[:count], ids[count:]
         if unused:
             names = ", ".join(f"'{printable(_name(column))}'" for column in unused)
             self._notes.append(f"{names} not needed to tell the series apart; id= names the columns to use")
         return keys
+
+    def _without_labels(self, ids: list[Column], moments: Sequence[Moment]) -> list[Column]:
+        """`ids` without columns of remarks and of numbers of rows, where no two rows would have one time anyway."""
+        if len(self._body) < 2 or (moments and len(set(moments)) < len(moments)):
+            return ids
+        kept: list[Column] = []
+        labels: list[Column] = []
+        for column in ids:
+            count = len({self._text(row, column) for row in self._body})
+            is_label = count == len(self._body) if not moments else count > 1
+            (labels if is_label else kept).append(column)
+        if labels:
+            names = ", ".join(f"'{printable(_name(column))}'" for column in labels)
+            self._notes.append(
+                f"no two rows have one time: {names} were not taken for ids of series; id= says otherwise"
+            )
+        return kept
 
     def _label(self, key: str | None, column: Column) -> str | None:
         """The id of a series in the answer."""

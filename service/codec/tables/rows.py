@@ -18,6 +18,8 @@ DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", ",": "comma", " ": "sp
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LOOKED_AT = 200  # lines
 _MAX_FIELD = 100_000
+_RULE = re.compile(r"[-+=| ]*--[-+=| ]*")
+_ROW_COUNT = re.compile(r"\([0-9]+ rows?\)")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
 _BINARY = {
     b"PK\x03\x04": "an Excel workbook or another zip file: save it as CSV",
@@ -27,10 +29,11 @@ _BINARY |= {b"\x1f\x8b": "compressed", b"\xd0\xcf\x11\xe0": "an old Excel workbo
 
 
 class Row(Struct, frozen=True, gc=False):
-    """One row of a table; `line` counts from 1, and comes before the line of the next row."""
+    """One row of a table; `line` counts from 1. `places` are line, row and column of its cells in the file."""
 
     line: int
     cells: list[str]
+    places: list[tuple[int, int, int]] | None = None  # of a table that was turned
 
 
 class Rows(Struct, frozen=True, eq=False):
@@ -40,6 +43,7 @@ class Rows(Struct, frozen=True, eq=False):
     encoding: str
     delimiter: str | None
     notes: list[str]
+    is_turned: bool = False  # every column but that of times is a series
 
 
 def read_rows(content: bytes, delimiter: str | None) -> Rows:
@@ -52,7 +56,7 @@ def read_rows(content: bytes, delimiter: str | None) -> Rows:
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # Excel's own hint
         delimiter, text = delimiter or lines[0][4], "\n" + text.partition("\n")[2]
         lines[0] = ""
-    sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not line.startswith("#")]
+    sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not _is_remark([line])]
     if not sample:
         raise bad_table("the table is empty")
     if delimiter is None:
@@ -145,11 +149,17 @@ def _split(text: str, delimiter: str | None) -> list[Row]:
             begun, line = line, reader.line_num + 1
             if delimiter == " ":
                 cells = [cell for cell in cells if cell]  # noqa: PLW2901 (several blanks are one)
-            if cells and not cells[0].startswith("#") and any(cell.strip() for cell in cells):
+            if cells and any(cell.strip() for cell in cells) and not _is_remark(cells):
                 rows.append(Row(begun, cells))
     except csv.Error as error:
         raise bad_table(f"line {line}: {error}", f"#row={line}") from error
     return rows
+
+
+def _is_remark(cells: Sequence[str]) -> bool:
+    """Whether a row is a comment, or what databases print around a table: a line of dashes, a number of rows."""
+    text = " ".join(cells).strip()
+    return text.startswith("#") or bool(_RULE.fullmatch(text)) or bool(_ROW_COUNT.fullmatch(text))
 
 
 def _without_preamble(rows: list[Row]) -> list[Row]:

@@ -101,6 +101,45 @@ FILES: dict[str, tuple[str | bytes, Series, str | None]] = {  # content, series,
         {"N": [5, 6]},
         "2024-01-03",
     ),
+    "a database's console": (
+        " id | ts                  | value \n----+---------------------+-------\n"
+        "  1 | 2024-01-01 00:00:00 |     3\n  1 | 2024-01-01 01:00:00 |     4\n(2 rows)\n",
+        {"1": [3, 4]},
+        "2024-01-01T02:00:00",
+    ),
+    "a key for each row": (
+        "id,ts,value\n17,2024-01-01,3\n18,2024-01-02,4\n21,2024-01-03,6\n",
+        {"value": [3, 4, 6]},
+        "2024-01-04",
+    ),
+    "remarks": (
+        "date,v,comment\n2024-01-01,1,ok\n2024-01-02,2,\n2024-01-03,3,bad day\n",
+        {"v": [1, 2, 3]},
+        "2024-01-04",
+    ),
+    "a row of units": ("date,temp\n,°C\n2024-01-01,5\n2024-01-02,6\n", {"temp": [5, 6]}, "2024-01-03"),
+    "a row for each series": (
+        "item,2024-01,2024-02,2024-03\na,1,2,3\nb,4,,6\n",
+        {"a": [1, 2, 3], "b": [4, None, 6]},
+        "2024-04",
+    ),
+    "a row for each series, days numbered": (
+        "id,d_1,d_2,d_3\nx,3,0,1\ny,2,2,2\n",
+        {"x": [3, 0, 1], "y": [2, 2, 2]},
+        None,
+    ),
+    "a row for each year": (
+        "year,Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec\n2020,1,2,3,4,5,6,7,8,9,10,11,12\n2021,1,2,,4,,,,,,,,\n",
+        {"value": [*range(1, 13), 1, 2, None, 4]},
+        "2021-05",
+    ),
+    "a house": (
+        "entity_id,state,last_changed\nsensor.a,1.5,2024-01-01T00:00:00.123Z\n"
+        "sensor.a,unavailable,2024-01-01T01:00:00.456Z\nsensor.a,2.5,2024-01-01T02:00:00.003Z\n",
+        {"sensor.a": [1.5, None, 2.5]},
+        "2024-01-01T03:00:00.123000Z",
+    ),
+    "lines of an old Macintosh": ("date,v\r2024-01-01,1\r2024-01-02,2\r", {"v": [1, 2]}, "2024-01-03"),
     "half days": ("when,kwh\n1/13/2024 1:00 PM,1\n1/13/2024 2:00 PM,2\n", {"kwh": [1, 2]}, "2024-01-13T15:00:00"),
     "steps": ("id,t,value\na,1,5\na,2,6\na,4,7\n", {"a": [5, 6, None, 7]}, None),
     "a column of numbers": ("12\n13.5\nnan\n15\n", {None: [12, 13.5, None, 15]}, None),
@@ -215,6 +254,8 @@ def test_a_series_without_any_value_is_left_out_and_named() -> None:
         ("date,value\n2024-01-01,1\n2024-01-03,2\n2024-01-02,3\n", "line 4 is earlier than line 3", "#cell=4,1"),
         ("date,value\n2024-01-01,1\nsoon,2\n2024-01-03,3\n2024-01-04,4\n2024-01-05,5\n2024-01-06,6\n",
          "line 3, column 1 (date), 'soon' is no time", "#cell=3,1"),
+        ("item,2024-01,2024-02,2024-03\na,1,2,3\nb,4,inf,6\nc,1,1,1\nd,1,1,1\ne,1,1,1\nf,1,1,1\n",
+         "line 3, column 3 (b), 'inf' is no", "#cell=3,3"),
         ("a,b\n1,2\n3,4,5\n6,7\n", "line 3 has 3 cells, the table 2 columns", "#row=3"),
     ],
 )  # fmt: skip
