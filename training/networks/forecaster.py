@@ -466,6 +466,7 @@ class Forecaster(nn.Module):
             is_fixed, value, times = fixed_phases(past, season, ahead)
             median = torch.where(is_fixed, value, median)
             width = torch.where(is_fixed, width / times.clamp(min=1), width)
+        width = width * self.statistics.unrest(stats).unsqueeze(1)
         gaps = softplus(raw - 1.0) * width.unsqueeze(2)
         upper = median.unsqueeze(2) + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median.unsqueeze(2) - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
