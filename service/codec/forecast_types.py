@@ -33,18 +33,18 @@ _IN_PARAMETERS = {
     for name in ("horizon", "h", "steps", "n_steps", "periods", "fh", "forecast_horizon", "horizon_length")
 } | {
     name: f"use 'quantile_levels' in 'parameters' (0.1 and 0.9 are the ends of the 80 % interval), not '{name}'"
-    for name in ("level", "levels", "quantiles", "confidence", "interval", "alpha", "q")
+    for name in ("level", "levels", "quantiles", "confidence", "interval", "alpha")
 }
 _SEASONS = {
     name: f"use 'season_length' in 'parameters', the number of observations in a season, not '{name}'"
-    for name in ("seasonality", "season", "period", "m", "seasonal_periods", "season_lengths")
+    for name in ("seasonality", "season", "period", "seasonal_periods", "season_lengths")
 } | {
     name: f"use 'freq' with 'start' in an entry of 'inputs', or 'season_length' in 'parameters', not '{name}'"
     for name in ("freq", "frequency")
 }
 _TARGETS = {
     name: f"use 'target', a list of numbers and null, in an entry of 'inputs', not '{name}'"
-    for name in ("values", "data", "series", "y", "history", "observations", "x", "context", "past_values")
+    for name in ("values", "data", "series", "y", "history", "observations", "context", "past_values")
 }
 _BELONGS = "it belongs in 'parameters'"
 

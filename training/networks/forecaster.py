@@ -424,7 +424,7 @@ class Forecaster(nn.Module):
         # From here on in scales, whose squares are finite; NaN stays NaN.
         relative = ((memory - last.unsqueeze(1)) / scale.unsqueeze(1)).clamp(-1e30, 1e30)
         past = summed(without_glitches(relative))
-        level, older_level, swing = season_levels(past, season)
+        level, older_level, swing, repeats = season_levels(past, season)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
         swing = torch.where(torch.isnan(swing), 1.0, swing)
         size = swing.clamp(min=1e-3)
@@ -444,7 +444,7 @@ class Forecaster(nn.Module):
         if bool((longer != season).any()):
             with_longer, unexplained_longer, _, _ = level_candidates(past, longer, of_row, ahead, weights, self.damping)
         candidates = torch.cat([candidates, more, with_longer], 2)
-        present = functional.pad(present, (0, 2 * more.shape[2]), value=True)
+        present = torch.constant_pad_nd(present, [0, 2 * more.shape[2]], True)
         row_inputs = [units, self.row_features(stats, scale, seasons, level, older_level, size)]
         row_inputs += [self.lagged(past.values), unexplained_features(unexplained, unexplained_longer)]
         out = self.head(torch.cat(row_inputs, 1), self.step_features(candidates, present, turn, ahead, season))
@@ -462,10 +462,11 @@ class Forecaster(nn.Module):
         doubt, pairs = agreement[:, :1], agreement[:, 1:]
         median = exact + doubt * (median - exact)
         width = unit * (doubt + (1 - doubt) / (1 + 0.5 * (pairs - 1).clamp(min=0)))
-        if bool((season > 1).any()):
+        if bool(repeats.any()):
             is_fixed, value, times = fixed_phases(past, season, ahead)
             median = torch.where(is_fixed, value, median)
             width = torch.where(is_fixed, width / times.clamp(min=1), width)
+        width = width * self.statistics.unrest(stats).unsqueeze(1)
         gaps = softplus(raw - 1.0) * width.unsqueeze(2)
         upper = median.unsqueeze(2) + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median.unsqueeze(2) - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)

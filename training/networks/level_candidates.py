@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from training.networks.past import Past
 
@@ -37,7 +36,7 @@ def without_glitches(relative: Tensor) -> Tensor:
         return relative
     count = glitch.to(torch.float64).sum(1, keepdim=True)
     rare = count <= (0.01 * torch.isfinite(relative).to(torch.float64).sum(1, keepdim=True)).clamp(min=1)
-    return relative.masked_fill(functional.pad(glitch & rare, (1, 1)), float("nan"))
+    return relative.masked_fill(torch.constant_pad_nd(glitch & rare, [1, 1]), float("nan"))
 
 
 def season_profile(past: Past, season: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,8 +106,8 @@ def weighted_sums(x: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     """
     width = x.shape[1]
     t = torch.arange(1 - width, 1, dtype=torch.float64, device=x.device).unsqueeze(0)
-    pair = mask * functional.pad(mask, (1, -1))
-    a, b, t_mask = functional.pad(x, (1, -1)) * pair, x * pair, t * mask
+    pair = mask * torch.constant_pad_nd(mask, [1, -1])
+    a, b, t_mask = torch.constant_pad_nd(x, [1, -1]) * pair, x * pair, t * mask
     rows = [mask, x, t_mask, t_mask * t, t * x, pair, a, b, a * a, a * b, b * b, mask]
     return torch.stack(rows, 1) @ weights
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 class Past(NamedTuple):
@@ -23,4 +22,10 @@ def summed(values: Tensor) -> Past:
     """`values` (N, W) with their sums."""
     present = torch.isfinite(values)
     mask, filled = present.to(torch.float64), torch.where(present, values, 0.0)
-    return Past(values, mask, filled, functional.pad(filled.cumsum(1), (1, 0)), functional.pad(mask.cumsum(1), (1, 0)))
+    return Past(
+        values,
+        mask,
+        filled,
+        torch.constant_pad_nd(filled.cumsum(1), [1, 0]),
+        torch.constant_pad_nd(mask.cumsum(1), [1, 0]),
+    )

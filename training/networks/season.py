@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,8 +24,8 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     centred_t = (t - (t * mask).sum(1, keepdim=True) / count) * mask
     slope = (centred_t * z).sum(1, keepdim=True) / (centred_t * centred_t).sum(1, keepdim=True).clamp(min=1e-6)
     detrended = (z - z.sum(1, keepdim=True) / count) * mask - slope * centred_t
-    pair_mask = mask * functional.pad(mask, (1, -1))
-    change = (z - functional.pad(z, (1, -1))) * pair_mask
+    pair_mask = mask * torch.constant_pad_nd(mask, [1, -1])
+    change = (z - torch.constant_pad_nd(z, [1, -1])) * pair_mask
     change = (change - change.sum(1, keepdim=True) / pair_mask.sum(1, keepdim=True).clamp(min=1)) * pair_mask
 
     oldest = mask.argmax(1, keepdim=True)
@@ -75,7 +74,7 @@ def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:
         mean = torch.where(present, above.abs(), 0.0).sum(1, keepdim=True) / count
         unit = torch.where(unit == 0, mean, unit)
     heights = torch.where(present, (above / unit.clamp(min=1e-300)).clamp(-9.0, 9.0), 0.0).to(torch.float32)
-    size = functional.pad(heights.abs(), (1, 1))
+    size = torch.constant_pad_nd(heights.abs(), [1, 1])
     glitch = (size[:, 1:-1] > 8.0) & (torch.maximum(size[:, :-2], size[:, 2:]) <= 4.0)
     is_rare = glitch.sum(1, keepdim=True) <= (0.03 * count).clamp(min=1)
     return torch.where(glitch & is_rare, 0.0, heights.clamp(-8.0, 8.0))

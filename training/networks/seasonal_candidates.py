@@ -94,10 +94,11 @@ def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, T
     )
 
 
-def season_levels(past: Past, season: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def season_levels(past: Past, season: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Means of the last season and of the one before (N,), and the mean absolute change over a season (N,).
 
-    The change is NaN where no two values lie a season apart.
+    The change is NaN where no two values lie a season apart. The fourth is whether some value is what it was a season
+    ago, (N,): without that no phase can be fixed.
     """
     width = past.values.shape[1]
     edges = (width - season.unsqueeze(1) * torch.arange(3, device=season.device).unsqueeze(0)).clamp(min=0)
@@ -109,7 +110,8 @@ def season_levels(past: Past, season: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     change = (past.filled - past.filled.gather(1, back)).abs() * pairs
     swing = change.sum(1) / pairs.sum(1)
     older = torch.where(c.select(1, 1) > c.select(1, 2), means.select(1, 1), means.select(1, 0))
-    return means.select(1, 0), older, swing
+    repeats = ((change <= 1e-9) & (pairs > 0)).any(1) & (season > 1)
+    return means.select(1, 0), older, swing, repeats
 
 
 def seasonal_candidates(

@@ -164,6 +164,16 @@ class Statistics(nn.Module):
         share = (apart[:, 1:] - 1.8).clamp(0.0, 1.0)
         return typical, clipped, pace * observed.to(torch.float64), share, recent[:, 1:]
 
+    def unrest(self, stats: Tensor) -> Tensor:
+        """Factor of intervals (N,), 1..e: where noise has changed, what is remembered from before misleads.
+
+        It is 1 where the typical changes of now and of before agree within 0.3, and falls back to it as they do.
+        """
+        fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
+        apart = (fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)).abs()
+        factor = torch.exp((0.5 * (apart - 0.3)).clamp(0.0, 1.0))
+        return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
+
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
         """Mean absolute one-step change (B, T); before there is one, the size of the value itself; never zero.
 

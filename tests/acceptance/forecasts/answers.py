@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -34,16 +33,16 @@ def service(models: Path = ROOT / "models") -> Iterator[httpx.Client]:
 def failures(client: httpx.Client, kind: Kind, model: str = "forecaster") -> tuple[int, list[str]]:
     """How many cases `kind` has, and the names of those that were answered wrong."""
     cases = list(kind())
-    return len(cases), [case.name for case in cases if not _is_right(client, case, model)]
+    return len(cases), [case.name for case in cases if not case.is_right(*ask(client, case, model))]
 
 
-def _is_right(client: httpx.Client, case: Case, model: str) -> bool:
+def ask(client: httpx.Client, case: Case, model: str) -> list[Prediction]:
+    """The predictions for the series of `case` and its twins."""
     parameters = {"prediction_length": case.horizon, "quantile_levels": LEVELS} | case.parameters
     inputs = [{"target": _numbers(series)} for series in (case.series, *case.twins)]
     response = client.post("/forecast", json={"model": model, "inputs": inputs, "parameters": parameters})
     assert response.status_code == 200, f"{case.name}: {response.text}"
-    predictions: list[Any] = response.json()["predictions"]
-    return case.is_right(*[Prediction(prediction) for prediction in predictions])
+    return [Prediction(prediction) for prediction in response.json()["predictions"]]
 
 
 def _numbers(series: Floats) -> list[float | None]:
