@@ -559,7 +559,7 @@ FAULTS = [
     case("fault: a damaged image", image(PNG[: len(PNG) // 2]), image(PNG[:60] + b"\0\0\0\0" + PNG[64:])),
     case("fault: a blank image", image(BLANK)),
     case("fault: specks", image(encoded(picture([[(0, 40), (95, 40)]], width=1), "PNG"))),
-    case("fault: too many pixels", image(encoded(Image.new("1", (5001, 5000)), "PNG"))),
+    case("fault: too many pixels", image(encoded(Image.new("1", (8001, 8000)), "PNG"))),
     case(
         "fault: query",
         *(
