@@ -55,8 +55,11 @@ class CallLimits:
     threads: int = 1
 
     def allows(self, price: CallPrice, rows: int, steps: float) -> bool:
-        """Whether a call of that `price` may have `rows` rows of `steps` steps."""
-        return price.seconds(rows / n_shards(rows, int(steps), self.threads), steps) <= LONGEST_CALL
+        """Whether a call of that `price` may have `rows` rows of `steps` steps: where most of its time is the same for
+        any number of rows, fewer of them would not help."""
+        shard = rows / n_shards(rows, int(steps), self.threads)
+        seconds = price.seconds(shard, steps)
+        return seconds <= LONGEST_CALL or seconds - price.seconds(0, steps) <= LONGEST_CALL / 4
 
 
 @dataclass(frozen=True, slots=True)

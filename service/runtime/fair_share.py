@@ -77,9 +77,10 @@ class FairShare:
 
     def fits(self, client: Client, room: float) -> bool:
         """Whether `client` may put in another piece of work that takes `room`."""
-        if not self._pending:
-            return True
         room = min(room, LARGEST)
+        # An empty queue takes any piece, and one in which all hold less than each of them may takes this one.
+        if not self._pending or 2 * self.room + room <= 1.0 - RESERVE:
+            return True
         free = (1.0 if room <= SMALL else 1.0 - RESERVE) - self.room
         group = self._groups.get(client.group)
         held = 0.0 if group is None else group.room

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import table
 from benchmarks.serving import environments, fairness, lstm64, report, workloads
-from benchmarks.serving.contestants import Contestant, Launch
+from benchmarks.serving.contestants import ROOT, Contestant, Launch
 from benchmarks.serving.load import Request, write_requests
 from benchmarks.serving.processes import free_port, server
 from benchmarks.serving.rows import Row
@@ -165,7 +165,7 @@ def test_the_fairness_scenario_sends_requests_that_the_service_reads() -> None:
 def test_a_small_caller_is_answered_beside_eight_that_send_in_bulk(networks: Path) -> None:
     """Every request is answered, and not late: the goals, with room for the noise of a shared machine."""
     options = fairness.parsed(["--model", lstm64.NAME, "--seconds", "3"])
-    with fairness.serving("test", fairness.ROOT, networks / "models", 2) as running:
+    with fairness.serving("test", ROOT, networks / "models", 2) as running:
         row = fairness.one_round("test", running.port, 0, options)
     assert row.answered >= 0.99
     assert row.beside_p99 < 10 * row.alone_p99 + 50

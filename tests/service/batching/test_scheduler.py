@@ -341,7 +341,7 @@ async def test_of_interrupted_batches_the_one_with_the_least_time_goes_on(
 
     def recording(name: str) -> Callable[..., Iterator[list[Answer]]]:
         def runner(*_: object) -> Iterator[list[Answer]]:
-            for _ in range(6):
+            for _turn in range(6):
                 turns.append(name)
                 until = time.monotonic() + 0.002
                 while time.monotonic() < until:
@@ -369,7 +369,7 @@ async def test_batches_of_equal_clients_are_finished_one_after_the_other(
     turns: list[int] = []
 
     def runner(items: Sequence[StubItem], *_: object) -> Iterator[list[Answer]]:
-        for _ in range(5):
+        for _turn in range(5):
             turns.append(items[0].value)
             yield []
         yield [(0, 1)]
