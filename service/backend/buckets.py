@@ -31,7 +31,7 @@ STEPWISE_CHUNK = 64
 FULL = 128
 # Steps ahead of which a read-out takes as many rows as there may be; like a chunk, it then takes some 10 ms.
 READOUT_STEPS = 32
-# Seconds that one call may last: whoever comes meanwhile waits for its end.
+# Seconds that one call may last: work that comes meanwhile waits for its end.
 LONGEST_CALL = 0.02
 LENGTHS = (1, 2, *range(4, 64, 4), *range(64, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
 # A call of 36 rows gives other bits than one of 40; above 128 rows the rate of a thread no longer rises.

@@ -49,9 +49,9 @@ class Batch:
         return self.entries[0].takes_long
 
     def run(self, preempt: Callable[[Batch, float], bool], settle: Callable[[list[Entry]], None]) -> bool:
-        """Compute until finished, or until `preempt` says so, which is told the seconds since the beginning of this
-        slice; returns whether it is finished.
+        """Compute until finished, or until `preempt` says so; returns whether it is finished.
 
+        `preempt` gets this batch and the seconds since the beginning of the slice, after each call.
         `settle` gets entries as they are answered. An `Exception` of the runner becomes an answer; any other
         `BaseException` passes.
         """
