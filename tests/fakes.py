@@ -13,7 +13,7 @@ from service.contract.manifest import Golden, InputContract, Manifest, OutputCon
 from service.contract.types import BatchResult, DigitItem, DigitResult, ForecastItem, ForecastResult, Item
 from service.metrics.page import Metrics
 from service.registry.registry import Health, Registry
-from service.runtime.fair_share import NOBODY, Client
+from service.runtime.fair_share import ANONYMOUS, Client
 
 
 def manifest(name: str, task: Task = "forecast", **inputs: Any) -> Manifest:
@@ -64,10 +64,10 @@ class FakeModel:
         self.deadline: float | None = None
         self.spread = 0.0  # of the quantiles of a history, to either side of the value before
         self.items: Sequence[Item] = ()
-        self.client = NOBODY
+        self.client = ANONYMOUS
 
     async def submit(
-        self, items: Sequence[Item], deadline: float | None = None, client: Client = NOBODY
+        self, items: Sequence[Item], deadline: float | None = None, client: Client = ANONYMOUS
     ) -> BatchResult:
         self.items, self.deadline, self.client = items, deadline, client
         if self.hold is not None:

@@ -1,8 +1,8 @@
-"""Whose request it is, for the shares of queues: the address, and within it the connection.
+"""The client of a request, for the shares of queues: the address, and within it the connection.
 
 Behind a proxy all clients share its address, unless the proxy is trusted to name them (`RITMO_TRUSTED_PROXIES`): then
-the last address in X-Forwarded-For that is not itself a trusted proxy's counts. Whoever has an IPv6 address has 2^64 of
-them, so the first half of it is the client.
+the last address in X-Forwarded-For that is not itself a trusted proxy's counts. An IPv6 subscriber has 2^64 addresses,
+so the first half of one is the client.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from starlette.types import Scope
 
-from service.runtime.fair_share import NOBODY, Client
+from service.runtime.fair_share import ANONYMOUS, Client
 from service.settings import Network
 
 _MAX_HEADER = 1024  # bytes of X-Forwarded-For that are looked at, from its end
@@ -29,7 +29,7 @@ class ClientFinder:
         """The client of the connection in `scope`, or the one for which a trusted proxy sends the request."""
         peer = scope.get("client")
         if peer is None:
-            return NOBODY
+            return ANONYMOUS
         host, port = peer
         if self._proxies and self._is_proxy(host):
             forwarded = self._forwarded(headers.get(b"x-forwarded-for", b""))

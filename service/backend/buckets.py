@@ -31,7 +31,7 @@ STEPWISE_CHUNK = 64
 FULL = 128
 # Steps ahead of which a read-out takes as many rows as there may be; like a chunk, it then takes some 10 ms.
 READOUT_STEPS = 32
-# Seconds that one call may last: whoever comes meanwhile waits for its end.
+# Seconds that one call may last: work that comes meanwhile waits for its end.
 LONGEST_CALL = 0.02
 LENGTHS = (1, 2, *range(4, 64, 4), *range(64, FULL, 8), *range(FULL, 256, 32), *range(256, CHUNK + 1, 64))
 # A call of 36 rows gives other bits than one of 40; above 128 rows the rate of a thread no longer rises.
@@ -55,8 +55,11 @@ class CallLimits:
     threads: int = 1
 
     def allows(self, price: CallPrice, rows: int, steps: float) -> bool:
-        """Whether a call of that `price` may have `rows` rows of `steps` steps."""
-        return price.seconds(rows / n_shards(rows, int(steps), self.threads), steps) <= LONGEST_CALL
+        """Whether a call of that `price` may have `rows` rows of `steps` steps: where most of its time is the same for
+        any number of rows, fewer of them would not help."""
+        shard = rows / n_shards(rows, int(steps), self.threads)
+        seconds = price.seconds(shard, steps)
+        return seconds <= LONGEST_CALL or seconds - price.seconds(0, steps) <= LONGEST_CALL / 4
 
 
 @dataclass(frozen=True, slots=True)

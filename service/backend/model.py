@@ -125,7 +125,7 @@ class LoadedModel:
         """What `items` with so many `observations` together will take among others, by the prices of this model's calls
         so far; 0 before the warm-up.
 
-        The items of a request differ in their observations only, so the first one tells what is asked of all.
+        The items of a request differ in their observations only, so the first one stands for all.
         """
         item, count, prices = items[0], len(items), self.network.prices
         readout, times = 1.0, 1

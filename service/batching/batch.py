@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from service.batching.queue import Answer, BatchReport, Entry, ModelQueue, deadline_error
+from service.batching.queue import QUICK_SECONDS, Answer, BatchReport, Entry, ModelQueue, deadline_error
 from service.contract.types import BatchResult, PaddingStats
 
 QUANTUM = 0.2  # seconds for which a batch goes on before another one of an equal client
@@ -49,9 +49,9 @@ class Batch:
         return self.entries[0].takes_long
 
     def run(self, preempt: Callable[[Batch, float], bool], settle: Callable[[list[Entry]], None]) -> bool:
-        """Compute until finished, or until `preempt` says so, which is told the seconds since the beginning of this
-        slice; returns whether it is finished.
+        """Compute until finished, or until `preempt` says so; returns whether it is finished.
 
+        `preempt` gets this batch and the seconds since the beginning of the slice, after each call.
         `settle` gets entries as they are answered. An `Exception` of the runner becomes an answer; any other
         `BaseException` passes.
         """
@@ -113,6 +113,7 @@ class Batch:
         limits, ranked = self.queue.limits, self.queue.ranked
         self.queue.rank_arrived()
         items = observations = n_taken = 0
+        first_takes_long = False
         for entry in ranked:
             if entry.future.done() or self._time >= entry.deadline:
                 n_taken += 1  # the scheduler's look for expired entries answers it where it still needs one
@@ -120,7 +121,10 @@ class Batch:
             items += len(entry.items)
             observations += entry.observations
             full = items > limits.batch_items or observations > limits.batch_observations
-            if entries and (full or entry.isolated or entry.takes_long > entries[0].takes_long):
+            takes_long = entry.claim.seconds > QUICK_SECONDS
+            if not entries:
+                first_takes_long = takes_long
+            elif full or entry.isolated or takes_long > first_takes_long:
                 break
             entries.append(entry)
             n_taken += 1

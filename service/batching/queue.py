@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from service.contract.errors import DeadlineExceeded, Unavailable
 from service.contract.types import BatchResult, PaddingStats
-from service.runtime.fair_share import NOBODY, Claim, Client, FairShare
+from service.runtime.fair_share import ANONYMOUS, Claim, Client, FairShare
 
 
 class Sized(Protocol):
@@ -152,7 +152,7 @@ class ModelQueue:
 
     @property
     def waiting_entries(self) -> list[Entry]:
-        """All submissions that wait to be computed; of those whose clients have had the least, first come first."""
+        """All submissions that wait to be computed; those of the least served clients first."""
         return sorted([*self.ranked, *self.arrived], key=_rank)
 
     @property
@@ -170,7 +170,7 @@ class ModelQueue:
                 arrived.popleft()
             ranked.sort(key=_rank)
 
-    def submit(self, items: Sequence[Sized], deadline: float | None = None, client: Client = NOBODY) -> ResultFuture:
+    def submit(self, items: Sequence[Sized], deadline: float | None = None, client: Client = ANONYMOUS) -> ResultFuture:
         """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
 
         Raises `Unavailable` (`queue_full`, `draining`) or `DeadlineExceeded` at once; the future may raise the same,
@@ -206,7 +206,7 @@ class ModelQueue:
         if not self._owner.is_idle:
             return None
         observations = sum([item.length for item in items])
-        claim = self._owner.share.claim(NOBODY, 0.0, 0.0)
+        claim = self._owner.share.claim(ANONYMOUS, 0.0, 0.0)
         entry = Entry(self, items, observations, claim, False, math.inf, ResultFuture(), time.monotonic())
         entry.isolated = entry.is_probe = True
         self._owner.admit(entry)

@@ -244,7 +244,7 @@ class Scheduler:
             self._post(self._recover, error)
 
     def _work(self, running: list[Batch]) -> bool:
-        """Give a time slice to fresh work, or to the interrupted batch whose turn it is; False without either.
+        """Give a time slice to fresh work, or to the interrupted batch that is next; False without either.
 
         They alternate, but fresh work that takes little time comes before an interrupted batch where the last slice
         was that of a fresh batch that takes long: it waits for one call at most.
@@ -269,7 +269,7 @@ class Scheduler:
         return last is not None and bool(last.entries) and last.takes_long and queue.quick_work_is_next
 
     def _next_queue(self) -> ModelQueue | None:
-        """Of the queues with work the one whose client has had the least; of equal ones the next in turn."""
+        """The queue with the submission that comes first by rank; of equal ones the next in turn."""
         ready = [index for index, queue in enumerate(self._queues) if queue.has_work]
         if not ready:
             return None

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 DEFAULTS = ("forecaster", "digits")
 LOAD_SECONDS = 300.0  # that a model may take to load by default, on a slow machine under load
-PATIENCE = 30.0  # seconds until the next model is begun, though the one before is not ready
+OVERLAP_SECONDS = 30.0  # seconds until the next model is begun, though the one before is not ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,9 @@ class Registry:
             # The default names first, and of each name the version that its bare name will mean.
             for version in sorted(loading, key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version)):
                 if not self._draining:
-                    await asyncio.wait([group.create_task(self._load(version, load, scheduler))], timeout=PATIENCE)
+                    await asyncio.wait(
+                        [group.create_task(self._load(version, load, scheduler))], timeout=OVERLAP_SECONDS
+                    )
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()

@@ -14,7 +14,7 @@ from service.contract.types import BatchResult, Item
 from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder
-from service.runtime.fair_share import NOBODY, Client
+from service.runtime.fair_share import ANONYMOUS, Client
 
 State = Literal["loading", "ready", "failed"]
 
@@ -31,7 +31,7 @@ class Served:
         self._monitor = IntervalMonitor(self.queue.submit_probe, metrics.interval_outcome) if forecasts else None
 
     def submit(
-        self, items: Sequence[Item], deadline: float | None = None, client: Client = NOBODY
+        self, items: Sequence[Item], deadline: float | None = None, client: Client = ANONYMOUS
     ) -> asyncio.Future[BatchResult]:
         """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
         probes = None

@@ -89,7 +89,7 @@ class FairPool:
         self._name = name
         self._threads: list[threading.Thread] = []
         self._prices: dict[str, float] = {}  # by kind: seconds for one byte or number
-        self._waiting: list[tuple[float, int, Work]] = []  # a heap, the next one first
+        self._heap: list[tuple[float, int, Work]] = []  # the next one first
         self._numbers = itertools.count()  # of equal ones the first comes first
         self._lock = threading.Lock()
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # one for every piece of work; False ends a thread
@@ -117,7 +117,7 @@ class FairPool:
         claim = self.share.claim(client, room, price * size)
         work = Work(partial(call, *args, **kwargs), kind, size, claim, future)
         with self._lock:
-            heapq.heappush(self._waiting, (claim.rank, next(self._numbers), work))
+            heapq.heappush(self._heap, (claim.rank, next(self._numbers), work))
         self._start_threads()
         self._tokens.put(True)
         try:
@@ -133,7 +133,7 @@ class FairPool:
         """Take no more work, and drop what waits; a call that runs is left to itself."""
         self._closed = True
         with self._lock:
-            dropped, self._waiting = self._waiting, []
+            dropped, self._heap = self._heap, []
         for _, _, work in dropped:
             if work.future is not None:
                 work.future.cancel()
@@ -151,7 +151,7 @@ class FairPool:
         """The body of a thread."""
         while self._tokens.get():
             with self._lock:
-                work = heapq.heappop(self._waiting)[2] if self._waiting else None
+                work = heapq.heappop(self._heap)[2] if self._heap else None
             if work is not None and work.future is not None:
                 work.is_running = True
                 with _often_switching:
@@ -187,7 +187,7 @@ class FairPool:
 
 
 def _do_nothing() -> None:
-    """In place of a call whose caller has left."""
+    """In place of a call that is not needed any more."""
 
 
 def _corrected(price: float | None, seconds: float) -> float:

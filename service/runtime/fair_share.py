@@ -1,4 +1,4 @@
-"""Who may put how much into a bounded queue, and whose work comes first: shares for clients, a reserve for the small.
+"""Shares of a bounded queue: how much a client may put in, and in which order work is done; a reserve for small work.
 
 Room. Every piece of work takes part of a queue, the whole of which is 1. A group may hold as much as is left free (the
 dynamic threshold of Choudhury and Hahne, 1998): one alone gets half, and the more there are, the less each may add. The
@@ -6,9 +6,9 @@ last tenth is left to pieces of less than a thousandth. A piece counts for a qua
 shut out of a busy queue for ever; an empty queue takes any.
 
 Turns. Work is ranked by virtual finish times: a client's next piece begins, on a clock of work done, where its last one
-ended, and who would be finished first comes first (fair queueing, with the clock of Goyal, Vin and Cheng, 1996). So who
-has used little comes before who has used much, and a short piece before a long one. Members of one group, such as the
-connections of one address, divide the share of the group.
+ended, and what would be finished first comes first (fair queueing, with the clock of Goyal, Vin and Cheng, 1996). So a
+client that has used little comes before one that has used much, and a short piece before a long one. Members of one
+group, such as the connections of one address, divide the share of the group.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _FORGOTTEN = 64  # members without work that are kept before they are looked thr
 
 
 class Client(NamedTuple):
-    """Whose work it is: the `group` (an address) has a share of the whole, and the `member` (a connection) of that."""
+    """A client: its `group` (an address) has a share of the whole, and its `member` (a connection) a share of that."""
 
     group: str
     member: object
 
 
-NOBODY = Client("", "")  # whose work comes from the service itself
+ANONYMOUS = Client("", "")  # for work of the service itself, and for connections without an address
 
 
 class Group(Struct, eq=False):
@@ -70,20 +70,21 @@ class FairShare:
         self.seconds = 0.0  # that the work is expected to last
         self._pending = 0
         self._active_groups = 0
-        self._now = 0.0  # virtual time: no less than the start of what was begun last
+        self._clock = 0.0  # virtual time: no less than the start of what was begun last
         self._groups: dict[str, Group] = {}
         self._members: dict[Client, Member] = {}
         self._next_sweep = _FORGOTTEN
 
     def fits(self, client: Client, room: float) -> bool:
         """Whether `client` may put in another piece of work that takes `room`."""
-        if not self._pending:
-            return True
         room = min(room, LARGEST)
+        # An empty queue takes any piece, and one in which all hold less than each of them may takes this one.
+        if not self._pending or 2 * self.room + room <= 1.0 - RESERVE:
+            return True
         free = (1.0 if room <= SMALL else 1.0 - RESERVE) - self.room
         group = self._groups.get(client.group)
-        held = 0.0 if group is None else group.room
-        return room <= free and (not held or held + room <= free)
+        group_room = 0.0 if group is None else group.room
+        return room <= free and (not group_room or group_room + room <= free)
 
     def claim(self, client: Client, room: float, seconds: float) -> Claim:
         """Take `room` for work of `client` that is expected to last `seconds`; `fits` is not asked again."""
@@ -100,13 +101,13 @@ class FairShare:
             self._active_groups += not group.active
             group.active += 1
         member.pending += 1
-        start = max(self._now, member.finish)
+        start = max(self._clock, member.finish)
         member.finish = start + seconds * group.active
         return Claim(member, room, seconds, start, member.finish, group.active)
 
     def begin(self, claim: Claim) -> None:
-        """The work of `claim` begins: whoever comes later starts no earlier."""
-        self._now = max(self._now, claim.start)
+        """The work of `claim` begins: what comes later starts no earlier."""
+        self._clock = max(self._clock, claim.start)
 
     def charge(self, claim: Claim, seconds: float) -> None:
         """The work of `claim` took `seconds` in the end, and the next turn of its client depends on that."""
@@ -128,7 +129,7 @@ class FairShare:
             self._next_sweep = _FORGOTTEN
             return
         # As fast as each group's share of the work goes on, so that newcomers do not hold up the clock.
-        self._now += claim.seconds / self._active_groups
+        self._clock += claim.seconds / self._active_groups
         if not member.pending:
             group.active -= 1
             self._active_groups -= not group.active
@@ -149,7 +150,7 @@ class FairShare:
     def _sweep(self) -> None:
         """Forget members that have no work and have not used more than their share."""
         for client, member in list(self._members.items()):
-            if not member.pending and member.finish <= self._now:
+            if not member.pending and member.finish <= self._clock:
                 del self._members[client]
                 member.group.members -= 1
                 if not member.group.members:

@@ -28,7 +28,7 @@ from service.contract.types import Item
 from service.registry.registry import Registry
 from service.registry.served import Served
 from service.runtime.fair_pool import FairPool
-from service.runtime.fair_share import NOBODY, Client
+from service.runtime.fair_share import ANONYMOUS, Client
 from service.settings import Settings
 
 logger = logging.getLogger("service.http")
@@ -48,7 +48,7 @@ class Pipeline(Struct, frozen=True, eq=False):
     budget: ByteBudget
     pool: FairPool
     clients: ClientFinder
-    client: Client = NOBODY  # whose request it is
+    client: Client = ANONYMOUS  # whose request it is
 
     def of(self, request: Request) -> Pipeline:
         """The pipeline for the client of `request`."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.api.clients import ClientFinder, group_of
-from service.runtime.fair_share import NOBODY, Client
+from service.runtime.fair_share import ANONYMOUS, Client
 from service.settings import Settings
 
 PROXIES = Settings(trusted_proxies="10.0.0.0/8, 192.0.2.7,2001:db8::/32").proxies
@@ -25,7 +25,7 @@ def test_a_client_is_its_address_and_its_connection() -> None:
 
 @pytest.mark.parametrize("client", [None, {}])
 def test_a_connection_without_an_address_is_nobody_in_particular(client: dict[str, Any] | None) -> None:
-    assert ClientFinder().find({"client": None} if client is None else client, {}) == NOBODY
+    assert ClientFinder().find({"client": None} if client is None else client, {}) == ANONYMOUS
 
 
 @pytest.mark.parametrize("finder", [ClientFinder(), ClientFinder(PROXIES)])

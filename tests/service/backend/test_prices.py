@@ -72,7 +72,8 @@ def test_no_call_lasts_longer_than_its_limit_where_fewer_rows_are_possible() -> 
         counts = np.array([STEPWISE_CHUNK] * 200 + [8] * 200)
         for group in shapes.split(counts, merge=merge):
             rows = int(shapes.rows_for[len(group.rows)])
-            assert rows == 1 or price.seconds(rows, group.steps) <= LONGEST_CALL
+            of_rows = price.seconds(rows, group.steps) - price.seconds(0, group.steps)
+            assert rows == 1 or price.seconds(rows, group.steps) <= LONGEST_CALL or of_rows <= LONGEST_CALL / 4
     assert shapes.split(np.array([8] * 100))[0].rows.size > shapes.split(np.array([8] * 100), merge=False)[0].rows.size
     for horizon, levels in ((1, 3), (24, 9), (256, 99)):
         rows = shapes.max_readout_rows(horizon, levels)
@@ -87,6 +88,11 @@ def test_reading_and_reading_out_are_one_call_only_where_both_together_are_short
         assert shapes.fit_one_call(rows, 48, 24, 9) == (seconds <= LONGEST_CALL)
     assert shapes.fit_one_call(8, 48, 24, 9)
     assert not shapes.fit_one_call(128, 48, 24, 9)
+
+
+def test_rows_are_not_fewer_where_that_would_not_make_a_call_shorter() -> None:
+    long_strides = CallPrice(call=1e-3, stride=1e-3, row=1e-5)
+    assert ShapeBuckets(limits=CallLimits(readout=long_strides)).max_readout_rows(32, 3) == 128
 
 
 def test_threads_that_share_a_call_allow_it_more_rows() -> None:

@@ -21,6 +21,10 @@ def priced(items: Sequence[Any], _observations: int) -> float:
     return float(len(items))
 
 
+def free(_items: Sequence[Any], _observations: int) -> float:
+    return 0.0
+
+
 @pytest.mark.parametrize(
     ("limits", "item"),
     [
@@ -33,8 +37,8 @@ def priced(items: Sequence[Any], _observations: int) -> float:
 async def test_a_client_alone_may_fill_nearly_half_of_the_queue(
     scheduler: Scheduler, limits: Limits, item: StubItem
 ) -> None:
-    price: dict[str, Any] = {"price": priced} if limits.queue_seconds == 100 else {}
-    queue = scheduler.new_queue("queue", Doubler(), limits, **price)
+    price = priced if limits.queue_seconds == 100 else free
+    queue = scheduler.new_queue("queue", Doubler(), limits, price=price)
     async with BlockedQueue(scheduler):
         futures = [queue.submit([item] * 15, client=Client("a", n)) for n in range(3)]  # 45 of 100
         with pytest.raises(Unavailable) as one_more:

@@ -352,7 +352,7 @@ async def test_before_the_models_have_been_looked_for_none_is_unknown(models: Pa
 
 
 async def test_others_become_ready_while_a_model_takes_long(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.registry.registry.PATIENCE", 0.01)
+    monkeypatch.setattr("service.registry.registry.OVERLAP_SECONDS", 0.01)
     go_on = threading.Event()
 
     def slow(folder: Path, device: str) -> LoadedModel:
@@ -376,7 +376,7 @@ async def test_others_become_ready_while_a_model_takes_long(models: Path, monkey
 
 
 async def test_a_model_that_takes_longer_than_it_may_has_failed(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.registry.registry.PATIENCE", 0.01)
+    monkeypatch.setattr("service.registry.registry.OVERLAP_SECONDS", 0.01)
     go_on = threading.Event()
 
     def hanging(folder: Path, device: str) -> LoadedModel:

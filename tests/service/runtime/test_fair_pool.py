@@ -197,7 +197,7 @@ def test_a_call_that_runs_does_not_keep_the_process_alive() -> None:
     program = """
 import asyncio, math, threading, time
 from service.runtime.fair_pool import FairPool
-from service.runtime.fair_share import NOBODY
+from service.runtime.fair_share import ANONYMOUS
 
 async def main():
     entered = threading.Event()
@@ -205,7 +205,7 @@ async def main():
         entered.set()
         time.sleep(3600)
     pool = FairPool(1, 10.0)
-    task = asyncio.ensure_future(pool.run("kind", 1, NOBODY, math.inf, hang))
+    task = asyncio.ensure_future(pool.run("kind", 1, ANONYMOUS, math.inf, hang))
     await asyncio.to_thread(entered.wait)
     task.cancel()
     pool.close()
