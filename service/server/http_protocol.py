@@ -97,7 +97,7 @@ class Cycle(RequestResponseCycle):
             or self.waiting_for_100_continue
             or not self.message_event.is_set()  # the body was passed on: the next event is the disconnect
         ):
-            message = await super().receive()
+            message: Any = await super().receive()
             if self.fault is not None and message.get("more_body"):
                 raise self.fault
             if flow.held:
@@ -304,8 +304,10 @@ class Protocol(HttpToolsProtocol):
                 self.parser.feed_data(piece)
             except httptools.HttpParserError as error:
                 reason = error.__context__
-                known = isinstance(reason, _RefusalError)
-                self._refuse(reason.error if known else _bad_request("what was sent is no valid HTTP request"))
+                if isinstance(reason, _RefusalError):
+                    self._refuse(reason.error)
+                else:
+                    self._refuse(_bad_request("what was sent is no valid HTTP request"))
                 return False
             except httptools.HttpParserUpgrade as upgrade:
                 if self._should_upgrade():

@@ -196,3 +196,9 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+def pause_reading(writer: asyncio.StreamWriter) -> None:
+    """This client reads nothing from now on."""
+    transport: Any = writer.transport
+    transport.pause_reading()

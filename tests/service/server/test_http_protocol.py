@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.api.request import ARRIVED, COMPLETE_RESPONSE
 from service.server.http_protocol import Protocol
 from service.settings import Settings
-from tests.service.server.harness import HUGE, LARGE, TIMEOUT, Running, post, running, until
+from tests.service.server.harness import HUGE, LARGE, TIMEOUT, Running, pause_reading, post, running, until
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = b"GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
@@ -347,7 +347,7 @@ async def test_a_body_that_falls_silent_ends_the_connection() -> None:
 async def test_an_answer_that_is_not_read_ends_the_connection_and_costs_nothing_more() -> None:
     async with running(Protocol, Settings(send_seconds=0.3)) as server, asyncio.timeout(TIMEOUT):
         _, writer = await server.connect()
-        writer.transport.pause_reading()
+        pause_reading(writer)
         writer.write(post(b"/huge", b"1"))
         await until(lambda: server.budget.held > 0)
         assert server.budget.held > 10 << 20

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from service.server.http_protocol import Protocol
 from service.server.live_protocol import LiveProtocol
 from service.settings import Settings
-from tests.service.server.harness import TIMEOUT, Running, running, until
+from tests.service.server.harness import TIMEOUT, Running, pause_reading, running, until
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 HANDSHAKE = (
@@ -220,7 +220,7 @@ async def test_a_message_that_does_not_arrive_ends_the_connection() -> None:
 async def test_a_flood_of_pings_is_held_up_and_holds_up_nobody() -> None:
     application = Application()
     async with live(application) as client:
-        client.writer.transport.pause_reading()
+        pause_reading(client.writer)
         pings = frame(PING, b"x" * 100) * 400_000
         flooding = asyncio.create_task(client.send(pings))
         await until(lambda: bool(client.server.server.server_state.connections))
@@ -239,7 +239,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off() -> None:
     application = Application()
     application.answer_bytes = 5_000_000
     async with live(application, Settings(send_seconds=0.2)) as client:
-        client.writer.transport.pause_reading()
+        pause_reading(client.writer)
         await client.send(frame(TEXT, b"1") * 10)
         await until(lambda: client.server.metric('ritmo_connections_cut_total{reason="slow_reader"}') == 1)
         await until(lambda: not client.server.server.server_state.connections)
