@@ -292,6 +292,9 @@ def run(
             runner.run(server.serve())
         except SystemExit as stop:  # the application could not start: already logged
             status = int(stop.code or 0)
+        except Exception:
+            logger.exception("the server failed")
+            status = 1
         # Both the end of the loop and the end of the interpreter wait for threads, and a thread may work for minutes.
         logging.shutdown()
         sys.stdout.flush()
