@@ -143,7 +143,7 @@ def unread() -> Outcome:
         sockets = [connect(service.port, receive_buffer=4096) for _ in range(20)]
         for sock in sockets:
             sock.sendall(head("/forecast", len(body)) + body)
-        until = time.monotonic() + 40
+        until = time.monotonic() + 75  # freed memory goes back to the system once a minute
         cut = 0.0
         while time.monotonic() < until:
             highest = max(highest, service.rss() - before)
@@ -155,7 +155,7 @@ def unread() -> Outcome:
         budget = 256 + MOST_MIB * 2
         return Outcome(
             highest < budget and rest < highest / 2 + MOST_MIB,
-            f"memory +{highest:.0f} MiB at most, +{rest:.0f} after 40 s; {cut:.0f} cut off",
+            f"memory +{highest:.0f} MiB at most, +{rest:.0f} after 75 s; {cut:.0f} cut off",
             seen.text(),
         )
 

@@ -222,7 +222,7 @@ def metrics_price() -> Outcome:
         for _ in range(5):
             victim = _workers_of(service)[0]
             os.kill(victim, signal.SIGKILL)
-            _until(lambda victim=victim: victim not in _workers_of(service) and len(_workers_of(service)) == 2)  # type: ignore[misc]
+            _until(lambda victim=victim: victim not in _workers_of(service) and len(_workers_of(service)) == 2)
             service.ready()
         last = _page_seconds(service)
         with Flood(4, lambda: request(service.management, "GET", "/metrics")[0]), others(service) as seen:

@@ -33,17 +33,17 @@ PNG = {"Content-Type": "image/png"}
 @fault(
     "R5",
     "expensive options",
-    "200 series of 2,000 values with `history`, over and over, by one connection",
+    "70 series of 2,000 values with `history`, over and over, by one connection",
     "tests/service/batching",
 )
 def history() -> Outcome:
     body = series(
-        200,
+        70,
         [round(float(value), 3) for value in np.random.default_rng(0).normal(size=2000)],
         model="forecaster",
         parameters={"include": ["history"]},
     )
-    plain = series(200, [1.0] * 2000, model="forecaster")
+    plain = series(70, [1.0] * 2000, model="forecaster")
     with serving("forecaster", "naive") as service:
         with others(service) as alone:
             time.sleep(4)

@@ -72,7 +72,7 @@ def create_app(
         lifespan=lambda _: _lifespan(registry, (texts, pictures)),
         redirect_slashes=False,  # a redirect would go to the host that the request names
     )
-    registry.metrics.watch_held_bytes(lambda: budget.held)
+    registry.metrics.watch_held_bytes(lambda: budget.held_bytes)
     app.state.registry = registry
     app.state.budget, app.state.request_metrics = budget, metrics
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))

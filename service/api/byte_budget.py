@@ -19,18 +19,18 @@ class ByteBudget:
     def __init__(self, max_bytes: int) -> None:
         self._max = max_bytes
         self._max_large = round(max_bytes * _SHARE_OF_LARGE)
-        self.held = 0
+        self.held_bytes = 0
 
     def acquire(self, count: int) -> None:
         """Make room for `count` bytes, or raise `Unavailable`."""
-        if self.held + count > (self._max if count <= SMALL else self._max_large):
+        if self.held_bytes + count > (self._max if count <= SMALL else self._max_large):
             raise Unavailable("too many large requests at once", code="queue_full", retry_after=1)
-        self.held += count
+        self.held_bytes += count
 
     def add(self, count: int) -> None:
         """Count bytes that are there already, such as those of an answer that its client does not read."""
-        self.held += count
+        self.held_bytes += count
 
     def release(self, count: int) -> None:
         """`count` bytes that were counted are held no more."""
-        self.held -= count
+        self.held_bytes -= count

@@ -210,7 +210,7 @@ class Metrics(Collector):
             "counter", "inference_thread_restarts", "Inference threads that died and were replaced"
         ).labels()
         self._state: Callable[[], EngineState] | None = None
-        self._held: Callable[[], int] | None = None
+        self._read_held_bytes: Callable[[], int] | None = None
 
     def for_model(self, model: str) -> ModelMetrics:
         """The engine's metrics of `model`."""
@@ -220,14 +220,14 @@ class Metrics(Collector):
         """Show the result of `state()` as of every `refresh`."""
         self._state = state
 
-    def watch_held_bytes(self, held: Callable[[], int]) -> None:
-        """Show the result of `held()` as of every `refresh`."""
-        self._held = held
+    def watch_held_bytes(self, read: Callable[[], int]) -> None:
+        """Show the result of `read()` as of every `refresh`."""
+        self._read_held_bytes = read
 
     def refresh(self) -> None:
         """Read the engine's state; each of several processes does so every second, since any of them may be scraped."""
-        if self._held is not None:
-            self.held_bytes.set(self._held())
+        if self._read_held_bytes is not None:
+            self.held_bytes.set(self._read_held_bytes())
         if self._state is None:
             return
         state = self._state()

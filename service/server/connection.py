@@ -57,7 +57,7 @@ class Deadline:
         self._timer_at = math.inf
 
     def start(self, seconds: float) -> None:
-        """Expire in so many seconds, whatever was set before."""
+        """Expire in so many seconds, and at no other time."""
         self._at = at = self._loop.time() + seconds
         if at < self._timer_at:
             self._schedule()
@@ -96,7 +96,7 @@ class Deadline:
 
 
 class _Lingering:
-    """The end of a connection whose client may still be sending: what it sends is read and forgotten, for a while.
+    """The end of a connection while its client may still be sending: input is read and forgotten, for a while.
 
     Closing at once would make the system reset the connection, and the client lose an answer that it has not read yet
     (RFC 9112, 9.6).
@@ -129,17 +129,17 @@ class _Lingering:
 class Flow(FlowControl):
     """The flow control of one connection, in both directions, and the account of what it holds.
 
-    `held` counts what came and waits, `unsent` what goes out and is not taken. The transport tells about every answer
-    that the system did not take at once; from then on the client has to take some of it, or it is cut off.
+    `held_bytes` are those that came and wait. The transport tells about every answer that the system did not take at
+    once; from then on it is counted, and the client has to take some of it, or it is cut off.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, limits: ConnectionLimits) -> None:
         super().__init__(transport)
         self.has_backlog = False  # whether requests wait that have arrived: no more are read
         self.is_ending = False  # whether the last answer has been written
-        self.held = 0
+        self.held_bytes = 0
         self._unsent = 0
-        self._waiting = 0  # bytes that the client had not taken at the last look
+        self._untaken_bytes = 0  # bytes that the client had not taken at the last look
         self._limits = limits
         self._loop = loop
         self._lingering: _Lingering | None = None
@@ -148,18 +148,18 @@ class Flow(FlowControl):
 
     def hold(self, count: int) -> None:
         """`count` bytes that came are held now; raises `Unavailable` where there is no room for more."""
-        more = count - self.held
-        if more > 0:
-            self._limits.budget.acquire(more)
+        growth = count - self.held_bytes
+        if growth > 0:
+            self._limits.budget.acquire(growth)
         else:
-            self._limits.budget.release(-more)
-        self.held = count
+            self._limits.budget.release(-growth)
+        self.held_bytes = count
 
     def release(self, count: int) -> None:
         """`count` of the bytes that are held are held no more, or counted elsewhere."""
-        count = min(count, self.held)
+        count = min(count, self.held_bytes)
         self._limits.budget.release(count)
-        self.held -= count
+        self.held_bytes -= count
 
     def end(self, *, gently: bool) -> None:
         """Close the connection when all that was written has been sent; `gently` where its client may be sending."""
@@ -184,7 +184,7 @@ class Flow(FlowControl):
         """The system took only a part of what was written."""
         super().pause_writing()
         self._count_unsent()
-        self._waiting = self._untaken()
+        self._untaken_bytes = self._untaken()
         self._deadline.start(self._limits.settings.send_seconds)
 
     def resume_writing(self) -> None:
@@ -199,8 +199,8 @@ class Flow(FlowControl):
         self._deadline.close()
         if self._lingering is not None:
             self._lingering.close()
-        self._limits.budget.release(self.held + self._unsent)
-        self.held = self._unsent = 0
+        self._limits.budget.release(self.held_bytes + self._unsent)
+        self.held_bytes = self._unsent = 0
 
     def _count_unsent(self) -> None:
         size = self._transport.get_write_buffer_size()
@@ -217,11 +217,11 @@ class Flow(FlowControl):
 
     def _check_progress(self) -> None:
         seconds = self._limits.settings.send_seconds
-        waiting = self._untaken()
-        if self._waiting - waiting < min(seconds * MIN_BYTES_PER_SECOND, self._waiting):
+        untaken_bytes = self._untaken()
+        if self._untaken_bytes - untaken_bytes < min(seconds * MIN_BYTES_PER_SECOND, self._untaken_bytes):
             self._limits.metrics.connection_cut("slow_reader")
             self._transport.abort()
             return
         self._count_unsent()
-        self._waiting = waiting
+        self._untaken_bytes = untaken_bytes
         self._deadline.start(seconds)

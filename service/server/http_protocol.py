@@ -97,17 +97,16 @@ class Cycle(RequestResponseCycle):
             or self.waiting_for_100_continue
             or not self.message_event.is_set()  # the body was passed on: the next event is the disconnect
         ):
-            message = await super().receive()
+            message: Any = await super().receive()
             if self.fault is not None and message.get("more_body"):
                 raise self.fault
-            if flow.held:
-                body: Any = message.get("body", b"")
-                flow.release(len(body))
+            if flow.held_bytes:
+                flow.release(len(message.get("body", b"")))
             return message
         flow.resume_reading()
         self.message_event.clear()
         body, self.body = bytes(self.body), bytearray()
-        if flow.held:
+        if flow.held_bytes:
             flow.release(len(body))
         return {"type": "http.request", "body": body, "more_body": False}
 
@@ -288,7 +287,7 @@ class Protocol(HttpToolsProtocol):
         else:
             if not cycle.response_complete and not self._is_half_closed:
                 self._reading.clear()
-            if self.flow.held:
+            if self.flow.held_bytes:
                 self._count()
 
     def _piece_size(self) -> int:
@@ -305,8 +304,10 @@ class Protocol(HttpToolsProtocol):
                 self.parser.feed_data(piece)
             except httptools.HttpParserError as error:
                 reason = error.__context__
-                malformed = _bad_request("what was sent is no valid HTTP request")
-                self._refuse(reason.error if isinstance(reason, _RefusalError) else malformed)
+                if isinstance(reason, _RefusalError):
+                    self._refuse(reason.error)
+                else:
+                    self._refuse(_bad_request("what was sent is no valid HTTP request"))
                 return False
             except httptools.HttpParserUpgrade as upgrade:
                 if self._should_upgrade():
@@ -368,7 +369,7 @@ class Protocol(HttpToolsProtocol):
         self.flow.has_backlog = False
         if data:
             self._parse(data)
-        elif self.flow.held:
+        elif self.flow.held_bytes:
             self._count()
         if not self._unparsed and not self.pipeline:
             self.flow.resume_reading()
@@ -465,10 +466,10 @@ class Protocol(HttpToolsProtocol):
         self._successor = protocol
         protocol.shake_hands(self.scope)
 
-    def _forward(self, rest: bytes | memoryview) -> None:
+    def _forward(self, remainder: bytes | memoryview) -> None:
         """What came behind the head belongs to the protocol that has taken over, if any has."""
-        if self._successor is not None and len(rest):
-            self._successor.data_received(bytes(rest))
+        if self._successor is not None and len(remainder):
+            self._successor.data_received(bytes(remainder))
 
     # --- callbacks of the parser -------------------------------------------------------------------------------------
 
@@ -570,7 +571,7 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if not self._unframed and not self._is_half_closed:
             self._reading.start(self._limits.settings.keep_alive_seconds)
-        if self.flow.held:
+        if self.flow.held_bytes:
             self._count()
 
 

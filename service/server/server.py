@@ -293,7 +293,7 @@ def run(
         except SystemExit as stop:  # the application could not start: already logged
             status = int(stop.code or 0)
         except Exception:
-            logger.critical("the process ends by a fault of its own", exc_info=True)
+            logger.exception("the server failed")
             status = 1
         # Both the end of the loop and the end of the interpreter wait for threads, and a thread may work for minutes.
         logging.shutdown()

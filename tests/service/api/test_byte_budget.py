@@ -15,7 +15,7 @@ def test_bytes_are_taken_up_to_the_limit_and_returned() -> None:
     assert (caught.value.code, caught.value.retry_after) == ("queue_full", 1)
     budget.release(60)
     budget.acquire(60)
-    assert budget.held == 100
+    assert budget.held_bytes == 100
 
 
 def test_a_part_is_kept_for_what_is_small() -> None:

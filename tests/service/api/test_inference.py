@@ -319,4 +319,4 @@ async def test_an_answer_without_room_is_not_computed() -> None:
         harness.forecaster.items = ()
         problem(await harness.forecast(BODY | {"parameters": parameters}), 503, "queue_full")
         assert harness.forecaster.items == ()
-        assert harness.app.state.budget.held == 0
+        assert harness.app.state.budget.held_bytes == 0

@@ -199,6 +199,6 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def pause_reading(writer: asyncio.StreamWriter) -> None:
-    """Take no more of what the server sends."""
+    """This client reads nothing from now on."""
     transport: Any = writer.transport
     transport.pause_reading()

@@ -182,7 +182,7 @@ async def test_a_large_head_is_refused(name: str) -> None:
         assert received.count(b"HTTP/1.1 200") == (name == "after another request")
         assert server.metric(f'ritmo_requests_total{{code="{status}"') == 1
         await until(lambda: not server.server.server_state.connections)
-        assert server.budget.held == 0
+        assert server.budget.held_bytes == 0
 
 
 async def test_a_large_body_in_the_same_segment_is_no_large_head() -> None:
@@ -281,11 +281,11 @@ async def test_a_flood_of_requests_waits_unread_and_is_counted() -> None:
         connection = only_connection(server)
         assert connection.flow.read_paused
         assert len(connection.pipeline) <= (2 << 10) // len(request) + 1
-        assert 0 < server.budget.held < 2 << 20
+        assert 0 < server.budget.held_bytes < 2 << 20
         flooding.cancel()
         writer.transport.abort()
         await until(lambda: not server.server.server_state.connections)
-        assert server.budget.held == 0
+        assert server.budget.held_bytes == 0
 
 
 async def flood(writer: asyncio.StreamWriter, piece: bytes, count: int) -> None:
@@ -301,7 +301,7 @@ async def test_many_pipelined_requests_are_all_answered() -> None:
         received = await server.ask(b"".join(post(b"/a", body) for body in bodies) + LAST)
         assert received.count(b"HTTP/1.1 200 OK") == 3001
         assert re.findall(rb"b'(\d+)'", received) == bodies
-        assert server.budget.held == 0
+        assert server.budget.held_bytes == 0
 
 
 async def test_many_heads_in_a_row_are_no_large_head() -> None:
@@ -327,7 +327,7 @@ async def test_an_unfinished_head_without_room_is_refused() -> None:
             assert received.startswith(b"HTTP/1.1 %d " % status)
             assert (b"retry-after: 1\r\n" in received) is (status == 503)
         await until(lambda: not server.server.server_state.connections)
-        assert server.budget.held == 0
+        assert server.budget.held_bytes == 0
 
 
 async def test_a_body_without_room_is_refused() -> None:
@@ -349,10 +349,10 @@ async def test_an_answer_that_is_not_read_ends_the_connection_and_costs_nothing_
         _, writer = await server.connect()
         pause_reading(writer)
         writer.write(post(b"/huge", b"1"))
-        await until(lambda: server.budget.held > 0)
-        assert server.budget.held > 10 << 20
+        await until(lambda: server.budget.held_bytes > 0)
+        assert server.budget.held_bytes > 10 << 20
         await until(lambda: not server.server.server_state.connections)
-        assert server.budget.held == 0
+        assert server.budget.held_bytes == 0
         assert server.metric('ritmo_connections_cut_total{reason="slow_reader"}') == 1
         writer.transport.abort()
 
@@ -366,7 +366,7 @@ async def test_a_slow_reader_that_reads_gets_its_answer() -> None:
             count += len(piece)
             await asyncio.sleep(0.02)
         assert count > HUGE
-        assert server.budget.held == 0
+        assert server.budget.held_bytes == 0
         writer.close()
 
 

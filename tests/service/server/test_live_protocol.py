@@ -108,7 +108,7 @@ async def live(application: Application, settings: Settings | None = None, **opt
             application.free.set()
             writer.transport.abort()
             await until(lambda: not server.server.server_state.connections)
-            assert server.budget.held == 0
+            assert server.budget.held_bytes == 0
 
 
 def only_connection(server: Running) -> LiveProtocol:
@@ -165,10 +165,10 @@ async def test_messages_that_wait_are_not_unpacked_and_no_more_are_read() -> Non
         flooding = asyncio.create_task(client.send(frame(TEXT, b"1") * 2_000_000))
         await until(lambda: bool(client.server.server.server_state.connections))
         connection = only_connection(client.server)
-        await until(lambda: connection.read_paused and connection.flow.held > 0)
+        await until(lambda: connection.read_paused and connection.flow.held_bytes > 0)
         await asyncio.sleep(0.1)
         assert connection.queue.qsize() < 200
-        assert connection.flow.held < 1 << 20
+        assert connection.flow.held_bytes < 1 << 20
         assert not flooding.done()
         application.free.set()
         assert await client.frame() == (TEXT, b"1")
@@ -180,14 +180,14 @@ async def test_unfinished_messages_are_counted() -> None:
     application = Application()
     async with live(application, ws_max_size=1 << 20) as client:
         await client.send(frame(TEXT, b"a" * 500_000)[:-1])
-        await until(lambda: client.server.budget.held >= 499_999)
+        await until(lambda: client.server.budget.held_bytes >= 499_999)
         await client.send(b"a")
         assert await client.frame() == (TEXT, b"500000")
         await client.send(frame(TEXT, b"b" * 300_000, final=False) + frame(CONTINUATION, final=False) * 100_000)
-        await until(lambda: client.server.budget.held >= 300_000)
+        await until(lambda: client.server.budget.held_bytes >= 300_000)
         await client.send(frame(PING, b"all"))
         assert await client.frame() == (PONG, b"all")
-        assert client.server.budget.held == 300_000
+        assert client.server.budget.held_bytes == 300_000
 
 
 @pytest.mark.parametrize("size", [-1, 0, 1])
@@ -201,7 +201,7 @@ async def test_a_message_without_room_ends_the_connection(size: int) -> None:
             assert (await client.frame())[1].startswith(struct.pack("!H", 1013))
         else:
             await client.send(frame(PING)[:0])
-            await until(lambda: client.server.budget.held == 10_000 + size)
+            await until(lambda: client.server.budget.held_bytes == 10_000 + size)
 
 
 async def test_a_message_that_does_not_arrive_ends_the_connection() -> None:
@@ -231,7 +231,7 @@ async def test_a_flood_of_pings_is_held_up_and_holds_up_nobody() -> None:
             await asyncio.sleep(0)
         assert turns > 5  # others had their turn meanwhile
         assert not flooding.done()
-        assert client.server.budget.held < 2 << 20
+        assert client.server.budget.held_bytes < 2 << 20
         flooding.cancel()
 
 
@@ -250,7 +250,7 @@ async def test_what_comes_before_the_handshake_is_accepted_waits() -> None:
     application.accepts.clear()
     async with live(application) as client:
         await client.send(frame(TEXT, b"early"))
-        await until(lambda: client.server.budget.held > 0)
+        await until(lambda: client.server.budget.held_bytes > 0)
         application.accepts.set()
         assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         assert await client.frame() == (TEXT, b"5")

@@ -54,7 +54,8 @@ class Streams(list):
     def close(self):
         pass
     async def cut(self):
-        pass
+        if "fail" in sys.argv:
+            raise RuntimeError("a test says so")
 
 app.state = SimpleNamespace(registry=Registry(), streams=Streams(), budget=None, request_metrics=None)
 server.create_app = lambda settings, group=None: app
@@ -74,6 +75,21 @@ def test_a_process_ends_although_its_threads_work(number: signal.Signals) -> Non
             process.send_signal(number)
             assert process.wait(TIMEOUT) == 0
             assert any("Finished server process" in line for line in lines)
+        finally:
+            process.kill()
+
+
+def test_a_process_whose_end_fails_ends_all_the_same() -> None:
+    """Leaving the event loop in the usual way would wait for its threads."""
+    command = [sys.executable, "-c", BUSY, "fail"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            lines = iter(process.stderr)
+            assert any("running on" in line for line in lines)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(TIMEOUT) == 1
+            assert any("the server failed" in line for line in lines)
         finally:
             process.kill()
 
