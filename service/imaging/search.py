@@ -158,11 +158,12 @@ def _look_at(view: View) -> Look:
 def _attempt(view: View, ink: Binarized) -> tuple[list[Mark], InvalidRequest | None]:
     """The marks that the ink shows, lines left out; and why there are none of the likeliest lines."""
     level = threshold(ink)
-    mask, n_lines = without_lines(ink.strength > level)
-    lines = lines_of_cell(mask, view.margin)
+    all_ink = ink.strength > level
+    lines = lines_of_cell(all_ink, view.margin)
+    mask, n_lines = without_lines(all_ink)
     found: list[Mark] = []
     refusal: InvalidRequest | None = None
-    for variant, prior in _without_thin_lines(ink, mask, level):
+    for variant, prior in _without_thin_lines(ink, mask, level, is_cell=lines is not None):
         try:
             if lines is not None and variant is mask:
                 marks = _marks_in_cell(view, ink, mask, lines, n_lines)
@@ -172,8 +173,6 @@ def _attempt(view: View, ink: Binarized) -> tuple[list[Mark], InvalidRequest | N
             found += _lowered(marks, prior)
         except InvalidRequest as error:
             refusal = error if variant is mask else refusal
-            if lines is not None:  # an empty cell: what the lines leave behind is nothing else
-                break
     return found, refusal
 
 
@@ -245,7 +244,7 @@ def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:
     return not any(side and not line for side, line in zip(touched, lines.sides, strict=True))
 
 
-def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tuple[Mask, float]]:
+def _without_thin_lines(ink: Binarized, mask: Mask, level: float, *, is_cell: bool) -> Iterator[tuple[Mask, float]]:
     """`mask`, and where thin lines run from side to side, what remains without them, with priors.
 
     Printed lines are fainter than a pen, or thinner: of strokes that are broader, opening leaves them as they are.
@@ -254,7 +253,8 @@ def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tu
     component = connected_components(mask)
     height, width = mask.shape
     spanning = (component.width >= _SPANNING * width) | (component.height >= _SPANNING * height)
-    if not spanning.any() and len(spanning) < _FRAGMENTS:
+    # A cell that has a few lines of its own along its sides is not crossed by others.
+    if len(spanning) < _FRAGMENTS and (is_cell or not spanning.any()):
         return
     stronger = stronger_ink(ink)
     if stronger is not None and stronger > level:
