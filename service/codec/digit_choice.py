@@ -1,8 +1,8 @@
 """Which of the hypotheses about a picture is answered: those that were read of it, one by one, become one reading.
 
 What the network believes of a hypothesis (its score) is weighed with what its preparation knows (its prior): the
-greatest product wins, and its score is lower where others disagree. The choice sees nothing but the picture's own items,
-so it depends on no other input.
+greatest product wins, and its score is lower where others disagree. The choice sees nothing but the picture's own
+items, so it depends on no other input.
 """
 
 from __future__ import annotations

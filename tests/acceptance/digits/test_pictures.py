@@ -49,7 +49,8 @@ def answer(data: bytes, query: bytes = b"") -> dict[str, Any] | None:
         results = cast("list[DigitResult]", model().run(call.items))
         prediction: dict[str, Any] = json.loads(CODEC.encode(call, results))["predictions"][0]
     except InvalidRequest as error:
-        assert error.code == "blank_image"
+        if error.code != "blank_image":
+            raise
         return None
     return prediction
 
@@ -146,14 +147,12 @@ def test_a_kind_of_picture_is_read(kind: str) -> None:
     scene, share = DIGITS[kind]
     generator = np.random.default_rng(len(kind))
     wrong = []
-    for drawing in handwriting.drawings(COUNT // 10, "pen", 7)[:COUNT]:
+    for drawing in handwriting.drawings(COUNT, "pen", 7):
         prediction = answer(scene(drawing.ink, generator))
         label = None if prediction is None else prediction["label"]
         if label != drawing.label:
             wrong.append(f"{drawing.label} read as {label}")
-    count = len(handwriting.drawings(COUNT // 10, "pen", 7)[:COUNT])
-    assert count >= COUNT
-    assert len(wrong) <= (1 - share) * count + 1e-9, wrong
+    assert len(wrong) <= (1 - share) * COUNT, wrong
 
 
 @pytest.mark.parametrize("scene", [box_of_a_form, sheet_on_a_table], ids=["box", "sheet"])
@@ -170,7 +169,7 @@ def test_an_empty_place_is_blank_or_no_digit(scene: Callable[[Plane, Generator],
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_numbers_are_read_whole(count: int) -> None:
     generator = np.random.default_rng(count)
-    drawings = handwriting.drawings(COUNT // 10, "pen", 11)
+    drawings = handwriting.drawings(COUNT, "pen", 11)
     wrong = []
     for _ in range(COUNT):
         chosen = [drawings[int(index)] for index in generator.integers(len(drawings), size=count)]
