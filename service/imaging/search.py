@@ -163,7 +163,7 @@ def _attempt(view: View, ink: Binarized) -> tuple[list[Mark], InvalidRequest | N
     mask, n_lines = without_lines(all_ink)
     found: list[Mark] = []
     refusal: InvalidRequest | None = None
-    for variant, prior in _without_thin_lines(ink, mask, level, is_cell=lines is not None):
+    for variant, prior in _without_thin_lines(ink, mask, level, lines):
         try:
             if lines is not None and variant is mask:
                 marks = _marks_in_cell(view, ink, mask, lines, n_lines)
@@ -244,17 +244,19 @@ def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:
     return not any(side and not line for side, line in zip(touched, lines.sides, strict=True))
 
 
-def _without_thin_lines(ink: Binarized, mask: Mask, level: float, *, is_cell: bool) -> Iterator[tuple[Mask, float]]:
+def _without_thin_lines(
+    ink: Binarized, mask: Mask, level: float, lines: CellLines | None
+) -> Iterator[tuple[Mask, float]]:
     """`mask`, and where thin lines run from side to side, what remains without them, with priors.
 
     Printed lines are fainter than a pen, or thinner: of strokes that are broader, opening leaves them as they are.
     """
     yield mask, 0.0
-    component = connected_components(mask)
+    # The lines along the sides of a cell say nothing of others that cross it.
+    component = connected_components(mask if lines is None else mask & ~lines.mask)
     height, width = mask.shape
     spanning = (component.width >= _SPANNING * width) | (component.height >= _SPANNING * height)
-    # A cell that has a few lines of its own along its sides is not crossed by others.
-    if len(spanning) < _FRAGMENTS and (is_cell or not spanning.any()):
+    if not spanning.any() and len(spanning) < _FRAGMENTS:
         return
     stronger = stronger_ink(ink)
     if stronger is not None and stronger > level:
