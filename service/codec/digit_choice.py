@@ -1,7 +1,8 @@
 """Which of the hypotheses about a picture is answered: those that were read of it, one by one, become one reading.
 
 What the network believes of a hypothesis (its score) is weighed with what its preparation knows (its prior): the
-greatest product wins. The choice sees nothing but the picture's own items, so it depends on no other input.
+greatest product wins, and its score is lower where others disagree. The choice sees nothing but the picture's own
+items, so it depends on no other input.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.codec.digit_types import NumberDigit
 from service.contract.errors import InvalidRequest
@@ -20,6 +22,8 @@ from service.imaging.numbers import Line
 
 CLASSES = 10
 WIDTH = 28
+_BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
+_AGREED = 0.9999
 _BLANK = math.log(0.6)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
 
@@ -49,17 +53,40 @@ def hypothesis_items(
     return [*whole, *(DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses)], len(whole)
 
 
-def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> int | None:
-    """The index of the hypothesis whose score, weighed with its prior, is greatest; the first of equals.
+class Choice(Struct, frozen=True, eq=False, gc=False):
+    """The hypothesis that is answered, and which share of all belief is on its label."""
 
-    None: the image is blank in the likeliest view of it, and no other is believed enough.
+    index: int
+    agreement: float
+
+
+def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | None:
+    """The likeliest label of a picture, in its likeliest hypothesis; the first of equals.
+
+    A hypothesis weighs as much as the network believes it, and its prior says. Where others that are believed as well
+    say another label, the score is not to be trusted so far: `agreement` is below 1. None: the image is blank in the
+    likeliest view of it, and no other is believed enough.
     """
-    weights = [
-        math.log(max(float(result.probabilities.max()), 1e-9)) + hypothesis.prior
-        for hypothesis, result in zip(picture.hypotheses, results, strict=True)
-    ]
+    scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
+    weights = [math.log(score) + one.prior for score, one in zip(scores, picture.hypotheses, strict=True)]
     best = max(range(len(weights)), key=weights.__getitem__)
-    return None if picture.refusal is not None and weights[best] < _BLANK else best
+    if picture.refusal is not None and weights[best] < _BLANK:
+        return None
+    labels = [int(result.probabilities.argmax()) for result in results]
+    beliefs = [
+        math.exp(_BELIEF * math.log(score) + one.prior) for score, one in zip(scores, picture.hypotheses, strict=True)
+    ]
+    agreement = sum(belief for belief, label in zip(beliefs, labels, strict=True) if label == labels[best])
+    return Choice(best, agreement / sum(beliefs))
+
+
+def tempered(result: DigitResult, agreement: float) -> DigitResult:
+    """`result` with as much of its probability on all digits alike as the hypotheses disagree."""
+    if agreement > _AGREED:
+        return result
+    rest = (1 - agreement) / CLASSES
+    trace = None if result.trace is None else agreement * result.trace + rest
+    return replace(result, probabilities=agreement * result.probabilities + rest, trace=trace)
 
 
 def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[NumberDigit]:

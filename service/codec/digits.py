@@ -29,7 +29,15 @@ from service.codec.common import (
     SequenceState,
     unsupported_media_type,
 )
-from service.codec.digit_choice import PictureItems, blank_reading, chosen, hypothesis_items, read_number
+from service.codec.digit_choice import (
+    Choice,
+    PictureItems,
+    blank_reading,
+    chosen,
+    hypothesis_items,
+    read_number,
+    tempered,
+)
 from service.codec.digit_types import (
     DigitAnswer,
     DigitInput,
@@ -368,11 +376,10 @@ def _chosen_readings(
         if picture.is_blank or (best is None and picture.hypotheses):
             item, result = blank_reading(call.manifest.state.width)
         else:
-            index = (best or 0) + (picture.first if picture.stopped is None else picture.stopped)
-            item, result = call.items[index], results[index]
+            item, result = _answered(call, picture, best, results)
         items.append(item)
         answers.append(result)
-        report = None if best is None else picture.hypotheses[best].report
+        report = None if best is None else picture.hypotheses[best.index].report
         digits = None
         if call.parameters.digits == "all" and (picture.is_blank or picture.hypotheses):
             n_pieces = 0 if best is None else sum(len(line.pieces) for line in picture.lines)
@@ -380,6 +387,22 @@ def _chosen_readings(
             digits = read_number(picture.lines if n_pieces else (), pieces)
         readings.append(replace(reading, preparation=report, digits=digits))
     return replace(call, items=items, readings=readings, pictures=None), answers
+
+
+def _answered(
+    call: DigitCall, picture: PictureItems, choice: Choice | None, results: Sequence[DigitResult]
+) -> tuple[DigitItem, DigitResult]:
+    """The item and result that answer an input: where it stopped early, if its tempered score still allows that."""
+    if choice is None:
+        return call.items[picture.first], results[picture.first]
+    index = picture.first + choice.index
+    stop = call.parameters.stop_at_confidence
+    if picture.stopped is not None and stop is not None:
+        early = picture.stopped + choice.index
+        result = tempered(results[early], choice.agreement)
+        if float(result.probabilities.max()) >= stop:
+            return call.items[early], result
+    return call.items[index], tempered(results[index], choice.agreement)
 
 
 def sequence_states(call: DigitCall, results: Sequence[DigitResult]) -> list[SequenceState]:
@@ -415,6 +438,8 @@ def _predictions(
             warnings.append("no_ink" if state.observations else "blank_image")
         if state.observations >= IMAGE_ROWS and not is_blank and probabilities[label] < unlikely:
             warnings.append("unlikely_digit")
+            if reading.preparation is None and len(item.rows) >= IMAGE_ROWS and _looks_inverted(item.rows):
+                warnings.append("looks_inverted")
         if reading.preparation is not None and reading.preparation.digits > 1:
             warnings.append("several_digits")
         predictions.append(
@@ -432,6 +457,12 @@ def _predictions(
             )
         )
     return predictions
+
+
+def _looks_inverted(rows: NDArray[np.float32]) -> bool:
+    """Whether rows hold more ink than paper, along their sides too: they are bright paper with dark ink."""
+    sides = np.concatenate((rows[:, 0], rows[:, -1], rows[0], rows[-1]))
+    return bool(rows.mean() > 0.5 and np.median(sides) > 0.5)
 
 
 def _number(digits: list[NumberDigit] | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from service.imaging.parameters import PARAMETERS
 
 _CLOSING_WINDOWS = (0.3, 0.15)  # shares of the longer side, tried on paper that is not even
 _TWO_KINDS = 0.6  # share of variance that two strengths explain in ink of a pen and of printed lines
+_ONE_KIND = 0.3  # share of all contrast, that the border of a picture has at most where it shows one level
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
 _TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
 
@@ -77,7 +78,8 @@ def on_margins(plane: Plane, margin: int) -> list[tuple[Plane, Binarized]]:
     the plane has no two levels, or only one of them along its border.
     """
     low, high = float(plane.min()), float(plane.max())
-    if high - low < PARAMETERS.min_contrast:
+    # Nearly all pictures have but one level along their border, which costs less to see than what levels there are.
+    if high - low < PARAMETERS.min_contrast or float(np.ptp(_border_pixels(plane))) < _ONE_KIND * (high - low):
         return []
     split, explained = _otsu(np.asarray((plane - low) / np.float32(high - low), np.float32))
     if explained < _TWO_LEVELS:
@@ -241,7 +243,11 @@ def _is_dark(distance: Plane) -> bool:
 def _contrast(distance: Plane) -> float:
     """How far the ink stands out where it is strongest; single pixels do not count."""
     count = int(np.clip(PARAMETERS.strongest_share * distance.size, 1, PARAMETERS.strongest_pixels))
-    return float(np.partition(distance.ravel(), -count)[-count])
+    # Only the upper half can hold the strongest ones, nearly always; partitioning the paper as well takes far longer.
+    strongest = distance[distance > 0.5 * float(distance.max(initial=0))]
+    if strongest.size < count:
+        strongest = distance.ravel()
+    return float(np.partition(strongest, -count)[-count])
 
 
 def _otsu(strength: Plane) -> tuple[float, float]:

@@ -93,7 +93,7 @@ class View:
     @property
     def scale(self) -> float:
         """Pixels of the decoded image in one of the plane."""
-        return (self.box[3] - self.box[1]) / float(self.plane.shape[0] - 2 * self.margin)
+        return float((self.box[3] - self.box[1]) / (self.plane.shape[0] - 2 * self.margin))
 
     def bounds(self, rows: slice, columns: slice) -> Bounds:
         """The box of some rows and columns, in pixels of the decoded image."""
@@ -158,33 +158,38 @@ def _look_at(view: View) -> Look:
 def _attempt(view: View, ink: Binarized) -> tuple[list[Mark], InvalidRequest | None]:
     """The marks that the ink shows, lines left out; and why there are none of the likeliest lines."""
     level = threshold(ink)
-    mask, n_lines = without_lines(ink.strength > level)
-    lines = lines_of_cell(mask, view.margin)
+    all_ink = ink.strength > level
+    lines = lines_of_cell(all_ink, view.margin)
+    mask, n_lines = without_lines(all_ink)
     found: list[Mark] = []
     refusal: InvalidRequest | None = None
-    for variant, prior in _without_thin_lines(ink, mask, level):
+    rest = mask if lines is None else mask & ~lines.mask
+    components = connected_components(rest)
+    for variant, prior in _without_thin_lines(ink, mask, level, components):
         try:
-            if lines is not None and variant is mask:
-                marks = _marks_in_cell(view, ink, mask, lines, n_lines)
+            if variant is not mask:
+                marks = _marks_of_mask(view, ink, variant if lines is None else variant & ~lines.mask, n_lines + 1)
+            elif lines is None:
+                marks = _marks_of_components(view, ink, components, n_lines)
             else:
-                rest = variant if lines is None else variant & ~lines.mask
-                marks = _marks_of_mask(view, ink, rest, n_lines + (variant is not mask))
+                marks = _marks_in_cell(view, ink, mask, lines, n_lines)
             found += _lowered(marks, prior)
         except InvalidRequest as error:
             refusal = error if variant is mask else refusal
-            if lines is not None:  # an empty cell: what the lines leave behind is nothing else
-                break
     return found, refusal
 
 
 def _marks_on_margin(view: View) -> list[Mark]:
     """The marks on a margin of either level, the likeliest first: in a tight crop, one that reaches all its sides."""
     margin = max(3, max(view.plane.shape) // 6)
+    planes = on_margins(view.plane, margin)
+    if not planes:
+        return []
     is_small = max(view.plane.shape) <= _SMALL_CROP
     prior = 0.0 if is_small or float(np.median(np.abs(np.diff(view.plane, axis=1)))) < _CLEAN else _PERHAPS_TIGHT
     found = [
         replace(mark, prior=mark.prior + (prior if _is_tight(mark, view) else _LOOSE))
-        for plane, ink in on_margins(view.plane, margin)
+        for plane, ink in planes
         for mark in _attempt(View(plane, view.box, margin), ink)[0]
     ]
     return sorted(found, key=lambda mark: -mark.prior)
@@ -214,7 +219,8 @@ def lines_of_cell(mask: Mask, margin: int) -> CellLines | None:
 
 def _marks_in_cell(view: View, ink: Binarized, mask: Mask, lines: CellLines, n_lines: int) -> list[Mark]:
     """The marks in a cell with `lines` along its sides; raises `blank_image` where it is empty."""
-    inside = _marks_of_mask(view, ink, mask & ~lines.mask, n_lines + lines.count)
+    # A printed line from side to side may be one of a cell's as well.
+    inside = _marks_of_mask(view, ink, mask & ~lines.mask, max(n_lines, lines.count))
     size = view.plane.shape[0] - 2 * view.margin
     inside = [mark for mark in inside if mark.mask.shape[0] >= _LEAST_IN_CELL * size]
     if not inside:
@@ -245,13 +251,15 @@ def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:
     return not any(side and not line for side, line in zip(touched, lines.sides, strict=True))
 
 
-def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tuple[Mask, float]]:
+def _without_thin_lines(
+    ink: Binarized, mask: Mask, level: float, component: Components
+) -> Iterator[tuple[Mask, float]]:
     """`mask`, and where thin lines run from side to side, what remains without them, with priors.
 
     Printed lines are fainter than a pen, or thinner: of strokes that are broader, opening leaves them as they are.
+    `component`: those of the mask, less the lines along the sides of a cell, which say nothing of others that cross it.
     """
     yield mask, 0.0
-    component = connected_components(mask)
     height, width = mask.shape
     spanning = (component.width >= _SPANNING * width) | (component.height >= _SPANNING * height)
     if not spanning.any() and len(spanning) < _FRAGMENTS:
@@ -272,8 +280,12 @@ def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tu
 
 
 def _marks_of_mask(view: View, ink: Binarized, mask: Mask, n_lines: int) -> list[Mark]:
-    """The likeliest mark of `mask`, and the same with and without what may belong to it; raises `blank_image`."""
-    components = connected_components(mask)
+    """The marks of the components of `mask`; raises `blank_image`."""
+    return _marks_of_components(view, ink, connected_components(mask), n_lines)
+
+
+def _marks_of_components(view: View, ink: Binarized, components: Components, n_lines: int) -> list[Mark]:
+    """The likeliest mark, and the same with and without what may belong to it; raises `blank_image`."""
     candidates, n_noise = digit_candidates(components)
     if not candidates:
         raise InvalidRequest("nothing but specks, lines or borders stands out from the paper", code="blank_image")

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.codec.digit_choice import PictureItems, blank_reading, chosen, hypothesis_items, read_number
+from service.codec.digit_choice import (
+    PictureItems,
+    blank_reading,
+    chosen,
+    hypothesis_items,
+    read_number,
+    tempered,
+)
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
 from service.imaging.mnist import Hypothesis
@@ -38,13 +45,15 @@ def picture(*priors: float, refusal: bool = False) -> PictureItems:
     ],
 )
 def test_the_score_is_weighed_with_the_prior(priors: tuple[float, ...], scores: tuple[float, ...], best: int) -> None:
-    assert chosen(picture(*priors), [result(3, score) for score in scores]) == best
+    choice = chosen(picture(*priors), [result(3, score) for score in scores])
+    assert choice is not None
+    assert (choice.index, choice.agreement) == (best, 1.0)
 
 
 def test_a_picture_may_be_blank_all_the_same() -> None:
-    assert chosen(picture(-0.3, refusal=True), [result(3, 0.99)]) == 0
+    assert chosen(picture(-0.3, refusal=True), [result(3, 0.99)]) is not None
     assert chosen(picture(-0.3, refusal=True), [result(3, 0.5)]) is None
-    assert chosen(picture(-0.3), [result(3, 0.5)]) == 0
+    assert chosen(picture(-0.3), [result(3, 0.5)]) is not None
     item, answer = blank_reading(5)
     assert (len(item.rows), answer.rows_used, answer.state.shape) == (0, 0, (5,))
 
@@ -75,3 +84,21 @@ def test_the_likeliest_way_through_a_line_is_the_number(scores: tuple[float, ...
 
 def test_no_lines_are_no_number() -> None:
     assert read_number([], []) == []
+
+
+def test_the_score_is_lower_where_sure_hypotheses_disagree() -> None:
+    agreements = []
+    for other in (0.1, 0.5, 0.9, 0.99):
+        choice = chosen(picture(0.0, 0.0), [result(3, 0.999), result(8, other)])
+        assert choice is not None
+        assert choice.index == 0
+        agreements.append(choice.agreement)
+    assert agreements == sorted(agreements, reverse=True)
+    assert agreements[0] > 0.999
+    assert 0.5 < agreements[-1] < 0.52
+    one = result(3, 0.999)
+    answer = tempered(one, agreements[-1])
+    assert int(answer.probabilities.argmax()) == 3
+    assert answer.probabilities.sum() == pytest.approx(1)
+    assert answer.probabilities[3] < 0.6
+    assert tempered(one, 1.0) is one

@@ -458,6 +458,16 @@ def test_a_reset_without_rows_asks_for_nothing() -> None:
     assert CODEC.message_to_items(b'{"reset": true}', opening, CONTRACT, SequenceState(STATE, 3)) is None
 
 
+@pytest.mark.parametrize(("paper", "warnings"), [(255, ["unlikely_digit", "looks_inverted"]), (0, ["unlikely_digit"])])
+def test_inverted_rows_are_named_where_they_cannot_be_read(paper: int, warnings: list[str]) -> None:
+    contract = CONTRACT.model_copy(update={"output": OutputContract(classes=10, unlikely_below=0.99)})
+    rows = np.full((28, 28), paper)
+    rows[6:22, 12:16] = 255 - paper
+    call = CODEC.to_items(decode(inputs=[{"rows": rows.tolist()}]), contract)
+    (prediction,) = answer(call)["predictions"]
+    assert prediction["warnings"] == warnings
+
+
 def test_all_digits_of_a_picture() -> None:
     image = Image.new("L", (420, 280), 255)
     image.paste(drawn("4").crop((40, 0, 240, 280)), (0, 0))
