@@ -18,7 +18,7 @@ OTHER_VARIABLES = {"RITMO_DATA", "RITMO_REQUIRE_DATA"}  # of the training comman
 MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
-WIRES = ("oip", "sagemaker", "nixtla")
+WIRES = ("oip", "sagemaker", "nixtla", "mcp")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Count = Annotated[int, Field(ge=1)]
