@@ -45,8 +45,8 @@ Request = BacktestRequest | AnomalyRequest
 _encoder = msgspec.json.Encoder()
 
 
-class Given(Struct, Generic[ParametersT], frozen=True, eq=False):
-    """The series of a request on their grids, with what is asked for."""
+class EvaluationInput(Struct, Generic[ParametersT], frozen=True, eq=False):
+    """The series of a request on their grids, and how to judge a model on them."""
 
     inputs: list[SeriesInput]
     timelines: Sequence[Timeline | None]
@@ -73,16 +73,18 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
         """What the query of a table asks for."""
         raise NotImplementedError
 
-    async def judge(self, given: Given[ParametersT], model: Served, deadline: float) -> BacktestAnswer | AnomalyAnswer:
+    async def judge(
+        self, evaluation: EvaluationInput[ParametersT], model: Served, deadline: float
+    ) -> BacktestAnswer | AnomalyAnswer:
         """The answer, but for how a table was read."""
         raise NotImplementedError
 
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The answer; raises the errors of the domain."""
-        given = await self._run(True, self._read, body)
-        model, deadline = self._find(request, given.model, given.parameters.timeout_ms)
-        answer = await self.judge(given, model, deadline)
-        content = await self._run(True, _encoder.encode, replace(answer, table=given.table))
+        evaluation = await self._run(True, self._read, body)
+        model, deadline = self._find(request, evaluation.model, evaluation.parameters.timeout_ms)
+        answer = await self.judge(evaluation, model, deadline)
+        content = await self._run(True, _encoder.encode, replace(answer, table=evaluation.table))
         return Answer(200, [(b"content-type", JSON.encode()), digest_header(model.manifest.sha256)], content)
 
     async def compute(self, items: Sequence[ForecastItem], model: Served, deadline: float) -> list[ForecastResult]:
@@ -97,7 +99,7 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
                 start, values = end, 0
         return results
 
-    def _read(self, body: Body) -> Given[ParametersT]:
+    def _read(self, body: Body) -> EvaluationInput[ParametersT]:
         if body.media_type != JSON:
             return self._read_table(body)
         if body.query_string:
@@ -105,22 +107,24 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
         request = self.request_decoder.decode(body.content)
         _refuse_states(request.inputs)
         horizon = getattr(request.parameters, "prediction_length", 1)
-        timed = self._forecasts.place(
+        timed = self._forecasts.to_grids(
             ForecastRequest(request.inputs, parameters=ForecastParameters(prediction_length=horizon))
         )
         stated = request.parameters.season_length
         seasons = [stated or season_of(entry.series, entry.season) for entry in timed]
         timelines = [entry.timeline for entry in timed]
-        return Given([entry.series for entry in timed], timelines, seasons, request.parameters, request.model, UNSET)
+        return EvaluationInput(
+            [entry.series for entry in timed], timelines, seasons, request.parameters, request.model, UNSET
+        )
 
-    def _read_table(self, body: Body) -> Given[ParametersT]:
+    def _read_table(self, body: Body) -> EvaluationInput[ParametersT]:
         options: TableOptions = decode_query(body.query_string, self.options_decoder, TEXT_OPTIONS)
         _refuse_options(options)
         table = self._tables.read(body, options)
         hints = zip(table.inputs, table.seasons, strict=True)
         seasons = [options.season_length or season_of(series, season) for series, season in hints]
         parameters = self.parameters_of(options)
-        return Given(table.inputs, table.timelines, seasons, parameters, table.model, table.reading)
+        return EvaluationInput(table.inputs, table.timelines, seasons, parameters, table.model, table.reading)
 
 
 class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
@@ -133,9 +137,11 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
         """What the query of a table asks for."""
         return BacktestParameters(options.prediction_length, options.windows, options.season_length, options.timeout_ms)
 
-    async def judge(self, given: Given[BacktestParameters], model: Served, deadline: float) -> BacktestAnswer:
-        """The scores of the model beside simple methods."""
-        test = await self._run(True, plan, given.inputs, given.seasons, given.parameters, model.manifest)
+    async def judge(
+        self, evaluation: EvaluationInput[BacktestParameters], model: Served, deadline: float
+    ) -> BacktestAnswer:
+        """The scores of the model and of simple methods."""
+        test = await self._run(True, plan, evaluation.inputs, evaluation.seasons, evaluation.parameters, model.manifest)
         return await self._run(True, score, test, await self.compute(test.items, model, deadline))
 
 
@@ -149,18 +155,22 @@ class AnomalyEndpoint(EvaluationEndpoint[AnomalyParameters]):
         """What the query of a table asks for."""
         return AnomalyParameters(options.level, options.season_length, options.timeout_ms)
 
-    async def judge(self, given: Given[AnomalyParameters], model: Served, deadline: float) -> AnomalyAnswer:
+    async def judge(
+        self, evaluation: EvaluationInput[AnomalyParameters], model: Served, deadline: float
+    ) -> AnomalyAnswer:
         """The values outside their intervals."""
-        manifest, level = model.manifest, given.parameters.level
-        items = await self._run(True, anomaly_items, given.inputs, given.seasons, level, manifest)
+        manifest, level = model.manifest, evaluation.parameters.level
+        items = await self._run(True, anomaly_items, evaluation.inputs, evaluation.seasons, level, manifest)
         results = await self.compute(items, model, deadline)
-        found = await self._run(True, lambda: list(map(find_anomalies, given.inputs, items, results, given.timelines)))
+        anomalies = await self._run(
+            True, lambda: list(map(find_anomalies, evaluation.inputs, items, results, evaluation.timelines))
+        )
         return AnomalyAnswer(
             model=manifest.name,
             model_version=str(manifest.version),
             model_digest=manifest.digest,
             level=level,
-            predictions=found,
+            predictions=anomalies,
         )
 
 

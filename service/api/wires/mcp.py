@@ -34,7 +34,7 @@ _TARGET = {
     "minItems": 1,
     "description": "values of one series, oldest first; null is a missing value",
 }
-_SEASON = {"type": "integer", "minimum": 1, "description": "values in a season, where it is known: 12 for months"}
+_SEASON = {"type": "integer", "minimum": 1, "description": "values in a season, where it is names: 12 for months"}
 TOOLS: list[dict[str, Any]] = [
     {
         "name": "forecast",
@@ -141,8 +141,8 @@ async def _result(method: str, parameters: dict[str, Any], tools: _Tools) -> dic
         described = {"supportedVersions": list(VERSIONS), "capabilities": {"tools": {}}, "instructions": _INSTRUCTIONS}
         return described | _CACHE | {"serverInfo": server}
     if method == "initialize":
-        wanted = parameters.get("protocolVersion")
-        spoken = wanted if wanted in EARLIER_VERSIONS else EARLIER_VERSIONS[0]
+        requested = parameters.get("protocolVersion")
+        spoken = requested if requested in EARLIER_VERSIONS else EARLIER_VERSIONS[0]
         return {"protocolVersion": spoken, "capabilities": {"tools": {}}, "serverInfo": server}
     if method == "ping":
         return {}
@@ -194,7 +194,7 @@ class _Tools:
         except msgspec.ValidationError as error:
             raise InvalidRequest(str(error), code="wrong_type") from error
         horizon = ForecastParameters(prediction_length=parameters.prediction_length)
-        (timed,) = self._pipeline.forecasts.place(ForecastRequest([series], parameters=horizon))
+        (timed,) = self._pipeline.forecasts.to_grids(ForecastRequest([series], parameters=horizon))
         model = self._pipeline.registry.get("forecaster")
         seasons = [parameters.season_length or season_of(timed.series, timed.season)]
         test = plan([timed.series], seasons, parameters, model.manifest)
@@ -220,8 +220,8 @@ def _check_arguments(arguments: Any, schema: dict[str, Any]) -> None:
         raise InvalidRequest("the arguments must be an object", code="wrong_type")
     for name in arguments:
         if name not in schema["properties"]:
-            known = ", ".join(schema["properties"])
-            raise InvalidRequest(f"there is no argument '{name[:64]}'; there are {known}", code="unknown_field")
+            names = ", ".join(schema["properties"])
+            raise InvalidRequest(f"there is no argument '{name[:64]}'; there are {names}", code="unknown_field")
     for name in schema["required"]:
         if name not in arguments:
             raise InvalidRequest(f"the argument '{name}' is required", code="missing_field")
