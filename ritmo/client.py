@@ -169,8 +169,8 @@ class Client:
 
     def models(self) -> list[Json]:
         """What is served."""
-        found: list[Json] = self._json(Request("GET", "/models"))["models"]
-        return found
+        models: list[Json] = self._json(Request("GET", "/models"))["models"]
+        return models
 
     def is_ready(self) -> bool:
         """Whether the service answers and every model is loaded."""
@@ -259,8 +259,8 @@ class AsyncClient:
 
     async def models(self) -> list[Json]:
         """What is served."""
-        found: list[Json] = (await self._json(Request("GET", "/models")))["models"]
-        return found
+        models: list[Json] = (await self._json(Request("GET", "/models")))["models"]
+        return models
 
     @asynccontextmanager
     async def stream(

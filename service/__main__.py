@@ -168,7 +168,7 @@ class Forecast(_TableCommand):
         return _CSV if self.output == "csv" else _JSON
 
     def print_answer(self, request: _Request, body: bytes) -> None:
-        """The answer in the form that was asked for; the plot, and what was understood of a table, beside it."""
+        """The answer in the chosen form; the plot, and what was understood of a table, beside it."""
         name = self._print_summary(request.table)
         if self.accept == _CSV:
             print(body.decode(), end="", flush=True)
@@ -188,7 +188,7 @@ class Forecast(_TableCommand):
 
 
 class Backtest(_TableCommand):
-    """Test a model on the past of the series in a file, beside simple methods, and print the scores.
+    """Test a model and simple methods on the past of the series in a file, and print the scores.
 
     The file is read as `ritmo forecast` reads it. MASE and WQL are errors, less is better; coverage is the share of
     values in the 80 % interval. The exit status is that of `ritmo forecast`.
@@ -204,7 +204,7 @@ class Backtest(_TableCommand):
         return self._table_request("/backtest")
 
     def print_answer(self, request: _Request, body: bytes) -> None:
-        """The scores as a table or as JSON; what was understood of a table beside it."""
+        """The scores as a table or as JSON; and what was understood of a table."""
         self._print_summary(request.table)
         if _wants_table(self.output):
             from service.codec.tables.report import score_table
@@ -350,12 +350,14 @@ def _print_json(document: object) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
 
 
-def _show_progress(done: int, total: int) -> None:
+def _show_progress(answered: int, total: int) -> None:
     """A bar on a terminal, where there is more than one part to wait for."""
-    if done < total or total > 1024:
-        width = 30 * done // total
-        end = "\n" if done == total else ""
-        print(f"\r[{'#' * width}{'.' * (30 - width)}] {done} of {total} series", end=end, file=sys.stderr, flush=True)
+    if answered < total or total > 1024:
+        width = 30 * answered // total
+        end = "\n" if answered == total else ""
+        print(
+            f"\r[{'#' * width}{'.' * (30 - width)}] {answered} of {total} series", end=end, file=sys.stderr, flush=True
+        )
 
 
 def _form(files: Sequence[str], bodies: Sequence[bytes]) -> tuple[str, bytes]:

@@ -21,7 +21,7 @@ MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+|null")
-WIRES = ("oip", "sagemaker", "nixtla")
+WIRES = ("oip", "sagemaker", "nixtla", "mcp")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

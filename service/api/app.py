@@ -22,6 +22,7 @@ from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.api.wires.common import Pipeline
+from service.api.wires.mcp import mcp_router
 from service.api.wires.nixtla import nixtla_router
 from service.api.wires.oip import oip_router
 from service.api.wires.sagemaker import sagemaker_router
@@ -40,7 +41,7 @@ from service.settings import Settings
 # Work that must not hold up the event loop: large bodies and answers, for which two threads would only contend for the
 # interpreter, and pictures, most of which is done without it.
 TEXT_THREADS, PICTURE_THREADS = 1, 2
-_WIRES = {"oip": oip_router, "sagemaker": sagemaker_router, "nixtla": nixtla_router}
+_WIRES = {"oip": oip_router, "sagemaker": sagemaker_router, "nixtla": nixtla_router, "mcp": mcp_router}
 DESCRIPTION = "Recurrent networks, served: forecasts of series of any length, digits read row by row."
 
 

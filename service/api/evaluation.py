@@ -46,8 +46,8 @@ Request = BacktestRequest | AnomalyRequest
 _encoder = msgspec.json.Encoder()
 
 
-class Given(Struct, Generic[ParametersT], frozen=True, eq=False):
-    """The series of a request on their grids, with what is asked for."""
+class EvaluationInput(Struct, Generic[ParametersT], frozen=True, eq=False):
+    """The series of a request on their grids, and how to judge a model on them."""
 
     inputs: list[SeriesInput]
     timelines: Sequence[Timeline | None]
@@ -80,7 +80,7 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
         raise NotImplementedError
 
     async def judge(
-        self, given: Given[ParametersT], model: Served, client: Client, deadline: float
+        self, evaluation: EvaluationInput[ParametersT], model: Served, client: Client, deadline: float
     ) -> BacktestAnswer | AnomalyAnswer:
         """The answer, but for how a table was read."""
         raise NotImplementedError
@@ -88,10 +88,10 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The answer; raises the errors of the domain."""
         client, limit = request.client, request.deadline(None, self.default_timeout_ms)
-        given = await self._in_thread("table", len(body.content), client, limit, self._read, body)
-        model, deadline = self._find(request, given.model, given.parameters.timeout_ms)
-        answer = replace(await self.judge(given, model, client, deadline), table=given.table)
-        content = await self._in_thread("encode", given.size, client, deadline, _encoder.encode, answer)
+        evaluation = await self._in_thread("table", len(body.content), client, limit, self._read, body)
+        model, deadline = self._find(request, evaluation.model, evaluation.parameters.timeout_ms)
+        answer = replace(await self.judge(evaluation, model, client, deadline), table=evaluation.table)
+        content = await self._in_thread("encode", evaluation.size, client, deadline, _encoder.encode, answer)
         return Answer(200, [(b"content-type", JSON.encode()), digest_header(model.manifest.sha256)], content)
 
     async def compute(
@@ -108,7 +108,7 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
                 start, values = end, 0
         return results
 
-    def _read(self, body: Body) -> Given[ParametersT]:
+    def _read(self, body: Body) -> EvaluationInput[ParametersT]:
         if body.media_type != JSON:
             return self._read_table(body)
         if body.query_string:
@@ -116,22 +116,24 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
         request = self.request_decoder.decode(body.content)
         _refuse_states(request.inputs)
         horizon = getattr(request.parameters, "prediction_length", 1)
-        timed = self._forecasts.place(
+        timed = self._forecasts.to_grids(
             ForecastRequest(request.inputs, parameters=ForecastParameters(prediction_length=horizon))
         )
         stated = request.parameters.season_length
         seasons = [stated or season_of(entry.series, entry.season) for entry in timed]
         timelines = [entry.timeline for entry in timed]
-        return Given([entry.series for entry in timed], timelines, seasons, request.parameters, request.model, UNSET)
+        return EvaluationInput(
+            [entry.series for entry in timed], timelines, seasons, request.parameters, request.model, UNSET
+        )
 
-    def _read_table(self, body: Body) -> Given[ParametersT]:
+    def _read_table(self, body: Body) -> EvaluationInput[ParametersT]:
         options: TableOptions = decode_query(body.query_string, self.options_decoder, TEXT_OPTIONS)
         _refuse_options(options)
         table = self._tables.read(body, options)
         hints = zip(table.inputs, table.seasons, strict=True)
         seasons = [options.season_length or season_of(series, season) for series, season in hints]
         parameters = self.parameters_of(options)
-        return Given(table.inputs, table.timelines, seasons, parameters, table.model, table.reading)
+        return EvaluationInput(table.inputs, table.timelines, seasons, parameters, table.model, table.reading)
 
 
 class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
@@ -145,11 +147,19 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
         return BacktestParameters(options.prediction_length, options.windows, options.season_length, options.timeout_ms)
 
     async def judge(
-        self, given: Given[BacktestParameters], model: Served, client: Client, deadline: float
+        self, evaluation: EvaluationInput[BacktestParameters], model: Served, client: Client, deadline: float
     ) -> BacktestAnswer:
         """The scores of the model beside simple methods."""
         test = await self._in_thread(
-            "plan", given.size, client, deadline, plan, given.inputs, given.seasons, given.parameters, model.manifest
+            "plan",
+            evaluation.size,
+            client,
+            deadline,
+            plan,
+            evaluation.inputs,
+            evaluation.seasons,
+            evaluation.parameters,
+            model.manifest,
         )
         results = await self.compute(test.items, model, client, deadline)
         return await self._in_thread("score", len(results), client, deadline, score, test, results)
@@ -166,28 +176,28 @@ class AnomalyEndpoint(EvaluationEndpoint[AnomalyParameters]):
         return AnomalyParameters(options.level, options.season_length, options.timeout_ms)
 
     async def judge(
-        self, given: Given[AnomalyParameters], model: Served, client: Client, deadline: float
+        self, evaluation: EvaluationInput[AnomalyParameters], model: Served, client: Client, deadline: float
     ) -> AnomalyAnswer:
         """The values outside their intervals."""
-        manifest, level = model.manifest, given.parameters.level
-        size = given.size
+        manifest, level = model.manifest, evaluation.parameters.level
+        size = evaluation.size
         items = await self._in_thread(
-            "plan", size, client, deadline, anomaly_items, given.inputs, given.seasons, level, manifest
+            "plan", size, client, deadline, anomaly_items, evaluation.inputs, evaluation.seasons, level, manifest
         )
         results = await self.compute(items, model, client, deadline)
-        found = await self._in_thread(
+        anomalies = await self._in_thread(
             "score",
             size,
             client,
             deadline,
-            lambda: list(map(find_anomalies, given.inputs, items, results, given.timelines)),
+            lambda: list(map(find_anomalies, evaluation.inputs, items, results, evaluation.timelines)),
         )
         return AnomalyAnswer(
             model=manifest.name,
             model_version=str(manifest.version),
             model_digest=manifest.digest,
             level=level,
-            predictions=found,
+            predictions=anomalies,
         )
 
 

@@ -1,6 +1,6 @@
 """The page at `/`: files of `service/web`, read once, sent with an ETag and a content security policy.
 
-The page asks this server and nobody else: no script, style, font or picture comes from elsewhere, and the policy holds
+The page asks this server only: no script, style, font or picture comes from elsewhere, and the policy holds
 browsers to that. `prepare-digit` shows what the network sees of a picture.
 """
 

@@ -100,16 +100,16 @@ def _content_type(media_type: str) -> Header:
     return (b"content-type", b"text/csv; charset=utf-8" if media_type == CSV else media_type.encode())
 
 
-def _accepted(accept: bytes, sent: str) -> str:
+def _accepted(accept: bytes, request_type: str) -> str:
     """The type that the header Accept names first among those that are written here, else that of the request."""
     for part in accept.decode("latin-1").lower().split(","):
         media_type = part.partition(";")[0].strip()
         if media_type in {JSON, CSV, PARQUET}:
             return media_type
-    return sent
+    return request_type
 
 
 def _progress(request: RawRequest) -> Callable[[int, int], None]:
     """What to call after each part of a table; a request over HTTP has nothing to call."""
     report: Callable[[int, int], None] | None = request.scope.get("extensions", {}).get(PROGRESS)
-    return report or (lambda _done, _all: None)
+    return report or (lambda _answered, _total: None)

@@ -73,7 +73,7 @@ class AnomalyAnswer(ModelAnswer, frozen=True, kw_only=True):
 def anomaly_items(
     inputs: Sequence[SeriesInput], seasons: Sequence[int], level: float, manifest: Manifest
 ) -> list[ForecastItem]:
-    """The items whose histories hold the intervals; raises `InvalidRequest` for what the model cannot read."""
+    """The items, with the intervals in their histories; raises `InvalidRequest` for what the model cannot read."""
     contract = manifest.input
     levels = np.array([round((1 - level) / 2, 10), 0.5, round((1 + level) / 2, 10)])
     items = []

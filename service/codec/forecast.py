@@ -144,7 +144,7 @@ class ForecastCodec:
         predictions = _predictions(call, results, tokens)
         return _encoder.encode(ForecastAnswer(manifest.name, str(manifest.version), manifest.digest, predictions))
 
-    def place(self, request: ForecastRequest) -> list[Timed]:
+    def to_grids(self, request: ForecastRequest) -> list[Timed]:
         """The series of a request within the limits, on the grids of their times; raises `InvalidRequest`."""
         self.check_limits(request)
         return place_inputs(request.inputs, request.parameters.prediction_length, self._settings.max_observations)

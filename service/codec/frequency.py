@@ -236,10 +236,10 @@ def parse_frequency(name: str) -> Frequency:
         if part["name"] not in _UNITS or part["anchor"]:
             raise ValueError("only seconds, minutes, hours and days can be added up")
         total += _multiple(part["count"]) * _UNITS[part["name"]]
-    return fixed(total)
+    return of_microseconds(total)
 
 
-def fixed(microseconds: int) -> Frequency:
+def of_microseconds(microseconds: int) -> Frequency:
     """Steps of so many microseconds, with the name that pandas gives them."""
     if microseconds and microseconds % WEEK == 0:
         return Frequency(_named(microseconds // WEEK, "W"), "time", microseconds, loose=True)
@@ -308,7 +308,7 @@ def _of_duration(iso: re.Match[str]) -> Frequency:
         raise ValueError("adds months to a fixed time: state one of both")
     if max(months, total // DAY) > _MAX_MULTIPLE:
         raise ValueError("is longer than what can be counted here")
-    return of_months(months, "first") if months else fixed(total)
+    return of_months(months, "first") if months else of_microseconds(total)
 
 
 def _multiple(digits: str) -> int:

@@ -30,8 +30,8 @@ from service.codec.frequency import (
     Times,
     common_step,
     days_of_month,
-    fixed,
     grid_from,
+    of_microseconds,
     of_months,
     parse_frequency,
     weekdays,
@@ -307,8 +307,8 @@ def _spacing(clock: Times, utc: Times) -> Frequency:
         step = common_step(distances)
         filled = len(times) * step / (int(distances.sum()) + step)
         if (times is utc or step % DAY == 0) and step > 0 and filled >= _MIN_FILLED:
-            return _days_or_weekdays(times) if step == DAY else fixed(step)
-    return fixed(_rough_step(np.diff(utc).astype(np.int64)))
+            return _days_or_weekdays(times) if step == DAY else of_microseconds(step)
+    return of_microseconds(_rough_step(np.diff(utc).astype(np.int64)))
 
 
 def _days_or_weekdays(times: Times) -> Frequency:
@@ -316,7 +316,7 @@ def _days_or_weekdays(times: Times) -> Frequency:
     days = times.astype("M8[D]")
     if np.is_busday(days).all() and np.busday_count(days[0], days[-1]) < (days[-1] - days[0]).astype(np.int64):
         return weekdays()
-    return fixed(DAY)
+    return of_microseconds(DAY)
 
 
 def _spacing_in_months(clock: Times) -> Frequency | None:

@@ -139,7 +139,7 @@ def _inflate_zstd(content: bytes, limit: int) -> bytes:
 
 
 def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer whose Content-Type is exactly `application/json`, which some clients compare as a whole."""
+    """An answer with the Content-Type `application/json` exactly, which some clients compare as a whole."""
     return Response(_encode(document), status, dict(headers or {}), JSON)
 
 
@@ -151,7 +151,7 @@ def error_answer(error: RitmoError, request: Request) -> Response:
 
 
 def with_errors(handler: Handler) -> Handler:
-    """`handler`, whose errors are answered as the clients of these protocols read them."""
+    """`handler` with its errors answered as the clients of these protocols read them."""
 
     async def handle(request: Request) -> Response:
         try:
@@ -163,6 +163,6 @@ def with_errors(handler: Handler) -> Handler:
                 logger.error("a request failed: %s", error.detail, exc_info=error, extra=extra)
             return answer
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            return Response(status_code=400)  # it is not sent
 
     return handle

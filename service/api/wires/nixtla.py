@@ -1,4 +1,4 @@
-"""The HTTP API of Nixtla's forecasting service, as its own client (`NixtlaClient(base_url=…)`, 0.9) speaks it.
+"""The HTTP API of Nixtla's forecasting service, as its own client (`NixtlaClient(base_url=…)`, 0.9) uses it.
 
 All series of a request come flat, one after the other, and so go the answers. Intervals are named by the level in per
 cent as it was sent. What the networks do not do (covariates, fine-tuning) is refused, never left out in silence.
@@ -40,7 +40,7 @@ class NixtlaSeries(Struct, frozen=True):
 
 
 class NixtlaRequest(Struct, frozen=True):
-    """What forecasts, cross validations and anomaly detections are asked with; unknown members have no effect here."""
+    """The body of forecasts, cross validations and anomaly detections; unknown members have no effect here."""
 
     series: NixtlaSeries
     model: str = DEFAULT_MODEL
@@ -98,10 +98,10 @@ class _Wire:
         )
 
     async def forecast(self, request: Request) -> Response:
-        asked, series, model = await self._read(request)
-        levels = _Levels(asked.level)
+        query, series, model = await self._read(request)
+        levels = _Levels(query.level)
         results = await self._compute(
-            request, model, [ForecastItem(values, asked.h, levels.computed) for values in series], asked.h
+            request, model, [ForecastItem(values, query.h, levels.computed) for values in series], query.h
         )
         mean = np.concatenate([result.mean for result in results])
         rows = np.concatenate([result.quantiles for result in results], axis=1)
@@ -110,57 +110,57 @@ class _Wire:
         )
 
     async def cross_validation(self, request: Request) -> Response:
-        asked, series, model = await self._read(request)
-        if asked.full_history:
-            return await self._history(request, asked, series, model, anomalies=False)
-        levels = _Levels(asked.level)
-        step = asked.step_size or asked.h
-        if not 1 <= asked.n_windows <= 1000 or step < 1:
+        query, series, model = await self._read(request)
+        if query.full_history:
+            return await self._history(request, query, series, model, anomalies=False)
+        levels = _Levels(query.level)
+        step = query.step_size or query.h
+        if not 1 <= query.n_windows <= 1000 or step < 1:
             raise InvalidRequest("n_windows and step_size must be positive", code="out_of_range")
         items: list[ForecastItem] = []
         positions: list[int] = []
         sizes: list[int] = []
         start = 0
         for values in series:
-            first = len(values) - asked.h - (asked.n_windows - 1) * step
+            first = len(values) - query.h - (query.n_windows - 1) * step
             if first < 1:
                 raise InvalidRequest("a series is too short for so many windows", code="length_not_supported")
-            for cut in range(first, len(values) - asked.h + 1, step):
-                items.append(ForecastItem(values[:cut], asked.h, levels.computed))
-                positions += range(start + cut, start + cut + asked.h)
-            sizes.append(asked.n_windows * asked.h)
+            for cut in range(first, len(values) - query.h + 1, step):
+                items.append(ForecastItem(values[:cut], query.h, levels.computed))
+                positions += range(start + cut, start + cut + query.h)
+            sizes.append(query.n_windows * query.h)
             start += len(values)
-        results = await self._compute(request, model, items, asked.h)
+        results = await self._compute(request, model, items, query.h)
         mean = np.concatenate([result.mean for result in results])
         rows = np.concatenate([result.quantiles for result in results], axis=1)
         return json_answer({"idxs": positions, "sizes": sizes, "mean": mean.tolist(), "intervals": levels.named(rows)})
 
     async def anomaly_detection(self, request: Request) -> Response:
-        asked, series, model = await self._read(request)
+        query, series, model = await self._read(request)
         return await self._history(
             request,
-            replace(asked, level=99.0 if asked.level is None else asked.level),
+            replace(query, level=99.0 if query.level is None else query.level),
             series,
             model,
             anomalies=True,
         )
 
     async def _history(
-        self, request: Request, asked: NixtlaRequest, series: list[Floats], model: Served, *, anomalies: bool
+        self, request: Request, query: NixtlaRequest, series: list[Floats], model: Served, *, anomalies: bool
     ) -> Response:
         """One step ahead of every value but the first that the model uses."""
-        levels = _Levels(asked.level)
+        levels = _Levels(query.level)
         results = await self._compute(
             request, model, [ForecastItem(values, 1, levels.computed, history=True) for values in series], 1
         )
         parts, sizes, actual = [], [], []
         for values, result in zip(series, results, strict=True):
             history = result.history if result.history is not None else np.zeros((0, 1 + len(levels.computed)))
-            used = values[len(values) - len(history) :]
-            known = np.isfinite(history).all(axis=1)
-            first = int(known.argmax()) if known.any() else len(history)
+            observed = values[len(values) - len(history) :]
+            finite = np.isfinite(history).all(axis=1)
+            first = int(finite.argmax()) if finite.any() else len(history)
             parts.append(history[first:])
-            actual.append(used[first:])
+            actual.append(observed[first:])
             sizes.append(len(history) - first)
         rows = np.concatenate(parts)
         answer: dict[str, Any] = {"sizes": sizes, "mean": rows[:, 0].tolist(), "intervals": levels.named(rows[:, 1:].T)}
@@ -193,8 +193,8 @@ class _Wire:
         pipeline = self._pipeline.of(request)
         async with body_of(request, pipeline) as content:
             deadline = pipeline.deadline()
-            asked, series = await pipeline.in_thread("nixtla", len(content), deadline, _series, content, encoding)
-        return asked, series, self._model(asked.model)
+            query, series = await pipeline.in_thread("nixtla", len(content), deadline, _series, content, encoding)
+        return query, series, self._model(query.model)
 
     def _model(self, name: str) -> Served:
         """The model of that name; the names of Nixtla's own mean the default forecaster."""
@@ -219,15 +219,15 @@ class _Levels:
     """Levels of intervals in per cent, as they were sent, and the quantiles that they need."""
 
     def __init__(self, level: list[float] | float | None) -> None:
-        sent = [] if level is None else [level] if isinstance(level, int | float) else level
-        self._sent = list(dict.fromkeys(sent))
-        self._sides = {side: _sides(side) for side in self._sent}
+        levels = [] if level is None else [level] if isinstance(level, int | float) else level
+        self._levels = list(dict.fromkeys(levels))
+        self._sides = {side: _sides(side) for side in self._levels}
         bounds = {bound for sides in self._sides.values() for bound in sides}
         self.computed = np.array(sorted(bounds) or [0.5])
 
     def named(self, rows: Floats) -> dict[str, list[float]] | None:
         """`rows` (Q, …) by the names of the bounds, None where no level was sent."""
-        if not self._sent:
+        if not self._levels:
             return None
         position = {bound: index for index, bound in enumerate(self.computed.tolist())}
         named = {}
@@ -246,21 +246,21 @@ def _sides(level: float) -> tuple[float, float]:
 def _series(content: bytes, encoding: str) -> tuple[NixtlaRequest, list[Floats]]:
     """The request in a body and its series; raises `InvalidRequest`."""
     try:
-        asked = _decoder.decode(inflate(content, encoding, MAX_BYTES))
+        query = _decoder.decode(inflate(content, encoding, MAX_BYTES))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         code = "wrong_type" if isinstance(error, msgspec.ValidationError) else "malformed_json"
         raise InvalidRequest(f"the request cannot be read: {error}", code=code) from error
-    given = asked.series
-    for name, value in (("X", given.X), ("X_future", given.X_future), ("categorical_exog", given.categorical_exog)):
+    flat = query.series
+    for name, value in (("X", flat.X), ("X_future", flat.X_future), ("categorical_exog", flat.categorical_exog)):
         if value is not None:
             raise InvalidRequest(f"{name}: exogenous variables are not read by these networks", code="unknown_field")
-    if asked.finetune_steps > 0 or asked.finetuned_model_id is not None or asked.multivariate or asked.hist_exog:
+    if query.finetune_steps > 0 or query.finetuned_model_id is not None or query.multivariate or query.hist_exog:
         raise InvalidRequest(
             "fine-tuning, exogenous and multivariate series are not offered here", code="unknown_field"
         )
-    if not given.sizes or min(given.sizes) < 1 or sum(given.sizes) != len(given.y):
+    if not flat.sizes or min(flat.sizes) < 1 or sum(flat.sizes) != len(flat.y):
         raise InvalidRequest("sizes must be the lengths of the series in y", code="out_of_range")
-    if asked.h < 1:
+    if query.h < 1:
         raise InvalidRequest("h must be at least 1", code="out_of_range")
-    values = np.array(given.y, np.float64)
-    return asked, np.split(values, np.cumsum(given.sizes)[:-1])
+    values = np.array(flat.y, np.float64)
+    return query, np.split(values, np.cumsum(flat.sizes)[:-1])

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 over HTTP with the binary extension, as tritonclient and kserve speak it.
+"""Open Inference Protocol v2 over HTTP with the binary extension, as tritonclient and kserve use it.
 
 Forecasters take `target` (series, values; NaN or null = missing), with `lengths` of series that are padded on the
 right, and answer `mean` and `quantiles`; readers of digits take `rows` (digits, rows, 28) and answer `label` and
@@ -36,7 +36,7 @@ _OUTPUTS = {"forecast": ("mean", "quantiles", "state"), "classify-digit": ("labe
 
 
 class Infer(Struct, frozen=True, eq=False):
-    """A request for inference: its inputs by name, its parameters, and what is wanted back."""
+    """A request for inference: its inputs by name, its parameters, and what is requested back."""
 
     head: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -135,9 +135,9 @@ class _Protocol:
         levels = options.get("quantile_levels", "0.1,0.5,0.9")
         try:
             parameters = ForecastParameters(
-                prediction_length=_whole(options, "prediction_length", 1),
+                prediction_length=_positive_integer(options, "prediction_length", 1),
                 quantile_levels=[float(level) for level in str(levels).split(",")],
-                season_length=_whole(options, "season_length", None),
+                season_length=_positive_integer(options, "season_length", None),
                 return_state=_flag(options, "return_state"),
             )
         except ValueError as error:
@@ -227,8 +227,8 @@ def _parse(content: bytes, headers: dict[str, str], limit: int, model: Served) -
     if not isinstance(parameters, dict):
         raise bad("parameters must be an object")
     task = model.manifest.task
-    known = (*(_FORECAST_OPTIONS if task == "forecast" else _DIGIT_OPTIONS), *_OF_CLIENTS)
-    _refuse_unknown("parameter", list(parameters), known)
+    allowed = (*(_FORECAST_OPTIONS if task == "forecast" else _DIGIT_OPTIONS), *_OF_CLIENTS)
+    _refuse_unknown("parameter", list(parameters), allowed)
     tensors = parse_tensors(head, content[split:])
     _refuse_unknown("input", list(tensors), _INPUTS[task])
     outputs = head.get("outputs") or []
@@ -246,10 +246,10 @@ def _check_classification(outputs: list[dict[str, Any]]) -> None:
             raise bad("classification: a number of classes, of the output 'probabilities'")
 
 
-def _refuse_unknown(kind: str, names: list[str], known: tuple[str, ...]) -> None:
+def _refuse_unknown(kind: str, names: list[str], allowed: tuple[str, ...]) -> None:
     for name in names:
-        if name not in known:
-            detail = f"there is no {kind} '{name[:64]}'{suggestion(name, list(known))}"
+        if name not in allowed:
+            detail = f"there is no {kind} '{name[:64]}'{suggestion(name, list(allowed))}"
             raise InvalidRequest(detail, code="unknown_field")
 
 
@@ -279,7 +279,7 @@ def _states(tensors: dict[str, Tensor]) -> list[str | None] | None:
     return [text or None for text in state.tolist()]
 
 
-def _whole(options: dict[str, Any], name: str, default: int | None) -> Any:
+def _positive_integer(options: dict[str, Any], name: str, default: int | None) -> Any:
     value = options.get(name, default)
     if value is not None and (type(value) is not int or not 1 <= value <= 1_000_000):
         raise InvalidRequest(f"{name} must be a whole number from 1 to 1000000", code="out_of_range")
@@ -308,13 +308,13 @@ def _tensors(answer: dict[str, Any], task: str) -> dict[str, Tensor]:
 
 def _answer(parsed: Infer, outputs: dict[str, Tensor], model: Served) -> tuple[bytes, bytes]:
     """The JSON of an answer, and the binary data behind it."""
-    wanted = parsed.head.get("outputs")
-    if not wanted:
+    requested = parsed.head.get("outputs")
+    if not requested:
         names = [name for name in outputs if name != "state" or parsed.parameters.get("return_state")]
-        wanted = [{"name": name} for name in names]
+        requested = [{"name": name} for name in names]
     all_binary = parsed.parameters.get("binary_data_output") is True
     described, data = [], []
-    for entry in wanted:
+    for entry in requested:
         options = entry.get("parameters") or {}
         tensor = outputs[entry["name"]]
         if options.get("classification"):

@@ -79,7 +79,7 @@ def _as_forecast(content: bytes, media_type: str) -> bytes:
 
 
 def _flat(prediction: dict[str, Any]) -> dict[str, Any]:
-    """A prediction whose quantiles are its members, and which has the time of its first step alone."""
+    """A prediction with its quantiles as members, and with the time of its first step alone."""
     times = prediction.get("timestamps")
     flat = {"mean": prediction["mean"], **prediction["quantiles"]}
     flat |= {"item_id": prediction["item_id"]} if prediction["item_id"] is not None else {}

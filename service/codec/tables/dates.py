@@ -45,7 +45,7 @@ _DIGITS = re.compile(r"[0-9]{4}|[0-9]{6}|[0-9]{8}|[0-9]{10}|[0-9]{13}|[0-9]{10}\
 _UTC_WORD = re.compile(r"\s*(?:UTC|GMT|Z)$")
 _CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(\s*[AaPp][Mm])?")
 
-_ENOUGH = 1000  # cells that are looked at where a few tell as much as all
+_SAMPLE_SIZE = 1000  # cells that are looked at where a few tell as much as all
 
 Parser = Callable[[str], Moment]
 
@@ -76,17 +76,17 @@ def looks_like_date(text: str) -> bool:
     text = text.strip()
     if text.isdigit():
         return len(text) == 8 and _succeeds(_of_digits, text)
-    return any(_succeeds(parser, text) for parser in (_iso, _written, *_ORDERS.values()))
+    return any(_succeeds(parser, text) for parser in (_iso, _by_words, *_ORDERS.values()))
 
 
 def find_date_format(texts: Sequence[str], order: DateOrder | None, *, prefers_day_first: bool) -> DateFormat | None:
     """The writing in which all (or nearly all) of `texts` are dates, None where there is none.
 
-    Days and months are told apart by a number above 12, then by which order makes the dates ascend or descend.
+    Days and months are distinguished by a number above 12, then by which order makes the dates ascend or descend.
     """
     cells = list(dict.fromkeys(texts))  # series often have the same times
-    sample = cells[:: max(1, len(cells) // _ENOUGH)]
-    parsers = (_iso, _of_digits, _of_decimal_years, _written)
+    sample = cells[:: max(1, len(cells) // _SAMPLE_SIZE)]
+    parsers = (_iso, _of_digits, _of_decimal_years, _by_words)
     for parser in parsers:
         if not (parser is _iso and order) and _share(parser, sample) >= 0.8:
             return DateFormat(parser)
@@ -105,15 +105,15 @@ def _two_way(cells: Sequence[str], readable: list[DateOrder], prefers_day_first:
     """The order of days and months where both can be read."""
     in_order = [name for name in readable if _is_ordered([_ORDERS[name](cell).clock for cell in cells])]
     candidates = in_order or readable
-    if "." in cells[0] and "dmy" in candidates:  # nobody writes the month first with points
+    if "." in cells[0] and "dmy" in candidates:  # with points, the day comes first
         return DateFormat(_ORDERS["dmy"], "dmy")
-    wanted: DateOrder = "dmy" if prefers_day_first or "mdy" not in candidates else "mdy"
-    chosen = wanted if wanted in candidates else candidates[0]
+    preferred: DateOrder = "dmy" if prefers_day_first or "mdy" not in candidates else "mdy"
+    chosen = preferred if preferred in candidates else candidates[0]
     if len(candidates) == 1:
         return DateFormat(_ORDERS[chosen], chosen)
     words = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
-    other = next(name for name in candidates if name != chosen)
-    note = f"dates such as {cells[0]} were read as {words[chosen]}; date_order={other} reads them otherwise"
+    alternative = next(name for name in candidates if name != chosen)
+    note = f"dates such as {cells[0]} were read as {words[chosen]}; date_order={alternative} reads them otherwise"
     return DateFormat(_ORDERS[chosen], chosen, note)
 
 
@@ -170,7 +170,7 @@ def _of_decimal_years(text: str) -> Moment:
     return Moment(_clock(months // 12, months % 12 + 1, 1), None, None, "M")
 
 
-def _written(text: str) -> Moment:
+def _by_words(text: str) -> Moment:
     """Names of months, quarters, and a month of a year in digits."""
     text = text.strip()
     quarter = _QUARTER.fullmatch(text)

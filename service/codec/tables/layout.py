@@ -63,7 +63,7 @@ class Roles(Struct, frozen=True):
 def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool = False) -> Roles:
     """The roles of the columns of `rows`, of which the first may be a header; raises `InvalidRequest` (`bad_table`).
 
-    With `all_values` every column but that of times is a series, whatever its name.
+    With `all_values` every column but that of times is a series, of any name.
     """
     if _is_list(rows) and options.value is options.time is options.id is None:
         return Roles("list", [], [], [], [], [], has_header=False)
@@ -93,7 +93,7 @@ def _check_numbers(row: Row) -> None:
     for index, text in enumerate(row.cells):
         if not looks_like_number(text) and not is_missing(text):
             cell = Cell(text, row.line, 1, index + 1, "")
-            raise bad_table(f"{cell.place} is no number, and there are no further rows", cell.pointer)
+            raise bad_table(f"{cell.position} is no number, and there are no further rows", cell.pointer)
 
 
 def _column(body: Sequence[Row], index: int, name: str) -> Column:
@@ -159,8 +159,8 @@ class _Choice:
         ids = self._stated(self._options.id, "id") if self._options.id else self._ids(free, values)
         if values is None:
             values = self._values([column for column in free if column not in ids], bool(ids))
-        used = [*times, *values, *ids]
-        ignored = [column for column in self._columns if column not in used and not self._is_index(column)]
+        assigned = [*times, *values, *ids]
+        ignored = [column for column in self._columns if column not in assigned and not self._is_index(column)]
         ignored = [column for column in ignored if column.kind != "empty"]
         return Roles("long" if ids else "wide", values, times, ids, ignored, self._notes, self._has_header)
 
@@ -195,8 +195,8 @@ class _Choice:
         ]
         clocks = [column for column in self._columns if column.kind == "clock"]
         if dates:
-            others = [column.name for column in dates[1:]]
-            if others:
+            further_dates = [column.name for column in dates[1:]]
+            if further_dates:
                 self._notes.append(f"times are those of '{printable(dates[0].name)}'; time= names another column")
             return [dates[0], *clocks[:1]]
         numbers = [column for column in usual if column.kind == "number" and len(self._columns) > 1]
@@ -223,10 +223,10 @@ class _Choice:
         if len(numbers) == 1 or not (usual or is_long):
             return numbers
         chosen = (usual or numbers)[0]
-        others = ", ".join(f"'{printable(column.name)}'" for column in numbers if column is not chosen)
+        left_out = ", ".join(f"'{printable(column.name)}'" for column in numbers if column is not chosen)
         name = printable(chosen.name or str(chosen.index + 1))
         self._notes.append(
-            f"the values are those of '{name}'; left out, as covariates are: {others}; value= names others"
+            f"the values are those of '{name}'; left out, as covariates are: {left_out}; value= names others"
         )
         return [chosen]
 

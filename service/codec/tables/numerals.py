@@ -35,7 +35,7 @@ _AROUND = re.compile(r"^[€$£¥₹\s]+|[€$£¥₹%\s]+$|^(?:USD|EUR|GBP)\s|\
 _SPACES = re.compile(r"(?<=[0-9])[ \u00a0\u202f\u2009'\u2019](?=[0-9]{3}(?![0-9]))")
 _SHAPE = re.compile(r"[+-]?(?=[.,]?[0-9])(?P<whole>[0-9]*(?:[.,][0-9]+)*)[.,]?(?:[eE][+-]?[0-9]{1,4})?")
 _GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
-_ENOUGH = 2000  # cells that are looked at for the decimal mark
+_SAMPLE_SIZE = 2000  # cells that are looked at for the decimal mark
 
 
 class NumberFormat(Struct, frozen=True):
@@ -84,8 +84,8 @@ def find_number_format(cells: Iterable[str], delimiter: str | None, decimal: str
     texts = _with_marks(cells)
     marked = [text for text in texts if "." in text or "," in text]
     if decimal is not None:
-        other = "," if decimal == "." else "."
-        return NumberFormat(decimal, other if any(other in text for text in marked) else None)
+        alternative = "," if decimal == "." else "."
+        return NumberFormat(decimal, alternative if any(alternative in text for text in marked) else None)
     for text in marked:
         if "." in text and "," in text:
             last = "." if text.rindex(".") > text.rindex(",") else ","
@@ -100,18 +100,18 @@ def find_number_format(cells: Iterable[str], delimiter: str | None, decimal: str
 
 
 def _two_way(texts: list[str], mark: str, delimiter: str | None) -> NumberFormat:
-    """Every mark has three digits behind it (1.234): thousands or decimals, by the numbers beside them."""
+    """Every mark has three digits behind it (1.234): thousands or decimals, by the other numbers."""
     large = any(mark not in text and len(text.lstrip("+-")) > 3 for text in texts)
     small = any(mark not in text for text in texts)
     is_thousands = not large and ((mark == "," and delimiter != ";") or (small and delimiter not in {",", None}))
     example = next(text for text in texts if mark in text)
-    other = "," if mark == "." else "."
+    alternative = "," if mark == "." else "."
     if is_thousands:
         meaning, stated = f"{example.replace(mark, '')} (thousands are separated)", mark
     else:
-        meaning, stated = f"{example.replace(mark, '.')} (a decimal {'comma' if mark == ',' else 'point'})", other
+        meaning, stated = f"{example.replace(mark, '.')} (a decimal {'comma' if mark == ',' else 'point'})", alternative
     note = f"numbers such as {example} were read as {meaning}; decimal={stated} reads them otherwise"
-    return NumberFormat(other, mark, note) if is_thousands else NumberFormat(mark, None, note)
+    return NumberFormat(alternative, mark, note) if is_thousands else NumberFormat(mark, None, note)
 
 
 def _with_marks(cells: Iterable[str]) -> list[str]:
@@ -122,7 +122,7 @@ def _with_marks(cells: Iterable[str]) -> list[str]:
             plain, _ = _plain(cell)
             if _SHAPE.fullmatch(plain) and "e" not in plain.lower():
                 texts.append(plain)
-        if len(texts) >= _ENOUGH:
+        if len(texts) >= _SAMPLE_SIZE:
             break
     return texts
 

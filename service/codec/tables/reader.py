@@ -39,7 +39,7 @@ class _Series:
 
 
 def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
-    """The series of a CSV file; raises `InvalidRequest`, whose errors name line and column and show the cell."""
+    """The series of a CSV file; raises `InvalidRequest` with errors that name line and column and show the cell."""
     return read_table(read_rows(content, options.delimiter), options, limits, "csv")
 
 
@@ -108,43 +108,43 @@ class _Reader:
         moments = self._moments()
         self._check_widths()
         keys = self._keys(moments)
-        found: dict[tuple[str | None, int], _Series] = {}
+        series_by_key: dict[tuple[str | None, int], _Series] = {}
         for column in self._roles.values:
             for position, row in enumerate(self._body):
                 key = keys[position] if keys else None
                 label = self._label(key, column)
-                series = found.get((key, column.index))
+                series = series_by_key.get((key, column.index))
                 if series is None:
-                    series = found[key, column.index] = _Series(label, column)
+                    series = series_by_key[key, column.index] = _Series(label, column)
                 text = row.cells[column.index] if column.index < len(row.cells) else ""
                 series.values.append(self._number(text, position, column))
                 series.rows.append(position)
                 if moments:
                     series.moments.append(moments[position])
         self._errors.check()
-        return self._with_values(list(found.values()))
+        return self._with_values(list(series_by_key.values()))
 
     def _with_values(self, series: list[_Series]) -> list[_Series]:
         """`series` without those that have no value at all."""
-        some = [one for one in series if any(value is not None for value in one.values)]
-        if not some:
+        present = [entry for entry in series if any(value is not None for value in entry.values)]
+        if not present:
             raise bad_table("there is no number in the table, only missing values")
-        if len(some) < len(series):
-            names = [f"'{printable(one.name or '')}'" for one in series if one not in some]
+        if len(present) < len(series):
+            names = [f"'{printable(entry.name or '')}'" for entry in series if entry not in present]
             listed = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
             self._notes.append(f"{len(names)} series without any value were left out: {listed}")
-        return some
+        return present
 
     def table(self, series: Sequence[_Series], file_format: str) -> Table:
         """The table with its series on their grids."""
         inputs, timelines, seasons = [], [], []
         usual = self._usual_frequency(series)
-        for one in series:
-            placed = self._place(one, usual)
-            target = one.values if placed is None else spread(one.values, placed)
+        for entry in series:
+            placed = self._put_on_grid(entry, usual)
+            target = entry.values if placed is None else spread(entry.values, placed)
             timeline = placed.timeline if placed else None
             seasons.append(timeline.season if timeline else self._season_alone())
-            inputs.append(SeriesInput(target, one.name))
+            inputs.append(SeriesInput(target, entry.name))
             timelines.append(timeline)
             if len(target) > self._limits.max_observations:
                 detail = f"a series has {len(target)} values; at most {self._limits.max_observations}"
@@ -181,8 +181,8 @@ class _Reader:
 
     def _cell_of(self, text: str, position: int, column: Column) -> Cell:
         row = self._body[position]
-        if row.places is not None:
-            return Cell(text, *row.places[column.index], column.name)
+        if row.positions is not None:
+            return Cell(text, *row.positions[column.index], column.name)
         return Cell(text, row.line, position + self._first, column.index + 1, column.name)
 
     def _number(self, text: str, position: int, column: Column) -> float | None:
@@ -198,10 +198,10 @@ class _Reader:
             cells = [cell for row in self._body for text in row.cells for cell in text.split()]
         else:
             cells = [cell for row in self._body for index, cell in enumerate(row.cells) if index in indexes]
-        found = find_number_format(cells, self._rows.delimiter, self._options.decimal)
-        if found.note:
-            self._notes.append(found.note)
-        return found
+        number_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
+        if number_format.note:
+            self._notes.append(number_format.note)
+        return number_format
 
     def _check_widths(self) -> None:
         """Record rows with more cells than the table has columns, but for empty ones at their ends."""
@@ -277,12 +277,12 @@ class _Reader:
         if self._options.freq is not None:
             return self._options.freq
         names: Counter[str] = Counter()
-        for one in series[:200]:
-            if len(one.moments) > 2 and not self._is_counted:
+        for entry in series[:200]:
+            if len(entry.moments) > 2 and not self._is_counted:
                 try:
                     names[
                         place_moments(
-                            _ascending(one)[0], None, self._limits.max_observations
+                            _ascending(entry)[0], None, self._limits.max_observations
                         ).timeline.grid.frequency.name
                     ] += 1
                 except Fault:
@@ -293,34 +293,34 @@ class _Reader:
         """The season that a stated frequency suggests where there are no times."""
         return read_frequency(self._options.freq).season if self._options.freq is not None else 1
 
-    def _place(self, one: _Series, usual: str | None) -> Placed | None:
+    def _put_on_grid(self, entry: _Series, usual: str | None) -> Placed | None:
         """The series on its grid; None without times. Its faults are recorded."""
-        if not one.moments:
+        if not entry.moments:
             return None
-        moments, is_reversed = _ascending(one)
+        moments, is_reversed = _ascending(entry)
         if is_reversed:
-            one.values.reverse()
-            one.rows.reverse()
+            entry.values.reverse()
+            entry.rows.reverse()
             note = "the newest rows come first: they were read from the last to the first"
             if note not in self._notes:
                 self._notes.append(note)
         freq = "D" if self._is_counted else self._options.freq or (usual if len(moments) < 3 else None)
-        lines = [self._body[position].line for position in one.rows]
+        lines = [self._body[position].line for position in entry.rows]
         try:
             placed = place_moments(moments, freq, self._limits.max_observations, lines)
             check_end(placed.timeline, self._options.prediction_length)
         except Fault as fault:
-            self._record(fault, one)
+            self._record(fault, entry)
             return None
         if self._is_counted:
-            one.values = spread(one.values, placed)
+            entry.values = spread(entry.values, placed)
             return None
         return placed
 
-    def _record(self, fault: Fault, one: _Series) -> None:
+    def _record(self, fault: Fault, entry: _Series) -> None:
         index = fault.index if fault.index is not None else 0
-        cell = self._cell(one.rows[index], self._roles.times[0])
-        of_series = f" (series '{printable(one.name)}')" if one.name else ""
+        cell = self._cell(entry.rows[index], self._roles.times[0])
+        of_series = f" (series '{printable(entry.name)}')" if entry.name else ""
         self._errors.at_cell(
             cell, f"{fault.detail}{of_series}", "series_too_long" if fault.code == "series_too_long" else "bad_table"
         )
@@ -355,18 +355,18 @@ class _Reader:
         """`ids` without columns of remarks and of numbers of rows, where no two rows would have one time anyway."""
         if len(self._body) < 2 or (moments and len(set(moments)) < len(moments)):
             return ids
-        kept: list[Column] = []
+        id_columns: list[Column] = []
         labels: list[Column] = []
         for column in ids:
             count = len({self._text(row, column) for row in self._body})
             is_label = count == len(self._body) if not moments else count > 1
-            (labels if is_label else kept).append(column)
+            (labels if is_label else id_columns).append(column)
         if labels:
             names = ", ".join(f"'{printable(_name(column))}'" for column in labels)
             self._notes.append(
                 f"no two rows have one time: {names} were not taken for ids of series; id= says otherwise"
             )
-        return kept
+        return id_columns
 
     def _label(self, key: str | None, column: Column) -> str | None:
         """The id of a series in the answer."""
@@ -377,12 +377,12 @@ class _Reader:
         return f"{key} / {name}"[:256] if several else key[:256]
 
 
-def _ascending(one: _Series) -> tuple[list[Moment], bool]:
+def _ascending(entry: _Series) -> tuple[list[Moment], bool]:
     """The times of a series from the oldest on, and whether they came the other way round."""
-    clocks = [moment.clock for moment in one.moments]
+    clocks = [moment.clock for moment in entry.moments]
     if len(clocks) > 1 and all(a > b for a, b in pairwise(clocks)):
-        return one.moments[::-1], True
-    return one.moments, False
+        return entry.moments[::-1], True
+    return entry.moments, False
 
 
 def _name(column: Column) -> str:

@@ -14,7 +14,7 @@ from service.codec.tables.types import Table, TableReading
 MAX_ROWS = 60  # of the table on a terminal
 MAX_PLOTS = 200  # series that a file of plots shows
 _PAST = 4  # values of the past that a plot shows for each step ahead, and some
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 720, 240, 64, 24, 8
+_WIDTH, _HEIGHT, _LEFT_MARGIN, _BOTTOM, _TOP = 720, 240, 64, 24, 8
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1f2328;--paper:#fff;--line:#0b6bcb;--band:11,107,203;--faint:#8884}
 @media(prefers-color-scheme:dark){
@@ -47,8 +47,8 @@ def text_table(predictions: Predictions) -> str:
     """The forecasts as a table of equal columns, of long ones the first rows."""
     header, *rows = _rows(predictions)
     lines = _aligned([header, *rows[:MAX_ROWS]], 2)
-    more = len(rows) - MAX_ROWS
-    return "\n".join(lines + ([f"… {more} more rows: --output csv has all"] if more > 0 else []))
+    hidden_rows = len(rows) - MAX_ROWS
+    return "\n".join(lines + ([f"… {hidden_rows} more rows: --output csv has all"] if hidden_rows > 0 else []))
 
 
 def score_table(document: Mapping[str, Any]) -> str:
@@ -61,20 +61,20 @@ def score_table(document: Mapping[str, Any]) -> str:
         )
     windows = sum(series["windows"] for series in document["series"])
     scored = sum(bool(series["windows"]) for series in document["series"])
-    told = (
+    summary_line = (
         f"{windows} forecasts of {document['prediction_length']} steps, of {scored} of {len(document['series'])} series"
     )
     best = f"; the least error has {document['best']}" if document["best"] else ""
-    return "\n".join([*_aligned(rows, 1), told + best])
+    return "\n".join([*_aligned(rows, 1), summary_line + best])
 
 
-def _aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Rows as lines of equal columns, the first `left` of them flush left."""
+def _aligned(rows: Sequence[Sequence[str]], n_left: int) -> list[str]:
+    """Rows as lines of equal columns, the first `n_left` of them flush left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
         cells = [
-            cell.ljust(width) if index < left else cell.rjust(width)
+            cell.ljust(width) if index < n_left else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
@@ -172,7 +172,7 @@ class _Axis:
 
     def point(self, step: int, value: float) -> str:
         """`x,y` of a value."""
-        x = _LEFT + step / self._count * (_WIDTH - _LEFT - 8)
+        x = _LEFT_MARGIN + step / self._count * (_WIDTH - _LEFT_MARGIN - 8)
         return f"{x:.1f},{self._y(value):.1f}"
 
     def _y(self, value: float) -> float:
@@ -183,8 +183,8 @@ class _Axis:
         """Lines at round values, and the first, middle and last time."""
         for value in _round_values(self._low, self._high):
             y = self._y(value)
-            yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.6g}</text>'
+            yield f'<line class="grid" x1="{_LEFT_MARGIN}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<text x="{_LEFT_MARGIN - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.6g}</text>'
         for step, anchor in ((0, "start"), (len(times) // 2, "middle"), (len(times) - 1, "end")):
             x = self.point(step, self._low).partition(",")[0]
             yield f'<text x="{x}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{html.escape(times[step])}</text>'

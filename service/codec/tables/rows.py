@@ -29,15 +29,15 @@ _BINARY |= {b"\x1f\x8b": "compressed", b"\xd0\xcf\x11\xe0": "an old Excel workbo
 
 
 class Row(Struct, frozen=True, gc=False):
-    """One row of a table; `line` counts from 1. `places` are line, row and column of its cells in the file."""
+    """One row of a table; `line` counts from 1. `positions` are line, row and column of its cells in the file."""
 
     line: int
     cells: list[str]
-    places: list[tuple[int, int, int]] | None = None  # of a table that was turned
+    positions: list[tuple[int, int, int]] | None = None  # of a table that was turned
 
 
 class Rows(Struct, frozen=True, eq=False):
-    """All rows that hold something, and how they were told apart."""
+    """All rows that hold something, and how they were separated."""
 
     rows: list[Row]
     encoding: str
@@ -146,11 +146,11 @@ def _split(text: str, delimiter: str | None) -> list[Row]:
     line = 1
     try:
         for cells in reader:
-            begun, line = line, reader.line_num + 1
+            first_line, line = line, reader.line_num + 1
             if delimiter == " ":
                 cells = [cell for cell in cells if cell]  # noqa: PLW2901 (several blanks are one)
             if cells and any(cell.strip() for cell in cells) and not _is_remark(cells):
-                rows.append(Row(begun, cells))
+                rows.append(Row(first_line, cells))
     except csv.Error as error:
         raise bad_table(f"line {line}: {error}", f"#row={line}") from error
     return rows

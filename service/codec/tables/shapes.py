@@ -72,8 +72,8 @@ def _years(header: Row, body: Sequence[Row], months: dict[int, int]) -> list[Row
     for number, row in enumerate(body, start=2):
         for index, month in months.items():
             cell = row.cells[index] if index < len(row.cells) else ""
-            places = [(row.line, number, 1), (row.line, number, index + 1)]
-            rows.append(Row(row.line, [f"{row.cells[0].strip()}-{month:02}", cell], places))
+            positions = [(row.line, number, 1), (row.line, number, index + 1)]
+            rows.append(Row(row.line, [f"{row.cells[0].strip()}-{month:02}", cell], positions))
     while len(rows) > 1 and is_missing(rows[-1].cells[1]):
         rows.pop()
     return rows
@@ -87,8 +87,8 @@ def _turned(header: Row, body: Sequence[Row], first: int) -> list[Row]:
     rows = [Row(header.line, [*lead, *names])]
     for index in range(first, len(header.cells)):
         time = [header.cells[index].strip()] if has_times else []
-        places = [(header.line, 1, index + 1)] if has_times else []
+        positions = [(header.line, 1, index + 1)] if has_times else []
         cells = [row.cells[index] if index < len(row.cells) else "" for row in body]
-        places += [(row.line, number, index + 1) for number, row in enumerate(body, start=2)]
-        rows.append(Row(header.line, [*time, *cells], places))
+        positions += [(row.line, number, index + 1) for number, row in enumerate(body, start=2)]
+        rows.append(Row(header.line, [*time, *cells], positions))
     return rows

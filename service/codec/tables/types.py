@@ -19,7 +19,7 @@ MAX_CELL = 40  # characters of a cell that an error shows
 
 
 class TableOptions(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
-    """The query of a request whose body is a table: what to answer, and how to read it where looking is not enough."""
+    """The query with a table: what to answer, and how to read it where looking is not enough."""
 
     model: ModelReference = DEFAULT_MODEL
     prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 1
@@ -101,7 +101,7 @@ class Cell(Struct, frozen=True, gc=False):
     name: str
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         """In words: `line 12, column 3 (sales), 'n.d.'`."""
         name = f" ({printable(self.name)})" if self.name else ""
         return f"line {self.line}, column {self.column}{name}, '{printable(self.text)}'"
@@ -117,7 +117,7 @@ class TableErrors(FieldErrors):
 
     def at_cell(self, cell: Cell, detail: str, code: str = "bad_table") -> None:
         """Record what is wrong with `cell`."""
-        self.add(cell.pointer, code, f"{cell.place} {detail}")
+        self.add(cell.pointer, code, f"{cell.position} {detail}")
 
     def check(self) -> None:
         """Raise `InvalidRequest` if there is an error, worded without pointers, which cells repeat in words."""

@@ -16,7 +16,7 @@ def test_rows_that_are_series_are_turned_and_keep_their_places() -> None:
         ["2024-02", "2", "5"],
         ["2024-03", "3", "6"],
     ]
-    assert table.rows[2].places == [(1, 1, 4), (2, 2, 4), (3, 3, 4)]
+    assert table.rows[2].positions == [(1, 1, 4), (2, 2, 4), (3, 3, 4)]
     assert table.is_turned
 
 
