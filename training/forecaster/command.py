@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--share",
         type=float,
         default=1.0,
-        help="of --from-weights in the mean with those of --start-version (default: 1)",
+        help="of --from-weights in a mean with --start-version (default: 1)",
     )
 
 
