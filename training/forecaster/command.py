@@ -23,7 +23,7 @@ from training.fit.options import (
 )
 from training.forecaster.config import STAGES, Config
 from training.forecaster.export import export_again, export_forecaster
-from training.forecaster.train import Fitted, read_fit, read_version, train, train_stages, write_fit
+from training.forecaster.train import Fitted, mean_of, read_fit, read_version, train, train_stages, write_fit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
     parser.add_argument("--from-version", type=int, help="skip the fit: an earlier version's weights in today's graph")
     parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        help="of --from-weights in a mean with --start-version (default: 1)",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -59,7 +65,11 @@ def main(arguments: argparse.Namespace) -> None:
 def _fitted(arguments: argparse.Namespace, device: torch.device) -> Fitted:
     config = replace(Config(), **changed_fields(arguments, Config()))
     if arguments.from_weights is not None:
-        return read_fit(arguments.from_weights)
+        network, record = read_fit(arguments.from_weights)
+        if arguments.start_version is None:
+            return network, record
+        earlier, _ = read_version(arguments.start_version, arguments.models)
+        return mean_of(network, earlier, arguments.share), record | {"share_of_the_fit": arguments.share}
     if arguments.start_version is not None:
         earlier = read_version(arguments.start_version, arguments.models)
         return train(config, device, arguments.folder, arguments.deadline, earlier)

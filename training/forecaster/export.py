@@ -101,7 +101,9 @@ def export_forecaster(
         device=fitted["device"],
         parameters=parameters(network),
         data=fitted["data"],
-        knobs=fitted["knobs"] | ({"earlier": fitted["earlier"]["knobs"]} if "earlier" in fitted else {}),
+        knobs=fitted["knobs"]
+        | {key: fitted[key] for key in ("share_of_the_fit",) if key in fitted}
+        | ({"earlier": fitted["earlier"]["knobs"]} if "earlier" in fitted else {}),
         curves=curves,
         commit=fitted.get("commit", current_commit()),
         torch=fitted["torch"],

@@ -163,6 +163,16 @@ def grow(weights: dict[str, Tensor], network: Forecaster) -> None:
     network.load_state_dict(grown)
 
 
+def mean_of(network: Forecaster, other: Forecaster, share: float) -> Forecaster:
+    """A network with the mean of the weights, `share` of it those of `network`."""
+    mean = Forecaster(network.fast_size, network.slow_size, network.context[0].out_features)
+    others = other.state_dict()
+    weights = {name: share * value + (1 - share) * others[name] for name, value in network.state_dict().items()}
+    mean.load_state_dict(weights)
+    mean.restore_fixed_weights()
+    return mean
+
+
 def read_version(version: int, models: Path) -> Fitted:
     """The weights of a committed version in today's graph, and its record."""
     folder = models / "forecaster" / str(version)

@@ -44,7 +44,10 @@ def choose_seasons(
     both = fits_first & fits_second
     said = torch.where(fits_first, first, torch.where(fits_second, second, 0))
     detected, found = shorter_season(said, detected, acf)
-    hidden = (said >= 4 * detected) & (detected > 1) & (found > 0.2) & ~both
+    at_said = acf.gather(1, said.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
+    # One that divides the stated season is in it already; a weaker one is a ripple.
+    hidden = (said >= 28) & (said >= 4 * detected) & (detected > 1) & (said % detected.clamp(min=1) != 0)
+    hidden = hidden & (found > torch.maximum(at_said, torch.full_like(found, 0.4))) & ~both
     season = torch.where(hidden, detected, torch.where(both, torch.minimum(first, second), said))
     season = torch.where(said > 0, season, detected)
     longer, strength = longer_season(season, acf, steps)

@@ -167,11 +167,11 @@ class Statistics(nn.Module):
     def unrest(self, stats: Tensor) -> Tensor:
         """Factor of intervals (N,), 1..e: where noise has changed, what is remembered from before misleads.
 
-        It is 1 where the typical changes of now and of before agree within 0.3, and falls back to it as they do.
+        It is 1 where the typical changes of now and of before agree within a factor of 3, and falls back to it as they do.
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         apart = (fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)).abs()
-        factor = torch.exp((0.5 * (apart - 0.3)).clamp(0.0, 1.0))
+        factor = torch.exp((0.5 * (apart - 1.1)).clamp(0.0, 1.0))
         return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
 
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
