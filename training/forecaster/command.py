@@ -71,8 +71,8 @@ def _fitted(arguments: argparse.Namespace, device: torch.device) -> Fitted:
         earlier, _ = read_version(arguments.start_version, arguments.models)
         return mean_of(network, earlier, arguments.share), record | {"share_of_the_fit": arguments.share}
     if arguments.start_version is not None:
-        earlier = read_version(arguments.start_version, arguments.models)
-        return train(config, device, arguments.folder, arguments.deadline, earlier)
+        beginning = read_version(arguments.start_version, arguments.models)
+        return train(config, device, arguments.folder, arguments.deadline, beginning)
     if arguments.start is None and config == Config():
         return train_stages(STAGES, device, arguments.folder, arguments.deadline)
     start = None if arguments.start is None else read_fit(arguments.start)

@@ -8,6 +8,7 @@ interrupted run resumes to the same result.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -165,7 +166,7 @@ def grow(weights: dict[str, Tensor], network: Forecaster) -> None:
 
 def mean_of(network: Forecaster, other: Forecaster, share: float) -> Forecaster:
     """A network with the mean of the weights, `share` of it those of `network`."""
-    mean = Forecaster(network.fast_size, network.slow_size, network.context[0].out_features)
+    mean = copy.deepcopy(network)
     others = other.state_dict()
     weights = {name: share * value + (1 - share) * others[name] for name, value in network.state_dict().items()}
     mean.load_state_dict(weights)

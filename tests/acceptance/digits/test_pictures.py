@@ -66,7 +66,7 @@ def tilted(sheet: Plane, degrees: float, table: float) -> Plane:
     image, shape = (one.rotate(degrees, Image.Resampling.BICUBIC, expand=True) for one in (image, shape))
     whole = Image.new("L", (round(1.5 * image.width), round(1.3 * image.height)), round(255 * table))
     whole.paste(image, ((whole.width - image.width) // 2, (whole.height - image.height) // 2), shape)
-    return np.asarray(whole, np.float32) / 255
+    return np.asarray(np.asarray(whole, np.float32) / 255, np.float32)
 
 
 # --- kinds: from the ink of a digit to a file ------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -35,7 +36,8 @@ def main() -> None:
     with service(options.models) as client:
         for axis, (name, case) in zip(figure.subplots(8, 5).flat, cases, strict=False):
             _panel(axis, client, f"{name.split('_')[0].upper()}: {case.name}", case, options.versions)
-    FigureCanvasAgg(figure).print_png(options.file)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(options.file)
 
 
 def _panel(axis: Axes, client: httpx.Client, title: str, case: Case, versions: list[str]) -> None:
