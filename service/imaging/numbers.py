@@ -146,7 +146,7 @@ def _may_be_one(first: Mask, second: Mask) -> bool:
     rows, columns = bounding_slices(first | second)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     gap = bounding_slices(second)[1].start - bounding_slices(first)[1].stop
-    return gap <= _JOINED_GAP * height and width <= _JOINED_WIDTH * height
+    return bool(gap <= _JOINED_GAP * height and width <= _JOINED_WIDTH * height)
 
 
 def _cuts(mask: Mask) -> list[int]:
