@@ -77,12 +77,13 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
         math.exp(_BELIEF * math.log(score) + one.prior) for score, one in zip(scores, picture.hypotheses, strict=True)
     ]
     agreement = sum(belief for belief, label in zip(beliefs, labels, strict=True) if label == labels[best])
-    return Choice(best, agreement / sum(beliefs))
+    share = agreement / sum(beliefs)
+    return Choice(best, 1.0 if share > _AGREED else share)
 
 
 def tempered(result: DigitResult, agreement: float) -> DigitResult:
     """`result` with as much of its probability on all digits alike as the hypotheses disagree."""
-    if agreement > _AGREED:
+    if agreement == 1:
         return result
     rest = (1 - agreement) / CLASSES
     trace = None if result.trace is None else agreement * result.trace + rest

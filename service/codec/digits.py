@@ -99,6 +99,7 @@ class Reading(Struct, frozen=True, eq=False, gc=False):
     earlier_rows: int
     flags: int  # of the rows before, and the scale of these
     digits: list[NumberDigit] | None = None  # all of an image, where they are asked for
+    agreement: float = 1.0  # that the score was tempered by
 
 
 class DigitCall(Struct, frozen=True, eq=False):
@@ -385,7 +386,9 @@ def _chosen_readings(
             n_pieces = 0 if best is None else sum(len(line.pieces) for line in picture.lines)
             pieces = results[picture.lines_first : picture.lines_first + n_pieces]
             digits = read_number(picture.lines if n_pieces else (), pieces)
-        readings.append(replace(reading, preparation=report, digits=digits))
+        readings.append(
+            replace(reading, preparation=report, digits=digits, agreement=1.0 if best is None else best.agreement)
+        )
     return replace(call, items=items, readings=readings, pictures=None), answers
 
 
@@ -436,7 +439,7 @@ def _predictions(
         warnings = []
         if is_blank:
             warnings.append("no_ink" if state.observations else "blank_image")
-        if state.observations >= IMAGE_ROWS and not is_blank and probabilities[label] < unlikely:
+        if state.observations >= IMAGE_ROWS and not is_blank and _untempered(probabilities[label], reading) < unlikely:
             warnings.append("unlikely_digit")
             if reading.preparation is None and len(item.rows) >= IMAGE_ROWS and _looks_inverted(item.rows):
                 warnings.append("looks_inverted")
@@ -457,6 +460,11 @@ def _predictions(
             )
         )
     return predictions
+
+
+def _untempered(score: float, reading: Reading) -> float:
+    """The score before hypotheses that disagree lowered it: how like a digit the chosen one is."""
+    return (score - (1 - reading.agreement) / CLASSES) / reading.agreement if reading.agreement < 1 else score
 
 
 def _looks_inverted(rows: NDArray[np.float32]) -> bool:

@@ -165,7 +165,7 @@ def _attempt(view: View, ink: Binarized) -> tuple[list[Mark], InvalidRequest | N
     refusal: InvalidRequest | None = None
     rest = mask if lines is None else mask & ~lines.mask
     components = connected_components(rest)
-    for variant, prior in _without_thin_lines(ink, mask, level, components):
+    for variant, prior in _without_thin_lines(ink, mask, level, components, is_cell=lines is not None):
         try:
             if variant is not mask:
                 marks = _marks_of_mask(view, ink, variant if lines is None else variant & ~lines.mask, n_lines + 1)
@@ -252,7 +252,7 @@ def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:
 
 
 def _without_thin_lines(
-    ink: Binarized, mask: Mask, level: float, component: Components
+    ink: Binarized, mask: Mask, level: float, component: Components, *, is_cell: bool
 ) -> Iterator[tuple[Mask, float]]:
     """`mask`, and where thin lines run from side to side, what remains without them, with priors.
 
@@ -262,7 +262,8 @@ def _without_thin_lines(
     yield mask, 0.0
     height, width = mask.shape
     spanning = (component.width >= _SPANNING * width) | (component.height >= _SPANNING * height)
-    if not spanning.any() and len(spanning) < _FRAGMENTS:
+    is_filled = bool((component.height >= _LEAST_IN_CELL * height).any())
+    if not spanning.any() and len(spanning) < _FRAGMENTS and not (is_cell and is_filled):
         return
     stronger = stronger_ink(ink)
     if stronger is not None and stronger > level:
