@@ -167,7 +167,7 @@ class Statistics(nn.Module):
     def unrest(self, stats: Tensor) -> Tensor:
         """Factor of intervals (N,), 1..e: where noise has changed, what is remembered from before misleads.
 
-        It is 1 where the typical changes of now and of before agree within a factor of 3, and falls back to it as they do.
+        It is 1 where the typical changes of now and of before agree within a factor of 3, and becomes 1 as they do.
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         apart = (fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)).abs()
