@@ -20,8 +20,9 @@ from service.api.problems import Answer
 from service.api.request import RawRequest
 from service.codec.common import JSON, Body
 from service.codec.digit_types import DigitOpening
-from service.codec.digits import FORM, IMAGES, DigitBatch, DigitCall
+from service.codec.digits import FORM, IMAGES, DigitBatch, DigitCall, first_reading
 from service.contract.errors import InvalidRequest
+from service.registry.served import Served
 
 FOLDER = Path(__file__).resolve().parents[1] / "web"
 POLICY = (
@@ -100,21 +101,21 @@ class PrepareDigitEndpoint(ModelRoute[DigitBatch, DigitCall, DigitOpening]):
 
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The prepared rows of the first image; raises the errors of `POST /classify-digit`."""
-        deadline = request.deadline(None, self.default_timeout_ms)
-        content = await self._in_thread(
-            "prepare", len(body.content), request.client, deadline, self._prepare, request, body, deadline
-        )
-        return Answer(200, [(b"content-type", JSON.encode())], content)
+        client, deadline = request.client, request.deadline(None, self.default_timeout_ms)
+        size = len(body.content)
+        call, model = await self._in_thread("prepare", size, client, deadline, self._prepare, request, body, deadline)
+        result = await model.submit(call.items, deadline, client)
+        item, reading = first_reading(call, result.results)
+        document: dict[str, Any] = {
+            "rows": (item.rows * 255).round().astype(int).tolist(),
+            "preprocessing": reading.preparation,
+        }
+        return Answer(200, [(b"content-type", JSON.encode())], _encoder.encode(document))
 
-    def _prepare(self, request: RawRequest, body: Body, deadline: float) -> bytes:
+    def _prepare(self, request: RawRequest, body: Body, deadline: float) -> tuple[DigitCall, Served]:
         if body.media_type not in {*IMAGES, FORM}:
             raise InvalidRequest("send the image itself", code="unsupported_media_type")
         decoded = self._codec.decode(body)
         model = self._registry.get(decoded.model)
         request.model = model.manifest.name
-        call = self._codec.to_items(decoded, model.manifest, deadline)
-        document: dict[str, Any] = {
-            "rows": (call.items[0].rows * 255).round().astype(int).tolist(),
-            "preprocessing": call.readings[0].preparation,
-        }
-        return _encoder.encode(document)
+        return self._codec.to_items(decoded, model.manifest, deadline), model

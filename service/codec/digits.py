@@ -359,6 +359,13 @@ def decode_options(options: Mapping[str, str]) -> DigitOptions:
     return decode_fields(options, _options_decoder, _TEXT_OPTIONS)
 
 
+def first_reading(call: DigitCall, results: Sequence[DigitResult]) -> tuple[DigitItem, Reading]:
+    """What was read of the first input of `call`, and how."""
+    if call.pictures is not None:
+        call, _ = _chosen_readings(call, call.pictures, results)
+    return call.items[0], call.readings[0]
+
+
 def _chosen_readings(
     call: DigitCall, pictures: Sequence[PictureItems], results: Sequence[DigitResult]
 ) -> tuple[DigitCall, list[DigitResult]]:

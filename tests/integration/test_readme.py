@@ -68,14 +68,23 @@ def test_the_digit_of_the_readme(committed: Server) -> None:
     assert prediction["score"] > 0.5
 
 
-@needs_curl
-@pytest.mark.parametrize("command", [FORECAST, DIGIT], ids=["forecast", "digit"])
-def test_without_its_content_type_a_command_gets_a_problem(committed: Server, command: str) -> None:
+def without_content_type(command: str) -> str:
     untyped = re.sub(r" -H 'Content-Type: [^']+'", "", command)
     assert untyped != command
-    problem = answer(untyped, committed.url)  # curl then says it is a form
+    return untyped
+
+
+@needs_curl
+def test_a_forecast_without_its_content_type_gets_a_problem(committed: Server) -> None:
+    problem = answer(without_content_type(FORECAST), committed.url)  # curl then says it is a form
     assert problem["code"] == "unsupported_media_type"
     assert problem["status"] == 415
+
+
+@needs_curl
+def test_a_digit_without_its_content_type_is_read_all_the_same(committed: Server) -> None:
+    [prediction] = answer(without_content_type(DIGIT), committed.url)["predictions"]
+    assert prediction["label"] == 7
 
 
 def test_the_program_of_the_page_on_state(committed: Server) -> None:

@@ -171,7 +171,7 @@ def test_what_is_left_open_is_no_difference(stated: int, begun_with: int, differ
         ({"inputs": [{"target": [1]}], "parameters": {"h": 3}}, "use 'prediction_length'"),
         ({"inputs": [{"target": [1], "steps": 3}]}, "use 'prediction_length'"),
         ({"inputs": [{"target": [1]}], "parameters": {"level": [80]}}, "use 'quantile_levels'"),
-        ({"inputs": [{"target": [1]}], "parameters": {"freq": "D"}}, "use 'season_length'"),
+        ({"inputs": [{"target": [1]}], "parameters": {"freq": "D"}}, "use 'freq' with 'start' in an entry of 'inputs'"),
         ({"inputs": [{"values": [1]}]}, "use 'target'"),
         ({"data": [1, 2]}, "use 'target'"),
         ({"target": [1, 2]}, "it belongs in an entry of 'inputs'"),
