@@ -8,6 +8,7 @@ for the network to say; `Mark.prior` is what is known before it is asked.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -105,7 +106,8 @@ class _View:
 
 def search(picture: Picture) -> Look:
     """The marks that may be the digit in `picture`; raises `InvalidRequest` (`blank_image`) where there is none."""
-    look = _look(picture, picture.full_box)
+    box = picture.full_box
+    look = _look_at(_View(picture.plane(box), box))
     found, refusal = look.marks, look.refusal
     n_candidates = found[0].n_candidates
     inner = _on_sheet(picture, found[0])
@@ -129,11 +131,6 @@ def _lowered(found: Iterable[Mark], prior: float) -> list[Mark]:
 
 
 # --- one look --------------------------------------------------------------------------------------------------------
-
-
-def _look(picture: Picture, box: Box) -> Look:
-    """The marks within `box`; raises `blank_image`."""
-    return _look_at(_View(picture.plane(box), box))
 
 
 def _look_at(view: _View) -> Look:
@@ -193,16 +190,18 @@ def _marks_of_ink(view: _View, ink: Binarized) -> list[Mark]:
     """The marks that the ink shows, lines left out; raises `blank_image`."""
     level = threshold(ink)
     mask, n_lines = without_lines(ink.strength > level)
-    lines = _cell_lines(mask, view.margin)
+    lines = cell_lines(mask, view.margin)
     if lines is not None:
         return _marks_in_cell(view, ink, mask, lines, n_lines)
     found: list[Mark] = []
     refusals: list[InvalidRequest] = []
-    for variant, prior in _without_thin_lines(ink, mask, level):
+    components = connected_components(mask)
+    variants = itertools.chain([(components, 0.0)], _without_thin_lines(ink, mask, components, level))
+    for variant, prior in variants:
         try:
             found += [
                 replace(mark, prior=mark.prior + prior)
-                for mark in _marks_of_mask(view, ink, variant, n_lines + (variant is not mask))
+                for mark in _marks_of_components(view, ink, variant, n_lines + (variant is not components))
             ]
         except InvalidRequest as refusal:
             refusals.append(refusal)
@@ -211,16 +210,9 @@ def _marks_of_ink(view: _View, ink: Binarized) -> list[Mark]:
     return found
 
 
-def _cell_lines(mask: Mask, margin: int) -> CellLines | None:
-    if not margin:
-        return cell_lines(mask)
-    inner = cell_lines(mask[margin:-margin, margin:-margin])
-    return None if inner is None else CellLines(np.pad(inner.mask, margin), inner.sides)
-
-
 def _marks_in_cell(view: _View, ink: Binarized, mask: Mask, lines: CellLines, n_lines: int) -> list[Mark]:
     """The marks in a cell with `lines` along its sides; raises `blank_image` where it is empty."""
-    inside = _marks_of_mask(view, ink, mask & ~lines.mask, n_lines + lines.count)
+    inside = _marks_of_components(view, ink, connected_components(mask & ~lines.mask), n_lines + lines.count)
     size = view.plane.shape[0] - 2 * view.margin
     inside = [mark for mark in inside if mark.mask.shape[0] >= _LEAST_IN_CELL * size]
     if not inside:
@@ -230,7 +222,7 @@ def _marks_in_cell(view: _View, ink: Binarized, mask: Mask, lines: CellLines, n_
         return inside
     # The line may be a stroke of a digit that fills the picture, such as the top of a 7.
     try:
-        whole = _marks_of_mask(view, ink, mask, n_lines)
+        whole = _marks_of_components(view, ink, connected_components(mask), n_lines)
     except InvalidRequest:
         whole = []
     return [
@@ -251,35 +243,34 @@ def _is_free(mark: Mark, view: _View, lines: CellLines) -> bool:
     return not any(side and not line for side, line in zip(touched, lines.sides, strict=True))
 
 
-def _without_thin_lines(ink: Binarized, mask: Mask, level: float) -> Iterator[tuple[Mask, float]]:
-    """`mask`, and where thin lines run from side to side, what remains without them, with priors.
+def _without_thin_lines(
+    ink: Binarized, mask: Mask, components: Components, level: float
+) -> Iterator[tuple[Components, float]]:
+    """The components of what remains of `mask` without thin lines that run from side to side, with priors.
 
     Printed lines are fainter than a pen, or thinner: of strokes that are broader, opening leaves them as they are.
     """
-    yield mask, 0.0
-    component = connected_components(mask)
     height, width = mask.shape
-    spanning = (component.width >= 0.95 * width) | (component.height >= 0.95 * height)
+    spanning = (components.width >= 0.95 * width) | (components.height >= 0.95 * height)
     if not spanning.any():
         return
     stronger = stronger_ink(ink)
     if stronger is not None and stronger > level:
-        yield without_lines(ink.strength > stronger)[0], _STRONGER
-    thickness = stroke_width(component.mask(spanning))
+        yield connected_components(without_lines(ink.strength > stronger)[0]), _STRONGER
+    thickness = stroke_width(components.mask(spanning))
     if thickness < _THIN_LINE * max(height, width):
         window = math.ceil(thickness) + 1
         plane = mask.astype(np.float32)
         opened = dilate(erode(plane, window), window) > 0.5
         if opened.any():
-            yield opened, _OPENED
+            yield connected_components(opened), _OPENED
 
 
 # --- marks of a mask -------------------------------------------------------------------------------------------------
 
 
-def _marks_of_mask(view: _View, ink: Binarized, mask: Mask, n_lines: int) -> list[Mark]:
-    """The likeliest mark of `mask`, and the same with and without what may belong to it; raises `blank_image`."""
-    components = connected_components(mask)
+def _marks_of_components(view: _View, ink: Binarized, components: Components, n_lines: int) -> list[Mark]:
+    """The likeliest mark, and the same with and without what may belong to it; raises `blank_image`."""
     candidates, n_noise = digit_candidates(components)
     if not candidates:
         raise InvalidRequest("nothing but specks, lines or borders stands out from the paper", code="blank_image")
@@ -314,12 +305,11 @@ def _variants(components: Components, candidates: list[Mask], first: Mask) -> It
 
     With each come how many candidates fewer there are, and a prior.
     """
-    bars = underlines(components, candidates[0])
+    bars, both = underlines(components, candidates[0]), joined(components, candidates)
     is_wider = bars is not None and bars[1] > 1.05
     if bars is not None:
         yield components.mask(candidates[0] & ~bars[0]), 0, 0.0
     yield first, 0, _WITH_BARS if is_wider else 0.0
-    both = joined(components, candidates)
     if both is not None:
         n_joined = sum(bool((both[0] & candidate).any()) for candidate in candidates)
         yield components.mask(both[0]), n_joined - 1, _JOINED
@@ -458,7 +448,7 @@ def _look_within(picture: Picture, bounds: Bounds, margin: float) -> Look | None
     if box is None:
         return None
     try:
-        return _look(picture, box)
+        return _look_at(_View(picture.plane(box), box))
     except InvalidRequest:
         return None
 
