@@ -294,7 +294,8 @@ class Scheduler:
         if seconds > TIME_SLICE:
             return self._others_run or self._work_is_waiting()
         if seconds > SHORT_SLICE and batch.takes_long:
-            return any(queue.quick_work_is_next for queue in self._queues)
+            waiting = [queue for queue in self._queues if queue.arrived or queue.ranked]
+            return any(queue.quick_work_is_next for queue in waiting)
         return False
 
     def _post_settled(self, entries: list[Entry]) -> None:
