@@ -113,7 +113,6 @@ class RawRequest:
         self.started: float = scope.get(ARRIVED) or time.monotonic()
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.client = clients.find(scope, self.headers)
         self.request_id = request_id(self.headers.get(b"x-request-id"))
         self.model = ""  # the model's name, once it is clear that there is one
         self.timeout_ms: int | None = None  # as the header says, once the body is read
@@ -128,6 +127,7 @@ class RawRequest:
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch_task: asyncio.Task[None] | None = None
+        self.client = clients.find(scope, self.headers)
 
     def deadline(self, asked_ms: int | None, default_ms: int) -> float:
         """When the answer is due (`time.monotonic()`): what the header says, else the body, which may ask for less."""
@@ -181,7 +181,8 @@ class RawRequest:
         """A body that arrives in parts, each counted as it comes, since the declared length may be wrong."""
         parts: list[bytes] = []
         while message["type"] != "http.disconnect":
-            parts.append(self._hold(message))
+            if message.get("body"):  # the last part is often empty
+                parts.append(self._hold(message))
             if not message.get("more_body"):
                 return b"".join(parts)
             message = await self._receive()

@@ -74,6 +74,7 @@ class ShapeBuckets:
     rows: tuple[int, ...] = ROWS
     limits: CallLimits = field(default_factory=CallLimits, compare=False)
     _readout_rows: dict[tuple[int, int], int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _finish_rows: dict[tuple[int, int, int], int] = field(default_factory=dict, init=False, repr=False, compare=False)
     rows_for: Ints = field(init=False, repr=False, compare=False)
     steps_for: Ints = field(init=False, repr=False, compare=False)
     max_rows: int = field(init=False, repr=False, compare=False)  # of one call
@@ -112,12 +113,20 @@ class ShapeBuckets:
 
     def fit_one_call(self, rows: int, steps: int, horizon: int, levels: int) -> bool:
         """Whether `rows` rows may be read and read out in the same call."""
-        if rows > self.max_readout_rows(horizon, levels):
-            return False
-        limits, readout_steps = self.limits, steps_with_levels(horizon, levels)
-        padded = int(self.rows_for[rows])
-        shard = padded / n_shards(padded, steps + int(readout_steps), limits.threads)
-        return limits.step.seconds(shard, steps) + limits.readout.seconds(shard, readout_steps) <= LONGEST_CALL
+        most = self._finish_rows.get((steps, horizon, levels))
+        if most is None:
+            most = self._finish_rows[steps, horizon, levels] = self._max_finish_rows(steps, horizon, levels)
+        return rows <= most
+
+    def _max_finish_rows(self, steps: int, horizon: int, levels: int) -> int:
+        """Most rows of a call that reads `steps` steps and reads out; 0 where even the fewest would take too long."""
+        limits, ahead_steps = self.limits, steps_with_levels(horizon, levels)
+        most = 0
+        for rows in self.rows:
+            shard = rows / n_shards(rows, steps + int(ahead_steps), limits.threads)
+            if limits.step.seconds(shard, steps) + limits.readout.seconds(shard, ahead_steps) <= LONGEST_CALL:
+                most = rows
+        return min(most, self.max_readout_rows(horizon, levels))
 
     def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
         """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.

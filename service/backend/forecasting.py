@@ -36,7 +36,13 @@ def forecast_batch(
 ) -> Iterator[IndexedResults]:
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
     if len(items) == 1 and not items[0].history:
-        return _forecast_one(network, shapes, items[0], cancelled, padding)
+        item = items[0]
+        states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(
+            shapes.rows[0], axis=0
+        )
+        if len(item.values) <= CHUNK:
+            return iter((_finish_one(network, shapes, item, item.values, states, padding),))
+        return _forecast_one(network, shapes, item, states, cancelled, padding)
     return _forecast_many(network, shapes, items, cancelled, padding)
 
 
@@ -70,26 +76,40 @@ def _forecast_many(
 
 
 def _forecast_one(
-    network: Network, shapes: ShapeBuckets, item: ForecastItem, cancelled: CancelledRows, padding: PaddingStats
+    network: Network,
+    shapes: ShapeBuckets,
+    item: ForecastItem,
+    states: Floats,
+    cancelled: CancelledRows,
+    padding: PaddingStats,
 ) -> Iterator[IndexedResults]:
-    """One series, in the same calls as among others, without arranging anything."""
-    rows = shapes.rows[0]
-    n_values = len(item.values)
-    last = max(0, n_values - 1) // CHUNK * CHUNK  # where the last chunk begins
-    dense, lengths = pack_one(shapes, item.values[last:], padding)
-    horizon = horizon_for(item.horizon, network.max_horizon)
-    levels = _fill(item.levels, levels_for(len(item.levels)))[None].repeat(rows, axis=0)
-    states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(rows, axis=0)
+    """One long series, in the same calls as among others, without arranging anything."""
+    last = (len(item.values) - 1) // CHUNK * CHUNK  # where the last chunk begins
     for start in range(0, last, CHUNK):
         states = network.step(*pack_one(shapes, item.values[start : start + CHUNK], padding), states)
         yield []
         if cancelled():
             return
-    if n_values:
+    yield _finish_one(network, shapes, item, item.values[last:], states, padding)
+
+
+def _finish_one(
+    network: Network,
+    shapes: ShapeBuckets,
+    item: ForecastItem,
+    values: Floats,
+    states: Floats,
+    padding: PaddingStats,
+) -> IndexedResults:
+    """Read the last `values` of a series, at most `CHUNK`, and answer it."""
+    dense, lengths = pack_one(shapes, values, padding)
+    horizon = horizon_for(item.horizon, network.max_horizon)
+    levels = _fill(item.levels, levels_for(len(item.levels)))[None].repeat(len(states), axis=0)
+    if len(values):
         states, (forecasts, seasons) = network.finish(dense, lengths, states, horizon, levels)
     else:
         forecasts, seasons = network.forecast(states, horizon, levels)
-    yield [(0, _result(network, item, forecasts[0], int(seasons[0]), states[0], None))]
+    return [(0, _result(network, item, forecasts[0], int(seasons[0]), states[0], None))]
 
 
 class ForecastBatch:

@@ -128,6 +128,8 @@ class LoadedModel:
         The items of a request differ in their observations only, so the first one stands for all.
         """
         item, count, prices = items[0], len(items), self.network.prices
+        if prices.calls:
+            prices.correct()
         readout, times = 1.0, 1
         if isinstance(item, ForecastItem):
             answers_each = item.history

@@ -1,5 +1,7 @@
 """What the calls of one network cost: fitted to the calls of its warm-up, and corrected by every later one.
 
+Calls are noted where they are made, in a queue that any thread may fill, and looked at when a price is next needed.
+
 A call of some rows and steps takes about `call + steps * stride + rows * (row + steps * step)` seconds. The four
 numbers differ by model, by kind of call (a step of `history` costs `forecaster` fifty of `step`) and by machine, so
 none of them is written down here. They bound how long one call lasts, and say what a request will cost before it is
@@ -8,6 +10,7 @@ computed.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +21,9 @@ LEVEL_COST = 1 / 150
 _CORRECTION = 1.02  # of a price by one call: about the median of many, since a slow call says more about the machine
 _TYPICAL_ROWS = 32  # of a call under load
 _TELLING = 0.001  # seconds of a call that is long enough to correct a price
-_MAX_SAMPLES = 4096
+_MAX_SAMPLES, _MAX_CALLS = 16_384, 4096  # calls that are remembered until the fit, and until the next correction
+
+Call = tuple[str, float, int, int, int, float]  # method, rows, steps read, steps ahead, quantile levels, seconds
 
 
 def steps_with_levels(steps: int, levels: int) -> float:
@@ -48,12 +53,11 @@ class CallPrice:
 
     def correct(self, seconds: float, expected: float) -> None:
         """A call took `seconds` where `expected` were."""
-        if seconds > _TELLING:
-            self.factor = self.factor * _CORRECTION if seconds > expected else self.factor / _CORRECTION
+        self.factor = self.factor * _CORRECTION if seconds > expected else self.factor / _CORRECTION
 
 
 class CallPrices:
-    """The prices of the three kinds of calls; reported calls may be made by several threads."""
+    """The prices of the three kinds of calls; `calls` may be noted by several threads, one uses the rest."""
 
     def __init__(self) -> None:
         self.step = CallPrice()  # reading observations
@@ -66,31 +70,36 @@ class CallPrices:
             "service_forecast": self.readout,
             "read": self.readout,
         }
-        self._samples: dict[str, list[tuple[float, float, float]]] | None = {}  # until `fit`: rows, steps, seconds
+        self.calls: deque[Call] = deque(maxlen=_MAX_SAMPLES)  # since the fit, or the last correction
+        self._is_fitted = False
 
-    def observe(self, method: str, rows: float, steps: float, seconds: float) -> None:
-        """A call of `method` with `rows` rows and `steps` steps took `seconds`."""
-        if self._samples is None:
-            price = self._by_method[method]
-            price.correct(seconds, price.seconds(rows, steps))
-            return
-        samples = self._samples.setdefault(method, [])
-        if len(samples) < _MAX_SAMPLES:
-            samples.append((rows, steps, seconds))
-
-    def observe_finish(self, rows: float, steps: float, readout_steps: float, seconds: float) -> None:
-        """A call that read `steps` steps of `rows` rows and answered them took `seconds`."""
-        if self._samples is None:
-            expected = self.step.seconds(rows, steps) + self.readout.seconds(rows, readout_steps)
-            self.step.correct(seconds, expected)
-            self.readout.correct(seconds, expected)
+    def correct(self) -> None:
+        """Correct the prices by the calls that were noted; nothing happens before the fit."""
+        while self._is_fitted and self.calls:
+            method, rows, steps, ahead, levels, seconds = self.calls.popleft()
+            if seconds <= _TELLING:
+                continue
+            ahead_steps = steps_with_levels(ahead, levels)
+            if method == "service_finish":
+                expected = self.step.seconds(rows, steps) + self.readout.seconds(rows, ahead_steps)
+                self.step.correct(seconds, expected)
+                self.readout.correct(seconds, expected)
+            else:
+                price = self._by_method[method]
+                price.correct(seconds, price.seconds(rows, steps + ahead_steps))
 
     def fit(self) -> None:
-        """Fit the prices to what was observed so far."""
-        samples, self._samples = self._samples or {}, None
-        for method, seen in samples.items():
-            price = self._by_method[method]
-            price.call, price.stride, price.row, price.step = _fit(np.array(seen))
+        """Fit the prices to the calls that were noted so far."""
+        calls, self.calls = self.calls, deque(maxlen=_MAX_CALLS)
+        self._is_fitted = True
+        for method, price in self._by_method.items():
+            samples = [
+                (rows, steps + steps_with_levels(ahead, levels), seconds)
+                for name, rows, steps, ahead, levels, seconds in calls
+                if name == method
+            ]
+            if samples:
+                price.call, price.stride, price.row, price.step = _fit(np.array(samples))
 
 
 def _fit(samples: NDArray[np.float64]) -> list[float]:

@@ -133,14 +133,13 @@ class ScriptedNetwork:
 
     def step(self, values: Array, lengths: Ints, state: Floats) -> Floats:
         """State (R, S) after `values` (R, T, …)."""
-        new_state: Floats = self._call_rows("step", values.shape[1], values, lengths, state)
+        new_state: Floats = self._call_rows("step", values.shape[1], 0, 0, values, lengths, state)
         self._check("step()", new_state, state.shape)
         return new_state
 
     def forecast(self, state: Floats, horizon: int, levels: Floats) -> ForecastOutput:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
-        steps = steps_with_levels(horizon, levels.shape[1])
-        forecasts, seasons = self._call_rows("service_forecast", steps, state, horizon, levels)
+        forecasts, seasons = self._call_rows("service_forecast", 0, horizon, levels.shape[1], state, horizon, levels)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
         self._check("season()", seasons, (len(state),))
         return forecasts, seasons
@@ -149,9 +148,8 @@ class ScriptedNetwork:
         self, values: Array, lengths: Ints, state: Floats, horizon: int, levels: Floats
     ) -> tuple[Floats, ForecastOutput]:
         """State (R, S) after `values`, and the forecast from there."""
-        readout_steps = steps_with_levels(horizon, levels.shape[1])
-        new_state, forecasts, seasons = self._finish_rows(
-            values.shape[1], readout_steps, values, lengths, state, horizon, levels
+        new_state, forecasts, seasons = self._call_rows(
+            "service_finish", values.shape[1], horizon, levels.shape[1], values, lengths, state, horizon, levels
         )
         self._check("step()", new_state, state.shape)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
@@ -160,28 +158,29 @@ class ScriptedNetwork:
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
         """State (R, S) after `values`, and what was forecast before each of them (R, T, 1 + Q)."""
-        steps = steps_with_levels(values.shape[1], levels.shape[1])
-        new_state, forecasts = self._call_rows("history", steps, values, lengths, state, levels)
+        new_state, forecasts = self._call_rows(
+            "history", 0, values.shape[1], levels.shape[1], values, lengths, state, levels
+        )
         self._check("history()", new_state, state.shape)
         self._check("history()", forecasts, (*values.shape[:2], 1 + levels.shape[1]))
         return new_state, forecasts
 
     def read(self, state: Floats) -> Array:
         """Log-probabilities (R, 10)."""
-        logarithms: Array = self._call_rows("read", 1, state)
+        logarithms: Array = self._call_rows("read", 0, 1, 0, state)
         self._check("read()", logarithms, (len(state), CLASSES))
         return logarithms
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
-        new_state, logarithms = self._finish_rows(rows.shape[1], 1, rows, lengths, state)
+        new_state, logarithms = self._call_rows("service_finish", rows.shape[1], 1, 0, rows, lengths, state)
         self._check("step()", new_state, state.shape)
         self._check("read()", logarithms, (len(state), CLASSES))
         return new_state, logarithms
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
-        new_state, logarithms = self._call_rows("trace", rows.shape[1], rows, lengths, state)
+        new_state, logarithms = self._call_rows("trace", 0, rows.shape[1], 0, rows, lengths, state)
         self._check("trace()", new_state, state.shape)
         self._check("trace()", logarithms, (*rows.shape[:2], CLASSES))
         return new_state, logarithms
@@ -190,36 +189,32 @@ class ScriptedNetwork:
         if answer.shape != shape:
             raise self.fault(f"{method} gave an array of shape {answer.shape}, not {shape}")
 
-    def _call_rows(self, method: str, steps: float, *arguments: Array | int) -> Any:
-        """`method` of the rows in `arguments`, each of which reads or answers `steps` steps."""
-        started = self._clock()
-        answer, rows = self._call_shards(method, steps, *arguments)
-        self.prices.observe(method, rows, steps, self._clock() - started)
-        return answer
+    def _call_rows(
+        self, method: str, steps: int, ahead: int, levels: int, first: Any, *more_arguments: Array | int
+    ) -> Any:
+        """`method` of the rows in its arguments, each of which reads `steps` steps, and answers `ahead` with `levels`.
 
-    def _finish_rows(self, steps: int, readout_steps: float, *arguments: Array | int) -> Any:
-        """Likewise the method that reads `steps` steps and answers at their end."""
+        A call of many rows of many steps is shared by threads.
+        """
         started = self._clock()
-        answer, rows = self._call_shards("service_finish", steps + readout_steps, *arguments)
-        self.prices.observe_finish(rows, steps, readout_steps, self._clock() - started)
-        return answer
-
-    def _call_shards(self, method: str, steps: float, first: Any, *more_arguments: Array | int) -> tuple[Any, float]:
-        """The answers, a call of many rows of many steps being shared by threads, and how many rows each one took."""
         rows, threads = len(first), self._threads.threads
-        shards = n_shards(rows, int(steps), threads) if threads > 1 else 1
+        shards = 1 if threads == 1 else n_shards(rows, int(steps + steps_with_levels(ahead, levels)), threads)
         if shards == 1:
-            return self._call(method, first, *more_arguments), rows
-        cuts = [slice(start, start + rows // shards) for start in range(0, rows, rows // shards)]
+            answer = self._call(method, first, *more_arguments)
+        else:
+            answer = self._call_shards(method, rows // shards, first, *more_arguments)
+        self.prices.calls.append((method, rows / shards, steps, ahead, levels, self._clock() - started))
+        return answer
+
+    def _call_shards(self, method: str, shard_rows: int, *arguments: Any) -> Any:
+        """`method` of `shard_rows` rows in each thread."""
+        cuts = [slice(start, start + shard_rows) for start in range(0, len(arguments[0]), shard_rows)]
         answers = self._threads.run(
-            [
-                partial(self._call, method, *(a if isinstance(a, int) else a[cut] for a in (first, *more_arguments)))
-                for cut in cuts
-            ]
+            [partial(self._call, method, *(a if isinstance(a, int) else a[cut] for a in arguments)) for cut in cuts]
         )
         if isinstance(answers[0], tuple):
-            return tuple(map(np.concatenate, zip(*answers, strict=True))), rows / shards
-        return np.concatenate(answers), rows / shards
+            return tuple(map(np.concatenate, zip(*answers, strict=True)))
+        return np.concatenate(answers)
 
     def _call(self, method: str, *arguments: Array | int) -> Any:
         """`method` of `arguments`, as arrays; the docstring of this module says how it is run."""

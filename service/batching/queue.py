@@ -146,11 +146,6 @@ class ModelQueue:
         self._price = price
 
     @property
-    def has_work(self) -> bool:
-        """Whether a submission waits to be computed."""
-        return bool(self.arrived or self.ranked)
-
-    @property
     def waiting_entries(self) -> list[Entry]:
         """All submissions that wait to be computed; those of the least served clients first."""
         return sorted([*self.ranked, *self.arrived], key=_rank)

@@ -155,7 +155,7 @@ class Scheduler:
 
     def _wake_or_run_inline(self) -> None:
         """Compute what has gathered here, where that is quickly done, or wake the thread for it."""
-        ready = [queue for queue in self._queues if queue.has_work]
+        ready = [queue for queue in self._queues if queue.arrived or queue.ranked]
         if len(ready) == 1 and _runs_inline(ready[0]) and self._compute_lock.acquire(blocking=False):
             try:
                 self._run_inline(ready[0])
@@ -270,7 +270,7 @@ class Scheduler:
 
     def _next_queue(self) -> ModelQueue | None:
         """The queue with the submission that comes first by rank; of equal ones the next in turn."""
-        ready = [index for index, queue in enumerate(self._queues) if queue.has_work]
+        ready = [index for index, queue in enumerate(self._queues) if queue.arrived or queue.ranked]
         if not ready:
             return None
         if len(ready) > 1:
@@ -294,14 +294,18 @@ class Scheduler:
         if seconds > TIME_SLICE:
             return self._others_run or self._work_is_waiting()
         if seconds > SHORT_SLICE and batch.takes_long:
-            return any(queue.quick_work_is_next for queue in self._queues)
+            waiting = [queue for queue in self._queues if queue.arrived or queue.ranked]
+            return any(queue.quick_work_is_next for queue in waiting)
         return False
 
     def _post_settled(self, entries: list[Entry]) -> None:
         self._post(self._settle, entries)
 
     def _work_is_waiting(self) -> bool:
-        return any(queue.has_work for queue in self._queues)
+        for queue in self._queues:  # noqa: SIM110 (a generator would be entered for each of the queues)
+            if queue.arrived or queue.ranked:
+                return True
+        return False
 
     def _sleep(self) -> None:
         self._asleep = True

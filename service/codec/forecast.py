@@ -44,7 +44,7 @@ from service.codec.statements import (
 )
 from service.codec.strict_json import FieldErrors, StrictDecoder
 from service.codec.timeline import SENTENCES, Timeline, comes_back
-from service.codec.timing import Timed, has_times, place_inputs
+from service.codec.timing import Timed, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -120,7 +120,7 @@ class ForecastCodec:
         tokens = [series.state for series in request.inputs]
         is_resumed = tokens.count(None) < len(tokens)
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
-        if has_times(request.inputs):
+        if _has_times(request.inputs):
             return self._timed_call(request, manifest, resumed_from)
         return _to_call(request.inputs, request.parameters, manifest, resumed_from, ALL_INPUTS)
 
@@ -272,8 +272,11 @@ def _to_call(
     _check_horizon(parameters, manifest, errors)
     history = "history" in parameters.include
     levels = _quantile_levels(tuple(parameters.quantile_levels), history)
-    seasons = stated_seasons(parameters)
-    season = season_number(seasons, False, manifest.input)
+    seasons: tuple[int, ...] = ()
+    season = 0
+    if parameters.season_length is not None:
+        seasons = stated_seasons(parameters)
+        season = season_number(seasons, False, manifest.input)
     bounds: list[Bounds | None] | None = None
     no_floor: list[bool] = []
     if _has_bounds(inputs, parameters):
@@ -311,10 +314,21 @@ def _check_horizon(parameters: ForecastParameters, manifest: Manifest, errors: F
         errors.add("#/parameters/prediction_length", "out_of_range", detail)
 
 
+def _has_times(inputs: Sequence[SeriesInput]) -> bool:
+    """Whether any of the series says when its values are from, or how far apart."""
+    for series in inputs:
+        if series.timestamps is not None or series.freq is not None or series.start is not None:
+            return True
+    return False
+
+
 def _has_bounds(inputs: Sequence[SeriesInput], parameters: ForecastParameters) -> bool:
     if parameters.lower is not UNSET or parameters.upper is not UNSET:
         return True
-    return any(series.lower is not UNSET or series.upper is not UNSET for series in inputs)
+    for series in inputs:  # noqa: SIM110 (a generator would be entered for each of the series)
+        if series.lower is not UNSET or series.upper is not UNSET:
+            return True
+    return False
 
 
 def _bounds(
@@ -351,7 +365,8 @@ def _predictions(
     call: ForecastCall, results: Sequence[ForecastResult], tokens: Sequence[str | None]
 ) -> list[SeriesPrediction]:
     """The forecasts of `results`, one for each series, with `tokens` as their states."""
-    levels, seasons = call.levels, stated_seasons(call.parameters)
+    levels = call.levels
+    seasons = () if call.parameters.season_length is None else stated_seasons(call.parameters)
     bounded = results if call.bounds is None else map(_bounded, results, call.bounds)
     predictions = []
     for item_id, counts, result, token in zip(call.item_ids, call.counts, bounded, tokens, strict=True):

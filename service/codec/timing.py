@@ -22,14 +22,6 @@ from service.codec.timeline import (
 )
 
 
-def has_times(inputs: Sequence[SeriesInput]) -> bool:
-    """Whether any of the series says when its values are from, or how far apart."""
-    for series in inputs:
-        if series.timestamps is not None or series.freq is not None or series.start is not None:
-            return True
-    return False
-
-
 class Timed(NamedTuple):
     """A series with missing values where a time is left out, and what its times say."""
 

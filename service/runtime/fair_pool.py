@@ -118,14 +118,16 @@ class FairPool:
         work = Work(partial(call, *args, **kwargs), kind, size, claim, future)
         with self._lock:
             heapq.heappush(self._heap, (claim.rank, next(self._numbers), work))
-        self._start_threads()
+        if len(self._threads) < self._n_threads:
+            self._start_thread()
         self._tokens.put(True)
         try:
             async with asyncio.timeout(deadline - time.monotonic() if deadline < math.inf else None):
                 return await future
         finally:
             if not work.is_running:
-                self.share.release(claim)
+                if not claim.released:
+                    self.share.release(claim)
                 # Its turn may be late, and what it was about is needed no more, nor the error that its caller got.
                 work.call, work.future = _do_nothing, None
 
@@ -140,12 +142,11 @@ class FairPool:
         for _ in self._threads:
             self._tokens.put(False)
 
-    def _start_threads(self) -> None:
-        if len(self._threads) < self._n_threads:
-            name = f"{self._name}-{len(self._threads)}"
-            loop = asyncio.get_running_loop()
-            self._threads.append(threading.Thread(target=self._work, args=(loop,), name=name, daemon=True))
-            self._threads[-1].start()
+    def _start_thread(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        loop = asyncio.get_running_loop()
+        self._threads.append(threading.Thread(target=self._work, args=(loop,), name=name, daemon=True))
+        self._threads[-1].start()
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """The body of a thread."""
@@ -173,10 +174,10 @@ class FairPool:
 
     def _settle(self, work: Work, result: Any, error: BaseException | None) -> None:
         work.is_running = False
-        self.share.charge(work.claim, work.seconds)
-        self.share.release(work.claim)
         if work.size:
             self._prices[work.kind] = _corrected(self._prices.get(work.kind), work.seconds / work.size)
+        self.share.charge(work.claim, work.seconds)
+        self.share.release(work.claim)
         future = work.future
         if future is None or future.done():
             return

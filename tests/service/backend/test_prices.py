@@ -15,8 +15,10 @@ SHAPES = [(rows, steps) for rows in (1, 8, 32, 128) for steps in (1, 8, 64, 512)
 def fitted(method: str = "step") -> CallPrices:
     prices = CallPrices()
     for rows, steps in SHAPES:
-        prices.observe(method, rows, steps, 5 * TRUE.seconds(rows, steps))  # the first call of a shape is slower
-        prices.observe(method, rows, steps, TRUE.seconds(rows, steps))
+        prices.calls.append(
+            (method, rows, steps, 0, 0, 5 * TRUE.seconds(rows, steps))
+        )  # the first call of a shape is slower
+        prices.calls.append((method, rows, steps, 0, 0, TRUE.seconds(rows, steps)))
     prices.fit()
     return prices
 
@@ -34,28 +36,31 @@ def test_prices_are_fitted_by_kind_to_the_fastest_call_of_each_shape(method: str
 def test_no_price_is_negative() -> None:
     prices = CallPrices()
     for rows in (1, 2, 4, 8):
-        prices.observe("step", rows, 1, 0.001 / rows)
+        prices.calls.append(("step", rows, 1, 0, 0, 0.001 / rows))
     prices.fit()
     assert min(prices.step.call, prices.step.stride, prices.step.row, prices.step.step) >= 0
 
 
 def test_nothing_costs_anything_before_the_fit() -> None:
     prices = CallPrices()
-    prices.observe("step", 8, 8, 1.0)
+    prices.calls.append(("step", 8, 8, 0, 0, 1.0))
+    prices.correct()
     assert prices.step.seconds(8, 8) == 0
 
 
 def test_later_calls_correct_the_price_about_their_median() -> None:
     prices = fitted()
     for slow in range(300):
-        prices.observe("step", 32, 64, (10 if slow % 10 == 0 else 2) * TRUE.seconds(32, 64))
+        prices.calls.append(("step", 32, 64, 0, 0, (10 if slow % 10 == 0 else 2) * TRUE.seconds(32, 64)))
+    prices.correct()
     assert prices.step.factor == pytest.approx(2, rel=0.15)
 
 
 def test_calls_that_read_and_answer_correct_both_prices() -> None:
     prices = fitted()
     for _ in range(50):
-        prices.observe_finish(32, 64, 1, 3 * TRUE.seconds(32, 64))
+        prices.calls.append(("service_finish", 32, 64, 1, 0, 3 * TRUE.seconds(32, 64)))
+    prices.correct()
     assert prices.step.factor == prices.readout.factor > 1.5
 
 

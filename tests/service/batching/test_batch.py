@@ -69,7 +69,7 @@ async def test_who_has_had_least_comes_first_and_of_equal_ones_the_first() -> No
     queue = ModelQueue(FakeOwner(), "queue", runner, Limits(batch_items=2), price=price)
     for value, client in ((1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c")):
         queue.submit([StubItem(value, 5)], client=Client(client, 0))
-    while queue.has_work:
+    while queue.arrived or queue.ranked:
         run(queue)
     assert runner.batches == [[1, 3], [5, 2], [4]]
 
@@ -79,7 +79,7 @@ async def test_an_entry_that_takes_long_does_not_join_quick_ones() -> None:
     queue = ModelQueue(FakeOwner(), "queue", runner, Limits(), price=price)
     for value, length in ((1, 1), (2, 2), (3, 2_000), (4, 2_000), (5, 1)):
         queue.submit([StubItem(value, length)], client=Client("a", value))
-    while queue.has_work:
+    while queue.arrived or queue.ranked:
         run(queue)
     assert runner.batches == [[1, 2, 5], [3, 4]]
 
