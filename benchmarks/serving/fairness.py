@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -71,6 +72,13 @@ class Connection:
         self._socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         self._file = self._socket.makefile("rb")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
+
     def ask(self, message: bytes) -> int:
         """The status of the answer to `message`."""
         self._socket.sendall(message)
@@ -86,15 +94,15 @@ class Connection:
 def small_caller(port: int, seconds: float, pause: float, model: str, answers: Queue[Answers]) -> None:
     """One series after another; puts (status, seconds) of each."""
     message = request(model, 1, 24, [])
-    connection = Connection(port)
-    seen: Answers = []
+    outcomes: Answers = []
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        started = time.monotonic()
-        status = connection.ask(message)
-        seen.append((status, time.monotonic() - started))
-        time.sleep(pause)
-    answers.put(seen)
+    with Connection(port) as connection:
+        while time.monotonic() < until:
+            started = time.monotonic()
+            status = connection.ask(message)
+            outcomes.append((status, time.monotonic() - started))
+            time.sleep(pause)
+    answers.put(outcomes)
 
 
 def bulk_callers(port: int, seconds: float, message: bytes, series: int, rates: Queue[float]) -> None:
@@ -103,11 +111,11 @@ def bulk_callers(port: int, seconds: float, message: bytes, series: int, rates: 
     until = time.monotonic() + seconds
 
     def call(index: int) -> None:
-        connection = Connection(port)
-        while time.monotonic() < until:
-            status = connection.ask(message)
-            if status == 200 and time.monotonic() < until:
-                counts[index] += series
+        with Connection(port) as connection:
+            while time.monotonic() < until:
+                status = connection.ask(message)
+                if status == 200 and time.monotonic() < until:
+                    counts[index] += series
 
     threads = [threading.Thread(target=call, args=(index,)) for index in range(BULK_CONNECTIONS)]
     for thread in threads:

@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,13 @@ class Load:
 
     async def _keep_alive(self) -> None:
         while (streams := await self._connect()) is not None:
-            with contextlib.closing(streams[1]):
+            async with _closing(streams[1]):
                 while await self._ask(*streams) and not _was_closed(streams[1]):
                     pass
 
     async def _fresh(self) -> None:
         while (streams := await self._connect()) is not None:
-            with contextlib.closing(streams[1]):
+            async with _closing(streams[1]):
                 await self._ask(*streams)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
@@ -75,6 +76,16 @@ class Load:
         if not head.startswith(b"HTTP/1.1 200 "):
             self.errors.append(head.decode())
         return b"connection: close" not in head
+
+
+@contextlib.asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 def _was_closed(writer: asyncio.StreamWriter) -> bool:

@@ -143,9 +143,23 @@ def narrow_models(folder: Path) -> Path:
     return folder
 
 
+class _OneWriteConnection(http.client.HTTPConnection):
+    """Sends head and body in one write: an early refusal says `Connection: close` where the body has not arrived."""
+
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._parts: list[bytes] = []
+
+    def send(self, data: Any) -> None:
+        self._parts.append(bytes(data))
+
+    def flush(self) -> None:
+        super().send(b"".join(self._parts))
+
+
 def _send(server: Server, request: Request, tokens: list[str] | None = None) -> Answer:
     body = _filled(request.body, tokens or [])
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
+    connection = _OneWriteConnection("127.0.0.1", server.port, TIMEOUT)
     try:
         connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("host", _HOST)
@@ -155,6 +169,7 @@ def _send(server: Server, request: Request, tokens: list[str] | None = None) -> 
         if request.method not in {"GET", "HEAD"} and not named & {"content-length", "transfer-encoding"}:
             connection.putheader("content-length", str(len(body)))
         connection.endheaders(body or None)
+        connection.flush()
         response = connection.getresponse()
         answer = Answer(response.status, response.getheaders(), [response.read()])
     finally:
