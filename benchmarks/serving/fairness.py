@@ -188,7 +188,8 @@ def serving(source: str, folder: Path, models: Path, threads: int) -> Iterator[S
 
 def _is_ready(port: int) -> bool:
     try:
-        return Connection(port).ask(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n") == 200
+        with Connection(port) as connection:
+            return connection.ask(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n") == 200
     except (OSError, IndexError):
         return False
 

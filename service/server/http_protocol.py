@@ -27,8 +27,11 @@ byte of both protocols' answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import math
+import os
+import socket
 import struct
 import termios
 import time
@@ -235,6 +238,9 @@ class Protocol(HttpToolsProtocol):
             descriptor = self.transport.get_extra_info("socket").fileno()
             unread = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
             if not unread:
+                # The transport closes in the next round of the event loop; the client must hear of it before it sends.
+                with socket.socket(fileno=os.dup(descriptor)) as connection, contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
                 self.transport.close()
 
     def data_received(self, data: bytes) -> None:
