@@ -6,7 +6,7 @@ import csv
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,19 @@ def write(file: Path, kind: type[R], rows: Iterable[R], digits: int = 5) -> None
             cells = asdict(row)  # type: ignore[call-overload]
             table.writerow({n: f"{v:.{digits}g}" if isinstance(v, float) else v for n, v in cells.items()})
     partial.replace(file)
+
+
+def append(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Add `rows` to `file`, which begins with their names where it is new."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not file.exists()
+    with file.open("a", newline="", encoding="utf-8") as out:
+        for row in rows:
+            table = csv.DictWriter(out, list(row), lineterminator="\n")
+            if is_new:
+                table.writeheader()
+                is_new = False
+            table.writerow(row)
 
 
 def read(file: Path, kind: type[R]) -> list[R]:

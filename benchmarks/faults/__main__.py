@@ -31,7 +31,7 @@ class Row:
     kind: str
     load: str
     result: str  # held, not held, or skipped
-    others: str
+    bystanders: str
     figures: str
     tests: str
     date: str
@@ -44,14 +44,14 @@ class Row:
 def main() -> int:
     options = _options()
     chosen = [fault for fault in FAULTS if not options.only or fault.id in options.only]
-    kept = {(row.id, row.load): row for row in table.read(RESULT, Row)} if RESULT.exists() else {}
+    rows_by_fault = {(row.id, row.load): row for row in table.read(RESULT, Row)} if RESULT.exists() else {}
     if not options.pages:
         for fault in chosen:
             row = _try(fault)
-            kept[fault.id, fault.load] = row
-            print(f"{row.id:5} {row.result:9} {row.kind}: {row.figures}; {row.others}", flush=True)
-            table.write(RESULT, Row, _ordered(kept))
-    rows = _ordered(kept)
+            rows_by_fault[fault.id, fault.load] = row
+            print(f"{row.id:5} {row.result:9} {row.kind}: {row.figures}; {row.bystanders}", flush=True)
+            table.write(RESULT, Row, _ordered(rows_by_fault))
+    rows = _ordered(rows_by_fault)
     write_page(PAGE, rows)
     return int(any(row.result == "not held" for row in rows))
 
@@ -69,29 +69,29 @@ def _try(fault: Fault) -> Row:
     start = time.monotonic()
     try:
         outcome = fault.run()
-        result, figures, others = ("held" if outcome.held else "not held"), outcome.figures, outcome.others
+        result, figures, bystanders = ("held" if outcome.passed else "not held"), outcome.figures, outcome.bystanders
     except SkippedError as reason:
-        result, figures, others = "skipped", str(reason), ""
+        result, figures, bystanders = "skipped", str(reason), ""
     except Exception as error:  # noqa: BLE001 - the other faults are tried all the same
         traceback.print_exc()
-        result, figures, others = "not held", f"{type(error).__name__}: {error}"[:200], ""
+        result, figures, bystanders = "not held", f"{type(error).__name__}: {error}"[:200], ""
     print(f"({time.monotonic() - start:.0f} s)", file=sys.stderr)
     circumstances = table.circumstances("python -m benchmarks.faults")
-    return Row(fault.id, fault.kind, fault.load, result, others, figures, fault.tests, **circumstances)  # type: ignore[arg-type]
+    return Row(fault.id, fault.kind, fault.load, result, bystanders, figures, fault.tests, **circumstances)  # type: ignore[arg-type]
 
 
 def write_page(page: Path, rows: list[Row]) -> None:
     """Replace the table between the marks in `page`."""
     text = page.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
+    beginning, remainder = text.split(BEGIN, 1)
+    ending = remainder.split(END, 1)[1]
     lines = [BEGIN, "", *table.head(["", "fault", "load", "result", "figures", "others meanwhile", "test"])]
     for row in rows:
-        cells = [row.id, row.kind, row.load, row.result, row.figures, row.others, row.tests]
+        cells = [row.id, row.kind, row.load, row.result, row.figures, row.bystanders, row.tests]
         lines.append(table.line([cell.replace("|", "\\|") for cell in cells]))
     if rows:
         lines += ["", table.provenance(max(rows, key=lambda row: row.date))]
-    page.write_text(before + "\n".join([*lines, "", END]) + after, encoding="utf-8")
+    page.write_text(beginning + "\n".join([*lines, "", END]) + ending, encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

@@ -35,9 +35,9 @@ _MANAGEMENT = re.compile(r"management port: (\d+)")
 class Outcome:
     """What a fault did: to others, in figures, and whether the service held."""
 
-    held: bool
+    passed: bool
     figures: str
-    others: str = ""
+    bystanders: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Service(Server):
     def listening(self) -> Service:
         """Wait until both ports are known."""
         self._until(lambda: bool(_SERVING.search(self.text())))
-        self.port = int(_found(_SERVING, self.text()))
-        self.management = int(_found(_MANAGEMENT, self.text()))
+        self.port = int(_match(_SERVING, self.text()))
+        self.management = int(_match(_MANAGEMENT, self.text()))
         return self
 
     def ready(self) -> Service:
@@ -123,7 +123,7 @@ class Service(Server):
             time.sleep(0.05)
 
 
-def _found(pattern: re.Pattern[str], text: str) -> str:
+def _match(pattern: re.Pattern[str], text: str) -> str:
     match = pattern.search(text)
     if match is None:
         raise RuntimeError(f"not in the log: {pattern.pattern}")
@@ -220,13 +220,13 @@ def send_all(sock: socket.socket, data: bytes) -> bool:
     return True
 
 
-def series(count: int, values: list[Any], **more: Any) -> bytes:
+def series(count: int, values: list[Any], **fields: Any) -> bytes:
     """The body of a forecast of `count` equal series by the model `naive`, or another."""
-    return json.dumps({"model": "naive", "inputs": [{"target": values}] * count} | more).encode()
+    return json.dumps({"model": "naive", "inputs": [{"target": values}] * count} | fields).encode()
 
 
 @dataclass
-class Others:
+class Bystanders:
     """Clients beside a fault: fresh probes of the serving port, and a small caller that keeps its connection."""
 
     probes: list[float] = field(default_factory=list)
@@ -254,16 +254,16 @@ def quantile(values: list[float], level: float) -> float:
 
 
 @contextlib.contextmanager
-def others(service: Service, body: bytes = SMALL, path: str = "/forecast") -> Iterator[Others]:
+def bystanders_of(service: Service, body: bytes = SMALL, path: str = "/forecast") -> Iterator[Bystanders]:
     """Probe and call while the block runs."""
-    seen, ended = Others(), threading.Event()
+    bystanders, ended = Bystanders(), threading.Event()
 
     def probe() -> None:
         while not ended.is_set():
             start = time.monotonic()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 request(service.port, "GET", "/livez")
-            seen.probes.append(time.monotonic() - start)
+            bystanders.probes.append(time.monotonic() - start)
             ended.wait(0.05)
 
     def call() -> None:
@@ -279,9 +279,9 @@ def others(service: Service, body: bytes = SMALL, path: str = "/forecast") -> It
                 connection.close()
                 good = False
             if good:
-                seen.calls.append(time.monotonic() - start)
+                bystanders.calls.append(time.monotonic() - start)
             else:
-                seen.refused += 1
+                bystanders.refused += 1
             ended.wait(0.01)
         connection.close()
 
@@ -289,7 +289,7 @@ def others(service: Service, body: bytes = SMALL, path: str = "/forecast") -> It
     for thread in threads:
         thread.start()
     try:
-        yield seen
+        yield bystanders
     finally:
         ended.set()
         for thread in threads:

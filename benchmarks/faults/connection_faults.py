@@ -17,10 +17,10 @@ from benchmarks.faults.bench import (
     SMALL,
     Outcome,
     SkippedError,
+    bystanders_of,
     connect,
     fault,
     head,
-    others,
     received,
     request,
     send_all,
@@ -73,20 +73,20 @@ def declined_upgrade() -> Outcome:
             command = ["java", str(source), url, SMALL.decode()]
             output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
             clients["Java"] = output.split()[0] if output else "none"
-        held = answers == 2 and all(code == "200" for code in clients.values())
-        return Outcome(held, f"raw: {answers} of 2 answered; " + ", ".join(f"{n}: {c}" for n, c in clients.items()))
+        passed = answers == 2 and all(code == "200" for code in clients.values())
+        return Outcome(passed, f"raw: {answers} of 2 answered; " + ", ".join(f"{n}: {c}" for n, c in clients.items()))
 
 
 @fault("R2", "a head without end", "one header line of 10 MiB", f"{PROTOCOL_TESTS}: test_a_large_head_is_refused")
 def endless_head() -> Outcome:
-    with serving() as service, others(service) as seen:
-        before = service.rss()
+    with serving() as service, bystanders_of(service) as bystanders:
+        baseline = service.rss()
         with connect(service.port) as sock:
             send_all(sock, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * (10 * MIB))
             code = status(received(sock, 5))
-        grown = service.rss() - before
-        held = code == 431 and grown < MOST_MIB and seen.worst_probe < WAIT
-        return Outcome(held, f"answer {code}; memory +{grown:.1f} MiB", seen.text())
+        grown = service.rss() - baseline
+        passed = code == 431 and grown < MOST_MIB and bystanders.worst_probe < WAIT
+        return Outcome(passed, f"answer {code}; memory +{grown:.1f} MiB", bystanders.text())
 
 
 @fault(
@@ -96,13 +96,13 @@ def endless_head() -> Outcome:
     f"{PROTOCOL_TESTS}: test_a_flood_of_requests_waits_unread_and_is_counted",
 )
 def pipelined() -> Outcome:
-    with serving() as service, others(service) as seen:
-        before = service.rss()
+    with serving() as service, bystanders_of(service) as bystanders:
+        baseline = service.rss()
         with connect(service.port, receive_buffer=4096) as sock:
             count = _flood(sock, head("/livez", method="GET") * 1000, 10.0)
-            grown = service.rss() - before
-        held = grown < MOST_MIB and seen.worst_probe < WAIT
-        return Outcome(held, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", seen.text())
+            grown = service.rss() - baseline
+        passed = grown < MOST_MIB and bystanders.worst_probe < WAIT
+        return Outcome(passed, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", bystanders.text())
 
 
 @fault(
@@ -112,8 +112,8 @@ def pipelined() -> Outcome:
     f"{PROTOCOL_TESTS}: test_many_pipelined_requests_are_all_answered",
 )
 def pipelined_and_read() -> Outcome:
-    with serving() as service, others(service) as seen:
-        before, answers, peak = service.rss(), 0, 0.0
+    with serving() as service, bystanders_of(service) as bystanders:
+        baseline, answers, peak = service.rss(), 0, 0.0
         with connect(service.port) as sock:
             sock.setblocking(False)
             until, piece, pending = time.monotonic() + 10, head("/livez", method="GET") * 1000, b""
@@ -124,9 +124,9 @@ def pipelined_and_read() -> Outcome:
                 with contextlib.suppress(BlockingIOError):
                     answers += sock.recv(MIB).count(b"HTTP/1.1 200")
                 peak = max(peak, service.rss()) if answers % 500 == 0 else peak
-        grown = max(peak, service.rss()) - before
-        held = grown < MOST_MIB and seen.worst_probe < WAIT and answers > 1000
-        return Outcome(held, f"{answers} answers; memory +{grown:.1f} MiB", seen.text())
+        grown = max(peak, service.rss()) - baseline
+        passed = grown < MOST_MIB and bystanders.worst_probe < WAIT and answers > 1000
+        return Outcome(passed, f"{answers} answers; memory +{grown:.1f} MiB", bystanders.text())
 
 
 @fault(
@@ -138,25 +138,25 @@ def pipelined_and_read() -> Outcome:
 def unread() -> Outcome:
     levels = [round(level / 100, 2) for level in range(1, 100)]
     body = series(9, [1], parameters={"prediction_length": 830, "quantile_levels": levels})
-    with serving(send_seconds=10) as service, others(service) as seen:
-        before, highest = service.rss(), 0.0
+    with serving(send_seconds=10) as service, bystanders_of(service) as bystanders:
+        baseline, highest = service.rss(), 0.0
         sockets = [connect(service.port, receive_buffer=4096) for _ in range(20)]
         for sock in sockets:
             sock.sendall(head("/forecast", len(body)) + body)
         until = time.monotonic() + 75  # freed memory goes back to the system once a minute
         cut = 0.0
         while time.monotonic() < until:
-            highest = max(highest, service.rss() - before)
+            highest = max(highest, service.rss() - baseline)
             cut = service.metric('ritmo_connections_cut_total{reason="slow_reader"}')
             time.sleep(0.2)
-        rest = service.rss() - before
+        remaining = service.rss() - baseline
         for sock in sockets:
             sock.close()
         budget = 256 + MOST_MIB * 2
         return Outcome(
-            highest < budget and rest < highest / 2 + MOST_MIB,
-            f"memory +{highest:.0f} MiB at most, +{rest:.0f} after 75 s; {cut:.0f} cut off",
-            seen.text(),
+            highest < budget and remaining < highest / 2 + MOST_MIB,
+            f"memory +{highest:.0f} MiB at most, +{remaining:.0f} after 75 s; {cut:.0f} cut off",
+            bystanders.text(),
         )
 
 
@@ -197,8 +197,8 @@ def silence() -> Outcome:
                         send_all(sock, b"a")
                 codes.append(status(answer))
                 times.append(time.monotonic() - start)
-        shown = ", ".join(f"{code} after {seconds:.1f} s" for code, seconds in zip(codes, times, strict=True))
-        return Outcome(codes[0] == 408 and codes[1] in {405, 408}, shown)
+        outcome = ", ".join(f"{code} after {seconds:.1f} s" for code, seconds in zip(codes, times, strict=True))
+        return Outcome(codes[0] == 408 and codes[1] in {405, 408}, outcome)
 
 
 @fault(
@@ -209,12 +209,12 @@ def silence() -> Outcome:
 )
 def slow_connections() -> Outcome:
     with serving() as service:
-        with others(service) as alone:
+        with bystanders_of(service) as undisturbed:
             time.sleep(5)
         sockets = [connect(service.port) for _ in range(500)]
         for sock in sockets:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: ")
-        with others(service) as seen:
+        with bystanders_of(service) as bystanders:
             until = time.monotonic() + 8
             while time.monotonic() < until:
                 for sock in sockets:
@@ -222,7 +222,7 @@ def slow_connections() -> Outcome:
                 time.sleep(0.1)
         for sock in sockets:
             sock.close()
-        return Outcome(seen.worst_probe < WAIT, f"alone: {alone.text()}", seen.text())
+        return Outcome(bystanders.worst_probe < WAIT, f"alone: {undisturbed.text()}", bystanders.text())
 
 
 @fault(
@@ -232,19 +232,21 @@ def slow_connections() -> Outcome:
     f"{LIVE_TESTS}: test_unfinished_messages_are_counted",
 )
 def unfinished_messages() -> Outcome:
-    with serving(max_held_bytes=64 * MIB) as service, others(service) as seen:
-        before = service.rss()
+    with serving(max_held_bytes=64 * MIB) as service, bystanders_of(service) as bystanders:
+        baseline = service.rss()
         sockets = [live(service.port) for _ in range(200)]
         for sock in sockets:
             send_all(sock, frame(1, b" " * 1_000_000)[:900_000])
         time.sleep(1)
-        grown = service.rss() - before
+        grown = service.rss() - baseline
         closed = sum(_closed_with(sock) == 1013 for sock in sockets)
         for sock in sockets:
             sock.close()
-        held = grown < 64 + 3 * MOST_MIB and closed > 0
+        passed = grown < 64 + 3 * MOST_MIB and closed > 0
         return Outcome(
-            held, f"180 MB offered, 64 MiB allowed: memory +{grown:.0f} MiB; {closed} closed with 1013", seen.text()
+            passed,
+            f"180 MB offered, 64 MiB allowed: memory +{grown:.0f} MiB; {closed} closed with 1013",
+            bystanders.text(),
         )
 
 
@@ -255,14 +257,14 @@ def unfinished_messages() -> Outcome:
     f"{LIVE_TESTS}: test_a_flood_of_pings_is_held_up_and_holds_up_nobody",
 )
 def pings() -> Outcome:
-    with serving() as service, others(service) as seen:
-        before = service.rss()
+    with serving() as service, bystanders_of(service) as bystanders:
+        baseline = service.rss()
         sock = live(service.port, receive_buffer=4096)
         count = _flood(sock, frame(9, b"x" * 100) * 1000, 10.0)
-        grown = service.rss() - before
+        grown = service.rss() - baseline
         sock.close()
-        held = grown < MOST_MIB and seen.worst_probe < WAIT
-        return Outcome(held, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", seen.text())
+        passed = grown < MOST_MIB and bystanders.worst_probe < WAIT
+        return Outcome(passed, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", bystanders.text())
 
 
 @fault(
@@ -272,13 +274,15 @@ def pings() -> Outcome:
     f"{LIVE_TESTS}: test_unfinished_messages_are_counted",
 )
 def empty_fragments() -> Outcome:
-    with serving() as service, others(service) as seen:
-        before = service.rss()
+    with serving() as service, bystanders_of(service) as bystanders:
+        baseline = service.rss()
         sock = live(service.port)
         send_all(sock, frame(1, b"a", final=False) + frame(0, final=False) * 2_000_000)
-        grown = service.rss() - before
+        grown = service.rss() - baseline
         sock.close()
-        return Outcome(grown < MOST_MIB and seen.worst_probe < WAIT, f"memory +{grown:.1f} MiB", seen.text())
+        return Outcome(
+            grown < MOST_MIB and bystanders.worst_probe < WAIT, f"memory +{grown:.1f} MiB", bystanders.text()
+        )
 
 
 @fault(
@@ -310,16 +314,16 @@ def early_refusal() -> Outcome:
             sock.sendall(head("/forecast", 9_000_000, "Expect: 100-continue"))
             first = sock.recv(10_000)
             send_all(sock, smuggled)
-            taken = b"200 OK" in received(sock, 3)
-        lost = 0
+            is_taken = b"200 OK" in received(sock, 3)
+        n_lost = 0
         for _ in range(20):
             with connect(service.port) as sock:
                 send_all(sock, head("/forecast", 8_000_000) + b" " * 8_000_000)
-                lost += status(received(sock, 10)) != 413
-        held = status(first) == 413 and not taken and not lost
+                n_lost += status(received(sock, 10)) != 413
+        passed = status(first) == 413 and not is_taken and not n_lost
         return Outcome(
-            held,
-            f"answer {status(first)}, body {'taken' if taken else 'not taken'} for a request; {lost} of 20 lost",
+            passed,
+            f"answer {status(first)}, body {'taken' if is_taken else 'not taken'} for a request; {n_lost} of 20 lost",
         )
 
 
@@ -351,8 +355,8 @@ def strange_heads() -> Outcome:
                 sock.sendall(data)
                 codes[name] = status(received(sock, 5))
         expected = {"101 fields": 422, "no Host": 400, "two Hosts": 400, "gzip, chunked": 400}
-        held = all(code == expected.get(name, 200) for name, code in codes.items())
-        return Outcome(held, ", ".join(f"{name}: {code}" for name, code in codes.items()))
+        passed = all(code == expected.get(name, 200) for name, code in codes.items())
+        return Outcome(passed, ", ".join(f"{name}: {code}" for name, code in codes.items()))
 
 
 @fault(
@@ -379,13 +383,13 @@ def _flood(sock: socket.socket, piece: bytes, seconds: float) -> int:
     while time.monotonic() < until:
         pending = pending or piece
         try:
-            sent = sock.send(pending)
+            sent_bytes = sock.send(pending)
         except TimeoutError:
             continue
         except OSError:
             break
-        count += sent
-        pending = pending[sent:]
+        count += sent_bytes
+        pending = pending[sent_bytes:]
     return count
 
 

@@ -22,10 +22,10 @@ from benchmarks.faults.bench import (
     Outcome,
     Service,
     SkippedError,
+    bystanders_of,
     connect,
     fault,
     models,
-    others,
     quantile,
     request,
     send_all,
@@ -56,15 +56,15 @@ def stop_beside_threads() -> Outcome:
 
 
 def _stop_under_load(workers: int, clients: int, number: signal.Signals) -> Outcome:
-    lost: list[str] = []
+    losses: list[str] = []
     answered = 0
-    gone = threading.Event()
+    ended = threading.Event()
     lock = threading.Lock()
 
     def work(port: int) -> None:
         nonlocal answered
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        while not gone.is_set():
+        while not ended.is_set():
             try:
                 if connection.sock is None:
                     connection.connect()
@@ -80,7 +80,7 @@ def _stop_under_load(workers: int, clients: int, number: signal.Signals) -> Outc
                     answered += 1
             except (OSError, http.client.HTTPException) as error:
                 with lock:
-                    lost.append(type(error).__name__)
+                    losses.append(type(error).__name__)
                 connection.close()
 
     with serving(workers=workers, drain_delay_seconds=0.5) as service:
@@ -92,10 +92,12 @@ def _stop_under_load(workers: int, clients: int, number: signal.Signals) -> Outc
         service.signal(number)
         service.wait(60)
         seconds = time.monotonic() - start
-        gone.set()
+        ended.set()
         for thread in threads:
             thread.join(10)
-    return Outcome(not lost and seconds < 25, f"{len(lost)} of {answered + len(lost)} lost; gone after {seconds:.1f} s")
+    return Outcome(
+        not losses and seconds < 25, f"{len(losses)} of {answered + len(losses)} lost; gone after {seconds:.1f} s"
+    )
 
 
 for _workers in (1, 2):
@@ -120,8 +122,8 @@ def replacement() -> Outcome:
         with Flood(4, lambda: request(service.port, "POST", "/forecast", SMALL)[0]) as flood:
             time.sleep(12)
         ready = request(service.management, "GET", "/readyz")[0]
-        held = set(flood.statuses) <= {0, 200} and flood.statuses.get(0, 0) <= 4
-        return Outcome(held, f"{flood.text()}; /readyz {ready}")
+        passed = set(flood.statuses) <= {0, 200} and flood.statuses.get(0, 0) <= 4
+        return Outcome(passed, f"{flood.text()}; /readyz {ready}")
 
 
 @fault(
@@ -173,11 +175,11 @@ def empty_host() -> Outcome:
 @fault("R23", "SIGHUP", "two workers under load, SIGHUP", WORKER_TESTS)
 def hangup() -> Outcome:
     with serving(workers=2) as service:
-        before = set(_workers_of(service))
+        baseline = set(_workers_of(service))
         with Flood(16, lambda: request(service.port, "POST", "/forecast", SMALL)[0]) as flood:
             time.sleep(1)
             service.signal(signal.SIGHUP)
-            _until(lambda: not before & set(_workers_of(service)) and len(_workers_of(service)) >= 2)
+            _until(lambda: not baseline & set(_workers_of(service)) and len(_workers_of(service)) >= 2)
             time.sleep(1)
         return Outcome(set(flood.statuses) == {200}, f"both workers replaced; {flood.text()}")
 
@@ -225,10 +227,10 @@ def metrics_price() -> Outcome:
             _until(lambda victim=victim: victim not in _workers_of(service) and len(_workers_of(service)) == 2)
             service.ready()
         last = _page_seconds(service)
-        with Flood(4, lambda: request(service.management, "GET", "/metrics")[0]), others(service) as seen:
+        with Flood(4, lambda: request(service.management, "GET", "/metrics")[0]), bystanders_of(service) as bystanders:
             time.sleep(5)
-        held = last < 3 * first + 0.02 and seen.worst_probe < 0.3
-        return Outcome(held, f"{1e3 * first:.0f} ms before, {1e3 * last:.0f} ms after five deaths", seen.text())
+        passed = last < 3 * first + 0.02 and bystanders.worst_probe < 0.3
+        return Outcome(passed, f"{1e3 * first:.0f} ms before, {1e3 * last:.0f} ms after five deaths", bystanders.text())
 
 
 @fault(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import random
 import signal
@@ -131,7 +130,7 @@ def main() -> int:
     }
     growth = row["rss_last_third_mib"] / row["rss_second_third_mib"]
     flat = growth <= GROWTH and files_after <= idle_files + 8 and not row["server_errors"]
-    _write(options.output, row | {"flat": flat})
+    table.append(options.output, [row | {"flat": flat}])
     _draw(options.output.with_suffix(".png"), readings)
     print(json.dumps(row | {"flat": flat, "answers_by_kind": dict(sorted(counts.items()))}, indent=1))
     return 0 if flat else 1
@@ -155,10 +154,10 @@ def _load(service: Service, seconds: float, readings: list[tuple[float, float, i
     for thread in threads:
         thread.start()
     start = restarted = time.monotonic()
-    while (now := time.monotonic()) - start < seconds:
-        readings.append((now - start, service.rss(), _files(service)))
-        if now - restarted > RESTART_SECONDS:
-            restarted = now
+    while (time_now := time.monotonic()) - start < seconds:
+        readings.append((time_now - start, service.rss(), _files(service)))
+        if time_now - restarted > RESTART_SECONDS:
+            restarted = time_now
             service.signal(signal.SIGHUP)
         time.sleep(1)
     ended.set()
@@ -178,16 +177,6 @@ def _highest(readings: list[tuple[float, float, int]], third: int) -> float:
     """The median of memory in a third of the time: restarts double it for a while."""
     part = sorted(rss for _, rss, _ in readings[third * len(readings) // 3 : (third + 1) * len(readings) // 3])
     return part[len(part) // 2]
-
-
-def _write(output: Path, row: dict[str, object]) -> None:
-    fresh = not output.exists()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("a", newline="", encoding="utf-8") as out:
-        lines = csv.DictWriter(out, list(row), lineterminator="\n")
-        if fresh:
-            lines.writeheader()
-        lines.writerow(row)
 
 
 def _draw(file: Path, readings: list[tuple[float, float, int]]) -> None:

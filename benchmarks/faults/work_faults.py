@@ -14,10 +14,10 @@ from PIL import Image
 from benchmarks.faults.bench import (
     Flood,
     Outcome,
+    bystanders_of,
     connect,
     fault,
     head,
-    others,
     quantile,
     received,
     request,
@@ -45,7 +45,7 @@ def history() -> Outcome:
     )
     plain = series(70, [1.0] * 2000, model="forecaster")
     with serving("forecaster", "naive") as service:
-        with others(service) as alone:
+        with bystanders_of(service) as undisturbed:
             time.sleep(4)
         start = time.monotonic()
         request(service.port, "POST", "/forecast", plain)
@@ -53,19 +53,21 @@ def history() -> Outcome:
         times: list[float] = []
 
         def ask() -> int:
-            begun = time.monotonic()
+            started = time.monotonic()
             code = request(service.port, "POST", "/forecast", body)[0]
-            times.append(time.monotonic() - begun)
+            times.append(time.monotonic() - started)
             return code
 
-        with Flood(1, ask) as flood, others(service) as seen:
+        with Flood(1, ask) as flood, bystanders_of(service) as bystanders:
             time.sleep(15)
-        p50, p50_alone = quantile(seen.calls, 0.5), quantile(alone.calls, 0.5)
+        p50, p50_alone = quantile(bystanders.calls, 0.5), quantile(undisturbed.calls, 0.5)
         figures = (
             f"plain {plain_seconds:.1f} s, with history {quantile(times, 0.5):.1f} s; {flood.text()}; "
             f"small caller's p50 alone {1e3 * p50_alone:.0f} ms"
         )
-        return Outcome(p50 < max(0.1, 5 * p50_alone) and quantile(times, 0.5) < 6 * plain_seconds, figures, seen.text())
+        return Outcome(
+            p50 < max(0.1, 5 * p50_alone) and quantile(times, 0.5) < 6 * plain_seconds, figures, bystanders.text()
+        )
 
 
 @fault(
@@ -74,16 +76,19 @@ def history() -> Outcome:
 def full_queue() -> Outcome:
     body = series(1024, [1])
     with serving() as service:
-        with others(service) as alone:
+        with bystanders_of(service) as undisturbed:
             time.sleep(4)
-        with Flood(8, lambda: request(service.port, "POST", "/forecast", body)[0]) as flood, others(service) as seen:
+        with (
+            Flood(8, lambda: request(service.port, "POST", "/forecast", body)[0]) as flood,
+            bystanders_of(service) as bystanders,
+        ):
             time.sleep(15)
-        share = len(seen.calls) / max(1, len(seen.calls) + seen.refused)
-        p99, p99_alone = quantile(seen.calls, 0.99), quantile(alone.calls, 0.99)
+        share = len(bystanders.calls) / max(1, len(bystanders.calls) + bystanders.refused)
+        p99, p99_alone = quantile(bystanders.calls, 0.99), quantile(undisturbed.calls, 0.99)
         return Outcome(
             share >= 0.99 and p99 < 5 * p99_alone + 0.05,
             f"bulk: {flood.text()}; small caller's p99 alone {1e3 * p99_alone:.0f} ms",
-            seen.text(),
+            bystanders.text(),
         )
 
 
@@ -96,15 +101,20 @@ def full_queue() -> Outcome:
 def anagrams() -> Outcome:
     body = _anagrams(64 << 10)
     with serving() as service:
-        with others(service) as alone:
+        with bystanders_of(service) as undisturbed:
             time.sleep(4)
-        before = service.cpu_seconds()
+        baseline = service.cpu_seconds()
         codes = [request(service.port, "POST", "/forecast", body)[0] for _ in range(10)]
-        each = (service.cpu_seconds() - before) / 10
-        with Flood(1, lambda: request(service.port, "POST", "/forecast", body)[0]), others(service) as seen:
+        seconds_each = (service.cpu_seconds() - baseline) / 10
+        with (
+            Flood(1, lambda: request(service.port, "POST", "/forecast", body)[0]),
+            bystanders_of(service) as bystanders,
+        ):
             time.sleep(8)
-        held = set(codes) == {422} and each < 0.05 and seen.worst_probe < 0.3
-        return Outcome(held, f"{1e3 * each:.0f} ms of CPU for 64 kB; alone: {alone.text()}", seen.text())
+        passed = set(codes) == {422} and seconds_each < 0.05 and bystanders.worst_probe < 0.3
+        return Outcome(
+            passed, f"{1e3 * seconds_each:.0f} ms of CPU for 64 kB; alone: {undisturbed.text()}", bystanders.text()
+        )
 
 
 @fault(
@@ -116,12 +126,15 @@ def anagrams() -> Outcome:
 def slow_preparation() -> Outcome:
     body, image = _anagrams(4_000_000), _noise(64)
     with serving("naive", "digits") as service:
-        with Flood(2, lambda: request(service.port, "POST", "/forecast", body)[0]), others(service) as seen:
+        with (
+            Flood(2, lambda: request(service.port, "POST", "/forecast", body)[0]),
+            bystanders_of(service) as bystanders,
+        ):
             time.sleep(2)
             start = time.monotonic()
             code, _ = request(service.port, "POST", "/classify-digit", image, **PNG, **{"X-Request-Timeout-Ms": "1000"})
             seconds = time.monotonic() - start
-        return Outcome(seconds < 2, f"the image: {code} after {seconds:.2f} s", seen.text())
+        return Outcome(seconds < 2, f"the image: {code} after {seconds:.2f} s", bystanders.text())
 
 
 @fault(
@@ -141,10 +154,10 @@ def images() -> Outcome:
             times.append(time.monotonic() - start)
             return code
 
-        with Flood(32, ask) as flood, others(service) as seen:
+        with Flood(32, ask) as flood, bystanders_of(service) as bystanders:
             time.sleep(12)
         worst = max(times, default=0.0)
-        return Outcome(worst < 3.5, f"{flood.text()}; the longest took {worst:.1f} s", seen.text())
+        return Outcome(worst < 3.5, f"{flood.text()}; the longest took {worst:.1f} s", bystanders.text())
 
 
 @fault(
@@ -156,7 +169,7 @@ def images() -> Outcome:
 def tiny_parts() -> Outcome:
     part = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
     form = part * (3_900_000 // len(part)) + b"--b--\r\n"
-    with serving("naive", "digits") as service, others(service) as seen:
+    with serving("naive", "digits") as service, bystanders_of(service) as bystanders:
         start = service.cpu_seconds()
         form_code = request(
             service.port, "POST", "/classify-digit", form, **{"Content-Type": "multipart/form-data; boundary=b"}
@@ -165,9 +178,9 @@ def tiny_parts() -> Outcome:
         start = service.cpu_seconds()
         bmp_code = request(service.port, "POST", "/classify-digit", _run_lengths(), **{"Content-Type": "image/bmp"})[0]
         bmp_cpu = service.cpu_seconds() - start
-        held = {form_code, bmp_code} <= {400, 413, 415, 422} and seen.worst_probe < 0.3
+        passed = {form_code, bmp_code} <= {400, 413, 415, 422} and bystanders.worst_probe < 0.3
         return Outcome(
-            held, f"form: {form_code}, {form_cpu:.2f} s of CPU; BMP: {bmp_code}, {bmp_cpu:.2f} s", seen.text()
+            passed, f"form: {form_code}, {form_cpu:.2f} s of CPU; BMP: {bmp_code}, {bmp_cpu:.2f} s", bystanders.text()
         )
 
 
@@ -183,11 +196,11 @@ def bomb() -> Outcome:
         + chunk(b"IDAT", rows)
         + chunk(b"IEND", b"")
     )
-    with serving("naive", "digits") as service, others(service) as seen:
-        before = service.rss()
+    with serving("naive", "digits") as service, bystanders_of(service) as bystanders:
+        baseline = service.rss()
         code = request(service.port, "POST", "/classify-digit", png, **PNG)[0]
-        grown = service.rss() - before
-        return Outcome(code == 413 and grown < 20, f"answer {code}; memory +{grown:.1f} MiB", seen.text())
+        grown = service.rss() - baseline
+        return Outcome(code == 413 and grown < 20, f"answer {code}; memory +{grown:.1f} MiB", bystanders.text())
 
 
 @fault(
@@ -196,15 +209,15 @@ def bomb() -> Outcome:
 def largest_request() -> Outcome:
     values = b",".join([b"1"] * 99_000)
     body = b'{"model":"naive","inputs":[' + b",".join(b'{"target":[%s]}' % values for _ in range(20)) + b"]}"
-    with serving() as service, others(service) as seen:
+    with serving() as service, bystanders_of(service) as bystanders:
         request(service.port, "POST", "/forecast", body)
-        before, highest = service.rss(), 0.0
+        baseline, highest = service.rss(), 0.0
         with connect(service.port) as sock:
             sock.sendall(head("/forecast", len(body)) + body)
             sock.setblocking(False)
             until = time.monotonic() + 30
             while time.monotonic() < until:
-                highest = max(highest, service.rss() - before)
+                highest = max(highest, service.rss() - baseline)
                 try:
                     if sock.recv(1, 2):
                         break
@@ -212,9 +225,9 @@ def largest_request() -> Outcome:
                     time.sleep(0.005)
             code = status(received(sock, 5))
         return Outcome(
-            code in {200, 413} and seen.worst_probe < 0.3,
+            code in {200, 413} and bystanders.worst_probe < 0.3,
             f"{len(body) / MIB:.1f} MiB, answer {code}: memory +{highest:.0f} MiB beyond the first time",
-            seen.text(),
+            bystanders.text(),
         )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import multiprocessing
 import socket
@@ -26,6 +25,7 @@ from typing import Self
 
 import numpy as np
 
+from benchmarks import table
 from benchmarks.serving.contestants import ROOT, SCRATCH
 from benchmarks.serving.processes import Server, free_port, server
 
@@ -140,21 +140,24 @@ def measure(port: int, options: argparse.Namespace, *, small: bool, bulk: bool) 
         processes.append(context.Process(target=small_caller, args=arguments))
     for process in processes:
         process.start()
-    seen = answers.get(timeout=seconds + 2 * TIMEOUT) if small else []
+    outcomes = answers.get(timeout=seconds + 2 * TIMEOUT) if small else []
     rate = rates.get(timeout=seconds + 2 * TIMEOUT) if bulk else 0.0
     for process in processes:
         process.join()
-    return seen, rate
+    return outcomes, rate
 
 
 def one_round(source: str, port: int, number: int, options: argparse.Namespace) -> Row:
     """All three loads against one server."""
-    alone, _ = measure(port, options, small=True, bulk=False)
+    undisturbed, _ = measure(port, options, small=True, bulk=False)
     _, bulk_alone = measure(port, options, small=False, bulk=True)
-    beside, bulk_beside = measure(port, options, small=True, bulk=True)
-    latencies = [np.array([taken for status, taken in seen if status == 200] or [np.nan]) for seen in (alone, beside)]
+    disturbed, bulk_beside = measure(port, options, small=True, bulk=True)
+    latencies = [
+        np.array([busy for status, busy in outcomes if status == 200] or [np.nan])
+        for outcomes in (undisturbed, disturbed)
+    ]
     p50s, p99s = ([1e3 * float(np.quantile(of, q)) for of in latencies] for q in (0.5, 0.99))
-    answered = sum(status == 200 for status, _ in beside) / max(1, len(beside))
+    answered = sum(status == 200 for status, _ in disturbed) / max(1, len(disturbed))
     return Row(
         source,
         options.model,
@@ -227,28 +230,21 @@ def main() -> int:
                 rows.append(one_round(name, port, number, options))
                 print(_line(rows[-1]), flush=True)
     if options.write:
-        _write(rows)
+        table.append(RESULT, map(_rounded, rows))
     return 0
 
 
 def _line(row: Row) -> str:
-    ratio, kept = row.beside_p99 / row.alone_p99, row.bulk_beside / max(1.0, row.bulk_alone)
+    ratio, share_of_bulk = row.beside_p99 / row.alone_p99, row.bulk_beside / max(1.0, row.bulk_alone)
     return (
         f"{row.source:10} {row.model} x {row.values}: alone p50 {row.alone_p50:.1f} p99 {row.alone_p99:.1f} ms; "
         f"beside p50 {row.beside_p50:.1f} p99 {row.beside_p99:.1f} ms ({ratio:.1f} x), answered {row.answered:.1%}; "
-        f"bulk {row.bulk_alone:.0f} -> {row.bulk_beside:.0f} series/s ({kept:.0%})"
+        f"bulk {row.bulk_alone:.0f} -> {row.bulk_beside:.0f} series/s ({share_of_bulk:.0%})"
     )
 
 
-def _write(rows: list[Row]) -> None:
-    is_new = not RESULT.exists()
-    with RESULT.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(rows[0])))
-        if is_new:
-            writer.writeheader()
-        for row in rows:
-            numbers = asdict(row).items()
-            writer.writerow({name: round(value, 4) if isinstance(value, float) else value for name, value in numbers})
+def _rounded(row: Row) -> dict[str, object]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(row).items()}
 
 
 if __name__ == "__main__":

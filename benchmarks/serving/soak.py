@@ -9,7 +9,6 @@ interval, in MiB an hour. Flat means that the interval holds 0, or less growth t
 from __future__ import annotations
 
 import argparse
-import csv
 import http.client
 import json
 import sys
@@ -173,14 +172,7 @@ def _report(readings: np.ndarray, traffic: load.Load, options: argparse.Namespac
         "high": round(high, 2),
         "flat": flat,
     }
-    output: Path = options.output
-    fresh = not output.exists()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("a", newline="", encoding="utf-8") as out:
-        lines = csv.DictWriter(out, list(row), lineterminator="\n")
-        if fresh:
-            lines.writeheader()
-        lines.writerow(row)
+    table.append(options.output, [row])
     print(json.dumps(row, indent=1))
     return 0 if flat else 1
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from service.api.inference import ModelRoute, digest_header
+from service.api.inference import ModelRoute, compute_in_parts, digest_header
 from service.api.problems import Answer
 from service.api.request import RawRequest
 from service.codec.anomalies import (
@@ -33,7 +33,6 @@ from service.codec.tables.codec import TABLES, TEXT_OPTIONS, TableCodec
 from service.codec.tables.types import TableOptions, TableReading
 from service.codec.timeline import Timeline
 from service.contract.errors import InvalidRequest
-from service.contract.types import ForecastItem, ForecastResult
 from service.registry.registry import Registry
 from service.registry.served import Served
 from service.runtime.fair_pool import FairPool
@@ -94,20 +93,6 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
         content = await self._in_thread("encode", evaluation.size, client, deadline, _encoder.encode, answer)
         return Answer(200, [(b"content-type", JSON.encode()), digest_header(model.manifest.sha256)], content)
 
-    async def compute(
-        self, items: Sequence[ForecastItem], model: Served, client: Client, deadline: float
-    ) -> list[ForecastResult]:
-        """The results of `items`, computed in parts."""
-        results: list[Any] = []
-        start, values = 0, 0
-        for end in range(1, len(items) + 1):
-            values += len(items[end - 1].values)
-            full = end - start == self._settings.max_items or values > self._settings.max_queue_observations // 2
-            if full or end == len(items):
-                results += (await model.submit(items[start:end], deadline, client)).results
-                start, values = end, 0
-        return results
-
     def _read(self, body: Body) -> EvaluationInput[ParametersT]:
         if body.media_type != JSON:
             return self._read_table(body)
@@ -161,7 +146,7 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
             evaluation.parameters,
             model.manifest,
         )
-        results = await self.compute(test.items, model, client, deadline)
+        results = await compute_in_parts(model, test.items, self._settings, client, deadline)
         return await self._in_thread("score", len(results), client, deadline, score, test, results)
 
 
@@ -184,7 +169,7 @@ class AnomalyEndpoint(EvaluationEndpoint[AnomalyParameters]):
         items = await self._in_thread(
             "plan", size, client, deadline, anomaly_items, evaluation.inputs, evaluation.seasons, level, manifest
         )
-        results = await self.compute(items, model, client, deadline)
+        results = await compute_in_parts(model, items, self._settings, client, deadline)
         anomalies = await self._in_thread(
             "score",
             size,

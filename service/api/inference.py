@@ -8,9 +8,9 @@ answers are work for a thread of the pool.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from service.api.problems import Answer, Header
 from service.api.request import RawRequest
@@ -18,7 +18,7 @@ from service.codec.common import JSON, Body, CallT, Codec, OpeningT, RequestT
 from service.codec.digits import FORM
 from service.contract.errors import DeadlineExceeded, Unavailable, UnknownModel
 from service.contract.manifest import Manifest, Task
-from service.contract.types import BatchResult
+from service.contract.types import BatchResult, Item
 from service.registry.registry import Registry
 from service.registry.served import Served
 from service.runtime.fair_pool import FairPool, QueueFull
@@ -108,6 +108,21 @@ async def in_thread(
         ) from full
     except TimeoutError as error:
         raise DeadlineExceeded("the deadline passed while the request was prepared") from error
+
+
+async def compute_in_parts(
+    model: Served, items: Sequence[Item], settings: Settings, client: Client, deadline: float
+) -> list[Any]:
+    """The results of `items`, computed in parts, each within the limits of a request and half the queue's values."""
+    results: list[Any] = []
+    start, values = 0, 0
+    for end, item in enumerate(items, 1):
+        values += item.length
+        is_full = end - start == settings.max_items or values > settings.max_queue_observations // 2
+        if is_full or end == len(items):
+            results += (await model.submit(items[start:end], deadline, client)).results
+            start, values = end, 0
+    return results
 
 
 class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import table
 from benchmarks.faults import __main__ as command
-from benchmarks.faults.bench import FAULTS, Others, quantile
+from benchmarks.faults.bench import FAULTS, Bystanders, quantile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,8 +35,8 @@ def test_the_committed_rows_are_those_of_the_page(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8") == command.PAGE.read_text(encoding="utf-8")
 
 
-def test_others_say_what_they_saw() -> None:
-    seen = Others(probes=[0.01, 0.2], calls=[0.001] * 99 + [0.1], refused=1)
+def test_bystanders_say_what_they_saw() -> None:
+    seen = Bystanders(probes=[0.01, 0.2], calls=[0.001] * 99 + [0.1], refused=1)
     assert seen.text().startswith("/livez waits 200 ms at most; small caller: 100 of 101, p50 1, p99 ")
     assert quantile([], 0.5) == 0.0
     assert quantile([3.0], 0.99) == 3.0

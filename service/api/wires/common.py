@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
-from service.api.inference import in_thread
+from service.api.inference import compute_in_parts, in_thread
 from service.api.problems import describe
 from service.codec.common import JSON
 from service.codec.digits import DigitCodec
@@ -66,15 +66,7 @@ class Pipeline(Struct, frozen=True, eq=False):
 
     async def compute(self, model: Served, items: Sequence[Item], deadline: float) -> list[Any]:
         """The results of `items`, in parts that the queue of the model takes."""
-        results: list[Any] = []
-        start, values = 0, 0
-        for end in range(1, len(items) + 1):
-            values += items[end - 1].length
-            is_full = end - start == self.settings.max_items or values > self.settings.max_queue_observations // 2
-            if is_full or end == len(items):
-                results += (await model.submit(items[start:end], deadline, self.client)).results
-                start, values = end, 0
-        return results
+        return await compute_in_parts(model, items, self.settings, self.client, deadline)
 
 
 @asynccontextmanager
