@@ -126,8 +126,9 @@ DIRECT_ROUTES = {
         summary="Read handwritten digits, row by row",
         description=(
             "`rows` are read as they are; an image of any size is prepared as MNIST was, and `preprocessing` says what "
-            "was done. A blank image is refused; rows without ink are answered with `no_ink` in `warnings`. A `state`, "
-            "sent back with new rows only, goes on with that digit; `WebSocket /classify-digit/stream` does it live."
+            "was done. A blank image is refused where it is alone, and has no `label` among others, as have rows "
+            'without ink (`warnings`). `digits: "all"` reads a whole number. A `state`, sent back with new rows only, '
+            "goes on with that digit; `WebSocket /classify-digit/stream` does it live."
         ),
         request=DigitRequest,
         request_examples=examples.DIGIT_REQUESTS,

@@ -40,7 +40,7 @@ _RECTANGLE, _CORNER, _CORNERS_FILLED = 0.8, 0.1, 0.5  # shares of a turned box: 
 _LEAST_SHARE = 0.3  # of the ink, that a mark counts with where it has less
 _SPANNING, _FRAGMENTS = 0.8, 12  # of a side, that printed lines run along; components that broken ones leave
 _THIN_LINE = 0.04  # share of the longer side, that lines through a picture have at most
-# Logarithms of weights; 0 is the likeliest. Measured on own scenes, where each way to look is right how often.
+# Logarithms of weights; 0 is the likeliest. Set by hand on drawn scenes, by how often each way to look is right.
 _NO_MARGIN, _OTHER_PAPER, _STRONGER, _OPENED = -1.0, -0.3, -0.2, -0.3
 _PERHAPS_TIGHT, _LOOSE, _AFTER_REFUSAL = -0.4, -2.0, -1.0
 _WITH_LINES, _WITHOUT_LINES, _JOINED, _WITH_BARS, _FILLED, _SHEET = -0.1, -0.3, -0.2, -1.5, -0.5, -3.0
