@@ -36,6 +36,7 @@ import struct
 import termios
 import time
 import urllib.parse
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -170,7 +171,7 @@ class Protocol(HttpToolsProtocol):
 
     flow: Flow
     cycle: Cycle  # of the request whose head was parsed last
-    draining = False  # whether answers end the connection; a connection of a draining server begins with True
+    draining = False  # whether answers end the connection
     connected_at = math.inf  # time of the event loop
     upgrade_declined = False  # of the request whose head was just parsed
     running: Cycle | None = None  # the request that the application works on, or answered last
@@ -183,9 +184,12 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_draining`: of the server, asked once the connection is among those of `server_state`."""
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        self._is_draining = is_draining
         self._max_head = limits.settings.max_head_bytes
         self._max_fields = limits.settings.max_header_fields
         self._reading = Deadline(self.loop, self._reading_expired)
@@ -202,6 +206,8 @@ class Protocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         self.connected_at = self.loop.time()
         super().connection_made(transport)
+        # A drain that began since the connection was accepted could not tell this protocol.
+        self.draining = self._is_draining()
         self.flow = Flow(transport, self.loop, self._limits)
         self._reading.start(self._limits.settings.receive_seconds)
 

@@ -108,9 +108,13 @@ class Server(uvicorn.Server):
         )
 
     def _protocol(self) -> asyncio.Protocol:
-        protocol = Protocol(self.config, self.server_state, self.lifespan.state, limits=self._limits)
-        protocol.draining = self._drain_started is not None
-        return protocol
+        return Protocol(
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            limits=self._limits,
+            is_draining=lambda: self._drain_started is not None,
+        )
 
     def _watch_parent(self, loop: asyncio.AbstractEventLoop) -> None:
         parent = multiprocessing.parent_process()

@@ -20,6 +20,7 @@ from service.api.byte_budget import ByteBudget
 from service.api.request_metrics import RequestMetrics
 from service.metrics.page import Metrics
 from service.server.connection import ConnectionLimits
+from service.server.http_protocol import Protocol
 from service.server.server import Server
 from service.settings import Settings
 
@@ -148,6 +149,23 @@ async def test_a_task_that_is_cancelled_ends_nothing(server: tuple[Server, Regis
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert not server[1].draining
+
+
+async def test_a_connection_that_is_made_after_the_drain_began_is_told(server: tuple[Server, Registry]) -> None:
+    """The event loop asks for its protocol when it accepts a connection, and tells it of the connection a round later."""
+    loop = asyncio.get_running_loop()
+    server[0].config.app = Registry  # none is called
+    server[0].config.load()
+    server[0].lifespan = server[0].config.lifespan_class(server[0].config)
+    accepted = server[0]._protocol()
+    server[0]._drain(0.1)
+    client, connection = socket.socketpair()
+    with client:
+        transport, _ = await loop.connect_accepted_socket(lambda: accepted, connection)
+        assert isinstance(accepted, Protocol)
+        assert accepted.draining
+        transport.close()
+        await asyncio.sleep(0.01)
 
 
 def test_a_second_signal_ends_the_drain_and_a_third_the_waiting(server: tuple[Server, Registry]) -> None:
