@@ -152,7 +152,7 @@ async def test_a_task_that_is_cancelled_ends_nothing(server: tuple[Server, Regis
 
 
 async def test_a_connection_that_is_made_after_the_drain_began_is_told(server: tuple[Server, Registry]) -> None:
-    """The event loop asks for its protocol when it accepts a connection, and tells it of the connection a round later."""
+    """The event loop makes a protocol when it accepts a connection, and connects it a round later."""
     loop = asyncio.get_running_loop()
     server[0].config.app = Registry  # none is called
     server[0].config.load()
