@@ -22,6 +22,7 @@ DISCONNECT_CHECK_SECONDS = 0.05
 # A message with a whole answer, and the ASGI extension of a server that takes it: `service.server.http_protocol`.
 COMPLETE_RESPONSE = "ritmo.response"
 ARRIVED = "ritmo.arrived"  # key of a scope: time.monotonic() of the first byte of the request
+SIZE, MODEL = "ritmo.size", "ritmo.model"  # keys of a scope, for the audit log: bytes of the body, the model's name
 MAX_TIMEOUT_MS = 3_600_000
 _MAX_ID = 128  # characters
 _MAX_LENGTH_DIGITS = 18
@@ -93,6 +94,7 @@ class RawRequest:
         "_timer",
         "_watch_task",
         "_watcher",
+        "body_bytes",
         "client",
         "headers",
         "model",
@@ -120,6 +122,7 @@ class RawRequest:
         self._is_late = False
         self._receive = receive
         self._budget = budget
+        self.body_bytes = 0
         self._max_body = 0  # bytes; the route says how many
         self._watcher = watcher
         self._held_bytes = 0
@@ -172,6 +175,7 @@ class RawRequest:
             self._task.uncancel()
             raise DeadlineExceeded("the deadline passed before the body had arrived") from error
         self._body_deadline = None
+        self.body_bytes = len(content)
         if self._timer is not None:
             self._timer.cancel()
             self._watcher.add(self)  # from now on for its connection

@@ -33,7 +33,12 @@ class Served:
     def submit(
         self, items: Sequence[Item], deadline: float | None = None, client: Client = ANONYMOUS
     ) -> asyncio.Future[BatchResult]:
-        """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
+        """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`.
+
+        Every way to a model ends here, so here the work is charged to the account of its client.
+        """
+        if client.account is not None:
+            client.account.charge(self.manifest.task, len(items), sum(item.length for item in items))
         probes = None
         if self._monitor is not None:
             for item in items:
