@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import time
+import weakref
 from array import array
 from collections.abc import Callable, Iterator, MutableSequence
 from multiprocessing.context import BaseContext
@@ -65,7 +67,9 @@ class Allowances:
         self._memory = memory or SharedAllowances()
         self._index = index
         self._clock = clock
-        self._lock = lock_file.open("ab") if lock_file is not None else None
+        self._lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if lock_file else None
+        if self._lock is not None:
+            weakref.finalize(self, os.close, self._lock)
         self._slots: dict[int, int] = {}  # where each key was found last
 
     def take(self, key: int, resource: int, count: int, rate: Rate) -> float:
