@@ -74,7 +74,12 @@ def test_connections_are_counted_and_those_of_a_dead_process_forgotten(tmp_path:
     memory = SharedAllowances(CONTEXT, 3)
     lock = tmp_path / "lock"
     first, second = Allowances(memory, 0, lock), Allowances(memory, 1, lock)
-    assert [first.connect(7, 3), second.connect(7, 3), second.connect(7, 3), first.connect(7, 3)] == [True, True, True, False]
+    assert [first.connect(7, 3), second.connect(7, 3), second.connect(7, 3), first.connect(7, 3)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert first.connect(8, None)
     first.disconnect(7)
     assert second.connect(7, 3)
