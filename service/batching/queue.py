@@ -36,6 +36,7 @@ Price = Callable[[Sequence[Any], int], float]  # items, their observations -> se
 
 MAX_RETRY_SECONDS = 60.0
 QUICK_SECONDS = 0.003  # of a submission that takes little time
+LIGHT_SECONDS = 0.0003  # of one that takes hardly more than to read its request and to write its answer
 
 
 def _nothing(_items: Sequence[Any], _observations: int) -> float:
@@ -115,6 +116,11 @@ class Entry(Struct, eq=False):
     def takes_long(self) -> bool:
         """Whether work that takes little time should not wait for it."""
         return self.claim.seconds > QUICK_SECONDS
+
+    @property
+    def is_light(self) -> bool:
+        """Whether it is known to take so little time that the event loop may compute it with others."""
+        return 0.0 < self.claim.seconds <= LIGHT_SECONDS
 
 
 class BatchReport(Struct, frozen=True):
