@@ -23,8 +23,8 @@ Reply = Callable[[int, list[Header], bytes], None]  # sends status, headers and 
 class Computation(Protocol):
     """What a queue was asked for, and how its results become an answer."""
 
-    results: asyncio.Future[BatchResult]
-
+    @property
+    def results(self) -> asyncio.Future[BatchResult]: ...
     def answer(self) -> Answer:
         """The answer, once there are results; raises what took their place."""
 
