@@ -67,7 +67,7 @@ def _takes_the_fast_path(case: Case) -> bool:
     return not case.drained and not paths.isdisjoint({"/forecast", "/classify-digit"})
 
 
-@pytest.mark.parametrize("case", filter(_takes_the_fast_path, CASES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if _takes_the_fast_path(case)], ids=lambda case: case.name)
 def test_the_answer_is_the_same_where_the_body_comes_late(both: Servers, case: Case) -> None:
     """A request whose body follows its head after a while takes a task (see `service.api.fast_path`)."""
     at_once, late = ([readable(answer) for answer in both.ask(case, pause)] for pause in (0.0, 0.03))
