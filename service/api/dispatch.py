@@ -9,6 +9,7 @@ entry in the log; every answer is counted.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Sequence
@@ -19,11 +20,13 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.access import Access, account_of
+from service.api.accounts import Account
 from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.cross_origin import CrossOrigin
-from service.api.problems import NOT_ALLOWED, Answer, internal, render
+from service.api.fast_path import FastEndpoint, FastRequest, Reply
+from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
 from service.api.request import (
     MODEL,
     SIZE,
@@ -41,6 +44,7 @@ from service.codec.common import Body
 from service.contract.errors import RitmoError, Unavailable
 
 CLIENT_CLOSED_REQUEST = 499  # counted and logged where the connection was lost before the answer, and never sent
+CHECKED = "ritmo.checked"  # key of a scope: the request has passed the checks of access
 _OTHER_ROUTES = "other"  # one label for all paths that no route has
 
 logger = logging.getLogger("service.http")
@@ -62,7 +66,8 @@ class Endpoint(Protocol):
 class Application(FastAPI):
     """FastAPI's application with direct routes: `endpoints` by the path of their POST, `live_endpoints` for WebSockets.
 
-    Both are filled before the first request.
+    Those of `endpoints` that answer small requests without a task are in `fast_endpoints`, too. All are filled before
+    the first request.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Application(FastAPI):
         self._audit = audit
         self._cross_origin = CrossOrigin(origins) if origins else None
         self.endpoints: dict[str, Endpoint] = {}
+        self.fast_endpoints: dict[str, FastEndpoint] = {}
         self.live_endpoints: dict[str, ASGIApp] = {}
         self._budget = budget
         self._clients = clients
@@ -107,7 +113,7 @@ class Application(FastAPI):
                     return
                 send = self._cross_origin.sender(send, origin)
         endpoint = self.endpoints.get(path)
-        if endpoint is None or self._access.is_restricted:
+        if endpoint is None or (self._access.is_restricted and CHECKED not in scope):
             try:
                 self._access.check(scope, path, self._has_route)
             except RitmoError as error:
@@ -149,9 +155,11 @@ class Application(FastAPI):
         if self._access_log:
             _log_request({**scope, "method": method}, name, "", answer.status, 0.0)
         if self._audit is not None:
-            self._record(self._audit, scope, name, answer.status, 0.0)
+            self._audit_request(self._audit, scope, name, answer.status, 0.0)
 
-    def _record(self, audit: AuditLog, scope: Scope, name: str, status: int, seconds: float, model: str = "") -> None:
+    def _audit_request(
+        self, audit: AuditLog, scope: Scope, name: str, status: int, seconds: float, model: str = ""
+    ) -> None:
         """Add a request to the audit log."""
         headers = dict(scope["headers"])
         account = account_of(scope)
@@ -187,14 +195,41 @@ class Application(FastAPI):
                 await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
-        status = CLIENT_CLOSED_REQUEST if answer is None else answer.status
+        self._record(route, request, CLIENT_CLOSED_REQUEST if answer is None else answer.status)
+
+    def begin(self, scope: Scope, content: bytes, reply: Reply) -> FastRequest | None:
+        """Answer a small request by `reply`, without a task; None where it has to go the ordinary way, `__call__`.
+
+        For servers that have the whole body, `content`, at once.
+        """
+        path: str = scope["path"]
+        if scope["root_path"]:
+            path = path.removeprefix(scope["root_path"])
+        endpoint = self.fast_endpoints.get(path)
+        if endpoint is None or scope["method"] != "POST" or self._cross_origin is not None:
+            return None
+        if self._access.is_restricted:
+            try:
+                self._access.check(scope, path, self._has_route)
+            except RitmoError:  # the ordinary way refuses it
+                return None
+            scope[CHECKED] = True  # once only: the check takes a request out of the account
+            account = account_of(scope)
+            if account is not None:
+                reply = functools.partial(_reply_with_allowance, reply, account)
+        request = RawRequest(scope, _nothing_more, self._budget, self._watcher, self._clients)
+        fast = FastRequest(request, reply, _failure, functools.partial(self._record, path))
+        return fast if fast.begin(endpoint, content) else None
+
+    def _record(self, route: str, request: RawRequest, status: int) -> None:
+        """Count and log a request to a direct route."""
         seconds = time.monotonic() - request.started
         self._request_metrics.record(route, request.model, status, seconds)
         if self._access_log:
-            _log_request(scope, request.request_id, request.model, status, seconds)
+            _log_request(request.scope, request.request_id, request.model, status, seconds)
         if self._audit is not None:
-            scope[SIZE] = request.body_bytes
-            self._record(self._audit, scope, request.request_id, status, seconds, request.model)
+            request.scope[SIZE] = request.body_bytes
+            self._audit_request(self._audit, request.scope, request.request_id, status, seconds, request.model)
 
     @staticmethod
     async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
@@ -208,14 +243,11 @@ class Application(FastAPI):
             return None
         except asyncio.CancelledError:
             if not request.uncancel():
-                await send_answer(request.scope, send, _draining(request.request_id), request.request_id)
+                await send_answer(request.scope, send, cut_off(request.request_id), request.request_id)
                 raise
             return None
-        except RitmoError as error:
-            return _problem(error, request.request_id)
-        except Exception:
-            logger.exception("a request failed", extra={"request_id": request.request_id})
-            return internal(request.request_id)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+            return _failure(error, request.request_id)
         finally:
             request.stop_watching()
 
@@ -258,7 +290,12 @@ class Application(FastAPI):
         if self._access_log:
             _log_request(scope, name, "", status, seconds)
         if self._audit is not None:
-            self._record(self._audit, inner, name, status, seconds)
+            self._audit_request(self._audit, inner, name, status, seconds)
+
+
+def _reply_with_allowance(reply: Reply, account: Account, status: int, headers: list[Header], body: bytes) -> None:
+    """`reply`, and tell the caller what its key has left."""
+    reply(status, [*headers, *account.headers()], body)
 
 
 def _add_allowance(answer: Answer, scope: Scope) -> None:
@@ -268,8 +305,11 @@ def _add_allowance(answer: Answer, scope: Scope) -> None:
         answer.headers.extend(account.headers())
 
 
-def _problem(error: RitmoError, name: str) -> Answer:
+def _failure(error: Exception, name: str) -> Answer:
     """The answer to a request that ended in `error`, logged where that is a failure of the service."""
+    if not isinstance(error, RitmoError):
+        logger.error("a request failed", exc_info=error, extra={"request_id": name})
+        return internal(name)
     headers = [(b"allow", b"POST")] if error.code == NOT_ALLOWED else []
     answer = render(error, name, headers)
     if answer.status == 500:
@@ -278,7 +318,12 @@ def _problem(error: RitmoError, name: str) -> Answer:
     return answer
 
 
-def _draining(name: str) -> Answer:
+async def _nothing_more() -> Message:
+    """What a server sends behind the body of a request that goes the fast way: nobody asks."""
+    raise RuntimeError("the body of a fast request is there already")
+
+
+def cut_off(name: str) -> Answer:
     """The answer to a request that is cancelled from outside: the server stops, and has waited as long as it may."""
     return render(Unavailable("the server stops and could not wait for this answer", code="draining"), name)
 

@@ -25,6 +25,7 @@ class Batch:
     """Entries of one queue that are computed together; they are taken from it when the first slice begins."""
 
     queue: ModelQueue
+    max_seconds: float = math.inf  # that its entries are expected to take, but for the first
     entries: list[Entry] = field(default_factory=list)
     seconds: float = 0.0  # computed so far
     padding: PaddingStats = field(default_factory=PaddingStats)
@@ -113,6 +114,7 @@ class Batch:
         limits, ranked = self.queue.limits, self.queue.ranked
         self.queue.rank_arrived()
         items = observations = n_taken = 0
+        seconds = 0.0
         first_takes_long = False
         for entry in ranked:
             if entry.future.done() or self._time >= entry.deadline:
@@ -120,7 +122,8 @@ class Batch:
                 continue
             items += len(entry.items)
             observations += entry.observations
-            full = items > limits.batch_items or observations > limits.batch_observations
+            seconds += entry.claim.seconds
+            full = items > limits.batch_items or observations > limits.batch_observations or seconds > self.max_seconds
             takes_long = entry.claim.seconds > QUICK_SECONDS
             if not entries:
                 first_takes_long = takes_long

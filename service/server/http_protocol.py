@@ -46,7 +46,9 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavai
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.problems import render
+from service.api.dispatch import CLIENT_CLOSED_REQUEST, cut_off
+from service.api.fast_path import MAX_BYTES, FastRequest
+from service.api.problems import Answer, render
 from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
 from service.server.connection import ConnectionLimits, Deadline, Flow
@@ -54,6 +56,7 @@ from service.server.live_protocol import LiveProtocol
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
+_BODY_SECONDS = 0.02  # for a small body that follows its head
 _HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
@@ -76,6 +79,7 @@ class Cycle(RequestResponseCycle):
     received = 0  # bytes of the body that have come
     counted = 0  # of them, when the last piece was counted
     length: int | None = None  # of the body as declared, 0 where it is not; None before it was looked up
+    fast: FastRequest | None = None  # where the request is answered without a task
 
     def fail(self, error: RitmoError) -> None:
         """The body will not arrive: receiving it raises `error`."""
@@ -128,9 +132,14 @@ class Cycle(RequestResponseCycle):
             return
         if self.response_started:
             raise RuntimeError("a complete answer after another one")
+        self.reply(message["status"], message["headers"], message["body"])
+
+    def reply(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a complete answer."""
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
-        self._write(message["status"], message["headers"], message["body"])
+        self.fast = None
+        self._write(status, headers, body)
         self.message_event.set()
         if not self.keep_alive:
             self.flow.end(gently=self._client_may_send)
@@ -200,6 +209,9 @@ class Protocol(HttpToolsProtocol):
         self._unparsed = b""  # what came behind requests that wait
         self._is_deaf = False  # whether nothing more is parsed, since what came last was no request
         self._is_half_closed = False
+        self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
+        self._unstarted: Any = None  # the application that is to answer the request whose head was parsed last
+        self._starting = Deadline(self.loop, self._start_task)  # of its body, without a task that waits for it
         self._successor: LiveProtocol | None = None  # once the connection is a live one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -220,6 +232,9 @@ class Protocol(HttpToolsProtocol):
             self.running.disconnected = True
             self.running.message_event.set()
         super().connection_lost(exc)
+        self._start_task()  # it finds that its client has left
+        self._starting.close()
+        self._cancel_fast(None)
         self.flow.close()
 
     def drain(self) -> None:
@@ -228,6 +243,16 @@ class Protocol(HttpToolsProtocol):
         cycle: Cycle | None = self.cycle
         if cycle is not None and not cycle.response_started:
             cycle.keep_alive = False
+
+    def cut(self) -> None:
+        """Answer a request that is computed without a task: the server cannot wait any longer (tasks are cancelled)."""
+        self._cancel_fast(cut_off)
+
+    def _cancel_fast(self, answer: Callable[[str], Answer] | None) -> None:
+        cycle = self.running
+        if cycle is not None and cycle.fast is not None and not cycle.response_complete:
+            fast, cycle.fast = cycle.fast, None
+            fast.cancel(CLIENT_CLOSED_REQUEST, answer and answer(fast.request_id))
 
     @property
     def is_idle(self) -> bool:
@@ -278,7 +303,55 @@ class Protocol(HttpToolsProtocol):
     # --- parsing -----------------------------------------------------------------------------------------------------
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`, as far as no request waits behind another one, and count what is held."""
+        """Parse `data`, as far as no request waits behind another one, and start what can be started."""
+        self._parse_pieces(data)
+        if self._unstarted is not None:
+            self._start(self.running)
+
+    def _start(self, cycle: Any) -> None:
+        """Have a request answered: without a task where its application does that, and its body is there or follows.
+
+        Many clients send the body behind the head.
+        """
+        begin = self._begin_fast
+        if begin is None or self._unstarted is not self.app or cycle.fault or self.pipeline or self._unparsed:
+            self._start_task()
+        elif cycle.more_body:
+            if self._starting.is_running:
+                return
+            if 0 < cycle.missing <= MAX_BYTES and not cycle.waiting_for_100_continue:
+                self._starting.start(_BODY_SECONDS)
+            else:
+                self._start_task()
+        elif len(cycle.body) > MAX_BYTES or self.flow.write_paused or not self._has_begun(begin, cycle):
+            self._start_task()
+        else:
+            self._unstarted = None
+            self._starting.clear()
+
+    def _has_begun(self, begin: Callable[..., FastRequest | None], cycle: Any) -> bool:
+        """Whether a request, whose body is there, is answered without a task, or will be."""
+        content = bytes(cycle.body)
+        cycle.body.clear()
+        if self.flow.held_bytes:
+            self.flow.release(len(content))
+        fast = begin(cycle.scope, content, cycle.reply)
+        if fast is None:
+            cycle.body += content
+            return False
+        if not cycle.response_complete:
+            cycle.fast = fast
+        return True
+
+    def _start_task(self) -> None:
+        """Have the request whose head was parsed last answered by a task."""
+        self._starting.clear()
+        app, self._unstarted = self._unstarted, None
+        if app is not None and self.running is not None:
+            self._start_asgi_task(self.running, app)
+
+    def _parse_pieces(self, data: bytes) -> None:
+        """Parse `data` as far as no request waits behind another one, and count what is held."""
         end = len(data)
         if end <= _PIECE:
             if not self._feed(data):
@@ -562,7 +635,7 @@ class Protocol(HttpToolsProtocol):
         )
         if previous is None or previous.response_complete:
             self.running = cycle
-            self._start_asgi_task(cycle, app)
+            self._unstarted = app  # until what came with the head is parsed
         else:  # pipelined: it waits for its turn
             if self.draining and not previous.response_started:
                 previous.keep_alive = True  # the last answer ends the connection

@@ -52,7 +52,9 @@ async def opened(*arguments: str) -> AsyncIterator[Page]:
 async def test_a_page_of_another_site_opens_no_live_connection(server: Server) -> None:
     address = f"ws://127.0.0.1:{server.port}/forecast/stream"
     async with opened() as page:
-        await page.route("http://attacker.example/**", lambda route: route.fulfill(body="<html></html>", content_type="text/html"))
+        await page.route(
+            "http://attacker.example/**", lambda route: route.fulfill(body="<html></html>", content_type="text/html")
+        )
         await page.goto("http://attacker.example/")
         assert await page.evaluate(OPEN, address) == "refused"
         assert await page.evaluate(FETCH, f"{server.url}/models") == "unreadable"
