@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.contract.errors import BrokenModel
 from service.contract.files import MAX_MANIFEST_BYTES, read_file
+from service.contract.signatures import TrustedKeys
 
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
@@ -109,10 +110,15 @@ class Manifest(_Part):
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and validate `folder/manifest.json`; raises `BrokenModel` when it cannot be read or is not valid."""
+def read_manifest(folder: Path, trusted: TrustedKeys | None = None) -> Manifest:
+    """Read and validate `folder/manifest.json`; with `trusted`, one of these keys must have signed it.
+
+    Raises `BrokenModel` when it cannot be read, is not signed or is not valid.
+    """
     path = folder / MANIFEST_FILE
     data = read_file(path, MAX_MANIFEST_BYTES)
+    if trusted is not None:
+        trusted.check(folder, data)
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:

@@ -28,6 +28,7 @@ from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
 from service.contract.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
+from service.contract.signatures import TrustedKeys
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.repository import restrict, scan
 from service.registry.served import ModelVersion, Served
@@ -71,9 +72,11 @@ class Registry:
         digests: Mapping[str, str | None] | None = None,
         load: Callable[[Path, str], LoadedModel] | None = None,
         load_seconds: float = LOAD_SECONDS,
+        trusted: TrustedKeys | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
+        self._trusted = trusted
         self._device = device
         self._n_threads = threads
         self._processes = processes
@@ -220,7 +223,7 @@ class Registry:
         def should_continue() -> bool:
             return not self._draining and folder not in self._given_up
 
-        return load_model(folder, device, should_continue=should_continue, threads=self._threads)
+        return load_model(folder, device, should_continue=should_continue, threads=self._threads, trusted=self._trusted)
 
     async def _scan(self) -> bool:
         """Look for models; returns whether there are any."""
