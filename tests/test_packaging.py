@@ -38,6 +38,7 @@ ON_DEMAND = {
     "fuzz",
     "nixtla",
     "parquet",
+    "signing",
 }  # extras that `make` does not install: tests of them are skipped
 INSTALLED = CORE.union(*(lines for extra, lines in EXTRAS.items() if extra not in ON_DEMAND))
 
@@ -90,7 +91,9 @@ def test_the_serving_install_pulls_no_training_or_development_dependency() -> No
 def test_the_service_imports_only_what_the_serving_install_names() -> None:
     # starlette is FastAPI's own vocabulary, pydantic-core pydantic's
     assert (
-        imports("service") - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"]) - {"starlette", "pydantic_core"}
+        imports("service")
+        - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"] | EXTRAS["signing"])
+        - {"starlette", "pydantic_core"}
         == set()
     )
 

@@ -47,7 +47,7 @@ class KeyFileError(UnusableFile):
 class Rate(NamedTuple):
     """So many in `seconds`; as many may come at once."""
 
-    count: int
+    amount: int
     seconds: float
 
 
