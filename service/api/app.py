@@ -82,10 +82,12 @@ def create_app(
     app.add_api_route("/metrics", page, tags=["health"], summary="Prometheus", response_class=_MetricsPage)
     tokens = _state_tokens(settings, group)
     forecasts, digits = ForecastCodec(settings, tokens), DigitCodec(settings, tokens)
-    app.endpoints["/forecast"] = ForecastEndpoint(forecasts, registry, settings, texts)
+    forecasting = ForecastEndpoint(forecasts, registry, settings, texts)
+    app.endpoints["/forecast"] = app.fast_endpoints["/forecast"] = forecasting
     app.endpoints["/backtest"] = BacktestEndpoint(forecasts, registry, settings, texts)
     app.endpoints["/anomalies"] = AnomalyEndpoint(forecasts, registry, settings, texts)
-    app.endpoints["/classify-digit"] = InferenceEndpoint(digits, registry, settings, texts, pictures)
+    reading = InferenceEndpoint(digits, registry, settings, texts, pictures)
+    app.endpoints["/classify-digit"] = app.fast_endpoints["/classify-digit"] = reading
     pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
     for name in settings.served_wires:
         app.include_router(_WIRES[name](pipeline))

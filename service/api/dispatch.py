@@ -9,6 +9,7 @@ entry in the log; every answer is counted.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Sequence
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.cross_origin import CrossOrigin
+from service.api.fast_path import FastEndpoint, FastRequest, Reply
 from service.api.problems import NOT_ALLOWED, Answer, internal, render
 from service.api.request import (
     Disconnected,
@@ -55,7 +57,8 @@ class Endpoint(Protocol):
 class Application(FastAPI):
     """FastAPI's application with direct routes: `endpoints` by the path of their POST, `live_endpoints` for WebSockets.
 
-    Both are filled before the first request.
+    Those of `endpoints` that answer small requests without a task are in `fast_endpoints`, too. All are filled before
+    the first request.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Application(FastAPI):
         super().__init__(**options)
         self._cross_origin = CrossOrigin(origins) if origins else None
         self.endpoints: dict[str, Endpoint] = {}
+        self.fast_endpoints: dict[str, FastEndpoint] = {}
         self.live_endpoints: dict[str, ASGIApp] = {}
         self._budget = budget
         self._clients = clients
@@ -111,11 +115,29 @@ class Application(FastAPI):
                 await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
-        status = CLIENT_CLOSED_REQUEST if answer is None else answer.status
+        self._record(route, request, CLIENT_CLOSED_REQUEST if answer is None else answer.status)
+
+    def begin(self, scope: Scope, content: bytes, reply: Reply) -> FastRequest | None:
+        """Answer a small request by `reply`, without a task; None where it has to go the ordinary way, `__call__`.
+
+        For servers that have the whole body, `content`, at once.
+        """
+        path: str = scope["path"]
+        if scope["root_path"]:
+            path = path.removeprefix(scope["root_path"])
+        endpoint = self.fast_endpoints.get(path)
+        if endpoint is None or scope["method"] != "POST" or self._cross_origin is not None:
+            return None
+        request = RawRequest(scope, _nothing_more, self._budget, self._watcher, self._clients)
+        fast = FastRequest(request, reply, _failure, functools.partial(self._record, path))
+        return fast if fast.begin(endpoint, content) else None
+
+    def _record(self, route: str, request: RawRequest, status: int) -> None:
+        """Count and log a request to a direct route."""
         seconds = time.monotonic() - request.started
         self._request_metrics.record(route, request.model, status, seconds)
         if self._access_log:
-            _log_request(scope, request.request_id, request.model, status, seconds)
+            _log_request(request.scope, request.request_id, request.model, status, seconds)
 
     @staticmethod
     async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
@@ -129,14 +151,11 @@ class Application(FastAPI):
             return None
         except asyncio.CancelledError:
             if not request.uncancel():
-                await send_answer(request.scope, send, _draining(request.request_id), request.request_id)
+                await send_answer(request.scope, send, cut_off(request.request_id), request.request_id)
                 raise
             return None
-        except RitmoError as error:
-            return _problem(error, request.request_id)
-        except Exception:
-            logger.exception("a request failed", extra={"request_id": request.request_id})
-            return internal(request.request_id)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+            return _failure(error, request.request_id)
         finally:
             request.stop_watching()
 
@@ -178,8 +197,11 @@ class Application(FastAPI):
             _log_request(scope, name, "", status, seconds)
 
 
-def _problem(error: RitmoError, name: str) -> Answer:
+def _failure(error: Exception, name: str) -> Answer:
     """The answer to a request that ended in `error`, logged where that is a failure of the service."""
+    if not isinstance(error, RitmoError):
+        logger.error("a request failed", exc_info=error, extra={"request_id": name})
+        return internal(name)
     headers = [(b"allow", b"POST")] if error.code == NOT_ALLOWED else []
     answer = render(error, name, headers)
     if answer.status == 500:
@@ -188,7 +210,12 @@ def _problem(error: RitmoError, name: str) -> Answer:
     return answer
 
 
-def _draining(name: str) -> Answer:
+async def _nothing_more() -> Message:
+    """What a server sends behind the body of a request that goes the fast way: nobody asks."""
+    raise RuntimeError("the body of a fast request is there already")
+
+
+def cut_off(name: str) -> Answer:
     """The answer to a request that is cancelled from outside: the server stops, and has waited as long as it may."""
     return render(Unavailable("the server stops and could not wait for this answer", code="draining"), name)
 

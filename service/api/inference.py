@@ -7,10 +7,13 @@ answers are work for a thread of the pool.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Generic, ParamSpec, TypeVar
+
+from msgspec import Struct
 
 from service.api.problems import Answer, Header
 from service.api.request import RawRequest
@@ -125,6 +128,20 @@ async def compute_in_parts(
     return results
 
 
+class InlineComputation(Struct, Generic[CallT], eq=False):
+    """The items of a small request that are being computed (see `service.api.fast_path.Computation`)."""
+
+    codec: Codec[Any, CallT, Any]
+    call: CallT
+    model: Served
+    results: asyncio.Future[BatchResult]
+
+    def answer(self) -> Answer:
+        """The answer, once there are results; raises what took their place."""
+        result = self.results.result()
+        return _answer(self.model, result, self.codec.encode(self.call, result.results))
+
+
 class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
     """A direct route (see `service.api.dispatch.Endpoint`): decode, find the model, make items, compute, encode."""
 
@@ -136,10 +153,23 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
             content = await self._in_thread("encode", n_numbers, client, deadline, codec.encode, call, result.results)
         else:
             content = codec.encode(call, result.results)
-        timing = f"queue;dur={result.queue_seconds * 1e3:.3f}, compute;dur={result.compute_seconds * 1e3:.3f}"
-        digest = digest_header(model.manifest.sha256)
-        headers = [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())]
-        return Answer(200, headers, content)
+        return _answer(model, result, content)
+
+    def begin(
+        self, request: RawRequest, body: Body, on_settled: Callable[[asyncio.Future[BatchResult]], None]
+    ) -> InlineComputation[CallT] | None:
+        """See `service.api.fast_path.FastEndpoint`."""
+        if body.media_type != JSON:
+            return None
+        codec = self._codec
+        decoded = codec.decode(body)
+        model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
+        if codec.preparation_size(decoded) > MAX_INLINE_NUMBERS:
+            return None
+        call = codec.to_items(decoded, model.manifest, deadline)
+        if call.answer_size > _FREE_NUMBERS:
+            return None
+        return InlineComputation(codec, call, model, model.submit(call.items, deadline, request.client, on_settled))
 
     async def _compute(self, request: RawRequest, body: Body) -> tuple[CallT, Served, BatchResult, float]:
         """The items of the request, the model that computed them, its results, and the deadline of the answer."""
@@ -160,6 +190,12 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         if call.answer_size > _FREE_NUMBERS:
             request.hold(call.answer_size * _BYTES_PER_NUMBER)
         return call, model, await model.submit(call.items, deadline, client), deadline
+
+
+def _answer(model: Served, result: BatchResult, content: bytes) -> Answer:
+    timing = f"queue;dur={result.queue_seconds * 1e3:.3f}, compute;dur={result.compute_seconds * 1e3:.3f}"
+    digest = digest_header(model.manifest.sha256)
+    return Answer(200, [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())], content)
 
 
 def wrong_task(manifest: Manifest, task: Task) -> UnknownModel:

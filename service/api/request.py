@@ -144,6 +144,34 @@ class RawRequest:
         Raises `InvalidRequest` (`unsupported_media_type`, `body_too_large`, `out_of_range` for the header),
         `DeadlineExceeded`, `Unavailable`, `Disconnected`.
         """
+        media_type = self._check_head(media_types, max_body)
+        self._task = asyncio.current_task()
+        self._body_deadline = self.started + (self.timeout_ms or default_timeout_ms) / 1000
+        self._watcher.add(self)
+        try:
+            message = await self._receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                content = self._hold(message.get("body", b""))
+            else:
+                content = await self._read_parts(message)
+        except asyncio.CancelledError as error:
+            if not self._is_late or self._task is None:
+                raise
+            self._task.uncancel()
+            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
+        self._body_deadline = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._watcher.add(self)  # from now on for its connection
+        return self._body(content, media_type)
+
+    def take(self, content: bytes, media_types: tuple[str, ...], max_body: int) -> Body:
+        """The body, of which all has arrived: like `read`, and nothing is watched."""
+        media_type = self._check_head(media_types, max_body)
+        return self._body(self._hold(content), media_type)
+
+    def _check_head(self, media_types: tuple[str, ...], max_body: int) -> str:
+        """The media type of the body, and the limits that the head states; raises what `read` raises for a head."""
         headers = self.headers
         self._max_body = max_body
         content_type = headers.get(b"content-type", b"")
@@ -157,40 +185,24 @@ class RawRequest:
         timeout = headers.get(b"x-request-timeout-ms")
         if timeout is not None:
             self.timeout_ms = _timeout_ms(timeout)
-        self._task = asyncio.current_task()
-        self._body_deadline = self.started + (self.timeout_ms or default_timeout_ms) / 1000
-        self._watcher.add(self)
-        try:
-            message = await self._receive()
-            if message["type"] == "http.request" and not message.get("more_body"):
-                content = self._hold(message)
-            else:
-                content = await self._read_parts(message)
-        except asyncio.CancelledError as error:
-            if not self._is_late or self._task is None:
-                raise
-            self._task.uncancel()
-            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
-        self._body_deadline = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._watcher.add(self)  # from now on for its connection
-        return Body(content, media_type, content_type, self.scope["query_string"])
+        return media_type
+
+    def _body(self, content: bytes, media_type: str) -> Body:
+        return Body(content, media_type, self.headers.get(b"content-type", b""), self.scope["query_string"])
 
     async def _read_parts(self, message: Message) -> bytes:
         """A body that arrives in parts, each counted as it comes, since the declared length may be wrong."""
         parts: list[bytes] = []
         while message["type"] != "http.disconnect":
             if message.get("body"):  # the last part is often empty
-                parts.append(self._hold(message))
+                parts.append(self._hold(message["body"]))
             if not message.get("more_body"):
                 return b"".join(parts)
             message = await self._receive()
         raise Disconnected
 
-    def _hold(self, message: Message) -> bytes:
-        """The part of the body in `message`, taken out of the budget until `close`."""
-        part: bytes = message.get("body", b"")
+    def _hold(self, part: bytes) -> bytes:
+        """The `part` of the body, taken out of the budget until `close`."""
         if self._held_bytes + len(part) > self._max_body:
             raise self._too_large()
         self.hold(len(part))
@@ -247,12 +259,17 @@ class RawRequest:
 
 async def send_answer(scope: Scope, send: Send, answer: Answer, name: str) -> None:
     """Send `answer` with its length and the id `name`, in one message where the server takes that."""
-    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), id_header(name)]
+    headers = complete_headers(answer, name)
     if COMPLETE_RESPONSE in scope.get("extensions", ()):
         await send({"type": COMPLETE_RESPONSE, "status": answer.status, "headers": headers, "body": answer.body})
         return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def complete_headers(answer: Answer, name: str) -> list[Header]:
+    """The headers of `answer`, with its length and the id `name` of its request."""
+    return [*answer.headers, (b"content-length", b"%d" % len(answer.body)), id_header(name)]
 
 
 def id_header(name: str) -> Header:

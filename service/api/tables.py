@@ -6,10 +6,11 @@ that no queue sees more of it than that.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from service.api.inference import InferenceEndpoint, digest_header
+from service.api.inference import InferenceEndpoint, InlineComputation, digest_header
 from service.api.problems import Answer, Header
 from service.api.request import RawRequest
 from service.codec.common import JSON, Body
@@ -25,6 +26,7 @@ from service.codec.tables.codec import (
     header_value,
     with_warnings,
 )
+from service.contract.types import BatchResult
 from service.registry.registry import Registry
 from service.runtime.fair_pool import FairPool
 from service.settings import Settings
@@ -47,6 +49,12 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         if body.media_type == JSON and request.headers.get(b"accept") in _PLAIN:
             return super().__call__(request, body)
         return self._answer(request, body)
+
+    def begin(
+        self, request: RawRequest, body: Body, on_settled: Callable[[asyncio.Future[BatchResult]], None]
+    ) -> InlineComputation[ForecastCall] | None:
+        """See `service.api.fast_path.FastEndpoint`; a table is none for it."""
+        return super().begin(request, body, on_settled) if request.headers.get(b"accept") in _PLAIN else None
 
     async def _answer(self, request: RawRequest, body: Body) -> Answer:
         accepted = _accepted(request.headers.get(b"accept", b""), body.media_type)

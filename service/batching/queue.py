@@ -70,6 +70,28 @@ class ResultFuture(asyncio.Future[BatchResult]):
         return cancelled
 
 
+class DirectResult(ResultFuture):
+    """Results whose owner is called as soon as they are there, not in the next round of the event loop."""
+
+    __slots__ = ("_on_settled",)
+
+    def __init__(self, on_settled: Callable[[DirectResult], None]) -> None:
+        """`on_settled` gets this future with its result or exception; it must not raise, and a cancelled one calls
+        nobody."""
+        super().__init__()
+        self._on_settled = on_settled
+
+    def set_result(self, result: BatchResult) -> None:
+        """The submission is answered."""
+        super().set_result(result)
+        self._on_settled(self)
+
+    def set_exception(self, exception: type | BaseException) -> None:
+        """The submission failed."""
+        super().set_exception(exception)
+        self._on_settled(self)
+
+
 class Entry(Struct, eq=False):
     """One submission: it is computed in one batch and settled once."""
 
@@ -165,8 +187,16 @@ class ModelQueue:
                 arrived.popleft()
             ranked.sort(key=_rank)
 
-    def submit(self, items: Sequence[Sized], deadline: float | None = None, client: Client = ANONYMOUS) -> ResultFuture:
+    def submit(
+        self,
+        items: Sequence[Sized],
+        deadline: float | None = None,
+        client: Client = ANONYMOUS,
+        on_settled: Callable[[ResultFuture], None] | None = None,
+    ) -> ResultFuture:
         """The results for `items`, all from one batch; `deadline` by `time.monotonic()`. Cancelling drops the work.
+
+        `on_settled` is called with the future as soon as it has a result or exception (see `DirectResult`).
 
         Raises `Unavailable` (`queue_full`, `draining`) or `DeadlineExceeded` at once; the future may raise the same,
         `DeadlineExceeded` later, or what the runner raised.
@@ -189,9 +219,9 @@ class ModelQueue:
                 retry_after=min(MAX_RETRY_SECONDS, max(1.0, share.seconds)),
             )
         claim = share.claim(client, room, seconds)
-        entry = Entry(self, items, observations, claim, is_small, deadline, ResultFuture(), time_now)
-        self._owner.admit(entry)
-        return entry.future
+        future = ResultFuture() if on_settled is None else DirectResult(on_settled)
+        self._owner.admit(Entry(self, items, observations, claim, is_small, deadline, future, time_now))
+        return future
 
     def submit_probe(self, items: Sequence[Sized]) -> ResultFuture | None:
         """Like `submit`, in a batch of its own and only while nothing else is to be computed; None when that is not so.

@@ -196,14 +196,14 @@ class Scheduler:
             if future.done():
                 continue
             if isinstance(answer, BatchResult):
-                future.set_result(answer)
                 self._release(future)
+                future.set_result(answer)
             else:
                 self._fail(future, answer or RuntimeError("settled without an answer"))
 
     def _fail(self, future: ResultFuture, error: BaseException) -> None:
-        future.set_exception(error)
         self._release(future)
+        future.set_exception(error)
 
     def _recover(self, error: BaseException) -> None:
         """Try again, one by one, what the dead thread was computing, and start another thread."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from service.backend.model import LoadedModel
-from service.batching.queue import Limits
+from service.batching.queue import Limits, ResultFuture
 from service.batching.scheduler import Scheduler
 from service.contract.errors import Unavailable
-from service.contract.types import BatchResult, Item
+from service.contract.types import Item
 from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder
@@ -31,8 +30,12 @@ class Served:
         self._monitor = IntervalMonitor(self.queue.submit_probe, metrics.interval_outcome) if forecasts else None
 
     def submit(
-        self, items: Sequence[Item], deadline: float | None = None, client: Client = ANONYMOUS
-    ) -> asyncio.Future[BatchResult]:
+        self,
+        items: Sequence[Item],
+        deadline: float | None = None,
+        client: Client = ANONYMOUS,
+        on_settled: Callable[[ResultFuture], None] | None = None,
+    ) -> ResultFuture:
         """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
         probes = None
         if self._monitor is not None:
@@ -40,7 +43,7 @@ class Served:
                 if item.state is not None:  # an update, which most requests are not
                     probes = self._monitor.probes(items)
                     break
-        answer = self.queue.submit(items, deadline, client)
+        answer = self.queue.submit(items, deadline, client, on_settled)
         if probes and self._monitor is not None:
             self._monitor.submit_after(answer, probes)
         return answer

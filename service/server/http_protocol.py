@@ -46,7 +46,9 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavai
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.problems import render
+from service.api.dispatch import CLIENT_CLOSED_REQUEST, cut_off
+from service.api.fast_path import MAX_BYTES, FastRequest
+from service.api.problems import Answer, render
 from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
 from service.server.connection import ConnectionLimits, Deadline, Flow
@@ -76,6 +78,7 @@ class Cycle(RequestResponseCycle):
     received = 0  # bytes of the body that have come
     counted = 0  # of them, when the last piece was counted
     length: int | None = None  # of the body as declared, 0 where it is not; None before it was looked up
+    fast: FastRequest | None = None  # where the request is answered without a task
 
     def fail(self, error: RitmoError) -> None:
         """The body will not arrive: receiving it raises `error`."""
@@ -128,9 +131,14 @@ class Cycle(RequestResponseCycle):
             return
         if self.response_started:
             raise RuntimeError("a complete answer after another one")
+        self.reply(message["status"], message["headers"], message["body"])
+
+    def reply(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a complete answer."""
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
-        self._write(message["status"], message["headers"], message["body"])
+        self.fast = None
+        self._write(status, headers, body)
         self.message_event.set()
         if not self.keep_alive:
             self.flow.end(gently=self._client_may_send)
@@ -200,6 +208,8 @@ class Protocol(HttpToolsProtocol):
         self._unparsed = b""  # what came behind requests that wait
         self._is_deaf = False  # whether nothing more is parsed, since what came last was no request
         self._is_half_closed = False
+        self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
+        self._unstarted: Any = None  # the application that is to answer the request whose head was parsed last
         self._successor: LiveProtocol | None = None  # once the connection is a live one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -220,6 +230,7 @@ class Protocol(HttpToolsProtocol):
             self.running.disconnected = True
             self.running.message_event.set()
         super().connection_lost(exc)
+        self._cancel_fast(None)
         self.flow.close()
 
     def drain(self) -> None:
@@ -228,6 +239,16 @@ class Protocol(HttpToolsProtocol):
         cycle: Cycle | None = self.cycle
         if cycle is not None and not cycle.response_started:
             cycle.keep_alive = False
+
+    def cut(self) -> None:
+        """Answer a request that is computed without a task: the server cannot wait any longer (tasks are cancelled)."""
+        self._cancel_fast(cut_off)
+
+    def _cancel_fast(self, answer: Callable[[str], Answer] | None) -> None:
+        cycle = self.running
+        if cycle is not None and cycle.fast is not None and not cycle.response_complete:
+            fast, cycle.fast = cycle.fast, None
+            fast.cancel(CLIENT_CLOSED_REQUEST, answer and answer(fast.request_id))
 
     @property
     def is_idle(self) -> bool:
@@ -276,7 +297,35 @@ class Protocol(HttpToolsProtocol):
     # --- parsing -----------------------------------------------------------------------------------------------------
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`, as far as no request waits behind another one, and count what is held."""
+        """Parse `data`, as far as no request waits behind another one, and start what can be started."""
+        self._parse_pieces(data)
+        if self._unstarted is not None:
+            app, self._unstarted = self._unstarted, None
+            self._start(self.running, app)
+
+    def _start(self, cycle: Any, app: Any) -> None:
+        """Have a request answered: without a task where its body is there, and its application does that."""
+        size = len(cycle.body)
+        if (
+            self._begin_fast is not None
+            and app is self.app
+            and size <= MAX_BYTES
+            and not (cycle.more_body or cycle.fault or self.pipeline or self._unparsed or self.flow.write_paused)
+        ):
+            content = bytes(cycle.body)
+            cycle.body.clear()
+            if self.flow.held_bytes:
+                self.flow.release(size)
+            fast = self._begin_fast(cycle.scope, content, cycle.reply)
+            if fast is not None:
+                if not cycle.response_complete:
+                    cycle.fast = fast
+                return
+            cycle.body += content
+        self._start_asgi_task(cycle, app)
+
+    def _parse_pieces(self, data: bytes) -> None:
+        """Parse `data` as far as no request waits behind another one, and count what is held."""
         end = len(data)
         if end <= _PIECE:
             if not self._feed(data):
@@ -560,7 +609,7 @@ class Protocol(HttpToolsProtocol):
         )
         if previous is None or previous.response_complete:
             self.running = cycle
-            self._start_asgi_task(cycle, app)
+            self._unstarted = app  # until what came with the head is parsed
         else:  # pipelined: it waits for its turn
             if self.draining and not previous.response_started:
                 previous.keep_alive = True  # the last answer ends the connection

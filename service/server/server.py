@@ -218,6 +218,9 @@ class Server(uvicorn.Server):
             self._close_idle(loop.time() - _IDLE_LINGER)
             await asyncio.sleep(_POLL)
         await self._streams.cut()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Protocol):
+                connection.cut()
         # uvicorn cuts the rest, or finds none.
         self.config.timeout_graceful_shutdown = 1 if not self._in_use() else _POLL  # type: ignore[assignment]
         try:
