@@ -281,6 +281,7 @@ class Registry:
             queues=[QueueState(name, items[name], observations[name]) for name in items],
             models=[ModelState(v.name, v.version, v.state) for v in self._versions],
             restarts=self._scheduler.restarts if self._scheduler else 0,
+            queued_work_seconds=self._scheduler.share.seconds if self._scheduler else 0.0,
         )
 
 
