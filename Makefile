@@ -219,12 +219,11 @@ sbom: build/supply-chain/.installed ## CycloneDX bill of materials and licences 
 
 .PHONY: wheel
 wheel: $(VENV)/.dev ## the wheel, in build/wheel; the same bytes whenever and wherever it is built
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-315532800} $(PIP) wheel --quiet --no-deps --no-build-isolation \
-		--wheel-dir build/wheel .
+	deploy/wheel.sh $(abspath $(PY)) build/wheel
 
 .PHONY: audit
-audit: build/supply-chain/.installed ## bandit over what is served
-	$(SUPPLY_CHAIN)/bandit --quiet --recursive --configfile pyproject.toml service ritmo deploy
+audit: build/supply-chain/.installed ## bandit over what is served and shipped
+	$(SUPPLY_CHAIN)/bandit --quiet --recursive service ritmo deploy
 
 .PHONY: clean
 clean: ## remove the environment, caches and build output
