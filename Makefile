@@ -79,6 +79,14 @@ install-all: $(VENV)/.all ## the same with every extra, so that no test is skipp
 serve: $(VENV)/.serve ## start the service on RITMO_HOST:RITMO_PORT (127.0.0.1:8000)
 	@exec $(VENV)/bin/ritmo serve
 
+build/clients/.installed: tests/integration/clients/requirements.txt
+	$(PYTHON) -m venv build/clients
+	build/clients/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
+
+.PHONY: clients
+clients: build/clients/.installed ## tritonclient, kserve, nixtla and mcp, for the tests that use them unmodified (make test-slow)
+
 # One process for each CPU; tests of one file stay together, as do files that share a server (tests/conftest.py).
 .PHONY: test
 test: $(VENV)/.dev ## all tests but the slow ones; PYTEST="-k digits" narrows them
@@ -174,6 +182,19 @@ docker-build: ## the service's image
 .PHONY: docker-test
 docker-test: $(VENV)/.dev ## build, start and question the container: needs a Docker engine
 	$(PY) -m pytest -m docker tests/docker
+
+# --- a cluster of Ray, in an environment of its own -------------------------------------------------------------------
+
+build/ray/.ray: requirements.txt deploy/ray/requirements.txt
+	$(MAKE) --no-print-directory VENV=build/ray build/ray/.serve
+	@echo 'Installing Ray (about 100 MB)'
+	@build/ray/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt \
+		--requirement deploy/ray/requirements.txt
+	@touch $@
+
+.PHONY: ray-test
+ray-test: build/ray/.ray ## two nodes of Ray in a network of their own: scale, kill, roll; rows in benchmarks/results; needs root
+	build/ray/bin/python -m benchmarks.ray $(ARGS)
 
 # --- housekeeping ----------------------------------------------------------------------------------------------------
 
