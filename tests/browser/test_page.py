@@ -191,4 +191,4 @@ async def test_the_documentation_works_without_the_internet(page: Page, server: 
     await page.locator("#operations-health-livez_livez_get").click()
     await page.get_by_role("button", name="Try it out").click()
     await page.get_by_role("button", name="Execute").click()
-    await expect(page, "td.response-col_status >> nth=0").to_contain_text("200")
+    await expect(page, "tr.response_current td.response-col_status").to_contain_text("200")

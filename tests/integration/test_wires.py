@@ -78,7 +78,7 @@ def test_nixtla(server: Server) -> None:
     assert last == "2024-03-01"
     assert all(day < "2024-01-15" for day in of_the_first_weeks)
     assert seen["many"] == 2500 * 7
-    assert "finetune" in seen["errors"][0].lower().replace("-", "")
+    assert "fine-tuning" in seen["errors"][0]
     assert "nobody" in seen["errors"][1]
 
 

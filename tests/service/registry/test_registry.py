@@ -307,6 +307,7 @@ async def test_a_dead_thread_shows_in_health(models: Path) -> None:
 async def test_the_work_that_waits_shows_in_seconds(models: Path) -> None:
     async with running(models) as registry:
         registry.get("mean").queue._owner.share.claim(ANONYMOUS, 0.1, 2.5)  # as a request of 2.5 seconds does
+        assert registry.queued_work_seconds == 2.5
         registry.metrics.refresh()
         assert b"ritmo_queued_work_seconds 2.5\n" in registry.metrics.render()
 
