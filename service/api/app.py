@@ -16,7 +16,7 @@ from service.api.evaluation import AnomalyEndpoint, BacktestEndpoint
 from service.api.health import health_router
 from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
-from service.api.page import PrepareDigitEndpoint, page_router
+from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
@@ -72,6 +72,8 @@ def create_app(
         description=DESCRIPTION,
         lifespan=lambda _: _lifespan(registry, (texts, pictures)),
         redirect_slashes=False,  # a redirect would go to the host that the request names
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
     )
     registry.metrics.watch_held_bytes(lambda: budget.held_bytes)
     app.state.registry = registry
@@ -91,6 +93,7 @@ def create_app(
     pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
     for name in settings.served_wires:
         app.include_router(_WIRES[name](pipeline))
+    app.include_router(docs_router())
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)

@@ -145,6 +145,11 @@ class Registry:
         return list(self._versions)
 
     @property
+    def queued_work_seconds(self) -> float:
+        """How long the work that waits or is computed is expected to take."""
+        return self._scheduler.share.seconds if self._scheduler else 0.0
+
+    @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
         return self.health().ready
@@ -281,6 +286,7 @@ class Registry:
             queues=[QueueState(name, items[name], observations[name]) for name in items],
             models=[ModelState(v.name, v.version, v.state) for v in self._versions],
             restarts=self._scheduler.restarts if self._scheduler else 0,
+            queued_work_seconds=self.queued_work_seconds,
         )
 
 
