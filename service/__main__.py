@@ -1,4 +1,4 @@
-"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo --version`.
+"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo keys`.
 
 `python -m service` is the same command. Heavy packages are imported only by the command that uses them, so that
 `ritmo --help` answers at once and the parent of several serving processes stays small.
@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 from service.runtime import logs
 from service.runtime.version import version
+from service.server.commands.keys import Keys
 from service.settings import EngineSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -257,6 +258,7 @@ class Ritmo(BaseSettings):
     forecast: CliSubCommand[Forecast] = Field(description="forecast the series in a file")
     backtest: CliSubCommand[Backtest] = Field(description="test a model on the past of the series in a file")
     classify: CliSubCommand[Classify] = Field(description="read the digit in an image")
+    keys: CliSubCommand[Keys] = Field(description="keys of callers: add, list, revoke, rotate")
     version: bool = Field(default=False, description="print the version")
 
     @classmethod
@@ -292,6 +294,8 @@ def main(
         if command_line.version:
             print(f"ritmo {version()}")
             return 0
+        if command_line.keys is not None:
+            return command_line.keys.run()
         command = command_line.serve or command_line.forecast or command_line.backtest or command_line.classify
         if command is None:
             source.root_parser.print_help(sys.stderr)

@@ -36,7 +36,12 @@ class Served:
         client: Client = ANONYMOUS,
         on_settled: Callable[[ResultFuture], None] | None = None,
     ) -> ResultFuture:
-        """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
+        """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`.
+
+        Every way to a model ends here, so here the work is charged to the account of its client.
+        """
+        if client.account is not None:
+            client.account.charge(self.manifest.task, len(items), sum(item.length for item in items))
         probes = None
         if self._monitor is not None:
             for item in items:
