@@ -103,6 +103,7 @@ class BatchReport(Struct, frozen=True):
     seconds: float
     padding: PaddingStats
     requests: Sequence[BatchResult]
+    faults: Sequence[ModelFault] = ()  # of the requests that the model gave no sound answer
 
 
 class QueueOwner(Protocol):
