@@ -24,7 +24,7 @@ from service.contract.errors import ModelFault, Unavailable
 from service.contract.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, RECORD_FILE, InputContract
 from service.contract.types import DigitItem, ForecastItem, ForecastResult, Item
 from service.registry.registry import Registry
-from tests.models import Endless, LastValue, LSTMDigits, digits, script, write_model
+from tests.models import Endless, LastValue, LSTMDigits, script, write_model
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "own-models.md"
 LEVELS = np.array([0.1, 0.5, 0.9])
@@ -402,7 +402,7 @@ async def test_folders_that_are_no_model_or_version_are_named(models: Path) -> N
         assert [w.partition(":")[0] for w in registry.health().warnings] == ["good/v2"]
 
 
-class _no_error:  # noqa: N801 - a context manager, as pytest.raises is
+class _no_error:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
