@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from service.contract.errors import DeadlineExceeded, Unavailable
+from service.contract.errors import DeadlineExceeded, ModelFault, Unavailable
 from service.contract.types import BatchResult, PaddingStats
 from service.runtime.fair_share import ANONYMOUS, Claim, Client, FairShare
 
