@@ -51,15 +51,8 @@ def load(
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds; it ends
     with `Unavailable` as soon as `should_continue()` is false.
     """
-    manifest = read_manifest(folder)
-    device = resolve_device(device)
-    module = load_module(folder, manifest, device)
-    if device.type == "cuda":
-        model = LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
-    else:
-        threads = threads or ComputeThreads()
-        shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
-        model = LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
+    model = open_model(folder, device, threads)
+    manifest = model.manifest
     sample = golden.read(folder, manifest)
     try:
         model.self_test(sample)
@@ -71,6 +64,18 @@ def load(
     if warm:
         model.warm_up(sample, should_continue)
     return model
+
+
+def open_model(folder: Path, device: str | torch.device = "cpu", threads: ComputeThreads | None = None) -> LoadedModel:
+    """The model in `folder`, its files verified, but neither proved nor warmed up; see `load`."""
+    manifest = read_manifest(folder)
+    device = resolve_device(device)
+    module = load_module(folder, manifest, device)
+    if device.type == "cuda":
+        return LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
+    threads = threads or ComputeThreads()
+    shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
+    return LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
 
 
 class LoadedModel:

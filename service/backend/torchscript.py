@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import time
 import warnings
 import zipfile
@@ -154,6 +155,12 @@ class ScriptedNetwork:
         network = copy.copy(self)
         network._threads = ComputeThreads()
         return network
+
+    def source(self, method: str) -> str | None:
+        """`file:line` where `method` begins in the program that the module was exported from, where it tells."""
+        graph = str(getattr(self._module, method).graph)
+        place = re.search(r"# (\S+\.py:\d+):\d+", graph)
+        return place.group(1) if place else None
 
     def fault(self, description: str) -> ModelFault:
         """The error that takes the place of an answer which is not sound."""
