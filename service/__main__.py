@@ -1,4 +1,5 @@
-"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo keys`.
+"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo model`,
+`ritmo keys`, `ritmo --version`.
 
 `python -m service` is the same command. Heavy packages are imported only by the command that uses them, so that
 `ritmo --help` answers at once and the parent of several serving processes stays small.
@@ -31,6 +32,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from service.authoring.commands import ModelCommand
 from service.runtime import logs
 from service.runtime.version import version
 from service.server.commands.keys import Keys
@@ -259,6 +261,7 @@ class Ritmo(BaseSettings):
     backtest: CliSubCommand[Backtest] = Field(description="test a model on the past of the series in a file")
     classify: CliSubCommand[Classify] = Field(description="read the digit in an image")
     keys: CliSubCommand[Keys] = Field(description="keys of callers: add, list, revoke, rotate")
+    model: CliSubCommand[ModelCommand] = Field(description="models of your own: begin one, check one")
     version: bool = Field(default=False, description="print the version")
 
     @classmethod
@@ -296,6 +299,8 @@ def main(
             return 0
         if command_line.keys is not None:
             return command_line.keys.run()
+        if command_line.model is not None:
+            return command_line.model.run()
         command = command_line.serve or command_line.forecast or command_line.backtest or command_line.classify
         if command is None:
             source.root_parser.print_help(sys.stderr)

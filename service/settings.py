@@ -84,6 +84,12 @@ class Settings(EngineSettings, BaseSettings):
         description="that a model may take to load; then it has failed",
     )
 
+    model_fault_limit: int = Field(
+        default=10,
+        ge=0,
+        description="answers in a row that are not sound, after which a model is taken out; 0: it stays",
+    )
+
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
     max_held_bytes: Count = Field(
         default=256 << 20,

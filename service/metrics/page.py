@@ -190,6 +190,9 @@ class Metrics(Collector):
         self.steps = scalar(
             "counter", "steps", "Steps of rows computed: real observations and padding", "model", "kind"
         )
+        self.model_faults = scalar(
+            "counter", "model_faults", "Requests that a model gave no sound answer", "model", "version"
+        )
         self.interval_outcomes = scalar(
             "counter",
             "interval_outcomes",
