@@ -31,7 +31,7 @@ TRAINING_FLOORS: tuple[tuple[str, ...], ...] = (
     ("training.data", "training.fit"),
     ("training.evaluation",),
     ("training.digits", "training.forecaster", "training.sines", "training.tutorials"),
-    ("training.reports",),
+    ("training.finetuning", "training.reports"),
 )
 
 # package, or module in no package -> the packages of this project that it may import
@@ -111,6 +111,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training.evaluation",
         "training.fit",
         "training.folders",
+        "training.networks",
+    },
+    "training.finetuning": {
+        "service.codec",
+        "service.contract",
+        "training.data",
+        "training.evaluation",
+        "training.fit",
+        "training.forecaster",
         "training.networks",
     },
     "training.reports": {
