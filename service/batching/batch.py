@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from service.batching.queue import QUICK_SECONDS, Answer, BatchReport, Entry, ModelQueue, deadline_error
+from service.contract.errors import ModelFault
 from service.contract.types import BatchResult, PaddingStats
 
 QUANTUM = 0.2  # seconds for which a batch goes on before another one of an equal client
@@ -198,7 +199,10 @@ class Batch:
             return
         requests = [entry.answer for entry in entries if isinstance(entry.answer, BatchResult) and not entry.is_probe]
         observations = sum([entry.observations for entry in entries])
+        faults: Sequence[ModelFault] = ()
+        if len(requests) < len(entries):
+            faults = [entry.answer for entry in entries if isinstance(entry.answer, ModelFault) and not entry.is_probe]
         try:
-            queue.on_batch(BatchReport(len(self._owners), observations, self.seconds, self.padding, requests))
+            queue.on_batch(BatchReport(len(self._owners), observations, self.seconds, self.padding, requests, faults))
         except Exception:
             log.exception("a batch of %s could not be counted", queue.name)

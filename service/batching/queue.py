@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from service.contract.errors import DeadlineExceeded, Unavailable
+from service.contract.errors import DeadlineExceeded, ModelFault, Unavailable
 from service.contract.types import BatchResult, PaddingStats
 from service.runtime.fair_share import ANONYMOUS, Claim, Client, FairShare
 
@@ -131,6 +131,7 @@ class BatchReport(Struct, frozen=True):
     seconds: float
     padding: PaddingStats
     requests: Sequence[BatchResult]
+    faults: Sequence[ModelFault] = ()  # of the requests that the model gave no sound answer
 
 
 class QueueOwner(Protocol):

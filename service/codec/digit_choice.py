@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from service.codec.digit_types import NumberDigit
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitItem, DigitResult
-from service.imaging.mnist import Hypothesis
+from service.imaging.hypotheses import Hypothesis
 from service.imaging.numbers import Line
 
 CLASSES = 10

@@ -60,7 +60,7 @@ from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.formats import file_format
-from service.imaging.mnist import Preparation
+from service.imaging.hypotheses import Preparation
 from service.settings import Settings
 
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/avif")

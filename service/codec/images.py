@@ -11,7 +11,7 @@ from service.codec.image_cost import ImageLimits, check_cost
 from service.codec.strict_json import FieldErrors
 from service.contract.errors import DeadlineExceeded, InvalidRequest
 from service.imaging.decode import decode
-from service.imaging.mnist import Hypothesis, hypotheses
+from service.imaging.hypotheses import Hypothesis, hypotheses
 from service.imaging.numbers import Line, lines_of_digits
 
 

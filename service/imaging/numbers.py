@@ -15,13 +15,18 @@ import numpy as np
 from msgspec import Struct
 
 from service.imaging.binarize import Binarized, separate_ink, threshold
+from service.imaging.cell_lines import cell_lines
 from service.imaging.components import connected_components
-from service.imaging.decode import Box, Picture
+from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask, Plane
-from service.imaging.layout import digit_candidates, without_lines
-from service.imaging.mnist import rows_of
+from service.imaging.hypotheses import source_box
+from service.imaging.layout import digit_candidates
+from service.imaging.lines import without_lines
+from service.imaging.marks import Bounds, bounding_slices, bounds_of, mark_of
+from service.imaging.mnist import normalized
 from service.imaging.parameters import PARAMETERS
-from service.imaging.search import Bounds, View, bounding_slices, lines_of_cell, mark_of, region_of_sheet
+from service.imaging.sheets import region_of_sheet
+from service.imaging.strokes import thickened
 
 MAX_PIECES = 64  # that are read of one picture
 _JOINED_GAP = 0.12  # share of the height, that strokes of one digit are apart at most
@@ -60,12 +65,12 @@ class _Characters:
 
     def bounds(self) -> Bounds:
         """The box of them all, in pixels of the decoded image."""
-        return self.view.bounds(*bounding_slices(np.any(self.masks, axis=0)))
+        return bounds_of(self.view, *bounding_slices(np.any(self.masks, axis=0)))
 
 
 def lines_of_digits(picture: Picture) -> list[Line]:
     """The lines of a picture, from top to bottom; empty where there are none, or more than can be read."""
-    found = _characters(View(picture.plane(picture.full_box), picture.full_box))
+    found = _characters(picture.whole)
     if found is None:
         return []
     closer = _closer(picture, found)
@@ -80,7 +85,7 @@ def _characters(view: View) -> _Characters | None:
     if ink is None:
         return None
     mask = without_lines(ink.strength > threshold(ink))[0]
-    lines = lines_of_cell(mask, 0)
+    lines = cell_lines(mask)
     if lines is not None and (mask & ~lines.mask).any():
         mask &= ~lines.mask
     components = connected_components(mask)
@@ -92,7 +97,7 @@ def _closer(picture: Picture, found: _Characters) -> _Characters | None:
     """The characters in the picture's own pixels: on a sheet that was taken for one, or where they are small."""
     left, top, right, bottom = found.bounds()
     height, width = picture.image.height, picture.image.width
-    if len(found.masks) == 1 and (region := region_of_sheet(found.masks[0])).any():
+    if len(found.masks) == 1 and (region := region_of_sheet(found.masks[0])) is not None:
         plane = np.where(region, found.view.plane, np.float32(np.median(found.view.plane[region])))
         return _characters(View(plane, found.view.box))
     if max(width, height) <= PARAMETERS.plane_side or max(right - left, bottom - top) > max(width, height) / 2:
@@ -104,7 +109,7 @@ def _closer(picture: Picture, found: _Characters) -> _Characters | None:
         min(width, int(right + margin) + 1),
         min(height, int(bottom + margin) + 1),
     )
-    return _characters(View(picture.plane(box), box))
+    return _characters(picture.view(box))
 
 
 def _grouped(boxes: Sequence[tuple[slice, slice]]) -> list[list[int]]:
@@ -179,6 +184,6 @@ def _parts(mask: Mask, cuts: Sequence[int]) -> Iterator[Mask]:
 
 
 def _piece(picture: Picture, found: _Characters, mask: Mask, start: int, stop: int, prior: float) -> Piece:
-    mark = mark_of(found.view, found.ink, mask, at_border=False)
-    rows, box, _ = rows_of(picture, mark)
-    return Piece(rows, box, start, stop, prior)
+    mark = mark_of(found.view, found.ink, mask)
+    strength, _ = thickened(mark.strength, mark.mask)
+    return Piece(normalized(strength), source_box(picture, mark.box), start, stop, prior)

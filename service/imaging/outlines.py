@@ -7,6 +7,19 @@ import numpy as np
 from service.imaging.components import connected_components
 from service.imaging.filters import Mask
 
+_BODY = 1.5  # of the outline's area, that the body of a hollow digit has at least
+
+
+def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
+    """The body of the hollow digit whose `outline` (H, W) lies in `box`; None where little lies within it."""
+    drawn = outline[box]
+    body = filled(drawn)
+    if body.sum() <= _BODY * drawn.sum():
+        return None
+    whole = np.zeros_like(outline)
+    whole[box] = body
+    return whole
+
 
 def filled(outline: Mask) -> Mask:
     """`outline` (H, W) and what lies within an odd number of outlines: the body of a hollow digit, not its holes."""
