@@ -247,14 +247,15 @@ class ScriptedNetwork:
 
         A call of many rows of many steps is shared by threads.
         """
-        started = self._clock()
+        started = self._clock() if self.prices.is_due() else None
         rows, threads = len(first), self._threads.threads
         shards = 1 if threads == 1 else n_shards(rows, int(steps + steps_with_levels(ahead, levels)), threads)
         if shards == 1:
             answer = self._call(method, first, *more_arguments)
         else:
             answer = self._call_shards(method, rows // shards, first, *more_arguments)
-        self.prices.calls.append((method, rows / shards, steps, ahead, levels, self._clock() - started))
+        if started is not None:
+            self.prices.calls.append((method, rows / shards, steps, ahead, levels, self._clock() - started))
         return answer
 
     def _call_shards(self, method: str, shard_rows: int, *arguments: Any) -> Any:
