@@ -1,4 +1,5 @@
-"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo --version`.
+"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo model`,
+`ritmo keys`, `ritmo train`, `ritmo --version`.
 
 `python -m service` is the same command. Heavy packages are imported only by the command that uses them, so that
 `ritmo --help` answers at once and the parent of several serving processes stays small.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -31,8 +32,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from service.runtime import logs
+from service.authoring.commands import ModelCommand
+from service.runtime import logs, training_program
 from service.runtime.version import version
+from service.server.commands.keys import Keys
 from service.settings import EngineSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -242,6 +245,10 @@ class Classify(_OneShotCommand):
         return _Request(path, media_type, body, model)
 
 
+class Train(BaseModel):
+    """Train a model on your own data, where `ritmo[train]` is installed: `ritmo train forecaster --help`."""
+
+
 class Ritmo(BaseSettings):
     """Recurrent networks, served: forecasts of time series and readings of handwritten digits."""
 
@@ -257,6 +264,9 @@ class Ritmo(BaseSettings):
     forecast: CliSubCommand[Forecast] = Field(description="forecast the series in a file")
     backtest: CliSubCommand[Backtest] = Field(description="test a model on the past of the series in a file")
     classify: CliSubCommand[Classify] = Field(description="read the digit in an image")
+    keys: CliSubCommand[Keys] = Field(description="keys of callers: add, list, revoke, rotate")
+    model: CliSubCommand[ModelCommand] = Field(description="models of your own: begin one, check one")
+    train: CliSubCommand[Train] = Field(description="train a model on your own series or digits")
     version: bool = Field(default=False, description="print the version")
 
     @classmethod
@@ -286,12 +296,19 @@ def main(
 
     `application` makes the service that answers a one-shot command, from the settings and the model's name.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["train"]:
+        return training_program.run("training.finetuning", words[1:])
     source = CliSettingsSource[Any](Ritmo, formatter_class=argparse.HelpFormatter)
     try:
-        command_line = CliApp.run(Ritmo, list(sys.argv[1:] if arguments is None else arguments), source)
+        command_line = CliApp.run(Ritmo, words, source)
         if command_line.version:
             print(f"ritmo {version()}")
             return 0
+        if command_line.keys is not None:
+            return command_line.keys.run()
+        if command_line.model is not None:
+            return command_line.model.run()
         command = command_line.serve or command_line.forecast or command_line.backtest or command_line.classify
         if command is None:
             source.root_parser.print_help(sys.stderr)

@@ -20,6 +20,7 @@ OTHER_VARIABLES = {"RITMO_DATA", "RITMO_REQUIRE_DATA"}  # of the training comman
 MIN_KEY_BYTES = 16
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_][A-Za-z0-9._\-]*|\[?[0-9A-Fa-f:]+(%[A-Za-z0-9]+)?\]?")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+|null")
 WIRES = ("oip", "sagemaker", "nixtla", "mcp")
 
@@ -66,6 +67,10 @@ class Settings(EngineSettings, BaseSettings):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    published_host: str | None = Field(
+        default=None,
+        description="address at which others reach the service where it is not `host`: a port forwarded to it",
+    )
     management_port: int | None = Field(
         default=None, ge=0, le=65535, description="another port for /livez, /readyz and /metrics, never behind requests"
     )
@@ -77,6 +82,12 @@ class Settings(EngineSettings, BaseSettings):
         le=3600,
         allow_inf_nan=False,
         description="that a model may take to load; then it has failed",
+    )
+
+    model_fault_limit: int = Field(
+        default=10,
+        ge=0,
+        description="answers in a row that are not sound, after which a model is taken out; 0: it stays",
     )
 
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
@@ -117,6 +128,31 @@ class Settings(EngineSettings, BaseSettings):
     )
     timeout_ms: Count = Field(default=30_000, le=3_600_000, description="deadline of a request that states none")
 
+    api_keys: Path | None = Field(
+        default=None, description="file of API keys, made by `ritmo keys`; watched. Unset: nobody needs one"
+    )
+    authentication: Literal["auto", "none"] = Field(
+        default="auto",
+        description="auto: without keys the service serves this machine only, and else does not start; none: anybody",
+    )
+    audit_log: Path | None = Field(default=None, description="file for a line of JSON about each request; unset: none")
+    allowed_hosts: str | None = Field(
+        default=None,
+        description="names the service answers to, commas between: example.org, *.example.org, local (addresses and "
+        "names without a dot), * for all; unset: local where it serves this machine only, else *",
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="file of the certificate and its chain (PEM); watched. Unset: no TLS"
+    )
+    tls_key: Path | None = Field(default=None, description="file of its private key (PEM)")
+    trusted_keys: Path | None = Field(
+        default=None,
+        description="file of public keys, one a line: only models that one of them signed are loaded; unset: all",
+    )
+
+    state_keys_file: Path | None = Field(
+        default=None, description="file of such secrets, one a line, in place of `state_keys`; watched"
+    )
     state_keys: SecretStr | None = Field(
         default=None,
         description="secrets of 16 bytes or more, commas between: the first signs tokens, any verifies; unset: random",
@@ -160,6 +196,22 @@ class Settings(EngineSettings, BaseSettings):
                 raise ValueError("must be * or origins such as https://example.org or http://localhost:3000")
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_are_names(cls, value: str | None) -> str | None:
+        for name in (value or "*").split(","):
+            if not _HOST.fullmatch(name.strip()):
+                raise ValueError(
+                    "must be names such as example.org, *.example.org or 127.0.0.1 without a port; local; or *"
+                )
+        return value
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that the service answers to, none for all."""
+        names = tuple(name.strip().lower().strip("[]") for name in (self.allowed_hosts or "*").split(","))
+        return () if "*" in names else names
+
     @field_validator("state_keys")
     @classmethod
     def _keys_are_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -201,9 +253,25 @@ class Settings(EngineSettings, BaseSettings):
         return tuple(name for name in WIRES if name in names)
 
     @property
+    def scheme(self) -> str:
+        """Of the service's addresses."""
+        return "https" if self.tls_certificate else "http"
+
+    @property
     def secrets(self) -> tuple[bytes, ...]:
         """The keys of state tokens; the first one signs."""
         return _split(self.state_keys)
+
+    @model_validator(mode="after")
+    def _secrets_agree(self) -> Self:
+        """Two sources of one secret would leave open which counts."""
+        if self.api_keys is not None and self.authentication == "none":
+            raise ValueError("authentication must not be none where api_keys are given")
+        if self.state_keys is not None and self.state_keys_file is not None:
+            raise ValueError("state_keys and state_keys_file: one of both")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        return self
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:

@@ -70,6 +70,8 @@ class FakeModel:
         self, items: Sequence[Item], deadline: float | None = None, client: Client = ANONYMOUS
     ) -> BatchResult:
         self.items, self.deadline, self.client = items, deadline, client
+        if client.account is not None:
+            client.account.charge(self.manifest.task, len(items), sum(item.length for item in items))
         if self.hold is not None:
             self.waiting.set()
             try:

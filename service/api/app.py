@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 
 from fastapi import Response
 
+from service.api.access import Access
+from service.api.accounts import KeyRing
+from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
 from service.api.catalog import models_router
 from service.api.clients import ClientFinder
@@ -16,7 +20,7 @@ from service.api.evaluation import AnomalyEndpoint, BacktestEndpoint
 from service.api.health import health_router
 from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
-from service.api.page import PrepareDigitEndpoint, page_router
+from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
@@ -32,11 +36,14 @@ from service.codec.state_tokens import StateTokens
 from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
+from service.runtime.allowances import Allowances
 from service.runtime.fair_pool import FairPool
+from service.runtime.key_file import read_secrets
 from service.runtime.malloc import trim_periodically
 from service.runtime.version import version
+from service.runtime.watched_file import WatchedFiles, watch
 from service.runtime.worker_group import WorkerGroup
-from service.settings import Settings
+from service.settings import MIN_KEY_BYTES, Settings
 
 # Work that must not hold up the event loop: large bodies and answers, for which two threads would only contend for the
 # interpreter, and pictures, most of which is done without it.
@@ -61,17 +68,25 @@ def create_app(
     texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
     pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
     clients = ClientFinder(settings.proxies)
+    keys = _key_ring(settings, group)
+    audit = AuditLog(settings.audit_log) if settings.audit_log else None
+    tokens = _state_tokens(settings, group)
+    files = _watched_files(settings, keys, tokens)
     app = Application(
         budget,
         metrics,
         clients,
+        access=Access(settings.hosts, settings.origins, keys),
         access_log=settings.access_log,
+        audit=audit,
         origins=settings.origins,
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(registry, (texts, pictures)),
+        lifespan=lambda _: _lifespan(registry, (texts, pictures), files, audit),
         redirect_slashes=False,  # a redirect would go to the host that the request names
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
     )
     registry.metrics.watch_held_bytes(lambda: budget.held_bytes)
     app.state.registry = registry
@@ -80,7 +95,6 @@ def create_app(
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
     page = _page(registry.metrics, group)
     app.add_api_route("/metrics", page, tags=["health"], summary="Prometheus", response_class=_MetricsPage)
-    tokens = _state_tokens(settings, group)
     forecasts, digits = ForecastCodec(settings, tokens), DigitCodec(settings, tokens)
     forecasting = ForecastEndpoint(forecasts, registry, settings, texts)
     app.endpoints["/forecast"] = app.fast_endpoints["/forecast"] = forecasting
@@ -91,10 +105,13 @@ def create_app(
     pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
     for name in settings.served_wires:
         app.include_router(_WIRES[name](pipeline))
+    app.include_router(docs_router())
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)
-    connections = LiveConnections(settings.max_live_connections, registry.metrics.streams, metrics, budget, clients)
+    connections = LiveConnections(
+        settings.max_live_connections, registry.metrics.streams, metrics, budget, clients, audit
+    )
     app.state.streams = connections
     for live in (
         LiveEndpoint("/forecast/stream", forecasts, registry, settings, texts, texts, connections),
@@ -107,24 +124,57 @@ def create_app(
 
 
 def create_one_shot_app(settings: Settings, model: str) -> Application:
-    """The application for one answer of one model: it loads no other."""
-    return create_app(settings, registry=one_shot_registry(settings, model))
+    """The application for one answer of one model: it loads no other, and nobody else can ask it."""
+    alone = settings.model_copy(update=dict.fromkeys(("api_keys", "allowed_hosts", "audit_log")))
+    return create_app(alone, registry=one_shot_registry(alone, model))
+
+
+def _key_ring(settings: Settings, group: WorkerGroup | None) -> KeyRing | None:
+    """The API keys, where they are in use; their limits hold for all processes of a group together."""
+    if settings.api_keys is None:
+        return None
+    if group is None:
+        return KeyRing(settings.api_keys)
+    allowances = Allowances(group.shared.allowances, group.index, group.folder / "allowances.lock")
+    return KeyRing(settings.api_keys, allowances, group.folder / "keys.json")
+
+
+def _watched_files(settings: Settings, keys: KeyRing | None, tokens: StateTokens) -> list[WatchedFiles]:
+    """The files of secrets, which are read now, and again when they change; raises `UnusableFile`."""
+    files = []
+    if keys is not None:
+        files.append(WatchedFiles("API keys", [keys.path], keys.load))
+    path = settings.state_keys_file
+    if path is not None:
+
+        def load_state_keys(path: Path = path) -> None:
+            tokens.change_keys(read_secrets(path, MIN_KEY_BYTES))
+
+        files.append(WatchedFiles("keys of state tokens", [path], load_state_keys))
+    return files
 
 
 def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
     """The state tokens; without configured keys, the processes of a group share a random one."""
-    shared = [group.key] if group and not settings.secrets else []
+    shared = [group.key] if group and not settings.secrets and not settings.state_keys_file else []
     return StateTokens(settings.secrets or shared, settings.state_ttl_seconds, shared_random_key=bool(shared))
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(registry: Registry, pools: Sequence[FairPool]) -> AsyncIterator[None]:
+async def _lifespan(
+    registry: Registry, pools: Sequence[FairPool], files: Sequence[WatchedFiles], audit: AuditLog | None
+) -> AsyncIterator[None]:
     await registry.start()
-    trimming = asyncio.create_task(trim_periodically())
+    tasks = [asyncio.create_task(trim_periodically()), asyncio.create_task(watch(files))]
+    if audit is not None:
+        tasks.append(asyncio.create_task(audit.run()))
     try:
         yield
     finally:
-        trimming.cancel()
+        for task in tasks:
+            task.cancel()
+        if audit is not None:
+            audit.flush()
         await registry.close()
         for pool in pools:
             pool.close()

@@ -1,5 +1,7 @@
 """The client of a request, for the shares of queues: the address, and within it the connection.
 
+A request with a key belongs to the key, wherever it comes from: all addresses that use one key divide its share.
+
 Behind a proxy all clients share its address, unless the proxy is trusted to name them (`RITMO_TRUSTED_PROXIES`): then
 the last address in X-Forwarded-For that is not itself a trusted proxy's counts. An IPv6 subscriber has 2^64 addresses,
 so the first half of one is the client.
@@ -16,6 +18,7 @@ from starlette.types import Scope
 from service.runtime.fair_share import ANONYMOUS, Client
 from service.settings import Network
 
+ACCOUNT = "ritmo.account"  # key of a scope: the account of the request's key (`service.api.accounts`)
 _MAX_HEADER = 1024  # bytes of X-Forwarded-For that are looked at, from its end
 
 
@@ -28,6 +31,9 @@ class ClientFinder:
     def find(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Client:
         """The client of the connection in `scope`, or the one for which a trusted proxy sends the request."""
         peer = scope.get("client")
+        account = scope.get(ACCOUNT)
+        if account is not None:
+            return Client(account.group, self.address(scope, headers), account)
         if peer is None:
             return ANONYMOUS
         host, port = peer
@@ -36,6 +42,17 @@ class ClientFinder:
             if forwarded:
                 return Client(group_of(forwarded), forwarded)
         return Client(group_of(host) if ":" in host else host, port)
+
+    def address(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+        """The address of the client, as a trusted proxy says or as the connection shows; empty where there is none."""
+        peer = scope.get("client")
+        if peer is None:
+            return ""
+        host: str = peer[0]
+        forwarded = ""
+        if self._proxies and self._is_proxy(host):
+            forwarded = self._forwarded(headers.get(b"x-forwarded-for", b""))
+        return forwarded or host
 
     def _forwarded(self, header: bytes) -> str:
         """The last address in `header` that is no proxy's; empty where there is none, or something else before it."""

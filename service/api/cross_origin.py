@@ -14,7 +14,8 @@ from service.api.problems import Answer, Header
 
 PREFLIGHT_SECONDS = b"600"
 _METHODS = b"GET, HEAD, POST"
-_EXPOSED = b"Retry-After, Server-Timing, X-Model-Digest, X-Request-ID"  # of an answer, that a page may read
+# Of an answer, that a page may read.
+_EXPOSED = b"RateLimit, RateLimit-Policy, Retry-After, Server-Timing, X-Model-Digest, X-Request-ID"
 
 
 class CrossOrigin:

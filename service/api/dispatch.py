@@ -16,14 +16,19 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from fastapi import FastAPI
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.access import Access, account_of, add_allowance
+from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
-from service.api.clients import ClientFinder
+from service.api.clients import ACCOUNT, ClientFinder
 from service.api.cross_origin import CrossOrigin
 from service.api.fast_path import FastEndpoint, FastRequest, Reply
 from service.api.problems import NOT_ALLOWED, Answer, internal, render
 from service.api.request import (
+    MODEL,
+    SIZE,
     Disconnected,
     RawRequest,
     RequestWatcher,
@@ -32,6 +37,8 @@ from service.api.request import (
     send_answer,
 )
 from service.api.request_metrics import RequestMetrics
+from service.api.websockets import refuse_handshake
+from service.api.wires.refusals import refuse
 from service.codec.common import Body
 from service.contract.errors import RitmoError, Unavailable
 
@@ -67,12 +74,16 @@ class Application(FastAPI):
         metrics: RequestMetrics,
         clients: ClientFinder,
         *,
+        access: Access,
         access_log: bool,
+        audit: AuditLog | None = None,
         origins: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        """`origins`: of pages that may call the service from a browser."""
+        """`access`: what is checked of each request; `origins`: of pages that may call the service from a browser."""
         super().__init__(**options)
+        self._access = access
+        self._audit = audit
         self._cross_origin = CrossOrigin(origins) if origins else None
         self.endpoints: dict[str, Endpoint] = {}
         self.fast_endpoints: dict[str, FastEndpoint] = {}
@@ -90,8 +101,7 @@ class Application(FastAPI):
         if root:
             path = path.removeprefix(root)
         if scope["type"] != "http":
-            fastapi = super().__call__
-            await self.live_endpoints.get(path, fastapi)(scope, receive, send)
+            await self._serve_live(path, scope, receive, send)
             return
         if self._cross_origin is not None:
             origin = dict(scope["headers"]).get(b"origin")
@@ -101,10 +111,76 @@ class Application(FastAPI):
                     return
                 send = self._cross_origin.sender(send, origin)
         endpoint = self.endpoints.get(path)
+        if endpoint is None or (self._access.is_restricted and ACCOUNT not in scope):
+            try:
+                self._access.check(scope, path, self._has_route)
+            except RitmoError as error:
+                await self._refuse(error, path, scope, send)
+                return
         if endpoint is None:
             await self._forward_to_fastapi(scope, receive, send)
         else:
             await self._serve(endpoint, path, scope, receive, send)
+
+    async def _serve_live(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """A live connection, or the lifespan."""
+        if scope["type"] == "websocket":
+            try:
+                self._access.check(scope, path, self._has_route)
+            except RitmoError as error:
+                name = request_id(dict(scope["headers"]).get(b"x-request-id"))
+                answer = refuse(error, path, name)
+                await receive()  # websocket.connect
+                await refuse_handshake(scope, receive, send, answer, name)
+                self._record_refusal(path, scope, answer, name, "GET")
+                return
+        fastapi = super().__call__
+        await self.live_endpoints.get(path, fastapi)(scope, receive, send)
+
+    async def _refuse(self, error: RitmoError, path: str, scope: Scope, send: Send) -> None:
+        """Answer a request that may not go on to its route."""
+        name = request_id(dict(scope["headers"]).get(b"x-request-id"))
+        answer = refuse(error, path, name)
+        account = account_of(scope)
+        if account is not None:
+            answer.headers.extend(account.headers())
+        await send_answer(scope, send, answer, name)
+        self._record_refusal(path, scope, answer, name, scope["method"])
+
+    def _record_refusal(self, path: str, scope: Scope, answer: Answer, name: str, method: str) -> None:
+        is_direct = path in self.endpoints or path in self.live_endpoints
+        self._request_metrics.record(path if is_direct else _OTHER_ROUTES, "", answer.status, 0.0)
+        if self._access_log:
+            _log_request({**scope, "method": method}, name, "", answer.status, 0.0)
+        if self._audit is not None:
+            self._add_to_audit(self._audit, scope, name, answer.status, 0.0)
+
+    def _add_to_audit(
+        self, audit: AuditLog, scope: Scope, name: str, status: int, seconds: float, model: str = ""
+    ) -> None:
+        """Add a request to the audit log."""
+        headers = dict(scope["headers"])
+        account = account_of(scope)
+        length = headers.get(b"content-length", b"")
+        audit.record(
+            "request",
+            request_id=name,
+            key=account.id if account is not None else None,
+            address=self._clients.address(scope, headers),
+            method=scope.get("method", "GET"),
+            path=scope["path"],
+            status=status,
+            size=scope.get(SIZE, int(length) if length.isdigit() else None),
+            seconds=seconds,
+            model=model or scope.get(MODEL, ""),
+        )
+
+    def _has_route(self, scope: Scope) -> bool:
+        """Whether any route takes the request, or has its path and takes other methods."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in self.endpoints or path in self.live_endpoints:
+            return True
+        return any(route.matches(scope)[0] is not Match.NONE for route in self.router.routes)
 
     async def _serve(self, endpoint: Endpoint, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One request to a direct route: read, answered by `endpoint`, sent, recorded."""
@@ -112,6 +188,8 @@ class Application(FastAPI):
         try:
             answer = await self._answer(endpoint, request, send)
             if answer is not None:
+                if request.client.account is not None:
+                    add_allowance(answer, scope)
                 await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
@@ -128,6 +206,12 @@ class Application(FastAPI):
         endpoint = self.fast_endpoints.get(path)
         if endpoint is None or scope["method"] != "POST" or self._cross_origin is not None:
             return None
+        if self._access.is_restricted:
+            try:
+                self._access.check(scope, path, self._has_route)
+            except RitmoError:  # the ordinary way refuses it
+                scope.pop(ACCOUNT, None)
+                return None
         request = RawRequest(scope, _nothing_more, self._budget, self._watcher, self._clients)
         fast = FastRequest(request, reply, _failure, functools.partial(self._record, path))
         return fast if fast.begin(endpoint, content) else None
@@ -138,6 +222,9 @@ class Application(FastAPI):
         self._request_metrics.record(route, request.model, status, seconds)
         if self._access_log:
             _log_request(request.scope, request.request_id, request.model, status, seconds)
+        if self._audit is not None:
+            request.scope[SIZE] = request.body_bytes
+            self._add_to_audit(self._audit, request.scope, request.request_id, status, seconds, request.model)
 
     @staticmethod
     async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
@@ -170,12 +257,14 @@ class Application(FastAPI):
         inner = {**scope, "method": "GET"} if is_head else scope
         inner.setdefault("state", {})["request_id"] = name
         status, is_complete = 0, False
+        account = account_of(scope)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, is_complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), id_header(name)]}
+                left = account.headers() if account is not None else ()
+                message = {**message, "headers": [*message.get("headers", ()), id_header(name), *left]}
             elif message["type"] == "http.response.body":
                 is_complete = not message.get("more_body")
                 message = {**message, "body": b""} if is_head else message
@@ -195,6 +284,8 @@ class Application(FastAPI):
         self._request_metrics.record(route, "", status, seconds)
         if self._access_log:
             _log_request(scope, name, "", status, seconds)
+        if self._audit is not None:
+            self._add_to_audit(self._audit, inner, name, status, seconds)
 
 
 def _failure(error: Exception, name: str) -> Answer:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from service.api.access import add_allowance
 from service.api.problems import Answer, Header
 from service.api.request import RawRequest, complete_headers
 from service.codec.common import Body
@@ -23,8 +24,8 @@ Reply = Callable[[int, list[Header], bytes], None]  # sends status, headers and 
 class Computation(Protocol):
     """What a queue was asked for, and how its results become an answer."""
 
-    results: asyncio.Future[BatchResult]
-
+    @property
+    def results(self) -> asyncio.Future[BatchResult]: ...
     def answer(self) -> Answer:
         """The answer, once there are results; raises what took their place."""
 
@@ -104,6 +105,7 @@ class FastRequest:
         self._finish(answer)
 
     def _finish(self, answer: Answer) -> None:
+        add_allowance(answer, self._request.scope)
         self._reply(answer.status, complete_headers(answer, self._request.request_id), answer.body)
         self._close(answer.status)
 

@@ -41,6 +41,10 @@ KINDS: dict[str, Kind] = {
     "bad_tensor": Kind(400, "A tensor is not as it is described"),
     "bad_binary_header": Kind(400, "The length of the head is wrong"),
     "bad_multipart": Kind(400, "The form cannot be read"),
+    "unauthenticated": Kind(401, "A valid key is needed"),
+    "forbidden": Kind(403, "The key may not do this"),
+    "host_not_allowed": Kind(403, "The service does not answer under this name"),
+    "origin_not_allowed": Kind(403, "Pages of this origin may not call"),
     "model_not_found": Kind(404, "No such model"),
     "version_not_found": Kind(404, "No such version of the model"),
     NOT_FOUND: Kind(404, "No such route"),
@@ -65,6 +69,7 @@ KINDS: dict[str, Kind] = {
     "state_invalid": Kind(422, "The state token is not valid"),
     "state_expired": Kind(422, "The state token has expired"),
     "state_model_mismatch": Kind(422, "The state token belongs to another model"),
+    "rate_limited": Kind(429, "The key has used up its share", retryable=True),
     "headers_too_large": Kind(431, "The request's head is too large"),
     "too_many_headers": Kind(431, "The request's head has too many fields"),
     INTERNAL: Kind(500, "Something failed in the service"),
@@ -76,7 +81,7 @@ KINDS: dict[str, Kind] = {
     "deadline_exceeded": Kind(504, "The deadline passed", retryable=True),
 }
 
-RETRY_STATUSES = (503,)  # of answers with the header Retry-After
+RETRY_STATUSES = (429, 503)  # of answers with the header Retry-After
 
 
 class Fault(Struct, frozen=True, gc=False):
@@ -131,10 +136,17 @@ def describe(code: str, detail: str, request_id: str, errors: Sequence[FieldErro
 def render(error: RitmoError, request_id: str, headers: Sequence[Header] = ()) -> Answer:
     """The answer to a request that ended in `error`."""
     problem = describe(error.code, error.detail, request_id, error.errors, error.errors_total)
-    all_headers = [(b"content-type", MEDIA_TYPE.encode()), *headers]
-    if problem.status in RETRY_STATUSES:
-        all_headers.append((b"retry-after", str(math.ceil(error.retry_after or 1)).encode()))
+    all_headers = [(b"content-type", MEDIA_TYPE.encode()), *headers, *headers_of(error, problem.status)]
     return Answer(problem.status, all_headers, _encoder.encode(problem))
+
+
+def headers_of(error: RitmoError, status: int) -> list[Header]:
+    """The headers that belong to an answer with `error`: when to come again (RFC 9110, 10.2.3), how to show a key."""
+    if status in RETRY_STATUSES:
+        return [(b"retry-after", str(math.ceil(error.retry_after or 1)).encode())]
+    if status == KINDS["unauthenticated"].status:
+        return [(b"www-authenticate", b'Bearer realm="ritmo"')]
+    return []
 
 
 def render_last_state(state: str, request_id: str) -> bytes:

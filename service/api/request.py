@@ -22,6 +22,7 @@ DISCONNECT_CHECK_SECONDS = 0.05
 # A message with a whole answer, and the ASGI extension of a server that takes it: `service.server.http_protocol`.
 COMPLETE_RESPONSE = "ritmo.response"
 ARRIVED = "ritmo.arrived"  # key of a scope: time.monotonic() of the first byte of the request
+SIZE, MODEL = "ritmo.size", "ritmo.model"  # keys of a scope, for the audit log: bytes of the body, the model's name
 MAX_TIMEOUT_MS = 3_600_000
 _MAX_ID = 128  # characters
 _MAX_LENGTH_DIGITS = 18
@@ -93,6 +94,7 @@ class RawRequest:
         "_timer",
         "_watch_task",
         "_watcher",
+        "body_bytes",
         "client",
         "headers",
         "model",
@@ -120,6 +122,7 @@ class RawRequest:
         self._is_late = False
         self._receive = receive
         self._budget = budget
+        self.body_bytes = 0
         self._max_body = 0  # bytes; the route says how many
         self._watcher = watcher
         self._held_bytes = 0
@@ -158,11 +161,13 @@ class RawRequest:
         if self._timer is not None:
             self._timer.cancel()
             self._watcher.add(self)  # from now on for its connection
+        self.body_bytes = len(content)
         return Body(content, media_type, self.headers.get(b"content-type", b""), self.scope["query_string"])
 
     def take(self, content: bytes, media_types: tuple[str, ...], max_body: int) -> Body:
         """The body, of which all has arrived: like `read`, and nothing is watched."""
         media_type, content_type = self._check_head(media_types, max_body), self.headers.get(b"content-type", b"")
+        self.body_bytes = len(content)
         return Body(self._hold(content), media_type, content_type, self.scope["query_string"])
 
     def _check_head(self, media_types: tuple[str, ...], max_body: int) -> str:

@@ -23,6 +23,9 @@ from typing import Any
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
+from service.api.access import account_of
+from service.api.accounts import PROTOCOL, Account
+from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS, ModelRoute, wrong_task
@@ -31,7 +34,7 @@ from service.api.request import DISCONNECT_CHECK_SECONDS, id_header, request_id
 from service.api.request_metrics import RequestMetrics
 from service.api.sessions import Session
 from service.codec.common import CallT, Codec, OpeningT, RequestT
-from service.contract.errors import InvalidRequest, RitmoError, Unavailable
+from service.contract.errors import AccessDenied, InvalidRequest, RateLimited, RitmoError, Unavailable
 from service.metrics.store import Counter
 from service.registry.registry import Registry
 from service.runtime.fair_pool import FairPool
@@ -40,6 +43,8 @@ from service.settings import Settings
 
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
 TRY_LATER = 1013
+_POLICY_VIOLATION = 1008
+_SWITCHING = 101  # the status of a handshake that is accepted
 _LAST_MESSAGE_SECONDS = 1.0  # that the last message to a slow client may take
 _REFUSAL_SECONDS = 5.0  # that a refused handshake may take to end
 
@@ -50,9 +55,16 @@ class LiveConnections:
     """The live connections of this process, and what they share: their number, the metrics and the bytes they hold."""
 
     def __init__(
-        self, limit: int, gauge: Counter, metrics: RequestMetrics, budget: ByteBudget, clients: ClientFinder
+        self,
+        limit: int,
+        gauge: Counter,
+        metrics: RequestMetrics,
+        budget: ByteBudget,
+        clients: ClientFinder,
+        audit: AuditLog | None = None,
     ) -> None:
         self.is_closing = False
+        self._audit = audit
         self.clients = clients
         self.metrics = metrics
         self.budget = budget
@@ -80,6 +92,25 @@ class LiveConnections:
         """A connection has ended."""
         self._connections.discard(connection)
         self._gauge.inc(-1)
+
+    def record(self, event: str, scope: Scope, name: str, seconds: float, connection: Connection | None = None) -> None:
+        """Add the beginning or the end of a connection to the audit log, where there is one."""
+        if self._audit is None:
+            return
+        account = account_of(scope)
+        self._audit.record(
+            event,
+            request_id=name,
+            key=account.id if account is not None else None,
+            address=self.clients.address(scope, dict(scope["headers"])),
+            method="GET",
+            path=scope["path"],
+            status=_SWITCHING,
+            size=connection.received_bytes if connection is not None else None,
+            seconds=seconds,
+            model=connection.model if connection is not None else "",
+            messages=connection.messages if connection is not None else 0,
+        )
 
     def close(self) -> None:
         """Close all connections: the idle ones now, the others with the answer that they wait for."""
@@ -123,20 +154,28 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         request_headers: dict[bytes, bytes] = dict(scope["headers"])
         name = request_id(request_headers.get(b"x-request-id"))
         await receive()  # websocket.connect
+        account = account_of(scope)
         try:
             self.connections.check()
-        except Unavailable as error:
+            if account is not None:
+                account.connect()
+        except (Unavailable, RateLimited) as error:
             answer = render(error, name)
-            await _refuse(scope, receive, send, answer, name)
+            await refuse_handshake(scope, receive, send, answer, name)
             self.connections.metrics.record(self.path, "", answer.status, 0)
             return
         client = self.connections.clients.find(scope, request_headers)
-        connection = Connection(self, name, client, receive, send)
+        connection = Connection(self, name, client, account, receive, send)
         self.connections.add(connection)
+        started = time.monotonic()
+        self.connections.record("opened", scope, name, 0.0)
         try:
-            await connection.run()
+            await connection.run(PROTOCOL if PROTOCOL in scope.get("subprotocols", ()) else None)
         finally:
             self.connections.remove(connection)
+            if account is not None:
+                account.disconnect()
+            self.connections.record("closed", scope, name, time.monotonic() - started, connection)
 
     async def open(self, content: bytes, client: Client) -> Session[RequestT, CallT, OpeningT]:
         """The session that the first message opens; raises the errors of the codec and of `Registry.get`."""
@@ -194,6 +233,7 @@ class Connection:
     """One accepted connection."""
 
     __slots__ = (
+        "_account",
         "_client",
         "_endpoint",
         "_held_bytes",
@@ -206,12 +246,22 @@ class Connection:
         "_session",
         "_task",
         "is_busy",
+        "messages",
+        "received_bytes",
     )
 
     def __init__(
-        self, endpoint: LiveEndpoint[Any, Any, Any], name: str, client: Client, receive: Receive, send: Send
+        self,
+        endpoint: LiveEndpoint[Any, Any, Any],
+        name: str,
+        client: Client,
+        account: Account | None,
+        receive: Receive,
+        send: Send,
     ) -> None:
         self.is_busy = False
+        self.messages = self.received_bytes = 0
+        self._account = account
         self._client = client
         self._endpoint = endpoint
         self._request_id = name
@@ -224,9 +274,16 @@ class Connection:
         self._is_disconnected = False
         self._is_closed = False
 
-    async def run(self) -> None:
-        """Answer message after message, until either side closes."""
-        if not await self._send_or_false({"type": "websocket.accept", "headers": [id_header(self._request_id)]}):
+    @property
+    def model(self) -> str:
+        """The name of its model, empty before it is open."""
+        return self._session.manifest.name if self._session else ""
+
+    async def run(self, subprotocol: str | None = None) -> None:
+        """Answer message after message, until either side closes, or the key is valid no more."""
+        headers = [id_header(self._request_id)]
+        chosen = {"subprotocol": subprotocol} if subprotocol else {}
+        if not await self._send_or_false({"type": "websocket.accept", "headers": headers, **chosen}):
             return
         try:
             while (message := await self._read()) is not None:
@@ -239,6 +296,9 @@ class Connection:
                 if answer and not await self._send_or_false({"type": "websocket.send", "text": answer.decode()}):
                     return
                 self.is_busy = False
+                if self._account is not None and not self._account.is_valid:
+                    await self._send_or_false({"type": "websocket.close", "code": _POLICY_VIOLATION})
+                    return
                 if self._endpoint.connections.is_closing:
                     await self.go_away()
         finally:
@@ -282,13 +342,19 @@ class Connection:
         except Exception:
             logger.exception("a live message failed", extra={"request_id": self._request_id})
             status, answer = 500, internal(self._request_id).body
-        model = self._session.manifest.name if self._session else ""
-        self._endpoint.connections.metrics.record(self._endpoint.path, model, status, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._endpoint.connections.metrics.record(self._endpoint.path, self.model, status, seconds)
         return answer
 
     async def _answer(self, message: Incoming) -> bytes:
         if message.error is not None:
             raise message.error
+        self.messages += 1
+        self.received_bytes += len(message.content)
+        if self._account is not None:
+            if not self._account.is_valid:
+                raise AccessDenied("the key has expired or was revoked", code="unauthenticated")
+            self._account.charge_request()
         if self._session is None:
             session = await self._endpoint.open(message.content, self._client)
             answer = await self._endpoint.first_answer(session, len(message.content), self._client)
@@ -348,7 +414,7 @@ class Connection:
         return Incoming(content)
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Answer, name: str) -> None:
+async def refuse_handshake(scope: Scope, receive: Receive, send: Send, answer: Answer, name: str) -> None:
     """Answer the handshake with a problem; servers without that extension can only close."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": TRY_LATER})

@@ -12,6 +12,7 @@ import torch
 
 from service.backend import golden
 from service.backend.buckets import MIN_SHARD_ROWS, CallLimits, ShapeBuckets, rows_for_threads
+from service.backend.checks import refuse_breaches
 from service.backend.chunks import CancelledRows
 from service.backend.device import resolve_device
 from service.backend.estimate import expected_seconds
@@ -25,6 +26,7 @@ from service.contract.errors import BrokenModel, ModelFault
 from service.contract.manifest import Manifest, read_manifest
 from service.contract.types import DigitItem, ForecastItem, Item, PaddingStats, Result
 
+MAX_DEVIATION = 1e-2  # between batches of other sizes; kernels differ in the last bits, not in the first digits
 CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -41,20 +43,31 @@ def load(
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds; it ends
     with `Unavailable` as soon as `should_continue()` is false.
     """
+    model = open_model(folder, device, threads)
+    manifest = model.manifest
+    sample = golden.read(folder, manifest)
+    try:
+        model.self_test(sample)
+    except BrokenModel as error:
+        refuse_breaches(model.network, manifest, because=f"{error.detail}; ")  # the likely cause, where one is found
+        raise
+    refuse_breaches(model.network, manifest)
+    model.network.prices.calls.clear()  # first calls of a shape tell nothing of its price
+    if warm:
+        model.warm_up(sample, should_continue)
+    return model
+
+
+def open_model(folder: Path, device: str | torch.device = "cpu", threads: ComputeThreads | None = None) -> LoadedModel:
+    """The model in `folder`, its files verified, but neither proved nor warmed up; see `load`."""
     manifest = read_manifest(folder)
     device = resolve_device(device)
     module = load_module(folder, manifest, device)
     if device.type == "cuda":
-        model = LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
-    else:
-        threads = threads or ComputeThreads()
-        shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
-        model = LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
-    sample = golden.read(folder, manifest)
-    model.self_test(sample)
-    if warm:
-        model.warm_up(sample, should_continue)
-    return model
+        return LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
+    threads = threads or ComputeThreads()
+    shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
+    return LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
 
 
 class LoadedModel:
@@ -106,6 +119,11 @@ class LoadedModel:
         """Run every shape bucket, and pad from then on to the least shape with bits independent of neighbours."""
         invariance = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, should_continue)
         self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation
+        if invariance.deviation > MAX_DEVIATION:
+            raise BrokenModel(
+                f"its answers depend on what else is in a batch, by {invariance.deviation:.2g} of their size "
+                "(docs/models.md: a row's result depends on that row alone)"
+            )
         prices = self.network.prices
         prices.fit()
         least_shape = invariance.least_rows, invariance.least_steps

@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from operator import attrgetter
 
 from service.batching.queue import QUICK_SECONDS, Answer, BatchReport, Entry, ModelQueue, deadline_error
+from service.contract.errors import ModelFault
 from service.contract.types import BatchResult, PaddingStats
 
 QUANTUM = 0.2  # seconds for which a batch goes on before another one of an equal client
@@ -27,6 +28,7 @@ class Batch:
     """Entries of one queue that are computed together; they are taken from it when the first slice begins."""
 
     queue: ModelQueue
+    max_seconds: float = math.inf  # that its entries are expected to take, but for the first
     entries: list[Entry] = field(default_factory=list)
     seconds: float = 0.0  # computed so far
     padding: PaddingStats = field(default_factory=PaddingStats)
@@ -115,6 +117,7 @@ class Batch:
         limits, ranked = self.queue.limits, self.queue.ranked
         self.queue.rank_arrived()
         items = observations = n_taken = 0
+        seconds = 0.0
         first_takes_long = False
         for entry in ranked:
             if entry.future.done() or self._time >= entry.deadline:
@@ -122,7 +125,8 @@ class Batch:
                 continue
             items += len(entry.items)
             observations += entry.observations
-            full = items > limits.batch_items or observations > limits.batch_observations
+            seconds += entry.claim.seconds
+            full = items > limits.batch_items or observations > limits.batch_observations or seconds > self.max_seconds
             takes_long = entry.claim.seconds > QUICK_SECONDS
             if not entries:
                 first_takes_long = takes_long
@@ -197,7 +201,10 @@ class Batch:
             return
         requests = [entry.answer for entry in entries if isinstance(entry.answer, BatchResult) and not entry.is_probe]
         observations = sum([entry.observations for entry in entries])
+        faults: Sequence[ModelFault] = ()
+        if len(requests) < len(entries):
+            faults = [entry.answer for entry in entries if isinstance(entry.answer, ModelFault) and not entry.is_probe]
         try:
-            queue.on_batch(BatchReport(len(self._owners), observations, self.seconds, self.padding, requests))
+            queue.on_batch(BatchReport(len(self._owners), observations, self.seconds, self.padding, requests, faults))
         except Exception:
             log.exception("a batch of %s could not be counted", queue.name)

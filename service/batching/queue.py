@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from service.contract.errors import DeadlineExceeded, Unavailable
+from service.contract.errors import DeadlineExceeded, ModelFault, Unavailable
 from service.contract.types import BatchResult, PaddingStats
 from service.runtime.fair_share import ANONYMOUS, Claim, Client, FairShare
 
@@ -36,6 +36,7 @@ Price = Callable[[Sequence[Any], int], float]  # items, their observations -> se
 
 MAX_RETRY_SECONDS = 60.0
 QUICK_SECONDS = 0.003  # of a submission that takes little time
+LIGHT_SECONDS = 0.0003  # of one that takes hardly more than to read its request and to write its answer
 
 
 def _nothing(_items: Sequence[Any], _observations: int) -> float:
@@ -116,6 +117,11 @@ class Entry(Struct, eq=False):
         """Whether work that takes little time should not wait for it."""
         return self.claim.seconds > QUICK_SECONDS
 
+    @property
+    def is_light(self) -> bool:
+        """Whether it is known to take so little time that the event loop may compute it with others."""
+        return 0.0 < self.claim.seconds <= LIGHT_SECONDS
+
 
 class BatchReport(Struct, frozen=True):
     """What a finished batch was: its size, its cost in seconds, and the waits of the requests it answered."""
@@ -125,6 +131,7 @@ class BatchReport(Struct, frozen=True):
     seconds: float
     padding: PaddingStats
     requests: Sequence[BatchResult]
+    faults: Sequence[ModelFault] = ()  # of the requests that the model gave no sound answer
 
 
 class QueueOwner(Protocol):

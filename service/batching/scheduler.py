@@ -13,9 +13,10 @@ A request that an early call of a batch answers is settled at once, and its call
 last call of the batch ends: so the event loop and this thread work at the same time, although all callers wait for
 answers.
 
-To wake a sleeping thread takes 0.1 ms or more, and to hear from it as much again: more than a small network needs. So
-where the thread sleeps and all that waits is one small item of a model that typically answers such a one at once, the
-event loop computes it itself. Computing needs the compute lock; runners need not be thread-safe.
+To wake a sleeping thread takes 0.1 ms or more, and to hear from it as much again: more than a small network needs. And
+two threads that both need the interpreter all the time get less done than one. So where the thread sleeps and all that
+waits is light, or is one small item of a model that typically answers such a one at once, the event loop computes it
+itself, for a few milliseconds at a time. Computing needs the compute lock; runners need not be thread-safe.
 
 Every future is settled, come what may: a cancelled entry is skipped, an expired one gets `DeadlineExceeded`, a raising
 runner costs only the entry that makes it raise (each is tried again alone), a wrong number of answers is an error, and
@@ -52,7 +53,8 @@ log = logging.getLogger(__name__)
 TIME_SLICE = 0.010  # seconds that a batch may compute while other work waits
 SHORT_SLICE = 0.002  # the same for a batch that takes long, while work waits that takes little time
 EXPIRY_SECONDS = 0.025  # between two looks for expired entries
-INLINE_SECONDS = 0.0015  # for which a computation may keep the event loop
+INLINE_SECONDS = 0.0015  # for which a single item may keep the event loop
+INLINE_BATCH_SECONDS = 0.005  # for which a batch of light submissions may
 
 
 class Scheduler:
@@ -66,6 +68,7 @@ class Scheduler:
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
         self._pending: dict[ResultFuture, Entry] = {}
+        self._n_heavy = 0  # of these, those that are not light
         self._current: Batch | None = None
         self._interrupted_is_next = False
         self._others_run = False  # whether batches were begun besides that one
@@ -136,6 +139,7 @@ class Scheduler:
         queue.observations += entry.observations
         queue.arrived.append(entry)
         self._pending[entry.future] = entry
+        self._n_heavy += not entry.is_light
         entry.future.release = self._release
         if self._asleep:  # a stale True only wakes the thread once too often
             self._asleep = False
@@ -147,6 +151,7 @@ class Scheduler:
     def _release(self, future: ResultFuture) -> None:
         """Take the submission of `future`, which is settled or cancelled, off the counts of its queue."""
         entry = self._pending.pop(future)
+        self._n_heavy -= not entry.is_light
         entry.queue.items -= len(entry.items)
         entry.queue.observations -= entry.observations
         self.share.release(entry.claim)
@@ -156,27 +161,37 @@ class Scheduler:
     def _wake_or_run_inline(self) -> None:
         """Compute what has gathered here, where that is quickly done, or wake the thread for it."""
         ready = [queue for queue in self._queues if queue.arrived or queue.ranked]
-        if len(ready) == 1 and _runs_inline(ready[0]) and self._compute_lock.acquire(blocking=False):
+        runs_inline = bool(ready) and (not self._n_heavy or (len(ready) == 1 and _is_quickly_answered(ready[0])))
+        if runs_inline and self._compute_lock.acquire(blocking=False):
             try:
-                self._run_inline(ready[0])
+                succeeded = self._run_inline()
             finally:
                 self._asleep = idle = not self._work_is_waiting()
                 self._compute_lock.release()
-            if idle:
+            if succeeded:
+                if not idle:  # the event loop sends the answers, and reads on, before it computes more
+                    self._loop.call_soon(self._wake_or_run_inline)
                 return
         if ready:
             self._wake.put(None)
         else:  # the thread woke and took everything after `admit` found it asleep, and it may sleep again by now
             self._asleep = True
 
-    def _run_inline(self, queue: ModelQueue) -> None:
-        """Compute what waits in `queue` on the event loop."""
-        batch = Batch(queue)
+    def _run_inline(self) -> bool:
+        """Compute what comes first on the event loop; False where that is left to the thread."""
+        queue = self._next_queue()
+        if queue is None:
+            return True
+        batch = Batch(queue, INLINE_BATCH_SECONDS)
         try:
             batch.run(_never, self._settle)
         except BaseException as error:  # noqa: BLE001 (SystemExit, MemoryError …: only a thread may die of that)
             log.error("%s is computed again by its thread: %r", queue.name, error)
             queue.arrived.extendleft(reversed(batch.entries))
+            return False
+        if batch.entries:
+            self.share.begin(batch.entries[-1].claim)
+        return True
 
     def _expire_overdue(self) -> None:
         """Settle entries that have expired while they waited or were computed; the thread then skips them."""
@@ -330,7 +345,7 @@ def _rank(batch: Batch) -> float:
     return batch.rank
 
 
-def _runs_inline(queue: ModelQueue) -> bool:
+def _is_quickly_answered(queue: ModelQueue) -> bool:
     """Whether all that waits in `queue` is one small item of a model that answers such a one at once."""
     return (
         queue.typical_seconds <= INLINE_SECONDS

@@ -58,6 +58,11 @@ class StateTokens:
         self._outlive_service = bool(keys) and not shared_random_key
         self._warn = not self._outlive_service
 
+    def change_keys(self, keys: Sequence[bytes]) -> None:
+        """Sign with the first of `keys` from now on, and verify with any; there is at least one."""
+        self._keys = tuple(keys)
+        self._outlive_service, self._warn = True, False
+
     @property
     def outlive_service(self) -> bool:
         """Whether another service with the same keys can open the tokens of this one."""

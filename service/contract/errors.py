@@ -4,6 +4,8 @@ RitmoError
 ├── InvalidRequest     the request cannot be understood or served as it is (malformed, out of range, too large)
 ├── UnknownModel       no such model, or no such version
 ├── Unavailable        not possible at the moment, but later (queue full, draining, model not ready)
+├── AccessDenied       no valid key, or one that may not do this; or a host or origin that is not served
+├── RateLimited        the key has used up what it may use for the moment
 ├── DeadlineExceeded   the time of the request ran out before its answer was there
 ├── ModelFault         a model gave an answer that is not sound (not finite, of the wrong shape, unordered)
 └── BrokenModel        a folder under models/ is not what its manifest says
@@ -60,6 +62,17 @@ class Unavailable(RitmoError):
     """`queue_full`, `draining` or `model_not_ready`: the same request may succeed in `retry_after` seconds."""
 
 
+class AccessDenied(RitmoError):
+    """`unauthenticated`, `forbidden`, `host_not_allowed` or `origin_not_allowed`."""
+
+
+class RateLimited(RitmoError):
+    """`rate_limited`: the key may go on in `retry_after` seconds."""
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        super().__init__(detail, code="rate_limited", retry_after=retry_after)
+
+
 class DeadlineExceeded(RitmoError):
     """The deadline of the request passed; work that had not begun was not begun."""
 
@@ -72,6 +85,7 @@ class ModelFault(RitmoError):
 
     def __init__(self, name: str, version: int, fault: str) -> None:
         super().__init__(f"model {name}@{version} gave no sound answer: {fault}", code="model_fault")
+        self.fault = fault
         self.log_fields = {"model": name, "version": version}
 
 

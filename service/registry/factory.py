@@ -25,6 +25,7 @@ def make_registry(
         metrics=metrics,
         digests=digests,
         load_seconds=settings.model_load_seconds,
+        fault_limit=settings.model_fault_limit,
     )
 
 

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from service.backend.model import load as load_model
 from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
-from service.contract.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
+from service.contract.errors import BrokenModel, ModelFault, RitmoError, Unavailable, UnknownModel
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.repository import restrict, scan
 from service.registry.served import ModelVersion, Served
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 DEFAULTS = ("forecaster", "digits")
 LOAD_SECONDS = 300.0  # that a model may take to load by default, on a slow machine under load
+FAULT_LIMIT = 10  # answers in a row that are not sound, after which a version is taken out; 0: it stays
 OVERLAP_SECONDS = 30.0  # seconds until the next model is begun, though the one before is not ready
 
 
@@ -71,6 +73,7 @@ class Registry:
         digests: Mapping[str, str | None] | None = None,
         load: Callable[[Path, str], LoadedModel] | None = None,
         load_seconds: float = LOAD_SECONDS,
+        fault_limit: int = FAULT_LIMIT,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
@@ -83,10 +86,12 @@ class Registry:
         self._digests = digests
         self._load_folder = load
         self._load_seconds = load_seconds
+        self._fault_limit = fault_limit
         self._given_up: set[Path] = set()  # folders of versions that took too long
         self._threads = ComputeThreads()
         self._versions: list[ModelVersion] = []
         self._unreadable: Mapping[str, str] = {}  # names of folders that cannot be read
+        self._ignored: Mapping[str, str] = {}  # names of folders that are no model or no version
         self._by_reference: dict[str, Served] = {}
         self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -145,6 +150,11 @@ class Registry:
         return list(self._versions)
 
     @property
+    def queued_work_seconds(self) -> float:
+        """How long the work that waits or is computed is expected to take."""
+        return self._scheduler.share.seconds if self._scheduler else 0.0
+
+    @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
         return self.health().ready
@@ -162,8 +172,9 @@ class Registry:
         reasons += [f"no version of {name} could be loaded" for name in self._defaults if name in hopeless]
         if hopeless and not usable:
             reasons.append("no model could be loaded")
-        warnings = [f"{name}: {fault}" for name, fault in self._unreadable.items()]
+        warnings = [f"{name}: {fault}" for name, fault in {**self._unreadable, **self._ignored}.items()]
         warnings += [f"{v.reference}: {v.reason}" for v in self._versions if v.state == "failed"]
+        warnings += [f"{v.reference}: {note}" for v in self._versions for note in v.notes]
         if self._scheduler is not None and self._scheduler.restarts:
             warnings.append(f"the inference thread died and was replaced {self._scheduler.restarts} times")
         return Health(not reasons, tuple(reasons), tuple(warnings))
@@ -236,7 +247,7 @@ class Registry:
             return False
         finally:
             self._scanned = True
-        self._unreadable = repository.unreadable
+        self._unreadable, self._ignored = repository.unreadable, repository.ignored
         folders = repository.versions if self._digests is None else restrict(repository.versions, self._digests)
         self._versions = [ModelVersion(folder) for folder in folders if self._only in (None, folder.name)]
         self._fault = "" if folders or repository.unreadable else f"there are no models in {self._models}"
@@ -245,6 +256,8 @@ class Registry:
                 log.error("model %s is broken: %s", version.reference, version.reason)
         for name, fault in self._unreadable.items():
             log.error("model %s is broken: %s", name, fault)
+        for name, fault in self._ignored.items():
+            log.warning("the folder %s is ignored: %s", name, fault)
         return bool(self._versions)
 
     async def _load(self, version: ModelVersion, load: Callable[[Path], LoadedModel], scheduler: Scheduler) -> None:
@@ -263,13 +276,33 @@ class Registry:
             log.exception("model %s could not be loaded", version.reference)
             version.fail(f"{type(error).__name__} while it was loaded")
         else:
-            version.serve(Served(model, scheduler, self._limits, self.metrics.for_model(version.name)))
+            on_fault = partial(self._on_fault, asyncio.get_running_loop(), version)
+            metrics = self.metrics.for_model(version.name)
+            version.serve(Served(model, scheduler, self._limits, metrics, on_fault))
             self._by_reference.clear()
         version.load_seconds = time.monotonic() - start
         if version.state == "ready":
             log.info("model %s is ready after %.2f s", version.reference, version.load_seconds)
         else:
             log.error("model %s failed: %s", version.reference, version.reason)
+
+    def _on_fault(
+        self, loop: asyncio.AbstractEventLoop, version: ModelVersion, fault: ModelFault, in_a_row: int
+    ) -> None:
+        """Count an answer that is not sound; a version that gives no others is taken out. May be called in a thread."""
+        self.metrics.model_faults.labels(version.name, str(version.version)).inc()
+        if in_a_row == self._fault_limit:
+            reason = (
+                f"it was taken out after {in_a_row} answers in a row that were not sound, the last one: {fault.fault}"
+            )
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nothing is served any more
+                loop.call_soon_threadsafe(self._take_out, version, reason)
+
+    def _take_out(self, version: ModelVersion, reason: str) -> None:
+        if version.state == "ready":
+            version.fail(reason)
+            self._by_reference.clear()
+            log.error("model %s failed: %s", version.reference, reason, extra={"model": version.name})
 
     def _engine_state(self) -> EngineState:
         items: Counter[str] = Counter()
@@ -281,6 +314,7 @@ class Registry:
             queues=[QueueState(name, items[name], observations[name]) for name in items],
             models=[ModelState(v.name, v.version, v.state) for v in self._versions],
             restarts=self._scheduler.restarts if self._scheduler else 0,
+            queued_work_seconds=self.queued_work_seconds,
         )
 
 

@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from service.contract.errors import BrokenModel
-from service.contract.manifest import Manifest, read_manifest
+from service.contract.manifest import RECORD_FILE, Manifest, read_manifest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -25,14 +25,19 @@ class VersionFolder:
     folder: Path
     manifest: Manifest | None
     fault: str | None
+    notes: tuple[str, ...] = ()  # what an operator should learn although it can be served
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """All versions by name, then version, and the names of folders that cannot be read, each with the fault."""
+    """All versions by name, then version, and the names of folders that cannot be read, each with the fault.
+
+    `ignored` are folders whose names are those of no model or no version, each with what they should be.
+    """
 
     versions: Sequence[VersionFolder]
     unreadable: Mapping[str, str]
+    ignored: Mapping[str, str] = field(default_factory=dict)
 
 
 def scan(models: Path) -> Repository:
@@ -41,18 +46,25 @@ def scan(models: Path) -> Repository:
     Plain files and hidden folders (an export in progress) are not part of it.
     """
     try:
-        named = [folder for folder in _folders(models) if NAME.fullmatch(folder.name)]
+        folders = _folders(models)
     except OSError as error:
         raise BrokenModel(f"the folder of models {models} cannot be read: {error.strerror}") from error
     versions: list[VersionFolder] = []
     unreadable: dict[str, str] = {}
-    for folder in named:
+    ignored: dict[str, str] = {}
+    for folder in folders:
+        if not NAME.fullmatch(folder.name):
+            ignored[folder.name] = "the folder's name is that of no model: lower-case letters, digits and hyphens"
+            continue
         try:
-            numbered = [version for version in _folders(folder) if VERSION.fullmatch(version.name)]
-            versions += [_version_folder(folder.name, version) for version in numbered]
+            for version in _folders(folder):
+                if VERSION.fullmatch(version.name):
+                    versions.append(_version_folder(folder.name, version))
+                else:
+                    ignored[f"{folder.name}/{version.name}"] = "the folder's name is that of no version: 1, 2, 3 …"
         except OSError as error:
             unreadable[folder.name] = f"{folder} cannot be read: {error.strerror}"
-    return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable)
+    return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable, ignored)
 
 
 def manifest_digests(models: Path) -> dict[str, str | None]:
@@ -97,4 +109,5 @@ def _version_folder(name: str, folder: Path) -> VersionFolder:
             raise BrokenModel(f"{folder} holds the manifest of {manifest.name}@{manifest.version}")
     except BrokenModel as error:
         return VersionFolder(name, version, folder, None, error.detail)
-    return VersionFolder(name, version, folder, manifest, None)
+    notes = () if (folder / RECORD_FILE).is_file() else (f"{RECORD_FILE} is absent: nothing tells how it was trained",)
+    return VersionFolder(name, version, folder, manifest, None, notes)

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from service.backend.model import LoadedModel
-from service.batching.queue import Limits, ResultFuture
+from service.batching.queue import BatchReport, Limits, ResultFuture
 from service.batching.scheduler import Scheduler
-from service.contract.errors import Unavailable
+from service.contract.errors import ModelFault, Unavailable
 from service.contract.types import Item
 from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder
 from service.runtime.fair_share import ANONYMOUS, Client
+
+FAILED_RETRY = 60.0  # seconds after which to ask again for a model that has to be mended first
 
 State = Literal["loading", "ready", "failed"]
 
@@ -21,13 +23,33 @@ State = Literal["loading", "ready", "failed"]
 class Served:
     """A loaded model and its queue."""
 
-    def __init__(self, model: LoadedModel, scheduler: Scheduler, limits: Limits, metrics: ModelMetrics) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        scheduler: Scheduler,
+        limits: Limits,
+        metrics: ModelMetrics,
+        on_fault: Callable[[ModelFault, int], None] = lambda _fault, _row: None,
+    ) -> None:
+        """`on_fault` gets each answer that is not sound, and how many of them came in a row, perhaps in a thread."""
         self.manifest = model.manifest
         self.model = model
+        self._metrics = metrics
+        self._on_fault = on_fault
+        self._faults_in_a_row = 0
         reference = f"{self.manifest.name}@{self.manifest.version}"
-        self.queue = scheduler.new_queue(reference, model.run_batch, limits, metrics.batch, price=model.seconds)
+        self.queue = scheduler.new_queue(reference, model.run_batch, limits, self._record, price=model.seconds)
         forecasts = self.manifest.task == "forecast"
         self._monitor = IntervalMonitor(self.queue.submit_probe, metrics.interval_outcome) if forecasts else None
+
+    def _record(self, report: BatchReport) -> None:
+        """Count a finished batch; called by the holder of the scheduler's compute lock."""
+        self._metrics.batch(report)
+        if report.requests:
+            self._faults_in_a_row = 0
+        for fault in report.faults:
+            self._faults_in_a_row += 1
+            self._on_fault(fault, self._faults_in_a_row)
 
     def submit(
         self,
@@ -36,7 +58,12 @@ class Served:
         client: Client = ANONYMOUS,
         on_settled: Callable[[ResultFuture], None] | None = None,
     ) -> ResultFuture:
-        """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`."""
+        """The results for `items`, to be awaited; see `service.batching.queue.ModelQueue.submit`.
+
+        Every way to a model ends here, so here the work is charged to the account of its client.
+        """
+        if client.account is not None:
+            client.account.charge(self.manifest.task, len(items), sum(item.length for item in items))
         probes = None
         if self._monitor is not None:
             for item in items:
@@ -59,6 +86,7 @@ class ModelVersion:
         self.manifest = folder.manifest  # None where it cannot be read
         self.state: State = "failed" if folder.fault else "loading"
         self.reason = folder.fault  # why it failed
+        self.notes = folder.notes
         self.load_seconds: float | None = None
         self.served: Served | None = None
 
@@ -82,11 +110,13 @@ class ModelVersion:
         self.served, self.state = served, "ready"
 
     def fail(self, reason: str) -> None:
-        """Do not serve this version, because of `reason`."""
-        self.state, self.reason = "failed", reason
+        """Do not serve this version, or not any longer, because of `reason`."""
+        self.state, self.reason, self.served = "failed", reason, None
 
     def unavailable(self) -> Unavailable:
-        """Why this version answers no request at this moment, without the details that concern the operator."""
+        """Why this version answers no request at this moment."""
         if self.state == "loading":
             return Unavailable(f"model {self.reference} is being loaded", code="model_not_ready", retry_after=1.0)
-        return Unavailable(f"model {self.reference} could not be loaded", code="model_not_ready", retry_after=60.0)
+        return Unavailable(
+            f"model {self.reference} is not served: {self.reason}", code="model_not_ready", retry_after=FAILED_RETRY
+        )

@@ -13,7 +13,7 @@ group, such as the connections of one address, divide the share of the group.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -23,11 +23,21 @@ SMALL = 0.001  # room of a small piece
 _FORGOTTEN = 64  # members without work that are kept before they are looked through
 
 
+class Account(Protocol):
+    """What pays for the work of a client: the account of its key."""
+
+    def charge(self, task: str, items: int, values: int) -> None:
+        """Take work of `task` out of the account; raises where there is not enough left."""
+
+
 class Client(NamedTuple):
-    """A client: its `group` (an address) has a share of the whole, and its `member` (a connection) a share of that."""
+    """A client: its `group` (a key or an address) has a share of the whole, and its `member` (a connection, or an
+    address that uses the key) a share of that.
+    """
 
     group: str
     member: object
+    account: Account | None = None  # None: nothing is counted
 
 
 ANONYMOUS = Client("", "")  # for work of the service itself, and for connections without an address

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from service.runtime.allowances import SharedAllowances
+
 NOT_LISTENING = 2**31 - 1  # in place of a number of connections
 
 
@@ -29,6 +31,7 @@ class SharedNumbers:
         self.connections: MutableSequence[int] = context.RawArray("i", [NOT_LISTENING] * (workers + 1))
         # By index: time.monotonic() of the last sign of life of the event loop, 0 before the first.
         self.heartbeats: MutableSequence[float] = context.RawArray("d", workers + 1)
+        self.allowances = SharedAllowances(context, workers + 1)
         self._parent: MutableSequence[int] = context.RawArray("q", 3)  # the numbers below; only the parent writes them
 
     @property
@@ -62,6 +65,7 @@ class SharedNumbers:
         """Forget the process at `index`, which is dead or has not started yet."""
         self.heartbeats[index] = 0.0
         self.connections[index] = NOT_LISTENING
+        self.allowances.clear(index)
 
 
 class ModelSet:

@@ -56,6 +56,7 @@ from service.server.live_protocol import LiveProtocol
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
+_BODY_SECONDS = 0.02  # for a small body that follows its head
 _HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
@@ -210,6 +211,7 @@ class Protocol(HttpToolsProtocol):
         self._is_half_closed = False
         self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
         self._unstarted: Any = None  # the application that is to answer the request whose head was parsed last
+        self._starting = Deadline(self.loop, self._start_task)  # of its body, without a task that waits for it
         self._successor: LiveProtocol | None = None  # once the connection is a live one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -230,6 +232,8 @@ class Protocol(HttpToolsProtocol):
             self.running.disconnected = True
             self.running.message_event.set()
         super().connection_lost(exc)
+        self._start_task()  # it finds that its client has left
+        self._starting.close()
         self._cancel_fast(None)
         self.flow.close()
 
@@ -300,29 +304,49 @@ class Protocol(HttpToolsProtocol):
         """Parse `data`, as far as no request waits behind another one, and start what can be started."""
         self._parse_pieces(data)
         if self._unstarted is not None:
-            app, self._unstarted = self._unstarted, None
-            self._start(self.running, app)
+            self._start(self.running)
 
-    def _start(self, cycle: Any, app: Any) -> None:
-        """Have a request answered: without a task where its body is there, and its application does that."""
-        size = len(cycle.body)
-        if (
-            self._begin_fast is not None
-            and app is self.app
-            and size <= MAX_BYTES
-            and not (cycle.more_body or cycle.fault or self.pipeline or self._unparsed or self.flow.write_paused)
-        ):
-            content = bytes(cycle.body)
-            cycle.body.clear()
-            if self.flow.held_bytes:
-                self.flow.release(size)
-            fast = self._begin_fast(cycle.scope, content, cycle.reply)
-            if fast is not None:
-                if not cycle.response_complete:
-                    cycle.fast = fast
+    def _start(self, cycle: Any) -> None:
+        """Have a request answered: without a task where its application does that, and its body is there or follows.
+
+        Many clients send the body behind the head.
+        """
+        begin = self._begin_fast
+        if begin is None or self._unstarted is not self.app or cycle.fault or self.pipeline or self._unparsed:
+            self._start_task()
+        elif cycle.more_body:
+            if self._starting.is_running:
                 return
+            if 0 < cycle.missing <= MAX_BYTES and not cycle.waiting_for_100_continue:
+                self._starting.start(_BODY_SECONDS)
+            else:
+                self._start_task()
+        elif len(cycle.body) > MAX_BYTES or self.flow.write_paused or not self._has_begun(begin, cycle):
+            self._start_task()
+        else:
+            self._unstarted = None
+            self._starting.clear()
+
+    def _has_begun(self, begin: Callable[..., FastRequest | None], cycle: Any) -> bool:
+        """Whether a request, whose body is there, is answered without a task, or will be."""
+        content = bytes(cycle.body)
+        cycle.body.clear()
+        if self.flow.held_bytes:
+            self.flow.release(len(content))
+        fast = begin(cycle.scope, content, cycle.reply)
+        if fast is None:
             cycle.body += content
-        self._start_asgi_task(cycle, app)
+            return False
+        if not cycle.response_complete:
+            cycle.fast = fast
+        return True
+
+    def _start_task(self) -> None:
+        """Have the request whose head was parsed last answered by a task."""
+        self._starting.clear()
+        app, self._unstarted = self._unstarted, None
+        if app is not None and self.running is not None:
+            self._start_asgi_task(self.running, app)
 
     def _parse_pieces(self, data: bytes) -> None:
         """Parse `data` as far as no request waits behind another one, and count what is held."""

@@ -18,7 +18,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, MutableSequence, Sequence, Sized
+from collections.abc import Callable, Mapping, MutableSequence, Sequence, Sized
 from typing import Any
 
 from service.runtime.worker_group import NOT_LISTENING
@@ -62,12 +62,13 @@ def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket
     return bound
 
 
-def listen(sockets: Sequence[socket.socket], host: str) -> None:
+def listen(sockets: Sequence[socket.socket], host: str, scheme: str = "http") -> None:
     """Connections may come from now on; they wait until a process takes them."""
     for sock in sockets:
         sock.listen(_BACKLOG)
     name = f"[{host}]" if ":" in host else host
-    logger.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", name, sockets[0].getsockname()[1])
+    port = sockets[0].getsockname()[1]
+    logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, name, port)
 
 
 class SoleListener:
@@ -116,7 +117,10 @@ class BalancedListener:
         counts: MutableSequence[int],
         index: int,
         is_stopping: Callable[[], bool],
+        tls: Mapping[str, Any] | None = None,
     ) -> None:
+        """`tls`: what the event loop needs for a connection with TLS."""
+        self._tls = tls or {}
         self._listener = listener
         self._make_protocol = make_protocol
         self._connections = connections
@@ -194,10 +198,16 @@ class BalancedListener:
             return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        registering = self._loop.create_task(self._loop.connect_accepted_socket(self._make_protocol, connection))
+        connecting = self._loop.connect_accepted_socket(self._make_protocol, connection, **self._tls)
+        registering = self._loop.create_task(connecting)
         self._registering.add(registering)
-        registering.add_done_callback(self._registering.discard)
+        registering.add_done_callback(self._registered)
         return True
+
+    def _registered(self, registering: asyncio.Task[object]) -> None:
+        self._registering.discard(registering)
+        if not registering.cancelled() and (error := registering.exception()) is not None:
+            logger.debug("a connection could not be opened: %s", error)  # no TLS, or an unfinished handshake
 
 
 def _has_waiting(listener: socket.socket) -> bool:

@@ -29,11 +29,14 @@ from service.api.management import create_management_app
 from service.api.websockets import LiveConnections
 from service.registry.registry import Registry
 from service.runtime import logs
+from service.runtime.watched_file import UnusableFile
 from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
+from service.server.exposure import exposed_host, is_local
 from service.server.http_protocol import Protocol
 from service.server.listener import BalancedListener, SoleListener, listen
 from service.server.management import ManagementServer
+from service.server.tls import Certificate
 from service.settings import Settings
 
 _POLL = 0.02  # seconds between two looks at the connections that are still open, while the server stops
@@ -43,6 +46,10 @@ _LAST_ANSWERS = 1.0  # seconds for requests that were cut to answer that the ser
 _REPORT = 1.0  # seconds between two heartbeats, and between two reports of the engine's state to the other processes
 _PING, _PONG = 30.0, 60.0  # seconds between two pings of a live connection, and for its answer
 _SWITCH = 0.001  # seconds the inference thread waits at most for a busy event loop; 5 ms is Python's default
+
+# Of every answer: a browser takes its type as stated, and comes back to a name on the network with TLS only.
+_SECURITY_HEADERS = [("x-content-type-options", "nosniff")]
+_TLS_HEADERS = [("strict-transport-security", "max-age=31536000")]
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +66,10 @@ class Server(uvicorn.Server):
         listeners: Sequence[socket.socket],
         limits: ConnectionLimits,
         group: WorkerGroup | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._registry = registry
         self._streams = streams
         self._limits = limits
@@ -88,9 +97,9 @@ class Server(uvicorn.Server):
             return
         listening: list[Any]  # what uvicorn expects of its servers: that they close
         if self._group is None:
-            create = self._loop.create_server
-            listening = [SoleListener(sock, await create(self._protocol, sock=sock)) for sock in self._listeners]
-            listen(self._listeners, self._settings.host)
+            create, tls = self._loop.create_server, self._tls()
+            listening = [SoleListener(sock, await create(self._protocol, sock=sock, **tls)) for sock in self._listeners]
+            listen(self._listeners, self._settings.host, self._settings.scheme)
         else:
             listening = [self._balanced_listener(sock, self._group) for sock in self._listeners]
             self._start_task(self._report(self._group))
@@ -105,7 +114,14 @@ class Server(uvicorn.Server):
             shared.connections,
             group.index,
             lambda: shared.stopping,
+            self._tls(),
         )
+
+    def _tls(self) -> dict[str, Any]:
+        """What the event loop needs to serve with TLS; nothing without."""
+        if self._certificate is None:
+            return {}
+        return {"ssl": self._certificate.context, "ssl_handshake_timeout": self._settings.receive_seconds}
 
     def _protocol(self) -> asyncio.Protocol:
         return Protocol(
@@ -146,6 +162,8 @@ class Server(uvicorn.Server):
             if self._group is not None:
                 self._group.beat()
             self._registry.metrics.refresh()
+            if self._certificate is not None:
+                self._certificate.check()
             await asyncio.sleep(_REPORT)
 
     def silence(self) -> float:
@@ -262,7 +280,9 @@ def run(
     logs.configure(settings.log_level)
     try:
         app = create_app(settings, group=group)
-    except OSError as error:
+        files = (settings.tls_certificate, settings.tls_key)
+        certificate = Certificate(files[0], files[1]) if files[0] and files[1] else None
+    except (OSError, UnusableFile) as error:
         logger.error("the process cannot start: %s", error)
         return STARTUP_FAILURE
     except Exception:
@@ -279,6 +299,7 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=_SECURITY_HEADERS + (_TLS_HEADERS if certificate and not is_local(exposed_host(settings)) else []),
         ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,  # its dictionaries cost more memory than a live series
@@ -288,7 +309,7 @@ def run(
     )
     sys.setswitchinterval(_SWITCH)
     limits = ConnectionLimits(settings, app.state.budget, app.state.request_metrics)
-    server = Server(config, app.state.registry, app.state.streams, settings, listeners, limits, group)
+    server = Server(config, app.state.registry, app.state.streams, settings, listeners, limits, group, certificate)
     if management:
         ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored

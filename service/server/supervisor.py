@@ -34,6 +34,7 @@ from service.runtime import logs
 from service.runtime.descriptors import raise_limit
 from service.runtime.scratch_folder import scratch_folder
 from service.runtime.worker_group import ModelSet, SharedNumbers, WorkerGroup
+from service.server.exposure import refusal, with_hosts
 from service.server.listener import bind, listen
 from service.settings import Settings
 
@@ -50,6 +51,10 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings) -> int:
     """Serve until a signal stops the service; the exit status."""
     logs.configure(settings.log_level)
+    if (reason := refusal(settings)) is not None:
+        logger.error("%s", reason)
+        return STARTUP_FAILURE
+    settings = with_hosts(settings)
     try:
         listeners = bind(settings.host, settings.port)
         management = _management_listeners(settings)
@@ -191,7 +196,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until a signal stops the service, or a worker cannot start; the exit status."""
-        listen(self._listeners, self._settings.host)  # a connection waits from now on until a worker is there
+        # A connection waits from now on until a worker is there.
+        listen(self._listeners, self._settings.host, self._settings.scheme)
         try:
             with self._received_signals() as wakeup:
                 while not self._is_over():

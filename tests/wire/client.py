@@ -90,8 +90,8 @@ class Servers:
             self._running[name] = self._stack.enter_context(running(**settings)).settled()  # type: ignore[arg-type]
         return self._running[name]
 
-    def ask(self, case: Case) -> list[Answer]:
-        """The answers to all exchanges of `case`."""
+    def ask(self, case: Case, pause: float = 0.0) -> list[Answer]:
+        """The answers to all exchanges of `case`; bodies are sent `pause` seconds after their heads."""
         server = self[case.server]
         if case.drained:
             server.signal(signal.SIGTERM)
@@ -103,7 +103,7 @@ class Servers:
         answers = []
         for exchange in case.exchanges:
             if isinstance(exchange, Request):
-                answer = _send(server, exchange, tokens)
+                answer = _send(server, exchange, tokens, pause)
             else:
                 answer = _talk(server, exchange, tokens)
             answers.append(_masked(answer, tokens, str(self._folder)))
@@ -144,22 +144,32 @@ def narrow_models(folder: Path) -> Path:
 
 
 class _OneWriteConnection(http.client.HTTPConnection):
-    """Sends head and body in one write: an early refusal says `Connection: close` where the body has not arrived."""
+    """Sends head and body in one write: an early refusal says `Connection: close` where the body has not arrived.
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
+    With a `pause` it sends the body so many seconds later.
+    """
+
+    def __init__(self, host: str, port: int, timeout: float, pause: float) -> None:
         super().__init__(host, port, timeout=timeout)
+        self._pause = pause
         self._parts: list[bytes] = []
 
     def send(self, data: Any) -> None:
         self._parts.append(bytes(data))
 
     def flush(self) -> None:
-        super().send(b"".join(self._parts))
+        head, separator, body = b"".join(self._parts).partition(b"\r\n\r\n")
+        if self._pause and body:
+            super().send(head + separator)
+            time.sleep(self._pause)
+            super().send(body)
+        else:
+            super().send(head + separator + body)
 
 
-def _send(server: Server, request: Request, tokens: list[str] | None = None) -> Answer:
+def _send(server: Server, request: Request, tokens: list[str] | None = None, pause: float = 0.0) -> Answer:
     body = _filled(request.body, tokens or [])
-    connection = _OneWriteConnection("127.0.0.1", server.port, TIMEOUT)
+    connection = _OneWriteConnection("127.0.0.1", server.port, TIMEOUT, pause)
     try:
         connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("host", _HOST)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire.cases import CASES, Case
+from tests.wire.cases import CASES, Case, Request
 from tests.wire.client import Servers, readable, servers
 from tests.wire.record import ANSWERS
 
@@ -60,6 +60,21 @@ def test_the_answer_is_as_recorded(both: Servers, case: Case) -> None:
     found = [readable(answer) for answer in both.ask(case)]
     listed = list(differences(RECORDED[case.name], json.loads(json.dumps(found))))
     assert not listed, "\n".join(listed[:20])
+
+
+def _takes_the_fast_path(case: Case) -> bool:
+    paths = {exchange.path for exchange in case.exchanges if isinstance(exchange, Request) and exchange.body}
+    return not case.drained and not paths.isdisjoint({"/forecast", "/classify-digit"})
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if _takes_the_fast_path(case)], ids=lambda case: case.name)
+def test_the_answer_is_the_same_where_the_body_comes_late(both: Servers, case: Case) -> None:
+    """A request whose body follows its head after a while takes a task (see `service.api.fast_path`)."""
+    at_once, late = ([readable(answer) for answer in both.ask(case, pause)] for pause in (0.0, 0.03))
+    for answers in (at_once, late):
+        for answer in answers:  # a refusal that does not wait for the body ends the connection
+            answer["headers"] = [header for header in answer["headers"] if header[0].lower() != "connection"]
+    assert late == at_once
 
 
 def test_a_difference_is_found() -> None:

@@ -75,6 +75,39 @@ def forecast_grid(forecasts: Forecasts, path: Path, title: str) -> None:
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One series with two forecasts of its end: past (T,), actual (H,), and `low`, `median`, `high` (H,) of each."""
+
+    name: str
+    past: Floats
+    actual: Floats
+    first: Floats  # (H, 3)
+    second: Floats  # (H, 3)
+
+
+def comparison_grid(panels: Sequence[Comparison], labels: tuple[str, str], path: Path, title: str) -> None:
+    """Up to fifteen comparisons, five in a row, each on a scale of its own."""
+    columns = min(5, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure((max(2.7 * columns, 5.4), 2.1 * rows + 0.8), DPI)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        times = len(panel.past) + np.arange(len(panel.actual))
+        axis.plot(panel.past, color=INK, linewidth=0.8)
+        axis.plot(times, panel.actual, "x", color=INK, markersize=3)
+        for answer, colour, label in zip((panel.first, panel.second), (COLOURS[1], COLOURS[0]), labels, strict=True):
+            axis.fill_between(times, answer[:, 0], answer[:, 2], color=colour, alpha=0.2, linewidth=0)
+            axis.plot(times, answer[:, 1], color=colour, linewidth=1.2, label=label)
+        axis.set_title(panel.name, fontsize=8, loc="left")
+        axis.tick_params(labelsize=7)
+    axes.flat[0].legend(frameon=False, fontsize=7)
+    figure.suptitle(f"{title}: forecasts with 80 % intervals, what came (crosses)")
+    _save(figure, path)
+
+
 def series_grid(values: Floats, captions: Sequence[str], path: Path, title: str) -> None:
     """Nine series (9, T), 3 x 3, each on a scale of its own with its caption above it."""
     figure = Figure((11, 5.4), DPI)

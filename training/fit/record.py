@@ -101,9 +101,9 @@ def stage_record(
     }
 
 
-def command_line(omit: Sequence[str] = ()) -> str:
+def command_line(omit: Sequence[str] = (), program: str = "python -m training") -> str:
     """The running command, as a reader would type it, without the options `omit` and their values."""
-    command = " ".join(["python -m training", *sys.argv[1:]])
+    command = " ".join([program, *sys.argv[1:]])
     return re.sub(rf" --({'|'.join(omit)})[ =]\S+", "", command) if omit else command
 
 

@@ -28,7 +28,7 @@ from training.fit.optimizer import adamw
 from training.fit.record import command_line, current_commit, stage_record
 from training.fit.weights import read_weights, write_weights
 from training.forecaster.config import Config
-from training.forecaster.windows import Stream, add_glitches, draw_cuts
+from training.forecaster.windows import Cut, Stream, add_glitches, draw_cuts
 from training.networks.forecaster import LEVELS, Forecaster
 from training.networks.seasonal_candidates import SEASONAL_CANDIDATES
 
@@ -40,12 +40,18 @@ Fitted = tuple[Forecaster, dict[str, Any]]  # a network with its averaged weight
 
 
 def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
-    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change, and bands."""
+    """`window_loss` of the windows of one step, cut at random."""
     inputs, truth, season = stream.batch(step)
     generator = torch.Generator(stream.device).manual_seed(stream.config.seed * 1_000_003 + step + 500_000_009)
     cuts, ahead = draw_cuts(truth, stream.config, generator)
     inputs = add_glitches(inputs, cuts, stream.config.glitches, generator)
-    predicted, last, swing, bands = network.predict_at(inputs, season, cuts, ahead)
+    return window_loss(network, Cut(inputs, truth, season, cuts, ahead), stream.config.dense)
+
+
+def window_loss(network: Forecaster, cut: Cut, dense: float) -> Tensor:
+    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change, and bands."""
+    truth, cuts, ahead = cut.truth, cut.cuts, cut.ahead
+    predicted, last, swing, bands = network.predict_at(cut.inputs, cut.season, cuts, ahead)
     rows = torch.arange(len(truth), device=truth.device)[:, None, None]
     index = cuts[..., None] + ahead - 1
     actual = truth[rows, index.clamp(max=truth.shape[1] - 1)] - last[..., None]
@@ -60,7 +66,7 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
     size = (swing + 0.25 * off).clamp(min=1e-290)  # (B, R)
     relative = torch.where(observed, pinball / size[..., None], 0)
     forecasts = (relative.sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)).mean().float()
-    return forecasts + stream.config.dense * bands
+    return forecasts + dense * bands
 
 
 class Validation:
@@ -174,9 +180,9 @@ def mean_of(network: Forecaster, other: Forecaster, share: float) -> Forecaster:
     return mean
 
 
-def read_version(version: int, models: Path) -> Fitted:
+def read_version(version: int, models: Path, name: str = "forecaster") -> Fitted:
     """The weights of a committed version in today's graph, and its record."""
-    folder = models / "forecaster" / str(version)
+    folder = models / name / str(version)
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     knobs = record["knobs"]
     network = Forecaster(knobs["fast"], knobs["slow"], knobs["width"])

@@ -15,11 +15,13 @@ from fastapi import Request, Response
 from msgspec import Struct
 from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.inference import compute_in_parts, in_thread
-from service.api.problems import describe
+from service.api.problems import describe, headers_of
+from service.api.request import MODEL, SIZE
 from service.codec.common import JSON
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
@@ -49,10 +51,12 @@ class Pipeline(Struct, frozen=True, eq=False):
     pool: FairPool
     clients: ClientFinder
     client: Client = ANONYMOUS  # whose request it is
+    scope: Scope | None = None  # of the request
 
     def of(self, request: Request) -> Pipeline:
         """The pipeline for the client of `request`."""
-        return replace(self, client=self.clients.find(request.scope, dict(request.scope["headers"])))
+        scope = request.scope
+        return replace(self, client=self.clients.find(scope, dict(scope["headers"])), scope=scope)
 
     async def in_thread(
         self, kind: str, size: int, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
@@ -66,6 +70,8 @@ class Pipeline(Struct, frozen=True, eq=False):
 
     async def compute(self, model: Served, items: Sequence[Item], deadline: float) -> list[Any]:
         """The results of `items`, in parts that the queue of the model takes."""
+        if self.scope is not None:
+            self.scope[MODEL] = model.manifest.name
         return await compute_in_parts(model, items, self.settings, self.client, deadline)
 
 
@@ -89,6 +95,7 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
                     parts.append(part)
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline passed before the body had arrived") from error
+        request.scope[SIZE] = size
         yield b"".join(parts)
     finally:
         budget.release(size)
@@ -138,7 +145,7 @@ def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | N
 def error_answer(error: RitmoError, request: Request) -> Response:
     """A problem with the member `error`, which the clients of these protocols show to their users."""
     problem = describe(error.code, error.detail, request.state.request_id, error.errors, error.errors_total)
-    headers = {"Retry-After": str(max(1, round(error.retry_after)))} if error.retry_after else {}
+    headers = {name.decode(): value.decode() for name, value in headers_of(error, problem.status)}
     return json_answer(msgspec.to_builtins(problem) | {"error": problem.detail}, problem.status, headers)
 
 

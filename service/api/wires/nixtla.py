@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from service.api.access import account_of
 from service.api.wires.common import Pipeline, body_of, inflate, json_answer, with_errors
 from service.contract.errors import InvalidRequest, UnknownModel
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -79,8 +80,9 @@ class _Wire:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
-    async def validate(self) -> Response:
-        return json_answer({"detail": "this service needs no key"})
+    async def validate(self, request: Request) -> Response:
+        is_keyed = account_of(request.scope) is not None
+        return json_answer({"detail": "the key is valid" if is_keyed else "this service needs no key"})
 
     async def models(self) -> Response:
         models = self._pipeline.registry.models()

@@ -22,6 +22,7 @@ from service.contract.manifest import MANIFEST_FILE, MODEL_FILE
 from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, PaddingStats
 from service.registry.registry import Registry
 from service.registry.repository import Repository, scan
+from service.runtime.fair_share import ANONYMOUS
 from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, series, write_model
 
 LEVELS = np.array([0.1, 0.5, 0.9])
@@ -146,7 +147,7 @@ async def test_a_failed_version_says_so_and_the_service_lives_on(models: Path) -
                 registry.get(reference)
             assert error.value.code == "model_not_ready"
             assert error.value.retry_after
-            assert "sha256" not in error.value.detail  # the reason is the operator's, not the caller's
+            assert f"model {reference} is not served: " in error.value.detail
         health = registry.health()
         assert registry.ready
         assert health.reasons == ()
@@ -301,6 +302,14 @@ async def test_a_dead_thread_shows_in_health(models: Path) -> None:
         registry.metrics.refresh()
         assert b"ritmo_inference_thread_restarts_total 1.0" in registry.metrics.render()
     assert "the inference thread is not running" in registry.health().reasons
+
+
+async def test_the_work_that_waits_shows_in_seconds(models: Path) -> None:
+    async with running(models) as registry:
+        registry.get("mean").queue._owner.share.claim(ANONYMOUS, 0.1, 2.5)  # as a request of 2.5 seconds does
+        assert registry.queued_work_seconds == 2.5
+        registry.metrics.refresh()
+        assert b"ritmo_queued_work_seconds 2.5\n" in registry.metrics.render()
 
 
 async def test_what_is_served_is_counted(models: Path) -> None:

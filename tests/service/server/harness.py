@@ -104,9 +104,15 @@ async def answer(scope: Scope, send: Send, status: int, body: bytes) -> None:
 class Running:
     """A server with one of the two protocols."""
 
-    def __init__(self, protocol: type[asyncio.Protocol], settings: Settings | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        protocol: type[asyncio.Protocol],
+        settings: Settings | None = None,
+        application: Application | None = None,
+        **options: Any,
+    ) -> None:
         options.setdefault("ws", "none")
-        self.application = Application()
+        self.application = application or Application()
         self.metrics = Metrics()
         settings = settings or Settings()
         self.budget = ByteBudget(settings.max_held_bytes)

@@ -1,0 +1,227 @@
+"""API keys as a process knows them: who shows one, whether it is valid, and what it has left.
+
+The keys are those of the file `RITMO_API_KEYS`, which is watched. A key is recognised by its id and compared by its
+SHA-256 in constant time; an id that does not exist takes as long. An account outlives a change of the file, so that its
+limits go on counting, and a connection that stays open learns that its key was revoked.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from service.api.problems import Header
+from service.contract.errors import AccessDenied, InvalidRequest, RateLimited
+from service.runtime.allowances import Allowances
+from service.runtime.key_file import (
+    RESOURCES,
+    KeyEntry,
+    KeyFileError,
+    Rate,
+    id_of,
+    key_digest,
+    parse_keys,
+    parse_rate,
+    read_keys,
+    replace_file,
+)
+
+AUTHORIZATION, API_KEY = b"authorization", b"x-api-key"
+# A browser's WebSocket sends no header of its choice, but subprotocols: it offers PROTOCOL and PROTOCOL_KEY + key.
+SUBPROTOCOLS, PROTOCOL, PROTOCOL_KEY = b"sec-websocket-protocol", "ritmo", b"ritmo.key."
+REQUESTS = RESOURCES.index("requests")
+_WORK = {
+    "forecast": RESOURCES.index("observations"),
+    "classify-digit": RESOURCES.index("pictures"),
+}
+_CREDENTIALS = frozenset((AUTHORIZATION, API_KEY))
+_MAX_KEY_BYTES = 128
+_NOBODY = bytes(32)  # the digest that a key without an account is compared with
+_DOUBLED = "send one key, once: several were sent"
+_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86_400: "day"}
+
+logger = logging.getLogger(__name__)
+
+
+class Account:
+    """One key: what it may do and has left."""
+
+    def __init__(self, entry: KeyEntry, allowances: Allowances, clock: Callable[[], float]) -> None:
+        self.id = entry.id
+        self.group = f"key {entry.id}"  # of the client, see `service.runtime.fair_share.Client`
+        self._number = int(entry.id, 16) + 1
+        self._allowances = allowances
+        self._clock = clock
+        self.change(entry)
+
+    def change(self, entry: KeyEntry) -> None:
+        """Go on as `entry` says now."""
+        self.digest = bytes.fromhex(entry.sha256)
+        self.scopes = frozenset(entry.scopes)
+        self._valid_until = entry.valid_until
+        texts = [getattr(entry.limits, name) for name in RESOURCES]
+        self._rates: list[Rate | None] = [parse_rate(text) if text else None for text in texts]
+        self._max_connections = entry.limits.live_connections
+        limited = [(name, index, rate) for index, name in enumerate(RESOURCES) if (rate := self._rates[index])]
+        self._limited = [(name.encode(), index, rate) for name, index, rate in limited]
+        policy = ", ".join(f'"{name}";q={rate.count};w={rate.seconds:.0f}' for name, _, rate in limited)
+        self._policy: Header = (b"ratelimit-policy", policy.encode())
+
+    def remove(self) -> None:
+        """The file has this key no more."""
+        self._valid_until = 0.0
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the key is neither revoked nor expired, by the clock of the system."""
+        return self._clock() < self._valid_until
+
+    def may(self, scopes: frozenset[str]) -> bool:
+        """Whether the key has one of `scopes`; `admin` has all."""
+        return "admin" in self.scopes or not self.scopes.isdisjoint(scopes)
+
+    def charge_request(self) -> None:
+        """One more request, or message of a live connection; raises `RateLimited`."""
+        rate = self._rates[REQUESTS]
+        if rate is not None:
+            self._take(REQUESTS, 1, rate)
+
+    def charge(self, task: str, items: int, values: int) -> None:
+        """Work that is about to be queued: the values of series, or a number of digits.
+
+        Raises `RateLimited`, and `InvalidRequest` (`too_many_items`) for more than the key may ever send at once.
+        """
+        resource = _WORK[task]
+        rate = self._rates[resource]
+        count = values if task == "forecast" else items
+        if rate is None or not count:
+            return
+        if count > rate.count:
+            detail = f"{count} {RESOURCES[resource]} at once: this key may send {_text(resource, rate)}"
+            raise InvalidRequest(detail, code="too_many_items")
+        self._take(resource, count, rate)
+
+    def _take(self, resource: int, count: int, rate: Rate) -> None:
+        wait = self._allowances.take(self._number, resource, count, rate)
+        if wait:
+            detail = f"this key may send {_text(resource, rate)}: go on in {wait:.1f} s"
+            raise RateLimited(detail, wait)
+
+    def connect(self) -> None:
+        """One more live connection; raises `RateLimited`."""
+        if not self._allowances.connect(self._number, self._max_connections):
+            raise RateLimited(f"this key may have {self._max_connections} live connections at a time", 5.0)
+
+    def disconnect(self) -> None:
+        """A live connection has ended."""
+        self._allowances.disconnect(self._number)
+
+    def headers(self) -> list[Header]:
+        """What is left (`RateLimit` of draft-ietf-httpapi-ratelimit-headers); none where nothing is limited."""
+        if not self._limited:
+            return []
+        parts = []
+        for name, resource, rate in self._limited:
+            left, seconds = self._allowances.left(self._number, resource, rate)
+            parts.append(b'"%b";r=%d;t=%d' % (name, left, -(-seconds // 1)))
+        return [self._policy, (b"ratelimit", b", ".join(parts))]
+
+
+class KeyRing:
+    """The accounts of all keys, by their ids."""
+
+    def __init__(
+        self,
+        path: Path,
+        allowances: Allowances | None = None,
+        last_good: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`last_good`: a copy of the file, shared by the processes of a service, for a start while it is broken."""
+        self.path = path
+        self._allowances = allowances or Allowances()
+        self._last_good = last_good
+        self._clock = clock
+        self._accounts: dict[bytes, Account] = {}
+
+    def load(self) -> None:
+        """Read the file; raises `KeyFileError`, and then nothing has changed."""
+        try:
+            entries = read_keys(self.path)
+        except KeyFileError as error:
+            if self._accounts or self._last_good is None or not self._last_good.exists():
+                raise
+            logger.error("the last good copy of the keys is in use: %s", error)
+            entries = read_keys(self._last_good)
+        else:
+            self._keep(entries)
+        accounts: dict[bytes, Account] = {}
+        for entry in entries:
+            name = entry.id.encode()
+            account = self._accounts.get(name)
+            if account is None:
+                account = Account(entry, self._allowances, self._clock)
+            else:
+                account.change(entry)
+            accounts[name] = account
+        for name in self._accounts.keys() - accounts.keys():
+            self._accounts[name].remove()
+        self._accounts = accounts
+        if not accounts:
+            logger.warning("%s holds no key: nobody can use the service", self.path)
+
+    def _keep(self, entries: Sequence[KeyEntry]) -> None:
+        """Keep a copy for processes that start later; it is checked as the file itself is."""
+        if self._last_good is None:
+            return
+        try:
+            content = self.path.read_bytes()
+            if parse_keys(content, "the copy") == entries:
+                replace_file(self._last_good, content)
+        except (OSError, KeyFileError) as error:
+            logger.warning("no copy of the keys is kept: %s", error)
+
+    def authenticate(self, headers: Sequence[tuple[bytes, bytes]], *, live: bool = False) -> Account:
+        """The account of the one key in `headers`; `live`: of a WebSocket's handshake. Raises `AccessDenied`."""
+        shown = [(name, value) for name, value in headers if name in _CREDENTIALS]
+        if live:
+            shown += [(name, value) for name, value in headers if name == SUBPROTOCOLS and PROTOCOL_KEY in value]
+        if len(shown) != 1:
+            missing = "send a key: 'Authorization: Bearer …' or 'X-API-Key: …'"
+            raise _unauthenticated(_DOUBLED if shown else missing)
+        key = _key_in(*shown[0])
+        account = self._accounts.get(id_of(key) or b"")
+        digest = _NOBODY if account is None else account.digest
+        if not hmac.compare_digest(key_digest(key), digest) or account is None:
+            raise _unauthenticated("the key is not valid")
+        if not account.is_valid:
+            raise _unauthenticated("the key has expired or was revoked")
+        return account
+
+
+def _key_in(name: bytes, value: bytes) -> bytes:
+    """The key in a header; raises `AccessDenied`."""
+    if name == AUTHORIZATION:
+        scheme, _, key = value.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise _unauthenticated("the scheme of Authorization is Bearer")
+    elif name == SUBPROTOCOLS:
+        offers = [offer.strip() for offer in value.split(b",")]
+        keys = [offer.removeprefix(PROTOCOL_KEY) for offer in offers if offer.startswith(PROTOCOL_KEY)]
+        if len(keys) != 1:
+            raise _unauthenticated(_DOUBLED)
+        key = keys[0]
+    else:
+        key = value
+    return key.strip()[: _MAX_KEY_BYTES + 1]
+
+
+def _unauthenticated(detail: str) -> AccessDenied:
+    return AccessDenied(detail, code="unauthenticated")
+
+
+def _text(resource: int, rate: Rate) -> str:
+    return f"{rate.count} {RESOURCES[resource]} a {_PERIODS[int(rate.seconds)]}"

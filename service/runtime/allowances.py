@@ -1,0 +1,161 @@
+"""What keys may still use: token buckets and counts of connections, exact across the processes of a service.
+
+A bucket is one number: the time at which it is full again (the generic cell rate algorithm of ATM's traffic control,
+ITU-T I.371). Taking `n` of a rate of `count` in `seconds` moves that time by `n * seconds / count`, and is refused
+where it would lie more than `seconds` ahead. Time is the system's monotonic clock, which no setting of the clock moves.
+
+Several processes share the numbers, each change of which is made under a lock on a file: the system releases it with
+the process that held it. Each process counts connections for itself, so that those of a dead one can be forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import weakref
+from array import array
+from collections.abc import Callable, Iterator, MutableSequence
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+from service.runtime.key_file import RESOURCES, Rate
+
+SLOTS = 4096  # keys whose use is remembered: four times as many as a file may hold
+_BUCKETS = len(RESOURCES)
+
+
+class SharedAllowances:
+    """The memory: for each slot the number of a key, its buckets, and its connections in each process."""
+
+    def __init__(self, context: BaseContext | None = None, processes: int = 1) -> None:
+        """`context`: of the processes that share the memory; without, it belongs to this one."""
+        self.keys: MutableSequence[int]
+        self.full_at: MutableSequence[float]
+        self.connections: MutableSequence[int]
+        self.processes = processes
+        self.is_shared = context is not None
+        if context is not None:
+            self.keys = context.RawArray("Q", SLOTS)
+            self.full_at = context.RawArray("d", SLOTS * _BUCKETS)
+            self.connections = context.RawArray("i", SLOTS * processes)
+        else:
+            self.keys = array("Q", bytes(8 * SLOTS))
+            self.full_at = array("d", bytes(8 * SLOTS * _BUCKETS))
+            self.connections = array("i", bytes(4 * SLOTS * processes))
+
+    def clear(self, index: int) -> None:
+        """Forget the connections of the process at `index`, which is dead."""
+        start = index * SLOTS
+        for position in range(start, start + SLOTS):
+            if self.connections[position]:
+                self.connections[position] = 0
+
+
+class Allowances:
+    """One process's access to the memory."""
+
+    def __init__(
+        self,
+        memory: SharedAllowances | None = None,
+        index: int = 0,
+        lock_file: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`index`: of this process; `lock_file`: of the service, needed where the memory is shared."""
+        self._memory = memory or SharedAllowances()
+        self._index = index
+        self._clock = clock
+        self._lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if lock_file else None
+        if self._lock is not None:
+            weakref.finalize(self, os.close, self._lock)
+        self._slots: dict[int, int] = {}  # where each key was found last
+
+    def take(self, key: int, resource: int, count: int, rate: Rate) -> float:
+        """Take `count` out of a bucket of `key` (a number other than 0); the seconds to wait where it has less, else 0.
+
+        `count` is at most `rate.count`.
+        """
+        if self._lock is None:
+            return self._take(key, resource, count, rate)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            return self._take(key, resource, count, rate)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _take(self, key: int, resource: int, count: int, rate: Rate) -> float:
+        full_at = self._memory.full_at
+        position = self._slot(key) * _BUCKETS + resource
+        time_now = self._clock()
+        then = max(full_at[position], time_now) + count * rate.seconds / rate.count
+        wait = then - time_now - rate.seconds
+        if wait > 1e-9:
+            return wait
+        full_at[position] = then
+        return 0.0
+
+    def left(self, key: int, resource: int, rate: Rate) -> tuple[int, float]:
+        """What a bucket holds, and the seconds until it is full."""
+        seconds = max(0.0, self._memory.full_at[self._slot(key) * _BUCKETS + resource] - self._clock())
+        return max(0, int(rate.count * (1.0 - seconds / rate.seconds) + 1e-6)), seconds
+
+    def connect(self, key: int, limit: int | None) -> bool:
+        """Count one more connection of `key`; False where `limit` are open already, in all processes together."""
+        memory = self._memory
+        with self._locked():
+            slot = self._slot(key)
+            counts = memory.connections[slot::SLOTS]
+            if limit is not None and sum(counts) >= limit:
+                return False
+            memory.connections[self._index * SLOTS + slot] += 1
+            return True
+
+    def disconnect(self, key: int) -> None:
+        """A connection that `connect` counted has ended."""
+        with self._locked():
+            self._memory.connections[self._index * SLOTS + self._slot(key)] -= 1
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._lock is None:
+            yield
+            return
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _slot(self, key: int) -> int:
+        """The slot of `key`, a free one where it has none yet."""
+        slot = self._slots.get(key, -1)
+        if slot >= 0 and self._memory.keys[slot] == key:
+            return slot
+        slot = self._slots[key] = self._find(key)
+        return slot
+
+    def _find(self, key: int) -> int:
+        free = -1
+        for step in range(SLOTS):
+            slot = (key + step) % SLOTS
+            owner = self._memory.keys[slot]
+            if owner == key:
+                return slot
+            if free < 0 and self._is_free(slot):
+                free = slot
+            if not owner:
+                break
+        slot = free if free >= 0 else key % SLOTS
+        for bucket in range(_BUCKETS):
+            self._memory.full_at[slot * _BUCKETS + bucket] = 0.0
+        self._memory.keys[slot] = key
+        return slot
+
+    def _is_free(self, slot: int) -> bool:
+        """Whether the slot remembers nothing that matters: its buckets are full, and it has no connections."""
+        memory, start = self._memory, slot * _BUCKETS
+        if any(memory.connections[slot::SLOTS]):
+            return False
+        return max(memory.full_at[start : start + _BUCKETS]) <= self._clock()
