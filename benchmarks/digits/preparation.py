@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from service.imaging.decode import decode
 from service.imaging.filters import Plane
-from service.imaging.hypotheses import Preparation, hypotheses
+from service.imaging.hypotheses import hypotheses
+from service.imaging.report import Preparation
 
 
 def prepare(data: bytes, max_pixels: int) -> tuple[Plane, Preparation]:

@@ -124,7 +124,7 @@ class PrepareDigitEndpoint(ModelRoute[DigitBatch, DigitCall, DigitOpening]):
 
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The prepared rows of the first image; raises the errors of `POST /classify-digit`."""
-        client, deadline = request.client, request.deadline(None, self.default_timeout_ms)
+        client, deadline = request.client, self._deadline_of(request)
         size = len(body.content)
         call, model = await self._in_thread("prepare", size, client, deadline, self._prepare, request, body, deadline)
         result = await model.submit(call.items, deadline, client)

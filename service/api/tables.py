@@ -78,7 +78,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         return Answer(200, [_content_type(accepted), digest_header(model.manifest.sha256)], content)
 
     async def _answer_table(self, request: RawRequest, body: Body, accepted: str) -> Answer:
-        client, limit = request.client, request.deadline(None, self.default_timeout_ms)
+        client, limit = request.client, self._deadline_of(request)
         table = await self._in_thread("table", len(body.content), client, limit, self._tables.read, body)
         model, deadline = self._find(request, table.model, table.parameters.timeout_ms)
         report = _progress(request)

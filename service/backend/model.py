@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,22 +11,13 @@ from typing import cast
 import torch
 
 from service.backend import golden
-from service.backend.buckets import (
-    CHUNK,
-    MIN_SHARD_ROWS,
-    STEPWISE_CHUNK,
-    CallLimits,
-    ShapeBuckets,
-    horizon_for,
-    levels_for,
-    rows_for_threads,
-)
+from service.backend.buckets import MIN_SHARD_ROWS, CallLimits, ShapeBuckets, rows_for_threads
 from service.backend.checks import refuse_breaches
 from service.backend.chunks import CancelledRows
 from service.backend.device import resolve_device
+from service.backend.estimate import expected_seconds
 from service.backend.forecasting import forecast_batch
 from service.backend.network import IndexedResults
-from service.backend.prices import steps_with_levels
 from service.backend.reading import read_batch
 from service.backend.sharding import ComputeThreads
 from service.backend.torchscript import MODULE_ERRORS, CudaNetwork, ScriptedNetwork, last_line, load_module
@@ -87,6 +79,7 @@ class LoadedModel:
         self.shapes = shapes
         single = network.single_threaded()
         self._single_threaded = single, shapes if single is network else ShapeBuckets()
+        self.seconds = functools.partial(expected_seconds, network)  # of items, and their observations
         self.batch_invariant: bool | None = None  # None: not measured
         self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
 
@@ -138,24 +131,3 @@ class LoadedModel:
         self.shapes = ShapeBuckets(*least_shape, self.shapes.rows, limits)
         network, shapes = self._single_threaded
         self._single_threaded = network, ShapeBuckets(*least_shape, shapes.rows, replace(limits, threads=1))
-
-    def seconds(self, items: Sequence[Item], observations: int) -> float:
-        """What `items` with so many `observations` together will take among others, by the prices of this model's calls
-        so far; 0 before the warm-up.
-
-        The items of a request differ in their observations only, so the first one stands for all.
-        """
-        item, count, prices = items[0], len(items), self.network.prices
-        if prices.calls:
-            prices.correct()
-        readout, times = 1.0, 1
-        if isinstance(item, ForecastItem):
-            answers_each = item.history
-            horizon = horizon_for(item.horizon, self.network.max_horizon)
-            readout = steps_with_levels(horizon, levels_for(len(item.levels)))
-        else:
-            answers_each = item.trace or item.stop is not None
-            times = 1 if item.stop is None else 2  # it is read again, up to the row at which it stops
-        price, chunk = (prices.stepwise, STEPWISE_CHUNK) if answers_each else (prices.step, CHUNK)
-        reading = price.share(count + observations / chunk, observations)
-        return times * reading + prices.readout.share(count, count * readout)

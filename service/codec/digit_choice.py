@@ -15,10 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.codec.digit_types import NumberDigit
+from service.codec.images import Seen
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.hypotheses import Hypothesis
 from service.imaging.numbers import Line
+from service.imaging.report import Preparation
 
 CLASSES = 10
 WIDTH = 28
@@ -53,6 +55,22 @@ def hypothesis_items(
     return [*whole, *(DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses)], len(whole)
 
 
+def picture_items(seen: Seen, first: int, *, trace: bool, stop: float | None) -> tuple[PictureItems, list[DigitItem]]:
+    """The items of a picture, for its hypotheses and for the pieces of its lines; those of a call begin at `first`."""
+    if not seen.hypotheses:
+        return PictureItems(first, is_blank=True), []
+    items, stopped = hypothesis_items(seen.hypotheses, trace=trace, stop=stop)
+    picture = PictureItems(
+        first,
+        tuple(seen.hypotheses),
+        refusal=seen.refusal,
+        lines=seen.lines,
+        lines_first=first + len(items),
+        stopped=None if stopped is None else first + stopped,
+    )
+    return picture, items + [DigitItem(piece.rows) for line in seen.lines for piece in line.pieces]
+
+
 class Choice(Struct, frozen=True, eq=False, gc=False):
     """The hypothesis that is answered, and which share of all belief is on its label."""
 
@@ -79,6 +97,39 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     agreement = sum(belief for belief, label in zip(beliefs, labels, strict=True) if label == labels[best])
     share = agreement / sum(beliefs)
     return Choice(best, 1.0 if share > _AGREED else share)
+
+
+class InputReading(Struct, frozen=True, eq=False, gc=False):
+    """The item and result that answer one input; of a picture, what was done to it, and what lowered its score."""
+
+    item: DigitItem
+    result: DigitResult
+    report: Preparation | None = None
+    agreement: float = 1.0
+
+
+def read_input(
+    picture: PictureItems, items: Sequence[DigitItem], results: Sequence[DigitResult], stop: float | None
+) -> InputReading | None:
+    """What was read of one input, given the items of its call and their results; None: it is blank.
+
+    A picture is answered from where it stopped early, if its tempered score still allows that.
+    """
+    if picture.is_blank:
+        return None
+    if not picture.hypotheses:
+        return InputReading(items[picture.first], results[picture.first])
+    choice = chosen(picture, results[picture.first : picture.first + len(picture.hypotheses)])
+    if choice is None:
+        return None
+    report, agreement = picture.hypotheses[choice.index].report, choice.agreement
+    if picture.stopped is not None and stop is not None:
+        early = picture.stopped + choice.index
+        result = tempered(results[early], agreement)
+        if float(result.probabilities.max()) >= stop:
+            return InputReading(items[early], result, report, agreement)
+    index = picture.first + choice.index
+    return InputReading(items[index], tempered(results[index], agreement), report, agreement)
 
 
 def tempered(result: DigitResult, agreement: float) -> DigitResult:

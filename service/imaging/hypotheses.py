@@ -11,33 +11,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 from service.contract.errors import InvalidRequest
-from service.imaging.decode import Box, Picture
+from service.imaging.decode import Picture
 from service.imaging.filters import Plane
-from service.imaging.marks import Bounds, Mark
 from service.imaging.mnist import normalized
+from service.imaging.report import Preparation, preparation_of
 from service.imaging.search import search
 from service.imaging.strokes import thickened
-
-
-class Preparation(Struct, frozen=True, gc=False):
-    """What was done to an image; `box` is left, top, right, bottom in pixels of the upright source.
-
-    `contrast` is the ink's, of the full scale; `lines` are printed ones that were removed, `specks` other marks that
-    were left out; `digits` is how many marks look like one each: the likeliest is read.
-    """
-
-    source_size: tuple[int, int]
-    inverted: bool
-    box: Box
-    frames: int
-    rotated: bool
-    uneven_paper: bool
-    contrast: float
-    lines: int
-    specks: int
-    enlarged: bool
-    thickened: bool
-    digits: int
 
 
 class Hypothesis(Struct, frozen=True, eq=False, gc=False):
@@ -68,29 +47,5 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
     found: dict[bytes, Hypothesis] = {}
     for mark, plane, (_, is_thickened) in zip(look.marks, rows, inks, strict=True):
         # Of two ways that come to the same rows, the likelier one.
-        found.setdefault(plane.tobytes(), Hypothesis(plane, _report(picture, mark, is_thickened), mark.prior))
+        found.setdefault(plane.tobytes(), Hypothesis(plane, preparation_of(picture, mark, is_thickened), mark.prior))
     return list(found.values()), look.refusal
-
-
-def source_box(picture: Picture, bounds: Bounds) -> Box:
-    """`bounds` in pixels of the decoded image as a box in pixels of the upright source."""
-    scales = (picture.size[0] / picture.image.width, picture.size[1] / picture.image.height) * 2
-    x0, y0, x1, y1 = [round(side * scale) for side, scale in zip(bounds, scales, strict=True)]
-    return x0, y0, x1, y1
-
-
-def _report(picture: Picture, mark: Mark, is_thickened: bool) -> Preparation:
-    return Preparation(
-        source_size=picture.size,
-        inverted=mark.ink.is_dark,
-        box=source_box(picture, mark.box),
-        frames=picture.frames,
-        rotated=picture.rotated,
-        uneven_paper=mark.ink.paper != "even",
-        contrast=round(mark.ink.contrast, 3),
-        lines=mark.n_lines,
-        specks=mark.n_noise,
-        enlarged=mark.enlarged,
-        thickened=is_thickened,
-        digits=mark.n_candidates,
-    )

@@ -9,7 +9,8 @@ from service.imaging.binarize import Separation
 from service.imaging.cell_lines import CellLines, cell_lines
 from service.imaging.components import Components, connected_components
 from service.imaging.filters import Mask
-from service.imaging.lines import without_lines, without_thin_lines
+from service.imaging.lines import without_lines
+from service.imaging.thin_lines import without_thin_lines
 
 LEAST_IN_CELL = 0.2  # share of a cell's height, that a digit in it has
 

@@ -6,7 +6,6 @@ What the components of a layer are by their arrangement (`layout`) becomes marks
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +15,9 @@ from service.imaging.binarize import Binarized
 from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane
 from service.imaging.layers import Layer
-from service.imaging.layout import Layout, layout_of
-from service.imaging.outlines import body_of
+from service.imaging.layout import Layout
 from service.imaging.parameters import PARAMETERS
-from service.imaging.strokes import is_shade, is_thin_outline, stroke_width
+from service.imaging.strokes import stroke_width
 
 Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -63,7 +61,7 @@ class Found:
 
 
 @dataclass(slots=True, eq=False)
-class _Reading:
+class Reading:
     """The layout of a layer, the masks (H, W) of its choices, and how the likeliest candidate was judged."""
 
     layer: Layer
@@ -73,36 +71,8 @@ class _Reading:
     body: Mask | None = None  # of a hollow digit
 
 
-def find_marks(layers: Sequence[Layer]) -> list[Found]:
-    """What is found in each of the `layers`, stage by stage."""
-    layouts = list(map(layout_of, [layer.components for layer in layers]))
-    readings: list[_Reading | None] = []
-    for layer, layout in zip(layers, layouts, strict=True):
-        if layout is None:
-            readings.append(None)
-            continue
-        masks: list[Mask] = []
-        for choice in layout.choices:
-            mask = layer.components.mask(choice.selected)
-            masks.append(mask)
-        readings.append(_Reading(layer, layout, masks))
-    for reading in readings:
-        if reading is not None:
-            separation, layout, first = reading.layer.separation, reading.layout, reading.masks[reading.layout.first]
-            reading.is_shade = is_shade(
-                separation.view.plane,
-                separation.ink,
-                first,
-                layout.box,
-                layout.n_noise,
-                at_border=layout.at_border,
-            )
-            if not reading.is_shade and is_thin_outline(first[layout.box]):
-                reading.body = body_of(first, layout.box)
-    return list(map(_found, readings))
-
-
-def _found(reading: _Reading | None) -> Found:
+def marks_of(reading: Reading | None) -> Found:
+    """The marks of a layer; `reading` is None where none of its components may be the digit."""
     if reading is None:
         return refused("nothing but specks, lines or borders stands out from the paper")
     if reading.is_shade:

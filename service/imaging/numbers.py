@@ -19,12 +19,12 @@ from service.imaging.cell_lines import cell_lines
 from service.imaging.components import connected_components
 from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask, Plane
-from service.imaging.hypotheses import source_box
 from service.imaging.layout import digit_candidates
 from service.imaging.lines import without_lines
 from service.imaging.marks import Bounds, bounding_slices, bounds_of, mark_of
 from service.imaging.mnist import normalized
 from service.imaging.parameters import PARAMETERS
+from service.imaging.report import source_box
 from service.imaging.sheets import region_of_sheet
 from service.imaging.strokes import thickened
 

@@ -8,9 +8,8 @@ for the network to say; `Mark.prior` is what is known before it is asked.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -18,13 +17,12 @@ import numpy as np
 from PIL import Image
 
 from service.contract.errors import InvalidRequest
-from service.imaging.binarize import Separation, other_papers, separations
-from service.imaging.cell_lines import CellLines
-from service.imaging.components import connected_components
+from service.imaging.attempts import find_attempts, lowered
+from service.imaging.binarize import other_papers, separations
 from service.imaging.decode import Box, Picture, View
-from service.imaging.filters import Mask, dilate
-from service.imaging.layers import LEAST_IN_CELL, Layer, layers_of
-from service.imaging.marks import Bounds, Found, Mark, find_marks, refused
+from service.imaging.filters import Mask
+from service.imaging.layers import layers_of
+from service.imaging.marks import Bounds, Found, Mark
 from service.imaging.parameters import PARAMETERS
 from service.imaging.sheets import region_of_mark
 from service.imaging.strokes import steps, stroke_width
@@ -38,7 +36,7 @@ _SHARP = 0.15  # of the ink's strength from pixel to pixel, that the edges of a 
 # Logarithms of weights; 0 is the likeliest. Set by hand on drawn scenes, by how often each way to look is right.
 _NO_MARGIN, _OTHER_PAPER = -1.0, -0.3
 _PERHAPS_TIGHT, _LOOSE, _AFTER_REFUSAL = -0.4, -2.0, -1.0
-_WITH_LINES, _WITHOUT_LINES, _SHEET = -0.1, -0.3, -3.0
+_SHEET = -3.0
 
 _prior = attrgetter("prior")
 
@@ -61,7 +59,7 @@ def search(picture: Picture) -> Look:
     inner = [] if region is None else _on_sheet(picture, found[0], region)
     if inner:
         n_candidates, refusal = inner[0].n_candidates, None
-        found = [*inner, *_lowered(found, _SHEET)]
+        found = [*inner, *lowered(found, _SHEET)]
     left, top, right, bottom = found[0].box
     side, longer_side = max(right - left, bottom - top), max(picture.image.size)
     if side < PARAMETERS.small_digit * longer_side and longer_side > PARAMETERS.plane_side:
@@ -85,43 +83,26 @@ def _look_at(view: View) -> Look:
     ways = separations(view)
     if not ways:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    first, *rest = _attempts(ways)
+    first, *rest = find_attempts(layers_of(ways))
     found, paper = first.marks, ways[0].ink
-    framed = [mark for way, attempt in zip(ways[1:], rest, strict=True) if way.view.margin for mark in attempt.marks]
-    others = [attempt for way, attempt in zip(ways[1:], rest, strict=True) if not way.view.margin]
+    framed: list[Mark] = []
+    others: list[Found] = []
+    for way, attempt in zip(ways[1:], rest, strict=True):
+        if way.view.margin:
+            framed += attempt.marks
+        else:
+            others.append(attempt)
     on_margin = _weighed_on_margin(view, framed) if framed else []
     if on_margin and on_margin[0].prior > _PERHAPS_TIGHT:  # what is found without a margin may be the digit's hole
-        found = _lowered(found, _NO_MARGIN)
+        found = lowered(found, _NO_MARGIN)
     elif len(ways) > 1 and ways[1].view.margin:
-        others = _attempts(other_papers(view, paper))
+        others = find_attempts(layers_of(other_papers(view, paper)))
     for other in others:
-        found = [*found, *_lowered(other.marks, _AFTER_REFUSAL if first.refusal else _OTHER_PAPER)]
+        found = [*found, *lowered(other.marks, _AFTER_REFUSAL if first.refusal else _OTHER_PAPER)]
     found = [*found, *on_margin]
     if not found:
         raise first.refusal or InvalidRequest("nothing stands out from the paper", code="blank_image")
     return Look(sorted(found, key=_prior, reverse=True), first.refusal)
-
-
-def _attempts(ways: Sequence[Separation]) -> list[Found]:
-    """The marks that each way to separate ink shows, lines left out; and why there are none of the likeliest lines."""
-    layers = layers_of(ways)
-    found = iter(find_marks(list(itertools.chain.from_iterable(layers))))
-    attempts = []
-    for layers_of_way in layers:
-        first, *others = [
-            _in_cell(layer, one) if layer.cell is not None else one
-            for layer, one in zip(layers_of_way, itertools.islice(found, len(layers_of_way)), strict=True)
-        ]
-        marks = list(first.marks)
-        for layer, other in zip(layers_of_way[1:], others, strict=True):
-            marks += _lowered(other.marks, layer.prior)
-        attempts.append(Found(marks, first.refusal))
-    return attempts
-
-
-def _lowered(found: Iterable[Mark], prior: float) -> list[Mark]:
-    """The marks, each less likely by `prior`."""
-    return [replace(mark, prior=mark.prior + prior) for mark in found]
 
 
 def _weighed_on_margin(view: View, found: Sequence[Mark]) -> list[Mark]:
@@ -144,38 +125,6 @@ def _is_tight(mark: Mark, view: View) -> bool:
     box, whole = mark.box, view.box
     reaches = box[0] <= whole[0] + x and box[2] >= whole[2] - x and box[1] <= whole[1] + y and box[3] >= whole[3] - y
     return reaches and float(np.median(steps(mark.mask, mark.strength))) > _SHARP
-
-
-# --- cells -----------------------------------------------------------------------------------------------------------
-
-
-def _in_cell(layer: Layer, found: Found) -> Found:
-    """The marks in a cell with lines along its sides, which `found` leaves out."""
-    cell, view = layer.cell, layer.separation.view
-    if cell is None or found.refusal is not None:
-        return found
-    lines, size = cell.lines, view.plane.shape[0] - 2 * view.margin
-    inside = [mark for mark in found.marks if mark.mask.shape[0] >= LEAST_IN_CELL * size]
-    if not inside:
-        return refused("nothing but the lines of a cell stands out from the paper")
-    beside = dilate(np.pad(lines.mask, 1).astype(np.float32), 3)[1:-1, 1:-1] > 0
-    if _is_free(inside[0], view, lines) and not (beside & cell.mask & ~lines.mask).any():
-        return Found(inside)
-    # The line may be a stroke of a digit that fills the picture, such as the top of a 7.
-    (whole,) = find_marks([Layer(layer.separation, connected_components(cell.mask), cell.n_lines)])
-    return Found([*_lowered(whole.marks, _WITH_LINES), *_lowered(inside, _WITHOUT_LINES)])
-
-
-def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:
-    """Whether a mark in a cell touches no side of the picture but those with a line."""
-    box, reach = view.box, 1.5 * (view.box[2] - view.box[0]) / (view.plane.shape[1] - 2 * view.margin)
-    touched = (
-        mark.box[0] < box[0] + reach,
-        mark.box[1] < box[1] + reach,
-        mark.box[2] > box[2] - reach,
-        mark.box[3] > box[3] - reach,
-    )
-    return not any(side and not line for side, line in zip(touched, lines.sides, strict=True))
 
 
 # --- further looks ---------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from benchmarks.digits.preparation import prepare
 from service.contract.errors import InvalidRequest
 from service.imaging.filters import Plane
-from service.imaging.hypotheses import Preparation
 from service.imaging.mnist import BOX, SIDE
+from service.imaging.report import Preparation
 from tests.pictures import drawn, encoded
 
 PIXELS = 10_000_000
