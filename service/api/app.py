@@ -20,6 +20,7 @@ from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
+from service.api.tracing import NO_TELEMETRY, Tracing
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.api.wires.common import Pipeline
 from service.api.wires.mcp import mcp_router
@@ -61,16 +62,19 @@ def create_app(
     texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
     pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
     clients = ClientFinder(settings.proxies)
+    tracing = Tracing(settings.traces_endpoint) if settings.traces_endpoint else None
     app = Application(
         budget,
         metrics,
         clients,
         access_log=settings.access_log,
         origins=settings.origins,
+        tracing=tracing,
+        telemetry=tracing.telemetry() if tracing else NO_TELEMETRY,
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(registry, (texts, pictures)),
+        lifespan=lambda _: _lifespan(registry, (texts, pictures), tracing),
         redirect_slashes=False,  # a redirect would go to the host that the request names
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
         redoc_url=None,
@@ -119,7 +123,7 @@ def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(registry: Registry, pools: Sequence[FairPool]) -> AsyncIterator[None]:
+async def _lifespan(registry: Registry, pools: Sequence[FairPool], tracing: Tracing | None) -> AsyncIterator[None]:
     await registry.start()
     trimming = asyncio.create_task(trim_periodically())
     try:
@@ -129,6 +133,8 @@ async def _lifespan(registry: Registry, pools: Sequence[FairPool]) -> AsyncItera
         await registry.close()
         for pool in pools:
             pool.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
 class _MetricsPage(Response):

@@ -30,6 +30,7 @@ from service.api.request import (
     send_answer,
 )
 from service.api.request_metrics import RequestMetrics
+from service.api.tracing import Tracing
 from service.codec.common import Body
 from service.contract.errors import RitmoError, Unavailable
 
@@ -66,6 +67,7 @@ class Application(FastAPI):
         *,
         access_log: bool,
         origins: Sequence[str] = (),
+        tracing: Tracing | None = None,
         **options: Any,
     ) -> None:
         """`origins`: of pages that may call the service from a browser."""
@@ -78,6 +80,7 @@ class Application(FastAPI):
         self._watcher = RequestWatcher()
         self._request_metrics = metrics
         self._access_log = access_log
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, one live connection, or the lifespan."""
@@ -116,6 +119,8 @@ class Application(FastAPI):
         self._request_metrics.record(route, request.model, status, seconds)
         if self._access_log:
             _log_request(scope, request.request_id, request.model, status, seconds)
+        if self._tracing is not None:
+            self._tracing.record(request, route, answer, status, seconds)
 
     @staticmethod
     async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
