@@ -231,7 +231,9 @@ class Phases:
             "p50_ms": f"{load['p50_ms']:.1f}" if load else "",
             "p99_ms": f"{load['p99_ms']:.1f}" if load else "",
             "recovery_s": f"{recovery_s:.1f}" if recovery_s else "",
-            "note": note or " ".join(f"{end}: {count}" for end, count in sorted(ends.items()) if end != "answered"),
+            "note": "; ".join(
+                [*filter(None, [note]), *(f"{end}: {n}" for end, n in ends.items() if end != "answered")]
+            ),
         }
         append(RESULTS, [row])
         print(" ".join(f"{name}={value}" for name, value in row.items() if value != ""), flush=True)
