@@ -9,6 +9,7 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -185,6 +186,11 @@ class Settings(EngineSettings, BaseSettings):
         default=None,
         description="origins of pages that may call the service from a browser, commas between; * for any; unset: none",
     )
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="OTLP/HTTP collector that gets a span of every request (extra tracing); unset: no traces",
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
     access_log: bool = Field(default=False, description="log a line for every request (costs about 10 us each)")
 
@@ -211,6 +217,13 @@ class Settings(EngineSettings, BaseSettings):
         """The names that the service answers to, none for all."""
         names = tuple(name.strip().lower().strip("[]") for name in (self.allowed_hosts or "*").split(","))
         return () if "*" in names else names
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _traces_can_be_sent(cls, value: str | None) -> str | None:
+        if value is not None and find_spec("opentelemetry.exporter") is None:
+            raise ValueError("needs the extra tracing: pip install 'ritmo[tracing]'")
+        return value
 
     @field_validator("state_keys")
     @classmethod

@@ -66,7 +66,10 @@ def imports(package: str) -> set[str]:
 
 def provided(distributions: set[str]) -> set[str]:
     """The names by which `distributions` are imported."""
-    return {TOP_LEVEL.get(name, name.replace("-", "_")) for name in distributions}
+    return {
+        "opentelemetry" if name.startswith("opentelemetry") else TOP_LEVEL.get(name, name.replace("-", "_"))
+        for name in distributions
+    }
 
 
 def pins() -> dict[NormalizedName, str]:
@@ -87,7 +90,9 @@ def test_the_serving_install_pulls_no_training_or_development_dependency() -> No
 def test_the_service_imports_only_what_the_serving_install_names() -> None:
     # starlette is FastAPI's own vocabulary, pydantic-core pydantic's
     assert (
-        imports("service") - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"]) - {"starlette", "pydantic_core"}
+        imports("service")
+        - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"] | EXTRAS["tracing"])
+        - {"starlette", "pydantic_core"}
         == set()
     )
 

@@ -37,15 +37,17 @@ WAIT = 240.0  # seconds; a guard
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=8.0, help="of load for each number of replicas")
+    parser.add_argument("--only", default="", help="batch, throughput, tokens, replica, version, node or autoscaling")
     arguments = parser.parse_args()
     if not in_own_network():
         return enter_own_network("benchmarks.ray")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the nodes are ended then, too
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     cluster = Cluster(folder, settings(folder))
     try:
         start = time.monotonic()
         cluster.start()
-        Phases(cluster, arguments.seconds, time.monotonic() - start).run()
+        Phases(cluster, arguments.seconds, time.monotonic() - start).run(arguments.only)
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,22 +80,50 @@ class Phases:
         self._serve, self._build = serve, build
         self._row("start of the cluster", recovery_s=start_seconds, note="two nodes")
 
-    def run(self) -> None:
-        self._batch()
+    def run(self, only: str = "") -> None:
+        """All phases, or one of them."""
+        phases = {
+            "batch": self._batch,
+            "throughput": self._throughput,
+            "tokens": self._tokens,
+            "replica": self._lose_replica,
+            "version": self._roll_out,
+            "node": self._lose_node,
+            "autoscaling": self._autoscale,
+        }
+        for name, phase in phases.items():
+            if only in ("", name):
+                phase()
+
+    def _throughput(self) -> None:
         for replicas in (1, 2, 4):
             started = self._deploy({"replicas": str(replicas)})
             with_load = self._under_load(lambda: time.sleep(self._seconds), "--clients", "32")
             self._row(f"throughput of {replicas}", replicas, with_load, recovery_s=started, note="deploy or scale")
+
+    def _tokens(self) -> None:
+        self._deploy({"replicas": "4"})
         self._row("tokens on any replica", 4, note=self._continue_series())
+
+    def _lose_replica(self) -> None:
+        self._deploy({"replicas": "4"})
         self._row("a replica is killed", 4, *self._fault(self._kill_replica, 4))
+
+    def _roll_out(self) -> None:
         self._deploy({"replicas": "2"})
-        self._row(
-            "a version is rolled out", 2, *self._fault(lambda: self._deploy({"replicas": "2", "version": "2"}), 2)
-        )
+        ends, seconds = self._fault(lambda: self._deploy({"replicas": "2", "version": "2"}), 2)
+        self._row("a version is rolled out", 2, ends, seconds)
+
+    def _lose_node(self) -> None:
+        self._deploy({"replicas": "2", "version": "2"})
         there = len(self._cluster.replicas(SECOND))
         ends, seconds = self._fault(lambda: self._cluster.kill_node(SECOND), 2)
         self._row("a node is killed", 2, ends, seconds, f"{there} of 2 replicas were on it")
-        self._deploy({"look_back_seconds": "5", "upscale_seconds": "2", "max_replicas": "4", "version": "3"})
+
+    def _autoscale(self) -> None:
+        if "ritmo" in self._serve.status().applications:
+            self._serve.delete("ritmo")
+        self._deploy({"look_back_seconds": "5", "upscale_seconds": "2", "max_replicas": "4"})
         start = time.monotonic()
         ends = self._under_load(lambda: self._wait_for(4), "--clients", "24", "--series", "64", "--values", "500")
         self._row("scaled from 1 to 4 by queued work", 4, ends, time.monotonic() - start, "requests of 64 series")
@@ -108,8 +138,10 @@ class Phases:
         for name in ("one", "ray"):
             (folder / name).mkdir()
         forecaster = Forecaster(str(model), str(folder / "one"), 28, [0.1, 0.5, 0.9])
+        warm_up, *files = sorted(source.glob("*.parquet"))
+        forecaster.forecast(warm_up)
         start = time.monotonic()
-        n_series = sum(forecaster.forecast(file) for file in sorted(source.glob("*.parquet"))[:2])
+        n_series = sum(forecaster.forecast(file) for file in files[:3])
         self._row("batch, one process", note=f"{n_series / (time.monotonic() - start):.0f} series a second")
         arguments = argparse.Namespace(model=model, output=folder / "ray", horizon=28, actors=2)
         start = time.monotonic()
@@ -199,7 +231,9 @@ class Phases:
             "p50_ms": f"{load['p50_ms']:.1f}" if load else "",
             "p99_ms": f"{load['p99_ms']:.1f}" if load else "",
             "recovery_s": f"{recovery_s:.1f}" if recovery_s else "",
-            "note": note or " ".join(f"{end}: {count}" for end, count in sorted(ends.items()) if end != "answered"),
+            "note": "; ".join(
+                [*filter(None, [note]), *(f"{end}: {n}" for end, n in ends.items() if end != "answered")]
+            ),
         }
         append(RESULTS, [row])
         print(" ".join(f"{name}={value}" for name, value in row.items() if value != ""), flush=True)

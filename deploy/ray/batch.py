@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from service.backend.model import load
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -33,6 +34,7 @@ class Forecaster:
 
     def __init__(self, model: str, output: str, horizon: int, levels: Sequence[float]) -> None:
         """`model`: a folder of models/<name>/<version>."""
+        torch.set_num_threads(1)  # Ray gives an actor one processor
         self._model = load(Path(model), "cpu")
         self._output = Path(output)
         self._horizon = horizon

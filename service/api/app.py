@@ -24,6 +24,7 @@ from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
+from service.api.tracing import NO_TELEMETRY, Tracing
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.api.wires.common import Pipeline
 from service.api.wires.mcp import mcp_router
@@ -72,6 +73,7 @@ def create_app(
     audit = AuditLog(settings.audit_log) if settings.audit_log else None
     tokens = _state_tokens(settings, group)
     files = _watched_files(settings, keys, tokens)
+    tracing = Tracing(settings.traces_endpoint) if settings.traces_endpoint else None
     app = Application(
         budget,
         metrics,
@@ -80,10 +82,12 @@ def create_app(
         access_log=settings.access_log,
         audit=audit,
         origins=settings.origins,
+        tracing=tracing,
+        telemetry=tracing.telemetry() if tracing else NO_TELEMETRY,
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(registry, (texts, pictures), files, audit),
+        lifespan=lambda _: _lifespan(registry, (texts, pictures), files, audit, tracing),
         redirect_slashes=False,  # a redirect would go to the host that the request names
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
         redoc_url=None,
@@ -162,7 +166,11 @@ def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
 
 @contextlib.asynccontextmanager
 async def _lifespan(
-    registry: Registry, pools: Sequence[FairPool], files: Sequence[WatchedFiles], audit: AuditLog | None
+    registry: Registry,
+    pools: Sequence[FairPool],
+    files: Sequence[WatchedFiles],
+    audit: AuditLog | None,
+    tracing: Tracing | None,
 ) -> AsyncIterator[None]:
     await registry.start()
     tasks = [asyncio.create_task(trim_periodically()), asyncio.create_task(watch(files))]
@@ -178,6 +186,8 @@ async def _lifespan(
         await registry.close()
         for pool in pools:
             pool.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
 class _MetricsPage(Response):

@@ -46,7 +46,7 @@ class FastEndpoint(Protocol):
 class FastRequest:
     """One request to a direct route, from its body to its answer.
 
-    `fail` makes an answer of an exception, `record` counts a status. The owner of the connection says when it is lost.
+    `fail` makes an answer of an exception, `record` counts it. The owner of the connection says when that is lost.
     """
 
     __slots__ = ("_computation", "_fail", "_record", "_reply", "_request")
@@ -56,7 +56,7 @@ class FastRequest:
         request: RawRequest,
         reply: Reply,
         fail: Callable[[Exception, str], Answer],
-        record: Callable[[RawRequest, int], None],
+        record: Callable[[RawRequest, Answer | None], None],
     ) -> None:
         self._request = request
         self._reply = reply
@@ -78,13 +78,13 @@ class FastRequest:
             return False
         return True
 
-    def cancel(self, status: int, answer: Answer | None = None) -> None:
-        """Drop what is being computed: the connection is lost, and `status` is counted, or `answer` is sent instead."""
+    def cancel(self, answer: Answer | None = None) -> None:
+        """Drop what is being computed: the connection is lost, or `answer` is sent instead."""
         computation, self._computation = self._computation, None
         if computation is not None:
             computation.results.cancel()
         if answer is None:
-            self._close(status)
+            self._close(None)
         else:
             self._finish(answer)
 
@@ -107,8 +107,8 @@ class FastRequest:
     def _finish(self, answer: Answer) -> None:
         add_allowance(answer, self._request.scope)
         self._reply(answer.status, complete_headers(answer, self._request.request_id), answer.body)
-        self._close(answer.status)
+        self._close(answer)
 
-    def _close(self, status: int) -> None:
+    def _close(self, answer: Answer | None) -> None:
         self._request.close()
-        self._record(self._request, status)
+        self._record(self._request, answer)
