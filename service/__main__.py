@@ -35,6 +35,7 @@ from pydantic_settings import (
 from service.authoring.commands import ModelCommand
 from service.runtime import logs, training_program
 from service.runtime.version import version
+from service.server.commands.doctor import Doctor
 from service.server.commands.keys import Keys
 from service.settings import EngineSettings, Settings, unknown_variables
 
@@ -265,8 +266,9 @@ class Ritmo(BaseSettings):
     backtest: CliSubCommand[Backtest] = Field(description="test a model on the past of the series in a file")
     classify: CliSubCommand[Classify] = Field(description="read the digit in an image")
     keys: CliSubCommand[Keys] = Field(description="keys of callers: add, list, revoke, rotate")
-    model: CliSubCommand[ModelCommand] = Field(description="models of your own: begin one, check one")
+    model: CliSubCommand[ModelCommand] = Field(description="models of your own: begin, check, sign, verify")
     train: CliSubCommand[Train] = Field(description="train a model on your own series or digits")
+    doctor: CliSubCommand[Doctor] = Field(description="check this installation, and say what to change")
     version: bool = Field(default=False, description="print the version")
 
     @classmethod
@@ -305,10 +307,9 @@ def main(
         if command_line.version:
             print(f"ritmo {version()}")
             return 0
-        if command_line.keys is not None:
-            return command_line.keys.run()
-        if command_line.model is not None:
-            return command_line.model.run()
+        operation = command_line.keys or command_line.model or command_line.doctor
+        if operation is not None:
+            return operation.run()
         command = command_line.serve or command_line.forecast or command_line.backtest or command_line.classify
         if command is None:
             source.root_parser.print_help(sys.stderr)

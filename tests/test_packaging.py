@@ -35,7 +35,7 @@ def names(requirements: list[str]) -> set[str]:
 CORE = names(PROJECT["dependencies"])
 EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
 # Extras that `make` does not install: tests of them are skipped, but for `make install-all`.
-ON_DEMAND = {"browser", "deploy", "fuzz", "nixtla", "parquet", "tracing"}
+ON_DEMAND = {"browser", "deploy", "fuzz", "nixtla", "parquet", "signing", "tracing"}
 INSTALLED = CORE.union(*(lines for extra, lines in EXTRAS.items() if extra not in ON_DEMAND))
 
 
@@ -91,7 +91,7 @@ def test_the_service_imports_only_what_the_serving_install_names() -> None:
     # starlette is FastAPI's own vocabulary, pydantic-core pydantic's
     assert (
         imports("service")
-        - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"] | EXTRAS["tracing"])
+        - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"] | EXTRAS["signing"] | EXTRAS["tracing"])
         - {"starlette", "pydantic_core"}
         == set()
     )

@@ -15,7 +15,6 @@ from starlette.types import Scope
 
 from service.api.accounts import Account, KeyRing
 from service.api.clients import ACCOUNT
-from service.api.problems import Answer
 from service.api.route_scopes import ADMIN, needed
 from service.contract.errors import AccessDenied
 
@@ -97,13 +96,6 @@ def account_of(scope: Scope) -> Account | None:
     """The account whose key the request in `scope` showed; None where none was needed."""
     account: Account | None = scope.get(ACCOUNT)
     return account
-
-
-def add_allowance(answer: Answer, scope: Scope) -> None:
-    """Tell the caller what its key has left."""
-    account = account_of(scope)
-    if account is not None:
-        answer.headers.extend(account.headers())
 
 
 def _without_port(host: str) -> str:

@@ -67,7 +67,7 @@ class Account:
         self._max_connections = entry.limits.live_connections
         limited = [(name, index, rate) for index, name in enumerate(RESOURCES) if (rate := self._rates[index])]
         self._limited = [(name.encode(), index, rate) for name, index, rate in limited]
-        policy = ", ".join(f'"{name}";q={rate.count};w={rate.seconds:.0f}' for name, _, rate in limited)
+        policy = ", ".join(f'"{name}";q={rate.amount};w={rate.seconds:.0f}' for name, _, rate in limited)
         self._policy: Header = (b"ratelimit-policy", policy.encode())
 
     def remove(self) -> None:
@@ -99,7 +99,7 @@ class Account:
         count = values if task == "forecast" else items
         if rate is None or not count:
             return
-        if count > rate.count:
+        if count > rate.amount:
             detail = f"{count} {RESOURCES[resource]} at once: this key may send {_text(resource, rate)}"
             raise InvalidRequest(detail, code="too_many_items")
         self._take(resource, count, rate)
@@ -224,4 +224,4 @@ def _unauthenticated(detail: str) -> AccessDenied:
 
 
 def _text(resource: int, rate: Rate) -> str:
-    return f"{rate.count} {RESOURCES[resource]} a {_PERIODS[int(rate.seconds)]}"
+    return f"{rate.amount} {RESOURCES[resource]} a {_PERIODS[int(rate.seconds)]}"

@@ -19,13 +19,14 @@ from fastapi import FastAPI
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.access import Access, account_of, add_allowance
+from service.api.access import Access, account_of
+from service.api.accounts import Account
 from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
-from service.api.clients import ACCOUNT, ClientFinder
+from service.api.clients import ClientFinder
 from service.api.cross_origin import CrossOrigin
 from service.api.fast_path import FastEndpoint, FastRequest, Reply
-from service.api.problems import NOT_ALLOWED, Answer, internal, render
+from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
 from service.api.request import (
     MODEL,
     SIZE,
@@ -44,6 +45,7 @@ from service.codec.common import Body
 from service.contract.errors import RitmoError, Unavailable
 
 CLIENT_CLOSED_REQUEST = 499  # counted and logged where the connection was lost before the answer, and never sent
+CHECKED = "ritmo.checked"  # key of a scope: the request has passed the checks of access
 _OTHER_ROUTES = "other"  # one label for all paths that no route has
 
 logger = logging.getLogger("service.http")
@@ -114,7 +116,7 @@ class Application(FastAPI):
                     return
                 send = self._cross_origin.sender(send, origin)
         endpoint = self.endpoints.get(path)
-        if endpoint is None or (self._access.is_restricted and ACCOUNT not in scope):
+        if endpoint is None or (self._access.is_restricted and CHECKED not in scope):
             try:
                 self._access.check(scope, path, self._has_route)
             except RitmoError as error:
@@ -156,9 +158,9 @@ class Application(FastAPI):
         if self._access_log:
             _log_request({**scope, "method": method}, name, "", answer.status, 0.0)
         if self._audit is not None:
-            self._add_to_audit(self._audit, scope, name, answer.status, 0.0)
+            self._audit_request(self._audit, scope, name, answer.status, 0.0)
 
-    def _add_to_audit(
+    def _audit_request(
         self, audit: AuditLog, scope: Scope, name: str, status: int, seconds: float, model: str = ""
     ) -> None:
         """Add a request to the audit log."""
@@ -192,7 +194,7 @@ class Application(FastAPI):
             answer = await self._answer(endpoint, request, send)
             if answer is not None:
                 if request.client.account is not None:
-                    add_allowance(answer, scope)
+                    _add_allowance(answer, scope)
                 await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
@@ -213,8 +215,11 @@ class Application(FastAPI):
             try:
                 self._access.check(scope, path, self._has_route)
             except RitmoError:  # the ordinary way refuses it
-                scope.pop(ACCOUNT, None)
                 return None
+            scope[CHECKED] = True  # once only: the check takes a request out of the account
+            account = account_of(scope)
+            if account is not None:
+                reply = functools.partial(_reply_with_allowance, reply, account)
         request = RawRequest(scope, _nothing_more, self._budget, self._watcher, self._clients)
         fast = FastRequest(request, reply, _failure, functools.partial(self._record, path))
         return fast if fast.begin(endpoint, content) else None
@@ -228,7 +233,7 @@ class Application(FastAPI):
             _log_request(request.scope, request.request_id, request.model, status, seconds)
         if self._audit is not None:
             request.scope[SIZE] = request.body_bytes
-            self._add_to_audit(self._audit, request.scope, request.request_id, status, seconds, request.model)
+            self._audit_request(self._audit, request.scope, request.request_id, status, seconds, request.model)
         if self._tracing is not None:
             self._tracing.record(request, route, answer, status, seconds)
 
@@ -291,7 +296,19 @@ class Application(FastAPI):
         if self._access_log:
             _log_request(scope, name, "", status, seconds)
         if self._audit is not None:
-            self._add_to_audit(self._audit, inner, name, status, seconds)
+            self._audit_request(self._audit, inner, name, status, seconds)
+
+
+def _reply_with_allowance(reply: Reply, account: Account, status: int, headers: list[Header], body: bytes) -> None:
+    """`reply`, and tell the caller what its key has left."""
+    reply(status, [*headers, *account.headers()], body)
+
+
+def _add_allowance(answer: Answer, scope: Scope) -> None:
+    """Tell the caller what its key has left."""
+    account = account_of(scope)
+    if account is not None:
+        answer.headers.extend(account.headers())
 
 
 def _failure(error: Exception, name: str) -> Answer:

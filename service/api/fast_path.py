@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from service.api.access import add_allowance
 from service.api.problems import Answer, Header
 from service.api.request import RawRequest, complete_headers
 from service.codec.common import Body
@@ -105,7 +104,6 @@ class FastRequest:
         self._finish(answer)
 
     def _finish(self, answer: Answer) -> None:
-        add_allowance(answer, self._request.scope)
         self._reply(answer.status, complete_headers(answer, self._request.request_id), answer.body)
         self._close(answer)
 

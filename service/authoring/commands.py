@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
-from pydantic_settings import CliPositionalArg, CliSubCommand, get_subcommand
+from pydantic_settings import CliPositionalArg, CliSubCommand
+
+from service.authoring.signing import ModelSign, ModelVerify
+from service.contract.errors import BrokenModel
 
 
 class ModelCheck(BaseModel):
@@ -36,28 +39,31 @@ class ModelNew(BaseModel):
         """Write the program and say what comes next; the exit status."""
         from service.authoring.starter import write_starter
 
-        try:
-            path = write_starter(self.name, self.kind, self.folder)
-        except FileExistsError as error:
-            print(f"{error.filename} exists; nothing was written", file=sys.stderr)
-            return 2
-        except (OSError, ValueError) as error:
-            print(error, file=sys.stderr)
-            return 2
+        path = write_starter(self.name, self.kind, self.folder)
         print(f"written: {path}\nnext: python {path}    (trains, and exports to models/{self.name}/1)")
         return 0
 
 
 class ModelCommand(BaseModel):
-    """Models of your own: begin one, check one."""
+    """Models of your own: begin one, check one, sign one."""
 
     check: CliSubCommand[ModelCheck] = Field(description="try every rule of the contract on an exported model")
     new: CliSubCommand[ModelNew] = Field(description="write a program that trains, exports and serves a network")
+    sign: CliSubCommand[ModelSign] = Field(description="sign a version")
+    verify: CliSubCommand[ModelVerify] = Field(description="check the signature and the digests of a version")
 
     def run(self) -> int:
-        """Run the command that was chosen; the exit status."""
-        command = get_subcommand(self, is_required=False)
-        if isinstance(command, ModelCheck | ModelNew):
+        """Run the command that was chosen; the exit status is 2 where it cannot be done, or none was chosen."""
+        command = self.check or self.new or self.sign or self.verify
+        if command is None:
+            print("ritmo model: one of check, new, sign, verify; --help says more", file=sys.stderr)
+            return 2
+        try:
             return command.run()
-        print("ritmo model: one of check, new; --help says more", file=sys.stderr)
+        except BrokenModel as error:
+            print(error.detail, file=sys.stderr)
+        except FileExistsError as error:
+            print(f"{error.filename} exists; nothing was written", file=sys.stderr)
+        except (OSError, ValueError) as error:
+            print(error, file=sys.stderr)
         return 2

@@ -24,6 +24,7 @@ from service.backend.torchscript import MODULE_ERRORS, CudaNetwork, ScriptedNetw
 from service.backend.warmup import warm_up
 from service.contract.errors import BrokenModel, ModelFault
 from service.contract.manifest import Manifest, read_manifest
+from service.contract.signatures import TrustedKeys
 from service.contract.types import DigitItem, ForecastItem, Item, PaddingStats, Result
 
 MAX_DEVIATION = 1e-2  # between batches of other sizes; kernels differ in the last bits, not in the first digits
@@ -37,13 +38,16 @@ def load(
     warm: bool = True,
     should_continue: Callable[[], bool] = lambda: True,
     threads: ComputeThreads | None = None,
+    trusted: TrustedKeys | None = None,
 ) -> LoadedModel:
     """Verify, load, prove and warm up the model in `folder`; on a CPU `threads` share its large calls.
+
+    With `trusted`, one of these keys must have signed the manifest, and so the digests of all that is loaded.
 
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds; it ends
     with `Unavailable` as soon as `should_continue()` is false.
     """
-    model = open_model(folder, device, threads)
+    model = open_model(folder, device, threads, trusted)
     manifest = model.manifest
     sample = golden.read(folder, manifest)
     try:
@@ -58,9 +62,14 @@ def load(
     return model
 
 
-def open_model(folder: Path, device: str | torch.device = "cpu", threads: ComputeThreads | None = None) -> LoadedModel:
+def open_model(
+    folder: Path,
+    device: str | torch.device = "cpu",
+    threads: ComputeThreads | None = None,
+    trusted: TrustedKeys | None = None,
+) -> LoadedModel:
     """The model in `folder`, its files verified, but neither proved nor warmed up; see `load`."""
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, trusted)
     device = resolve_device(device)
     module = load_module(folder, manifest, device)
     if device.type == "cuda":

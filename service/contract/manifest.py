@@ -11,7 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.contract.errors import BrokenModel
-from service.contract.files import MAX_MANIFEST_BYTES, read_file
+from service.contract.files import MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, read_file, read_verified
+from service.contract.signatures import TrustedKeys
 
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
@@ -135,10 +136,15 @@ class Manifest(_Part):
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and validate `folder/manifest.json`; raises `BrokenModel` when it cannot be read or is not valid."""
+def read_manifest(folder: Path, trusted: TrustedKeys | None = None) -> Manifest:
+    """Read and validate `folder/manifest.json`; with `trusted`, one of these keys must have signed it.
+
+    Raises `BrokenModel` when it cannot be read, is not signed or is not valid.
+    """
     path = folder / MANIFEST_FILE
     data = read_file(path, MAX_MANIFEST_BYTES)
+    if trusted is not None:
+        trusted.check(folder, data)
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -147,3 +153,10 @@ def read_manifest(folder: Path) -> Manifest:
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise BrokenModel(f"{path} is not a valid manifest: {'; '.join(faults[:MAX_FAULTS])}") from error
+
+
+def verify_files(folder: Path) -> None:
+    """Raises `BrokenModel` unless the files in `folder` are those that its manifest describes."""
+    manifest = read_manifest(folder)
+    read_verified(folder / MODEL_FILE, MAX_MODEL_BYTES, manifest.sha256)
+    read_verified(folder / GOLDEN_FILE, MAX_MODEL_BYTES, manifest.golden.sha256)

@@ -7,8 +7,10 @@ from functools import partial
 
 from service.backend.model import load
 from service.batching.queue import Limits
+from service.contract.signatures import TrustedKeys
 from service.metrics.page import Metrics
 from service.registry.registry import Registry
+from service.runtime.watched_file import UnusableFile
 from service.settings import Settings
 
 
@@ -26,6 +28,7 @@ def make_registry(
         digests=digests,
         load_seconds=settings.model_load_seconds,
         fault_limit=settings.model_fault_limit,
+        trusted=_trusted_keys(settings),
     )
 
 
@@ -37,8 +40,18 @@ def one_shot_registry(settings: Settings, model: str) -> Registry:
         threads=settings.threads,
         limits=_limits(settings),
         only=model,
-        load=partial(load, warm=False),
+        load=partial(load, warm=False, trusted=_trusted_keys(settings)),
     )
+
+
+def _trusted_keys(settings: Settings) -> TrustedKeys | None:
+    """The keys of those whose models are loaded; raises `UnusableFile` where they cannot be read."""
+    if settings.trusted_keys is None:
+        return None
+    try:
+        return TrustedKeys.read(settings.trusted_keys)
+    except ValueError as error:
+        raise UnusableFile(str(error)) from error
 
 
 def _limits(settings: Settings) -> Limits:

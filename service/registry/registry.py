@@ -29,6 +29,7 @@ from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
 from service.contract.errors import BrokenModel, ModelFault, RitmoError, Unavailable, UnknownModel
+from service.contract.signatures import TrustedKeys
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.repository import restrict, scan
 from service.registry.served import ModelVersion, Served
@@ -74,9 +75,11 @@ class Registry:
         load: Callable[[Path, str], LoadedModel] | None = None,
         load_seconds: float = LOAD_SECONDS,
         fault_limit: int = FAULT_LIMIT,
+        trusted: TrustedKeys | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
+        self._trusted = trusted
         self._device = device
         self._n_threads = threads
         self._processes = processes
@@ -231,7 +234,7 @@ class Registry:
         def should_continue() -> bool:
             return not self._draining and folder not in self._given_up
 
-        return load_model(folder, device, should_continue=should_continue, threads=self._threads)
+        return load_model(folder, device, should_continue=should_continue, threads=self._threads, trusted=self._trusted)
 
     async def _scan(self) -> bool:
         """Look for models; returns whether there are any."""

@@ -75,7 +75,7 @@ class Allowances:
     def take(self, key: int, resource: int, count: int, rate: Rate) -> float:
         """Take `count` out of a bucket of `key` (a number other than 0); the seconds to wait where it has less, else 0.
 
-        `count` is at most `rate.count`.
+        `count` is at most `rate.amount`.
         """
         if self._lock is None:
             return self._take(key, resource, count, rate)
@@ -89,7 +89,7 @@ class Allowances:
         full_at = self._memory.full_at
         position = self._slot(key) * _BUCKETS + resource
         time_now = self._clock()
-        then = max(full_at[position], time_now) + count * rate.seconds / rate.count
+        then = max(full_at[position], time_now) + count * rate.seconds / rate.amount
         wait = then - time_now - rate.seconds
         if wait > 1e-9:
             return wait
@@ -99,7 +99,7 @@ class Allowances:
     def left(self, key: int, resource: int, rate: Rate) -> tuple[int, float]:
         """What a bucket holds, and the seconds until it is full."""
         seconds = max(0.0, self._memory.full_at[self._slot(key) * _BUCKETS + resource] - self._clock())
-        return max(0, int(rate.count * (1.0 - seconds / rate.seconds) + 1e-6)), seconds
+        return max(0, int(rate.amount * (1.0 - seconds / rate.seconds) + 1e-6)), seconds
 
     def connect(self, key: int, limit: int | None) -> bool:
         """Count one more connection of `key`; False where `limit` are open already, in all processes together."""

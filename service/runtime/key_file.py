@@ -47,7 +47,7 @@ class KeyFileError(UnusableFile):
 class Rate(NamedTuple):
     """So many in `seconds`; as many may come at once."""
 
-    count: int  # type: ignore[assignment]  # a tuple's method of that name is not used
+    amount: int
     seconds: float
 
 

@@ -144,7 +144,8 @@ class Flow(FlowControl):
         self._loop = loop
         self._lingering: _Lingering | None = None
         self._deadline = Deadline(loop, self._check_progress)
-        transport.set_write_buffer_limits(high=0)
+        # Under TLS, uvloop pauses a protocol whose buffer holds `high` bytes or more: with 0 also one that holds none.
+        transport.set_write_buffer_limits(high=1 if transport.get_extra_info("sslcontext") else 0, low=0)
 
     def hold(self, count: int) -> None:
         """`count` bytes that came are held now; raises `Unavailable` where there is no room for more."""

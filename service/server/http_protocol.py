@@ -294,6 +294,8 @@ class Protocol(HttpToolsProtocol):
         if self.flow.is_ending or cycle is None or cycle.more_body or cycle.response_complete:
             return False
         self.drain()
+        if not self.transport.can_write_eof():  # TLS, which ends both directions at once
+            return False
         self._is_half_closed = True
         self._reading.start(_HALF_CLOSED_SECONDS)
         return True

@@ -1,7 +1,7 @@
 // The words of the page in its languages; the elements with data-t (text) and data-label (aria-label) are given them.
 const TEXTS = {
   en: {
-    skip: "Skip to the content", views: "Views", tabSeries: "Series", tabDigit: "Digits", language: "Language", theme: "Colours",
+    skip: "Skip to the content", views: "Views", tabSeries: "Series", tabDigit: "Digits", language: "Language", theme: "Colours", key: "Key",
     themeAuto: "Auto", themeLight: "Light", themeDark: "Dark", docs: "API", yourSeries: "Your series",
     pasteHint: "Paste numbers, a column of a spreadsheet or CSV, or drop a file", openFile: "Open a file", examples: "Examples",
     choose: "choose …", exampleShop: "Sales of a shop, monthly", examplePower: "Electric load, hourly",
@@ -21,7 +21,7 @@ const TEXTS = {
     liveStatus: (n) => `Live: ${n} values sent one by one, the next is forecast.`,
   },
   es: {
-    skip: "Ir al contenido", views: "Vistas", tabSeries: "Series", tabDigit: "Dígitos", language: "Idioma", theme: "Colores",
+    skip: "Ir al contenido", views: "Vistas", tabSeries: "Series", tabDigit: "Dígitos", language: "Idioma", theme: "Colores", key: "Clave",
     themeAuto: "Automático", themeLight: "Claro", themeDark: "Oscuro", docs: "API", yourSeries: "Tu serie",
     pasteHint: "Pega números, una columna de una hoja de cálculo o CSV, o suelta un archivo", openFile: "Abrir archivo",
     examples: "Ejemplos", choose: "elige …", exampleShop: "Ventas de una tienda, por mes", examplePower: "Demanda eléctrica, por hora",

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
+LISTENING = re.compile(r"running on (https?)://[\d.]+:(\d+)")
 TIMEOUT = 300.0  # seconds, a guard against what hangs: a start that takes 4 s takes 90 at a load of 10
 POLL_SECONDS = 0.02
 
@@ -35,7 +35,7 @@ class Server:
         self.workers = int(environment.get("RITMO_WORKERS", 1))
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
-        self.port = 0
+        self.scheme, self.port = "http", 0
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -45,13 +45,13 @@ class Server:
         for line in self.process.stderr:
             self.lines.append(line)
             if match := LISTENING.search(line):
-                self.port = int(match.group(1))
+                self.scheme, self.port = match.group(1), int(match.group(2))
                 self._listening.set()
         self._listening.set()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def log(self) -> list[dict[str, Any]]:
         """Every line so far; each is JSON, or this fails."""
