@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from fastapi import Response
 
 from service.api.byte_budget import ByteBudget
-from service.api.catalog import models_router
+from service.api.catalog import limits_of, models_router
 from service.api.clients import ClientFinder
 from service.api.dispatch import Application
 from service.api.evaluation import AnomalyEndpoint, BacktestEndpoint
@@ -18,6 +18,7 @@ from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.page import PrepareDigitEndpoint, page_router
 from service.api.problems import answer_with_problems
+from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
 from service.api.websockets import LiveConnections, LiveEndpoint
@@ -30,6 +31,7 @@ from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
 from service.metrics.page import CONTENT_TYPE, Metrics
+from service.registry.control import GroupControl, LocalControl, ModelControl
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
 from service.runtime.fair_pool import FairPool
@@ -56,7 +58,8 @@ def create_app(
     """
     settings = settings or Settings()
     if registry is None:
-        registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
+        registry = make_registry(settings, Metrics(group.folder), group) if group else make_registry(settings)
+    control = _model_control(settings, registry, group)
     metrics, budget = RequestMetrics(registry.metrics), ByteBudget(settings.max_held_bytes)
     texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
     pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
@@ -70,11 +73,11 @@ def create_app(
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(registry, (texts, pictures)),
+        lifespan=lambda _: _lifespan(registry, control, (texts, pictures)),
         redirect_slashes=False,  # a redirect would go to the host that the request names
     )
     registry.metrics.watch_held_bytes(lambda: budget.held_bytes)
-    app.state.registry = registry
+    app.state.registry, app.state.control = registry, control
     app.state.budget, app.state.request_metrics = budget, metrics
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
@@ -89,6 +92,12 @@ def create_app(
     pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
     for name in settings.served_wires:
         app.include_router(_WIRES[name](pipeline))
+    if settings.models_may_be_managed:
+        problems = problem_responses(("model_not_found", "version_not_found", "model_not_ready"))
+        limits = limits_of(settings)
+        app.include_router(management_router(registry, control, limits, settings.origins, problems))
+        if "oip" in settings.served_wires:
+            app.include_router(oip_repository_router(control, settings.origins))
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)
@@ -115,9 +124,16 @@ def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
     return StateTokens(settings.secrets or shared, settings.state_ttl_seconds, shared_random_key=bool(shared))
 
 
+def _model_control(settings: Settings, registry: Registry, group: WorkerGroup | None) -> ModelControl:
+    if group is not None and group.connection is not None:
+        return GroupControl(registry, group, group.connection)
+    return LocalControl(registry, settings.models, settings.model_versions)
+
+
 @contextlib.asynccontextmanager
-async def _lifespan(registry: Registry, pools: Sequence[FairPool]) -> AsyncIterator[None]:
+async def _lifespan(registry: Registry, control: ModelControl, pools: Sequence[FairPool]) -> AsyncIterator[None]:
     await registry.start()
+    control.start()
     trimming = asyncio.create_task(trim_periodically())
     try:
         yield
