@@ -58,11 +58,11 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         registry: Registry,
         streams: LiveConnections,
-        control: ModelControl,
         settings: Settings,
         listeners: Sequence[socket.socket],
         limits: ConnectionLimits,
         group: WorkerGroup | None = None,
+        control: ModelControl | None = None,
     ) -> None:
         super().__init__(config)
         self._registry = registry
@@ -201,6 +201,8 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(lambda: self._start_change("reload"))
 
     def _start_change(self, action: Action) -> None:
+        if self._control is None:
+            return
         change = asyncio.create_task(self._control.change(Change(action)))
         self._changes.add(change)
         change.add_done_callback(self._on_change_done)
@@ -319,7 +321,7 @@ def run(
     sys.setswitchinterval(_SWITCH)
     limits = ConnectionLimits(settings, app.state.budget, app.state.request_metrics)
     state = app.state
-    server = Server(config, state.registry, state.streams, state.control, settings, listeners, limits, group)
+    server = Server(config, state.registry, state.streams, settings, listeners, limits, group, state.control)
     if management:
         ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored

@@ -161,7 +161,7 @@ async def reload_and_roll_back(models: Path, workers: int, rounds: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_reload_and_rollback_under_load_lose_no_request(tmp_path: Path, workers: int) -> None:
-    await reload_and_roll_back(tmp_path, workers, 2)
+    await reload_and_roll_back(tmp_path, workers, 1)
 
 
 @pytest.mark.slow
@@ -321,7 +321,9 @@ async def test_a_killed_worker_comes_back_with_what_is_served_now(tmp_path: Path
         os.kill(pids[0], signal.SIGKILL)
 
         async def replaced() -> bool:
-            return sum("Started server process" in line for line in server.lines) == 3 and _is_ready(await _health(server))
+            return sum("Started server process" in line for line in server.lines) == 3 and _is_ready(
+                await _health(server)
+            )
 
         await until(replaced)
         assert await current(server, fresh=20) == {1}
