@@ -13,7 +13,7 @@ from service.api.access import Access
 from service.api.accounts import KeyRing
 from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
-from service.api.catalog import models_router
+from service.api.catalog import limits_of, models_router
 from service.api.clients import ClientFinder
 from service.api.dispatch import Application
 from service.api.evaluation import AnomalyEndpoint, BacktestEndpoint
@@ -22,6 +22,7 @@ from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
+from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
 from service.api.tracing import NO_TELEMETRY, Tracing
@@ -35,6 +36,7 @@ from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
 from service.metrics.page import CONTENT_TYPE, Metrics
+from service.registry.control import GroupControl, LocalControl, ModelControl
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
 from service.runtime.allowances import Allowances
@@ -64,7 +66,8 @@ def create_app(
     """
     settings = settings or Settings()
     if registry is None:
-        registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
+        registry = make_registry(settings, Metrics(group.folder), group) if group else make_registry(settings)
+    control = _model_control(settings, registry, group)
     metrics, budget = RequestMetrics(registry.metrics), ByteBudget(settings.max_held_bytes)
     texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
     pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
@@ -87,13 +90,13 @@ def create_app(
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(registry, (texts, pictures), files, audit, tracing),
+        lifespan=lambda _: _lifespan(registry, control, (texts, pictures), files, audit, tracing),
         redirect_slashes=False,  # a redirect would go to the host that the request names
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
         redoc_url=None,
     )
     registry.metrics.watch_held_bytes(lambda: budget.held_bytes)
-    app.state.registry = registry
+    app.state.registry, app.state.control = registry, control
     app.state.budget, app.state.request_metrics = budget, metrics
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
@@ -110,6 +113,12 @@ def create_app(
     for name in settings.served_wires:
         app.include_router(_WIRES[name](pipeline))
     app.include_router(docs_router())
+    if settings.models_may_be_managed:
+        problems = problem_responses(("model_not_found", "version_not_found", "model_not_ready"))
+        limits = limits_of(settings)
+        app.include_router(management_router(registry, control, limits, settings.origins, problems))
+        if "oip" in settings.served_wires:
+            app.include_router(oip_repository_router(control, settings.origins))
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)
@@ -164,15 +173,23 @@ def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
     return StateTokens(settings.secrets or shared, settings.state_ttl_seconds, shared_random_key=bool(shared))
 
 
+def _model_control(settings: Settings, registry: Registry, group: WorkerGroup | None) -> ModelControl:
+    if group is not None and group.connection is not None:
+        return GroupControl(registry, group, group.connection)
+    return LocalControl(registry, settings.models, settings.model_versions)
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(
     registry: Registry,
+    control: ModelControl,
     pools: Sequence[FairPool],
     files: Sequence[WatchedFiles],
     audit: AuditLog | None,
     tracing: Tracing | None,
 ) -> AsyncIterator[None]:
     await registry.start()
+    control.start()
     tasks = [asyncio.create_task(trim_periodically()), asyncio.create_task(watch(files))]
     if audit is not None:
         tasks.append(asyncio.create_task(audit.run()))

@@ -72,8 +72,23 @@ def manifest_digests(models: Path) -> dict[str, str | None]:
     files, or None where it cannot be read. Empty where `models` is no readable folder.
     """
     with contextlib.suppress(BrokenModel):
-        return {f"{each.name}@{each.version}": _digest(each.manifest) for each in scan(models).versions}
+        return digests_of(scan(models).versions)
     return {}
+
+
+def folder_state(models: Path) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and time of change of every file of every version below `models`; empty where it cannot be read."""
+    files: list[tuple[str, int, int]] = []
+    with contextlib.suppress(OSError):
+        for path in models.glob("[!.]*/[!.]*/*"):
+            status = path.stat()
+            files.append((str(path), status.st_size, status.st_mtime_ns))
+    return tuple(sorted(files))
+
+
+def digests_of(versions: Sequence[VersionFolder]) -> dict[str, str | None]:
+    """Reference (`name@version`) -> digest of its manifest, or None where that could not be read."""
+    return {f"{version.name}@{version.version}": digest_of(version.manifest) for version in versions}
 
 
 def restrict(versions: Sequence[VersionFolder], expected: Mapping[str, str | None]) -> list[VersionFolder]:
@@ -86,14 +101,15 @@ def restrict(versions: Sequence[VersionFolder], expected: Mapping[str, str | Non
         on_disk = by_reference.get(reference, absent)
         if digest is None:
             result.append(replace(on_disk, fault=on_disk.fault or "it could not be loaded when the service started"))
-        elif on_disk.manifest is not None and _digest(on_disk.manifest) != digest:
+        elif on_disk.manifest is not None and digest_of(on_disk.manifest) != digest:
             result.append(replace(on_disk, fault="it was changed on disk while the service runs"))
         else:
             result.append(on_disk)
     return result
 
 
-def _digest(manifest: Manifest | None) -> str | None:
+def digest_of(manifest: Manifest | None) -> str | None:
+    """Digest of a manifest, which holds the digests of the other files; None where it cannot be read."""
     return None if manifest is None else hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -12,12 +13,30 @@ from service.contract.errors import ModelFault, Unavailable
 from service.contract.types import Item
 from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
-from service.registry.repository import VersionFolder
+from service.registry.repository import VersionFolder, digest_of
 from service.runtime.fair_share import ANONYMOUS, Client
 
 FAILED_RETRY = 60.0  # seconds after which to ask again for a model that has to be mended first
 
-State = Literal["loading", "ready", "failed"]
+State = Literal["loading", "ready", "failed", "unloaded"]
+
+
+class _Reports:
+    """Counts what a model's batches were, and the answers in a row that were not sound."""
+
+    def __init__(self, metrics: ModelMetrics, on_fault: Callable[[ModelFault, int], None]) -> None:
+        self._metrics = metrics
+        self._on_fault = on_fault
+        self._faults_in_a_row = 0
+
+    def record(self, report: BatchReport) -> None:
+        """Count a finished batch; called by the holder of the scheduler's compute lock."""
+        self._metrics.batch(report)
+        if report.requests:
+            self._faults_in_a_row = 0
+        for fault in report.faults:
+            self._faults_in_a_row += 1
+            self._on_fault(fault, self._faults_in_a_row)
 
 
 class Served:
@@ -34,22 +53,14 @@ class Served:
         """`on_fault` gets each answer that is not sound, and how many of them came in a row, perhaps in a thread."""
         self.manifest = model.manifest
         self.model = model
-        self._metrics = metrics
-        self._on_fault = on_fault
-        self._faults_in_a_row = 0
         reference = f"{self.manifest.name}@{self.manifest.version}"
-        self.queue = scheduler.new_queue(reference, model.run_batch, limits, self._record, price=model.seconds)
+        reports = _Reports(metrics, on_fault)
+        self.queue = scheduler.new_queue(reference, model.run_batch, limits, reports.record, price=model.seconds)
+        # A version that was replaced goes with the last request or live connection that uses it. Nothing that the
+        # scheduler holds may therefore refer back to this object.
+        weakref.finalize(self, scheduler.remove_queue, self.queue).atexit = False
         forecasts = self.manifest.task == "forecast"
         self._monitor = IntervalMonitor(self.queue.submit_probe, metrics.interval_outcome) if forecasts else None
-
-    def _record(self, report: BatchReport) -> None:
-        """Count a finished batch; called by the holder of the scheduler's compute lock."""
-        self._metrics.batch(report)
-        if report.requests:
-            self._faults_in_a_row = 0
-        for fault in report.faults:
-            self._faults_in_a_row += 1
-            self._on_fault(fault, self._faults_in_a_row)
 
     def submit(
         self,
@@ -83,6 +94,8 @@ class ModelVersion:
         self.name = folder.name
         self.version = folder.version
         self.folder = folder.folder
+        self.digest = digest_of(folder.manifest)  # of the manifest, which holds the digests of the files
+        self._source = folder
         self.manifest = folder.manifest  # None where it cannot be read
         self.state: State = "failed" if folder.fault else "loading"
         self.reason = folder.fault  # why it failed
@@ -112,6 +125,12 @@ class ModelVersion:
     def fail(self, reason: str) -> None:
         """Do not serve this version, or not any longer, because of `reason`."""
         self.state, self.reason, self.served = "failed", reason, None
+
+    def withheld(self, state: Literal["unloaded", "failed"], reason: str) -> ModelVersion:
+        """The same version, not served because of `reason`."""
+        version = ModelVersion(self._source)
+        version.state, version.reason = state, reason
+        return version
 
     def unavailable(self) -> Unavailable:
         """Why this version answers no request at this moment."""

@@ -85,7 +85,7 @@ class Server:
         return self
 
     async def restarted(self) -> bool:
-        """Whether every worker has been replaced after SIGHUP."""
+        """Whether every worker has been replaced after SIGUSR2."""
         return sum("Finished server process" in line for line in self.lines) == self.workers
 
     def signal(self, number: signal.Signals) -> None:
