@@ -114,9 +114,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training.networks",
     },
     "training.finetuning": {
+        "service.backend",
         "service.codec",
         "service.contract",
+        "service.imaging",
         "training.data",
+        "training.digits",
         "training.evaluation",
         "training.fit",
         "training.forecaster",

@@ -13,6 +13,7 @@ COMMANDS = {  # name -> description, and the module with its `add_arguments` and
     "digits": ("train the default digit reader on MNIST", "training.digits.command"),
     "tutorials": ("train the two tutorials' models", "training.tutorials.command"),
     "evaluate": ("score exported models on the test sets", "training.evaluation.evaluate"),
+    "repack": ("write exported archives anew, without what is of this machine", "training.fit.repack"),
     "series": ("list the real series at hand, and fetch those with a public address", "training.data.fetch_series"),
     "gallery": ("draw samples of every synthetic prior into training/figures", "training.reports.gallery"),
     "report": ("write training/RESULTS.md and its figures from the exported models", "training.reports.report"),

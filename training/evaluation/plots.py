@@ -120,8 +120,11 @@ def series_grid(values: Floats, captions: Sequence[str], path: Path, title: str)
     _save(figure, path)
 
 
-def confusion(table: NDArray[np.int64], path: Path, title: str) -> None:
-    """Counts (C, C), row = label, column = answer; shaded by the logarithm, so that single errors can be seen."""
+def confusion(table: NDArray[np.int64], path: Path, title: str, labels: Sequence[str] | None = None) -> None:
+    """Counts (C, C), row = label, column = answer; shaded by the logarithm, so that single errors can be seen.
+
+    `labels` are the names of the classes, where they are not their numbers.
+    """
     figure = Figure((4.6, 4.4), DPI)
     axis = figure.subplots()
     axis.imshow(np.log1p(table), cmap="Blues")
@@ -131,6 +134,22 @@ def confusion(table: NDArray[np.int64], path: Path, title: str) -> None:
         axis.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
     ticks = range(len(table))
     axis.set(xlabel="answer", ylabel="label", xticks=ticks, yticks=ticks, title=title)
+    if labels is not None:
+        axis.set(xticklabels=labels, yticklabels=labels)
+    _save(figure, path)
+
+
+def digit_grid(images: NDArray[np.float32], captions: Sequence[str], path: Path, title: str) -> None:
+    """Digits (N, 28, 28), ink 0..1, five in a row, each with its caption above it."""
+    rows = -(-len(images) // 5)
+    figure = Figure((8, 1.9 * rows + 0.6), DPI)
+    axes = figure.subplots(rows, 5, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+        axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        axis.set_title(caption, fontsize=8)
+    figure.suptitle(title)
     _save(figure, path)
 
 

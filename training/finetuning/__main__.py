@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import torch
 
-from training.finetuning import forecaster_command
+from training.finetuning import digits_command, forecaster_command
 from training.finetuning.series import UnusableData
 
-COMMANDS = {"forecaster": forecaster_command}
+COMMANDS = {"forecaster": forecaster_command, "digits": digits_command}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from service.contract.manifest import MANIFEST_FILE, read_manifest
 from training.evaluation import plots
 from training.finetuning import report
 from training.finetuning.forecaster import Candidate, Config, best, candidates, score, tune
-from training.finetuning.options import add_common_options, check_name, progress_bar
+from training.finetuning.options import (
+    add_common_options,
+    check_name,
+    folder_of,
+    make_default,
+    progress_bar,
+    say,
+    stop_when,
+)
 from training.finetuning.series import Collection, Parts, UnusableData, read_collection, split, usual_horizon
 from training.fit.export import reload
 from training.fit.interrupt import Interrupt
@@ -27,7 +30,7 @@ from training.fit.options import add_config_options, changed_fields
 from training.fit.record import Record, command_line, device_name, parameters
 from training.forecaster.export import write_folder
 from training.forecaster.train import read_version
-from training.networks.forecaster import MAX_HORIZON
+from training.networks.forecaster import MAX_HORIZON, Forecaster
 
 DEFAULT_NAME = "forecaster"  # the name that answers where a request names no model
 TABLE_OPTIONS = ("id", "time", "value", "delimiter", "decimal", "date_order", "freq")
@@ -63,63 +66,47 @@ def main(arguments: argparse.Namespace) -> None:
     if not 1 <= horizon <= MAX_HORIZON:
         raise UnusableData(f"--horizon is 1 to {MAX_HORIZON}")
     parts = split(collection, horizon)
-    _say(f"{len(collection.series)} series, {collection.values} values, season {collection.season}, {horizon} ahead")
+    say(f"{len(collection.series)} series, {collection.values} values, season {collection.season}, {horizon} ahead")
     for note in collection.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     base = score(shipped, parts.test, config.test_windows)
-    _say(f"shipped forecaster, {base.windows} held-back windows: MASE {base.mase:.3f}, WQL {base.wql:.4f}")
+    say(f"shipped forecaster, {base.windows} held-back windows: MASE {base.mase:.3f}, WQL {base.wql:.4f}")
 
     with Interrupt() as interrupt:
-        stop = _stop_when(arguments.deadline, started, interrupt)
+        stop = stop_when(arguments.deadline, started, interrupt)
         with progress_bar(config.steps, "tuning") as bar:
             tuned, curves = tune(shipped, parts, config, stop=stop, report=bar)
         if interrupt.asked:
-            _say("interrupted: going on with what was learnt so far; Ctrl-C again ends at once")
+            say("interrupted: going on with what was learnt so far; Ctrl-C again ends at once")
     tried = candidates(shipped, tuned, parts, config)
     kept = best(tried)
     print(report.score_table(tried, kept))
     record = _record(config, curves, collection, parts, kept, version, started)
     if arguments.dry_run:
-        _say("dry run: nothing was written")
+        say("dry run: nothing was written")
         return
     folder = _write(arguments, kept, tried, parts, config, record)
     _write_report(arguments.report or Path("runs") / arguments.name, collection, parts, tried, kept, curves)
-    _say(f"wrote {folder}: `ritmo serve --models {arguments.models}` serves it as {arguments.name}")
+    say(f"wrote {folder}: `ritmo serve --models {arguments.models}` serves it as {arguments.name}")
     if arguments.default:
-        _say(
-            f"wrote {make_default(folder, arguments.models)}: answers where a request names no model; delete it to undo"
-        )
+        default = make_default(folder, arguments.models, DEFAULT_NAME)
+        say(f"wrote {default}: answers where a request names no model; delete it to undo")
 
 
-def _shipped(reference: str, models: Path) -> tuple[Any, str]:
+def _shipped(reference: str, models: Path) -> tuple[Forecaster, str]:
     """The forecaster to start from, and its name@version."""
-    name, _, number = reference.partition("@")
-    versions = [int(path.parent.name) for path in models.glob(f"{name}/[0-9]*/{MANIFEST_FILE}")]
-    if not versions or (number and (not number.isdecimal() or int(number) not in versions)):
-        raise UnusableData(
-            f"{models} has no {reference} to start from: --models names the folder with the shipped models"
-        )
-    version = int(number) if number else max(versions)
+    folder = folder_of(reference, models)
     try:
-        network, _ = read_version(version, models, name)
+        network, _ = read_version(int(folder.name), models, folder.parent.name)
     except (KeyError, OSError, RuntimeError) as error:
-        raise UnusableData(
-            f"{name}@{version} is no forecaster of the shipped kind, which alone can be tuned"
-        ) from error
-    return network.eval(), f"{name}@{version}"
+        raise UnusableData(f"{reference} is no forecaster of the shipped kind, the one that can be tuned") from error
+    return network.eval(), f"{folder.parent.name}@{folder.name}"
 
 
 def _collection(arguments: argparse.Namespace) -> Collection:
     names = (*TABLE_OPTIONS, "header")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     return read_collection(arguments.file, options, arguments.season_length)
-
-
-def _stop_when(deadline: float | None, started: float, interrupt: Interrupt) -> Callable[[], bool]:
-    def stop() -> bool:
-        return interrupt.asked or (deadline is not None and time.monotonic() - started > deadline)
-
-    return stop
 
 
 def _record(
@@ -181,19 +168,4 @@ def _write_report(
     (folder / "curves.json").write_text(json.dumps(curves.rows, indent=1) + "\n", encoding="utf-8")
     report.draw(collection, parts.test, tried, kept, folder / "forecasts.png")
     plots.progress(curves.rows, {"MASE": ["mase"], "WQL": ["wql"]}, folder / "curves.png", "windows that choose")
-    _say(f"wrote {folder}/scores.md, forecasts.png, curves.png")
-
-
-def make_default(folder: Path, models: Path) -> Path:
-    """A copy of the model in `folder` as the newest version of the forecaster that answers by default."""
-    parent = models / DEFAULT_NAME
-    parent.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0) + 1
-    aside = parent / f".default-{number}"
-    shutil.copytree(folder, aside)
-    read_manifest(folder).model_copy(update={"name": DEFAULT_NAME, "version": number}).write(aside)
-    return aside.replace(parent / str(number))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(f"wrote {folder}/scores.md, forecasts.png, curves.png")
