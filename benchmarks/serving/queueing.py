@@ -42,7 +42,7 @@ class Model:
     each: float
     overhead: float
 
-    def response_times(self, arrivals: Sequence[float]) -> np.ndarray:
+    def response_times(self, arrivals: Sequence[float] | np.ndarray) -> np.ndarray:
         """Seconds from each arrival to its answer, the arrivals in order."""
         times = np.asarray(arrivals)
         answers = np.empty(len(times))
@@ -54,7 +54,8 @@ class Model:
             free = begin + self.fixed + self.each * (last - first)
             answers[first:last] = free
             first = last
-        return answers - times + self.overhead
+        seconds: np.ndarray = answers - times + self.overhead
+        return seconds
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def check(port: int, options: argparse.Namespace) -> list[Row]:
 
     Loops and loads take turns, so that whatever else the machine does falls on the fit and on what it is checked by.
     """
+    capacity = 0.0
     for clients in CLIENTS:  # every shape of batch is met once
         capacity = closed_loop(port, options, clients).rate
     loops: list[list[Loop]] = [[] for _ in CLIENTS]

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from service.contract.errors import InvalidRequest
-from service.imaging.mnist import SIDE, prepare
+from service.imaging.decode import decode
+from service.imaging.hypotheses import hypotheses
+from service.imaging.mnist import SIDE
 from training.data.arrays import Images
 from training.data.mnist import DamagedData, Digits, parse_idx
 from training.finetuning.series import UnusableData
@@ -199,5 +201,7 @@ def _prepared(file: Path | None) -> Images:
     """The rows (28, 28) of an image file, 0..255, as the service sees them."""
     if file is None:
         raise OSError("no file")
-    rows, _ = prepare(file.read_bytes(), MAX_PIXELS)
-    return np.round(rows * 255).astype(np.uint8)
+    found, refusal = hypotheses(decode(file.read_bytes(), MAX_PIXELS))
+    if refusal is not None:
+        raise refusal
+    return np.round(found[0].rows * 255).astype(np.uint8)

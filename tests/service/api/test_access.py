@@ -198,7 +198,7 @@ async def test_every_way_to_a_model_counts(tmp_path: Path, path: str) -> None:
 
 async def handshake(harness: Harness, *headers: tuple[str, str], subprotocols: tuple[str, ...] = ()) -> list[Any]:
     """What the application answers to a handshake and a series of two messages, until it closes or waits."""
-    scope = {
+    scope: dict[str, Any] = {
         "type": "websocket",
         "path": "/forecast/stream",
         "root_path": "",
