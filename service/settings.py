@@ -98,7 +98,8 @@ class Settings(EngineSettings, BaseSettings):
     )
     model_poll_seconds: Wait = Field(default=10.0, description="between two looks at the folder of models")
     model_management: Literal["auto", "on", "off"] = Field(
-        default="auto", description="whether POST /models/… may change what is served; auto: on a loopback address only"
+        default="auto",
+        description="whether POST /models/… may change what is served; auto: on a loopback address, or with keys",
     )
     model_versions: Count | None = Field(
         default=None, description="of each model only the last so many versions are loaded at the start; unset: all"
@@ -300,7 +301,9 @@ class Settings(EngineSettings, BaseSettings):
         """Whether requests may change which models are served."""
         if self.model_updates == "none" or self.model_management == "off":
             return False
-        return self.model_management == "on" or self.host in ("localhost", "::1") or self.host.startswith("127.")
+        if self.model_management == "on" or self.api_keys is not None:  # routes that need the scope `admin`
+            return True
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     @property
     def scheme(self) -> str:

@@ -116,9 +116,9 @@ def create_app(
     if settings.models_may_be_managed:
         problems = problem_responses(("model_not_found", "version_not_found", "model_not_ready"))
         limits = limits_of(settings)
-        app.include_router(management_router(registry, control, limits, settings.origins, problems))
+        app.include_router(management_router(registry, control, limits, problems))
         if "oip" in settings.served_wires:
-            app.include_router(oip_repository_router(control, settings.origins))
+            app.include_router(oip_repository_router(control))
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)

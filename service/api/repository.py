@@ -35,37 +35,35 @@ class VersionChoice(BaseModel):
 
 
 def management_router(
-    registry: Registry, control: ModelControl, limits: Limits, origins: tuple[str, ...], problems: dict[int | str, Any]
+    registry: Registry, control: ModelControl, limits: Limits, problems: dict[int | str, Any]
 ) -> APIRouter:
-    """The routes; `origins` are those whose pages may call, `problems` the declared answers of a failure."""
+    """The routes; `problems` are the declared answers of a failure. Which callers they take, `Access` decides."""
     router = APIRouter(tags=["models"])
 
-    async def change(request: Request, action: Action, name: str, choice: VersionChoice | None) -> Model:
-        refuse_foreign_pages(request, origins)
+    async def change(action: Action, name: str, choice: VersionChoice | None) -> Model:
         await apply_change(control, Change(action, name, choice.version if choice else None))
         return model_document(registry, name, limits)
 
     @router.post("/models/{name}/load", summary="Load a version beside the others; it takes over", responses=problems)
-    async def load(request: Request, name: str, choice: VersionChoice | None = None) -> Model:
-        return await change(request, "load", name, choice)
+    async def load(name: str, choice: VersionChoice | None = None) -> Model:
+        return await change("load", name, choice)
 
     @router.post("/models/{name}/unload", summary="Serve a version, or a model, no longer", responses=problems)
-    async def unload(request: Request, name: str, choice: VersionChoice | None = None) -> Model:
-        return await change(request, "unload", name, choice)
+    async def unload(name: str, choice: VersionChoice | None = None) -> Model:
+        return await change("unload", name, choice)
 
     @router.post("/models/{name}/default", summary="Say which version the bare name means", responses=problems)
-    async def default(request: Request, name: str, choice: VersionChoice | None = None) -> Model:
-        return await change(request, "default", name, choice)
+    async def default(name: str, choice: VersionChoice | None = None) -> Model:
+        return await change("default", name, choice)
 
     return router
 
 
-def oip_repository_router(control: ModelControl, origins: tuple[str, ...]) -> APIRouter:
+def oip_repository_router(control: ModelControl) -> APIRouter:
     """`/v2/repository/models/{name}/load` and `/unload`, whose answers have no content; errors are `{"error": …}`."""
     router = APIRouter(include_in_schema=False)
 
     async def change(request: Request, action: Action) -> Response:
-        refuse_foreign_pages(request, origins)
         await apply_change(control, Change(action, request.path_params["name"], await _version_of(request)))
         return Response(b"{}", media_type="application/json")
 
@@ -83,14 +81,6 @@ def oip_repository_router(control: ModelControl, origins: tuple[str, ...]) -> AP
 async def apply_change(control: ModelControl, change: Change) -> None:
     """Make `change`, to its end, whether the caller stays or not."""
     await asyncio.shield(asyncio.ensure_future(control.change(change)))
-
-
-def refuse_foreign_pages(request: Request, origins: tuple[str, ...]) -> None:
-    """Raise `InvalidRequest` for a request that a page of another origin makes."""
-    origin = request.headers.get("origin", "").lower()
-    own = {f"{scheme}://{request.headers.get('host', '').lower()}" for scheme in ("http", "https")}
-    if origin and origin not in own and origin not in origins:
-        raise InvalidRequest("pages of other origins may not change what is served", code="bad_request")
 
 
 async def _version_of(request: Request) -> int | None:
