@@ -11,7 +11,7 @@ from typing import cast
 import torch
 
 from service.backend import golden
-from service.backend.buckets import MIN_SHARD_ROWS, CallLimits, ShapeBuckets, rows_for_threads
+from service.backend.buckets import MIN_SHARD_ROWS, ROWS, CallLimits, ShapeBuckets, rows_for_threads
 from service.backend.checks import refuse_breaches
 from service.backend.chunks import CancelledRows
 from service.backend.device import resolve_device
@@ -21,7 +21,7 @@ from service.backend.network import IndexedResults
 from service.backend.reading import read_batch
 from service.backend.sharding import ComputeThreads
 from service.backend.torchscript import MODULE_ERRORS, CudaNetwork, ScriptedNetwork, last_line, load_module
-from service.backend.warmup import warm_up
+from service.backend.warmup import MAX_LEAST_ROWS, MAX_LEAST_STEPS, warm_up
 from service.contract.errors import BrokenModel, ModelFault
 from service.contract.manifest import Manifest, read_manifest
 from service.contract.signatures import TrustedKeys
@@ -40,7 +40,7 @@ def load(
     threads: ComputeThreads | None = None,
     trusted: TrustedKeys | None = None,
 ) -> LoadedModel:
-    """Verify, load, prove and warm up the model in `folder`; on a CPU `threads` share its large calls.
+    """Verify, load, prove and, if `warm`, warm up the model in `folder`; on a CPU `threads` share its large calls.
 
     With `trusted`, one of these keys must have signed the manifest, and so the digests of all that is loaded.
 
@@ -60,6 +60,17 @@ def load(
     if warm:
         model.warm_up(sample, should_continue)
     return model
+
+
+def warm_up_served(model: LoadedModel, folder: Path, should_continue: Callable[[], bool] = lambda: True) -> None:
+    """Warm up `model`, which was loaded from `folder` without that, while it answers already (`pad_safely`).
+
+    Raises `Unavailable` as soon as `should_continue()` is false, `BrokenModel` where it fails for a shape.
+    """
+    try:
+        model.warm_up(golden.read(folder, model.manifest), should_continue)
+    except MODULE_ERRORS as error:
+        raise BrokenModel(f"it fails where it is warmed up: {last_line(error)}") from error
 
 
 def open_model(
@@ -86,6 +97,7 @@ class LoadedModel:
         self.manifest = manifest
         self.network = network
         self.shapes = shapes
+        self._rows = shapes.rows  # of calls, the fewest included
         single = network.single_threaded()
         self._single_threaded = single, shapes if single is network else ShapeBuckets()
         self.seconds = functools.partial(expected_seconds, network)  # of items, and their observations
@@ -124,10 +136,21 @@ class LoadedModel:
         except (*MODULE_ERRORS, ModelFault) as error:
             raise BrokenModel(f"the golden sample cannot be computed: {last_line(error)}") from error
 
+    def pad_safely(self) -> None:
+        """Pad every call to the rows and steps that the warm-up would find at most: the answers have the same bits as
+        after it, unless kernels agree only beyond these."""
+        self._pad(MAX_LEAST_ROWS, MAX_LEAST_STEPS, CallLimits(threads=self.network.threads))
+
+    def _pad(self, least_rows: int, least_steps: int, limits: CallLimits) -> None:
+        self.shapes = ShapeBuckets(least_rows, least_steps, self._rows, limits)
+        network, _ = self._single_threaded
+        rows = self._rows if network is self.network else ROWS
+        self._single_threaded = network, ShapeBuckets(least_rows, least_steps, rows, replace(limits, threads=1))
+
     def warm_up(self, sample: golden.Sample, should_continue: Callable[[], bool] = lambda: True) -> None:
         """Run every shape bucket, and pad from then on to the least shape with bits independent of neighbours."""
-        invariance = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, should_continue)
-        self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation
+        shapes, max_length = ShapeBuckets(rows=self._rows), self.manifest.input.max_length
+        invariance = warm_up(self.network, shapes, sample.items, max_length, should_continue)
         if invariance.deviation > MAX_DEVIATION:
             raise BrokenModel(
                 f"its answers depend on what else is in a batch, by {invariance.deviation:.2g} of their size "
@@ -135,8 +158,6 @@ class LoadedModel:
             )
         prices = self.network.prices
         prices.fit()
-        least_shape = invariance.least_rows, invariance.least_steps
         limits = CallLimits(prices.step, prices.stepwise, prices.readout, self.network.threads)
-        self.shapes = ShapeBuckets(*least_shape, self.shapes.rows, limits)
-        network, shapes = self._single_threaded
-        self._single_threaded = network, ShapeBuckets(*least_shape, shapes.rows, replace(limits, threads=1))
+        self._pad(invariance.least_rows, invariance.least_steps, limits)
+        self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation

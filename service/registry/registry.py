@@ -1,9 +1,10 @@
 """All models of one process: found, loaded one after the other, looked up by their names, and how they stand.
 
-Models load while the event loop runs, the default ones first; each is served as soon as it has passed its self-test.
-One that takes long does not hold up the others, and one that takes longer than it may has failed. The service is ready
-when all have been tried, something can be served, and every default name that exists on disk has a ready version. A
-version that failed makes only itself unavailable.
+Models load while the event loop runs, the default ones first; each is served as soon as it has passed its self-test,
+with calls that are padded safely until all are there and their shapes are warmed up (`service.backend.warmup`). One
+that takes long does not hold up the others, and one that takes longer than it may has failed. The service is ready when
+all have been tried, something can be served, and every default name that exists on disk has a ready version. A version
+that failed makes only itself unavailable.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from service.backend.device import resolve_device, set_threads
-from service.backend.model import LoadedModel
+from service.backend.model import LoadedModel, warm_up_served
 from service.backend.model import load as load_model
 from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 DEFAULTS = ("forecaster", "digits")
 LOAD_SECONDS = 300.0  # that a model may take to load by default, on a slow machine under load
 FAULT_LIMIT = 10  # answers in a row that are not sound, after which a version is taken out; 0: it stays
+WARM_UP_END_SECONDS = 1.0  # for a warm-up to end when the registry is closed
 OVERLAP_SECONDS = 30.0  # seconds until the next model is begun, though the one before is not ready
 
 
@@ -107,7 +109,6 @@ class Registry:
         self.on_taken_out: Callable[[str, int, str], None] = lambda _name, _version, _reason: None
         self._loaded_on = device
         self._taken_out: set[str] = set()  # versions that are not served, though the plan has them
-        self._given_up: set[Path] = set()  # folders of versions that took too long
         self._threads = ComputeThreads()
         self._versions: list[ModelVersion] = []
         self._unreadable: Mapping[str, str] = {}  # names of folders that cannot be read
@@ -115,6 +116,7 @@ class Registry:
         self._by_reference: dict[str, Served] = {}
         self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._draining = False
         self._scanned = False
         self._fault = "the models have not been looked for yet"
@@ -142,6 +144,12 @@ class Registry:
         if self._loading is not None:
             await asyncio.shield(self._loading)
 
+    async def warmed(self) -> None:
+        """Wait until every version that is ready is warm, too."""
+        await self.loaded()
+        if self._warming is not None:
+            await asyncio.shield(self._warming)
+
     def drain(self) -> None:
         """Not ready from now on; requests are still taken, until `close`. A model that is being loaded is given up."""
         self._draining = True
@@ -157,6 +165,10 @@ class Registry:
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
+        if self._warming is not None:  # its thread ends after the call that it makes
+            await asyncio.wait([self._warming], timeout=WARM_UP_END_SECONDS)
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         if self._scheduler is not None:
             await self._scheduler.close(drain_seconds)
         self._threads.close()
@@ -200,6 +212,7 @@ class Registry:
                 served = ModelVersion(on_disk.get(reference, folder) if digest is None else folder)
                 if served.state == "loading":  # one after the other: the machine serves meanwhile
                     await self._load(served, self._loader(), self._scheduler)
+                    await self._warm_up(served)
             prepared[reference, digest] = served
         failures = {
             reference: version.reason or "it could not be loaded"
@@ -313,23 +326,53 @@ class Registry:
             return
         rank = {name: position for position, name in enumerate(self._defaults)}
         loading = [v for v in self._versions if v.state == "loading"]
+        # The default names first, and of each name the version that its bare name will mean.
+        loading.sort(key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version))
         async with asyncio.TaskGroup() as group:
-            # The default names first, and of each name the version that its bare name will mean.
-            for version in sorted(loading, key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version)):
+            for version in loading:
                 if not self._draining:
                     await asyncio.wait(
                         [group.create_task(self._load(version, load, scheduler))], timeout=OVERLAP_SECONDS
                     )
+        self._warming = asyncio.create_task(self._warm_up_all(loading), name="warming up models")
+
+    async def _warm_up_all(self, versions: Sequence[ModelVersion]) -> None:
+        """Warm up `versions`, which answer already, one after the other."""
+        for version in versions:
+            await self._warm_up(version)
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()
         await asyncio.to_thread(malloc_trim)
 
     def _load_model(self, folder: Path, device: str) -> LoadedModel:
-        def should_continue() -> bool:
-            return not self._draining and folder not in self._given_up
+        model = load_model(folder, device, warm=False, threads=self._threads, trusted=self._trusted)
+        model.pad_safely()
+        return model
 
-        return load_model(folder, device, should_continue=should_continue, threads=self._threads, trusted=self._trusted)
+    async def _warm_up(self, version: ModelVersion) -> None:
+        """Find the shapes and prices of a version that is served; where that fails, it is taken out."""
+        if version.served is None or self._load_folder is not None:
+            return
+
+        def should_continue() -> bool:
+            return not self._draining and version.state == "ready"
+
+        started = time.monotonic()
+        try:
+            await _in_daemon_thread(warm_up_served, version.served.model, version.folder, should_continue)
+        except Unavailable:  # the service stops, or serves it no longer
+            return
+        except Exception as error:  # what fails for a shape here would fail for a request
+            if not isinstance(error, RitmoError):
+                log.exception("model %s could not be warmed up", version.reference)
+            reason = error.detail if isinstance(error, RitmoError) else f"{type(error).__name__} while it was warmed up"
+            if version in self._versions:
+                self._take_out(version.name, version.version, reason)
+            else:
+                version.fail(reason)
+        else:
+            log.info("model %s is warm after %.2f s", version.reference, time.monotonic() - started)
 
     async def _scan(self) -> bool:
         """Look for models; returns whether there are any."""
@@ -379,7 +422,6 @@ class Registry:
         except RitmoError as error:
             version.fail(error.detail)
         except TimeoutError:
-            self._given_up.add(version.folder)
             version.fail(f"it was not loaded within {self._load_seconds:g} s (RITMO_MODEL_LOAD_SECONDS)")
         except Exception as error:  # a model must not keep the others from loading, however broken it is
             log.exception("model %s could not be loaded", version.reference)

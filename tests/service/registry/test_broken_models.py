@@ -348,7 +348,7 @@ async def starting(models: Path, *names: str, **options: Any) -> AsyncIterator[R
         shutil.copytree(models / name, folder / name)
     registry = Registry(folder, device="cpu", threads=1, defaults=("good",), **options)
     await registry.start()
-    await registry.loaded()
+    await registry.warmed()
     try:
         yield registry
     finally:

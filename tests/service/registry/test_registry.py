@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from service.backend.chunks import CancelledRows
-from service.backend.model import LoadedModel, load
+from service.backend.model import LoadedModel, load, warm_up_served
 from service.backend.network import IndexedResults
 from service.batching.queue import Limits
-from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
+from service.contract.errors import BrokenModel, DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
 from service.contract.manifest import MANIFEST_FILE, MODEL_FILE
 from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, PaddingStats
 from service.registry.registry import Registry
@@ -402,24 +402,60 @@ async def test_a_model_that_takes_longer_than_it_may_has_failed(models: Path, mo
         go_on.set()
 
 
-async def test_a_model_that_is_given_up_is_not_warmed_up_further(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = threading.Event()
-    ended = threading.Event()
+async def test_a_model_answers_before_it_is_warm_and_with_the_same_bits_after_it(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
 
-    def warming(folder: Path, _device: str, *, should_continue: Callable[[], bool], **_: object) -> LoadedModel:
+    def waiting(model: LoadedModel, folder: Path, should_continue: Callable[[], bool]) -> None:
+        assert go_on.wait(TIMEOUT)
+        warm_up_served(model, folder, should_continue)
+
+    monkeypatch.setattr("service.registry.registry.warm_up_served", waiting)
+    item = ForecastItem(np.arange(5.0), 2, np.array([0.1, 0.5]))
+    async with starting(models, load=None) as registry:
+        await registry.loaded()
+        assert registry.health().ready
+        served = registry.get("forecaster")
+        assert served.model.batch_invariant is None
+        before = (await served.submit([item])).results[0]
+        go_on.set()
+        await registry.warmed()
+        assert served.model.batch_invariant is True
+        after = (await served.submit([item])).results[0]
+        assert np.array_equal(before.quantiles, after.quantiles)
+        assert np.array_equal(before.state, after.state)
+
+
+async def test_a_model_that_cannot_be_warmed_up_is_taken_out(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(model: LoadedModel, _folder: Path, _should_continue: Callable[[], bool]) -> None:
+        if model.manifest.name == "digits":
+            raise BrokenModel("a test says so")
+
+    monkeypatch.setattr("service.registry.registry.warm_up_served", failing)
+    async with starting(models, load=None) as registry:
+        await registry.warmed()
+        with pytest.raises(Unavailable, match="a test says so"):
+            registry.get("digits")
+        assert registry.get("forecaster").manifest.name == "forecaster"
+
+
+async def test_a_stop_ends_the_warming_up(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def warming(_model: LoadedModel, _folder: Path, should_continue: Callable[[], bool]) -> None:
         asked.set()
         while should_continue():
             time.sleep(0.001)
         ended.set()
         raise Unavailable("given up", code="draining")
 
-    monkeypatch.setattr("service.registry.registry.load_model", warming)
-    async with starting(models, load=None, only="digits", load_seconds=0.05) as registry:
+    monkeypatch.setattr("service.registry.registry.warm_up_served", warming)
+    async with starting(models, load=None) as registry:
         await registry.loaded()
-        assert [v.state for v in registry.models()] == ["failed"]
-        assert asked.is_set()
+        assert await asyncio.to_thread(asked.wait, TIMEOUT)
+        registry.drain()
         assert await asyncio.to_thread(ended.wait, TIMEOUT)
-        assert not registry.draining
 
 
 async def test_a_folder_that_cannot_be_read_in_time_is_a_reason(models: Path) -> None:
