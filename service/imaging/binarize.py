@@ -71,8 +71,8 @@ def other_papers(view: View, ink: Binarized) -> list[Separation]:
     if ink.paper == "even":
         return []
     plane = view.plane
-    others = [_ink_on(plane, *_uneven_paper(plane, share))[2] for share in _CLOSING_WINDOWS]
-    return [_separation(view, other) for other in others if _stands_out(other)]
+    inks = [_ink_on(plane, *_uneven_paper(plane, share))[2] for share in _CLOSING_WINDOWS]
+    return [_separation(view, ink) for ink in inks if _stands_out(ink)]
 
 
 def _separation(view: View, ink: Binarized) -> Separation:
