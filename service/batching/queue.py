@@ -72,7 +72,7 @@ class ResultFuture(asyncio.Future[BatchResult]):
 
 
 class DirectResult(ResultFuture):
-    """Results whose owner is called as soon as they are there, not in the next round of the event loop."""
+    """Results with an owner that is called as soon as they are there, not in the next round of the event loop."""
 
     __slots__ = ("_on_settled",)
 

@@ -1,6 +1,6 @@
 """Which of the hypotheses about a picture is answered: those that were read of it, one by one, become one reading.
 
-What the network believes of a hypothesis (its score) is weighed with what its preparation knows (its prior): the
+What the network believes of a hypothesis (its score) is weighed with what follows from its preparation (its prior): the
 greatest product wins, and its score is lower where others disagree. The choice sees nothing but the picture's own
 items, so it depends on no other input.
 """
@@ -37,7 +37,7 @@ class PictureItems(Struct, frozen=True, eq=False, gc=False):
     hypotheses: tuple[Hypothesis, ...] = ()
     is_blank: bool = False
     refusal: InvalidRequest | None = None  # why it may be blank all the same
-    lines: tuple[Line, ...] = ()  # whose pieces' items begin at `lines_first`
+    lines: tuple[Line, ...] = ()  # the items of their pieces begin at `lines_first`
     lines_first: int = 0
     stopped: int | None = None  # where the items begin that are the same, but may stop early
 
@@ -142,7 +142,7 @@ def tempered(result: DigitResult, agreement: float) -> DigitResult:
 
 
 def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[NumberDigit]:
-    """The digits of `lines`, whose pieces have the `results` in their order: the likeliest way through each lattice."""
+    """The digits of `lines`, given the `results` of their pieces in order: the likeliest way through each lattice."""
     digits: list[NumberDigit] = []
     first = 0
     for number, line in enumerate(lines, 1):

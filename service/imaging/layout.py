@@ -17,7 +17,7 @@ from service.imaging.filters import Mask
 from service.imaging.parameters import PARAMETERS
 
 _JOINED_GAP = 0.16  # share of the height, that strokes of one digit are apart at most
-_PIECE_HEIGHT = 0.25  # share of the height, that a stroke beside another has at least
+_PIECE_HEIGHT = 0.25  # share of the height, that a stroke next to another has at least
 _JOINED_WIDTH = 1.0  # of the height, that a digit of several strokes has at most
 _BAR_LENGTH = 4.0  # of its thickness
 _WIDER = 1.05  # of all else, that a bar is wider than where it is a line under the digit

@@ -11,7 +11,7 @@ _BODY = 1.5  # of the outline's area, that the body of a hollow digit has at lea
 
 
 def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
-    """The body of the hollow digit whose `outline` (H, W) lies in `box`; None where little lies within it."""
+    """The body of the hollow digit with the `outline` (H, W) in `box`; None where little lies within it."""
     stroke = outline[box]
     body = filled(stroke)
     if body.sum() <= _BODY * stroke.sum():
