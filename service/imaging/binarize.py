@@ -59,7 +59,10 @@ def separations(view: View) -> list[Separation]:
         return []
     margin = max(3, max(view.plane.shape) // 6)
     ways = [_separation(view, ink)]
-    ways += [_separation(View(plane, view.box, margin), one) for plane, one in on_margins(view.plane, margin)]
+    ways += [
+        _separation(View(plane, view.box, margin), ink_on_margin)
+        for plane, ink_on_margin in on_margins(view.plane, margin)
+    ]
     return ways if len(ways) > 1 else [*ways, *other_papers(view, ink)]
 
 

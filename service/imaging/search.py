@@ -22,7 +22,7 @@ from service.imaging.binarize import other_papers, separations
 from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask
 from service.imaging.layers import layers_of
-from service.imaging.marks import Bounds, Found, Mark
+from service.imaging.marks import Bounds, Mark, Outcome
 from service.imaging.parameters import PARAMETERS
 from service.imaging.sheets import region_of_mark
 from service.imaging.strokes import steps, stroke_width
@@ -83,11 +83,11 @@ def _look_at(view: View) -> Look:
     ways = separations(view)
     if not ways:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    first, *later = find_attempts(layers_of(ways))
+    first, *further = find_attempts(layers_of(ways))
     marks, paper = first.marks, ways[0].ink
     framed: list[Mark] = []
-    alternatives: list[Found] = []
-    for way, attempt in zip(ways[1:], later, strict=True):
+    alternatives: list[Outcome] = []
+    for way, attempt in zip(ways[1:], further, strict=True):
         if way.view.margin:
             framed += attempt.marks
         else:
