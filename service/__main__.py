@@ -172,7 +172,7 @@ class Forecast(_TableCommand):
         return _CSV if self.output == "csv" else _JSON
 
     def print_answer(self, request: _Request, body: bytes) -> None:
-        """The answer in the chosen form; the plot, and what was understood of a table, beside it."""
+        """The answer in the chosen form; the plot, and what was understood of a table, next to it."""
         name = self._print_summary(request.table)
         if self.accept == _CSV:
             print(body.decode(), end="", flush=True)

@@ -137,7 +137,7 @@ def create_app(
 
 
 def create_one_shot_app(settings: Settings, model: str) -> Application:
-    """The application for one answer of one model: it loads no other, and nobody else can ask it."""
+    """The application for one answer of one model: it loads no other, and no other process can reach it."""
     alone = settings.model_copy(update=dict.fromkeys(("api_keys", "allowed_hosts", "audit_log")))
     return create_app(alone, registry=one_shot_registry(alone, model))
 

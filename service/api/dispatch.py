@@ -252,7 +252,7 @@ class Application(FastAPI):
                 await send_answer(request.scope, send, cut_off(request.request_id), request.request_id)
                 raise
             return None
-        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
             return _failure(error, request.request_id)
         finally:
             request.stop_watching()

@@ -134,7 +134,7 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
     async def judge(
         self, evaluation: EvaluationInput[BacktestParameters], model: Served, client: Client, deadline: float
     ) -> BacktestAnswer:
-        """The scores of the model beside simple methods."""
+        """The scores of the model next to simple methods."""
         test = await self._in_thread(
             "plan",
             evaluation.size,

@@ -1,4 +1,4 @@
-"""Small requests whose body has arrived, answered without a task: from the callbacks of the parser and of the queue.
+"""Small requests, complete on arrival, answered without a task: from the callbacks of the parser and of the queue.
 
 A task, its futures and the messages of ASGI cost more than a small network. What is checked, computed, answered,
 counted and logged is the same, by the same functions, as on the ordinary way (`service.api.dispatch`).
@@ -15,13 +15,13 @@ from service.api.request import RawRequest, complete_headers
 from service.codec.common import Body
 from service.contract.types import BatchResult
 
-MAX_BYTES = 32 << 10  # of a body: what is larger goes the ordinary way, whose threads it may need
+MAX_BYTES = 32 << 10  # of a body: what is larger goes the ordinary way, which has threads for it
 
 Reply = Callable[[int, list[Header], bytes], None]  # sends status, headers and body
 
 
 class Computation(Protocol):
-    """What a queue was asked for, and how its results become an answer."""
+    """What a queue computes, and how its results become an answer."""
 
     @property
     def results(self) -> asyncio.Future[BatchResult]: ...
@@ -69,7 +69,7 @@ class FastRequest:
         try:
             body = request.take(content, endpoint.media_types, endpoint.max_body_bytes)
             self._computation = endpoint.begin(request, body, self._settled)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
             self._finish(self._fail(error, request.request_id))
             return True
         if self._computation is None:
@@ -99,7 +99,7 @@ class FastRequest:
             return
         try:
             answer = computation.answer()
-        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
             answer = self._fail(error, self._request.request_id)
         self._finish(answer)
 

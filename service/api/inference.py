@@ -123,14 +123,21 @@ async def compute_in_parts(
 ) -> list[Any]:
     """The results of `items`, computed in parts, each within the limits of a request and half the queue's values."""
     results: list[Any] = []
-    start, values = 0, 0
-    for end, item in enumerate(items, 1):
-        values += item.length
-        is_full = end - start == settings.max_items or values > settings.max_queue_observations // 2
-        if is_full or end == len(items):
-            results += (await model.submit(items[start:end], deadline, client)).results
-            start, values = end, 0
+    for part in parts([item.length for item in items], settings.max_items, settings.max_queue_observations // 2):
+        results += (await model.submit(items[part], deadline, client)).results
     return results
+
+
+def parts(lengths: Sequence[int], max_items: int, max_values: int) -> list[slice]:
+    """What of items with `lengths` is computed at once: at most `max_items`, and `max_values` unless one has more."""
+    slices: list[slice] = []
+    first, values = 0, 0
+    for index, length in enumerate(lengths):
+        if index > first and (values + length > max_values or index - first == max_items):
+            slices.append(slice(first, index))
+            first, values = index, 0
+        values += length
+    return [*slices, slice(first, len(lengths))] if lengths else []
 
 
 class InlineComputation(Struct, Generic[CallT], eq=False):

@@ -49,7 +49,7 @@ def request_id(header: bytes | None) -> str:
 class RequestWatcher:
     """Looks after requests that take longer than `DISCONNECT_CHECK_SECONDS`, with one timer for all.
 
-    A request whose body has not arrived gets a deadline of its own, and the connection of any other is watched.
+    A request gets, until its body has arrived, a deadline of its own, and the connection of any other is watched.
     """
 
     def __init__(self) -> None:

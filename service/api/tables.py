@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from service.api.inference import InferenceEndpoint, InlineComputation, digest_header
+from service.api.inference import InferenceEndpoint, InlineComputation, digest_header, parts
 from service.api.problems import Answer, Header
 from service.api.request import RawRequest
 from service.codec.common import JSON, Body
@@ -43,6 +43,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         self.media_types = (JSON, *TABLES)
         self._tables = TableCodec(codec, settings)
         self._forecasts = codec
+        self._settings = settings
 
     def __call__(self, request: RawRequest, body: Body) -> Coroutine[Any, Any, Answer]:
         """The answer; raises the errors of the domain."""
@@ -83,8 +84,9 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         model, deadline = self._find(request, table.model, table.parameters.timeout_ms)
         report = _progress(request)
         predictions: list[SeriesPrediction] = []
-        for part in self._tables.slices(table):
-            size = sum([len(series.target) for series in table.inputs[part]])
+        lengths = [len(series.target) for series in table.inputs]
+        for part in parts(lengths, self._settings.max_items, self._settings.max_queue_observations):
+            size = sum(lengths[part])
             call = await self._in_thread(
                 "prepare", size, client, deadline, self._tables.to_items, table, part, model.manifest
             )

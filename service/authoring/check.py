@@ -56,7 +56,7 @@ def _loading(folder: Path) -> str | None:
 
 
 def _notes(model: LoadedModel, manifest: Manifest) -> Iterator[str]:
-    """What is no breach, but worth to know: the cost of a step, and what the manifest could promise."""
+    """What is no breach, but worth a note: the cost of a step, and what the manifest could promise."""
     subject = checks.Subject(model.network, manifest)
     steps = min(TIMED_STEPS, manifest.input.max_length or TIMED_STEPS)
     values = np.resize(np.nan_to_num(subject.values), (1, steps, *subject.values.shape[2:]))

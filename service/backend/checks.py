@@ -232,14 +232,14 @@ def _check_levels(subject: Subject) -> None:
 
 def _check_horizon(subject: Subject) -> None:
     state = subject.state
-    most = subject.horizon(LONG_HORIZON)
-    longest, _ = subject.network.forecast(state, most, subject.levels)
+    n_steps = subject.horizon(LONG_HORIZON)
+    longest, _ = subject.network.forecast(state, n_steps, subject.levels)
     for row in range(len(subject.rows)):
-        _assert_sound(subject, longest[row], f" of {most} steps")
+        _assert_sound(subject, longest[row], f" of {n_steps} steps")
     for steps in {1, 2, subject.horizon(12)}:
-        if steps <= most:
+        if steps <= n_steps:
             forecasts, _ = subject.network.forecast(state, steps, subject.levels)
-            _assert_near(forecasts, longest[:, :steps], f"asked for {steps} steps, or for {most}, a step differs")
+            _assert_near(forecasts, longest[:, :steps], f"asked for {steps} steps, or for {n_steps}, a step differs")
 
 
 def _check_padding(subject: Subject) -> None:
@@ -371,10 +371,10 @@ def _check_limits(subject: Subject) -> None:
         state = subject.state[:1]
         longest, _ = subject.network.forecast(state, contract.max_horizon, subject.levels[:1])
         _assert_sound(subject, longest[0], f" of {contract.max_horizon} steps")
-    most = min(contract.max_length or CHUNK, CHUNK)
-    values = np.resize(subject.values[:, : len(subject.rows[0])], (1, most, *subject.values.shape[2:]))
-    state = subject.step(np.nan_to_num(values), np.array([most]), subject.fresh[:1])
-    _assert_sound(subject, subject.answer(state), f" after {most} steps")
+    n_steps = min(contract.max_length or CHUNK, CHUNK)
+    values = np.resize(subject.values[:, : len(subject.rows[0])], (1, n_steps, *subject.values.shape[2:]))
+    state = subject.step(np.nan_to_num(values), np.array([n_steps]), subject.fresh[:1])
+    _assert_sound(subject, subject.answer(state), f" after {n_steps} steps")
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -128,7 +128,7 @@ def _holds_no_program(data: bytes) -> bool:
 class ScriptedNetwork:
     """The methods of docs/models.md over numpy arrays; see `service.backend.network` for the letters of the shapes.
 
-    An error of the module, or an answer of another shape or type, raises `ModelFault`; want of memory passes as it is.
+    An error of the module, or an answer of another shape or type, raises `ModelFault`; lack of memory passes as it is.
     """
 
     # Of the thread, so that other processes on the machine do not make a call look dear.

@@ -176,10 +176,12 @@ class DigitCodec:
                 builder.add_rows(digit.rows, digit.item_id, state, pointer)
                 continue
             if batch.files is None:
-                seen = images.prepare_base64(digit.image or "", f"{pointer}/image")
+                prepared = images.prepare_base64(digit.image or "", f"{pointer}/image")
             else:
-                seen = images.prepare(batch.files[index], pointer)
-            picture, items = picture_items(seen, n_items, trace=parameters.trace, stop=parameters.stop_at_confidence)
+                prepared = images.prepare(batch.files[index], pointer)
+            picture, items = picture_items(
+                prepared, n_items, trace=parameters.trace, stop=parameters.stop_at_confidence
+            )
             builder.add_picture(picture, items, digit.item_id, pointer)
         return builder.build()
 

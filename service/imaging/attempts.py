@@ -14,7 +14,7 @@ from service.imaging.decode import View
 from service.imaging.filters import Mask, dilate
 from service.imaging.layers import LEAST_IN_CELL, Layer
 from service.imaging.layout import layout_of
-from service.imaging.marks import Found, Mark, Reading, marks_of, refused
+from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
 from service.imaging.outlines import body_of
 from service.imaging.strokes import is_shade, is_thin_outline
 
@@ -22,22 +22,22 @@ from service.imaging.strokes import is_shade, is_thin_outline
 _WITH_LINES, _WITHOUT_LINES = -0.1, -0.3
 
 
-def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Found]:
+def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
     """The marks in the `layers` of each way to separate ink, and why there are none of the first one's."""
-    found = iter(_find_marks(list(itertools.chain.from_iterable(layers))))
+    outcomes = iter(_find_marks(list(itertools.chain.from_iterable(layers))))
     attempts = []
-    for first, *others in layers:
-        base = next(found)
+    for first, *variants in layers:
+        base = next(outcomes)
         if first.cell is not None:
             base = _in_cell(first, base)
         marks = list(base.marks)
-        for layer in others:
-            marks += lowered(next(found).marks, layer.prior)
-        attempts.append(Found(marks, base.refusal))
+        for layer in variants:
+            marks += lowered(next(outcomes).marks, layer.prior)
+        attempts.append(Outcome(marks, base.refusal))
     return attempts
 
 
-def _find_marks(layers: Sequence[Layer]) -> list[Found]:
+def _find_marks(layers: Sequence[Layer]) -> list[Outcome]:
     """What is found in each of the `layers`."""
     readings: list[Reading | None] = []
     layouts = list(map(layout_of, [layer.components for layer in layers]))
@@ -58,26 +58,26 @@ def _find_marks(layers: Sequence[Layer]) -> list[Found]:
     return list(map(marks_of, readings))
 
 
-def lowered(found: Iterable[Mark], prior: float) -> list[Mark]:
+def lowered(marks: Iterable[Mark], prior: float) -> list[Mark]:
     """The marks, each less likely by `prior`."""
-    return [replace(mark, prior=mark.prior + prior) for mark in found]
+    return [replace(mark, prior=mark.prior + prior) for mark in marks]
 
 
-def _in_cell(layer: Layer, found: Found) -> Found:
-    """The marks in a cell with lines along its sides, which `found` leaves out."""
+def _in_cell(layer: Layer, outcome: Outcome) -> Outcome:
+    """The marks in a cell with lines along its sides, which `outcome` leaves out."""
     cell, view = layer.cell, layer.separation.view
-    if cell is None or found.refusal is not None:
-        return found
+    if cell is None or outcome.refusal is not None:
+        return outcome
     lines, size = cell.lines, view.plane.shape[0] - 2 * view.margin
-    inside = [mark for mark in found.marks if mark.mask.shape[0] >= LEAST_IN_CELL * size]
+    inside = [mark for mark in outcome.marks if mark.mask.shape[0] >= LEAST_IN_CELL * size]
     if not inside:
         return refused("nothing but the lines of a cell stands out from the paper")
-    beside = dilate(np.pad(lines.mask, 1).astype(np.float32), 3)[1:-1, 1:-1] > 0
-    if _is_free(inside[0], view, lines) and not (beside & cell.mask & ~lines.mask).any():
-        return Found(inside)
+    near_lines = dilate(np.pad(lines.mask, 1).astype(np.float32), 3)[1:-1, 1:-1] > 0
+    if _is_free(inside[0], view, lines) and not (near_lines & cell.mask & ~lines.mask).any():
+        return Outcome(inside)
     # The line may be a stroke of a digit that fills the picture, such as the top of a 7.
-    (whole,) = _find_marks([Layer(layer.separation, connected_components(cell.mask), cell.n_lines)])
-    return Found([*lowered(whole.marks, _WITH_LINES), *lowered(inside, _WITHOUT_LINES)])
+    (outcome_with_lines,) = _find_marks([Layer(layer.separation, connected_components(cell.mask), cell.n_lines)])
+    return Outcome([*lowered(outcome_with_lines.marks, _WITH_LINES), *lowered(inside, _WITHOUT_LINES)])
 
 
 def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:

@@ -59,7 +59,10 @@ def separations(view: View) -> list[Separation]:
         return []
     margin = max(3, max(view.plane.shape) // 6)
     ways = [_separation(view, ink)]
-    ways += [_separation(View(plane, view.box, margin), one) for plane, one in on_margins(view.plane, margin)]
+    ways += [
+        _separation(View(plane, view.box, margin), ink_on_margin)
+        for plane, ink_on_margin in on_margins(view.plane, margin)
+    ]
     return ways if len(ways) > 1 else [*ways, *other_papers(view, ink)]
 
 
@@ -71,8 +74,8 @@ def other_papers(view: View, ink: Binarized) -> list[Separation]:
     if ink.paper == "even":
         return []
     plane = view.plane
-    others = [_ink_on(plane, *_uneven_paper(plane, share))[2] for share in _CLOSING_WINDOWS]
-    return [_separation(view, other) for other in others if _stands_out(other)]
+    inks = [_ink_on(plane, *_uneven_paper(plane, share))[2] for share in _CLOSING_WINDOWS]
+    return [_separation(view, ink) for ink in inks if _stands_out(ink)]
 
 
 def _separation(view: View, ink: Binarized) -> Separation:

@@ -94,7 +94,7 @@ def view_of(image: Image.Image, box: Box) -> View:
 
 
 def _frame_count(image: Image.Image) -> int:
-    """Frames by the header; of a GIF or TIFF, whose frames must be searched, 2 where there is more than one."""
+    """Frames by the header; of a GIF or TIFF, which must be searched for them, 2 where there is more than one."""
     if image.format not in ("GIF", "TIFF"):
         return int(getattr(image, "n_frames", 1))
     return 1 + bool(getattr(image, "is_animated", False))

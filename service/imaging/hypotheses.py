@@ -44,8 +44,8 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
     for strength, _ in inks:
         plane = normalized(strength)
         rows.append(plane)
-    found: dict[bytes, Hypothesis] = {}
+    by_rows: dict[bytes, Hypothesis] = {}
     for mark, plane, (_, is_thickened) in zip(look.marks, rows, inks, strict=True):
         # Of two ways that come to the same rows, the likelier one.
-        found.setdefault(plane.tobytes(), Hypothesis(plane, preparation_of(picture, mark, is_thickened), mark.prior))
-    return list(found.values()), look.refusal
+        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, preparation_of(picture, mark, is_thickened), mark.prior))
+    return list(by_rows.values()), look.refusal

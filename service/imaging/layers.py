@@ -40,21 +40,23 @@ def layers_of(separations: Sequence[Separation]) -> list[list[Layer]]:
 
     Where other lines run through that, those follow that have none of them.
     """
-    cleared = list(map(without_lines, [one.mask for one in separations]))
+    cleared = list(map(without_lines, [separation.mask for separation in separations]))
     cells: list[Cell | None] = []
-    for one, (mask, n_lines) in zip(separations, cleared, strict=True):
-        lines = cell_lines(one.mask, one.view.margin)
+    for separation, (mask, n_lines) in zip(separations, cleared, strict=True):
+        lines = cell_lines(separation.mask, separation.view.margin)
         cells.append(None if lines is None else Cell(lines, mask, n_lines))
-    found: list[list[Layer]] = []
-    for one, (mask, n_lines), cell in zip(separations, cleared, cells, strict=True):
+    layers_by_way: list[list[Layer]] = []
+    for separation, (mask, n_lines), cell in zip(separations, cleared, cells, strict=True):
         # A printed line from side to side may be one of a cell's as well.
         count = n_lines if cell is None else max(n_lines, cell.lines.count)
         components = connected_components(mask if cell is None else mask & ~cell.lines.mask)
-        found.append([Layer(one, components, count, cell=cell)])
-    for layers, (mask, n_lines) in zip(found, cleared, strict=True):
-        cell, least = layers[0].cell, None if layers[0].cell is None else LEAST_IN_CELL * mask.shape[0]
-        one = layers[0].separation
-        for rest, prior in without_thin_lines(one.ink, mask, one.level, layers[0].components, least):
-            components = connected_components(rest if cell is None else rest & ~cell.lines.mask)
-            layers.append(Layer(one, components, n_lines + 1, prior))
-    return found
+        layers_by_way.append([Layer(separation, components, count, cell=cell)])
+    for layers, (mask, n_lines) in zip(layers_by_way, cleared, strict=True):
+        cell, min_height = layers[0].cell, None if layers[0].cell is None else LEAST_IN_CELL * mask.shape[0]
+        separation = layers[0].separation
+        for cleaned, prior in without_thin_lines(
+            separation.ink, mask, separation.level, layers[0].components, min_height
+        ):
+            components = connected_components(cleaned if cell is None else cleaned & ~cell.lines.mask)
+            layers.append(Layer(separation, components, n_lines + 1, prior))
+    return layers_by_way

@@ -17,7 +17,7 @@ from service.imaging.filters import Mask
 from service.imaging.parameters import PARAMETERS
 
 _JOINED_GAP = 0.16  # share of the height, that strokes of one digit are apart at most
-_PIECE_HEIGHT = 0.25  # share of the height, that a stroke beside another has at least
+_PIECE_HEIGHT = 0.25  # share of the height, that a stroke next to another has at least
 _JOINED_WIDTH = 1.0  # of the height, that a digit of several strokes has at most
 _BAR_LENGTH = 4.0  # of its thickness
 _WIDER = 1.05  # of all else, that a bar is wider than where it is a line under the digit
@@ -62,10 +62,10 @@ def layout_of(components: Components) -> Layout | None:
     if bars is not None:
         choices.append(Choice(first & ~bars[0], count, 0.0))
     choices.append(Choice(first, count, _WITH_BARS if bars is not None and bars[1] > _WIDER else 0.0))
-    both = joined(components, candidates)
-    if both is not None:
-        n_joined = sum([bool((both[0] & candidate).any()) for candidate in candidates])
-        choices.append(Choice(both[0], count - n_joined + 1, _JOINED))
+    pair = joined(components, candidates)
+    if pair is not None:
+        n_joined = sum([bool((pair[0] & candidate).any()) for candidate in candidates])
+        choices.append(Choice(pair[0], count - n_joined + 1, _JOINED))
     left, top = int(components.left[first].min()), int(components.top[first].min())
     right, bottom = int(components.right[first].max()), int(components.bottom[first].max())
     return Layout(
@@ -112,9 +112,9 @@ def joined(components: Components, candidates: Sequence[Mask]) -> tuple[Mask, fl
     pieces = (components.height >= _PIECE_HEIGHT * height) & (components.contact == 0)
     index = np.arange(len(components.area))
     for other in (*candidates[1:], *(index == piece for piece in np.flatnonzero(pieces & ~np.any(candidates, axis=0)))):
-        both = np.concatenate((first, np.flatnonzero(other)))
-        height = _height(components, both)
-        width = int(components.right[both].max() - components.left[both].min())
+        pair = np.concatenate((first, np.flatnonzero(other)))
+        height = _height(components, pair)
+        width = int(components.right[pair].max() - components.left[pair].min())
         gap = _gap(components, first, np.flatnonzero(other)) / height
         if gap <= _JOINED_GAP and width <= _JOINED_WIDTH * height and (best is None or gap < best[1]):
             best = candidates[0] | other, gap
@@ -136,12 +136,12 @@ def underlines(components: Components, character: Mask) -> tuple[Mask, float] | 
     is_bar = components.width[members] >= _BAR_LENGTH * components.height[members]
     if not is_bar.any() or is_bar.all():
         return None
-    rest = members[~is_bar]
-    bottom, height = int(components.bottom[rest].max()), _height(components, rest)
+    body = members[~is_bar]
+    bottom, height = int(components.bottom[body].max()), _height(components, body)
     below = members[is_bar & (components.top[members] >= bottom - 0.05 * height)]
     if not len(below):
         return None
-    width = int(components.right[rest].max() - components.left[rest].min())
+    width = int(components.right[body].max() - components.left[body].min())
     ratio = float(components.width[below].max()) / max(width, 1)
     return np.isin(np.arange(len(components.area)), below), ratio
 

@@ -53,7 +53,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class Outcome:
     """The marks of a layer, the likeliest choice of components first; or why there are none."""
 
     marks: list[Mark]
@@ -71,7 +71,7 @@ class Reading:
     body: Mask | None = None  # of a hollow digit
 
 
-def marks_of(reading: Reading | None) -> Found:
+def marks_of(reading: Reading | None) -> Outcome:
     """The marks of a layer; `reading` is None where none of its components may be the digit."""
     if reading is None:
         return refused("nothing but specks, lines or borders stands out from the paper")
@@ -80,7 +80,9 @@ def marks_of(reading: Reading | None) -> Found:
     layer, layout = reading.layer, reading.layout
     view, ink = layer.separation.view, layer.separation.ink
     scale = float((view.box[3] - view.box[1]) / (view.plane.shape[0] - 2 * view.margin))
-    choices = [(mask, one.n_candidates, one.prior) for mask, one in zip(reading.masks, layout.choices, strict=True)]
+    choices = [
+        (mask, choice.n_candidates, choice.prior) for mask, choice in zip(reading.masks, layout.choices, strict=True)
+    ]
     if reading.body is not None:
         choices.append((reading.body, layout.choices[layout.first].n_candidates, _FILLED))
     marks = []
@@ -100,12 +102,12 @@ def marks_of(reading: Reading | None) -> Found:
     mask = marks[0].mask
     if layout.at_border and stroke_width(mask) > PARAMETERS.broad_stroke * max(mask.shape):
         return refused("what stands out from the paper is no stroke")
-    return Found(marks)
+    return Outcome(marks)
 
 
-def refused(reason: str) -> Found:
+def refused(reason: str) -> Outcome:
     """No marks, because of `reason`."""
-    return Found([], InvalidRequest(reason, code="blank_image"))
+    return Outcome([], InvalidRequest(reason, code="blank_image"))
 
 
 def mark_of(view: View, ink: Binarized, mask: Mask) -> Mark:

@@ -2,8 +2,8 @@
 
 One look at a picture separates ink from paper in the likeliest way, and in others where that is in doubt: on paper that
 is not even, where ink reaches the border, where lines run through it. A sheet within the picture and a digit that is a
-small part of it are looked at again, in the picture's own pixels. What is the digit among the marks that are found, is
-for the network to say; `Mark.prior` is what is known before it is asked.
+small part of it are looked at again, in the picture's own pixels. What is the digit among the marks, is
+for the network to say; `Mark.prior` is what is known before it reads them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from service.imaging.binarize import other_papers, separations
 from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask
 from service.imaging.layers import layers_of
-from service.imaging.marks import Bounds, Found, Mark
+from service.imaging.marks import Bounds, Mark, Outcome
 from service.imaging.parameters import PARAMETERS
 from service.imaging.sheets import region_of_mark
 from service.imaging.strokes import steps, stroke_width
@@ -43,7 +43,7 @@ _prior = attrgetter("prior")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """The marks that were found, the likeliest first, and why the picture is blank in the likeliest view of it."""
+    """The marks, the likeliest first, and why the picture is blank in the likeliest view of it."""
 
     marks: list[Mark]
     refusal: InvalidRequest | None
@@ -53,23 +53,23 @@ class Look:
 def search(picture: Picture) -> Look:
     """The marks that may be the digit in `picture`; raises `InvalidRequest` (`blank_image`) where there is none."""
     look = _look_at(picture.whole)
-    found, refusal = look.marks, look.refusal
-    n_candidates = found[0].n_candidates
-    region = region_of_mark(found[0], picture.image.size)
-    inner = [] if region is None else _on_sheet(picture, found[0], region)
+    marks, refusal = look.marks, look.refusal
+    n_candidates = marks[0].n_candidates
+    region = region_of_mark(marks[0], picture.image.size)
+    inner = [] if region is None else _on_sheet(picture, marks[0], region)
     if inner:
         n_candidates, refusal = inner[0].n_candidates, None
-        found = [*inner, *lowered(found, _SHEET)]
-    left, top, right, bottom = found[0].box
+        marks = [*inner, *lowered(marks, _SHEET)]
+    left, top, right, bottom = marks[0].box
     side, longer_side = max(right - left, bottom - top), max(picture.image.size)
     if side < PARAMETERS.small_digit * longer_side and longer_side > PARAMETERS.plane_side:
         margin = PARAMETERS.crop_margin * side + 2 * longer_side / PARAMETERS.plane_side
-        closer = _look_within(picture, found[0].box, margin)
+        closer = _look_within(picture, marks[0].box, margin)
         if closer is not None:
-            # What stands beside the digit is not in the crop, so it was counted before.
-            found = [replace(mark, n_candidates=n_candidates, enlarged=True) for mark in closer.marks]
+            # What stands next to the digit is not in the crop, so it was counted before.
+            marks = [replace(mark, n_candidates=n_candidates, enlarged=True) for mark in closer.marks]
             refusal = closer.refusal
-    return Look(sorted(found, key=_prior, reverse=True)[:MAX_MARKS], refusal)
+    return Look(sorted(marks, key=_prior, reverse=True)[:MAX_MARKS], refusal)
 
 
 # --- one look --------------------------------------------------------------------------------------------------------
@@ -83,33 +83,33 @@ def _look_at(view: View) -> Look:
     ways = separations(view)
     if not ways:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    first, *rest = find_attempts(layers_of(ways))
-    found, paper = first.marks, ways[0].ink
+    first, *further = find_attempts(layers_of(ways))
+    marks, paper = first.marks, ways[0].ink
     framed: list[Mark] = []
-    others: list[Found] = []
-    for way, attempt in zip(ways[1:], rest, strict=True):
+    alternatives: list[Outcome] = []
+    for way, attempt in zip(ways[1:], further, strict=True):
         if way.view.margin:
             framed += attempt.marks
         else:
-            others.append(attempt)
+            alternatives.append(attempt)
     on_margin = _weighed_on_margin(view, framed) if framed else []
-    if on_margin and on_margin[0].prior > _PERHAPS_TIGHT:  # what is found without a margin may be the digit's hole
-        found = lowered(found, _NO_MARGIN)
+    if on_margin and on_margin[0].prior > _PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
+        marks = lowered(marks, _NO_MARGIN)
     elif len(ways) > 1 and ways[1].view.margin:
-        others = find_attempts(layers_of(other_papers(view, paper)))
-    for other in others:
-        found = [*found, *lowered(other.marks, _AFTER_REFUSAL if first.refusal else _OTHER_PAPER)]
-    found = [*found, *on_margin]
-    if not found:
+        alternatives = find_attempts(layers_of(other_papers(view, paper)))
+    for alternative in alternatives:
+        marks = [*marks, *lowered(alternative.marks, _AFTER_REFUSAL if first.refusal else _OTHER_PAPER)]
+    marks = [*marks, *on_margin]
+    if not marks:
         raise first.refusal or InvalidRequest("nothing stands out from the paper", code="blank_image")
-    return Look(sorted(found, key=_prior, reverse=True), first.refusal)
+    return Look(sorted(marks, key=_prior, reverse=True), first.refusal)
 
 
-def _weighed_on_margin(view: View, found: Sequence[Mark]) -> list[Mark]:
+def _weighed_on_margin(view: View, marks: Sequence[Mark]) -> list[Mark]:
     """The marks on a margin of either level, the likeliest first: in a tight crop, one that reaches all its sides."""
     is_small = max(view.plane.shape) <= _SMALL_CROP
     prior = 0.0 if is_small or float(np.median(np.abs(np.diff(view.plane, axis=1)))) < _CLEAN else _PERHAPS_TIGHT
-    weighed = [replace(mark, prior=mark.prior + (prior if _is_tight(mark, view) else _LOOSE)) for mark in found]
+    weighed = [replace(mark, prior=mark.prior + (prior if _is_tight(mark, view) else _LOOSE)) for mark in marks]
     return sorted(weighed, key=_prior, reverse=True)
 
 

@@ -18,7 +18,7 @@ Box = tuple[slice, slice]  # rows and columns
 def is_shade(plane: Plane, ink: Binarized, mask: Mask, box: Box, n_noise: int, *, at_border: bool) -> bool:
     """Whether a mark is shade or the edge of something; even paper under a mark that stands free has none.
 
-    plane, mask (H, W); `box`: of the mask; `n_noise`: components of noise beside it.
+    plane, mask (H, W); `box`: of the mask; `n_noise`: components of noise next to it.
     """
     is_even = ink.paper == "even"
     if is_even and not at_border:

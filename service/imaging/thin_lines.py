@@ -32,15 +32,15 @@ def without_thin_lines(
     is_filled = least_height is not None and bool((components.height >= least_height).any())
     if not spanning.any() and len(spanning) < _FRAGMENTS and not is_filled:
         return []
-    found = []
+    masks = []
     stronger = stronger_ink(ink)
     if stronger is not None and stronger > level:
-        found.append((without_lines(ink.strength > stronger)[0], _STRONGER))
+        masks.append((without_lines(ink.strength > stronger)[0], _STRONGER))
     thickness = stroke_width(components.mask(spanning) if spanning.any() else mask)
     if thickness < _THIN_LINE * max(height, width):
         window = math.ceil(thickness) + 1
         plane = mask.astype(np.float32)
         opened = dilate(erode(plane, window), window) > 0.5
         if opened.any():
-            found.append((opened, _OPENED))
-    return found
+            masks.append((opened, _OPENED))
+    return masks

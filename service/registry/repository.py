@@ -32,7 +32,7 @@ class VersionFolder:
 class Repository:
     """All versions by name, then version, and the names of folders that cannot be read, each with the fault.
 
-    `ignored` are folders whose names are those of no model or no version, each with what they should be.
+    `ignored` are folders with names of no model or no version, each with what they should be.
     """
 
     versions: Sequence[VersionFolder]
