@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from service.contract.errors import RitmoError, Unavailable, UnknownModel
-from service.registry.planning import completed, failure, next_plan
+from service.registry.planning import completed, failure, next_plan, on_disk
 from service.registry.registry import Registry
-from service.registry.repository import manifest_digests
 from service.runtime.model_plan import Change
 from service.runtime.worker_group import WorkerGroup
 
@@ -53,8 +52,8 @@ class LocalControl:
         await self._registry.loaded()
         async with self._lock:
             registry = self._registry
-            on_disk = await asyncio.to_thread(manifest_digests, self._models)
-            planned = next_plan(registry.plan, change, on_disk, self._keep)
+            found = await asyncio.to_thread(on_disk, self._models, registry.plan)
+            planned = next_plan(registry.plan, change, found, self._keep)
             failures = await registry.prepare(planned)
             plan = completed(planned, failures, registry.plan)
             registry.stage(plan)
@@ -116,9 +115,10 @@ class GroupControl:
         try:
             async with self._lock:
                 failures = await self._registry.prepare(plan)
-        except RitmoError as error:
-            failures = dict.fromkeys(plan.digests, error.detail)
-        self._send("prepared", plan.number, failures)
+        except RitmoError as error:  # the folder cannot be read
+            self._send("refused", plan.number, error.detail)
+        else:
+            self._send("prepared", plan.number, failures)
 
     def _on_stage(self, plan: Any, positions: dict[str, int]) -> None:
         self._registry.stage(plan)

@@ -1,26 +1,43 @@
-"""From one plan of models to the next: what a change asks for, by what is on disk; nothing is loaded here."""
+"""From one plan of models to the next: what a change asks for, by what is on disk (`found`); nothing is loaded here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from service.contract.errors import RitmoError, Unavailable, UnknownModel
+from service.contract.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
+from service.registry.repository import digests_of, scan
 from service.runtime.model_plan import Change, ModelPlan, Withheld
 
 Digests = Mapping[str, str | None]
 
 
-def first_plan(on_disk: Digests, keep: int | None = None, defaults: Mapping[str, int] | None = None) -> ModelPlan:
+def on_disk(models: Path, plan: ModelPlan) -> dict[str, str | None]:
+    """The versions below `models` with their digests; those of a name that cannot be read are taken for unchanged.
+
+    Raises `Unavailable` where the folder cannot be read: that it is empty must not be concluded from it.
+    """
+    try:
+        repository = scan(models)
+    except BrokenModel as error:
+        raise Unavailable(error.detail, code="model_not_ready") from error
+    unreadable = {
+        name: digest for name, digest in plan.digests.items() if name.partition("@")[0] in repository.unreadable
+    }
+    return {**unreadable, **digests_of(repository.versions)}
+
+
+def first_plan(found: Digests, keep: int | None = None, defaults: Mapping[str, int] | None = None) -> ModelPlan:
     """The plan to start with: of each name the last `keep` versions (None: all), and the one that `defaults` names."""
-    return _reloaded(ModelPlan(defaults=dict(defaults or {})), on_disk, keep)
+    return _reloaded(ModelPlan(defaults=dict(defaults or {})), found, keep)
 
 
-def next_plan(plan: ModelPlan, change: Change, on_disk: Digests, keep: int | None = None) -> ModelPlan:
+def next_plan(plan: ModelPlan, change: Change, found: Digests, keep: int | None = None) -> ModelPlan:
     """The plan after `change`; raises `UnknownModel` for a name or version that is not there."""
     after = replace(plan, number=plan.number + 1, retried=frozenset())
     if change.action == "reload":
-        return _reloaded(after, on_disk, keep)
+        return _reloaded(after, found, keep)
     if change.action == "take-out":
         return _withhold(after, [f"{change.name}@{change.version}"], "failed", change.reason)
     if change.action == "unload":
@@ -28,11 +45,11 @@ def next_plan(plan: ModelPlan, change: Change, on_disk: Digests, keep: int | Non
         return _withhold(after, [f"{change.name}@{number}" for number in chosen], "unloaded", "it was unloaded")
     if change.action == "default" and change.version is None:
         return replace(after, defaults={name: v for name, v in plan.defaults.items() if name != change.name})
-    number = max(_versions(change, on_disk))
+    number = max(_versions(change, found))
     reference = f"{change.name}@{number}"
     after = replace(
         after,
-        digests={**after.digests, reference: on_disk[reference]},
+        digests={**after.digests, reference: found[reference]},
         withheld={name: why for name, why in after.withheld.items() if name != reference},
         retried=frozenset({reference}),
     )
@@ -68,19 +85,19 @@ def failure(change: Change, failures: Mapping[str, str], plan: ModelPlan) -> Rit
     return Unavailable(f"model {about[0]} could not be loaded: {failures[about[0]]}", code="model_not_ready")
 
 
-def _reloaded(plan: ModelPlan, on_disk: Digests, keep: int | None) -> ModelPlan:
+def _reloaded(plan: ModelPlan, found: Digests, keep: int | None) -> ModelPlan:
     """What is on disk now; what was unloaded or is too old stays out, what failed is tried again where it changed."""
     digests: dict[str, str | None] = {}
     withheld: dict[str, tuple[Withheld, str]] = {}
-    for name in {reference.partition("@")[0] for reference in on_disk}:
-        numbers = sorted(int(reference.partition("@")[2]) for reference in on_disk if reference.startswith(f"{name}@"))
+    for name in {reference.partition("@")[0] for reference in found}:
+        numbers = sorted(int(reference.partition("@")[2]) for reference in found if reference.startswith(f"{name}@"))
         recent = set(numbers if keep is None else numbers[-keep:]) | {plan.defaults.get(name)}
         for number in numbers:
             reference = f"{name}@{number}"
             if reference in plan.withheld and plan.withheld[reference][0] == "unloaded":
                 withheld[reference] = plan.withheld[reference]
             elif number in recent or reference in plan.digests:
-                digests[reference] = on_disk[reference]
+                digests[reference] = found[reference]
             else:
                 withheld[reference] = "unloaded", f"only the last {keep} versions are loaded (RITMO_MODEL_VERSIONS)"
     return replace(plan, digests=digests, withheld=withheld)

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from service.contract.errors import RitmoError
-from service.registry.planning import completed, failure, next_plan
-from service.registry.repository import manifest_digests
+from service.registry.planning import completed, failure, next_plan, on_disk
 from service.runtime.model_plan import Change, ModelPlan
 from service.runtime.worker_group import ModelSet, SharedNumbers
 
@@ -69,7 +68,7 @@ class ModelChanges:
             return
         self._asked.popleft()
         try:
-            plan = next_plan(self._set.plan, change, manifest_digests(self._models), self._keep)
+            plan = next_plan(self._set.plan, change, on_disk(self._models, self._set.plan), self._keep)
             # A plan that was given up has its number for ever: what is still said about it must not count.
             self._number += 1
             plan = replace(plan, number=self._number)
@@ -88,6 +87,9 @@ class ModelChanges:
                 if kind == "change":
                     self.ask(argument, (pipe, number))
                 elif self.busy and number == self._plan.number and index in self._silent:
+                    if kind == "refused":
+                        self.abandon(str(argument))
+                        continue
                     self._silent.discard(index)
                     self._failures.update(argument or {})
                     self._go_on()
