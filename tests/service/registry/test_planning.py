@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.contract.errors import Unavailable, UnknownModel
-from service.registry.planning import completed, failure, first_plan, next_plan, on_disk
+from service.registry.planning import completed, failure, first_plan, next_plan, read_digests
 from service.registry.repository import Repository
 from service.runtime.model_plan import Change, ModelPlan
 
@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
 ) -> None:
     plan = first_plan(ON_DISK)
     with pytest.raises(Unavailable, match="cannot be read"):
-        on_disk(tmp_path / "absent", plan)
+        read_digests(tmp_path / "absent", plan)
     unreadable = Repository([], {"a": "permission denied"})
     monkeypatch.setattr("service.registry.planning.scan", lambda _: unreadable)
-    assert on_disk(tmp_path, plan) == {name: digest for name, digest in ON_DISK.items() if name.startswith("a@")}
+    assert read_digests(tmp_path, plan) == {name: digest for name, digest in ON_DISK.items() if name.startswith("a@")}
