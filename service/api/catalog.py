@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.codec.strict_json import suggestion
-from service.contract.errors import UnknownModel
+from service.contract.errors import RitmoError, UnknownModel
 from service.contract.manifest import InputContract, OutputContract, Provenance, Task
 from service.registry.registry import Registry
 from service.registry.served import ModelVersion
@@ -95,7 +95,16 @@ def model_document(registry: Registry, name: str, limits: Limits) -> Model:
 
 def _versions(registry: Registry) -> list[Version]:
     versions = registry.models()
-    return [_version(version, registry.default_version(version.name) == version.version) for version in versions]
+    defaults = {name: _default(registry, name) for name in {version.name for version in versions}}
+    return [_version(version, defaults[version.name] == version.version) for version in versions]
+
+
+def _default(registry: Registry, name: str) -> int | None:
+    """The version that the bare `name` means, None where none is ready."""
+    try:
+        return registry.get(name).manifest.version
+    except RitmoError:
+        return None
 
 
 def _version(version: ModelVersion, default: bool) -> Version:

@@ -31,11 +31,11 @@ def check(folder: Path) -> tuple[list[str], bool]:
             lines.append(f"ok      {finding.rule.name}: {finding.rule.sentence}")
             continue
         sound = False
-        place = model.network.source(finding.rule.method)
+        location = model.network.source(finding.rule.method)
         lines += [
             f"BROKEN  {finding.rule.name}: {finding.fault}",
             f"        contract: {CONTRACT}, “{finding.rule.sentence}”",
-            f"        code:     {finding.rule.method}(){f' at {place}' if place else ''}",
+            f"        code:     {finding.rule.method}(){f' at {location}' if location else ''}",
         ]
     untried = checks.rules_of(manifest)[len(findings) :]
     lines += [f"BROKEN  {rule.name}: not tried, the time did not suffice" for rule in untried]
@@ -56,7 +56,7 @@ def _loading(folder: Path) -> str | None:
 
 
 def _notes(model: LoadedModel, manifest: Manifest) -> Iterator[str]:
-    """What is no breach, but worth a note: the cost of a step, and what the manifest could promise."""
+    """What is no breach, but worth a look: the cost of a step, and what the manifest could promise."""
     subject = checks.Subject(model.network, manifest)
     steps = min(TIMED_STEPS, manifest.input.max_length or TIMED_STEPS)
     values = np.resize(np.nan_to_num(subject.values), (1, steps, *subject.values.shape[2:]))

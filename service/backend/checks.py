@@ -85,7 +85,7 @@ class Subject:
         return self.network.step(self.values, self.lengths, self.fresh)
 
     @functools.cached_property
-    def whole(self) -> tuple[Floats, Array]:
+    def full(self) -> tuple[Floats, Array]:
         """The states (R, S) after all rows by `history` or `trace`, and an answer at each step (R, T, …)."""
         return self.stepwise(self.values, self.lengths, self.fresh)
 
@@ -107,8 +107,8 @@ class Subject:
 
     def observed(self, row: int) -> int:
         """From which step on `history` must be finite: where a value has been observed."""
-        seen = np.isfinite(self.rows[row])
-        return 1 + int(seen.argmax()) if self.forecasts else 0
+        observed = np.isfinite(self.rows[row])
+        return 1 + int(observed.argmax()) if self.forecasts else 0
 
 
 def examine(network: Network, manifest: Manifest, *, at_load: bool = False, seconds: float = 60.0) -> list[Finding]:
@@ -190,7 +190,7 @@ def _digits(lengths: Sequence[int]) -> list[Array]:
     columns = np.arange(DIGIT_FEATURES)
     middles = 14.0 + 6.0 * np.sin(np.arange(DIGIT_FEATURES)[None] / rng.uniform(2, 8, (len(lengths), 1)))
     ink = np.exp(-(((columns - middles[..., None]) / 2.0) ** 2)).astype(np.float32)
-    return [drawn[:length] for drawn, length in zip(ink, lengths, strict=True)]
+    return [image[:length] for image, length in zip(ink, lengths, strict=True)]
 
 
 # The rules
@@ -212,7 +212,7 @@ def _check_types(subject: Subject) -> None:
 
 
 def _check_sound(subject: Subject) -> None:
-    state, outputs = subject.whole
+    state, outputs = subject.full
     for row, length in enumerate(map(len, subject.rows)):
         _assert_sound(subject, subject.answer(state)[row], "")
         _assert_sound(subject, outputs[row, subject.observed(row) : length], " at a step of history() or trace()")
@@ -232,27 +232,29 @@ def _check_levels(subject: Subject) -> None:
 
 def _check_horizon(subject: Subject) -> None:
     state = subject.state
-    n_steps = subject.horizon(LONG_HORIZON)
-    longest, _ = subject.network.forecast(state, n_steps, subject.levels)
+    limit = subject.horizon(LONG_HORIZON)
+    longest, _ = subject.network.forecast(state, limit, subject.levels)
     for row in range(len(subject.rows)):
-        _assert_sound(subject, longest[row], f" of {n_steps} steps")
+        _assert_sound(subject, longest[row], f" of {limit} steps")
     for steps in {1, 2, subject.horizon(12)}:
-        if steps <= n_steps:
+        if steps <= limit:
             forecasts, _ = subject.network.forecast(state, steps, subject.levels)
-            _assert_near(forecasts, longest[:, :steps], f"asked for {steps} steps, or for {n_steps}, a step differs")
+            _assert_near(forecasts, longest[:, :steps], f"asked for {steps} steps, or for {limit}, a step differs")
 
 
 def _check_padding(subject: Subject) -> None:
     beyond = np.arange(subject.values.shape[1]) >= subject.lengths[:, None]
-    state, outputs = subject.whole
+    state, outputs = subject.full
     for filling in (3.0,) if subject.at_load else (3.0, np.nan):
         filled = subject.values.copy()
         filled[beyond] = filling
-        if not _same(subject.step(filled, subject.lengths, subject.fresh), subject.state):
+        if not _equal_bits(subject.step(filled, subject.lengths, subject.fresh), subject.state):
             raise Breach(f"step() gives another state where {filling:g} stands beyond the end of a row")
         end, filled_outputs = subject.stepwise(filled, subject.lengths, subject.fresh)
-        same = [_same(filled_outputs[row, :n], outputs[row, :n]) for row, n in enumerate(subject.lengths.tolist())]
-        if not _same(end, state) or not all(same):
+        equal = [
+            _equal_bits(filled_outputs[row, :n], outputs[row, :n]) for row, n in enumerate(subject.lengths.tolist())
+        ]
+        if not _equal_bits(end, state) or not all(equal):
             raise Breach(f"history() or trace() answers otherwise where {filling:g} stands beyond the end of a row")
 
 
@@ -264,46 +266,46 @@ def _check_zero_length(subject: Subject) -> None:
             ("step()", subject.step(subject.values, lengths, state)),
             ("history() or trace()", subject.stepwise(subject.values, lengths, state)[0]),
         ):
-            if not _same(end[empty], state[empty]):
+            if not _equal_bits(end[empty], state[empty]):
                 raise Breach(f"{name} changes the state of a row of length 0")
 
 
 def _check_alone(subject: Subject) -> None:
-    state, outputs = subject.whole
+    state, outputs = subject.full
     answers = subject.answer(state)
     _assert_same_state(subject.state, state, "history() or trace() and step() end in another state")
     for row, length in enumerate(map(len, subject.rows)):
-        one = slice(row, row + 1)
-        values, lengths, fresh = subject.values[one], subject.lengths[one], subject.fresh[one]
+        single_row = slice(row, row + 1)
+        values, lengths, fresh = subject.values[single_row], subject.lengths[single_row], subject.fresh[single_row]
         single, single_outputs = subject.stepwise(values, lengths, fresh)
-        what = f"a row of {length} steps alone, and among {subject.n_rows} rows,"
-        _assert_same_state(single, state[one], f"{what} ends in another state")
+        prefix = f"a row of {length} steps alone, and among {subject.n_rows} rows,"
+        _assert_same_state(single, state[single_row], f"{prefix} ends in another state")
         start = subject.observed(row)
-        _assert_near(single_outputs[0, start:length], outputs[row, start:length], f"{what} has other steps")
-        _assert_near(subject.answer(single), answers[one], f"{what} is answered otherwise")
+        _assert_near(single_outputs[0, start:length], outputs[row, start:length], f"{prefix} has other steps")
+        _assert_near(subject.answer(single), answers[single_row], f"{prefix} is answered otherwise")
 
 
 def _check_resumed(subject: Subject) -> None:
-    whole, outputs = subject.whole
+    full_state, outputs = subject.full
     for cut in (1, 8, 12):
-        first, rest = np.minimum(subject.lengths, cut), np.maximum(subject.lengths - cut, 0)
-        later = np.zeros_like(subject.values)
-        later[:, :-cut] = subject.values[:, cut:]
+        first, remaining = np.minimum(subject.lengths, cut), np.maximum(subject.lengths - cut, 0)
+        second_part = np.zeros_like(subject.values)
+        second_part[:, :-cut] = subject.values[:, cut:]
         state = subject.step(subject.values, first, subject.fresh)
-        end, later_outputs = subject.stepwise(later, rest, state)
-        what = f"read in two parts, the first of {cut}, a row"
-        _assert_same_state(subject.step(later, rest, state), whole, f"{what} ends in another state")
-        _assert_same_state(end, whole, f"{what} ends in another state by history() or trace()")
+        end, later_outputs = subject.stepwise(second_part, remaining, state)
+        prefix = f"read in two parts, the first of {cut}, a row"
+        _assert_same_state(subject.step(second_part, remaining, state), full_state, f"{prefix} ends in another state")
+        _assert_same_state(end, full_state, f"{prefix} ends in another state by history() or trace()")
         for row, length in enumerate(map(len, subject.rows)):
             start = max(subject.observed(row), cut)
             expected = outputs[row, start:length]
             _assert_near(
-                later_outputs[row, start - cut : max(length, start) - cut], expected, f"{what} has other steps"
+                later_outputs[row, start - cut : max(length, start) - cut], expected, f"{prefix} has other steps"
             )
 
 
 def _check_history(subject: Subject) -> None:
-    _, outputs = subject.whole
+    _, outputs = subject.full
     shift = 0 if subject.forecasts else 1  # history is what was forecast before a value, trace what is read after it
     for t in (1, 2, 16):
         state = subject.step(subject.values, np.minimum(subject.lengths, t), subject.fresh)
@@ -316,14 +318,14 @@ def _check_history(subject: Subject) -> None:
 
 
 def _check_leading_gap(subject: Subject) -> None:
-    _, outputs = subject.whole
+    _, outputs = subject.full
     for row in range(len(subject.rows)):
         if not np.isnan(outputs[row, : subject.observed(row)]).all():
             raise Breach("history() has a number before the first observed value")
     if subject.manifest.input.missing:
         gap = np.full((subject.n_rows, 4), np.nan)
-        begun = subject.step(gap, np.full(subject.n_rows, 4), subject.fresh)
-        answers = subject.answer(subject.step(subject.values, subject.lengths, begun))
+        after_gap = subject.step(gap, np.full(subject.n_rows, 4), subject.fresh)
+        answers = subject.answer(subject.step(subject.values, subject.lengths, after_gap))
         _assert_near(answers, subject.answer(subject.state), "after four missing values in front the answer differs")
 
 
@@ -371,13 +373,13 @@ def _check_limits(subject: Subject) -> None:
         state = subject.state[:1]
         longest, _ = subject.network.forecast(state, contract.max_horizon, subject.levels[:1])
         _assert_sound(subject, longest[0], f" of {contract.max_horizon} steps")
-    n_steps = min(contract.max_length or CHUNK, CHUNK)
-    values = np.resize(subject.values[:, : len(subject.rows[0])], (1, n_steps, *subject.values.shape[2:]))
-    state = subject.step(np.nan_to_num(values), np.array([n_steps]), subject.fresh[:1])
-    _assert_sound(subject, subject.answer(state), f" after {n_steps} steps")
+    limit = min(contract.max_length or CHUNK, CHUNK)
+    values = np.resize(subject.values[:, : len(subject.rows[0])], (1, limit, *subject.values.shape[2:]))
+    state = subject.step(np.nan_to_num(values), np.array([limit]), subject.fresh[:1])
+    _assert_sound(subject, subject.answer(state), f" after {limit} steps")
 
 
-def _same(a: Array, b: Array) -> bool:
+def _equal_bits(a: Array, b: Array) -> bool:
     """Whether the numbers are the same bits, NaN being NaN."""
     return np.array_equal(a, b, equal_nan=True)
 
@@ -390,11 +392,11 @@ def _assert_sound(subject: Subject, answers: Array, of: str) -> None:
         lower, upper = answers[..., 1:-1], answers[..., 2:]
         crossing = lower - upper > CROSSING * np.abs(answers).max(axis=-1, keepdims=True)
         if crossing.any():
-            place = tuple(np.argwhere(crossing)[0])
-            level = place[-1]
+            position = tuple(np.argwhere(crossing)[0])
+            level = position[-1]
             raise Breach(
-                f"the quantiles{of} cross: {lower[place]:.6g} for {LEVELS[level]:g} is above {upper[place]:.6g} for "
-                f"{LEVELS[level + 1]:g}"
+                f"the quantiles{of} cross: {lower[position]:.6g} for {LEVELS[level]:g} is above {upper[position]:.6g} "
+                f"for {LEVELS[level + 1]:g}"
             )
         return
     with np.errstate(over="ignore"):

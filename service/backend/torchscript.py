@@ -71,6 +71,7 @@ SIGNATURES: dict[Task, dict[str, tuple[tuple[str, ...], str]]] = {
 }
 MAX_CACHED_SEASONS = 1024
 CLASSES = 10
+FLOAT64, FLOAT32, INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 
 def load_module(folder: Path, manifest: Manifest, device: torch.device) -> torch.jit.ScriptModule:
@@ -159,8 +160,8 @@ class ScriptedNetwork:
     def source(self, method: str) -> str | None:
         """`file:line` where `method` begins in the program that the module was exported from, where it tells."""
         graph = str(getattr(self._module, method).graph)
-        place = re.search(r"# (\S+\.py:\d+):\d+", graph)
-        return place.group(1) if place else None
+        location = re.search(r"# (\S+\.py:\d+):\d+", graph)
+        return location.group(1) if location else None
 
     def fault(self, description: str) -> ModelFault:
         """The error that takes the place of an answer which is not sound."""
@@ -190,7 +191,7 @@ class ScriptedNetwork:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
         forecasts, seasons = self._call_rows("service_forecast", 0, horizon, levels.shape[1], state, horizon, levels)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
-        self._check("season()", seasons, (len(state),), np.int64)
+        self._check("season()", seasons, (len(state),), INT64)
         return forecasts, seasons
 
     def finish(
@@ -202,7 +203,7 @@ class ScriptedNetwork:
         )
         self._check("step()", new_state, state.shape)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
-        self._check("season()", seasons, (len(state),), np.int64)
+        self._check("season()", seasons, (len(state),), INT64)
         return new_state, (forecasts, seasons)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
@@ -217,28 +218,28 @@ class ScriptedNetwork:
     def read(self, state: Floats) -> Array:
         """Log-probabilities (R, 10)."""
         logarithms: Array = self._call_rows("read", 0, 1, 0, state)
-        self._check("read()", logarithms, (len(state), CLASSES), np.float32)
+        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
         return logarithms
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
         new_state, logarithms = self._call_rows("service_finish", rows.shape[1], 1, 0, rows, lengths, state)
         self._check("step()", new_state, state.shape)
-        self._check("read()", logarithms, (len(state), CLASSES), np.float32)
+        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
         return new_state, logarithms
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
         new_state, logarithms = self._call_rows("trace", 0, rows.shape[1], 0, rows, lengths, state)
         self._check("trace()", new_state, state.shape)
-        self._check("trace()", logarithms, (*rows.shape[:2], CLASSES), np.float32)
+        self._check("trace()", logarithms, (*rows.shape[:2], CLASSES), FLOAT32)
         return new_state, logarithms
 
-    def _check(self, method: str, answer: Array, shape: tuple[int, ...], dtype: type = np.float64) -> None:
+    def _check(self, method: str, answer: Array, shape: tuple[int, ...], dtype: np.dtype[Any] = FLOAT64) -> None:
         if answer.shape != shape:
             raise self.fault(f"{method} gave an array of shape {answer.shape}, not {shape}")
         if answer.dtype != dtype:
-            raise self.fault(f"{method} gave numbers of {answer.dtype}, not {dtype.__name__}")
+            raise self.fault(f"{method} gave numbers of {answer.dtype}, not {dtype}")
 
     def _call_rows(
         self, method: str, steps: int, ahead: int, levels: int, first: Any, *more_arguments: Array | int

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from service.contract.errors import RitmoError, Unavailable, UnknownModel
-from service.registry.planning import completed, failure, next_plan
+from service.registry.planning import completed, failure, next_plan, read_digests
 from service.registry.registry import Registry
-from service.registry.repository import manifest_digests
 from service.runtime.model_plan import Change
 from service.runtime.worker_group import WorkerGroup
 
@@ -53,8 +52,8 @@ class LocalControl:
         await self._registry.loaded()
         async with self._lock:
             registry = self._registry
-            on_disk = await asyncio.to_thread(manifest_digests, self._models)
-            planned = next_plan(registry.plan, change, on_disk, self._keep)
+            available = await asyncio.to_thread(read_digests, self._models, registry.plan)
+            planned = next_plan(registry.plan, change, available, self._keep)
             failures = await registry.prepare(planned)
             plan = completed(planned, failures, registry.plan)
             registry.stage(plan)
@@ -73,7 +72,7 @@ class GroupControl:
         self._group = group
         self._connection = connection
         self._ids = itertools.count()
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._answers: dict[int, asyncio.Future[None]] = {}
         self._preparing: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()  # a plan that was given up may still be being prepared
 
@@ -85,12 +84,12 @@ class GroupControl:
     async def change(self, change: Change) -> None:
         """See `ModelControl.change`."""
         number = next(self._ids)
-        self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._answers[number] = asyncio.get_running_loop().create_future()
         try:
             self._send("change", number, change)
-            await self._waiting[number]
+            await self._answers[number]
         finally:
-            del self._waiting[number]
+            del self._answers[number]
 
     def _report_taken_out(self, name: str, version: int, reason: str) -> None:
         self._send("change", next(self._ids), Change("take-out", name, version, reason))
@@ -116,9 +115,10 @@ class GroupControl:
         try:
             async with self._lock:
                 failures = await self._registry.prepare(plan)
-        except RitmoError as error:
-            failures = dict.fromkeys(plan.digests, error.detail)
-        self._send("prepared", plan.number, failures)
+        except RitmoError as error:  # the folder cannot be read
+            self._send("refused", plan.number, error.detail)
+        else:
+            self._send("prepared", plan.number, failures)
 
     def _on_stage(self, plan: Any, positions: dict[str, int]) -> None:
         self._registry.stage(plan)
@@ -126,7 +126,7 @@ class GroupControl:
         self._send("staged", plan.number)
 
     def _on_answer(self, number: int, code: str | None, detail: str) -> None:
-        future = self._waiting.get(number)
+        future = self._answers.get(number)
         if future is None or future.done():
             return
         if code is None:

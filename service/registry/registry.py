@@ -188,11 +188,6 @@ class Registry:
         self._switch()
         return list(self._versions)
 
-    def default_version(self, name: str) -> int | None:
-        """The version that the bare `name` means, None where none is ready."""
-        served = self._best(name)
-        return None if served is None else served.manifest.version
-
     def expects(self, reference: str) -> bool:
         """Whether this process is to serve that version, and has not taken it out."""
         return reference in self.plan.digests and reference not in self._taken_out

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from service.contract.errors import RitmoError
-from service.registry.planning import completed, failure, next_plan
-from service.registry.repository import manifest_digests
+from service.registry.planning import completed, failure, next_plan, read_digests
 from service.runtime.model_plan import Change, ModelPlan
 from service.runtime.worker_group import ModelSet, SharedNumbers
 
@@ -28,7 +27,7 @@ WAIT = 120.0  # seconds that a change waits for all workers to be ready
 logger = logging.getLogger(__name__)
 
 Pipe: TypeAlias = "Connection[Any, Any]"
-Origin: TypeAlias = "tuple[Pipe, int] | None"  # who asked, and the number of the question there
+Origin: TypeAlias = "tuple[Pipe, int] | None"  # the pipe of the worker that asked, and the number of its question
 
 
 class ModelChanges:
@@ -39,7 +38,7 @@ class ModelChanges:
         self._set = model_set
         self._shared = shared
         self._keep = keep
-        self._asked: deque[tuple[Change, Origin, float]] = deque()
+        self._queue: deque[tuple[Change, Origin, float]] = deque()
         self._current: tuple[Change, Origin] | None = None
         self._plan = self._prepared = ModelPlan()  # that is being made, and as it was prepared
         self._number = model_set.plan.number
@@ -55,21 +54,21 @@ class ModelChanges:
 
     def ask(self, change: Change, origin: Origin = None) -> None:
         """Have `change` made when its turn comes."""
-        self._asked.append((change, origin, time.monotonic() + WAIT))
+        self._queue.append((change, origin, time.monotonic() + WAIT))
 
     def look(self, workers: Mapping[int, Pipe] | None) -> None:
         """Begin the next change, if the `workers` are all ready; None where they are not."""
-        if self.busy or not self._asked:
+        if self.busy or not self._queue:
             return
-        change, origin, deadline = self._asked[0]
+        change, origin, deadline = self._queue[0]
         if workers is None:
             if time.monotonic() > deadline:
-                self._asked.popleft()
+                self._queue.popleft()
                 self._answer(origin, "model_not_ready", "not all processes of the service are ready")
             return
-        self._asked.popleft()
+        self._queue.popleft()
         try:
-            plan = next_plan(self._set.plan, change, manifest_digests(self._models), self._keep)
+            plan = next_plan(self._set.plan, change, read_digests(self._models, self._set.plan), self._keep)
             # A plan that was given up has its number for ever: what is still said about it must not count.
             self._number += 1
             plan = replace(plan, number=self._number)
@@ -82,17 +81,20 @@ class ModelChanges:
 
     def receive(self, index: int, pipe: Pipe) -> None:
         """Read what the worker at `index` says."""
-        with contextlib.suppress(EOFError, OSError):  # it has died: `lost` follows
+        with contextlib.suppress(EOFError, OSError):  # it has died: `worker_ended` follows
             while pipe.poll():
                 kind, number, argument = (*pipe.recv(), None)[:3]
                 if kind == "change":
                     self.ask(argument, (pipe, number))
                 elif self.busy and number == self._plan.number and index in self._silent:
+                    if kind == "refused":
+                        self.abandon(str(argument))
+                        continue
                     self._silent.discard(index)
                     self._failures.update(argument or {})
                     self._go_on()
 
-    def lost(self, index: int) -> None:
+    def worker_ended(self, index: int) -> None:
         """The worker at `index` has ended."""
         if index in self._workers:
             self.abandon("a process of the service ended meanwhile: ask again")
@@ -132,13 +134,13 @@ class ModelChanges:
             try:
                 pipe.send(message)
             except OSError:
-                self.lost(index)
+                self.worker_ended(index)
                 return
 
     @staticmethod
     def _answer(origin: Origin, code: str | None, detail: str) -> None:
         if origin is not None:
-            with contextlib.suppress(OSError):  # who asked has died
+            with contextlib.suppress(OSError):  # the worker that asked has died
                 origin[0].send(("answer", origin[1], code, detail))
         elif code is not None:
             logger.error("the models could not be changed: %s", detail)

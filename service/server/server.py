@@ -232,14 +232,14 @@ class Server(uvicorn.Server):
 
     async def _poll_models(self) -> None:
         """Reload when the folder of models has changed, and has not gone on changing since the look before."""
-        seen = waiting = await asyncio.to_thread(folder_state, self._settings.models)
+        loaded = previous = await asyncio.to_thread(folder_state, self._settings.models)
         while True:
             await asyncio.sleep(self._settings.model_poll_seconds)
-            now = await asyncio.to_thread(folder_state, self._settings.models)
-            if now == waiting != seen:
-                seen = now
+            current = await asyncio.to_thread(folder_state, self._settings.models)
+            if current == previous != loaded:
+                loaded = current
                 self._start_change("reload")
-            waiting = now
+            previous = current
 
     def _drain(self, delay: float) -> None:
         loop = asyncio.get_running_loop()

@@ -198,7 +198,7 @@ class Supervisor:
         plan = first_plan(manifest_digests(settings.models), settings.model_versions, settings.pins)
         self._models = ModelSet(self._context, plan.digests, plan)
         self._changes = ModelChanges(settings.models, self._models, self._shared, settings.model_versions)
-        self._folder_state = self._folder_waiting = folder_state(settings.models) if self._polls else ()
+        self._loaded_folder = self._previous_folder = folder_state(settings.models) if self._polls else ()
         self._polled = time.monotonic()
         self._signals: list[int] = []  # received, and not handled yet
         self._looked = time.monotonic()
@@ -286,11 +286,11 @@ class Supervisor:
     def _poll_folder(self) -> None:
         """Reload when the folder of models has changed, and has not gone on changing since the look before."""
         self._polled = time.monotonic()
-        now = folder_state(self._settings.models)
-        if now == self._folder_waiting != self._folder_state:
-            self._folder_state = now
+        current = folder_state(self._settings.models)
+        if current == self._previous_folder != self._loaded_folder:
+            self._loaded_folder = current
             self._changes.ask(Change("reload"))
-        self._folder_waiting = now
+        self._previous_folder = current
 
     def _stop(self, sig: int) -> None:
         self._shared.stop()
@@ -343,7 +343,7 @@ class Supervisor:
             self._changes.receive(slot.index, slot.connection)
             slot.connection.close()
             slot.connection = None
-        self._changes.lost(slot.index)
+        self._changes.worker_ended(slot.index)
         mark_process_dead(self._folder, pid)
         self._shared.clear(slot.index)
         slot.worker_died(time_now, was_ready=was_ready)

@@ -201,10 +201,6 @@ def replace_model(make: Callable[[], bytes]) -> Callable[[Path], None]:
     return spoil
 
 
-def write_notes(folder: Path) -> None:
-    (folder / "notes.txt").write_text("mine")
-
-
 def remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
@@ -231,6 +227,10 @@ def newer_archive() -> bytes:
 
 def leave(_: Path) -> None:
     pass
+
+
+def add_a_file(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
 
 
 def values(*numbers: float) -> list[Item]:
@@ -300,7 +300,7 @@ CASES: dict[str, Case] = {
     "manifest-missing": Case(spoil=remove(MANIFEST_FILE), refused=f"{MANIFEST_FILE} does not exist"),
     "model-missing": Case(spoil=remove(MODEL_FILE), refused=f"{MODEL_FILE} does not exist"),
     "record-missing": Case(spoil=remove(RECORD_FILE), warning="training.json is absent"),
-    "extra-file": Case(spoil=write_notes),
+    "extra-file": Case(spoil=add_a_file),
     "other-torch-in-the-manifest": Case(spoil=mistyped(training__torch="2.5.1")),
     "archive-of-a-newer-torch": Case(spoil=replace_model(newer_archive), refused="no TorchScript module: .*version"),
     "weights-instead-of-a-program": Case(spoil=replace_model(weights), refused="holds weights or a pickled object"),
@@ -377,7 +377,7 @@ async def test_a_broken_model_is_refused_with_a_reason_and_others_go_on(models: 
         else:
             await registry.get(name).submit(case.asked())
             assert [w for w in registry.health().warnings if case.warning and case.warning in w] or not case.warning
-        assert registry.get("good") is not None
+        assert registry.get("good").manifest.name == "good"
 
 
 async def test_after_faults_in_a_row_a_model_is_taken_out_and_others_go_on(models: Path) -> None:
@@ -391,7 +391,7 @@ async def test_after_faults_in_a_row_a_model_is_taken_out_and_others_go_on(model
         await asyncio.sleep(0)  # the event loop is told to take it out before it is told of the last answer
         with pytest.raises(Unavailable, match=r"taken out after 3 answers in a row .* do not ascend"):
             registry.get(name)
-        assert registry.get("good") is not None
+        assert registry.get("good").manifest.name == "good"
         registry.metrics.refresh()
         page = registry.metrics.render().decode()
         assert f'ritmo_model_faults_total{{model="{name}",version="1"}} 5.0' in page

@@ -62,7 +62,6 @@ async def test_changes_come_one_after_the_other(registry: Registry, tmp_path: Pa
     await asyncio.gather(*(control.change(change) for change in changes))
     assert registry.plan.number == 3
     assert registry.get("forecaster").manifest.version == 2
-    assert registry.default_version("forecaster") == 2
 
 
 async def test_a_version_that_was_taken_out_is_loaded_again_when_asked_for(registry: Registry, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from service.contract.errors import Unavailable, UnknownModel
-from service.registry.planning import completed, failure, first_plan, next_plan
+from service.registry.planning import completed, failure, first_plan, next_plan, read_digests
+from service.registry.repository import Repository
 from service.runtime.model_plan import Change, ModelPlan
 
 ON_DISK = {"a@1": "1", "a@2": "2", "a@3": "3", "b@1": "b"}
@@ -93,3 +96,14 @@ def test_a_served_version_that_was_changed_for_the_worse_goes_on_as_it_was() -> 
     plan = completed(planned, {"a@3": "broken"}, before)
     assert plan.digests["a@3"] == "3"
     assert not plan.withheld
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = first_plan(ON_DISK)
+    with pytest.raises(Unavailable, match="cannot be read"):
+        read_digests(tmp_path / "absent", plan)
+    unreadable = Repository([], {"a": "permission denied"})
+    monkeypatch.setattr("service.registry.planning.scan", lambda _: unreadable)
+    assert read_digests(tmp_path, plan) == {name: digest for name, digest in ON_DISK.items() if name.startswith("a@")}

@@ -97,7 +97,7 @@ def test_a_worker_that_dies_ends_the_change_and_late_answers_do_not_count(parent
     parent.look()
     first = parent.told(0)[1]
     parent.told(1)
-    parent.changes.lost(1)
+    parent.changes.worker_ended(1)
     assert parent.told(0)[2] == "model_not_ready"
     assert not parent.changes.busy
     parent.changes.ask(Change("reload"))
