@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.fit.loop import AveragedWeights, Curves, OtherRun, Plan, fit
+from training.fit.errors import OtherRun
+from training.fit.loop import AveragedWeights, Curves, Plan, fit
 
 
 def _run(
