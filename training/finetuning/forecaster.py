@@ -181,7 +181,7 @@ def calibrated(network: Forecaster, file: SeriesFile, horizon: int) -> Forecaste
     except ValueError:  # fewer errors than a fit of a line needs
         return result
     factors[reach:] = factors[reach - 1]
-    count = len(backtest.spread_out(file.items, CALIBRATION_WINDOWS))
+    count = min(len(file.items), CALIBRATION_WINDOWS)
     weight = count / (count + PRIOR_WINDOWS)
     result.widen.copy_((network.widen * factors**weight).clamp(*FACTORS))
     return result

@@ -32,8 +32,17 @@ def _run(
         return {"weight": weight, "distance": abs(weight - 2.0)}
 
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
-    options = {"evaluate": evaluate, "progress": False, "deadline": deadline} | options
-    curves = fit(module, loss_at, optimizer, plan, folder=folder, **options)
+    curves = fit(
+        module,
+        loss_at,
+        optimizer,
+        plan,
+        evaluate=evaluate,
+        folder=folder,
+        progress=False,
+        deadline=deadline,
+        **options,
+    )
     return module, curves
 
 
