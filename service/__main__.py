@@ -301,6 +301,8 @@ def main(
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["train"]:
         return training_program.run("training.finetuning", words[1:])
+    if words[:2] == ["model", "summary"]:
+        return training_program.run("training", words[1:])
     source = CliSettingsSource[Any](Ritmo, formatter_class=argparse.HelpFormatter)
     try:
         command_line = CliApp.run(Ritmo, words, source)

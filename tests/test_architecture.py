@@ -130,6 +130,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.contract",
         "training.data",
         "training.evaluation",
+        "training.fit",
         "training.folders",
         "training.tutorials",
     },

@@ -108,6 +108,35 @@ def comparison_grid(panels: Sequence[Comparison], labels: tuple[str, str], path:
     _save(figure, path)
 
 
+def value_grid(past: Floats, actual: Floats, path: Path, title: str, predicted: Floats | None = None) -> None:
+    """Fifteen series (15, T), 3 x 5, the value after each (15,), and the predicted one with its deviation above.
+
+    The tutorial's own plot: a cross for the value to predict, a circle for the prediction.
+    """
+    figure = Figure((13, 6.2), DPI)
+    axes = figure.subplots(3, 5, sharex=True, sharey=True)
+    after = past.shape[1]
+    for k, axis in enumerate(axes.flat):
+        axis.plot(past[k], ".-", color=INK, linewidth=0.8, markersize=3)
+        axis.plot(after, actual[k], "x", color=COLOURS[1], markersize=8, label="value")
+        if predicted is not None:
+            axis.plot(after, predicted[k], "o", color=COLOURS[0], markersize=5, label="prediction")
+            axis.set_title(f"deviation {predicted[k] - actual[k]:+.3f}", fontsize=8)
+        axis.grid(alpha=0.3)
+    axes.flat[0].legend(frameon=False, fontsize=7)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def one_digit(image: NDArray[np.float32], path: Path, title: str) -> None:
+    """One digit (28, 28), ink 0..1, as the tutorial shows it."""
+    figure = Figure((3, 3.2), DPI)
+    axis = figure.subplots()
+    axis.imshow(image, cmap="gray")
+    axis.set_title(title)
+    _save(figure, path)
+
+
 def series_grid(values: Floats, captions: Sequence[str], path: Path, title: str) -> None:
     """Nine series (9, T), 3 x 3, each on a scale of its own with its caption above it."""
     figure = Figure((11, 5.4), DPI)

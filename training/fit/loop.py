@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.fit.errors import OtherRun
 from training.fit.interrupt import Interrupt
 
 CHECKPOINT, CURVES = "checkpoint.pt", "curves.csv"  # what a fit with a folder leaves in it
@@ -51,10 +52,6 @@ class Plan:
             return 1.0
         progress = (step - start) / (self.steps - start)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-class OtherRun(ValueError):
-    """A checkpoint belongs to a run with another configuration, other data or other code."""
 
 
 @dataclass

@@ -25,7 +25,7 @@ from training.evaluation.sine_errors import over_bayes, sine_errors, validation_
 from training.fit import loop
 from training.fit.export import reload
 from training.fit.optimizer import adamw
-from training.fit.record import command_line, current_commit, stage_record
+from training.fit.record import check_finished, command_line, current_commit, identity, stage_record
 from training.fit.weights import read_weights, write_weights
 from training.forecaster.config import Config
 from training.forecaster.windows import Cut, Stream, add_glitches, draw_cuts
@@ -93,15 +93,24 @@ class Validation:
         ]
 
 
-def train_stages(stages: Sequence[Config], device: torch.device, folder: Path | None, deadline: float | None) -> Fitted:
+def train_stages(
+    stages: Sequence[Config],
+    device: torch.device,
+    folder: Path | None,
+    deadline: float | None,
+    *,
+    accept_other: bool = False,
+) -> Fitted:
     """Fit a network in `stages`; with a `folder` a finished stage is read from its file there."""
     fitted: Fitted | None = None
     for number, config in enumerate(stages, 1):
         path = None if folder is None else folder / f"stage-{number}.npz"
         if path is not None and path.exists():
             fitted = read_fit(path)
+            check_finished(path, fitted[1]["knobs"], config, accept_other=accept_other)
             continue
-        fitted = train(config, device, folder and folder / f"stage-{number}", deadline, fitted)
+        run = folder and folder / f"stage-{number}"
+        fitted = train(config, device, run, deadline, fitted, accept_other=accept_other)
         if path is not None:
             write_fit(path, *fitted)
     if fitted is None:
@@ -110,7 +119,13 @@ def train_stages(stages: Sequence[Config], device: torch.device, folder: Path | 
 
 
 def train(
-    config: Config, device: torch.device, folder: Path | None, deadline: float | None, start: Fitted | None = None
+    config: Config,
+    device: torch.device,
+    folder: Path | None,
+    deadline: float | None,
+    start: Fitted | None = None,
+    *,
+    accept_other: bool = False,
 ) -> Fitted:
     """Fit a network, or continue from `start`; the record of `start` then becomes the `earlier` of the new one.
 
@@ -139,6 +154,8 @@ def train(
         folder=folder,
         label="forecaster",
         deadline=deadline,
+        identity=identity(config, stream.digests, "forecaster", start=start_record),
+        accept_other=accept_other,
     )
     network.restore_fixed_weights()
     record = stage_record(

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.fit.loop import AveragedWeights, Curves, OtherRun, Plan, fit
+from training.fit.errors import OtherRun
+from training.fit.loop import AveragedWeights, Curves, Plan, fit
 
 
 def _run(
@@ -31,8 +32,17 @@ def _run(
         return {"weight": weight, "distance": abs(weight - 2.0)}
 
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
-    given: dict[str, Any] = {"evaluate": evaluate, "progress": False, "deadline": deadline} | options
-    curves = fit(module, loss_at, optimizer, plan, folder=folder, **given)
+    curves = fit(
+        module,
+        loss_at,
+        optimizer,
+        plan,
+        evaluate=evaluate,
+        folder=folder,
+        progress=False,
+        deadline=deadline,
+        **options,
+    )
     return module, curves
 
 
