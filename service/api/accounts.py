@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ _WORK = {
 }
 _CREDENTIALS = frozenset((AUTHORIZATION, API_KEY))
 _MAX_KEY_BYTES = 128
+_MAX_KNOWN = 4096
 _NOBODY = bytes(32)  # the digest that a key without an account is compared with
 _DOUBLED = "send one key, once: several were sent"
 _PERIODS = {1: "second", 60: "minute", 3600: "hour", 86_400: "day"}
@@ -123,10 +125,8 @@ class Account:
         """What is left (`RateLimit` of draft-ietf-httpapi-ratelimit-headers); none where nothing is limited."""
         if not self._limited:
             return []
-        parts = []
-        for name, resource, rate in self._limited:
-            left, seconds = self._allowances.left(self._number, resource, rate)
-            parts.append(b'"%b";r=%d;t=%d' % (name, left, -(-seconds // 1)))
+        left, number = self._allowances.left, self._number
+        parts = [b'"%b";r=%d;t=%d' % (name, *_whole(*left(number, which, rate))) for name, which, rate in self._limited]
         return [self._policy, (b"ratelimit", b", ".join(parts))]
 
 
@@ -146,6 +146,9 @@ class KeyRing:
         self._last_good = last_good
         self._clock = clock
         self._accounts: dict[bytes, Account] = {}
+        # Fields that were found good, so that a key is not digested for each request. A dictionary finds them by a hash
+        # with a secret of the process (SipHash), so what is nearly a key takes no longer than what is none.
+        self._known: dict[tuple[bytes, bytes], Account] = {}
 
     def load(self) -> None:
         """Read the file; raises `KeyFileError`, and then nothing has changed."""
@@ -170,6 +173,7 @@ class KeyRing:
         for name in self._accounts.keys() - accounts.keys():
             self._accounts[name].remove()
         self._accounts = accounts
+        self._known.clear()
         if not accounts:
             logger.warning("%s holds no key: nobody can use the service", self.path)
 
@@ -186,7 +190,11 @@ class KeyRing:
 
     def authenticate(self, headers: Sequence[tuple[bytes, bytes]], *, live: bool = False) -> Account:
         """The account of the one key in `headers`; `live`: of a WebSocket's handshake. Raises `AccessDenied`."""
-        shown = [(name, value) for name, value in headers if name in _CREDENTIALS]
+        shown = [field for field in headers if field[0] in _CREDENTIALS]
+        if len(shown) == 1 and not live:
+            known = self._known.get(shown[0])
+            if known is not None and known.is_valid:
+                return known
         if live:
             shown += [(name, value) for name, value in headers if name == SUBPROTOCOLS and PROTOCOL_KEY in value]
         if len(shown) != 1:
@@ -199,6 +207,8 @@ class KeyRing:
             raise _unauthenticated("the key is not valid")
         if not account.is_valid:
             raise _unauthenticated("the key has expired or was revoked")
+        if not live and len(self._known) < _MAX_KNOWN:
+            self._known[shown[0]] = account
         return account
 
 
@@ -221,6 +231,10 @@ def _key_in(name: bytes, value: bytes) -> bytes:
 
 def _unauthenticated(detail: str) -> AccessDenied:
     return AccessDenied(detail, code="unauthenticated")
+
+
+def _whole(left: int, seconds: float) -> tuple[int, int]:
+    return left, math.ceil(seconds)
 
 
 def _text(resource: int, rate: Rate) -> str:

@@ -24,6 +24,7 @@ from service.runtime.key_file import RESOURCES, Rate
 
 SLOTS = 4096  # keys with a use that is remembered: four times as many as a file may hold
 _BUCKETS = len(RESOURCES)
+_ROUNDING = 1e-9  # seconds
 
 
 class SharedAllowances:
@@ -64,7 +65,10 @@ class Allowances:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`index`: of this process; `lock_file`: of the service, needed where the memory is shared."""
-        self._memory = memory or SharedAllowances()
+        self._memory = memory = memory or SharedAllowances()
+        # Views of memory are read in half the time of arrays of ctypes.
+        self._keys: MutableSequence[int] = memoryview(memory.keys).cast("B").cast("Q")  # type: ignore[arg-type]
+        self._full_at: MutableSequence[float] = memoryview(memory.full_at).cast("B").cast("d")  # type: ignore[arg-type]
         self._index = index
         self._clock = clock
         self._lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if lock_file else None
@@ -86,19 +90,21 @@ class Allowances:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _take(self, key: int, resource: int, count: int, rate: Rate) -> float:
-        full_at = self._memory.full_at
+        amount, seconds = rate
         position = self._slot(key) * _BUCKETS + resource
-        time_now = self._clock()
-        then = max(full_at[position], time_now) + count * rate.seconds / rate.amount
-        wait = then - time_now - rate.seconds
-        if wait > 1e-9:
+        time_now, full_at = self._clock(), self._full_at[position]
+        then = (max(time_now, full_at)) + count * seconds / amount
+        wait = then - time_now - seconds
+        if wait > _ROUNDING:
             return wait
-        full_at[position] = then
+        self._full_at[position] = then
         return 0.0
 
     def left(self, key: int, resource: int, rate: Rate) -> tuple[int, float]:
         """What a bucket holds, and the seconds until it is full."""
-        seconds = max(0.0, self._memory.full_at[self._slot(key) * _BUCKETS + resource] - self._clock())
+        seconds = self._full_at[self._slot(key) * _BUCKETS + resource] - self._clock()
+        if seconds <= 0.0:
+            return rate.amount, 0.0
         return max(0, int(rate.amount * (1.0 - seconds / rate.seconds) + 1e-6)), seconds
 
     def connect(self, key: int, limit: int | None) -> bool:
@@ -131,7 +137,7 @@ class Allowances:
     def _slot(self, key: int) -> int:
         """The slot of `key`, a free one where it has none yet."""
         slot = self._slots.get(key, -1)
-        if slot >= 0 and self._memory.keys[slot] == key:
+        if slot >= 0 and self._keys[slot] == key:
             return slot
         slot = self._slots[key] = self._find(key)
         return slot

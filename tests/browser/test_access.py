@@ -12,6 +12,7 @@ import pytest
 
 from service.runtime.key_file import add_key
 from tests.integration.servers import Server, running
+from tests.models import RunningMean, write_model
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -34,8 +35,15 @@ FETCH = """address => fetch(address).then(answer => answer.status, () => "unread
 
 
 @pytest.fixture(scope="module")
-def server(tiny_models: Path) -> Iterator[Server]:
-    with running(tiny_models) as server:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_model(folder, "forecaster", RunningMean())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models: Path) -> Iterator[Server]:
+    with running(models) as server:
         yield server.settled()
 
 
@@ -73,10 +81,10 @@ async def test_a_name_that_is_made_to_mean_this_machine_gets_nothing(server: Ser
         assert await page.evaluate(OPEN, f"ws://attacker.example:{server.port}/forecast/stream") == "refused"
 
 
-async def test_the_page_asks_for_a_key_and_goes_on_with_it(tiny_models: Path, tmp_path: Path) -> None:
+async def test_the_page_asks_for_a_key_and_goes_on_with_it(models: Path, tmp_path: Path) -> None:
     key, _ = add_key(tmp_path / "keys.json", ["infer"])
-    with running(tiny_models, api_keys=tmp_path / "keys.json") as keyed:
-        keyed.listening()
+    with running(models, api_keys=tmp_path / "keys.json") as keyed:
+        keyed.ready()
         async with opened() as page:
             await page.goto(keyed.url)
             await page.wait_for_selector("html[data-ready]")

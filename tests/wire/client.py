@@ -82,7 +82,7 @@ class Servers:
 
     def __getitem__(self, name: str) -> Server:
         if name not in self._running:
-            settings: dict[str, object] = {"state_keys": KEY}
+            settings: dict[str, object] = {"state_keys": KEY, "allowed_hosts": "*"}
             if name == "narrow":
                 settings |= {"models": narrow_models(self._folder), **NARROW}
             else:
