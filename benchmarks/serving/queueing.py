@@ -62,7 +62,7 @@ class Model:
         """Requests a second of a loop of so many clients."""
         return clients / self.seconds(clients)
 
-    def response_times(self, arrivals: Sequence[float]) -> np.ndarray:
+    def response_times(self, arrivals: Sequence[float] | np.ndarray) -> np.ndarray:
         """Seconds from each arrival to its answer, the arrivals in order."""
         times = np.asarray(arrivals)
         answers = np.empty(len(times))
@@ -74,7 +74,8 @@ class Model:
             free = begin + self.seconds(last - first)
             answers[first:last] = free
             first = last
-        return answers - times
+        seconds: np.ndarray = answers - times
+        return seconds
 
     def at_share(self, share: float, requests: int = 20_000) -> np.ndarray:
         """Simulated response times of requests at random (Poisson), `share` of the capacity of them."""

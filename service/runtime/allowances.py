@@ -67,8 +67,8 @@ class Allowances:
         """`index`: of this process; `lock_file`: of the service, needed where the memory is shared."""
         self._memory = memory = memory or SharedAllowances()
         # Views of memory are read in half the time of arrays of ctypes.
-        self._keys: MutableSequence[int] = memoryview(memory.keys).cast("B").cast("Q")  # type: ignore[arg-type]
-        self._full_at: MutableSequence[float] = memoryview(memory.full_at).cast("B").cast("d")  # type: ignore[arg-type]
+        self._keys: MutableSequence[int] = memoryview(memory.keys).cast("B").cast("Q")  # type: ignore[arg-type, assignment]
+        self._full_at: MutableSequence[float] = memoryview(memory.full_at).cast("B").cast("d")  # type: ignore[arg-type, assignment]
         self._index = index
         self._clock = clock
         self._lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if lock_file else None
