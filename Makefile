@@ -11,6 +11,8 @@ TORCH_VERSION := 2.13.0
 # A CUDA build instead: `make serve TORCH_INDEX=https://download.pytorch.org/whl/cu130`
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_BUILD := $(notdir $(TORCH_INDEX))
+# Each index, Python and processor has a file of its own: `make serve TORCH_SHA256=…` accepts only the one you name.
+TORCH_SHA256 ?=
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
@@ -32,14 +34,18 @@ $(VENV)/.torch-$(TORCH_BUILD): Makefile
 	@test -n '$(PYTHON)' || { echo 'Python 3.11, 3.12 or 3.13 (with its venv module) is needed; name one: make PYTHON=…'; exit 1; }
 	@test -x $(PY) || { echo 'Creating $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'Installing $(TORCH) (about 200 MB)'
-	@$(INSTALL) --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) '$(TORCH)' \
-		|| $(INSTALL) --no-deps '$(TORCH)' \
+	@printf '%s\n' '$(TORCH)$(if $(TORCH_SHA256), --hash=sha256:$(TORCH_SHA256))' > $(VENV)/torch.txt
+	@$(INSTALL) --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) --requirement $(VENV)/torch.txt \
+		|| $(INSTALL) --no-deps --requirement $(VENV)/torch.txt \
 		|| { echo '$(TORCH) is neither at $(TORCH_INDEX) nor where pip looks by itself; name a mirror: make TORCH_INDEX=…/$(TORCH_BUILD)'; exit 1; }
 	@rm -f $(VENV)/.torch-* && touch $@
 
-$(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
+# Every file is compared with its hash. A CUDA build of torch also needs NVIDIA's packages, in the releases it names.
+$(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml requirements.txt
 	@echo 'Installing the service'
-	@$(INSTALL) --retries 2 --constraint constraints.txt --editable .
+	@$(INSTALL) --retries 2 --no-deps --require-hashes --requirement requirements.txt
+	@test $(TORCH_BUILD) = cpu || $(INSTALL) --retries 2 --constraint constraints.txt '$(TORCH)'
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@$(COMPILE)
 	@touch $@
 
@@ -54,14 +60,32 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[train,dev,fuzz]'
 	@touch $@
 
+# Everything that some test wants and is skipped without: parquet, the browser's driver, a Kubernetes schema, tracing.
+ALL_EXTRAS := train,dev,fuzz,client,nixtla,parquet,browser,signing,tracing,deploy
+$(VENV)/.all: $(VENV)/.dev
+	@echo 'Installing every extra'
+	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[$(ALL_EXTRAS)]'
+	@touch $@
+
 .PHONY: install
 install: $(VENV)/.dev ## everything for development, into .venv
+
+.PHONY: install-all
+install-all: $(VENV)/.all ## the same with every extra, so that no test is skipped for want of one
 
 # --- serving and checking --------------------------------------------------------------------------------------------
 
 .PHONY: serve
 serve: $(VENV)/.serve ## start the service on RITMO_HOST:RITMO_PORT (127.0.0.1:8000)
 	@exec $(VENV)/bin/ritmo serve
+
+build/clients/.installed: tests/integration/clients/requirements.txt
+	$(PYTHON) -m venv build/clients
+	build/clients/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
+
+.PHONY: clients
+clients: build/clients/.installed ## tritonclient, kserve, nixtla and mcp, for the tests that use them unmodified (make test-slow)
 
 # One process for each CPU; tests of one file stay together, as do files that share a server (tests/conftest.py).
 .PHONY: test
@@ -159,17 +183,68 @@ docker-build: ## the service's image
 docker-test: $(VENV)/.dev ## build, start and question the container: needs a Docker engine
 	$(PY) -m pytest -m docker tests/docker
 
+# --- a cluster of Ray, in an environment of its own -------------------------------------------------------------------
+
+build/ray/.ray: requirements.txt deploy/ray/requirements.txt
+	$(MAKE) --no-print-directory VENV=build/ray build/ray/.serve
+	@echo 'Installing Ray (about 100 MB)'
+	@build/ray/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt \
+		--requirement deploy/ray/requirements.txt
+	@touch $@
+
+.PHONY: ray-test
+ray-test: build/ray/.ray ## two nodes of Ray in a network of their own: scale, kill, roll; rows in benchmarks/results; needs root
+	build/ray/bin/python -m benchmarks.ray $(ARGS)
+
 # --- housekeeping ----------------------------------------------------------------------------------------------------
 
 .PHONY: constraints
-constraints: ## resolve everything anew and pin it in constraints.txt
+constraints: ## resolve everything anew: constraints.txt, and the hashes in requirements.txt
 	rm -rf build/constraints
 	$(MAKE) --no-print-directory VENV=build/constraints build/constraints/.torch-$(TORCH_BUILD)
-	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[train,dev,fuzz]'
+	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[$(ALL_EXTRAS)]'
 	{ head -n 1 constraints.txt; build/constraints/bin/python -m pip freeze --all --exclude-editable \
 		| grep -vE '^(pip|wheel)==' | sed 's/+cpu$$//'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	rm -rf build/constraints
+	$(MAKE) --no-print-directory requirements
+
+# torch is left out, since its file differs between indexes, but what it needs is in. Hashes are those of all platforms.
+TORCH_NEEDS := filelock fsspec jinja2 networkx setuptools sympy typing-extensions
+.PHONY: requirements
+requirements: build/supply-chain/.installed ## what is served, pinned as in constraints.txt, with the hash of every file
+	$(SUPPLY_CHAIN)/python -c "import tomllib; \
+		needs = tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']; \
+		print(*[need for need in needs if not need.startswith('torch')], *'$(TORCH_NEEDS)'.split(), sep='\n')" \
+		> build/serving.txt
+	{ echo '# What is served, and the hash of every file of it; `make requirements` writes this file. torch: see Makefile.'; \
+		$(SUPPLY_CHAIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraint constraints.txt build/serving.txt; } > build/requirements.txt
+	mv build/requirements.txt requirements.txt
+	rm build/serving.txt
+
+SUPPLY_CHAIN := build/supply-chain/bin
+build/supply-chain/.installed: deploy/supply-chain.txt
+	$(PYTHON) -m venv build/supply-chain
+	$(SUPPLY_CHAIN)/python -m pip --disable-pip-version-check install --quiet --requirement deploy/supply-chain.txt
+	@touch $@
+
+# build/served holds exactly what is served, so that nothing else is in the lists.
+.PHONY: sbom
+sbom: build/supply-chain/.installed ## CycloneDX bill of materials and licences of what is served: build/sbom.json, build/licences.md
+	$(MAKE) --no-print-directory VENV=build/served build/served/.serve
+	$(SUPPLY_CHAIN)/cyclonedx-py environment --output-reproducible --validate --pyproject pyproject.toml \
+		--output-file build/sbom.json build/served/bin/python
+	$(SUPPLY_CHAIN)/pip-licenses --python build/served/bin/python --format markdown --with-urls --order license \
+		--ignore-packages pip ritmo --output-file build/licences.md
+
+.PHONY: wheel
+wheel: $(VENV)/.dev ## the wheel, in build/wheel; the same bytes whenever and wherever it is built
+	deploy/wheel.sh $(abspath $(PY)) build/wheel
+
+.PHONY: audit
+audit: build/supply-chain/.installed ## bandit over what is served and shipped
+	$(SUPPLY_CHAIN)/bandit --quiet --recursive service ritmo deploy
 
 .PHONY: clean
 clean: ## remove the environment, caches and build output

@@ -1,4 +1,4 @@
-"""Ritmo's service: knows models only through `models/<name>/<version>/`, never through training code."""
+"""Ritmo's service: gets models only through `models/<name>/<version>/`, never through training code."""
 
 import os
 

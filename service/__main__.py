@@ -1,4 +1,5 @@
-"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo keys`.
+"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo model`,
+`ritmo keys`, `ritmo train`, `ritmo --version`.
 
 `python -m service` is the same command. Heavy packages are imported only by the command that uses them, so that
 `ritmo --help` answers at once and the parent of several serving processes stays small.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -31,11 +32,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from service.runtime import logs
+from service.authoring.commands import ModelCommand
+from service.runtime import logs, training_program
 from service.runtime.version import version
 from service.server.commands.doctor import Doctor
 from service.server.commands.keys import Keys
-from service.server.commands.model import Model
 from service.settings import EngineSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Forecast(_TableCommand):
         return _CSV if self.output == "csv" else _JSON
 
     def print_answer(self, request: _Request, body: bytes) -> None:
-        """The answer in the chosen form; the plot, and what was understood of a table, beside it."""
+        """The answer in the chosen form; the plot, and what was understood of a table, next to it."""
         name = self._print_summary(request.table)
         if self.accept == _CSV:
             print(body.decode(), end="", flush=True)
@@ -245,6 +246,10 @@ class Classify(_OneShotCommand):
         return _Request(path, media_type, body, model)
 
 
+class Train(BaseModel):
+    """Train a model on your own data, where `ritmo[train]` is installed: `ritmo train forecaster --help`."""
+
+
 class Ritmo(BaseSettings):
     """Recurrent networks, served: forecasts of time series and readings of handwritten digits."""
 
@@ -261,7 +266,8 @@ class Ritmo(BaseSettings):
     backtest: CliSubCommand[Backtest] = Field(description="test a model on the past of the series in a file")
     classify: CliSubCommand[Classify] = Field(description="read the digit in an image")
     keys: CliSubCommand[Keys] = Field(description="keys of callers: add, list, revoke, rotate")
-    model: CliSubCommand[Model] = Field(description="signatures of models: sign, verify")
+    model: CliSubCommand[ModelCommand] = Field(description="models of your own: begin, check, sign, verify")
+    train: CliSubCommand[Train] = Field(description="train a model on your own series or digits")
     doctor: CliSubCommand[Doctor] = Field(description="check this installation, and say what to change")
     version: bool = Field(default=False, description="print the version")
 
@@ -292,9 +298,14 @@ def main(
 
     `application` makes the service that answers a one-shot command, from the settings and the model's name.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["train"]:
+        return training_program.run("training.finetuning", words[1:])
+    if words[:2] == ["model", "summary"]:
+        return training_program.run("training", words[1:])
     source = CliSettingsSource[Any](Ritmo, formatter_class=argparse.HelpFormatter)
     try:
-        command_line = CliApp.run(Ritmo, list(sys.argv[1:] if arguments is None else arguments), source)
+        command_line = CliApp.run(Ritmo, words, source)
         if command_line.version:
             print(f"ritmo {version()}")
             return 0

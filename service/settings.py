@@ -9,6 +9,7 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,6 +23,7 @@ MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more t
 
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_][A-Za-z0-9._\-]*|\[?[0-9A-Fa-f:]+(%[A-Za-z0-9]+)?\]?")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+|null")
+_PIN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}=[1-9][0-9]{0,8}")
 WIRES = ("oip", "sagemaker", "nixtla", "mcp")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -82,6 +84,28 @@ class Settings(EngineSettings, BaseSettings):
         le=3600,
         allow_inf_nan=False,
         description="that a model may take to load; then it has failed",
+    )
+
+    model_fault_limit: int = Field(
+        default=10,
+        ge=0,
+        description="answers in a row that are not sound, after which a model is taken out; 0: it stays",
+    )
+
+    model_updates: Literal["none", "poll", "command"] = Field(
+        default="command",
+        description="versions found while it serves: none, on command (SIGHUP, POST /models/…), or by polling besides",
+    )
+    model_poll_seconds: Wait = Field(default=10.0, description="between two looks at the folder of models")
+    model_management: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="whether POST /models/… may change what is served; auto: on a loopback address, or with keys",
+    )
+    model_versions: Count | None = Field(
+        default=None, description="of each model only the last so many versions are loaded at the start; unset: all"
+    )
+    model_pins: str | None = Field(
+        default=None, description="versions that bare names mean, as forecaster=3,digits=2; unset: the highest"
     )
 
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
@@ -179,6 +203,11 @@ class Settings(EngineSettings, BaseSettings):
         default=None,
         description="origins of pages that may call the service from a browser, commas between; * for any; unset: none",
     )
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="OTLP/HTTP collector that gets a span of every request (extra tracing); unset: no traces",
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
     access_log: bool = Field(default=False, description="log a line for every request (costs about 10 us each)")
 
@@ -205,6 +234,13 @@ class Settings(EngineSettings, BaseSettings):
         """The names that the service answers to, none for all."""
         names = tuple(name.strip().lower().strip("[]") for name in (self.allowed_hosts or "*").split(","))
         return () if "*" in names else names
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _traces_can_be_sent(cls, value: str | None) -> str | None:
+        if value is not None and find_spec("opentelemetry.exporter") is None:
+            raise ValueError("needs the extra tracing: pip install 'ritmo[tracing]'")
+        return value
 
     @field_validator("state_keys")
     @classmethod
@@ -245,6 +281,29 @@ class Settings(EngineSettings, BaseSettings):
         """The foreign protocols that are served."""
         names = self.wires.replace(" ", "").split(",")
         return tuple(name for name in WIRES if name in names)
+
+    @field_validator("model_pins")
+    @classmethod
+    def _pins_are_versions(cls, value: str | None) -> str | None:
+        for pin in (value or "a=1").split(","):
+            if not _PIN.fullmatch(pin.strip()):
+                raise ValueError("must be names with their versions, such as forecaster=3,digits=2")
+        return value
+
+    @property
+    def pins(self) -> dict[str, int]:
+        """The versions of `model_pins` by name."""
+        pairs = (pin.strip().partition("=") for pin in (self.model_pins or "").split(",") if pin.strip())
+        return {name: int(version) for name, _, version in pairs}
+
+    @property
+    def models_may_be_managed(self) -> bool:
+        """Whether requests may change which models are served."""
+        if self.model_updates == "none" or self.model_management == "off":
+            return False
+        if self.model_management == "on" or self.api_keys is not None:  # routes that need the scope `admin`
+            return True
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     @property
     def scheme(self) -> str:

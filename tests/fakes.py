@@ -139,6 +139,9 @@ class FakeRegistry:
     def models(self) -> list[FakeModel]:
         return self.served
 
+    def default_version(self, name: str) -> int | None:
+        return max((model.version for model in self.served if model.name == name), default=None)
+
     def health(self) -> Health:
         ready = self.is_ready and not self.draining
         return Health(ready, () if ready else ("a test says so",), ())

@@ -5,7 +5,14 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from service.imaging.filters import Mask
+
+Box = tuple[int, int, int, int]
+
+STROKE: Box = (40, 20, 50, 80)  # a box on a `sheet`: 600 pixels, 60 high, free on all sides
 
 
 def drawn(digit: str = "7", *, size: int = 280, paper: int = 255, ink: int = 20, mode: str = "L") -> Image.Image:
@@ -21,3 +28,11 @@ def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     buffer = BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def sheet(*boxes: Box, size: int = 100) -> Mask:
+    """A mask with filled boxes: x0, y0, x1, y1."""
+    mask = np.zeros((size, size), np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("service.contract", "service.metrics", "service.runtime", "service.settings"),
     ("service.backend", "service.batching", "service.imaging"),
-    ("service.codec", "service.registry"),
+    ("service.authoring", "service.codec", "service.registry"),
     ("service.api",),
     ("service.server",),
     ("service.__main__",),
@@ -31,7 +31,7 @@ TRAINING_FLOORS: tuple[tuple[str, ...], ...] = (
     ("training.data", "training.fit"),
     ("training.evaluation",),
     ("training.digits", "training.forecaster", "training.sines", "training.tutorials"),
-    ("training.reports",),
+    ("training.finetuning", "training.reports"),
 )
 
 # package, or module in no package -> the packages of this project that it may import
@@ -68,7 +68,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.runtime",
         "service.settings",
     },
-    "service.__main__": {"service.api", "service.codec", "service.runtime", "service.server", "service.settings"},
+    "service.authoring": {"service.backend", "service.contract"},
+    "service.__main__": {
+        "service.api",
+        "service.authoring",
+        "service.codec",
+        "service.runtime",
+        "service.server",
+        "service.settings",
+    },
     "training.folders": set(),
     "training.networks": set(),
     "training.data": {"training.folders"},
@@ -105,11 +113,24 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training.folders",
         "training.networks",
     },
+    "training.finetuning": {
+        "service.backend",
+        "service.codec",
+        "service.contract",
+        "service.imaging",
+        "training.data",
+        "training.digits",
+        "training.evaluation",
+        "training.fit",
+        "training.forecaster",
+        "training.networks",
+    },
     "training.reports": {
         "service.backend",
         "service.contract",
         "training.data",
         "training.evaluation",
+        "training.fit",
         "training.folders",
         "training.tutorials",
     },
@@ -317,7 +338,7 @@ def test_the_table_points_down(root: str, floors: tuple[tuple[str, ...], ...]) -
 
 def test_the_house_is_small() -> None:
     assert len(FLOORS) <= 6
-    assert sum(map(len, FLOORS)) <= 12
+    assert sum(map(len, FLOORS)) <= 13
 
 
 def test_every_arrow_of_the_table_is_used() -> None:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from pydantic_core import PydanticUndefined
@@ -33,13 +34,8 @@ def names(requirements: list[str]) -> set[str]:
 
 CORE = names(PROJECT["dependencies"])
 EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
-ON_DEMAND = {
-    "browser",
-    "fuzz",
-    "nixtla",
-    "parquet",
-    "signing",
-}  # extras that `make` does not install: tests of them are skipped
+# Extras that `make` does not install: tests of them are skipped, but for `make install-all`.
+ON_DEMAND = {"browser", "deploy", "fuzz", "nixtla", "parquet", "signing", "tracing"}
 INSTALLED = CORE.union(*(lines for extra, lines in EXTRAS.items() if extra not in ON_DEMAND))
 
 
@@ -70,7 +66,10 @@ def imports(package: str) -> set[str]:
 
 def provided(distributions: set[str]) -> set[str]:
     """The names by which `distributions` are imported."""
-    return {TOP_LEVEL.get(name, name.replace("-", "_")) for name in distributions}
+    return {
+        "opentelemetry" if name.startswith("opentelemetry") else TOP_LEVEL.get(name, name.replace("-", "_"))
+        for name in distributions
+    }
 
 
 def pins() -> dict[NormalizedName, str]:
@@ -92,7 +91,7 @@ def test_the_service_imports_only_what_the_serving_install_names() -> None:
     # starlette is FastAPI's own vocabulary, pydantic-core pydantic's
     assert (
         imports("service")
-        - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"] | EXTRAS["signing"])
+        - provided(CORE | EXTRAS["parquet"] | EXTRAS["nixtla"] | EXTRAS["signing"] | EXTRAS["tracing"])
         - {"starlette", "pydantic_core"}
         == set()
     )
@@ -109,7 +108,24 @@ def test_training_imports_only_what_its_extra_names() -> None:
 
 def test_everything_that_is_installed_is_pinned() -> None:
     assert closure(INSTALLED) - set(pins()) == set()
-    assert EXTRAS["fuzz"] - set(pins()) == set()
+    assert set().union(*(EXTRAS[extra] for extra in ON_DEMAND)) - set(pins()) == set()
+    [every_extra] = re.findall(r"^ALL_EXTRAS := (\S+)$", text("Makefile"), re.MULTILINE)
+    assert set(every_extra.split(",")) == set(EXTRAS)
+
+
+def test_what_is_served_has_hashes() -> None:
+    """`requirements.txt` is the whole serving install but torch, in the versions of `constraints.txt`."""
+    entries = re.split(r"\n(?=\w)", text("requirements.txt").partition("\n")[2].strip())
+    locked = {canonicalize_name(entry.partition("==")[0]): entry for entry in entries}
+    assert locked.keys() == closure(CORE) - {"torch"}
+    for name, entry in locked.items():
+        assert re.match(rf"\S+=={re.escape(pins()[name])}[ \\]", entry), f"{name}: run `make requirements`"
+        assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", entry)) >= 1
+
+
+def test_only_what_has_a_hash_is_installed_to_serve() -> None:
+    for document in ("Makefile", "Dockerfile", "docs/settings.md"):
+        assert re.search(r"--no-deps --require-hashes (-r|--requirement) requirements\.txt", text(document)), document
 
 
 def test_the_tests_run_on_the_pinned_versions() -> None:
@@ -178,7 +194,8 @@ def test_license_is_the_whole_apache_license() -> None:
 def test_the_image_is_built_from_one_base_alone() -> None:
     stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", text("Dockerfile"), re.MULTILINE)
     names_of_stages = {name for _, name in stages if name}
-    assert {base for base, _ in stages} - names_of_stages == {"python:3.11-slim-bookworm"}
+    assert {base for base, _ in stages} - names_of_stages == {"$PYTHON_IMAGE", "scratch"}
+    assert "\nARG PYTHON_IMAGE=python:3.11-slim-bookworm\n" in text("Dockerfile")
     assert "# syntax" not in text("Dockerfile")
 
 
@@ -187,6 +204,18 @@ def test_compose_waits_longer_than_the_service_drains() -> None:
     assert grace is not None
     fields = Settings.model_fields
     assert int(grace.group(1)) > fields["drain_delay_seconds"].default + fields["drain_seconds"].default
+
+
+def test_every_container_is_bounded() -> None:
+    services = yaml.safe_load(text("docker-compose.yml"))["services"]
+    for name, service in services.items():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert services["ritmo"]["tmpfs"] == ["/tmp:size=128m,mode=1777,noexec,nosuid,nodev"]
+    connections = Settings.model_fields["max_live_connections"].default
+    assert services["ritmo"]["ulimits"] == {"nofile": 16384, "core": 0}
+    assert services["ritmo"]["ulimits"]["nofile"] > connections * 1.5
 
 
 # --- documentation ---------------------------------------------------------------------------------------------------

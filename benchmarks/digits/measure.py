@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from benchmarks.digits import metrics, picture_sets
 from benchmarks.digits.handwriting import Drawing
+from benchmarks.digits.preparation import prepare
 from benchmarks.digits.readers import Planes, Reader, microseconds
 from benchmarks.digits.rows import Row
 from benchmarks.digits.scenes import SCENES, Scene, file, photograph, screen
 from service.contract.errors import InvalidRequest
-from service.imaging.mnist import prepare
 from training.data import drawn_digits as glyphs
 from training.data import typeset_digits as typeset
 from training.data.mnist import Digits

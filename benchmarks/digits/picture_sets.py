@@ -18,11 +18,11 @@ import numpy as np
 
 from benchmarks.digits import handwriting
 from benchmarks.digits.handwriting import Drawing
+from benchmarks.digits.preparation import prepare
 from benchmarks.digits.readers import Planes
 from benchmarks.digits.scenes import SCENES, Scene
 from benchmarks.serving import environments
 from service.contract.errors import InvalidRequest
-from service.imaging.mnist import prepare
 from training.data import mnist
 from training.data.typeset_digits import HELD_OUT_FONTS
 
@@ -69,7 +69,7 @@ def sources(validation: mnist.Digits, count: int) -> dict[str, list[Drawing]]:
 def prepared(
     drawings: Sequence[Drawing], source: str, scene: str, count: int, scenes: Mapping[str, Scene] = SCENES
 ) -> Prepared:
-    """At most `count` of the drawings in a scene, through `service.imaging.mnist`; the same ones on every call."""
+    """At most `count` of the drawings in a scene, through `service.imaging`; the same ones on every call."""
     generator = np.random.default_rng(zlib.crc32(f"{source}/{scene}".encode()))
     result = Prepared()
     for index in generator.permutation(len(drawings))[:count].tolist():

@@ -25,11 +25,12 @@ import torch
 from benchmarks import table
 from benchmarks.digits import handwriting, scenes
 from benchmarks.digits.handwriting import Drawing, Plane
+from benchmarks.digits.preparation import prepare
 from benchmarks.digits.readers import Planes, Served
 from benchmarks.digits.scenes import SCENES, Generator, Scene
 from service.contract.errors import InvalidRequest
 from service.contract.types import Floats
-from service.imaging import binarize, decode, filters, layout, mnist, parameters, search, strokes
+from service.imaging import binarize, decode, filters, layout, lines, marks, parameters, search, sheets, strokes
 from service.imaging.parameters import ImagingParameters
 from training.data import drawn_digits
 from training.evaluation import evaluate
@@ -37,7 +38,7 @@ from training.evaluation import evaluate
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 CSV = RESULTS / "imaging-sensitivity.csv"
-MODULES = (decode, filters, binarize, layout, strokes, search, mnist)  # those that read the parameters
+MODULES = (decode, filters, binarize, strokes, lines, layout, marks, sheets, search)  # those that read the parameters
 PIXELS = 25_000_000
 FACTORS = {"x0.5": 0.5, "x0.8": 0.8, "x1.25": 1.25, "x2": 2.0}
 STEPS = {"-1": -1, "+1": 1}
@@ -176,7 +177,7 @@ class ImagePath:
 
 def _prepared(data: bytes) -> tuple[Plane | None, object]:
     try:
-        return mnist.prepare(data, PIXELS)
+        return prepare(data, PIXELS)
     except InvalidRequest as error:
         return None, error.detail
 

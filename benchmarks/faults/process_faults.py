@@ -172,13 +172,13 @@ def empty_host() -> Outcome:
     return Outcome(result.returncode != 0 and "must not be empty" in result.stderr, f"exit status {result.returncode}")
 
 
-@fault("R23", "SIGHUP", "two workers under load, SIGHUP", WORKER_TESTS)
+@fault("R23", "SIGUSR2", "two workers under load, SIGUSR2", WORKER_TESTS)
 def hangup() -> Outcome:
     with serving(workers=2) as service:
         baseline = set(_workers_of(service))
         with Flood(16, lambda: request(service.port, "POST", "/forecast", SMALL)[0]) as flood:
             time.sleep(1)
-            service.signal(signal.SIGHUP)
+            service.signal(signal.SIGUSR2)
             _until(lambda: not baseline & set(_workers_of(service)) and len(_workers_of(service)) >= 2)
             time.sleep(1)
         return Outcome(set(flood.statuses) == {200}, f"both workers replaced; {flood.text()}")

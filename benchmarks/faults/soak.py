@@ -1,7 +1,7 @@
 """`python -m benchmarks.faults.soak`: half an hour of everything at once, and what the service holds meanwhile.
 
 All routes, good and bad requests, live connections, clients that leave, send slowly or do not read, and a restart of
-all workers (SIGHUP) every five minutes. Memory and open files of all processes are read every second and drawn in
+all workers (SIGUSR2) every five minutes. Memory and open files of all processes are read every second and drawn in
 benchmarks/results/soak.png. Flat means that the last third of the time needs no more than `GROWTH` of the second one,
 and that as many files are open in the end, without traffic, as before it.
 """
@@ -158,7 +158,7 @@ def _load(service: Service, seconds: float, readings: list[tuple[float, float, i
         readings.append((time_now - start, service.rss(), _files(service)))
         if time_now - restarted > RESTART_SECONDS:
             restarted = time_now
-            service.signal(signal.SIGHUP)
+            service.signal(signal.SIGUSR2)
         time.sleep(1)
     ended.set()
     for thread in threads:

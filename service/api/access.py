@@ -1,4 +1,4 @@
-"""Who may ask: what is checked of every request before its route sees it.
+"""Access: what is checked of every request before its route sees it.
 
 The name under which a browser reached the service (a page of a stranger can make its own name mean this machine: DNS
 rebinding), the origin of the page that opens a WebSocket or changes the service, and the caller's key: whether it is
@@ -40,7 +40,7 @@ class HostList:
 
 
 class Access:
-    """The checks; `keys` is None where nobody needs one."""
+    """The checks; `keys` is None where none is needed."""
 
     def __init__(self, hosts: Sequence[str], origins: Sequence[str], keys: KeyRing | None) -> None:
         """`hosts`: the names that the service answers to, empty for all; `origins`: of pages that may call."""
@@ -54,7 +54,7 @@ class Access:
         """Raise `AccessDenied` or `RateLimited` where the request in `scope` may not go on to its route.
 
         The account of its key is in the scope afterwards. `has_route` tells whether a route takes the request: one
-        that none takes is refused as such, whatever the scopes of the key.
+        that none takes is refused as such, with any scopes of the key.
         """
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if self._hosts is not None:
@@ -93,7 +93,7 @@ class Access:
 
 
 def account_of(scope: Scope) -> Account | None:
-    """The account whose key the request in `scope` showed; None where none was needed."""
+    """The account of the key that the request in `scope` showed; None where none was needed."""
     account: Account | None = scope.get(ACCOUNT)
     return account
 
@@ -105,7 +105,7 @@ def _without_port(host: str) -> str:
 
 
 def _is_local(name: str) -> bool:
-    """Whether nobody can make `name` mean this machine through the public DNS: an address, or a name without a dot."""
+    """Whether no public DNS can make `name` mean this machine: an address, or a name without a dot."""
     if "." not in name and ":" not in name:
         return bool(name)
     try:

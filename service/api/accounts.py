@@ -1,4 +1,4 @@
-"""API keys as a process knows them: who shows one, whether it is valid, and what it has left.
+"""API keys within a process: the account of a key, whether it is valid, and what it has left.
 
 The keys are those of the file `RITMO_API_KEYS`, which is watched. A key is recognised by its id and compared by its
 SHA-256 in constant time; an id that does not exist takes as long. An account outlives a change of the file, so that its

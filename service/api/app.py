@@ -13,17 +13,19 @@ from service.api.access import Access
 from service.api.accounts import KeyRing
 from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
-from service.api.catalog import models_router
+from service.api.catalog import limits_of, models_router
 from service.api.clients import ClientFinder
 from service.api.dispatch import Application
 from service.api.evaluation import AnomalyEndpoint, BacktestEndpoint
 from service.api.health import health_router
 from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
-from service.api.page import PrepareDigitEndpoint, page_router
+from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
+from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
+from service.api.tracing import NO_TELEMETRY, Tracing
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.api.wires.common import Pipeline
 from service.api.wires.mcp import mcp_router
@@ -34,6 +36,7 @@ from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.state_tokens import StateTokens
 from service.metrics.page import CONTENT_TYPE, Metrics
+from service.registry.control import GroupControl, LocalControl, ModelControl
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
 from service.runtime.allowances import Allowances
@@ -63,7 +66,8 @@ def create_app(
     """
     settings = settings or Settings()
     if registry is None:
-        registry = make_registry(settings, Metrics(group.folder), group.digests) if group else make_registry(settings)
+        registry = make_registry(settings, Metrics(group.folder), group) if group else make_registry(settings)
+    control = _model_control(settings, registry, group)
     metrics, budget = RequestMetrics(registry.metrics), ByteBudget(settings.max_held_bytes)
     texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
     pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
@@ -72,6 +76,7 @@ def create_app(
     audit = AuditLog(settings.audit_log) if settings.audit_log else None
     tokens = _state_tokens(settings, group)
     files = _watched_files(settings, keys, tokens)
+    tracing = Tracing(settings.traces_endpoint) if settings.traces_endpoint else None
     app = Application(
         budget,
         metrics,
@@ -80,14 +85,18 @@ def create_app(
         access_log=settings.access_log,
         audit=audit,
         origins=settings.origins,
+        tracing=tracing,
+        telemetry=tracing.telemetry() if tracing else NO_TELEMETRY,
         title="Ritmo",
         version=version(),
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(registry, (texts, pictures), files, audit),
+        lifespan=lambda _: _lifespan(registry, control, (texts, pictures), files, audit, tracing),
         redirect_slashes=False,  # a redirect would go to the host that the request names
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
     )
     registry.metrics.watch_held_bytes(lambda: budget.held_bytes)
-    app.state.registry = registry
+    app.state.registry, app.state.control = registry, control
     app.state.budget, app.state.request_metrics = budget, metrics
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
     app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
@@ -103,6 +112,13 @@ def create_app(
     pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
     for name in settings.served_wires:
         app.include_router(_WIRES[name](pipeline))
+    app.include_router(docs_router())
+    if settings.models_may_be_managed:
+        problems = problem_responses(("model_not_found", "version_not_found", "model_not_ready"))
+        limits = limits_of(settings)
+        app.include_router(management_router(registry, control, limits, problems))
+        if "oip" in settings.served_wires:
+            app.include_router(oip_repository_router(control))
     if settings.page == "on":
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)
@@ -121,7 +137,7 @@ def create_app(
 
 
 def create_one_shot_app(settings: Settings, model: str) -> Application:
-    """The application for one answer of one model: it loads no other, and nobody else can ask it."""
+    """The application for one answer of one model: it loads no other, and no other process can reach it."""
     alone = settings.model_copy(update=dict.fromkeys(("api_keys", "allowed_hosts", "audit_log")))
     return create_app(alone, registry=one_shot_registry(alone, model))
 
@@ -157,11 +173,23 @@ def _state_tokens(settings: Settings, group: WorkerGroup | None) -> StateTokens:
     return StateTokens(settings.secrets or shared, settings.state_ttl_seconds, shared_random_key=bool(shared))
 
 
+def _model_control(settings: Settings, registry: Registry, group: WorkerGroup | None) -> ModelControl:
+    if group is not None and group.connection is not None:
+        return GroupControl(registry, group, group.connection)
+    return LocalControl(registry, settings.models, settings.model_versions)
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(
-    registry: Registry, pools: Sequence[FairPool], files: Sequence[WatchedFiles], audit: AuditLog | None
+    registry: Registry,
+    control: ModelControl,
+    pools: Sequence[FairPool],
+    files: Sequence[WatchedFiles],
+    audit: AuditLog | None,
+    tracing: Tracing | None,
 ) -> AsyncIterator[None]:
     await registry.start()
+    control.start()
     tasks = [asyncio.create_task(trim_periodically()), asyncio.create_task(watch(files))]
     if audit is not None:
         tasks.append(asyncio.create_task(audit.run()))
@@ -175,6 +203,8 @@ async def _lifespan(
         await registry.close()
         for pool in pools:
             pool.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
 class _MetricsPage(Response):

@@ -1,4 +1,4 @@
-"""The audit log: who asked for what, and how it ended, as one JSON object a line. Never a header, a query or a body.
+"""The audit log: caller, purpose and end of each request as one JSON object a line. Never a header, a query or a body.
 
 Lines are collected and appended to the file by a thread, at most a second later: a request never waits for the disk.
 The file is opened for each append, so that it may be renamed at any time (log rotation); several processes append whole

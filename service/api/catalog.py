@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.codec.strict_json import suggestion
-from service.contract.errors import UnknownModel
+from service.contract.errors import RitmoError, UnknownModel
 from service.contract.manifest import InputContract, OutputContract, Provenance, Task
 from service.registry.registry import Registry
 from service.registry.served import ModelVersion
@@ -32,8 +32,8 @@ class Version(BaseModel):
 
     name: str
     version: str
-    state: Literal["loading", "ready", "failed"]
-    reason: str | None = Field(description="why it failed")
+    state: Literal["loading", "ready", "failed", "unloaded"]
+    reason: str | None = Field(description="why it failed, or is not loaded")
     default: bool = Field(description="whether the bare name means this version")
     task: Task | None
     digest: str | None
@@ -65,7 +65,7 @@ class Model(BaseModel):
 def models_router(registry: Registry, settings: Settings, unknown: dict[int | str, dict[str, Any]]) -> APIRouter:
     """The two routes; `unknown` declares the answer for a name that is not served."""
     router = APIRouter(tags=["models"])
-    limits = Limits(**{name: getattr(settings, name) for name in Limits.model_fields})
+    limits = limits_of(settings)
 
     @router.get("/models", summary="Every version of every model")
     async def models() -> ModelList:
@@ -73,20 +73,38 @@ def models_router(registry: Registry, settings: Settings, unknown: dict[int | st
 
     @router.get("/models/{name}", summary="All versions of one model", responses=unknown)
     async def model(name: str) -> Model:
-        versions = [version for version in _versions(registry) if version.name == name]
-        if not versions:
-            names = sorted({entry.name for entry in registry.models()})
-            raise UnknownModel("no such model" + suggestion(name, names), code="model_not_found")
-        newest_first = sorted(versions, key=lambda version: int(version.version), reverse=True)
-        return Model(name=name, versions=newest_first, limits=limits)
+        return model_document(registry, name, limits)
 
     return router
 
 
+def limits_of(settings: Settings) -> Limits:
+    """What the service itself allows."""
+    return Limits(**{name: getattr(settings, name) for name in Limits.model_fields})
+
+
+def model_document(registry: Registry, name: str, limits: Limits) -> Model:
+    """All versions of one model; raises `UnknownModel`."""
+    versions = [version for version in _versions(registry) if version.name == name]
+    if not versions:
+        names = sorted({entry.name for entry in registry.models()})
+        raise UnknownModel("no such model" + suggestion(name, names), code="model_not_found")
+    newest_first = sorted(versions, key=lambda version: int(version.version), reverse=True)
+    return Model(name=name, versions=newest_first, limits=limits)
+
+
 def _versions(registry: Registry) -> list[Version]:
     versions = registry.models()
-    newest = {version.name: version.version for version in versions if version.state == "ready"}  # in ascending order
-    return [_version(version, newest.get(version.name) == version.version) for version in versions]
+    defaults = {name: _default(registry, name) for name in {version.name for version in versions}}
+    return [_version(version, defaults[version.name] == version.version) for version in versions]
+
+
+def _default(registry: Registry, name: str) -> int | None:
+    """The version that the bare `name` means, None where none is ready."""
+    try:
+        return registry.get(name).manifest.version
+    except RitmoError:
+        return None
 
 
 def _version(version: ModelVersion, default: bool) -> Version:

@@ -38,6 +38,7 @@ from service.api.request import (
     send_answer,
 )
 from service.api.request_metrics import RequestMetrics
+from service.api.tracing import Tracing
 from service.api.websockets import refuse_handshake
 from service.api.wires.refusals import refuse
 from service.codec.common import Body
@@ -80,6 +81,7 @@ class Application(FastAPI):
         access_log: bool,
         audit: AuditLog | None = None,
         origins: Sequence[str] = (),
+        tracing: Tracing | None = None,
         **options: Any,
     ) -> None:
         """`access`: what is checked of each request; `origins`: of pages that may call the service from a browser."""
@@ -95,6 +97,7 @@ class Application(FastAPI):
         self._watcher = RequestWatcher()
         self._request_metrics = metrics
         self._access_log = access_log
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, one live connection, or the lifespan."""
@@ -195,7 +198,7 @@ class Application(FastAPI):
                 await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
-        self._record(route, request, CLIENT_CLOSED_REQUEST if answer is None else answer.status)
+        self._record(route, request, answer)
 
     def begin(self, scope: Scope, content: bytes, reply: Reply) -> FastRequest | None:
         """Answer a small request by `reply`, without a task; None where it has to go the ordinary way, `__call__`.
@@ -221,8 +224,9 @@ class Application(FastAPI):
         fast = FastRequest(request, reply, _failure, functools.partial(self._record, path))
         return fast if fast.begin(endpoint, content) else None
 
-    def _record(self, route: str, request: RawRequest, status: int) -> None:
-        """Count and log a request to a direct route."""
+    def _record(self, route: str, request: RawRequest, answer: Answer | None) -> None:
+        """Count and log a request to a direct route; there is no answer where the connection was lost."""
+        status = CLIENT_CLOSED_REQUEST if answer is None else answer.status
         seconds = time.monotonic() - request.started
         self._request_metrics.record(route, request.model, status, seconds)
         if self._access_log:
@@ -230,6 +234,8 @@ class Application(FastAPI):
         if self._audit is not None:
             request.scope[SIZE] = request.body_bytes
             self._audit_request(self._audit, request.scope, request.request_id, status, seconds, request.model)
+        if self._tracing is not None:
+            self._tracing.record(request, route, answer, status, seconds)
 
     @staticmethod
     async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
@@ -246,7 +252,7 @@ class Application(FastAPI):
                 await send_answer(request.scope, send, cut_off(request.request_id), request.request_id)
                 raise
             return None
-        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
             return _failure(error, request.request_id)
         finally:
             request.stop_watching()

@@ -86,7 +86,7 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
 
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The answer; raises the errors of the domain."""
-        client, limit = request.client, request.deadline(None, self.default_timeout_ms)
+        client, limit = request.client, self._deadline_of(request)
         evaluation = await self._in_thread("table", len(body.content), client, limit, self._read, body)
         model, deadline = self._find(request, evaluation.model, evaluation.parameters.timeout_ms)
         answer = replace(await self.judge(evaluation, model, client, deadline), table=evaluation.table)
@@ -134,7 +134,7 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
     async def judge(
         self, evaluation: EvaluationInput[BacktestParameters], model: Served, client: Client, deadline: float
     ) -> BacktestAnswer:
-        """The scores of the model beside simple methods."""
+        """The scores of the model next to simple methods."""
         test = await self._in_thread(
             "plan",
             evaluation.size,

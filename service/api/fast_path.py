@@ -1,4 +1,4 @@
-"""Small requests whose body has arrived, answered without a task: from the callbacks of the parser and of the queue.
+"""Small requests, complete on arrival, answered without a task: from the callbacks of the parser and of the queue.
 
 A task, its futures and the messages of ASGI cost more than a small network. What is checked, computed, answered,
 counted and logged is the same, by the same functions, as on the ordinary way (`service.api.dispatch`).
@@ -15,13 +15,13 @@ from service.api.request import RawRequest, complete_headers
 from service.codec.common import Body
 from service.contract.types import BatchResult
 
-MAX_BYTES = 32 << 10  # of a body: what is larger goes the ordinary way, whose threads it may need
+MAX_BYTES = 32 << 10  # of a body: what is larger goes the ordinary way, which has threads for it
 
 Reply = Callable[[int, list[Header], bytes], None]  # sends status, headers and body
 
 
 class Computation(Protocol):
-    """What a queue was asked for, and how its results become an answer."""
+    """What a queue computes, and how its results become an answer."""
 
     @property
     def results(self) -> asyncio.Future[BatchResult]: ...
@@ -45,7 +45,7 @@ class FastEndpoint(Protocol):
 class FastRequest:
     """One request to a direct route, from its body to its answer.
 
-    `fail` makes an answer of an exception, `record` counts a status. The owner of the connection says when it is lost.
+    `fail` makes an answer of an exception, `record` counts it. The owner of the connection says when that is lost.
     """
 
     __slots__ = ("_computation", "_fail", "_record", "_reply", "_request")
@@ -55,7 +55,7 @@ class FastRequest:
         request: RawRequest,
         reply: Reply,
         fail: Callable[[Exception, str], Answer],
-        record: Callable[[RawRequest, int], None],
+        record: Callable[[RawRequest, Answer | None], None],
     ) -> None:
         self._request = request
         self._reply = reply
@@ -69,7 +69,7 @@ class FastRequest:
         try:
             body = request.take(content, endpoint.media_types, endpoint.max_body_bytes)
             self._computation = endpoint.begin(request, body, self._settled)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
             self._finish(self._fail(error, request.request_id))
             return True
         if self._computation is None:
@@ -77,13 +77,13 @@ class FastRequest:
             return False
         return True
 
-    def cancel(self, status: int, answer: Answer | None = None) -> None:
-        """Drop what is being computed: the connection is lost, and `status` is counted, or `answer` is sent instead."""
+    def cancel(self, answer: Answer | None = None) -> None:
+        """Drop what is being computed: the connection is lost, or `answer` is sent instead."""
         computation, self._computation = self._computation, None
         if computation is not None:
             computation.results.cancel()
         if answer is None:
-            self._close(status)
+            self._close(None)
         else:
             self._finish(answer)
 
@@ -99,14 +99,14 @@ class FastRequest:
             return
         try:
             answer = computation.answer()
-        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes an answer)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
             answer = self._fail(error, self._request.request_id)
         self._finish(answer)
 
     def _finish(self, answer: Answer) -> None:
         self._reply(answer.status, complete_headers(answer, self._request.request_id), answer.body)
-        self._close(answer.status)
+        self._close(answer)
 
-    def _close(self, status: int) -> None:
+    def _close(self, answer: Answer | None) -> None:
         self._request.close()
-        self._record(self._request, status)
+        self._record(self._request, answer)

@@ -24,7 +24,7 @@ class ModelState(BaseModel):
 
     name: str
     version: str
-    state: Literal["loading", "ready", "failed"]
+    state: Literal["loading", "ready", "failed", "unloaded"]
     digest: str | None = Field(default=None, description="of the model file, the same in every process")
     reason: str | None = None
 

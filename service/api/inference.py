@@ -16,7 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from msgspec import Struct
 
 from service.api.problems import Answer, Header
-from service.api.request import RawRequest
+from service.api.request import MAX_TIMEOUT_MS, RawRequest
 from service.codec.common import JSON, Body, CallT, Codec, OpeningT, RequestT
 from service.codec.digits import FORM
 from service.contract.errors import DeadlineExceeded, Unavailable, UnknownModel
@@ -60,14 +60,19 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
 
     def _find(self, request: RawRequest, reference: str, asked_ms: int | None) -> tuple[Served, float]:
         """The model that `reference` means, and the deadline of a request that asks for an answer in `asked_ms`."""
+        deadline = self._deadline_of(request, asked_ms)
         model = self._registry.get(reference)
         if model.manifest.task != self._codec.task:
             raise wrong_task(model.manifest, self._codec.task)
         request.model = model.manifest.name
-        deadline = request.deadline(asked_ms, self.default_timeout_ms)
         if time.monotonic() >= deadline:
             raise DeadlineExceeded("the deadline passed before the computation began")
         return model, deadline
+
+    def _deadline_of(self, request: RawRequest, asked_ms: int | None = None) -> float:
+        """When the answer is due (`time.monotonic()`): what the header says, else the body, which may ask for less."""
+        timeout_ms = min(request.timeout_ms or asked_ms or self.default_timeout_ms, asked_ms or MAX_TIMEOUT_MS)
+        return request.started + timeout_ms / 1000
 
     async def _in_thread(
         self,
@@ -118,14 +123,21 @@ async def compute_in_parts(
 ) -> list[Any]:
     """The results of `items`, computed in parts, each within the limits of a request and half the queue's values."""
     results: list[Any] = []
-    start, values = 0, 0
-    for end, item in enumerate(items, 1):
-        values += item.length
-        is_full = end - start == settings.max_items or values > settings.max_queue_observations // 2
-        if is_full or end == len(items):
-            results += (await model.submit(items[start:end], deadline, client)).results
-            start, values = end, 0
+    for part in parts([item.length for item in items], settings.max_items, settings.max_queue_observations // 2):
+        results += (await model.submit(items[part], deadline, client)).results
     return results
+
+
+def parts(lengths: Sequence[int], max_items: int, max_values: int) -> list[slice]:
+    """What of items with `lengths` is computed at once: at most `max_items`, and `max_values` unless one has more."""
+    slices: list[slice] = []
+    first, values = 0, 0
+    for index, length in enumerate(lengths):
+        if index > first and (values + length > max_values or index - first == max_items):
+            slices.append(slice(first, index))
+            first, values = index, 0
+        values += length
+    return [*slices, slice(first, len(lengths))] if lengths else []
 
 
 class InlineComputation(Struct, Generic[CallT], eq=False):
@@ -139,7 +151,7 @@ class InlineComputation(Struct, Generic[CallT], eq=False):
     def answer(self) -> Answer:
         """The answer, once there are results; raises what took their place."""
         result = self.results.result()
-        return _answer(self.model, result, self.codec.encode(self.call, result.results))
+        return Answer(200, _headers(self.model, result), self.codec.encode(self.call, result.results))
 
 
 class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
@@ -149,11 +161,12 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         """The answer; raises the errors of the domain."""
         call, model, result, deadline = await self._compute(request, body)
         codec, client, n_numbers = self._codec, request.client, call.answer_size
+        headers = _headers(model, result)
         if n_numbers > MAX_INLINE_NUMBERS:
             content = await self._in_thread("encode", n_numbers, client, deadline, codec.encode, call, result.results)
         else:
             content = codec.encode(call, result.results)
-        return _answer(model, result, content)
+        return Answer(200, headers, content)
 
     def begin(
         self, request: RawRequest, body: Body, on_settled: Callable[[asyncio.Future[BatchResult]], None]
@@ -163,8 +176,9 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
             return None
         codec = self._codec
         decoded = codec.decode(body)
+        n_numbers = codec.preparation_size(decoded)
         model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
-        if codec.preparation_size(decoded) > MAX_INLINE_NUMBERS:
+        if n_numbers > MAX_INLINE_NUMBERS:
             return None
         call = codec.to_items(decoded, model.manifest, deadline)
         if call.answer_size > _FREE_NUMBERS:
@@ -175,12 +189,12 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         """The items of the request, the model that computed them, its results, and the deadline of the answer."""
         codec, client, n_bytes = self._codec, request.client, len(body.content)
         if body.media_type == FORM or (n_bytes > MAX_INLINE_BYTES and body.media_type == JSON):
-            limit = request.deadline(None, self.default_timeout_ms)
+            limit = self._deadline_of(request)
             decoded = await self._in_thread("decode", n_bytes, client, limit, codec.decode, body)
         else:
             decoded = codec.decode(body)
-        model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
         n_numbers = codec.preparation_size(decoded)
+        model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
         if n_numbers > MAX_INLINE_NUMBERS:
             call = await self._in_thread(
                 "prepare", n_numbers, client, deadline, codec.to_items, decoded, model.manifest, deadline
@@ -192,10 +206,10 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         return call, model, await model.submit(call.items, deadline, client), deadline
 
 
-def _answer(model: Served, result: BatchResult, content: bytes) -> Answer:
+def _headers(model: Served, result: BatchResult) -> list[Header]:
     timing = f"queue;dur={result.queue_seconds * 1e3:.3f}, compute;dur={result.compute_seconds * 1e3:.3f}"
     digest = digest_header(model.manifest.sha256)
-    return Answer(200, [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())], content)
+    return [(b"content-type", _JSON_BYTES), digest, (b"server-timing", timing.encode())]
 
 
 def wrong_task(manifest: Manifest, task: Task) -> UnknownModel:

@@ -1,4 +1,4 @@
-"""What the management port serves: `/livez`, `/readyz` and `/metrics`, answered beside the event loop that serves.
+"""What the management port serves: `/livez`, `/readyz` and `/metrics`, answered apart from the event loop that serves.
 
 The application runs in a thread of its own (`service.server.management`), so it reads what that event loop has left,
 and changes nothing. It therefore also tells, in `/livez`, whether that event loop still turns.
@@ -28,7 +28,7 @@ class ManagementApplication(FastAPI):
     """FastAPI's application; each request has an id."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI; HEAD is GET, whose body the server leaves out."""
+        """See ASGI; HEAD is GET, and the server leaves its body out."""
         if scope["type"] == "http":
             name = request_id(dict(scope["headers"]).get(b"x-request-id"))
             scope.setdefault("state", {})["request_id"] = name

@@ -1,13 +1,14 @@
-"""The page at `/`: files of `service/web`, read once, sent with an ETag and a content security policy.
+"""The page at `/` and the documentation at `/docs`: files, read once, sent with an ETag and a content security policy.
 
-The page asks this server only: no script, style, font or picture comes from elsewhere, and the policy holds
-browsers to that. `prepare-digit` shows what the network sees of a picture.
+Both ask this server only: no script, style, font or picture comes from elsewhere, and the policy holds browsers to
+that. `prepare-digit` shows what the network sees of a picture.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from service.contract.errors import InvalidRequest
 from service.registry.served import Served
 
 FOLDER = Path(__file__).resolve().parents[1] / "web"
+DOCUMENTATION = FOLDER.with_name("documentation")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -34,6 +36,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
     "": "text/plain; charset=utf-8",
 }
 _encoder = msgspec.json.Encoder()
@@ -67,19 +70,39 @@ def page_router() -> APIRouter:
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        return _answer(files["index.html"], request)
+        return _answer(files, "index.html", request)
 
     @router.get("/web/{name:path}")
     async def web(name: str, request: Request) -> Response:
-        if name not in files:
-            raise HTTPException(404)
-        return _answer(files[name], request)
+        return _answer(files, name, request)
 
     return router
 
 
-def _answer(file: WebFile, request: Request) -> Response:
-    """`file`, compressed where that is accepted; 304 where the caller has it already."""
+def docs_router() -> APIRouter:
+    """`/docs`, Swagger UI over `/openapi.json`, and its files under `/docs/`.
+
+    They are two megabytes that few ask for, so a thread reads them at the first request.
+    """
+    router = APIRouter(include_in_schema=False)
+    files = cache(lambda: web_files(DOCUMENTATION))
+
+    @router.get("/docs")
+    def docs(request: Request) -> Response:
+        return _answer(files(), "index.html", request)
+
+    @router.get("/docs/{name:path}")
+    def file(name: str, request: Request) -> Response:
+        return _answer(files(), name, request)
+
+    return router
+
+
+def _answer(files: dict[str, WebFile], name: str, request: Request) -> Response:
+    """The file of that name, compressed where that is accepted; 304 where the caller has it already, 404 for none."""
+    file = files.get(name)
+    if file is None:
+        raise HTTPException(404)
     headers = {
         "ETag": file.etag,
         "Cache-Control": "no-cache",
@@ -101,7 +124,7 @@ class PrepareDigitEndpoint(ModelRoute[DigitBatch, DigitCall, DigitOpening]):
 
     async def __call__(self, request: RawRequest, body: Body) -> Answer:
         """The prepared rows of the first image; raises the errors of `POST /classify-digit`."""
-        client, deadline = request.client, request.deadline(None, self.default_timeout_ms)
+        client, deadline = request.client, self._deadline_of(request)
         size = len(body.content)
         call, model = await self._in_thread("prepare", size, client, deadline, self._prepare, request, body, deadline)
         result = await model.submit(call.items, deadline, client)

@@ -49,7 +49,7 @@ def request_id(header: bytes | None) -> str:
 class RequestWatcher:
     """Looks after requests that take longer than `DISCONNECT_CHECK_SECONDS`, with one timer for all.
 
-    A request whose body has not arrived gets a deadline of its own, and the connection of any other is watched.
+    A request gets, until its body has arrived, a deadline of its own, and the connection of any other is watched.
     """
 
     def __init__(self) -> None:
@@ -132,11 +132,6 @@ class RawRequest:
         self._watch_task: asyncio.Task[None] | None = None
         self.client = clients.find(scope, self.headers)
 
-    def deadline(self, asked_ms: int | None, default_ms: int) -> float:
-        """When the answer is due (`time.monotonic()`): what the header says, else the body, which may ask for less."""
-        timeout_ms = min(self.timeout_ms or asked_ms or default_ms, asked_ms or MAX_TIMEOUT_MS)
-        return self.started + timeout_ms / 1000
-
     async def read(self, media_types: tuple[str, ...], default_timeout_ms: int, max_body: int) -> Body:
         """The whole body, of one of `media_types`, by the deadline of the header or within `default_timeout_ms`.
 
@@ -166,12 +161,14 @@ class RawRequest:
         if self._timer is not None:
             self._timer.cancel()
             self._watcher.add(self)  # from now on for its connection
-        return self._body(content, media_type)
+        self.body_bytes = len(content)
+        return Body(content, media_type, self.headers.get(b"content-type", b""), self.scope["query_string"])
 
     def take(self, content: bytes, media_types: tuple[str, ...], max_body: int) -> Body:
         """The body, of which all has arrived: like `read`, and nothing is watched."""
-        media_type = self._check_head(media_types, max_body)
-        return self._body(self._hold(content), media_type)
+        media_type, content_type = self._check_head(media_types, max_body), self.headers.get(b"content-type", b"")
+        self.body_bytes = len(content)
+        return Body(self._hold(content), media_type, content_type, self.scope["query_string"])
 
     def _check_head(self, media_types: tuple[str, ...], max_body: int) -> str:
         """The media type of the body, and the limits that the head states; raises what `read` raises for a head."""

@@ -20,8 +20,8 @@ _NAME = r"[^/]+"
 _OIP_MODEL = rf"/v2/models/{_NAME}(/versions/{_NAME})?"
 # method (HEAD counts as GET, a WebSocket as LIVE), path as a regular expression, scopes
 ROUTES: tuple[tuple[str, str, frozenset[str]], ...] = (
-    ("GET", r"/livez|/readyz|/ping|/v2/health/(live|ready)", ANYBODY),
-    ("GET", r"/|/web/.*|/docs|/docs/oauth2-redirect|/redoc|/openapi\.json", ANYBODY),
+    ("GET", r"/livez|/readyz|/health|/ping|/v2/health/(live|ready)", ANYBODY),
+    ("GET", r"/|/web/.*|/docs|/docs/[^/]+|/redoc|/openapi\.json", ANYBODY),
     ("POST", r"/forecast|/backtest|/anomalies|/classify-digit|/prepare-digit", INFER),
     ("LIVE", r"/(forecast|classify-digit)/stream", INFER),
     ("GET", rf"/models|/models/{_NAME}", READ),

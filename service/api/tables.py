@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from service.api.inference import InferenceEndpoint, InlineComputation, digest_header
+from service.api.inference import InferenceEndpoint, InlineComputation, digest_header, parts
 from service.api.problems import Answer, Header
 from service.api.request import RawRequest
 from service.codec.common import JSON, Body
@@ -43,6 +43,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         self.media_types = (JSON, *TABLES)
         self._tables = TableCodec(codec, settings)
         self._forecasts = codec
+        self._settings = settings
 
     def __call__(self, request: RawRequest, body: Body) -> Coroutine[Any, Any, Answer]:
         """The answer; raises the errors of the domain."""
@@ -78,13 +79,14 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         return Answer(200, [_content_type(accepted), digest_header(model.manifest.sha256)], content)
 
     async def _answer_table(self, request: RawRequest, body: Body, accepted: str) -> Answer:
-        client, limit = request.client, request.deadline(None, self.default_timeout_ms)
+        client, limit = request.client, self._deadline_of(request)
         table = await self._in_thread("table", len(body.content), client, limit, self._tables.read, body)
         model, deadline = self._find(request, table.model, table.parameters.timeout_ms)
         report = _progress(request)
         predictions: list[SeriesPrediction] = []
-        for part in self._tables.slices(table):
-            size = sum([len(series.target) for series in table.inputs[part]])
+        lengths = [len(series.target) for series in table.inputs]
+        for part in parts(lengths, self._settings.max_items, self._settings.max_queue_observations):
+            size = sum(lengths[part])
             call = await self._in_thread(
                 "prepare", size, client, deadline, self._tables.to_items, table, part, model.manifest
             )

@@ -102,31 +102,31 @@ class ShapeBuckets:
 
     def max_readout_rows(self, horizon: int, levels: int) -> int:
         """Most rows of a call that reads out so many steps ahead and quantile levels."""
-        most = self._readout_rows.get((horizon, levels))
-        if most is None:
-            most = min(
+        max_rows = self._readout_rows.get((horizon, levels))
+        if max_rows is None:
+            max_rows = min(
                 max(self.rows[0], self.max_rows * READOUT_STEPS // horizon),
                 self.max_rows_of(steps_with_levels(horizon, levels), self.limits.readout),
             )
-            self._readout_rows[horizon, levels] = most
-        return most
+            self._readout_rows[horizon, levels] = max_rows
+        return max_rows
 
     def fit_one_call(self, rows: int, steps: int, horizon: int, levels: int) -> bool:
         """Whether `rows` rows may be read and read out in the same call."""
-        most = self._finish_rows.get((steps, horizon, levels))
-        if most is None:
-            most = self._finish_rows[steps, horizon, levels] = self._max_finish_rows(steps, horizon, levels)
-        return rows <= most
+        max_rows = self._finish_rows.get((steps, horizon, levels))
+        if max_rows is None:
+            max_rows = self._finish_rows[steps, horizon, levels] = self._max_finish_rows(steps, horizon, levels)
+        return rows <= max_rows
 
     def _max_finish_rows(self, steps: int, horizon: int, levels: int) -> int:
         """Most rows of a call that reads `steps` steps and reads out; 0 where even the fewest would take too long."""
         limits, ahead_steps = self.limits, steps_with_levels(horizon, levels)
-        most = 0
+        max_rows = 0
         for rows in self.rows:
             shard = rows / n_shards(rows, steps + int(ahead_steps), limits.threads)
             if limits.step.seconds(shard, steps) + limits.readout.seconds(shard, ahead_steps) <= LONGEST_CALL:
-                most = rows
-        return min(most, self.max_readout_rows(horizon, levels))
+                max_rows = rows
+        return min(max_rows, self.max_readout_rows(horizon, levels))
 
     def split(self, counts: Ints, *, merge: bool = True) -> list[Group]:
         """Cut rows with `counts` (0..CHUNK) steps each into groups, shortest first; rows of no steps are left out.

@@ -37,12 +37,9 @@ def forecast_batch(
     """Forecast `items`; yields the answers of the series that ended, and an empty list after every other call."""
     if len(items) == 1 and not items[0].history:
         item = items[0]
-        states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(
-            shapes.rows[0], axis=0
-        )
         if len(item.values) <= CHUNK:
-            return iter((_finish_one(network, shapes, item, item.values, states, padding),))
-        return _forecast_one(network, shapes, item, states, cancelled, padding)
+            return iter((_finish_one(network, shapes, item, item.values, None, padding),))
+        return _forecast_one(network, shapes, item, cancelled, padding)
     return _forecast_many(network, shapes, items, cancelled, padding)
 
 
@@ -62,8 +59,8 @@ def _forecast_many(
         for chunk in reader.chunks():
             if not len(chunk.lengths):
                 unanswered = np.concatenate((unanswered, chunk.rows))
-            elif not history and not len(unanswered) and batch.can_finish_in_one_call(chunk):
-                yield batch.finish(chunk)
+            elif not history and not len(unanswered) and (answers := batch.finish(chunk)) is not None:
+                yield answers
                 continue
             else:
                 (batch.trace if history else batch.step)(chunk)
@@ -79,11 +76,11 @@ def _forecast_one(
     network: Network,
     shapes: ShapeBuckets,
     item: ForecastItem,
-    states: Floats,
     cancelled: CancelledRows,
     padding: PaddingStats,
 ) -> Iterator[IndexedResults]:
     """One long series, in the same calls as among others, without arranging anything."""
+    states = (network.initial(item.season) if item.state is None else item.state)[None].repeat(shapes.rows[0], axis=0)
     last = (len(item.values) - 1) // CHUNK * CHUNK  # where the last chunk begins
     for start in range(0, last, CHUNK):
         states = network.step(*pack_one(shapes, item.values[start : start + CHUNK], padding), states)
@@ -98,13 +95,16 @@ def _finish_one(
     shapes: ShapeBuckets,
     item: ForecastItem,
     values: Floats,
-    states: Floats,
+    states: Floats | None,
     padding: PaddingStats,
 ) -> IndexedResults:
-    """Read the last `values` of a series, at most `CHUNK`, and answer it."""
-    dense, lengths = pack_one(shapes, values, padding)
+    """Read the last `values` of a series, at most `CHUNK`, and answer it; without `states`, these are its first."""
     horizon = horizon_for(item.horizon, network.max_horizon)
-    levels = _fill(item.levels, levels_for(len(item.levels)))[None].repeat(len(states), axis=0)
+    levels = _fill(item.levels, levels_for(len(item.levels)))[None].repeat(shapes.rows[0], axis=0)
+    dense, lengths = pack_one(shapes, values, padding)
+    if states is None:
+        first = network.initial(item.season) if item.state is None else item.state
+        states = first[None].repeat(shapes.rows[0], axis=0)
     if len(values):
         states, (forecasts, seasons) = network.finish(dense, lengths, states, horizon, levels)
     else:
@@ -149,19 +149,20 @@ class ForecastBatch:
         for row, count, forecasts in zip(chunk.rows.tolist(), chunk.lengths.tolist(), history, strict=False):
             self._pieces[row].append(forecasts[:count, : 1 + len(self._items[row].levels)])
 
-    def can_finish_in_one_call(self, chunk: Chunk) -> bool:
-        """Whether `chunk` is the last of all its rows, and can be read and its rows read out in one call."""
-        if self._common_size is None or len(chunk.ending) != len(chunk.rows):
-            return False
-        if not self._shapes.fit_one_call(len(chunk.rows), chunk.values.shape[1], *self._common_size):
-            return False
-        return self.pays_to_read_out_now(chunk.cost_of_later_groups)
+    def finish(self, chunk: Chunk) -> IndexedResults | None:
+        """Read `chunk` and answer its rows in one call; None, and nothing is read, where they do not fit one call.
 
-    def finish(self, chunk: Chunk) -> IndexedResults:
-        """Read `chunk` and answer its rows; only where `can_finish_in_one_call` allows it."""
-        horizon, count = self._size(self._items[chunk.rows[0]])
+        That needs a `chunk` that is the last of all its rows.
+        """
+        if self._common_size is None or len(chunk.ending) != len(chunk.rows):
+            return None
+        if not self.pays_to_read_out_now(chunk.cost_of_later_groups):
+            return None
+        horizon, count = self._common_size
         rows = chunk.padded_rows
         levels = self._levels(rows, count)
+        if not self._shapes.fit_one_call(len(chunk.rows), chunk.values.shape[1], horizon, count):
+            return None
         states, output = self._network.finish(chunk.values, chunk.lengths, self._states[rows], horizon, levels)
         return self._results(chunk.rows, states, output)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,30 +11,23 @@ from typing import cast
 import torch
 
 from service.backend import golden
-from service.backend.buckets import (
-    CHUNK,
-    MIN_SHARD_ROWS,
-    STEPWISE_CHUNK,
-    CallLimits,
-    ShapeBuckets,
-    horizon_for,
-    levels_for,
-    rows_for_threads,
-)
+from service.backend.buckets import MIN_SHARD_ROWS, ROWS, CallLimits, ShapeBuckets, rows_for_threads
+from service.backend.checks import refuse_breaches
 from service.backend.chunks import CancelledRows
 from service.backend.device import resolve_device
+from service.backend.estimate import expected_seconds
 from service.backend.forecasting import forecast_batch
 from service.backend.network import IndexedResults
-from service.backend.prices import steps_with_levels
 from service.backend.reading import read_batch
 from service.backend.sharding import ComputeThreads
 from service.backend.torchscript import MODULE_ERRORS, CudaNetwork, ScriptedNetwork, last_line, load_module
-from service.backend.warmup import warm_up
+from service.backend.warmup import MAX_LEAST_ROWS, MAX_LEAST_STEPS, warm_up
 from service.contract.errors import BrokenModel, ModelFault
 from service.contract.manifest import Manifest, read_manifest
 from service.contract.signatures import TrustedKeys
 from service.contract.types import DigitItem, ForecastItem, Item, PaddingStats, Result
 
+MAX_DEVIATION = 1e-2  # between batches of other sizes; kernels differ in the last bits, not in the first digits
 CUDA_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -46,27 +40,54 @@ def load(
     threads: ComputeThreads | None = None,
     trusted: TrustedKeys | None = None,
 ) -> LoadedModel:
-    """Verify, load, prove and warm up the model in `folder`; on a CPU `threads` share its large calls.
+    """Verify, load, prove and, if `warm`, warm up the model in `folder`; on a CPU `threads` share its large calls.
 
     With `trusted`, one of these keys must have signed the manifest, and so the digests of all that is loaded.
 
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds; it ends
     with `Unavailable` as soon as `should_continue()` is false.
     """
+    model = open_model(folder, device, threads, trusted)
+    manifest = model.manifest
+    sample = golden.read(folder, manifest)
+    try:
+        model.self_test(sample)
+    except BrokenModel as error:
+        refuse_breaches(model.network, manifest, because=f"{error.detail}; ")  # the likely cause, where one is found
+        raise
+    refuse_breaches(model.network, manifest)
+    model.network.prices.calls.clear()  # first calls of a shape tell nothing of its price
+    if warm:
+        model.warm_up(sample, should_continue)
+    return model
+
+
+def warm_up_served(model: LoadedModel, folder: Path, should_continue: Callable[[], bool] = lambda: True) -> None:
+    """Warm up `model`, which was loaded from `folder` without that, while it answers already (`pad_safely`).
+
+    Raises `Unavailable` as soon as `should_continue()` is false, `BrokenModel` where it fails for a shape.
+    """
+    try:
+        model.warm_up(golden.read(folder, model.manifest), should_continue)
+    except MODULE_ERRORS as error:
+        raise BrokenModel(f"it fails where it is warmed up: {last_line(error)}") from error
+
+
+def open_model(
+    folder: Path,
+    device: str | torch.device = "cpu",
+    threads: ComputeThreads | None = None,
+    trusted: TrustedKeys | None = None,
+) -> LoadedModel:
+    """The model in `folder`, its files verified, but neither proved nor warmed up; see `load`."""
     manifest = read_manifest(folder, trusted)
     device = resolve_device(device)
     module = load_module(folder, manifest, device)
     if device.type == "cuda":
-        model = LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
-    else:
-        threads = threads or ComputeThreads()
-        shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
-        model = LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
-    sample = golden.read(folder, manifest)
-    model.self_test(sample)
-    if warm:
-        model.warm_up(sample, should_continue)
-    return model
+        return LoadedModel(manifest, CudaNetwork(module, manifest, device), ShapeBuckets(rows=CUDA_ROWS))
+    threads = threads or ComputeThreads()
+    shapes = ShapeBuckets(rows=rows_for_threads(threads.threads))
+    return LoadedModel(manifest, ScriptedNetwork(module, manifest, threads), shapes)
 
 
 class LoadedModel:
@@ -76,8 +97,10 @@ class LoadedModel:
         self.manifest = manifest
         self.network = network
         self.shapes = shapes
+        self._rows = shapes.rows  # of calls, the fewest included
         single = network.single_threaded()
         self._single_threaded = single, shapes if single is network else ShapeBuckets()
+        self.seconds = functools.partial(expected_seconds, network)  # of items, and their observations
         self.batch_invariant: bool | None = None  # None: not measured
         self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
 
@@ -113,35 +136,28 @@ class LoadedModel:
         except (*MODULE_ERRORS, ModelFault) as error:
             raise BrokenModel(f"the golden sample cannot be computed: {last_line(error)}") from error
 
+    def pad_safely(self) -> None:
+        """Pad every call to the rows and steps that the warm-up would find at most: the answers have the same bits as
+        after it, unless kernels agree only beyond these."""
+        self._pad(MAX_LEAST_ROWS, MAX_LEAST_STEPS, CallLimits(threads=self.network.threads))
+
+    def _pad(self, least_rows: int, least_steps: int, limits: CallLimits) -> None:
+        self.shapes = ShapeBuckets(least_rows, least_steps, self._rows, limits)
+        network, _ = self._single_threaded
+        rows = self._rows if network is self.network else ROWS
+        self._single_threaded = network, ShapeBuckets(least_rows, least_steps, rows, replace(limits, threads=1))
+
     def warm_up(self, sample: golden.Sample, should_continue: Callable[[], bool] = lambda: True) -> None:
         """Run every shape bucket, and pad from then on to the least shape with bits independent of neighbours."""
-        invariance = warm_up(self.network, self.shapes, sample.items, self.manifest.input.max_length, should_continue)
-        self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation
+        shapes, max_length = ShapeBuckets(rows=self._rows), self.manifest.input.max_length
+        invariance = warm_up(self.network, shapes, sample.items, max_length, should_continue)
+        if invariance.deviation > MAX_DEVIATION:
+            raise BrokenModel(
+                f"its answers depend on what else is in a batch, by {invariance.deviation:.2g} of their size "
+                "(docs/models.md: a row's result depends on that row alone)"
+            )
         prices = self.network.prices
         prices.fit()
-        least_shape = invariance.least_rows, invariance.least_steps
         limits = CallLimits(prices.step, prices.stepwise, prices.readout, self.network.threads)
-        self.shapes = ShapeBuckets(*least_shape, self.shapes.rows, limits)
-        network, shapes = self._single_threaded
-        self._single_threaded = network, ShapeBuckets(*least_shape, shapes.rows, replace(limits, threads=1))
-
-    def seconds(self, items: Sequence[Item], observations: int) -> float:
-        """What `items` with so many `observations` together will take among others, by the prices of this model's calls
-        so far; 0 before the warm-up.
-
-        The items of a request differ in their observations only, so the first one stands for all.
-        """
-        item, count, prices = items[0], len(items), self.network.prices
-        if prices.calls:
-            prices.correct()
-        readout, times = 1.0, 1
-        if isinstance(item, ForecastItem):
-            answers_each = item.history
-            horizon = horizon_for(item.horizon, self.network.max_horizon)
-            readout = steps_with_levels(horizon, levels_for(len(item.levels)))
-        else:
-            answers_each = item.trace or item.stop is not None
-            times = 1 if item.stop is None else 2  # it is read again, up to the row at which it stops
-        price, chunk = (prices.stepwise, STEPWISE_CHUNK) if answers_each else (prices.step, CHUNK)
-        reading = price.share(count + observations / chunk, observations)
-        return times * reading + prices.readout.share(count, count * readout)
+        self._pad(invariance.least_rows, invariance.least_steps, limits)
+        self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation

@@ -21,6 +21,7 @@ LEVEL_COST = 1 / 150
 _CORRECTION = 1.02  # of a price by one call: about the median of many, since a slow call says more about the machine
 _TYPICAL_ROWS = 32  # of a call under load
 _TELLING = 0.001  # seconds of a call that is long enough to correct a price
+_MEASURED_EVERY = 8  # calls, once the prices are fitted: to ask for the time of a thread costs a system call
 _MAX_SAMPLES, _MAX_CALLS = 16_384, 4096  # calls that are remembered until the fit, and until the next correction
 
 Call = tuple[str, float, int, int, int, float]  # method, rows, steps read, steps ahead, quantile levels, seconds
@@ -72,6 +73,15 @@ class CallPrices:
         }
         self.calls: deque[Call] = deque(maxlen=_MAX_SAMPLES)  # since the fit, or the last correction
         self._is_fitted = False
+        self._unmeasured = 0  # calls since the last one that was due
+
+    def is_due(self) -> bool:
+        """Whether the next call is to be measured: each one until the fit, and then some."""
+        self._unmeasured += 1
+        if self._is_fitted and self._unmeasured < _MEASURED_EVERY:
+            return False
+        self._unmeasured = 0
+        return True
 
     def correct(self) -> None:
         """Correct the prices by the calls that were noted; nothing happens before the fit."""

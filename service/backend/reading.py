@@ -11,6 +11,7 @@ from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pack_one, 
 from service.backend.network import Array, IndexedResults, Network, partition
 from service.contract.types import DigitItem, DigitResult, Floats, PaddingStats
 
+SUM_TOLERANCE = 1e-3  # by which the probabilities of float32 logarithms may miss 1
 _NO_TRACE: Floats = np.zeros((0, 10))
 
 
@@ -34,7 +35,7 @@ def _read_one(network: Network, shapes: ShapeBuckets, item: DigitItem, padding: 
     states, logarithms = network.finish_reading(rows, lengths, states)
     (probabilities,) = _probabilities(logarithms[:1])
     if not np.isfinite(probabilities.sum()):
-        return [(0, network.fault("its reading is not finite"))]
+        return [(0, network.fault(_unsoundness(logarithms[:1])))]
     return [(0, DigitResult(probabilities, None, len(item.rows), states[0]))]
 
 
@@ -121,9 +122,12 @@ class DigitBatch:
 
     def _results(self, rows: Ints, logarithms: Array) -> IndexedResults:
         results: IndexedResults = []
-        for row, probabilities in zip(rows.tolist(), _probabilities(logarithms[: len(rows)]), strict=True):
+        for line, (row, probabilities) in enumerate(
+            zip(rows.tolist(), _probabilities(logarithms[: len(rows)]), strict=True)
+        ):
             # The answer to a traced digit is the last row of its trace, so that its `stop` holds.
-            trace = self._trace(row) if row in self._pieces else _NO_TRACE
+            pieces = self._pieces.get(row)
+            trace = _probabilities(np.concatenate(pieces)) if pieces else _NO_TRACE
             judged = trace if len(trace) else probabilities[None]
             if np.isfinite(judged.sum()):
                 shown_trace = trace if self._items[row].trace else None
@@ -131,13 +135,9 @@ class DigitBatch:
                     (row, DigitResult(judged[-1], shown_trace, int(self._rows_used[row]), self._states[row]))
                 )
             else:
-                results.append((row, self._network.fault("its reading is not finite")))
+                unsound = np.concatenate(pieces) if pieces else logarithms[line : line + 1]
+                results.append((row, self._network.fault(_unsoundness(unsound))))
         return results
-
-    def _trace(self, row: int) -> Floats:
-        """The probabilities (T, 10) after each row that a traced digit has read."""
-        pieces = self._pieces[row]
-        return _probabilities(np.concatenate(pieces)) if pieces else _NO_TRACE
 
 
 def _stop(logarithms: Array, confidence: float | None) -> int:
@@ -149,8 +149,21 @@ def _stop(logarithms: Array, confidence: float | None) -> int:
 
 
 def _probabilities(logarithms: Array) -> Floats:
-    """Log-probabilities (…, 10) as float64 probabilities that sum to 1."""
+    """Log-probabilities (…, 10) as float64 probabilities that sum to 1; NaN where they do not but for rounding."""
     with np.errstate(over="ignore", invalid="ignore"):  # a number that is not finite becomes a `ModelFault` later
         raw: Floats = np.exp(logarithms.astype(np.float64))
-        normal: Floats = raw / raw.sum(axis=-1, keepdims=True)
+        sums = raw.sum(axis=-1, keepdims=True)
+        normal: Floats = raw / sums
+    unsound = np.abs(sums - 1.0) > SUM_TOLERANCE
+    if unsound.any():
+        normal[unsound[..., 0]] = np.nan
     return normal
+
+
+def _unsoundness(logarithms: Array) -> str:
+    """What is wrong with log-probabilities (T, 10) that are not sound."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.exp(logarithms.astype(np.float64)).sum(axis=-1)
+    if not np.isfinite(sums).all():
+        return "its reading is not finite"
+    return f"its probabilities sum to {sums[np.abs(sums - 1.0).argmax()]:.4g}, not to 1 (they are logarithms)"

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import time
 import warnings
+import zipfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -29,10 +32,6 @@ from service.contract.files import MAX_MODEL_BYTES, check_archive, read_verified
 from service.contract.manifest import MODEL_FILE, Manifest, Task
 from service.contract.types import Floats
 
-METHODS: dict[Task, tuple[str, ...]] = {
-    "forecast": ("initial", "step", "forecast", "history", "season"),
-    "classify-digit": ("initial", "step", "read", "trace"),
-}
 # One call for two: each of them would release the interpreter and have to ask for it again.
 FUSED_METHODS: dict[Task, str] = {
     "forecast": """
@@ -52,8 +51,27 @@ def service_finish(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tuple[
 """,
 }
 MODULE_ERRORS = (RuntimeError, TypeError, ValueError, torch.jit.Error)  # what calling a module may raise
+NO_MEMORY = "out of memory", "can't allocate memory"  # in errors that say something of the machine, not of the module
+MAX_MESSAGE = 300  # characters of a module's own words
+# Types of the arguments (without `self`) and of the answer, as TorchScript names them.
+SIGNATURES: dict[Task, dict[str, tuple[tuple[str, ...], str]]] = {
+    "forecast": {
+        "initial": (("Tensor",), "Tensor"),
+        "step": (("Tensor", "Tensor", "Tensor"), "Tensor"),
+        "forecast": (("Tensor", "int", "Tensor"), "Tensor"),
+        "history": (("Tensor", "Tensor", "Tensor", "Tensor"), "Tuple[Tensor, Tensor]"),
+        "season": (("Tensor",), "Tensor"),
+    },
+    "classify-digit": {
+        "initial": (("int",), "Tensor"),
+        "step": (("Tensor", "Tensor", "Tensor"), "Tensor"),
+        "read": (("Tensor",), "Tensor"),
+        "trace": (("Tensor", "Tensor", "Tensor"), "Tuple[Tensor, Tensor]"),
+    },
+}
 MAX_CACHED_SEASONS = 1024
 CLASSES = 10
+FLOAT64, FLOAT32, INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 
 def load_module(folder: Path, manifest: Manifest, device: torch.device) -> torch.jit.ScriptModule:
@@ -71,10 +89,23 @@ def load_module(folder: Path, manifest: Manifest, device: torch.device) -> torch
             warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is (deprecated|not supported)", DeprecationWarning)
             module = torch.jit.load(io.BytesIO(data), map_location=device)
     except RuntimeError as error:
+        if _holds_no_program(data):
+            raise BrokenModel(
+                f"{path} is no TorchScript module: it holds weights or a pickled object (torch.save); write it with "
+                "torch.jit.save(torch.jit.script(module), path)"
+            ) from error
         raise BrokenModel(f"{path} is no TorchScript module: {error}") from error
-    missing = [name for name in METHODS[manifest.task] if not hasattr(module, name)]
+    missing = [name for name in SIGNATURES[manifest.task] if not hasattr(module, name)]
     if missing:
         raise BrokenModel(f"{path} lacks the methods {', '.join(missing)} of task {manifest.task!r}")
+    for name, (arguments, answer) in SIGNATURES[manifest.task].items():
+        schema = getattr(module, name).schema
+        found = tuple(str(argument.type) for argument in schema.arguments[1:]), str(schema.returns[0].type)
+        if found != (arguments, answer):
+            raise BrokenModel(
+                f"{path}: {name}{_signature(*found)} is not the contract's {name}{_signature(arguments, answer)} "
+                "(docs/models.md)"
+            )
     try:
         module.define(FUSED_METHODS[manifest.task])
     except RuntimeError as error:
@@ -82,10 +113,23 @@ def load_module(folder: Path, manifest: Manifest, device: torch.device) -> torch
     return cast("torch.jit.ScriptModule", module.eval())
 
 
+def _signature(arguments: Sequence[str], answer: str) -> str:
+    return f"({', '.join(arguments)}) -> {answer}"
+
+
+def _holds_no_program(data: bytes) -> bool:
+    """Whether an archive of torch is one of `torch.save`, which has data but no code."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except zipfile.BadZipFile:
+        return False
+    return any(name.endswith("data.pkl") for name in names) and not any("/code/" in name for name in names)
+
+
 class ScriptedNetwork:
     """The methods of docs/models.md over numpy arrays; see `service.backend.network` for the letters of the shapes.
 
-    Errors of the module pass through as they are; an answer of another shape raises `ModelFault`.
+    An error of the module, or an answer of another shape or type, raises `ModelFault`; lack of memory passes as it is.
     """
 
     # Of the thread, so that other processes on the machine do not make a call look dear.
@@ -112,6 +156,12 @@ class ScriptedNetwork:
         network = copy.copy(self)
         network._threads = ComputeThreads()
         return network
+
+    def source(self, method: str) -> str | None:
+        """`file:line` where `method` begins in the program that the module was exported from, where it tells."""
+        graph = str(getattr(self._module, method).graph)
+        location = re.search(r"# (\S+\.py:\d+):\d+", graph)
+        return location.group(1) if location else None
 
     def fault(self, description: str) -> ModelFault:
         """The error that takes the place of an answer which is not sound."""
@@ -141,7 +191,7 @@ class ScriptedNetwork:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
         forecasts, seasons = self._call_rows("service_forecast", 0, horizon, levels.shape[1], state, horizon, levels)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
-        self._check("season()", seasons, (len(state),))
+        self._check("season()", seasons, (len(state),), INT64)
         return forecasts, seasons
 
     def finish(
@@ -153,7 +203,7 @@ class ScriptedNetwork:
         )
         self._check("step()", new_state, state.shape)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
-        self._check("season()", seasons, (len(state),))
+        self._check("season()", seasons, (len(state),), INT64)
         return new_state, (forecasts, seasons)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
@@ -168,26 +218,28 @@ class ScriptedNetwork:
     def read(self, state: Floats) -> Array:
         """Log-probabilities (R, 10)."""
         logarithms: Array = self._call_rows("read", 0, 1, 0, state)
-        self._check("read()", logarithms, (len(state), CLASSES))
+        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
         return logarithms
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
         new_state, logarithms = self._call_rows("service_finish", rows.shape[1], 1, 0, rows, lengths, state)
         self._check("step()", new_state, state.shape)
-        self._check("read()", logarithms, (len(state), CLASSES))
+        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
         return new_state, logarithms
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
         """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
         new_state, logarithms = self._call_rows("trace", 0, rows.shape[1], 0, rows, lengths, state)
         self._check("trace()", new_state, state.shape)
-        self._check("trace()", logarithms, (*rows.shape[:2], CLASSES))
+        self._check("trace()", logarithms, (*rows.shape[:2], CLASSES), FLOAT32)
         return new_state, logarithms
 
-    def _check(self, method: str, answer: Array, shape: tuple[int, ...]) -> None:
+    def _check(self, method: str, answer: Array, shape: tuple[int, ...], dtype: np.dtype[Any] = FLOAT64) -> None:
         if answer.shape != shape:
             raise self.fault(f"{method} gave an array of shape {answer.shape}, not {shape}")
+        if answer.dtype != dtype:
+            raise self.fault(f"{method} gave numbers of {answer.dtype}, not {dtype}")
 
     def _call_rows(
         self, method: str, steps: int, ahead: int, levels: int, first: Any, *more_arguments: Array | int
@@ -196,14 +248,15 @@ class ScriptedNetwork:
 
         A call of many rows of many steps is shared by threads.
         """
-        started = self._clock()
+        started = self._clock() if self.prices.is_due() else None
         rows, threads = len(first), self._threads.threads
         shards = 1 if threads == 1 else n_shards(rows, int(steps + steps_with_levels(ahead, levels)), threads)
         if shards == 1:
             answer = self._call(method, first, *more_arguments)
         else:
             answer = self._call_shards(method, rows // shards, first, *more_arguments)
-        self.prices.calls.append((method, rows / shards, steps, ahead, levels, self._clock() - started))
+        if started is not None:
+            self.prices.calls.append((method, rows / shards, steps, ahead, levels, self._clock() - started))
         return answer
 
     def _call_shards(self, method: str, shard_rows: int, *arguments: Any) -> Any:
@@ -220,8 +273,19 @@ class ScriptedNetwork:
         """`method` of `arguments`, as arrays; the docstring of this module says how it is run."""
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             tensors = [value if isinstance(value, int) else self._to_tensor(value) for value in arguments]
-            answer = getattr(self._module, method)(*tensors)
+            try:
+                answer = getattr(self._module, method)(*tensors)
+            except MODULE_ERRORS as error:
+                raise self._error(method, arguments[0], error) from error
         return tuple(map(self._to_array, answer)) if isinstance(answer, tuple) else self._to_array(answer)
+
+    def _error(self, method: str, first: Array | int, error: Exception) -> Exception:
+        """What takes the place of `error`, which `method` raised for arguments of which this is the `first`."""
+        if any(words in str(error).lower() for words in NO_MEMORY):
+            return error
+        name = {"service_finish": "step() or what follows it", "service_forecast": "forecast() or season()"}
+        shape = "" if isinstance(first, int) else f" for an argument of shape {first.shape}"
+        return self.fault(f"{name.get(method, method + '()')} raised an error{shape}: {last_line(error)[:MAX_MESSAGE]}")
 
     def _to_tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array)

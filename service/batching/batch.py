@@ -10,14 +10,17 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
+from operator import attrgetter
 
 from service.batching.queue import QUICK_SECONDS, Answer, BatchReport, Entry, ModelQueue, deadline_error
+from service.contract.errors import ModelFault
 from service.contract.types import BatchResult, PaddingStats
 
 QUANTUM = 0.2  # seconds for which a batch goes on before another one of an equal client
 
 log = logging.getLogger(__name__)
+_items = attrgetter("items")
 
 
 @dataclass(slots=True, eq=False)
@@ -92,12 +95,12 @@ class Batch:
         if len(entries) == 1:
             entries[0].isolated = True
         # Of entries that are cancelled from now on the items are computed, of earlier ones they are gone.
-        taken = [entry.items for entry in entries]
+        taken = list(map(_items, entries))
         for entry, items in zip(entries, taken, strict=True):
             entry.started = self._time
             entry.missing = len(items)
             entry.results = [None] * entry.missing
-            self._owners += [(entry, index) for index in range(entry.missing)]
+            self._owners += zip(repeat(entry), range(entry.missing), strict=False)
         self._unfinished = len(entries)
         items = taken[0] if len(entries) == 1 else list(chain.from_iterable(taken))
         if not items:
@@ -198,7 +201,10 @@ class Batch:
             return
         requests = [entry.answer for entry in entries if isinstance(entry.answer, BatchResult) and not entry.is_probe]
         observations = sum([entry.observations for entry in entries])
+        faults: Sequence[ModelFault] = ()
+        if len(requests) < len(entries):
+            faults = [entry.answer for entry in entries if isinstance(entry.answer, ModelFault) and not entry.is_probe]
         try:
-            queue.on_batch(BatchReport(len(self._owners), observations, self.seconds, self.padding, requests))
+            queue.on_batch(BatchReport(len(self._owners), observations, self.seconds, self.padding, requests, faults))
         except Exception:
             log.exception("a batch of %s could not be counted", queue.name)

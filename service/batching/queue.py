@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from service.contract.errors import DeadlineExceeded, Unavailable
+from service.contract.errors import DeadlineExceeded, ModelFault, Unavailable
 from service.contract.types import BatchResult, PaddingStats
 from service.runtime.fair_share import ANONYMOUS, Claim, Client, FairShare
 
@@ -72,7 +72,7 @@ class ResultFuture(asyncio.Future[BatchResult]):
 
 
 class DirectResult(ResultFuture):
-    """Results whose owner is called as soon as they are there, not in the next round of the event loop."""
+    """Results with an owner that is called as soon as they are there, not in the next round of the event loop."""
 
     __slots__ = ("_on_settled",)
 
@@ -108,6 +108,7 @@ class Entry(Struct, eq=False):
     results: list[Any] = []
     missing: int = 0  # items without a result
     isolated: bool = False  # computed in a batch of its own
+    is_light: bool = False  # known to take so little time that the event loop may compute it with others
     is_probe: bool = False  # a measurement of the service itself, no request
     finished: bool = False  # the computing side needs it no more
     answer: BatchResult | BaseException | None = None
@@ -116,11 +117,6 @@ class Entry(Struct, eq=False):
     def takes_long(self) -> bool:
         """Whether work that takes little time should not wait for it."""
         return self.claim.seconds > QUICK_SECONDS
-
-    @property
-    def is_light(self) -> bool:
-        """Whether it is known to take so little time that the event loop may compute it with others."""
-        return 0.0 < self.claim.seconds <= LIGHT_SECONDS
 
 
 class BatchReport(Struct, frozen=True):
@@ -131,6 +127,7 @@ class BatchReport(Struct, frozen=True):
     seconds: float
     padding: PaddingStats
     requests: Sequence[BatchResult]
+    faults: Sequence[ModelFault] = ()  # of the requests that the model gave no sound answer
 
 
 class QueueOwner(Protocol):
@@ -226,7 +223,9 @@ class ModelQueue:
             )
         claim = share.claim(client, room, seconds)
         future = ResultFuture() if on_settled is None else DirectResult(on_settled)
-        self._owner.admit(Entry(self, items, observations, claim, is_small, deadline, future, time_now))
+        entry = Entry(self, items, observations, claim, is_small, deadline, future, time_now)
+        entry.is_light = 0.0 < seconds <= LIGHT_SECONDS
+        self._owner.admit(entry)
         return future
 
     def submit_probe(self, items: Sequence[Sized]) -> ResultFuture | None:

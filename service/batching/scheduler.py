@@ -26,6 +26,7 @@ when the thread itself dies another one takes over in the same way, and `restart
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import threading
@@ -96,6 +97,15 @@ class Scheduler:
         queue = ModelQueue(self, name, runner, limits, on_batch, **options)
         self._queues = (*self._queues, queue)
         return queue
+
+    def remove_queue(self, queue: ModelQueue) -> None:
+        """Forget a queue to which nothing will be submitted any more; may be called in any thread."""
+
+        def remove() -> None:
+            self._queues = tuple(other for other in self._queues if other is not queue)
+
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
+            self._loop.call_soon_threadsafe(remove)
 
     @property
     def alive(self) -> bool:
@@ -285,16 +295,17 @@ class Scheduler:
 
     def _next_queue(self) -> ModelQueue | None:
         """The queue with the submission that comes first by rank; of equal ones the next in turn."""
-        ready = [index for index, queue in enumerate(self._queues) if queue.arrived or queue.ranked]
+        queues = self._queues  # the event loop may put another tuple in its place
+        ready = [index for index, queue in enumerate(queues) if queue.arrived or queue.ranked]
         if not ready:
             return None
         if len(ready) > 1:
-            ready.sort(key=lambda index: (index - self._next_index) % len(self._queues))
+            ready.sort(key=lambda index: (index - self._next_index) % len(queues))
             for index in ready:
-                self._queues[index].rank_arrived()
-            ready.sort(key=lambda index: self._queues[index].ranked[0].claim.rank)
+                queues[index].rank_arrived()
+            ready.sort(key=lambda index: queues[index].ranked[0].claim.rank)
         self._next_index = ready[0] + 1
-        return self._queues[ready[0]]
+        return queues[ready[0]]
 
     def _advance(self, batch: Batch, *, others_run: bool) -> bool:
         """Give a time slice to `batch`; whether it is then finished."""

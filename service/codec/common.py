@@ -12,7 +12,7 @@ from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, Item
 
 JSON = "application/json"
-ANY_IMAGE = "image/*"  # in a route's media types: whatever the header says of it, an image is known by its first bytes
+ANY_IMAGE = "image/*"  # in a route's media types: with any header, an image is known by its first bytes
 # Types that say nothing of the content: of a body sent with none, by curl --data-binary, as any file.
 UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
 ALL_INPUTS = "#/inputs/{}"  # template of the pointers to the inputs of a request

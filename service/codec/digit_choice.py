@@ -1,6 +1,6 @@
 """Which of the hypotheses about a picture is answered: those that were read of it, one by one, become one reading.
 
-What the network believes of a hypothesis (its score) is weighed with what its preparation knows (its prior): the
+What the network believes of a hypothesis (its score) is weighed with what follows from its preparation (its prior): the
 greatest product wins, and its score is lower where others disagree. The choice sees nothing but the picture's own
 items, so it depends on no other input.
 """
@@ -15,10 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.codec.digit_types import NumberDigit
+from service.codec.images import PreparedImage
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitItem, DigitResult
-from service.imaging.mnist import Hypothesis
+from service.imaging.hypotheses import Hypothesis
 from service.imaging.numbers import Line
+from service.imaging.report import Preparation
 
 CLASSES = 10
 WIDTH = 28
@@ -35,7 +37,7 @@ class PictureItems(Struct, frozen=True, eq=False, gc=False):
     hypotheses: tuple[Hypothesis, ...] = ()
     is_blank: bool = False
     refusal: InvalidRequest | None = None  # why it may be blank all the same
-    lines: tuple[Line, ...] = ()  # whose pieces' items begin at `lines_first`
+    lines: tuple[Line, ...] = ()  # the items of their pieces begin at `lines_first`
     lines_first: int = 0
     stopped: int | None = None  # where the items begin that are the same, but may stop early
 
@@ -49,8 +51,26 @@ def hypothesis_items(
     """
     if stop is None or len(hypotheses) == 1:
         return [DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses], None
-    whole = [DigitItem(hypothesis.rows, trace) for hypothesis in hypotheses]
-    return [*whole, *(DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses)], len(whole)
+    items = [DigitItem(hypothesis.rows, trace) for hypothesis in hypotheses]
+    return [*items, *(DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses)], len(items)
+
+
+def picture_items(
+    prepared: PreparedImage, first: int, *, trace: bool, stop: float | None
+) -> tuple[PictureItems, list[DigitItem]]:
+    """The items of a picture, for its hypotheses and for the pieces of its lines; those of a call begin at `first`."""
+    if not prepared.hypotheses:
+        return PictureItems(first, is_blank=True), []
+    items, stopped = hypothesis_items(prepared.hypotheses, trace=trace, stop=stop)
+    picture = PictureItems(
+        first,
+        tuple(prepared.hypotheses),
+        refusal=prepared.refusal,
+        lines=prepared.lines,
+        lines_first=first + len(items),
+        stopped=None if stopped is None else first + stopped,
+    )
+    return picture, items + [DigitItem(piece.rows) for line in prepared.lines for piece in line.pieces]
 
 
 class Choice(Struct, frozen=True, eq=False, gc=False):
@@ -68,30 +88,62 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     likeliest view of it, and no other is believed enough.
     """
     scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
-    weights = [math.log(score) + one.prior for score, one in zip(scores, picture.hypotheses, strict=True)]
+    priors = [hypothesis.prior for hypothesis in picture.hypotheses]
+    weights = [math.log(score) + prior for score, prior in zip(scores, priors, strict=True)]
     best = max(range(len(weights)), key=weights.__getitem__)
     if picture.refusal is not None and weights[best] < _BLANK:
         return None
     labels = [int(result.probabilities.argmax()) for result in results]
-    beliefs = [
-        math.exp(_BELIEF * math.log(score) + one.prior) for score, one in zip(scores, picture.hypotheses, strict=True)
-    ]
+    beliefs = [math.exp(_BELIEF * math.log(score) + prior) for score, prior in zip(scores, priors, strict=True)]
     agreement = sum(belief for belief, label in zip(beliefs, labels, strict=True) if label == labels[best])
     share = agreement / sum(beliefs)
     return Choice(best, 1.0 if share > _AGREED else share)
+
+
+class InputReading(Struct, frozen=True, eq=False, gc=False):
+    """The item and result that answer one input; of a picture, what was done to it, and what lowered its score."""
+
+    item: DigitItem
+    result: DigitResult
+    report: Preparation | None = None
+    agreement: float = 1.0
+
+
+def read_input(
+    picture: PictureItems, items: Sequence[DigitItem], results: Sequence[DigitResult], stop: float | None
+) -> InputReading | None:
+    """What was read of one input, given the items of its call and their results; None: it is blank.
+
+    A picture is answered from where it stopped early, if its tempered score still allows that.
+    """
+    if picture.is_blank:
+        return None
+    if not picture.hypotheses:
+        return InputReading(items[picture.first], results[picture.first])
+    choice = chosen(picture, results[picture.first : picture.first + len(picture.hypotheses)])
+    if choice is None:
+        return None
+    report, agreement = picture.hypotheses[choice.index].report, choice.agreement
+    if picture.stopped is not None and stop is not None:
+        early = picture.stopped + choice.index
+        result = tempered(results[early], agreement)
+        if float(result.probabilities.max()) >= stop:
+            return InputReading(items[early], result, report, agreement)
+    index = picture.first + choice.index
+    return InputReading(items[index], tempered(results[index], agreement), report, agreement)
 
 
 def tempered(result: DigitResult, agreement: float) -> DigitResult:
     """`result` with as much of its probability on all digits alike as the hypotheses disagree."""
     if agreement == 1:
         return result
-    rest = (1 - agreement) / CLASSES
-    trace = None if result.trace is None else agreement * result.trace + rest
-    return replace(result, probabilities=agreement * result.probabilities + rest, trace=trace)
+    uniform = (1 - agreement) / CLASSES
+    trace = None if result.trace is None else agreement * result.trace + uniform
+    return replace(result, probabilities=agreement * result.probabilities + uniform, trace=trace)
 
 
 def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[NumberDigit]:
-    """The digits of `lines`, whose pieces have the `results` in their order: the likeliest way through each lattice."""
+    """The digits of `lines`, given the `results` of their pieces in order: the likeliest way through each lattice."""
     digits: list[NumberDigit] = []
     first = 0
     for number, line in enumerate(lines, 1):
@@ -101,9 +153,9 @@ def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[N
         # The pieces that end at a place come in any order, but none begins at a later one.
         for index in sorted(range(len(line.pieces)), key=lambda i: line.pieces[i].stop):
             piece = line.pieces[index]
-            before, path = weights[piece.start]
+            weight_before, path = weights[piece.start]
             score = max(float(answers[index].probabilities.max()), 1e-9)
-            weight = before + math.log(score) + piece.prior
+            weight = weight_before + math.log(score) + piece.prior
             if weight > weights[piece.stop][0]:
                 weights[piece.stop] = weight, (*path, index)
         for index in weights[-1][1]:

@@ -17,7 +17,7 @@ from service.codec.common import (
     StateToken,
     Timeout,
 )
-from service.imaging.mnist import Preparation
+from service.imaging.report import Preparation
 
 DEFAULT_MODEL = "digits"
 

@@ -29,15 +29,7 @@ from service.codec.common import (
     SequenceState,
     unsupported_media_type,
 )
-from service.codec.digit_choice import (
-    Choice,
-    PictureItems,
-    blank_reading,
-    chosen,
-    hypothesis_items,
-    read_number,
-    tempered,
-)
+from service.codec.digit_choice import PictureItems, blank_reading, picture_items, read_input, read_number
 from service.codec.digit_types import (
     DigitAnswer,
     DigitInput,
@@ -51,7 +43,7 @@ from service.codec.digit_types import (
     TracePoint,
 )
 from service.codec.image_cost import ImageLimits
-from service.codec.images import ImagePreparer, Seen
+from service.codec.images import ImagePreparer
 from service.codec.multipart import File, parse_form
 from service.codec.query import decode_fields, parse_query, refuse_query
 from service.codec.state_tokens import StateTokens
@@ -60,7 +52,7 @@ from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest, Task
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.formats import file_format
-from service.imaging.mnist import Preparation
+from service.imaging.report import Preparation
 from service.settings import Settings
 
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/avif")
@@ -80,6 +72,7 @@ _options_decoder = StrictDecoder(DigitOptions)
 _opening_decoder = StrictDecoder(DigitOpening)
 _message_decoder = StrictDecoder(NewRows)
 _encoder = msgspec.json.Encoder()
+_NO_OPTIONS = DigitOptions()
 
 
 class DigitBatch(Struct, frozen=True, eq=False):
@@ -140,7 +133,7 @@ class DigitCodec:
             raise unsupported_media_type(body.media_type, self.media_types)
         options = parse_query(body.query_string) if body.query_string else {}
         if body.media_type != FORM:
-            return self._from_files([File(body.content)], decode_options(options))
+            return self._from_files([File(body.content)], decode_options(options) if options else _NO_OPTIONS)
         max_parts = self._settings.max_items + len(DigitOptions.__struct_fields__)
         form = parse_form(body.content, body.content_type, max_parts)
         if not form.files:
@@ -168,22 +161,28 @@ class DigitCodec:
         is_resumed = tokens.count(None) < len(tokens)
         resumed_from = self._tokens.open_all(tokens, manifest) if is_resumed else [None] * len(tokens)
         errors = FieldErrors()
-        builder = _CallBuilder(batch.parameters, manifest, errors)
+        parameters = batch.parameters
+        builder = _CallBuilder(parameters, manifest, errors)
         images = ImagePreparer(
             self._image_limits,
             deadline,
             errors,
             blank_is_answer=len(batch.inputs) > 1,
-            all_digits=batch.parameters.digits == "all",
+            all_digits=parameters.digits == "all",
         )
         for index, (digit, state) in enumerate(zip(batch.inputs, resumed_from, strict=True)):
-            pointer = ALL_INPUTS.format(index)
+            pointer, n_items = ALL_INPUTS.format(index), len(builder.items)
             if digit.rows is not None:
                 builder.add_rows(digit.rows, digit.item_id, state, pointer)
-            elif batch.files is None:
-                builder.add_image(images.prepare_base64(digit.image or "", f"{pointer}/image"), digit.item_id, pointer)
+                continue
+            if batch.files is None:
+                prepared = images.prepare_base64(digit.image or "", f"{pointer}/image")
             else:
-                builder.add_image(images.prepare(batch.files[index], pointer), digit.item_id, pointer)
+                prepared = images.prepare(batch.files[index], pointer)
+            picture, items = picture_items(
+                prepared, n_items, trace=parameters.trace, stop=parameters.stop_at_confidence
+            )
+            builder.add_picture(picture, items, digit.item_id, pointer)
         return builder.build()
 
     def encode(self, call: DigitCall, results: Sequence[DigitResult]) -> bytes:
@@ -289,7 +288,7 @@ class _CallBuilder:
         self._parameters = parameters
         self._manifest = manifest
         self._errors = errors
-        self._items: list[DigitItem] = []
+        self.items: list[DigitItem] = []
         self._firsts: list[PictureItems] = []
         self._has_pictures = False
         self._readings: list[Reading] = []
@@ -303,34 +302,20 @@ class _CallBuilder:
         self._check_length(earlier_rows + len(rows), pointer)
         self._add(rows, state, Reading(item_id, None, earlier_rows, flags | scale))
 
-    def add_image(self, seen: Seen, item_id: str | None, pointer: str) -> None:
-        """A digit from the hypotheses about its image; none stand for a blank one."""
-        hypotheses = seen.hypotheses
+    def add_picture(self, picture: PictureItems, items: list[DigitItem], item_id: str | None, pointer: str) -> None:
+        """A digit from the `items` of its picture; none stand for a blank one."""
         self._has_pictures = True
+        if picture.hypotheses:
+            self._check_length(len(items[0].rows), pointer)
         self._readings.append(Reading(item_id, None, 0, 0))
-        self._firsts.append(PictureItems(len(self._items), is_blank=True))
-        if not hypotheses:
-            return
-        self._check_length(len(hypotheses[0].rows), pointer)
-        parameters = self._parameters
-        items, stopped = hypothesis_items(hypotheses, trace=parameters.trace, stop=parameters.stop_at_confidence)
-        first = len(self._items)
-        self._firsts[-1] = PictureItems(
-            first,
-            tuple(hypotheses),
-            refusal=seen.refusal,
-            lines=seen.lines,
-            lines_first=first + len(items),
-            stopped=None if stopped is None else first + stopped,
-        )
-        self._items += items
-        self._items += [DigitItem(piece.rows) for line in seen.lines for piece in line.pieces]
+        self._firsts.append(picture)
+        self.items += items
 
     def build(self) -> DigitCall:
         """The call; raises `InvalidRequest` with all errors."""
         if self._errors.total:
             self._errors.check()
-        parameters, items = self._parameters, self._items
+        parameters, items = self._parameters, self.items
         if not items:  # all images are blank, and the model computes no empty batch
             items.append(DigitItem(np.zeros((1, WIDTH), np.float32)))
         traced_rows = sum([len(item.rows) for item in items]) if parameters.trace else 0
@@ -341,8 +326,8 @@ class _CallBuilder:
 
     def _add(self, rows: NDArray[np.float32], state: SequenceState | None, reading: Reading) -> None:
         parameters, state_row = self._parameters, None if state is None else state.state
-        self._firsts.append(PictureItems(len(self._items)))
-        self._items.append(DigitItem(rows, parameters.trace, parameters.stop_at_confidence, state_row))
+        self._firsts.append(PictureItems(len(self.items)))
+        self.items.append(DigitItem(rows, parameters.trace, parameters.stop_at_confidence, state_row))
         self._readings.append(reading)
 
     def _check_length(self, count: int, pointer: str) -> None:
@@ -375,44 +360,22 @@ def _chosen_readings(
     """
     items, readings, answers = [], [], []
     for picture, reading in zip(pictures, call.readings, strict=True):
-        whole = results[picture.first : picture.first + len(picture.hypotheses)]
-        best = chosen(picture, whole) if picture.hypotheses else None
-        if best is None and picture.refusal is not None and len(pictures) == 1:
+        read = read_input(picture, call.items, results, call.parameters.stop_at_confidence)
+        if read is None and picture.refusal is not None and len(pictures) == 1:
             errors = FieldErrors()
             errors.add(ALL_INPUTS.format(0), picture.refusal.code, picture.refusal.detail)
             errors.check()
-        if picture.is_blank or (best is None and picture.hypotheses):
-            item, result = blank_reading(call.manifest.state.width)
-        else:
-            item, result = _answered(call, picture, best, results)
+        item, result = (read.item, read.result) if read else blank_reading(call.manifest.state.width)
         items.append(item)
         answers.append(result)
-        report = None if best is None else picture.hypotheses[best.index].report
         digits = None
         if call.parameters.digits == "all" and (picture.is_blank or picture.hypotheses):
-            n_pieces = 0 if best is None else sum(len(line.pieces) for line in picture.lines)
+            n_pieces = sum(len(line.pieces) for line in picture.lines) if read else 0
             pieces = results[picture.lines_first : picture.lines_first + n_pieces]
             digits = read_number(picture.lines if n_pieces else (), pieces)
-        readings.append(
-            replace(reading, preparation=report, digits=digits, agreement=1.0 if best is None else best.agreement)
-        )
+        report, agreement = (read.report, read.agreement) if read else (None, 1.0)
+        readings.append(replace(reading, preparation=report, digits=digits, agreement=agreement))
     return replace(call, items=items, readings=readings, pictures=None), answers
-
-
-def _answered(
-    call: DigitCall, picture: PictureItems, choice: Choice | None, results: Sequence[DigitResult]
-) -> tuple[DigitItem, DigitResult]:
-    """The item and result that answer an input: where it stopped early, if its tempered score still allows that."""
-    if choice is None:
-        return call.items[picture.first], results[picture.first]
-    index = picture.first + choice.index
-    stop = call.parameters.stop_at_confidence
-    if picture.stopped is not None and stop is not None:
-        early = picture.stopped + choice.index
-        result = tempered(results[early], choice.agreement)
-        if float(result.probabilities.max()) >= stop:
-            return call.items[early], result
-    return call.items[index], tempered(results[index], choice.agreement)
 
 
 def sequence_states(call: DigitCall, results: Sequence[DigitResult]) -> list[SequenceState]:

@@ -47,10 +47,10 @@ def check_cost(data: bytes, limits: ImageLimits) -> None:
             raise _too_costly(f"{len(data)} bytes, run-length encoded; at most {limits.run_length_bytes}")
 
 
-def _has_more_chunks(data: bytes, most: int) -> bool:
-    """Whether a PNG file has more than `most` chunks: each has a length, a name, content and a checksum."""
+def _has_more_chunks(data: bytes, max_chunks: int) -> bool:
+    """Whether a PNG file has more than `max_chunks` chunks: each has a length, a name, content and a checksum."""
     position = len(_PNG)
-    for _ in range(most):
+    for _ in range(max_chunks):
         if position + 8 > len(data):
             return False
         (length,) = struct.unpack_from(">I", data, position)

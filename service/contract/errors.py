@@ -85,6 +85,7 @@ class ModelFault(RitmoError):
 
     def __init__(self, name: str, version: int, fault: str) -> None:
         super().__init__(f"model {name}@{version} gave no sound answer: {fault}", code="model_fault")
+        self.fault = fault
         self.log_fields = {"model": name, "version": version}
 
 

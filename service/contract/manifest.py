@@ -6,18 +6,22 @@ The schema is closed (an unknown field is an error), so that a typing mistake in
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.contract.errors import BrokenModel
-from service.contract.files import MAX_MANIFEST_BYTES, read_file
+from service.contract.files import MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, read_file, read_verified
 from service.contract.signatures import TrustedKeys
 
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 RECORD_FILE = "training.json"
+
+MAX_FAULTS = 10  # of a manifest that are named
+DIGIT_FEATURES = 28  # pixels of a row
+DIGIT_CLASSES = 10
 
 Task = Literal["forecast", "classify-digit"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -60,6 +64,12 @@ class StateContract(_Part):
     width: int = Field(ge=1)
     exact: int = Field(ge=0)
 
+    @model_validator(mode="after")
+    def _exact_columns_are_columns(self) -> Self:
+        if self.exact > self.width:
+            raise ValueError(f"exact is {self.exact}, more columns than the state has (width: {self.width})")
+        return self
+
 
 class Golden(_Part):
     """The golden sample and how closely a load must reproduce it: |result - recorded| <= atol + rtol * |recorded|."""
@@ -99,6 +109,22 @@ class Manifest(_Part):
     training: Provenance
     metrics: dict[str, float] = Field(description="measured on the exported file, on data it was not trained on")
 
+    @model_validator(mode="after")
+    def _contracts_are_those_of_the_task(self) -> Self:
+        """What the service sends and expects is fixed for each task; a manifest cannot say otherwise."""
+        forecasts = self.task == "forecast"
+        features, levels = (1 if forecasts else DIGIT_FEATURES), self.output.quantile_levels
+        if self.input.features != features:
+            raise ValueError(f"input.features is {self.input.features}; models of task {self.task!r} read {features}")
+        if self.output.classes is not None and (forecasts or self.output.classes != DIGIT_CLASSES):
+            allowed = "null" if forecasts else f"{DIGIT_CLASSES} or null"
+            raise ValueError(f"output.classes is {self.output.classes}; of task {self.task!r} it is {allowed}")
+        if not all(0 < level < 1 for level in levels) or list(levels) != sorted(set(levels)):
+            raise ValueError("output.quantile_levels must ascend, each between 0 and 1")
+        if self.input.max_length is not None and self.input.max_length < self.input.min_length:
+            raise ValueError("input.max_length is less than input.min_length")
+        return self
+
     @property
     def digest(self) -> str:
         """The digest as answers and headers show it."""
@@ -122,4 +148,15 @@ def read_manifest(folder: Path, trusted: TrustedKeys | None = None) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        raise BrokenModel(f"{path} is not a valid manifest: {error}") from error
+        faults = [
+            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        raise BrokenModel(f"{path} is not a valid manifest: {'; '.join(faults[:MAX_FAULTS])}") from error
+
+
+def verify_files(folder: Path) -> None:
+    """Raises `BrokenModel` unless the files in `folder` are those that its manifest describes."""
+    manifest = read_manifest(folder)
+    read_verified(folder / MODEL_FILE, MAX_MODEL_BYTES, manifest.sha256)
+    read_verified(folder / GOLDEN_FILE, MAX_MODEL_BYTES, manifest.golden.sha256)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane, block_mean, box_mean, dilate, erode
 from service.imaging.parameters import PARAMETERS
 
@@ -37,6 +38,51 @@ class Binarized:
     paper_noise: float  # standard deviation of the paper, of the full scale
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Separation:
+    """One way to separate ink from paper in a view: the ink, and the mask of all that is stronger than `level`."""
+
+    view: View
+    ink: Binarized
+    level: float
+    mask: Mask
+
+
+def separations(view: View) -> list[Separation]:
+    """The ways to separate ink from paper in `view`, the likeliest first; empty where no ink stands out.
+
+    Those after the first have a margin, of either level. Where there is none of them, and the paper is not even, they
+    are those with `other_papers`.
+    """
+    ink = separate_ink(view.plane)
+    if ink is None:
+        return []
+    margin = max(3, max(view.plane.shape) // 6)
+    ways = [_separation(view, ink)]
+    ways += [
+        _separation(View(plane, view.box, margin), ink_on_margin)
+        for plane, ink_on_margin in on_margins(view.plane, margin)
+    ]
+    return ways if len(ways) > 1 else [*ways, *other_papers(view, ink)]
+
+
+def other_papers(view: View, ink: Binarized) -> list[Separation]:
+    """The ink on papers that follow light and shadow more closely than that of `ink`, where anything stands out.
+
+    Empty where that paper is even.
+    """
+    if ink.paper == "even":
+        return []
+    plane = view.plane
+    inks = [_ink_on(plane, *_uneven_paper(plane, share))[2] for share in _CLOSING_WINDOWS]
+    return [_separation(view, ink) for ink in inks if _stands_out(ink)]
+
+
+def _separation(view: View, ink: Binarized) -> Separation:
+    level = threshold(ink)
+    return Separation(view, ink, level, ink.strength > level)
+
+
 def separate_ink(plane: Plane) -> Binarized | None:
     """The ink of `plane` (0..1), or None where nothing stands out from the paper."""
     best: tuple[float, Binarized] | None = None
@@ -57,18 +103,6 @@ def separate_ink(plane: Plane) -> Binarized | None:
         ):
             best = score, ink
     return None if best is None else best[1]
-
-
-def other_papers(plane: Plane, ink: Binarized | None) -> list[Binarized]:
-    """The ink on papers that follow light and shadow more closely than that of `ink`, where anything stands out."""
-    if ink is not None and ink.paper == "even":
-        return []
-    others = []
-    for share in _CLOSING_WINDOWS:
-        _, _, other = _ink_on(plane, *_uneven_paper(plane, share))
-        if _stands_out(other):
-            others.append(other)
-    return others
 
 
 def on_margins(plane: Plane, margin: int) -> list[tuple[Plane, Binarized]]:

@@ -32,8 +32,11 @@ class CellLines:
         return sum(self.sides)
 
 
-def cell_lines(mask: Mask) -> CellLines | None:
-    """The lines along the sides of `mask`; None where there is none."""
+def cell_lines(mask: Mask, margin: int = 0) -> CellLines | None:
+    """The lines along the sides of `mask`, within the `margin` that was added around it; None where there is none."""
+    if margin:
+        inner = cell_lines(mask[margin:-margin, margin:-margin])
+        return None if inner is None else CellLines(np.pad(inner.mask, margin), inner.sides)
     lines = np.zeros_like(mask)
     sides = [False] * 4
     # Turned by 90 degrees counter-clockwise k times, its top, right, bottom, left lie at the top.

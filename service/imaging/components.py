@@ -33,9 +33,7 @@ class Components:
         is_selected = selected[component]
         steps = np.zeros(self.shape[0] * self.shape[1] + 1, np.int8)
         steps[start[is_selected]] += 1
-        steps[end[is_selected]] -= (
-            1  # a run that ends a row and one that begins the next share no pixel, so this adds up
-        )
+        steps[end[is_selected]] -= 1  # what ends a row and what begins the next share no pixel, so this adds up
         return steps[:-1].cumsum(dtype=np.int8).astype(np.bool_).reshape(self.shape)
 
 

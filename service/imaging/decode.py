@@ -35,22 +35,27 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A part of a picture as a plane of grey 0..1 (H, W), which may have a margin around it that was added."""
+
+    plane: Plane
+    box: Box  # in pixels of the decoded image, without the margin
+    margin: int = 0  # pixels of the plane
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """A decoded image, upright; a JPEG may have been reduced on the way."""
 
     image: Image.Image
+    whole: View
     size: tuple[int, int]  # width and height in the file, upright
     frames: int
     rotated: bool
 
-    @property
-    def full_box(self) -> Box:
-        """The box of the entire image."""
-        return 0, 0, *self.image.size
-
-    def plane(self, box: Box) -> Plane:
-        """The pixels of `image` within `box` as grey 0..1, reduced to at most `PARAMETERS.plane_side` a side."""
-        return _grey_plane(_reduced(self.image if box == self.full_box else self.image.crop(box)))
+    def view(self, box: Box) -> View:
+        """What is within `box`, reduced to at most `PARAMETERS.plane_side` pixels a side."""
+        return self.whole if box == self.whole.box else view_of(self.image.crop(box), box)
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
@@ -80,11 +85,16 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     except Exception as error:  # on damage decoders raise nearly anything
         raise InvalidRequest("the image is damaged and cannot be decoded", code="bad_image") from error
     size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return Picture(upright, size, frames, turn is not None)
+    return Picture(upright, view_of(upright, (0, 0, *upright.size)), size, frames, turn is not None)
+
+
+def view_of(image: Image.Image, box: Box) -> View:
+    """`image`, which is what a decoded one has within `box`, at no more than `PARAMETERS.plane_side` pixels a side."""
+    return View(_grey_plane(_reduced(image)), box)
 
 
 def _frame_count(image: Image.Image) -> int:
-    """Frames by the header; of a GIF or TIFF, whose frames must be searched, 2 where there is more than one."""
+    """Frames by the header; of a GIF or TIFF, which must be searched for them, 2 where there is more than one."""
     if image.format not in ("GIF", "TIFF"):
         return int(getattr(image, "n_frames", 1))
     return 1 + bool(getattr(image, "is_animated", False))

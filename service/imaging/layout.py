@@ -1,12 +1,14 @@
-"""Which of the marks in a picture are the digit: printed lines, background, frames and noise are not.
+"""Which of the components in a picture are the digit: background, frames and noise are not.
 
-The lines of ruled paper, the border of a table or a shadow, the box of a form and a scan's specks are no digit;
-components that lie over or within each other are one character, and several characters of like height several digits.
+The border of a table or a shadow, the box of a form and a scan's specks are no digit; components that lie over or
+within each other are one character, and several characters of like height several digits. All selections of components
+are masks (N,).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,71 +17,66 @@ from service.imaging.filters import Mask
 from service.imaging.parameters import PARAMETERS
 
 _JOINED_GAP = 0.16  # share of the height, that strokes of one digit are apart at most
-_PIECE_HEIGHT = 0.25  # share of the height, that a stroke beside another has at least
+_PIECE_HEIGHT = 0.25  # share of the height, that a stroke next to another has at least
 _JOINED_WIDTH = 1.0  # of the height, that a digit of several strokes has at most
 _BAR_LENGTH = 4.0  # of its thickness
+_WIDER = 1.05  # of all else, that a bar is wider than where it is a line under the digit
+# Logarithms of weights, set by hand on drawn scenes; 0 is the likeliest.
+_JOINED, _WITH_BARS = -0.2, -1.5
 
-# --- printed lines ---------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """A selection of components that may be the digit, the number of candidates with it, and its prior."""
+
+    selected: Mask
+    n_candidates: int
+    prior: float
 
 
-def without_lines(mask: Mask) -> tuple[Mask, int]:
-    """`mask` less thin straight lines from one side of the picture to the other, where no stroke crosses them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """What may be the digit among the components of a picture, the likeliest first."""
 
-    The second value is the number of lines.
+    choices: list[Choice]
+    first: int  # of the choices: the likeliest candidate as it stands
+    box: tuple[slice, slice]  # of that one: rows and columns
+    at_border: bool  # whether that one touches the border
+    n_noise: int  # components
+    area: int  # pixels of all that stands free, and of all candidates
+    other_height: int  # pixels, of the second highest component
+
+
+def layout_of(components: Components) -> Layout | None:
+    """The likeliest candidate, and the same with and without what may belong to it; None where there is none.
+
+    The choices are this one without bars below it, as it is, and joined with a near one.
     """
-    cleaned = mask
-    n_lines = 0
-    for vertical in (False, True):
-        plane = cleaned.T if vertical else cleaned
-        full_rows = (plane.mean(axis=1) > 0.9) & plane[:, 0] & plane[:, -1]
-        if full_rows.any() and (line_rows := _line_rows(plane, full_rows)) is not None:
-            crossings = np.zeros_like(plane)
-            crossings[line_rows] = _crossings(plane, line_rows)
-            plane = np.where(line_rows[:, None], crossings, plane)
-            cleaned = plane.T if vertical else plane
-            n_lines += int((np.diff(line_rows.astype(np.int8), prepend=0) == 1).sum())
-    return cleaned, n_lines
-
-
-def _line_rows(plane: Mask, full_rows: Mask) -> Mask | None:
-    """Rows (H,) of lines thin enough to be printed, or None where other ink reaches as far as they do."""
-    edges = np.flatnonzero(np.diff(full_rows.astype(np.int8), prepend=0, append=0))
-    line_rows = np.zeros_like(full_rows)
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if end - start <= max(2, PARAMETERS.line_thickness * len(plane)):
-            # A line's soft edge is a row or two of broken ink along it.
-            line_rows[max(start - 1, 0) : end + 1] = True
-    if not line_rows.any():
+    candidates, n_noise = digit_candidates(components)
+    if not candidates:
         return None
-    columns = np.flatnonzero(plane[~line_rows].any(axis=0))
-    width = plane.shape[1]
-    margin = PARAMETERS.line_margin
-    # Lines alone leave no digit, and a bar with other ink at one of its ends may be part of one.
-    is_inside = not len(columns) or (columns[0] >= margin * width and columns[-1] < (1 - margin) * width)
-    return line_rows if is_inside else None
-
-
-def _crossings(plane: Mask, line_rows: Mask) -> Mask:
-    """Of each row of a line, the columns with ink both above and below the line."""
-    rows = np.flatnonzero(line_rows)
-    crossings = np.zeros((len(rows), plane.shape[1]), np.bool_)
-    for index, row in enumerate(rows.tolist()):
-        above, below = row, row
-        while above >= 0 and line_rows[above]:
-            above -= 1
-        while below < len(plane) and line_rows[below]:
-            below += 1
-        if above >= 0 and below < len(plane):
-            crossings[index] = _widened(plane[above]) & _widened(plane[below])
-    return crossings
-
-
-def _widened(row: Mask) -> Mask:
-    padded = np.pad(row, 1)
-    return np.asarray(padded[:-2] | padded[1:-1] | padded[2:])
-
-
-# --- candidates ------------------------------------------------------------------------------------------------------
+    first, count = candidates[0], len(candidates)
+    is_candidate = np.any(candidates, axis=0)
+    choices = []
+    bars = underlines(components, first)
+    if bars is not None:
+        choices.append(Choice(first & ~bars[0], count, 0.0))
+    choices.append(Choice(first, count, _WITH_BARS if bars is not None and bars[1] > _WIDER else 0.0))
+    pair = joined(components, candidates)
+    if pair is not None:
+        n_joined = sum([bool((pair[0] & candidate).any()) for candidate in candidates])
+        choices.append(Choice(pair[0], count - n_joined + 1, _JOINED))
+    left, top = int(components.left[first].min()), int(components.top[first].min())
+    right, bottom = int(components.right[first].max()), int(components.bottom[first].max())
+    return Layout(
+        choices,
+        first=0 if bars is None else 1,
+        box=(slice(top, bottom), slice(left, right)),
+        at_border=bool(components.contact[first].any()),
+        n_noise=n_noise,
+        area=int(components.area[(components.contact == 0) | is_candidate].sum()),
+        other_height=int(np.sort(components.height)[-2]) if len(components.height) > 1 else 0,
+    )
 
 
 def digit_candidates(components: Components) -> tuple[list[Mask], int]:
@@ -115,9 +112,9 @@ def joined(components: Components, candidates: Sequence[Mask]) -> tuple[Mask, fl
     pieces = (components.height >= _PIECE_HEIGHT * height) & (components.contact == 0)
     index = np.arange(len(components.area))
     for other in (*candidates[1:], *(index == piece for piece in np.flatnonzero(pieces & ~np.any(candidates, axis=0)))):
-        both = np.concatenate((first, np.flatnonzero(other)))
-        height = _height(components, both)
-        width = int(components.right[both].max() - components.left[both].min())
+        pair = np.concatenate((first, np.flatnonzero(other)))
+        height = _height(components, pair)
+        width = int(components.right[pair].max() - components.left[pair].min())
         gap = _gap(components, first, np.flatnonzero(other)) / height
         if gap <= _JOINED_GAP and width <= _JOINED_WIDTH * height and (best is None or gap < best[1]):
             best = candidates[0] | other, gap
@@ -139,12 +136,12 @@ def underlines(components: Components, character: Mask) -> tuple[Mask, float] | 
     is_bar = components.width[members] >= _BAR_LENGTH * components.height[members]
     if not is_bar.any() or is_bar.all():
         return None
-    rest = members[~is_bar]
-    bottom, height = int(components.bottom[rest].max()), _height(components, rest)
+    body = members[~is_bar]
+    bottom, height = int(components.bottom[body].max()), _height(components, body)
     below = members[is_bar & (components.top[members] >= bottom - 0.05 * height)]
     if not len(below):
         return None
-    width = int(components.right[rest].max() - components.left[rest].min())
+    width = int(components.right[body].max() - components.left[body].min())
     ratio = float(components.width[below].max()) / max(width, 1)
     return np.isin(np.arange(len(components.area)), below), ratio
 

@@ -15,13 +15,18 @@ import numpy as np
 from msgspec import Struct
 
 from service.imaging.binarize import Binarized, separate_ink, threshold
+from service.imaging.cell_lines import cell_lines
 from service.imaging.components import connected_components
-from service.imaging.decode import Box, Picture
+from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask, Plane
-from service.imaging.layout import digit_candidates, without_lines
-from service.imaging.mnist import rows_of
+from service.imaging.layout import digit_candidates
+from service.imaging.lines import without_lines
+from service.imaging.marks import Bounds, bounding_slices, bounds_of, mark_of
+from service.imaging.mnist import normalized
 from service.imaging.parameters import PARAMETERS
-from service.imaging.search import Bounds, View, bounding_slices, lines_of_cell, mark_of, region_of_sheet
+from service.imaging.report import source_box
+from service.imaging.sheets import region_of_sheet
+from service.imaging.strokes import thickened
 
 MAX_PIECES = 64  # that are read of one picture
 _JOINED_GAP = 0.12  # share of the height, that strokes of one digit are apart at most
@@ -60,17 +65,20 @@ class _Characters:
 
     def bounds(self) -> Bounds:
         """The box of them all, in pixels of the decoded image."""
-        return self.view.bounds(*bounding_slices(np.any(self.masks, axis=0)))
+        return bounds_of(self.view, *bounding_slices(np.any(self.masks, axis=0)))
 
 
 def lines_of_digits(picture: Picture) -> list[Line]:
     """The lines of a picture, from top to bottom; empty where there are none, or more than can be read."""
-    found = _characters(View(picture.plane(picture.full_box), picture.full_box))
-    if found is None:
+    characters = _characters(picture.whole)
+    if characters is None:
         return []
-    closer = _closer(picture, found)
-    found = closer if closer is not None and len(closer.masks) >= len(found.masks) else found
-    lines = [_line(picture, found, members) for members in _grouped([bounding_slices(mask) for mask in found.masks])]
+    closer = _closer(picture, characters)
+    characters = closer if closer is not None and len(closer.masks) >= len(characters.masks) else characters
+    lines = [
+        _line(picture, characters, members)
+        for members in _grouped([bounding_slices(mask) for mask in characters.masks])
+    ]
     return lines if sum(len(line.pieces) for line in lines) <= MAX_PIECES else []
 
 
@@ -80,21 +88,21 @@ def _characters(view: View) -> _Characters | None:
     if ink is None:
         return None
     mask = without_lines(ink.strength > threshold(ink))[0]
-    lines = lines_of_cell(mask, 0)
+    lines = cell_lines(mask)
     if lines is not None and (mask & ~lines.mask).any():
         mask &= ~lines.mask
     components = connected_components(mask)
     candidates = digit_candidates(components)[0]
-    return _Characters(view, ink, [components.mask(one) for one in candidates]) if candidates else None
+    return _Characters(view, ink, [components.mask(candidate) for candidate in candidates]) if candidates else None
 
 
-def _closer(picture: Picture, found: _Characters) -> _Characters | None:
+def _closer(picture: Picture, characters: _Characters) -> _Characters | None:
     """The characters in the picture's own pixels: on a sheet that was taken for one, or where they are small."""
-    left, top, right, bottom = found.bounds()
+    left, top, right, bottom = characters.bounds()
     height, width = picture.image.height, picture.image.width
-    if len(found.masks) == 1 and (region := region_of_sheet(found.masks[0])).any():
-        plane = np.where(region, found.view.plane, np.float32(np.median(found.view.plane[region])))
-        return _characters(View(plane, found.view.box))
+    if len(characters.masks) == 1 and (region := region_of_sheet(characters.masks[0])) is not None:
+        plane = np.where(region, characters.view.plane, np.float32(np.median(characters.view.plane[region])))
+        return _characters(View(plane, characters.view.box))
     if max(width, height) <= PARAMETERS.plane_side or max(right - left, bottom - top) > max(width, height) / 2:
         return None
     margin = PARAMETERS.crop_margin * (bottom - top)
@@ -104,7 +112,7 @@ def _closer(picture: Picture, found: _Characters) -> _Characters | None:
         min(width, int(right + margin) + 1),
         min(height, int(bottom + margin) + 1),
     )
-    return _characters(View(picture.plane(box), box))
+    return _characters(picture.view(box))
 
 
 def _grouped(boxes: Sequence[tuple[slice, slice]]) -> list[list[int]]:
@@ -113,9 +121,9 @@ def _grouped(boxes: Sequence[tuple[slice, slice]]) -> list[list[int]]:
     for index in sorted(range(len(boxes)), key=lambda i: boxes[i][0].start + boxes[i][0].stop):
         rows = boxes[index][0]
         for line in lines:
-            others = boxes[line[-1]][0]
-            common = min(rows.stop, others.stop) - max(rows.start, others.start)
-            if common > _SAME_LINE * min(rows.stop - rows.start, others.stop - others.start):
+            last_rows = boxes[line[-1]][0]
+            common = min(rows.stop, last_rows.stop) - max(rows.start, last_rows.start)
+            if common > _SAME_LINE * min(rows.stop - rows.start, last_rows.stop - last_rows.start):
                 line.append(index)
                 break
         else:
@@ -123,22 +131,22 @@ def _grouped(boxes: Sequence[tuple[slice, slice]]) -> list[list[int]]:
     return [sorted(line, key=lambda i: boxes[i][1].start) for line in lines]
 
 
-def _line(picture: Picture, found: _Characters, members: Sequence[int]) -> Line:
+def _line(picture: Picture, characters: _Characters, members: Sequence[int]) -> Line:
     """The lattice of one line."""
     pieces: list[Piece] = []
-    place = 0
+    position = 0
     previous: tuple[Mask, int] | None = None
     for index in members:
-        mask = found.masks[index]
+        mask = characters.masks[index]
         cuts = _cuts(mask)
-        stop = place + 1 + len(cuts)
-        pieces.append(_piece(picture, found, mask, place, stop, 0.0))
+        stop = position + 1 + len(cuts)
+        pieces.append(_piece(picture, characters, mask, position, stop, 0.0))
         for part, part_mask in enumerate(_parts(mask, cuts)):
-            pieces.append(_piece(picture, found, part_mask, place + part, place + part + 1, _CUT))
+            pieces.append(_piece(picture, characters, part_mask, position + part, position + part + 1, _CUT))
         if previous is not None and _may_be_one(previous[0], mask):
-            pieces.append(_piece(picture, found, previous[0] | mask, previous[1], stop, _JOINED))
-        previous, place = (mask, place), stop
-    return Line(tuple(pieces), place)
+            pieces.append(_piece(picture, characters, previous[0] | mask, previous[1], stop, _JOINED))
+        previous, position = (mask, position), stop
+    return Line(tuple(pieces), position)
 
 
 def _may_be_one(first: Mask, second: Mask) -> bool:
@@ -178,7 +186,7 @@ def _parts(mask: Mask, cuts: Sequence[int]) -> Iterator[Mask]:
             yield part
 
 
-def _piece(picture: Picture, found: _Characters, mask: Mask, start: int, stop: int, prior: float) -> Piece:
-    mark = mark_of(found.view, found.ink, mask, at_border=False)
-    rows, box, _ = rows_of(picture, mark)
-    return Piece(rows, box, start, stop, prior)
+def _piece(picture: Picture, characters: _Characters, mask: Mask, start: int, stop: int, prior: float) -> Piece:
+    mark = mark_of(characters.view, characters.ink, mask)
+    strength, _ = thickened(mark.strength, mark.mask)
+    return Piece(normalized(strength), source_box(picture, mark.box), start, stop, prior)

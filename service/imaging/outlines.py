@@ -7,6 +7,19 @@ import numpy as np
 from service.imaging.components import connected_components
 from service.imaging.filters import Mask
 
+_BODY = 1.5  # of the outline's area, that the body of a hollow digit has at least
+
+
+def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
+    """The body of the hollow digit with the `outline` (H, W) in `box`; None where little lies within it."""
+    stroke = outline[box]
+    body = filled(stroke)
+    if body.sum() <= _BODY * stroke.sum():
+        return None
+    mask = np.zeros_like(outline)
+    mask[box] = body
+    return mask
+
 
 def filled(outline: Mask) -> Mask:
     """`outline` (H, W) and what lies within an odd number of outlines: the body of a hollow digit, not its holes."""
@@ -19,20 +32,20 @@ def filled(outline: Mask) -> Mask:
     stroke_labels = _labels(strokes.runs, ink.size).reshape(ink.shape)
     reached = outside & (labels >= 0)
     region = np.isin(labels, np.unique(labels[reached]))
-    seen, body, is_body = region.copy(), np.zeros_like(ink), False
+    visited, body, is_body = region.copy(), np.zeros_like(ink), False
     while True:
         # Across the outlines that touch the region, to the paper behind them.
         near = np.unique(stroke_labels[_grown(region, 2) & ink])
         crossed = np.isin(stroke_labels, near) & ink
-        behind = np.unique(labels[_grown(crossed, 2) & (labels >= 0) & ~seen])
-        region = np.isin(labels, behind) & ~seen
+        behind = np.unique(labels[_grown(crossed, 2) & (labels >= 0) & ~visited])
+        region = np.isin(labels, behind) & ~visited
         if not region.any():
             break
         is_body = not is_body
-        seen |= region
+        visited |= region
         if is_body:
             body |= region
-    return np.asarray((ink | _grown(body, 1) & ~seen | body)[1:-1, 1:-1])
+    return np.asarray((ink | _grown(body, 1) & ~visited | body)[1:-1, 1:-1])
 
 
 def _labels(runs: tuple[np.ndarray, np.ndarray, np.ndarray], size: int) -> np.ndarray:

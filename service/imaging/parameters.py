@@ -270,7 +270,7 @@ class ImagingParameters:
     Digits/empty: x0.5 0.0/-0.7, x0.8 0.0/0.0, x1.25 0.0/0.0, x2 -0.2/+1.4 points.
     """
 
-    # --- mnist: from a candidate to 28 rows --------------------------------------------------------------------------
+    # --- search, sheets, marks, strokes: from a candidate to its ink -------------------------------------------------
 
     small_digit: float = 60 / 256
     """Share of the picture's longer side. A smaller digit is cut out of a large picture and prepared from there.

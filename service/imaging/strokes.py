@@ -1,14 +1,57 @@
-"""Whether a mark is a stroke, with paper on both sides, or an edge: of a shadow, of a sheet on a table."""
+"""Whether a mark is a stroke, with paper on both sides, or shade: an edge of a shadow, or of a sheet on a table."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.filters import Mask, Plane
+from service.imaging.binarize import Binarized
+from service.imaging.filters import Mask, Plane, dilate
 from service.imaging.parameters import PARAMETERS
 
+_THIN_OUTLINE = 0.07  # of its longer side, that the outline of a hollow digit is thinner than
+
 Indices = NDArray[np.intp]
+Box = tuple[slice, slice]  # rows and columns
+
+
+def is_shade(plane: Plane, ink: Binarized, mask: Mask, box: Box, n_noise: int, *, at_border: bool) -> bool:
+    """Whether a mark is shade or the edge of something; even paper under a mark that stands free has none.
+
+    plane, mask (H, W); `box`: of the mask; `n_noise`: components of noise next to it.
+    """
+    is_even = ink.paper == "even"
+    if is_even and not at_border:
+        return False
+    if at_border and not is_even and n_noise > PARAMETERS.shade_noise_count:
+        return True
+    width = stroke_width(mask[box])
+    if not is_even and _shadow_likeness(mask[box], ink.strength[box], width, ink.contrast) > 0:
+        return True
+    likeness = edge_likeness(plane, mask, is_dark=ink.is_dark, stroke_width=width, count_border=not is_even)
+    return likeness > PARAMETERS.max_edge_likeness
+
+
+def is_thin_outline(mask: Mask) -> bool:
+    """Whether the strokes of a mask (h, w), cut to its box, are as thin as the outline of a hollow digit."""
+    return bool(stroke_width(mask) < _THIN_OUTLINE * max(mask.shape))
+
+
+def _shadow_likeness(mask: Mask, strength: Plane, width: float, contrast: float) -> float:
+    """How much a mark on uneven paper is like a shadow: soft, faint and broad; a stroke's is below 0."""
+    softness = 0.22 - float(np.median(steps(mask, strength)))
+    breadth = width / max(mask.shape) - 0.12
+    return float(12 * (0.6 - contrast) + 20 * softness + 10 * breadth)
+
+
+def steps(mask: Mask, strength: Plane) -> Plane:
+    """How much the strength changes from pixel to pixel, at the edges of `mask`."""
+    mask, strength = np.pad(mask, 1), np.pad(strength, 1)
+    down, across = np.gradient(strength)
+    edge = np.zeros_like(mask)
+    edge[1:] |= mask[1:] != mask[:-1]
+    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    return np.asarray(np.hypot(down, across)[edge])
 
 
 def edge_likeness(plane: Plane, mask: Mask, *, is_dark: bool, stroke_width: float, count_border: bool) -> float:
@@ -57,3 +100,11 @@ def stroke_width(mask: Mask) -> float:
     padded = np.pad(mask, 1).astype(np.int8)
     outline = int(np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum())
     return 2.0 * float(mask.sum()) / max(outline, 1) * 1.27  # an outline in pixel edges is 4/pi longer on the average
+
+
+def thickened(strength: Plane, mask: Mask) -> tuple[Plane, bool]:
+    """`strength` (h, w) of a mark, with thin strokes thickened for MNIST's recipe; whether that was needed."""
+    radius = round((PARAMETERS.thin_stroke * max(strength.shape) - stroke_width(mask)) / 2)
+    if radius <= 0:
+        return strength, False
+    return dilate(np.pad(strength, radius), 2 * radius + 1), True

@@ -58,6 +58,7 @@ class EngineState:
     queues: Iterable[QueueState]
     models: Iterable[ModelState]
     restarts: int
+    queued_work_seconds: float  # how long the work of all queues is expected to take
 
 
 class RequestReport(Protocol):
@@ -189,6 +190,9 @@ class Metrics(Collector):
         self.steps = scalar(
             "counter", "steps", "Steps of rows computed: real observations and padding", "model", "kind"
         )
+        self.model_faults = scalar(
+            "counter", "model_faults", "Requests that a model gave no sound answer", "model", "version"
+        )
         self.interval_outcomes = scalar(
             "counter",
             "interval_outcomes",
@@ -203,6 +207,9 @@ class Metrics(Collector):
         )
         self._items = scalar("gauge", "queue_items", "Series or digits waiting or being computed", "model")
         self._observations = scalar("gauge", "queue_observations", "Their observations", "model")
+        self._queued_work_seconds = scalar(
+            "gauge", "queued_work_seconds", "Estimated seconds of work waiting or being computed, all processes"
+        ).labels()
         self._models = scalar(
             "gauge", "model_state", "Processes in which a version is in that state", "model", "version", "state"
         )
@@ -235,6 +242,7 @@ class Metrics(Collector):
         _show(self._items, {(queue.model,): queue.items for queue in queues})
         _show(self._observations, {(queue.model,): queue.observations for queue in queues})
         _show(self._models, {(m.model, str(m.version), m.state): 1 for m in state.models})
+        self._queued_work_seconds.set(state.queued_work_seconds)
         self._restarts.set(state.restarts)
 
     def render(self, process_restarts: int | None = None) -> bytes:

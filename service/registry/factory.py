@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from service.backend.model import load
@@ -11,13 +10,12 @@ from service.contract.signatures import TrustedKeys
 from service.metrics.page import Metrics
 from service.registry.registry import Registry
 from service.runtime.watched_file import UnusableFile
+from service.runtime.worker_group import WorkerGroup
 from service.settings import Settings
 
 
-def make_registry(
-    settings: Settings, metrics: Metrics | None = None, digests: Mapping[str, str | None] | None = None
-) -> Registry:
-    """The registry of a service with `settings`; `digests`: of the versions that all its processes serve."""
+def make_registry(settings: Settings, metrics: Metrics | None = None, group: WorkerGroup | None = None) -> Registry:
+    """The registry of a service with `settings`, or of one process of its `group`."""
     return Registry(
         settings.models,
         device=settings.device,
@@ -25,8 +23,13 @@ def make_registry(
         processes=settings.workers,
         limits=_limits(settings),
         metrics=metrics,
-        digests=digests,
+        digests=group.digests if group else None,
+        plan=group.plan if group else None,
+        plan_number=group.shared.plan_number if group else None,
+        keep=settings.model_versions,
+        pins=settings.pins,
         load_seconds=settings.model_load_seconds,
+        fault_limit=settings.model_fault_limit,
         trusted=_trusted_keys(settings),
     )
 

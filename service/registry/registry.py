@@ -1,9 +1,10 @@
 """All models of one process: found, loaded one after the other, looked up by their names, and how they stand.
 
-Models load while the event loop runs, the default ones first; each is served as soon as it has passed its self-test.
-One that takes long does not hold up the others, and one that takes longer than it may has failed. The service is ready
-when all have been tried, something can be served, and every default name that exists on disk has a ready version. A
-version that failed makes only itself unavailable.
+Models load while the event loop runs, the default ones first; each is served as soon as it has passed its self-test,
+with calls that are padded safely until all are there and their shapes are warmed up (`service.backend.warmup`). One
+that takes long does not hold up the others, and one that takes longer than it may has failed. The service is ready when
+all have been tried, something can be served, and every default name that exists on disk has a ready version. A version
+that failed makes only itself unavailable.
 """
 
 from __future__ import annotations
@@ -16,23 +17,26 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from service.backend.device import resolve_device, set_threads
-from service.backend.model import LoadedModel
+from service.backend.model import LoadedModel, warm_up_served
 from service.backend.model import load as load_model
 from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
-from service.contract.errors import BrokenModel, RitmoError, Unavailable, UnknownModel
+from service.contract.errors import BrokenModel, ModelFault, RitmoError, Unavailable, UnknownModel
 from service.contract.signatures import TrustedKeys
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
-from service.registry.repository import restrict, scan
+from service.registry.planning import first_plan
+from service.registry.repository import digests_of, restrict, scan
 from service.registry.served import ModelVersion, Served
 from service.runtime.malloc import malloc_trim
+from service.runtime.model_plan import ModelPlan
 
 T = TypeVar("T")
 
@@ -40,6 +44,8 @@ log = logging.getLogger(__name__)
 
 DEFAULTS = ("forecaster", "digits")
 LOAD_SECONDS = 300.0  # that a model may take to load by default, on a slow machine under load
+FAULT_LIMIT = 10  # answers in a row that are not sound, after which a version is taken out; 0: it stays
+WARM_UP_END_SECONDS = 1.0  # for a warm-up to end when the registry is closed
 OVERLAP_SECONDS = 30.0  # seconds until the next model is begun, though the one before is not ready
 
 
@@ -72,7 +78,12 @@ class Registry:
         digests: Mapping[str, str | None] | None = None,
         load: Callable[[Path, str], LoadedModel] | None = None,
         load_seconds: float = LOAD_SECONDS,
+        fault_limit: int = FAULT_LIMIT,
         trusted: TrustedKeys | None = None,
+        keep: int | None = None,
+        pins: Mapping[str, int] | None = None,
+        plan: ModelPlan | None = None,
+        plan_number: MutableSequence[int] | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._models = models
@@ -86,13 +97,26 @@ class Registry:
         self._digests = digests
         self._load_folder = load
         self._load_seconds = load_seconds
-        self._given_up: set[Path] = set()  # folders of versions that took too long
+        self._fault_limit = fault_limit
+        self._keep = keep
+        self._pins = pins or {}
+        self.plan = plan or ModelPlan(defaults=dict(self._pins))
+        self._has_plan = plan is not None
+        self._plan_number = [0] if plan_number is None else plan_number
+        self._number = self.plan.number
+        self._prepared: dict[tuple[str, str | None], ModelVersion] = {}
+        self._staged: tuple[ModelPlan, list[ModelVersion]] | None = None
+        self.on_taken_out: Callable[[str, int, str], None] = lambda _name, _version, _reason: None
+        self._loaded_on = device
+        self._taken_out: set[str] = set()  # versions that are not served, though the plan has them
         self._threads = ComputeThreads()
         self._versions: list[ModelVersion] = []
         self._unreadable: Mapping[str, str] = {}  # names of folders that cannot be read
+        self._ignored: Mapping[str, str] = {}  # names of folders that are no model or no version
         self._by_reference: dict[str, Served] = {}
         self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._draining = False
         self._scanned = False
         self._fault = "the models have not been looked for yet"
@@ -105,16 +129,26 @@ class Registry:
         """
         device = str(resolve_device(self._device))
         self._threads = ComputeThreads(set_threads(self._n_threads, self._processes))
-        load = self._load_folder or self._load_model
+        self._loaded_on = device
         self._scheduler = Scheduler(device)
         self.metrics.watch(self._engine_state)
-        loading = self._load_all(lambda folder: load(folder, device), self._scheduler)
+        loading = self._load_all(self._loader(), self._scheduler)
         self._loading = asyncio.create_task(loading, name="loading models")
+
+    def _loader(self) -> Callable[[Path], LoadedModel]:
+        load = self._load_folder or self._load_model
+        return lambda folder: load(folder, self._loaded_on)
 
     async def loaded(self) -> None:
         """Wait until every model is ready or has failed."""
         if self._loading is not None:
             await asyncio.shield(self._loading)
+
+    async def warmed(self) -> None:
+        """Wait until every version that is ready is warm, too."""
+        await self.loaded()
+        if self._warming is not None:
+            await asyncio.shield(self._warming)
 
     def drain(self) -> None:
         """Not ready from now on; requests are still taken, until `close`. A model that is being loaded is given up."""
@@ -131,6 +165,10 @@ class Registry:
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
+        if self._warming is not None:  # its thread ends after the call that it makes
+            await asyncio.wait([self._warming], timeout=WARM_UP_END_SECONDS)
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         if self._scheduler is not None:
             await self._scheduler.close(drain_seconds)
         self._threads.close()
@@ -140,12 +178,87 @@ class Registry:
 
         Raises `UnknownModel` (`model_not_found`, `version_not_found`) or `Unavailable` (`model_not_ready`).
         """
+        if self._plan_number[0] != self._number:
+            self._switch()
         served = self._by_reference.get(reference)
         return served if served is not None else self._look_up(reference)
 
     def models(self) -> list[ModelVersion]:
         """All versions, by name, then version."""
+        self._switch()
         return list(self._versions)
+
+    def expects(self, reference: str) -> bool:
+        """Whether this process is to serve that version, and has not taken it out."""
+        return reference in self.plan.digests and reference not in self._taken_out
+
+    async def prepare(self, plan: ModelPlan) -> dict[str, str]:
+        """Load what is new in `plan` beside what is served; the versions that cannot be, each with the reason."""
+        if self._scheduler is None:
+            raise Unavailable("the models are not loaded yet", code="model_not_ready")
+        repository = await _in_daemon_thread(scan, self._models)
+        on_disk = {f"{folder.name}@{folder.version}": folder for folder in repository.versions}
+        current = {(version.reference, version.digest): version for version in self._versions}
+        prepared: dict[tuple[str, str | None], ModelVersion] = {}
+        for reference, digest in plan.digests.items():
+            served = current.get((reference, digest))
+            if served is None or (reference in plan.retried and served.state != "ready"):
+                [folder] = restrict(repository.versions, {reference: digest})
+                served = ModelVersion(on_disk.get(reference, folder) if digest is None else folder)
+                if served.state == "loading":  # one after the other: the machine serves meanwhile
+                    await self._load(served, self._loader(), self._scheduler)
+                    await self._warm_up(served)
+            prepared[reference, digest] = served
+        failures = {
+            reference: version.reason or "it could not be loaded"
+            for (reference, _), version in prepared.items()
+            if version.state == "failed"
+        }
+        for reference in plan.withheld.keys() & on_disk.keys():
+            prepared[reference, None] = ModelVersion(on_disk[reference])
+        self._prepared = prepared
+        return failures
+
+    def stage(self, plan: ModelPlan) -> None:
+        """Have everything ready for `plan`, which was prepared but for what could not be loaded."""
+        current = {(version.reference, version.digest): version for version in self._versions}
+        versions = []
+        for reference, digest in plan.digests.items():
+            version = self._prepared.get((reference, digest)) or current.get((reference, digest))
+            if version is not None:
+                versions.append(version)
+        for reference, (state, reason) in plan.withheld.items():
+            known = [v for (name, _), v in {**current, **self._prepared}.items() if name == reference]
+            if known:
+                versions.append(known[-1].withheld(state, reason))
+        self._staged = plan, sorted(versions, key=lambda version: (version.name, version.version))
+        self._prepared = {}
+
+    def activate(self, number: int) -> None:
+        """Serve by the staged plan of that number from now on."""
+        self._plan_number[0] = number
+        self._switch()
+
+    def _switch(self) -> None:
+        """Serve by the staged plan, if its number is the one that all processes serve by."""
+        staged = self._staged
+        if staged is None or staged[0].number != self._plan_number[0]:
+            return
+        self.plan, self._versions = staged
+        self._number, self._staged = self.plan.number, None
+        self._taken_out = {v.reference for v in self._versions if v.state == "failed"}
+        self._by_reference.clear()
+
+    def _best(self, name: str) -> Served | None:
+        """The ready version that the bare `name` means: its default, else the highest."""
+        ready = [v.served for v in self._versions if v.name == name and v.served is not None]
+        default = self.plan.defaults.get(name)
+        return next((s for s in ready if s.manifest.version == default), ready[-1] if ready else None)
+
+    @property
+    def queued_work_seconds(self) -> float:
+        """How long the work that waits or is computed is expected to take."""
+        return self._scheduler.share.seconds if self._scheduler else 0.0
 
     @property
     def ready(self) -> bool:
@@ -160,13 +273,14 @@ class Registry:
         if self._scheduler is not None and not self._scheduler.alive:
             reasons.append("the inference thread is not running")
         reasons += [f"{v.reference} is being loaded" for v in self._versions if v.state == "loading"]
-        usable = {v.name for v in self._versions if v.state != "failed"}
-        hopeless = ({v.name for v in self._versions} | set(self._unreadable)) - usable
+        usable = {v.name for v in self._versions if v.state in ("loading", "ready")}
+        hopeless = ({v.name for v in self._versions if v.state == "failed"} | set(self._unreadable)) - usable
         reasons += [f"no version of {name} could be loaded" for name in self._defaults if name in hopeless]
         if hopeless and not usable:
             reasons.append("no model could be loaded")
-        warnings = [f"{name}: {fault}" for name, fault in self._unreadable.items()]
+        warnings = [f"{name}: {fault}" for name, fault in {**self._unreadable, **self._ignored}.items()]
         warnings += [f"{v.reference}: {v.reason}" for v in self._versions if v.state == "failed"]
+        warnings += [f"{v.reference}: {note}" for v in self._versions for note in v.notes]
         if self._scheduler is not None and self._scheduler.restarts:
             warnings.append(f"the inference thread died and was replaced {self._scheduler.restarts} times")
         return Health(not reasons, tuple(reasons), tuple(warnings))
@@ -189,11 +303,11 @@ class Registry:
                 raise UnknownModel(
                     f"model {name!r} has no version {number[:16]!r}; it has {numbers}", code="version_not_found"
                 )
-        ready = [v.served for v in versions if v.served is not None]
-        if not ready:
+        served = versions[0].served if at else self._best(name)
+        if served is None:
             raise next((v for v in versions if v.state == "loading"), versions[-1]).unavailable()
-        self._by_reference[reference] = ready[-1]
-        return ready[-1]
+        self._by_reference[reference] = served
+        return served
 
     def _alternative(self, name: str) -> str:
         names = sorted({v.name for v in self._versions})
@@ -207,23 +321,53 @@ class Registry:
             return
         rank = {name: position for position, name in enumerate(self._defaults)}
         loading = [v for v in self._versions if v.state == "loading"]
+        # The default names first, and of each name the version that its bare name will mean.
+        loading.sort(key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version))
         async with asyncio.TaskGroup() as group:
-            # The default names first, and of each name the version that its bare name will mean.
-            for version in sorted(loading, key=lambda v: (rank.get(v.name, len(rank)), v.name, -v.version)):
+            for version in loading:
                 if not self._draining:
                     await asyncio.wait(
                         [group.create_task(self._load(version, load, scheduler))], timeout=OVERLAP_SECONDS
                     )
+        self._warming = asyncio.create_task(self._warm_up_all(loading), name="warming up models")
+
+    async def _warm_up_all(self, versions: Sequence[ModelVersion]) -> None:
+        """Warm up `versions`, which answer already, one after the other."""
+        for version in versions:
+            await self._warm_up(version)
         # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
         gc.collect()
         gc.freeze()
         await asyncio.to_thread(malloc_trim)
 
     def _load_model(self, folder: Path, device: str) -> LoadedModel:
-        def should_continue() -> bool:
-            return not self._draining and folder not in self._given_up
+        model = load_model(folder, device, warm=False, threads=self._threads, trusted=self._trusted)
+        model.pad_safely()
+        return model
 
-        return load_model(folder, device, should_continue=should_continue, threads=self._threads, trusted=self._trusted)
+    async def _warm_up(self, version: ModelVersion) -> None:
+        """Find the shapes and prices of a version that is served; where that fails, it is taken out."""
+        if version.served is None or self._load_folder is not None:
+            return
+
+        def should_continue() -> bool:
+            return not self._draining and version.state == "ready"
+
+        started = time.monotonic()
+        try:
+            await _in_daemon_thread(warm_up_served, version.served.model, version.folder, should_continue)
+        except Unavailable:  # the service stops, or serves it no longer
+            return
+        except Exception as error:  # what fails for a shape here would fail for a request
+            if not isinstance(error, RitmoError):
+                log.exception("model %s could not be warmed up", version.reference)
+            reason = error.detail if isinstance(error, RitmoError) else f"{type(error).__name__} while it was warmed up"
+            if version in self._versions:
+                self._take_out(version.name, version.version, reason)
+            else:
+                version.fail(reason)
+        else:
+            log.info("model %s is warm after %.2f s", version.reference, time.monotonic() - started)
 
     async def _scan(self) -> bool:
         """Look for models; returns whether there are any."""
@@ -239,15 +383,28 @@ class Registry:
             return False
         finally:
             self._scanned = True
-        self._unreadable = repository.unreadable
-        folders = repository.versions if self._digests is None else restrict(repository.versions, self._digests)
+        self._unreadable, self._ignored = repository.unreadable, repository.ignored
+        folders = repository.versions
+        if self._digests is not None:
+            others = [each for each in folders if f"{each.name}@{each.version}" in self.plan.withheld]
+            folders = [*restrict(folders, self._digests), *others]
+            folders.sort(key=lambda folder: (folder.name, folder.version))
+        if not self._has_plan:
+            self.plan = first_plan(digests_of(folders), self._keep, self._pins)
+        withheld = self.plan.withheld
         self._versions = [ModelVersion(folder) for folder in folders if self._only in (None, folder.name)]
+        self._versions = [
+            version.withheld(*withheld[version.reference]) if version.reference in withheld else version
+            for version in self._versions
+        ]
         self._fault = "" if folders or repository.unreadable else f"there are no models in {self._models}"
         for version in self._versions:
-            if version.reason:
+            if version.state == "failed":
                 log.error("model %s is broken: %s", version.reference, version.reason)
         for name, fault in self._unreadable.items():
             log.error("model %s is broken: %s", name, fault)
+        for name, fault in self._ignored.items():
+            log.warning("the folder %s is ignored: %s", name, fault)
         return bool(self._versions)
 
     async def _load(self, version: ModelVersion, load: Callable[[Path], LoadedModel], scheduler: Scheduler) -> None:
@@ -260,13 +417,15 @@ class Registry:
         except RitmoError as error:
             version.fail(error.detail)
         except TimeoutError:
-            self._given_up.add(version.folder)
             version.fail(f"it was not loaded within {self._load_seconds:g} s (RITMO_MODEL_LOAD_SECONDS)")
         except Exception as error:  # a model must not keep the others from loading, however broken it is
             log.exception("model %s could not be loaded", version.reference)
             version.fail(f"{type(error).__name__} while it was loaded")
         else:
-            version.serve(Served(model, scheduler, self._limits, self.metrics.for_model(version.name)))
+            # It knows the version by name only: what refers to the version would keep a replaced model in memory.
+            on_fault = partial(self._on_fault, asyncio.get_running_loop(), version.name, version.version)
+            metrics = self.metrics.for_model(version.name)
+            version.serve(Served(model, scheduler, self._limits, metrics, on_fault))
             self._by_reference.clear()
         version.load_seconds = time.monotonic() - start
         if version.state == "ready":
@@ -274,7 +433,29 @@ class Registry:
         else:
             log.error("model %s failed: %s", version.reference, version.reason)
 
+    def _on_fault(
+        self, loop: asyncio.AbstractEventLoop, name: str, version: int, fault: ModelFault, in_a_row: int
+    ) -> None:
+        """Count an answer that is not sound; a version that gives no others is taken out. May be called in a thread."""
+        self.metrics.model_faults.labels(name, str(version)).inc()
+        if in_a_row == self._fault_limit:
+            reason = (
+                f"it was taken out after {in_a_row} answers in a row that were not sound, the last one: {fault.fault}"
+            )
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nothing is served any more
+                loop.call_soon_threadsafe(self._take_out, name, version, reason)
+
+    def _take_out(self, name: str, number: int, reason: str) -> None:
+        for version in self._versions:
+            if (version.name, version.version, version.state) == (name, number, "ready"):
+                version.fail(reason)
+                self._taken_out.add(version.reference)
+                self._by_reference.clear()
+                log.error("model %s failed: %s", version.reference, reason, extra={"model": name})
+                self.on_taken_out(name, number, reason)
+
     def _engine_state(self) -> EngineState:
+        self._switch()
         items: Counter[str] = Counter()
         observations: Counter[str] = Counter()
         for version in self._versions:
@@ -284,6 +465,7 @@ class Registry:
             queues=[QueueState(name, items[name], observations[name]) for name in items],
             models=[ModelState(v.name, v.version, v.state) for v in self._versions],
             restarts=self._scheduler.restarts if self._scheduler else 0,
+            queued_work_seconds=self.queued_work_seconds,
         )
 
 

@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from service.contract.errors import BrokenModel
-from service.contract.manifest import Manifest, read_manifest
+from service.contract.manifest import RECORD_FILE, Manifest, read_manifest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -25,14 +25,19 @@ class VersionFolder:
     folder: Path
     manifest: Manifest | None
     fault: str | None
+    notes: tuple[str, ...] = ()  # what an operator should learn although it can be served
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """All versions by name, then version, and the names of folders that cannot be read, each with the fault."""
+    """All versions by name, then version, and the names of folders that cannot be read, each with the fault.
+
+    `ignored` are folders with names of no model or no version, each with what they should be.
+    """
 
     versions: Sequence[VersionFolder]
     unreadable: Mapping[str, str]
+    ignored: Mapping[str, str] = field(default_factory=dict)
 
 
 def scan(models: Path) -> Repository:
@@ -41,18 +46,25 @@ def scan(models: Path) -> Repository:
     Plain files and hidden folders (an export in progress) are not part of it.
     """
     try:
-        named = [folder for folder in _folders(models) if NAME.fullmatch(folder.name)]
+        folders = _folders(models)
     except OSError as error:
         raise BrokenModel(f"the folder of models {models} cannot be read: {error.strerror}") from error
     versions: list[VersionFolder] = []
     unreadable: dict[str, str] = {}
-    for folder in named:
+    ignored: dict[str, str] = {}
+    for folder in folders:
+        if not NAME.fullmatch(folder.name):
+            ignored[folder.name] = "the folder's name is that of no model: lower-case letters, digits and hyphens"
+            continue
         try:
-            numbered = [version for version in _folders(folder) if VERSION.fullmatch(version.name)]
-            versions += [_version_folder(folder.name, version) for version in numbered]
+            for version in _folders(folder):
+                if VERSION.fullmatch(version.name):
+                    versions.append(_version_folder(folder.name, version))
+                else:
+                    ignored[f"{folder.name}/{version.name}"] = "the folder's name is that of no version: 1, 2, 3 …"
         except OSError as error:
             unreadable[folder.name] = f"{folder} cannot be read: {error.strerror}"
-    return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable)
+    return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable, ignored)
 
 
 def manifest_digests(models: Path) -> dict[str, str | None]:
@@ -60,8 +72,23 @@ def manifest_digests(models: Path) -> dict[str, str | None]:
     files, or None where it cannot be read. Empty where `models` is no readable folder.
     """
     with contextlib.suppress(BrokenModel):
-        return {f"{each.name}@{each.version}": _digest(each.manifest) for each in scan(models).versions}
+        return digests_of(scan(models).versions)
     return {}
+
+
+def folder_state(models: Path) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and time of change of every file of every version below `models`; empty where it cannot be read."""
+    files: list[tuple[str, int, int]] = []
+    with contextlib.suppress(OSError):
+        for path in models.glob("[!.]*/[!.]*/*"):
+            status = path.stat()
+            files.append((str(path), status.st_size, status.st_mtime_ns))
+    return tuple(sorted(files))
+
+
+def digests_of(versions: Sequence[VersionFolder]) -> dict[str, str | None]:
+    """Reference (`name@version`) -> digest of its manifest, or None where that could not be read."""
+    return {f"{version.name}@{version.version}": digest_of(version.manifest) for version in versions}
 
 
 def restrict(versions: Sequence[VersionFolder], expected: Mapping[str, str | None]) -> list[VersionFolder]:
@@ -74,14 +101,15 @@ def restrict(versions: Sequence[VersionFolder], expected: Mapping[str, str | Non
         on_disk = by_reference.get(reference, absent)
         if digest is None:
             result.append(replace(on_disk, fault=on_disk.fault or "it could not be loaded when the service started"))
-        elif on_disk.manifest is not None and _digest(on_disk.manifest) != digest:
+        elif on_disk.manifest is not None and digest_of(on_disk.manifest) != digest:
             result.append(replace(on_disk, fault="it was changed on disk while the service runs"))
         else:
             result.append(on_disk)
     return result
 
 
-def _digest(manifest: Manifest | None) -> str | None:
+def digest_of(manifest: Manifest | None) -> str | None:
+    """Digest of a manifest, which holds the digests of the other files; None where it cannot be read."""
     return None if manifest is None else hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
 
 
@@ -97,4 +125,5 @@ def _version_folder(name: str, folder: Path) -> VersionFolder:
             raise BrokenModel(f"{folder} holds the manifest of {manifest.name}@{manifest.version}")
     except BrokenModel as error:
         return VersionFolder(name, version, folder, None, error.detail)
-    return VersionFolder(name, version, folder, manifest, None)
+    notes = () if (folder / RECORD_FILE).is_file() else (f"{RECORD_FILE} is absent: nothing tells how it was trained",)
+    return VersionFolder(name, version, folder, manifest, None, notes)

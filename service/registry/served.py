@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from service.backend.model import LoadedModel
-from service.batching.queue import Limits, ResultFuture
+from service.batching.queue import BatchReport, Limits, ResultFuture
 from service.batching.scheduler import Scheduler
-from service.contract.errors import Unavailable
+from service.contract.errors import ModelFault, Unavailable
 from service.contract.types import Item
 from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
-from service.registry.repository import VersionFolder
+from service.registry.repository import VersionFolder, digest_of
 from service.runtime.fair_share import ANONYMOUS, Client
 
-State = Literal["loading", "ready", "failed"]
+FAILED_RETRY = 60.0  # seconds after which to ask again for a model that has to be mended first
+
+State = Literal["loading", "ready", "failed", "unloaded"]
+
+
+class _Reports:
+    """Counts what a model's batches were, and the answers in a row that were not sound."""
+
+    def __init__(self, metrics: ModelMetrics, on_fault: Callable[[ModelFault, int], None]) -> None:
+        self._metrics = metrics
+        self._on_fault = on_fault
+        self._faults_in_a_row = 0
+
+    def record(self, report: BatchReport) -> None:
+        """Count a finished batch; called by the holder of the scheduler's compute lock."""
+        self._metrics.batch(report)
+        if report.requests:
+            self._faults_in_a_row = 0
+        for fault in report.faults:
+            self._faults_in_a_row += 1
+            self._on_fault(fault, self._faults_in_a_row)
 
 
 class Served:
     """A loaded model and its queue."""
 
-    def __init__(self, model: LoadedModel, scheduler: Scheduler, limits: Limits, metrics: ModelMetrics) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        scheduler: Scheduler,
+        limits: Limits,
+        metrics: ModelMetrics,
+        on_fault: Callable[[ModelFault, int], None] = lambda _fault, _row: None,
+    ) -> None:
+        """`on_fault` gets each answer that is not sound, and how many of them came in a row, perhaps in a thread."""
         self.manifest = model.manifest
         self.model = model
         reference = f"{self.manifest.name}@{self.manifest.version}"
-        self.queue = scheduler.new_queue(reference, model.run_batch, limits, metrics.batch, price=model.seconds)
+        reports = _Reports(metrics, on_fault)
+        self.queue = scheduler.new_queue(reference, model.run_batch, limits, reports.record, price=model.seconds)
+        # A version that was replaced goes with the last request or live connection that uses it. Nothing that the
+        # scheduler holds may therefore refer back to this object.
+        weakref.finalize(self, scheduler.remove_queue, self.queue).atexit = False
         forecasts = self.manifest.task == "forecast"
         self._monitor = IntervalMonitor(self.queue.submit_probe, metrics.interval_outcome) if forecasts else None
 
@@ -61,9 +94,12 @@ class ModelVersion:
         self.name = folder.name
         self.version = folder.version
         self.folder = folder.folder
+        self.digest = digest_of(folder.manifest)  # of the manifest, which holds the digests of the files
+        self._source = folder
         self.manifest = folder.manifest  # None where it cannot be read
         self.state: State = "failed" if folder.fault else "loading"
         self.reason = folder.fault  # why it failed
+        self.notes = folder.notes
         self.load_seconds: float | None = None
         self.served: Served | None = None
 
@@ -87,11 +123,19 @@ class ModelVersion:
         self.served, self.state = served, "ready"
 
     def fail(self, reason: str) -> None:
-        """Do not serve this version, because of `reason`."""
-        self.state, self.reason = "failed", reason
+        """Do not serve this version, or not any longer, because of `reason`."""
+        self.state, self.reason, self.served = "failed", reason, None
+
+    def withheld(self, state: Literal["unloaded", "failed"], reason: str) -> ModelVersion:
+        """The same version, not served because of `reason`."""
+        version = ModelVersion(self._source)
+        version.state, version.reason = state, reason
+        return version
 
     def unavailable(self) -> Unavailable:
-        """Why this version answers no request at this moment, without the details that concern the operator."""
+        """Why this version answers no request at this moment."""
         if self.state == "loading":
             return Unavailable(f"model {self.reference} is being loaded", code="model_not_ready", retry_after=1.0)
-        return Unavailable(f"model {self.reference} could not be loaded", code="model_not_ready", retry_after=60.0)
+        return Unavailable(
+            f"model {self.reference} is not served: {self.reason}", code="model_not_ready", retry_after=FAILED_RETRY
+        )

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from service.runtime.key_file import RESOURCES, Rate
 
-SLOTS = 4096  # keys whose use is remembered: four times as many as a file may hold
+SLOTS = 4096  # keys with a use that is remembered: four times as many as a file may hold
 _BUCKETS = len(RESOURCES)
 _ROUNDING = 1e-9  # seconds
 

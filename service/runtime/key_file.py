@@ -3,7 +3,7 @@
 A key is `ritmo_<id>_<secret>`. The id is public: it names the key in the file, in logs and on the command line. The
 secret has 256 random bits, so its SHA-256 is all that is kept, and no slow hash is needed: there is nothing to guess.
 
-The file is replaced as a whole (written beside it, then renamed), so that a reader sees the old one or the new one.
+The file is replaced as a whole (written next to it, then renamed), so that a reader sees the old one or the new one.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def _changed(path: Path) -> Iterator[Callable[[Change], list[KeyEntry]]]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and put it in its place; a new file is for its owner alone, another keeps its mode.
+    """Write `content` next to `path` and put it in its place; a new file is for its owner only, another keeps its mode.
 
     Raises `OSError`.
     """

@@ -12,12 +12,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Mapping, MutableSequence, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 from service.runtime.allowances import SharedAllowances
+from service.runtime.model_plan import ModelPlan
 
+FURTHER_VERSIONS = 1024  # that may be found on disk, at one time, beyond those that were there at the start
 NOT_LISTENING = 2**31 - 1  # in place of a number of connections
 
 
@@ -29,6 +33,7 @@ class SharedNumbers:
         # By index: id of the process that was ready there last, 0 before any was; and open connections.
         self.ready_pids: MutableSequence[int] = context.RawArray("q", workers + 1)
         self.connections: MutableSequence[int] = context.RawArray("i", [NOT_LISTENING] * (workers + 1))
+        self.plan_number: MutableSequence[int] = context.RawArray("q", 1)  # of the models' plan that all serve by
         # By index: time.monotonic() of the last sign of life of the event loop, 0 before the first.
         self.heartbeats: MutableSequence[float] = context.RawArray("d", workers + 1)
         self.allowances = SharedAllowances(context, workers + 1)
@@ -69,15 +74,36 @@ class SharedNumbers:
 
 
 class ModelSet:
-    """The model versions that every process serves: those that the parent found on disk, by their manifests' digests.
+    """The model versions that every process serves, by the parent's plan (see `service.runtime.model_plan`).
 
     `digests` maps a reference (`name@version`) to the digest of its manifest, which names the digests of its files, or
     to None where the manifest could not be read.
     """
 
-    def __init__(self, context: BaseContext, digests: Mapping[str, str | None]) -> None:
+    def __init__(self, context: BaseContext, digests: Mapping[str, str | None], plan: ModelPlan | None = None) -> None:
+        self.plan = plan or ModelPlan(digests=digests)
         self._digests = dict(digests)
-        self._served: MutableSequence[int] = context.RawArray("b", max(1, len(digests)))
+        self._positions = {reference: position for position, reference in enumerate(digests)}
+        self._served: MutableSequence[int] = context.RawArray("b", len(digests) + FURTHER_VERSIONS)
+
+    def positions_for(self, digests: Mapping[str, str | None]) -> dict[str, int]:
+        """A place in the shared memory for each reference in `digests`; those that are known keep theirs."""
+        free = iter(sorted(set(range(len(self._served))) - set(self._positions.values())))
+        return {name: self._positions[name] if name in self._positions else next(free) for name in digests}
+
+    def adopt(self, digests: Mapping[str, str | None], positions: Mapping[str, int]) -> None:
+        """Serve these versions from now on, in a worker: the parent has chosen the places."""
+        self._digests, self._positions = dict(digests), dict(positions)
+
+    def replace(self, plan: ModelPlan) -> None:
+        """All processes serve by `plan` now, in the parent."""
+        positions = self.positions_for(plan.digests)
+        for name, position in self._positions.items():
+            if name not in positions:
+                self._served[position] = 0
+        self.adopt(plan.digests, positions)
+        self.plan = plan
+        self.add_served(plan.digests)
 
     def loadable(self, *, complete: bool) -> Mapping[str, str | None]:
         """The digests for a new process; once all processes are ready (`complete`), None for what none of them serves.
@@ -93,12 +119,12 @@ class ModelSet:
 
     def add_served(self, ready: Collection[str]) -> None:
         """A process serves the versions `ready`."""
-        for position, reference in enumerate(self._digests):
+        for reference, position in self._positions.items():
             if reference in ready:
                 self._served[position] = 1
 
     def _served_references(self) -> set[str]:
-        return {reference for reference, flag in zip(self._digests, self._served, strict=False) if flag}
+        return {reference for reference, position in self._positions.items() if self._served[position]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +138,8 @@ class WorkerGroup:
     models: ModelSet
     digests: Mapping[str, str | None]  # of the versions that this process loads, see `ModelSet.loadable`
     is_replacement: bool = False  # other processes serve already: it listens only once it is ready
+    plan: ModelPlan = field(default_factory=ModelPlan)  # that this process starts with
+    connection: Connection[Any, Any] | None = None  # to the parent, which decides about changes of the models
 
     def beat(self) -> None:
         """The event loop of this process turns."""

@@ -46,7 +46,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavai
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.dispatch import CLIENT_CLOSED_REQUEST, cut_off
+from service.api.dispatch import cut_off
 from service.api.fast_path import MAX_BYTES, FastRequest
 from service.api.problems import Answer, render
 from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
@@ -252,7 +252,7 @@ class Protocol(HttpToolsProtocol):
         cycle = self.running
         if cycle is not None and cycle.fast is not None and not cycle.response_complete:
             fast, cycle.fast = cycle.fast, None
-            fast.cancel(CLIENT_CLOSED_REQUEST, answer and answer(fast.request_id))
+            fast.cancel(answer and answer(fast.request_id))
 
     @property
     def is_idle(self) -> bool:

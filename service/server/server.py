@@ -3,7 +3,7 @@
 On SIGTERM uvicorn alone closes its listener at once, while load balancers still send requests there. Here readiness
 turns false first, requests are taken for a while, and every answer says that its connection ends. Then the listener
 closes, in-flight requests are finished (bounded), idle connections close, and the process ends with 0. Ctrl-C skips the
-wait; SIGHUP drains like SIGTERM.
+wait. SIGHUP looks for models again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from uvicorn.config import STARTUP_FAILURE
 from service.api.app import create_app
 from service.api.management import create_management_app
 from service.api.websockets import LiveConnections
+from service.registry.control import ModelControl
 from service.registry.registry import Registry
+from service.registry.repository import folder_state
 from service.runtime import logs
+from service.runtime.model_plan import Action, Change
 from service.runtime.watched_file import UnusableFile
 from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
@@ -67,6 +70,7 @@ class Server(uvicorn.Server):
         limits: ConnectionLimits,
         group: WorkerGroup | None = None,
         certificate: Certificate | None = None,
+        control: ModelControl | None = None,
     ) -> None:
         super().__init__(config)
         self._certificate = certificate
@@ -80,6 +84,8 @@ class Server(uvicorn.Server):
         self._turned = time.monotonic()  # when the event loop did so last
         self._drain_started: float | None = None  # time of the event loop
         self._tasks: list[asyncio.Task[None]] = []
+        self._control = control
+        self._changes: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen; a replacement of a worker listens once it serves what the others do."""
@@ -87,6 +93,8 @@ class Server(uvicorn.Server):
         if self._group is not None:
             self._watch_parent(self._loop)
         self._start_task(self._beat())
+        if self._group is None and self._settings.model_updates == "poll":
+            self._start_task(self._poll_models())
         await super().startup(sockets or [])
         if self._group is not None and self._group.is_replacement:
             await self._registry.loaded()
@@ -186,7 +194,8 @@ class Server(uvicorn.Server):
 
     def _missing_versions(self, group: WorkerGroup) -> list[str]:
         """The versions that other processes serve and this one cannot; they are logged."""
-        missing = group.models.missing(self._ready_versions())
+        ready = self._ready_versions()
+        missing = [name for name in group.models.missing(ready) if self._registry.expects(name)]
         if missing:
             logger.error("this process ends: other processes serve %s, and it cannot", ", ".join(missing))
         return missing
@@ -201,10 +210,36 @@ class Server(uvicorn.Server):
         if self._loop is None or not getattr(self, "servers", None):  # nothing listens yet
             self.should_exit = True
             return
-        if sig == signal.SIGHUP:
-            logger.info("SIGHUP: this process drains and ends, as on SIGTERM")
         delay = 0.0 if sig == signal.SIGINT else self._settings.drain_delay_seconds
         self._loop.call_soon_threadsafe(self._drain, delay)
+
+    def reload(self, _sig: int, _frame: FrameType | None) -> None:
+        """Called by SIGHUP: look for models on disk, and serve what is there."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: self._start_change("reload"))
+
+    def _start_change(self, action: Action) -> None:
+        if self._control is None:
+            return
+        change = asyncio.create_task(self._control.change(Change(action)))
+        self._changes.add(change)
+        change.add_done_callback(self._on_change_done)
+
+    def _on_change_done(self, change: asyncio.Task[None]) -> None:
+        self._changes.discard(change)
+        if not change.cancelled() and change.exception() is not None:
+            logger.error("the models could not be changed: %s", change.exception())
+
+    async def _poll_models(self) -> None:
+        """Reload when the folder of models has changed, and has not gone on changing since the look before."""
+        loaded = previous = await asyncio.to_thread(folder_state, self._settings.models)
+        while True:
+            await asyncio.sleep(self._settings.model_poll_seconds)
+            current = await asyncio.to_thread(folder_state, self._settings.models)
+            if current == previous != loaded:
+                loaded = current
+                self._start_change("reload")
+            previous = current
 
     def _drain(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
@@ -309,11 +344,14 @@ def run(
     )
     sys.setswitchinterval(_SWITCH)
     limits = ConnectionLimits(settings, app.state.budget, app.state.request_metrics)
-    server = Server(config, app.state.registry, app.state.streams, settings, listeners, limits, group, certificate)
+    state = app.state
+    server = Server(
+        config, state.registry, state.streams, settings, listeners, limits, group, certificate, state.control
+    )
     if management:
         ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored
-        signal.signal(signal.SIGHUP, server.handle_exit)
+        signal.signal(signal.SIGHUP, server.reload if settings.model_updates != "none" else signal.SIG_IGN)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         status = 0
         try:

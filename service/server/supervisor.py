@@ -5,8 +5,9 @@ spawned, not forked (CUDA does not survive a fork). One that dies or hangs is re
 replacement listens only once it serves what the others do, and one that cannot start is tried again, later and later.
 A worker that cannot start when the service starts ends the service.
 
-Signals go to the parent, which passes them on: every worker drains as a single server does. SIGHUP replaces the workers
-one after the other and loses no request. Workers that lose their parent stop by themselves.
+Signals go to the parent, which passes them on: every worker drains as a single server does. SIGHUP has all workers
+serve what is in the folder of models now (`service.server.model_changes`); SIGUSR2 replaces the workers one after the
+other and loses no request. Workers that lose their parent stop by themselves.
 """
 
 from __future__ import annotations
@@ -21,21 +22,25 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from uvicorn.config import STARTUP_FAILURE
 
 from service.metrics.store import mark_process_dead
-from service.registry.repository import manifest_digests
+from service.registry.planning import first_plan
+from service.registry.repository import folder_state, manifest_digests
 from service.runtime import logs
 from service.runtime.descriptors import raise_limit
+from service.runtime.model_plan import Change
 from service.runtime.scratch_folder import scratch_folder
 from service.runtime.worker_group import ModelSet, SharedNumbers, WorkerGroup
 from service.server.exposure import refusal, with_hosts
 from service.server.listener import bind, listen
+from service.server.model_changes import ModelChanges
 from service.settings import Settings
 
 HUNG_AFTER = 10.0  # seconds without a sign of life of the event loop
@@ -130,6 +135,7 @@ class Slot:
         self.index = index
         self.enabled = enabled  # whether a process shall run here
         self.process: BaseProcess | None = None
+        self.connection: Connection[Any, Any] | None = None  # to that process
         self.is_replacement = False  # whether the process, or the next one, starts while others serve
         self.failed_starts = 0  # replacements in a row that never became ready
         self.due = 0.0  # when the next process may start
@@ -189,7 +195,11 @@ class Supervisor:
         self._outdated: list[Slot] = []  # of a rolling restart: the slots with processes still to be replaced
         self._successor: Slot | None = None  # the slot of the replacement that the restart waits for
         self._shared = SharedNumbers(self._context, settings.workers)
-        self._models = self._model_set()
+        plan = first_plan(manifest_digests(settings.models), settings.model_versions, settings.pins)
+        self._models = ModelSet(self._context, plan.digests, plan)
+        self._changes = ModelChanges(settings.models, self._models, self._shared, settings.model_versions)
+        self._loaded_folder = self._previous_folder = folder_state(settings.models) if self._polls else ()
+        self._polled = time.monotonic()
         self._signals: list[int] = []  # received, and not handled yet
         self._looked = time.monotonic()
         self._status = 0
@@ -202,7 +212,8 @@ class Supervisor:
             with self._received_signals() as wakeup:
                 while not self._is_over():
                     processes = [slot.process for slot in self._slots if slot.process is not None]
-                    wait([wakeup, *(process.sentinel for process in processes)], _POLL)
+                    pipes = [slot.connection for slot in self._slots if slot.connection is not None]
+                    wait([wakeup, *pipes, *(process.sentinel for process in processes)], _POLL)
                     with contextlib.suppress(BlockingIOError):
                         wakeup.recv(1 << 10)
         except BaseException:
@@ -213,6 +224,7 @@ class Supervisor:
     def _is_over(self) -> bool:
         """Do what there is to be done; True when the service stops and every worker has ended."""
         self._look()
+        self._change_models()
         # Handled here only, where no process is between its start and its slot.
         while self._signals:
             self._handle(self._signals.pop(0))
@@ -229,7 +241,7 @@ class Supervisor:
         with receiver, sender:
             receiver.setblocking(False)
             sender.setblocking(False)
-            handled = [signal.SIGTERM, signal.SIGINT]
+            handled = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2]
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
                 handled.append(signal.SIGHUP)
             descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -242,13 +254,43 @@ class Supervisor:
                 signal.set_wakeup_fd(descriptor)
 
     def _handle(self, sig: int) -> None:
-        if sig != signal.SIGHUP:
+        if sig == signal.SIGHUP:
+            if self._settings.model_updates != "none" and not self._shared.stopping:
+                self._changes.ask(Change("reload"))
+        elif sig != signal.SIGUSR2:
             self._stop(sig)
         elif not self._shared.stopping:
-            logger.info("SIGHUP: the workers are replaced one after the other")
-            self._models = self._model_set()
+            logger.info("SIGUSR2: the workers are replaced one after the other")
             self._outdated = [slot for slot in self._slots if slot.enabled and slot is not self._successor]
             self._outdated += [self._successor] if self._successor is not None else []
+
+    @property
+    def _polls(self) -> bool:
+        return self._settings.model_updates == "poll"
+
+    def _change_models(self) -> None:
+        """A step of the changes of the models that the workers, a signal or the folder ask for."""
+        for slot in self._slots:
+            if slot.connection is not None:
+                self._changes.receive(slot.index, slot.connection)
+        if self._shared.stopping:
+            self._changes.abandon("the service is going down")
+            return
+        if self._polls and time.monotonic() - self._polled > self._settings.model_poll_seconds:
+            self._poll_folder()
+        enabled = [slot for slot in self._slots if slot.enabled]
+        ready = {slot.index: slot.connection for slot in enabled if slot.connection and self._is_ready(slot)}
+        complete = len(ready) == len(enabled) == self._settings.workers and not self._outdated
+        self._changes.look(ready if complete else None)
+
+    def _poll_folder(self) -> None:
+        """Reload when the folder of models has changed, and has not gone on changing since the look before."""
+        self._polled = time.monotonic()
+        current = folder_state(self._settings.models)
+        if current == self._previous_folder != self._loaded_folder:
+            self._loaded_folder = current
+            self._changes.ask(Change("reload"))
+        self._previous_folder = current
 
     def _stop(self, sig: int) -> None:
         self._shared.stop()
@@ -276,11 +318,14 @@ class Supervisor:
                 self._reap(slot, slot.process, time_now)
             if slot.process is not None:
                 self._check(slot, slot.process, time_now)
-            elif slot.enabled and time_now >= slot.due and not self._signals and not self._shared.stopping:
+            elif slot.enabled and time_now >= slot.due and not self._may_not_start():
                 self._start(slot, time_now)
         self._shared.failed_starts = sum(slot.failed_starts for slot in self._slots if slot.enabled)
         if self._outdated and not self._shared.stopping:
             self._restart_next(self._outdated[0])
+
+    def _may_not_start(self) -> bool:
+        return bool(self._signals) or self._shared.stopping or self._changes.busy
 
     def _start(self, slot: Slot, time_now: float) -> None:
         try:
@@ -294,6 +339,11 @@ class Supervisor:
         pid, was_ready, failed_start = process.pid or 0, self._is_ready(slot), not slot.is_replacement
         status = process.exitcode or 0
         process.close()
+        if slot.connection is not None:
+            self._changes.receive(slot.index, slot.connection)
+            slot.connection.close()
+            slot.connection = None
+        self._changes.worker_ended(slot.index)
         mark_process_dead(self._folder, pid)
         self._shared.clear(slot.index)
         slot.worker_died(time_now, was_ready=was_ready)
@@ -338,6 +388,7 @@ class Supervisor:
 
     def _spawn(self, slot: Slot) -> BaseProcess:
         self._shared.clear(slot.index)
+        connection, end = self._context.Pipe()
         complete = 0 not in self._shared.ready_pids[: self._shared.workers]
         group = WorkerGroup(
             slot.index,
@@ -347,11 +398,11 @@ class Supervisor:
             self._models,
             self._models.loadable(complete=complete),
             slot.is_replacement,
+            self._models.plan,
+            end,
         )
         worker = self._context.Process(target=_work, args=(self._settings, group, self._listeners, self._management))
         worker.start()
+        end.close()
+        slot.connection = connection
         return worker
-
-    def _model_set(self) -> ModelSet:
-        """The versions on disk now, which all processes are to serve."""
-        return ModelSet(self._context, manifest_digests(self._settings.models))

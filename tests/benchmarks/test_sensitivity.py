@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks.digits import sensitivity
+from benchmarks.digits.preparation import prepare
 from benchmarks.digits.readers import Planes
 from benchmarks.digits.sensitivity import ImagePath, Picture, Row
 from service.contract.types import Floats
-from service.imaging import mnist
 from service.imaging.parameters import PARAMETERS
 from tests.pictures import drawn, encoded
 
@@ -36,8 +36,8 @@ PICTURES = [
 def test_changed_parameters_are_in_use_for_a_while() -> None:
     changed = replace(PARAMETERS, thin_stroke=0.5)
     with sensitivity.parameters_in_use(changed):
-        assert mnist.prepare(PICTURES[0].data, sensitivity.PIXELS)[1].thickened
-    assert not mnist.prepare(PICTURES[0].data, sensitivity.PIXELS)[1].thickened
+        assert prepare(PICTURES[0].data, sensitivity.PIXELS)[1].thickened
+    assert not prepare(PICTURES[0].data, sensitivity.PIXELS)[1].thickened
 
 
 def test_a_row_counts_answers_and_pictures_that_change() -> None:

@@ -183,3 +183,12 @@ async def test_a_live_series(page: Page) -> None:
     await expect(page, "#status").to_have_text(re.compile("Live: [2-9]"))
     await page.click("#live")
     assert await page.get_attribute("#live", "aria-pressed") == "false"
+
+
+async def test_the_documentation_works_without_the_internet(page: Page, server: Server) -> None:
+    await page.goto(f"{server.url}/docs")
+    await expect(page, "#operations-forecast-forecast").to_be_visible()
+    await page.locator("#operations-health-livez_livez_get").click()
+    await page.get_by_role("button", name="Try it out").click()
+    await page.get_by_role("button", name="Execute").click()
+    await expect(page, "tr.response_current td.response-col_status").to_contain_text("200")

@@ -148,6 +148,28 @@ def test_file_system_is_read_only(container: Container, folder: str) -> None:
     assert "Errno 30" in result.stderr
 
 
+def test_temporary_files_are_few_and_never_executed(container: Container) -> None:
+    mounts = container.inside("cat", "/proc/mounts").stdout.splitlines()
+    [options] = [line.split()[3].split(",") for line in mounts if line.split()[1] == "/tmp"]
+    assert {"noexec", "nosuid", "nodev", "size=131072k"} <= set(options)
+
+
+def test_files_and_logs_are_bounded(container: Container) -> None:
+    assert container.python(
+        "import resource as r; print(r.getrlimit(r.RLIMIT_NOFILE), r.getrlimit(r.RLIMIT_CORE))"
+    ).stdout == ("(16384, 16384) (0, 0)\n")
+    log = json.loads(container.inspect("{{json .HostConfig.LogConfig}}"))
+    assert log == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+
+
+def test_health_and_metrics_have_a_port_inside(container: Container) -> None:
+    code = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001{}', timeout=20).status)"
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert container.python(code.format(path)).stdout == "200\n", path
+    ports = json.loads(container.inspect("{{json .NetworkSettings.Ports}}"))
+    assert [port for port, bindings in ports.items() if bindings] == ["8000/tcp"]
+
+
 def test_temporary_files_work(container: Container) -> None:
     result = container.python("import tempfile; f = tempfile.TemporaryFile(); f.write(b'x'); print(f.tell())")
     assert result.stdout.strip() == "1", result.stderr
@@ -157,6 +179,18 @@ def test_temporary_files_work(container: Container) -> None:
 def test_neither_training_nor_tools_are_inside(container: Container, module: str) -> None:
     result = container.python(f"import {module}")
     assert "ModuleNotFoundError" in result.stderr
+
+
+@pytest.mark.parametrize("program", ["sh", "bash", "apt-get", "dpkg", "perl", "pip"])
+def test_neither_shell_nor_package_manager_is_inside(container: Container, program: str) -> None:
+    result = container.python(f"import shutil; print(shutil.which({program!r}))")
+    assert result.stdout.strip() == "None", result.stderr
+
+
+def test_no_program_has_more_rights_than_its_user(container: Container) -> None:
+    code = "import os, pathlib; print([str(p) for d in ('/usr', '/opt', '/app') for p in pathlib.Path(d).rglob('*')"
+    code += " if not p.is_symlink() and p.stat().st_mode & 0o6000 and p.is_file()])"
+    assert container.python(code).stdout.strip() == "[]"
 
 
 def test_no_compiler_is_inside(container: Container) -> None:

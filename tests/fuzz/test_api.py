@@ -26,7 +26,7 @@ def test_every_operation_keeps_its_contract(tmp_path: Path, request: pytest.Fixt
     write_model(tmp_path, "forecaster", LastValue())
     write_model(tmp_path, "digits", LSTMDigits())
     seed = str(request.config.getoption("hypothesis_seed") or 0)
-    with running(tmp_path) as server:
+    with running(tmp_path, model_management="off") as server:
         url = f"{server.settled().url}/openapi.json"
         options = ["--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
         environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.schemathesis_hooks", "PYTHONPATH": str(ROOT)}

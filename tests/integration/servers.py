@@ -64,7 +64,7 @@ class Server:
         return self
 
     def settled(self) -> Server:
-        """Wait until every model is ready or has failed."""
+        """Wait until every model is warm or has failed."""
         return self._wait_until(self._has_settled)
 
     def ready(self) -> Server:
@@ -73,7 +73,11 @@ class Server:
 
     @staticmethod
     def _has_settled(client: httpx.Client) -> bool:
-        return all(model["state"] != "loading" for model in client.get("/models").json()["models"])
+        models = client.get("/models").json()["models"]
+        return all(
+            model["state"] != "loading" and (model["state"] != "ready" or model["batch_invariant"] is not None)
+            for model in models
+        )
 
     def _wait_until(self, condition: Callable[[httpx.Client], bool]) -> Server:
         self.listening()
@@ -85,7 +89,7 @@ class Server:
         return self
 
     async def restarted(self) -> bool:
-        """Whether every worker has been replaced after SIGHUP."""
+        """Whether every worker has been replaced after SIGUSR2."""
         return sum("Finished server process" in line for line in self.lines) == self.workers
 
     def signal(self, number: signal.Signals) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.imaging.mnist import prepare
+from benchmarks.digits.preparation import prepare
 from tests.models import digits
 from tests.pictures import drawn, encoded
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import re
 import select
 import signal
@@ -106,7 +105,7 @@ async def stopped_under_load(server: Server, number: signal.Signals, clients: tu
     async with asyncio.timeout(TIMEOUT):
         await load.warm.wait()
         server.signal(number)
-        if number == signal.SIGHUP and server.workers > 1:  # it goes on with other processes
+        if number == signal.SIGUSR2:  # it goes on with other processes
             await until(server.restarted)
             server.signal(signal.SIGTERM)
         status = await asyncio.to_thread(server.wait)
@@ -116,7 +115,7 @@ async def stopped_under_load(server: Server, number: signal.Signals, clients: tu
     return load, seconds
 
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOPS = ((1, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGTERM), (2, signal.SIGINT), (2, signal.SIGUSR2))
 
 
 async def check(one_model: Path, workers: int, number: signal.Signals, clients: tuple[int, int]) -> None:
@@ -127,14 +126,14 @@ async def check(one_model: Path, workers: int, number: signal.Signals, clients: 
     assert seconds < 10, "a fraction of the 20 s that it may drain, on a busy machine too"
 
 
-@pytest.mark.parametrize(("workers", "number"), list(itertools.product((1, 2), STOPS)))
+@pytest.mark.parametrize(("workers", "number"), STOPS)
 async def test_a_stop_under_load_loses_no_request(one_model: Path, workers: int, number: signal.Signals) -> None:
     await check(one_model, workers, number, CLIENTS[0])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("workers", "number", "clients"), list(itertools.product((1, 2), STOPS, CLIENTS)))
+@pytest.mark.parametrize(("workers", "number", "clients"), [(*stop, clients) for stop in STOPS for clients in CLIENTS])
 async def test_stops_under_load_lose_no_request(
     one_model: Path, workers: int, number: signal.Signals, clients: tuple[int, int]
 ) -> None:

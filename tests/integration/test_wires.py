@@ -1,18 +1,28 @@
-"""Unmodified clients from the package index, where they are installed: each is the judge of its protocol."""
+"""Unmodified clients from the package index: each is the judge of its protocol. `make clients` installs them.
+
+They run in an environment of their own, since their pins and ours differ, and print what they were answered.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
-from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.integration.servers import ROOT, Server, running
+from tests.integration.servers import ROOT, TIMEOUT, Server, running
 
-pytestmark = pytest.mark.skipif(
-    not any(map(find_spec, ("tritonclient", "nixtla"))), reason="neither tritonclient nor nixtla is installed"
-)
+PYTHON = ROOT / "build/clients/bin/python"
+CALLS = Path(__file__).parent / "clients"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.exists(), reason="the clients are not installed: make clients"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,33 +31,63 @@ def server() -> Iterator[Server]:
         yield server.settled()
 
 
+def answers(client: str, server: Server, *arguments: str) -> dict[str, Any]:
+    """What the client was answered."""
+    command = [str(PYTHON), str(CALLS / f"{client}_calls.py"), server.url, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT * 4, check=False)
+    assert result.returncode == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return document
+
+
 def test_tritonclient(server: Server) -> None:
-    triton = pytest.importorskip("tritonclient.http", reason="tritonclient is not installed")
-    client = triton.InferenceServerClient(server.url.removeprefix("http://"))
-    assert client.is_server_live()
-    assert client.is_model_ready("forecaster")
-    assert not client.is_model_ready("nobody")
-    values = np.array([[1, 2, 3, 4, 5, 6], [5, 4, np.nan, 3, 2, 1]])
-    tensor = triton.InferInput("target", [2, 6], "FP64")
-    means = []
-    for binary in (True, False):
-        tensor.set_data_from_numpy(values, binary_data=binary)
-        outputs = [triton.InferRequestedOutput("mean", binary_data=binary)]
-        options = {"parameters": {"prediction_length": 3}, "request_compression_algorithm": "gzip"}
-        means.append(client.infer("forecaster", [tensor], outputs=outputs, **options).as_numpy("mean"))
-    np.testing.assert_array_equal(*means)
-    assert means[0].shape == (2, 3)
-    with pytest.raises(Exception, match="there is no model 'nobody'"):
-        client.infer("nobody", [tensor])
+    seen = answers("tritonclient", server)
+    assert seen["live"]
+    assert seen["ready"] == [True, True, False]
+    assert {"forecaster", "digits"} <= set(seen["models"])
+    assert all(means == seen["means"][0] for means in seen["means"])
+    assert np.shape(seen["means"][0]) == np.shape(seen["continued"]) == (2, 3)
+    assert seen["continued"][0] != seen["means"][0][0]
+    assert seen["label"] == [1]
+    assert seen["classes"] == 2
+    assert "nobody" in seen["errors"][0]
+    assert "rows" in seen["errors"][1]
+    assert seen["counted"] >= 12
+
+
+def test_kserve(server: Server) -> None:
+    seen = answers("kserve", server)
+    assert seen["live"]
+    assert seen["ready"] == [True, True]
+    assert seen["means"][0] == seen["means"][1]
+    assert "price" in seen["error"]
 
 
 def test_nixtla(server: Server) -> None:
-    nixtla = pytest.importorskip("nixtla", reason="nixtla is not installed")
-    pandas = pytest.importorskip("pandas")
-    client = nixtla.NixtlaClient(api_key="none", base_url=server.url)
-    days = pandas.date_range("2024-01-01", periods=90, freq="D")
-    frame = pandas.DataFrame({"unique_id": "a", "ds": days, "y": np.arange(90) % 7 + 10.0})
-    forecast = client.forecast(frame, h=7, freq="D", level=[80])
-    assert list(forecast.columns[-3:]) == ["TimeGPT", "TimeGPT-hi-80", "TimeGPT-lo-80"] or len(forecast.columns) == 5
-    np.testing.assert_allclose(forecast["TimeGPT"], (np.arange(90, 97) % 7) + 10.0, atol=0.5)
-    assert len(client.cross_validation(frame, h=7, n_windows=2, freq="D")) == 14
+    pytest.importorskip("zstandard", reason="the extra nixtla is not installed: 2,500 series come as zstd")
+    seen = answers("nixtla", server)
+    assert seen["key"] is True
+    ends = ("lo-80", "hi-80", "lo-97.5", "hi-97.5")
+    assert {"TimeGPT", *(f"TimeGPT-{end}" for end in ends)} <= set(seen["columns"])
+    assert {f"TimeGPT-q-{level}" for level in (5, 10, 50, 90, 95)} <= set(seen["quantiles"])
+    np.testing.assert_allclose(seen["mean"], np.arange(90, 97) % 7 + 10.0, atol=0.5)
+    np.testing.assert_allclose(seen["polars"], seen["mean"], rtol=1e-6)
+    assert seen["history"] == 2 * (89 + 3)
+    assert seen["cross_validation"] == 2 * 2 * 7
+    *of_the_first_weeks, last = seen["anomalies"]  # when a week has been seen once, its next start is a surprise
+    assert last == "2024-03-01"
+    assert all(day < "2024-01-15" for day in of_the_first_weeks)
+    assert seen["many"] == 2500 * 7
+    assert "fine-tuning" in seen["errors"][0]
+    assert "nobody" in seen["errors"][1]
+
+
+def test_mcp(server: Server) -> None:
+    seen = answers("mcp", server, str(ROOT / "docs/seven.png"))
+    assert seen["auto"] == seen["legacy"]
+    assert seen["auto"]["tools"] == ["backtest", "classify_digit", "forecast"]
+    assert len(seen["auto"]["mean"]) == 2
+    is_error, text = seen["auto"]["fault"]
+    assert is_error
+    assert "target" in text
+    assert seen["auto"]["label"] == 7

@@ -103,7 +103,7 @@ async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, mo
 
 
 async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_path: Path) -> None:
-    """The folder changes while the service runs; then SIGHUP makes all processes serve what is there."""
+    """The folder changes while the service runs; then SIGHUP makes all serve what is there, SIGUSR2 too."""
     write_model(tmp_path, "forecaster", LastValue())
     with running(tmp_path, workers=2) as server:
         server.ready()
@@ -137,6 +137,12 @@ async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_pa
         clients = asyncio.create_task(load.run())
         await load.warm.wait()
         server.signal(signal.SIGHUP)
+
+        async def reloaded() -> bool:
+            return len((await ask(server, "/readyz")).json()["models"]) == 2
+
+        await until(reloaded)
+        server.signal(signal.SIGUSR2)
         await until(server.restarted)
         answers = [await ask(server, "/readyz") for _ in range(20)]
         assert {len(answer.json()["models"]) for answer in answers} == {2}

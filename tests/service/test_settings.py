@@ -108,3 +108,11 @@ def test_a_key_from_the_environment_is_not_in_the_error(monkeypatch: pytest.Monk
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert "xyzzy" not in str(caught.value)
+
+
+def test_traces_need_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.settings.find_spec", lambda name: None)
+    with pytest.raises(ValidationError, match=r"pip install 'ritmo\[tracing\]'"):
+        Settings(traces_endpoint="http://collector:4318/v1/traces")
+    with pytest.raises(ValidationError, match="pattern"):
+        Settings(traces_endpoint="collector:4318")

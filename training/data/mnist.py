@@ -74,7 +74,7 @@ def load(folder: Path | None = None) -> Mnist:
     """Read the four files from `folder` (default: `find()`); raises `DamagedData` when one is not the original."""
     source = find() if folder is None else folder
     names = list(FILES)
-    images, labels, test_images, test_labels = (_parse(name, _unpacked(source, name)) for name in names)
+    images, labels, test_images, test_labels = (parse_idx(name, _unpacked(source, name)) for name in names)
     digits = Digits(images, labels.astype(np.int64))
     cut = len(digits) - VALIDATION
     return Mnist(
@@ -123,7 +123,7 @@ def _check(name: str, data: bytes, origin: str) -> None:
         raise DamagedData(f"{origin} is not the original {name}: its unpacked bytes have SHA-256 {digest}")
 
 
-def _parse(name: str, data: bytes) -> NDArray[Any]:
+def parse_idx(name: str, data: bytes) -> NDArray[Any]:
     """An idx file of bytes: two zeros, the type (8), the number of axes, each size as big-endian int32, the values."""
     axes = data[3]
     shape = np.frombuffer(data, ">i4", axes, offset=4)

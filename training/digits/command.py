@@ -21,9 +21,11 @@ from training.fit.options import (
     add_config_options,
     add_destination_options,
     add_device_options,
+    add_run_options,
     changed_fields,
     use_device,
 )
+from training.fit.record import check_finished
 
 FOLDER = Path("runs/digits")
 
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     add_destination_options(parser)
     parser.add_argument("--stage", choices=STAGES, help="train this stage only; no export")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where the stages are kept (default: {FOLDER}/)")
+    add_run_options(parser, FOLDER)
     parser.add_argument("--name", default="digits", help="name to serve the reader under (default: %(default)s)")
 
 
@@ -46,10 +48,13 @@ def main(arguments: argparse.Namespace) -> None:
         raise SystemExit(f"--{next(iter(changed))} changes the configuration of one stage: name it with --stage")
     stages = list(STAGES) if arguments.stage is None else [arguments.stage]
     for stage in stages:
-        file = stage_file(arguments.folder, stage)
-        if not file.exists():
-            train_stage(stage, replace(STAGES[stage], **changed), arguments.folder, device).save(file)
-            print(f"wrote {file}", flush=True)
+        file, config = stage_file(arguments.folder, stage), replace(STAGES[stage], **changed)
+        if file.exists():
+            check_finished(file, Checkpoint.load(file).knobs, config, accept_other=arguments.accept_other)
+            continue
+        options = {"deadline": arguments.deadline, "accept_other": arguments.accept_other}
+        train_stage(stage, config, arguments.folder, device, **options).save(file)
+        print(f"wrote {file}", flush=True)
     if arguments.stage is None:
         _export(arguments, dict(zip(stages, load_stages(arguments.folder, stages), strict=True)))
 

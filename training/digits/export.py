@@ -17,7 +17,7 @@ from training.data.mnist import Digits, Mnist
 from training.digits.augment import SIDE, Distortion, warp
 from training.digits.temperature import fit_temperatures, smooth
 from training.evaluation import corruptions, evaluate, scores
-from training.fit.export import Arrays, digit_golden, export
+from training.fit.export import Arrays, Metrics, digit_golden, export
 from training.fit.record import Record, parameters
 from training.networks.digits import CLASSES, MAX_ROWS, DigitReader, RowReader, digit_log_probabilities
 
@@ -47,18 +47,42 @@ def export_digits(
     core = readers[size]
     scale = temperatures(core, data.validation)
     reader = DigitReader(core, scale)
+    return write_folder(
+        reader,
+        name=name,
+        description=f"Reads a digit row by row and answers after each: strokes of three rows, LSTM {size}, calibrated",
+        unlikely=unlikely_below(core, scale, data.validation),
+        record=Record(**record, parameters=parameters(core)),
+        metrics_of=lambda folder: metrics(folder, data),
+        version=version,
+        models=models,
+    )
+
+
+def write_folder(
+    reader: DigitReader,
+    *,
+    name: str,
+    description: str,
+    unlikely: float | None,
+    record: Record,
+    metrics_of: Metrics,
+    version: int | None,
+    models: Path,
+) -> Path:
+    """`training.fit.export.export` with the contract that every reader of this kind has."""
     sample = golden_sample()
     return export(
         reader,
         name=name,
         task="classify-digit",
-        description=f"Reads a digit row by row and answers after each: strokes of three rows, LSTM {size}, calibrated",
+        description=description,
         inputs=InputContract(features=SIDE, min_length=1, max_length=MAX_ROWS, missing=False),
-        outputs=OutputContract(classes=CLASSES, unlikely_below=unlikely_below(core, scale, data.validation)),
+        outputs=OutputContract(classes=CLASSES, unlikely_below=unlikely),
         state=StateContract(width=reader.initial(1).shape[1], exact=0),
         golden=lambda module: digit_golden(module, sample),
-        record=Record(**record, parameters=parameters(core)),
-        metrics_of=lambda folder: metrics(folder, data),
+        record=record,
+        metrics_of=metrics_of,
         version=version,
         models=models,
     )

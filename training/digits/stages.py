@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from training.data import mnist
 from training.digits.config import ROUNDS, STAGES, Config
 from training.digits.train import ModelGroup, build, train
-from training.fit.record import command_line, current_commit, stage_record
+from training.fit.record import command_line, current_commit, identity, stage_record
 from training.networks.convolutional import Committee
 
 Weights = dict[str, dict[str, Tensor]]  # member -> state_dict of its network
@@ -68,11 +68,29 @@ def load_stages(folder: Path, stages: Sequence[str]) -> list[Checkpoint]:
     return [Checkpoint.load(stage_file(folder, stage)) for stage in stages]
 
 
-def train_stage(stage: str, config: Config, folder: Path, device: torch.device) -> Checkpoint:
+def train_stage(
+    stage: str,
+    config: Config,
+    folder: Path,
+    device: torch.device,
+    deadline: float | None = None,
+    *,
+    accept_other: bool = False,
+) -> Checkpoint:
     """Train one stage; a round with teachers needs the files of the earlier stages in `folder`."""
     commit, data = current_commit(), mnist.load()
     committee, start = _teachers_and_start(stage, config, folder) if stage in ROUNDS else (None, None)
-    group, curves = train(data, config, device, committee, start=start, folder=folder / stage)
+    group, curves = train(
+        data,
+        config,
+        device,
+        committee,
+        start=start,
+        folder=folder / stage,
+        deadline=deadline,
+        identity=identity(config, data.digests, "digits"),
+        accept_other=accept_other,
+    )
     record = stage_record(config, curves.rows, data=data.digests, device=device, command=command_line(), commit=commit)
     return Checkpoint(weights=_weights(group), seconds=curves.last["seconds"], **record)
 

@@ -113,10 +113,13 @@ def train(
     *,
     start: dict[str, Tensor] | None = None,
     folder: Path | None = None,
+    best: str | None = None,
+    **options: Any,
 ) -> tuple[ModelGroup, Curves]:
     """Train a group of readers; `start` holds the weights that every member begins from, see `begin_from`.
 
-    With `folder` an interrupted run resumes from its checkpoint there.
+    With `folder` an interrupted run resumes from its checkpoint there. `best` names a measure of the evaluations: the
+    weights with its least value are kept. `options` are those of `training.fit.loop.fit`.
     """
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
@@ -124,7 +127,7 @@ def train(
     sampler = BatchSampler(mnist.train, config, device)
     teachers = None if teachers is None else teachers.to(device)
     steps = max(round(config.epochs * sampler.per_epoch), 1)
-    print(f"{config.epochs} epochs, {steps} steps of {config.batch}", flush=True)
+    print(f"{config.epochs:g} epochs, {steps} steps of {config.batch}", flush=True)
     plan = Plan(
         steps,
         warmup=round(config.warmup * steps),
@@ -135,6 +138,7 @@ def train(
         ema=None if TEACHERS.keys() & set(config.sizes) else config.ema,
         evaluate_every=max(steps // 20, 1),
         checkpoint_every=0 if folder is None else max(sampler.per_epoch, 1),
+        best=best,
     )
     curves = fit(
         group,
@@ -144,6 +148,7 @@ def train(
         evaluate=_evaluation(mnist.validation, device),
         folder=folder,
         label="digits",
+        **options,
     )
     return group, curves
 

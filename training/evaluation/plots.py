@@ -75,6 +75,68 @@ def forecast_grid(forecasts: Forecasts, path: Path, title: str) -> None:
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One series with two forecasts of its end: past (T,), actual (H,), and `low`, `median`, `high` (H,) of each."""
+
+    name: str
+    past: Floats
+    actual: Floats
+    first: Floats  # (H, 3)
+    second: Floats  # (H, 3)
+
+
+def comparison_grid(panels: Sequence[Comparison], labels: tuple[str, str], path: Path, title: str) -> None:
+    """Up to fifteen comparisons, five in a row, each on a scale of its own."""
+    columns = min(5, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure((max(2.7 * columns, 5.4), 2.1 * rows + 0.8), DPI)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        times = len(panel.past) + np.arange(len(panel.actual))
+        axis.plot(panel.past, color=INK, linewidth=0.8)
+        axis.plot(times, panel.actual, "x", color=INK, markersize=3)
+        for answer, colour, label in zip((panel.first, panel.second), (COLOURS[1], COLOURS[0]), labels, strict=True):
+            axis.fill_between(times, answer[:, 0], answer[:, 2], color=colour, alpha=0.2, linewidth=0)
+            axis.plot(times, answer[:, 1], color=colour, linewidth=1.2, label=label)
+        axis.set_title(panel.name, fontsize=8, loc="left")
+        axis.tick_params(labelsize=7)
+    axes.flat[0].legend(frameon=False, fontsize=7)
+    figure.suptitle(f"{title}: forecasts with 80 % intervals, what came (crosses)")
+    _save(figure, path)
+
+
+def value_grid(past: Floats, actual: Floats, path: Path, title: str, predicted: Floats | None = None) -> None:
+    """Fifteen series (15, T), 3 x 5, the value after each (15,), and the predicted one with its deviation above.
+
+    The tutorial's own plot: a cross for the value to predict, a circle for the prediction.
+    """
+    figure = Figure((13, 6.2), DPI)
+    axes = figure.subplots(3, 5, sharex=True, sharey=True)
+    after = past.shape[1]
+    for k, axis in enumerate(axes.flat):
+        axis.plot(past[k], ".-", color=INK, linewidth=0.8, markersize=3)
+        axis.plot(after, actual[k], "x", color=COLOURS[1], markersize=8, label="value")
+        if predicted is not None:
+            axis.plot(after, predicted[k], "o", color=COLOURS[0], markersize=5, label="prediction")
+            axis.set_title(f"deviation {predicted[k] - actual[k]:+.3f}", fontsize=8)
+        axis.grid(alpha=0.3)
+    axes.flat[0].legend(frameon=False, fontsize=7)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def one_digit(image: NDArray[np.float32], path: Path, title: str) -> None:
+    """One digit (28, 28), ink 0..1, as the tutorial shows it."""
+    figure = Figure((3, 3.2), DPI)
+    axis = figure.subplots()
+    axis.imshow(image, cmap="gray")
+    axis.set_title(title)
+    _save(figure, path)
+
+
 def series_grid(values: Floats, captions: Sequence[str], path: Path, title: str) -> None:
     """Nine series (9, T), 3 x 3, each on a scale of its own with its caption above it."""
     figure = Figure((11, 5.4), DPI)
@@ -87,8 +149,11 @@ def series_grid(values: Floats, captions: Sequence[str], path: Path, title: str)
     _save(figure, path)
 
 
-def confusion(table: NDArray[np.int64], path: Path, title: str) -> None:
-    """Counts (C, C), row = label, column = answer; shaded by the logarithm, so that single errors can be seen."""
+def confusion(table: NDArray[np.int64], path: Path, title: str, labels: Sequence[str] | None = None) -> None:
+    """Counts (C, C), row = label, column = answer; shaded by the logarithm, so that single errors can be seen.
+
+    `labels` are the names of the classes, where they are not their numbers.
+    """
     figure = Figure((4.6, 4.4), DPI)
     axis = figure.subplots()
     axis.imshow(np.log1p(table), cmap="Blues")
@@ -98,6 +163,22 @@ def confusion(table: NDArray[np.int64], path: Path, title: str) -> None:
         axis.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
     ticks = range(len(table))
     axis.set(xlabel="answer", ylabel="label", xticks=ticks, yticks=ticks, title=title)
+    if labels is not None:
+        axis.set(xticklabels=labels, yticklabels=labels)
+    _save(figure, path)
+
+
+def digit_grid(images: NDArray[np.float32], captions: Sequence[str], path: Path, title: str) -> None:
+    """Digits (N, 28, 28), ink 0..1, five in a row, each with its caption above it."""
+    rows = -(-len(images) // 5)
+    figure = Figure((8, 1.9 * rows + 0.6), DPI)
+    axes = figure.subplots(rows, 5, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+        axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        axis.set_title(caption, fontsize=8)
+    figure.suptitle(title)
     _save(figure, path)
 
 

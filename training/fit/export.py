@@ -11,7 +11,9 @@ import io
 import shutil
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ Metrics = Callable[[Path], Mapping[str, float]]
 
 
 def script(module: nn.Module) -> bytes:
-    """The module as TorchScript bytes, in eval mode, on the CPU, without gradients."""
+    """The module as TorchScript bytes, in eval mode, on the CPU, without gradients; see `packed`."""
     module = module.cpu().eval().requires_grad_(False)
     with warnings.catch_warnings():
         # torch deprecates TorchScript in favour of torch.export, which freezes the time length of a recurrent network.
@@ -46,7 +48,34 @@ def script(module: nn.Module) -> bytes:
         scripted = torch.jit.script(module)
         buffer = io.BytesIO()
         torch.jit.save(scripted, buffer)
+    return packed(buffer.getvalue())
+
+
+def packed(archive: bytes) -> bytes:
+    """A TorchScript archive without what is of this machine: equal weights and code become equal bytes.
+
+    Left out are the source positions, which hold paths of the machine that exported, and a number that differs with
+    every save. Neither is needed to load a module, and what it computes stays the same to the last bit.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for entry in sorted(source.infolist(), key=lambda entry: entry.filename):
+            name = entry.filename.partition("/")[2]
+            if name.endswith(".debug_pkl") or name == ".data/serialization_id":
+                continue
+            content = source.read(entry)
+            plain = zipfile.ZipInfo(f"model/{name}", (1980, 1, 1, 0, 0, 0))
+            target.writestr(plain, _in_order(content) if name.endswith(".py") else content)
     return buffer.getvalue()
+
+
+def _in_order(code: bytes) -> bytes:
+    """The code of a class with its constants by name: torch writes them in the order of a set, another in each run."""
+    lines: list[bytes] = []
+    for are_constants, group in groupby(code.split(b"\n"), lambda line: b" : Final[" in line):
+        together = list(group)
+        lines += sorted(together) if are_constants else together
+    return b"\n".join(lines)
 
 
 def reload(data: bytes) -> Any:
@@ -130,7 +159,7 @@ def export(
         manifest.write(folder)
         metrics = {key: float(value) for key, value in metrics_of(folder).items()}
         manifest.model_copy(update={"metrics": metrics}).write(folder)
-        return _replace(folder, parent / str(number))
+        return replace_folder(folder, parent / str(number))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -146,7 +175,7 @@ def _next_version(parent: Path) -> int:
     return max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0) + 1
 
 
-def _replace(folder: Path, target: Path) -> Path:
+def replace_folder(folder: Path, target: Path) -> Path:
     """Rename `folder` to `target` in place of an older folder of that name."""
     old = target.with_name(f".old-{target.name}")
     if target.exists():

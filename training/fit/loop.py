@@ -7,16 +7,23 @@ an interruption. Only torch and the standard library are imported, so that a fit
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from training.fit.errors import OtherRun
+from training.fit.interrupt import Interrupt
+
+CHECKPOINT, CURVES = "checkpoint.pt", "curves.csv"  # what a fit with a folder leaves in it
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -33,6 +40,8 @@ class Plan:
     ema: float | None = None  # decay of the averaged weights, which are then evaluated and kept
     evaluate_every: int = 0  # steps; 0: only at the end
     checkpoint_every: int = 0  # steps; 0: no checkpoints
+    best: str | None = None  # measure of the evaluations, less is better: the weights with its least value are kept
+    patience: int = 0  # evaluations without a better one after which the fit ends; 0: it goes on
 
     def rate(self, step: int) -> float:
         """Rate of `step` (0-based) relative to the peak."""
@@ -101,114 +110,214 @@ def fit(
     progress: bool = True,
     label: str = "fit",
     deadline: float | None = None,
+    identity: Mapping[str, Any] | None = None,
+    accept_other: bool = False,
+    stop: Callable[[], bool] | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> Curves:
     """Train `module` in place and return its curves; at the end it holds the averaged weights where `plan.ema` is set.
 
-    `after_step` runs after every update (to restore weights that must not move). With `folder` and
-    `plan.checkpoint_every`, the run continues from `folder/checkpoint.pt` when that exists. `deadline` (seconds of wall
-    clock for this call) shortens nothing silently: a run that meets it raises `TimeoutError` after a last checkpoint.
+    Where `plan.best` is set, it holds the weights of the best evaluation instead, the one before the first step
+    included. `after_step` runs after every update (to restore weights that must not move); `report` then gets the
+    number of steps so far. A fit ends early, as if it were finished, once `stop` says so.
+
+    With `folder` the curves are written there as CSV, and with `plan.checkpoint_every` the run continues from
+    `folder/checkpoint.pt` when that exists. `identity` (configuration, data, code) is kept in it: a checkpoint with
+    another one raises `OtherRun`, unless `accept_other`. `deadline` (seconds, those before an interruption included)
+    shortens nothing silently: a run that meets it raises `TimeoutError` after a last checkpoint. Ctrl-C waits for the
+    end of a step, writes the checkpoint and raises `KeyboardInterrupt`; a caller whose own `Interrupt` surrounds the
+    fit gets it in `stop` instead.
     """
-    run = _Run(module, optimizer, plan, folder)
-    started = time.monotonic() - run.seconds
+    run = _Run(module, optimizer, plan, folder, identity, accept_other=accept_other)
     peak = [group["lr"] for group in optimizer.param_groups]
     bar = _Progress(label, plan.steps, enabled=progress)
-    while run.step < plan.steps:
-        module.train()
-        for group, rate in zip(optimizer.param_groups, peak, strict=True):
-            group["lr"] = rate * plan.rate(run.step)
-        loss = loss_at(run.step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if plan.clip is not None:
-            nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
-        optimizer.step()
-        if after_step is not None:
-            after_step()
-        if run.average is not None:
-            run.average.update(module)
-        run.observe(loss)
-        run.seconds = time.monotonic() - started
-        finished = run.step == plan.steps
-        if finished or (plan.evaluate_every and run.step % plan.evaluate_every == 0):
-            bar.show(run.row(evaluate))
-        out_of_time = deadline is not None and run.seconds > deadline and not finished
-        if out_of_time or (plan.checkpoint_every and run.step % plan.checkpoint_every == 0):
+    if plan.best is not None and run.step == 0:
+        bar.show(run.row(evaluate))
+    started = time.monotonic() - run.seconds
+    with Interrupt(enabled=stop is None) as interrupt:
+        while run.step < plan.steps and not run.has_lost_patience and not (stop is not None and stop()):
+            module.train()
             for group, rate in zip(optimizer.param_groups, peak, strict=True):
-                group["lr"] = rate  # a resumed run reads its peak rates from here
-            run.save()
-        if out_of_time:
-            raise TimeoutError(f"{label}: {run.step} of {plan.steps} steps after {run.seconds:.0f} s")
-    if run.average is not None:
-        run.average.swap(module)
+                group["lr"] = rate * plan.rate(run.step)
+            _update(module, loss := loss_at(run.step), optimizer, plan.clip)
+            if after_step is not None:
+                after_step()
+            run.observe(loss)
+            run.seconds = time.monotonic() - started
+            if report is not None:
+                report(run.step)
+            finished = run.step == plan.steps
+            if finished or (plan.evaluate_every and run.step % plan.evaluate_every == 0):
+                bar.show(run.row(evaluate))
+            ends_early = not finished and (interrupt.asked or (deadline is not None and run.seconds > deadline))
+            if ends_early or (plan.checkpoint_every and run.step % plan.checkpoint_every == 0):
+                run.save(peak)
+            if ends_early and interrupt.asked:
+                raise KeyboardInterrupt
+            if ends_early:
+                raise TimeoutError(f"{label}: {run.step} of {plan.steps} steps after {run.seconds:.0f} s")
+    run.finish()
     module.eval()
     return run.curves
+
+
+def _update(module: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
+    """One step down the gradient of `loss`."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(module.parameters(), clip)
+    optimizer.step()
 
 
 class _Run:
     """Everything of a fit that a checkpoint must hold."""
 
-    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, folder: Path | None) -> None:
-        self.module, self.optimizer = module, optimizer
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        plan: Plan,
+        folder: Path | None,
+        identity: Mapping[str, Any] | None,
+        *,
+        accept_other: bool,
+    ) -> None:
+        self.module, self.optimizer, self.plan = module, optimizer, plan
         self.average = AveragedWeights(module, plan.ema) if plan.ema else None
         self.curves = Curves()
         self.step, self.seconds = 0, 0.0
         self.losses: list[Tensor] = []
-        self.path = None if folder is None else folder / "checkpoint.pt"
-        if self.path is not None and self.path.exists():
-            self._load(self.path)
+        self.best: dict[str, Tensor] | None = None  # the weights of the best evaluation
+        self.best_value = math.inf
+        self.evaluations_since = 0  # the best one
+        self.identity = json.dumps(identity or {}, sort_keys=True, default=list)
+        self.folder = folder
+        if folder is not None and (folder / CHECKPOINT).exists():
+            self._load(folder / CHECKPOINT, accept_other=accept_other)
+
+    @property
+    def has_lost_patience(self) -> bool:
+        """Whether the last evaluations were no better than an earlier one."""
+        return 0 < self.plan.patience <= self.evaluations_since
 
     def observe(self, loss: Tensor) -> None:
+        """Count a step and follow its weights."""
+        if self.average is not None:
+            self.average.update(self.module)
         self.step += 1
         self.losses.append(loss.detach())
 
     def row(self, evaluate: Evaluate | None) -> dict[str, float]:
         """Evaluate the averaged weights, append the row and return it."""
         loss = float(torch.stack(self.losses).mean()) if self.losses else math.nan
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) and self.step > 0:
             raise FloatingPointError(f"the loss is {loss} after {self.step} steps")
-        row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 1), "loss": loss}
+        row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 1)}
+        if self.losses:
+            row["loss"] = loss
         if evaluate is not None:
             self.module.eval()
-            with torch.no_grad():
-                if self.average is None:
-                    row |= evaluate(self.module)
-                else:
-                    with self.average.applied(self.module):
-                        row |= evaluate(self.module)
+            with torch.no_grad(), self._averaged():
+                row |= evaluate(self.module)
+                self._keep_if_best(row)
         self.losses = []
         self.curves.rows.append(row)
+        self._write_curves()
         return row
 
-    def save(self) -> None:
-        if self.path is None:
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average.applied(self.module)
+
+    def _keep_if_best(self, row: dict[str, float]) -> None:
+        if self.plan.best is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.evaluations_since += 1
+        if row[self.plan.best] < self.best_value:
+            self.best_value, self.evaluations_since = row[self.plan.best], 0
+            self.best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+
+    def finish(self) -> None:
+        """Give the module the weights to keep: the best ones, else the averaged ones, else those it has."""
+        if self.best is not None:
+            self.module.load_state_dict(self.best)
+        elif self.average is not None:
+            self.average.swap(self.module)
+
+    def _write_curves(self) -> None:
+        """The curves so far as a table, in place of the one of the last evaluation."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        columns = dict.fromkeys(name for row in self.curves.rows for name in row)
+        partial = (self.folder / CURVES).with_suffix(".partial")
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(columns))
+            writer.writeheader()
+            writer.writerows(self.curves.rows)
+        partial.replace(self.folder / CURVES)
+
+    def save(self, peak: list[float]) -> None:
+        """Write the checkpoint, with the peak rates of the optimiser, which a resumed run reads from there."""
+        if self.folder is None:
+            return
+        for group, rate in zip(self.optimizer.param_groups, peak, strict=True):
+            group["lr"] = rate
+        self.folder.mkdir(parents=True, exist_ok=True)
         average = self.average
         content = {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if average is None else average.tensors,
             "updates": 0 if average is None else average.updates,
+            "best": self.best,
+            "best_value": self.best_value,
+            "evaluations_since": self.evaluations_since,
             "step": self.step,
             "seconds": self.seconds,
             "losses": self.losses,
             "curves": json.dumps(self.curves.rows),
+            "identity": self.identity,
         }
-        partial = self.path.with_suffix(".partial")
+        path = self.folder / CHECKPOINT
+        partial = path.with_suffix(".partial")
         torch.save(content, partial)
-        partial.replace(self.path)  # an interrupted write never costs the last good checkpoint
+        partial.replace(path)  # an interrupted write never costs the last good checkpoint
 
-    def _load(self, path: Path) -> None:
-        content = torch.load(path, weights_only=True)
+    def _load(self, path: Path, *, accept_other: bool) -> None:
+        # A run that began on a GPU goes on wherever the module is now.
+        device = next(self.module.parameters()).device
+        content = torch.load(path, weights_only=True, map_location=device)
+        differing = [] if accept_other else differences(content.get("identity", "{}"), self.identity)
+        if differing:
+            raise OtherRun(
+                f"{path} is of a run with other {', '.join(differing)}: choose another --folder, delete it, or go on "
+                "from it all the same with --accept-other"
+            )
         self.module.load_state_dict(content["module"])
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
             for mine, saved in zip(self.average.tensors, content["average"], strict=True):
                 mine.copy_(saved)
             self.average.updates = content["updates"]
+        self.best, self.best_value = content["best"], content["best_value"]
+        self.evaluations_since = content["evaluations_since"]
         self.step, self.seconds = content["step"], content["seconds"]
         self.losses = content["losses"]
         self.curves.rows = json.loads(content["curves"])
+
+
+def differences(kept: str, asked: str) -> list[str]:
+    """The members in which two identities (JSON objects) differ, those of a member that is an object one by one."""
+
+    def members(text: str) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in json.loads(text).items():
+            flat |= {f"{name} {key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+        return flat
+
+    before, now = members(kept), members(asked)
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 
 
 class _Progress:

@@ -43,15 +43,32 @@ def changed_fields(arguments: argparse.Namespace, config: DataclassInstance) -> 
 def add_device_options(parser: argparse.ArgumentParser, *, choose_device: bool = True) -> None:
     """--threads, and --device unless the command runs on the CPU only."""
     if choose_device:
-        default = "cuda" if torch.cuda.is_available() else "cpu"
-        parser.add_argument("--device", default=default, help="cpu, cuda, cuda:1 … (default: %(default)s)")
+        parser.add_argument(
+            "--device", default="auto", help="auto (the first GPU, else the CPU), cpu, cuda, cuda:1 … (default: auto)"
+        )
     parser.add_argument("--threads", type=int, default=1, help="torch threads on the CPU (default: %(default)s)")
 
 
 def use_device(arguments: argparse.Namespace) -> torch.device:
     """Set torch's threads; returns the device that the command line names."""
     torch.set_num_threads(arguments.threads)
-    return torch.device(getattr(arguments, "device", "cpu"))
+    name = getattr(arguments, "device", "cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def add_run_options(parser: argparse.ArgumentParser, folder: Path) -> None:
+    """--folder, --deadline and --accept-other: every long fit keeps checkpoints, and the same command goes on."""
+    parser.add_argument(
+        "--folder", type=Path, default=folder, help=f"where checkpoints are kept and gone on from (default: {folder})"
+    )
+    parser.add_argument("--deadline", type=float, help="seconds after which to stop with a checkpoint")
+    parser.add_argument(
+        "--accept-other",
+        action="store_true",
+        help="go on from a checkpoint although its configuration, data or code is another",
+    )
 
 
 def add_destination_options(parser: argparse.ArgumentParser, *, version: bool = True, figures: bool = True) -> None:

@@ -6,6 +6,7 @@ Written as `training.json` next to the checkpoint; the manifest's provenance is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import re
@@ -20,6 +21,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from service.contract.manifest import RECORD_FILE, Provenance
+from training.fit.errors import OtherRun
+from training.fit.loop import differences
 
 
 class DataclassInstance(Protocol):
@@ -35,6 +38,33 @@ def current_commit() -> str:
         return commit + ("+" if _git("status", "--porcelain", "--", "training", "service") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def code_digest(*packages: str) -> str:
+    """SHA-256 of the code of a fit: of `training.data`, `training.fit`, `training.networks` and `packages`."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for package in sorted({"data", "fit", "networks", *packages}):
+        for file in sorted((root / package).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def identity(config: DataclassInstance, data: dict[str, str], *packages: str, start: Any = None) -> dict[str, Any]:
+    """What a checkpoint must agree with to be gone on from: configuration, data, code, and what the fit starts from."""
+    beginning = "" if start is None else hashlib.sha256(json.dumps(start, sort_keys=True).encode()).hexdigest()
+    return {"configuration": asdict(config), "data": data, "code": code_digest(*packages), "start": beginning}
+
+
+def check_finished(path: Path, knobs: dict[str, Any], config: DataclassInstance, *, accept_other: bool) -> None:
+    """Raise `OtherRun` where a finished stage in `path`, with the configuration `knobs`, is not one of `config`."""
+    kept, asked = ({"configuration": json.loads(json.dumps(c, default=list))} for c in (knobs, asdict(config)))
+    differing = [] if accept_other else differences(json.dumps(kept), json.dumps(asked))
+    if differing:
+        raise OtherRun(
+            f"{path} is of a run with other {', '.join(differing)}: choose another --folder, delete it, or take it all "
+            "the same with --accept-other"
+        )
 
 
 def _git(*arguments: str) -> str:
@@ -101,9 +131,9 @@ def stage_record(
     }
 
 
-def command_line(omit: Sequence[str] = ()) -> str:
+def command_line(omit: Sequence[str] = (), program: str = "python -m training") -> str:
     """The running command, as a reader would type it, without the options `omit` and their values."""
-    command = " ".join(["python -m training", *sys.argv[1:]])
+    command = " ".join([program, *sys.argv[1:]])
     return re.sub(rf" --({'|'.join(omit)})[ =]\S+", "", command) if omit else command
 
 

@@ -18,6 +18,7 @@ from training.fit.options import (
     add_config_options,
     add_destination_options,
     add_device_options,
+    add_run_options,
     changed_fields,
     use_device,
 )
@@ -25,14 +26,15 @@ from training.forecaster.config import STAGES, Config
 from training.forecaster.export import export_again, export_forecaster
 from training.forecaster.train import Fitted, mean_of, read_fit, read_version, train, train_stages, write_fit
 
+FOLDER = Path("runs/forecaster")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m training forecaster`."""
     add_config_options(parser, Config())
     add_device_options(parser)
     add_destination_options(parser, figures=False)
-    parser.add_argument("--folder", type=Path, help="where checkpoints are kept; an interrupted run resumes from there")
-    parser.add_argument("--deadline", type=float, help="seconds after which to stop with a checkpoint")
+    add_run_options(parser, FOLDER)
     parser.add_argument("--start", type=Path, help="weights to continue from, with another configuration")
     parser.add_argument("--start-version", type=int, help="the same, from a committed version's weights")
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
@@ -64,6 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _fitted(arguments: argparse.Namespace, device: torch.device) -> Fitted:
     config = replace(Config(), **changed_fields(arguments, Config()))
+    folder, deadline, accept_other = arguments.folder, arguments.deadline, arguments.accept_other
     if arguments.from_weights is not None:
         network, record = read_fit(arguments.from_weights)
         if arguments.start_version is None:
@@ -72,8 +75,8 @@ def _fitted(arguments: argparse.Namespace, device: torch.device) -> Fitted:
         return mean_of(network, earlier, arguments.share), record | {"share_of_the_fit": arguments.share}
     if arguments.start_version is not None:
         beginning = read_version(arguments.start_version, arguments.models)
-        return train(config, device, arguments.folder, arguments.deadline, beginning)
+        return train(config, device, folder, deadline, beginning, accept_other=accept_other)
     if arguments.start is None and config == Config():
-        return train_stages(STAGES, device, arguments.folder, arguments.deadline)
+        return train_stages(STAGES, device, folder, deadline, accept_other=accept_other)
     start = None if arguments.start is None else read_fit(arguments.start)
-    return train(config, device, arguments.folder, arguments.deadline, start)
+    return train(config, device, folder, deadline, start, accept_other=accept_other)

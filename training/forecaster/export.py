@@ -25,7 +25,7 @@ from service.contract.types import Floats
 from training.data import priors, real_series
 from training.evaluation import backtest, evaluate
 from training.evaluation.predict import predict_quantiles, predictor
-from training.fit.export import export, forecast_golden
+from training.fit.export import Metrics, export, forecast_golden
 from training.fit.record import Record, command_line, current_commit, parameters
 from training.forecaster.train import read_version
 from training.networks.forecaster import LEARNED_HORIZON, LEVELS, MAX_HORIZON, MEMORY, Forecaster
@@ -89,7 +89,6 @@ def export_forecaster(
     `fitted` is the record that `forecaster.train` made. Without real series the factors stay as they are.
     """
     network.eval()
-    sample = golden_sample()
     is_real = fitted["knobs"]["real"] > 0
     fitted_on = calibrate(network) if is_real else []
     held_out = held_out_scores(network) if is_real else []
@@ -110,9 +109,32 @@ def export_forecaster(
         held_out=[asdict(row) for row in held_out],
         interval_factors_fitted_on=fitted_on,
     )
-    return export(
+    return write_folder(
         network,
         name="forecaster",
+        description=description,
+        record=record,
+        metrics_of=lambda folder: evaluate.metrics_of(folder) | summary(held_out),
+        version=version,
+        models=models,
+    )
+
+
+def write_folder(
+    network: Forecaster,
+    *,
+    name: str,
+    description: str,
+    record: Record,
+    metrics_of: Metrics,
+    version: int | None,
+    models: Path,
+) -> Path:
+    """`training.fit.export.export` with the contract that every forecaster of this kind has."""
+    sample = golden_sample()
+    return export(
+        network,
+        name=name,
         task="forecast",
         description=description,
         inputs=InputContract(
@@ -131,7 +153,7 @@ def export_forecaster(
         state=StateContract(width=network.state_width, exact=network.exact),
         golden=lambda module: forecast_golden(module, sample, GOLDEN_HORIZON),
         record=record,
-        metrics_of=lambda folder: evaluate.metrics_of(folder) | summary(held_out),
+        metrics_of=metrics_of,
         version=version,
         models=models,
     )

@@ -25,10 +25,10 @@ from training.evaluation.sine_errors import over_bayes, sine_errors, validation_
 from training.fit import loop
 from training.fit.export import reload
 from training.fit.optimizer import adamw
-from training.fit.record import command_line, current_commit, stage_record
+from training.fit.record import check_finished, command_line, current_commit, identity, stage_record
 from training.fit.weights import read_weights, write_weights
 from training.forecaster.config import Config
-from training.forecaster.windows import Stream, add_glitches, draw_cuts
+from training.forecaster.windows import Cut, Stream, add_glitches, draw_cuts
 from training.networks.forecaster import LEVELS, Forecaster
 from training.networks.seasonal_candidates import SEASONAL_CANDIDATES
 
@@ -40,12 +40,18 @@ Fitted = tuple[Forecaster, dict[str, Any]]  # a network with its averaged weight
 
 
 def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
-    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change, and bands."""
+    """`window_loss` of the windows of one step, cut at random."""
     inputs, truth, season = stream.batch(step)
     generator = torch.Generator(stream.device).manual_seed(stream.config.seed * 1_000_003 + step + 500_000_009)
     cuts, ahead = draw_cuts(truth, stream.config, generator)
     inputs = add_glitches(inputs, cuts, stream.config.glitches, generator)
-    predicted, last, swing, bands = network.predict_at(inputs, season, cuts, ahead)
+    return window_loss(network, Cut(inputs, truth, season, cuts, ahead), stream.config.dense)
+
+
+def window_loss(network: Forecaster, cut: Cut, dense: float) -> Tensor:
+    """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change, and bands."""
+    truth, cuts, ahead = cut.truth, cut.cuts, cut.ahead
+    predicted, last, swing, bands = network.predict_at(cut.inputs, cut.season, cuts, ahead)
     rows = torch.arange(len(truth), device=truth.device)[:, None, None]
     index = cuts[..., None] + ahead - 1
     actual = truth[rows, index.clamp(max=truth.shape[1] - 1)] - last[..., None]
@@ -60,7 +66,7 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
     size = (swing + 0.25 * off).clamp(min=1e-290)  # (B, R)
     relative = torch.where(observed, pinball / size[..., None], 0)
     forecasts = (relative.sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)).mean().float()
-    return forecasts + stream.config.dense * bands
+    return forecasts + dense * bands
 
 
 class Validation:
@@ -87,15 +93,24 @@ class Validation:
         ]
 
 
-def train_stages(stages: Sequence[Config], device: torch.device, folder: Path | None, deadline: float | None) -> Fitted:
+def train_stages(
+    stages: Sequence[Config],
+    device: torch.device,
+    folder: Path | None,
+    deadline: float | None,
+    *,
+    accept_other: bool = False,
+) -> Fitted:
     """Fit a network in `stages`; with a `folder` a finished stage is read from its file there."""
     fitted: Fitted | None = None
     for number, config in enumerate(stages, 1):
         path = None if folder is None else folder / f"stage-{number}.npz"
         if path is not None and path.exists():
             fitted = read_fit(path)
+            check_finished(path, fitted[1]["knobs"], config, accept_other=accept_other)
             continue
-        fitted = train(config, device, folder and folder / f"stage-{number}", deadline, fitted)
+        run = folder and folder / f"stage-{number}"
+        fitted = train(config, device, run, deadline, fitted, accept_other=accept_other)
         if path is not None:
             write_fit(path, *fitted)
     if fitted is None:
@@ -104,7 +119,13 @@ def train_stages(stages: Sequence[Config], device: torch.device, folder: Path | 
 
 
 def train(
-    config: Config, device: torch.device, folder: Path | None, deadline: float | None, start: Fitted | None = None
+    config: Config,
+    device: torch.device,
+    folder: Path | None,
+    deadline: float | None,
+    start: Fitted | None = None,
+    *,
+    accept_other: bool = False,
 ) -> Fitted:
     """Fit a network, or continue from `start`; the record of `start` then becomes the `earlier` of the new one.
 
@@ -133,6 +154,8 @@ def train(
         folder=folder,
         label="forecaster",
         deadline=deadline,
+        identity=identity(config, stream.digests, "forecaster", start=start_record),
+        accept_other=accept_other,
     )
     network.restore_fixed_weights()
     record = stage_record(
@@ -174,9 +197,9 @@ def mean_of(network: Forecaster, other: Forecaster, share: float) -> Forecaster:
     return mean
 
 
-def read_version(version: int, models: Path) -> Fitted:
+def read_version(version: int, models: Path, name: str = "forecaster") -> Fitted:
     """The weights of a committed version in today's graph, and its record."""
-    folder = models / "forecaster" / str(version)
+    folder = models / name / str(version)
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     knobs = record["knobs"]
     network = Forecaster(knobs["fast"], knobs["slow"], knobs["width"])

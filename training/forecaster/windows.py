@@ -5,6 +5,8 @@ Shapes: B windows, T values, R cuts of each window, H steps ahead of each cut.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,17 @@ from training.data import priors, real_series
 from training.data.missing import mask_values
 from training.forecaster.config import Config
 from training.networks.forecaster import LEARNED_HORIZON
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Windows, and where forecasts of them are made: `inputs` have gaps and wrong values that `truth` does not have."""
+
+    inputs: Tensor  # (B, T)
+    truth: Tensor  # (B, T)
+    season: Tensor  # (B,), 0 where it is withheld
+    cuts: Tensor  # (B, R)
+    ahead: Tensor  # (B, R, H)
 
 
 class Stream:

@@ -167,3 +167,25 @@ def _ragged(trained: nn.Module) -> RaggedLSTM:
             else:
                 parameter.copy_(weights[name])
     return layer
+
+
+def row_reader(weights: dict[str, Tensor]) -> RowReader:
+    """The trainable reader inside a served one, from the state_dict of its `DigitReader`: the inverse of exporting."""
+    hidden = weights["head.weight"].shape[1]
+    layers = sum(name.endswith("weight_hh_l0") for name in weights)
+    reader = RowReader(hidden, layers)
+    dense = weights["strokes.weight"].view(CHANNELS, COLUMNS // 2, REACH, COLUMNS)
+    state = {
+        # The second of the strided windows lies whole inside the row: columns 1 to 3.
+        "strokes.weight": dense[:, 1, :, 1:4].unsqueeze(1).clone(),
+        "strokes.bias": weights["strokes.bias"].view(CHANNELS, -1)[:, 0].clone(),
+        "head.weight": weights["head.weight"],
+        "head.bias": weights["head.bias"],
+    }
+    for name in reader.state_dict():
+        if name.startswith("lstms."):
+            _, layer, parameter = name.split(".")
+            value = weights[f"lstms.{layer}.lstm.{parameter}"]
+            state[name] = value[:, :-1] if parameter == "weight_ih_l0" else value
+    reader.load_state_dict(state)
+    return reader.eval()

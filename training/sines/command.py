@@ -1,7 +1,7 @@
 """`python -m training sines`: a recurrent network for the tutorial's sine mixture, as near the Bayes limit as it gets.
 
-Two stages (`training.sines.train`), one after the other. With `--folder` an interrupted run resumes, and the first
-stage leaves `lstm.npz` there; `--from-weights` starts the second stage from such a file.
+Two stages (`training.sines.train`), one after the other. The same command goes on with an interrupted run, and the
+first stage leaves `lstm.npz` in its folder; `--from-weights` starts the second stage from such a file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from training.fit.options import (
     add_config_options,
     add_destination_options,
     add_device_options,
+    add_run_options,
     changed_fields,
     use_device,
 )
@@ -22,13 +23,15 @@ from training.sines.config import Config
 from training.sines.export import export_sines, record_of
 from training.sines.train import read_lstm, train_heads, train_lstm
 
+FOLDER = Path("runs/sines")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m training sines`."""
     add_config_options(parser, Config())
     add_device_options(parser, choose_device=False)
     add_destination_options(parser)
-    parser.add_argument("--folder", type=Path, help="where checkpoints are kept; an interrupted run resumes from there")
+    add_run_options(parser, FOLDER)
     parser.add_argument("--from-weights", type=Path, help="skip the first stage: begin with its file, lstm.npz")
 
 
@@ -36,11 +39,12 @@ def main(arguments: argparse.Namespace) -> None:
     """Train both stages, or the second alone, export, and draw the curves."""
     config = replace(Config(), **changed_fields(arguments, Config()))
     use_device(arguments)
+    folder, deadline, accept_other = arguments.folder, arguments.deadline, arguments.accept_other
     if arguments.from_weights is None:
-        network, lstm = train_lstm(config, arguments.folder)
+        network, lstm = train_lstm(config, folder, deadline, accept_other=accept_other)
     else:
         network, lstm = read_lstm(arguments.from_weights)
-    curves = train_heads(network, config, arguments.folder)
+    curves = train_heads(network, config, folder, deadline, accept_other=accept_other)
     record = record_of(network, config, lstm, curves)
     print(export_sines(network, record, version=arguments.version, models=arguments.models))
     panels = {"loss": ["loss"], "next value, error over the limit": ["sines20", "sines50", "sines200"]}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from training.data.sine_mixture import BAYES_ERRORS, BAYES_EXCESS, NOISE_VARIANCE
 from training.evaluation.sine_errors import CONTEXTS, over_bayes, sine_errors, validation_series
 from training.fit import loop
-from training.fit.record import command_line, current_commit, stage_record
+from training.fit.record import command_line, current_commit, identity, stage_record
 from training.fit.weights import read_weights, write_weights
 from training.networks.sines import SineForecaster
 from training.sines.config import Config
@@ -28,7 +28,7 @@ from training.sines.windows import draw
 SPAN = 16  # values over which a wrong frequency must not show
 CPU = torch.device("cpu")
 LSTM_WEIGHTS = ("lstm.", "coefficients.")  # what the first stage has learnt, by the names in the state_dict
-DESTINATIONS = ("folder", "models", "version", "figures")  # options that do not change the result
+DESTINATIONS = ("folder", "models", "version", "figures", "deadline")  # options that do not change the result
 
 
 def error_weights(length: int) -> Tensor:
@@ -117,7 +117,9 @@ class Validation:
         return row
 
 
-def train_lstm(config: Config, folder: Path | None) -> tuple[SineForecaster, dict[str, Any]]:
+def train_lstm(
+    config: Config, folder: Path | None, deadline: float | None = None, *, accept_other: bool = False
+) -> tuple[SineForecaster, dict[str, Any]]:
     """The first stage: the network with the averaged weights, and its record; both also in `lstm.npz` of `folder`."""
     torch.manual_seed(config.seed)
     commit = current_commit()
@@ -132,6 +134,9 @@ def train_lstm(config: Config, folder: Path | None) -> tuple[SineForecaster, dic
         after_step=network.restore_fixed_weights,
         folder=None if folder is None else folder / "lstm",
         label="lstm",
+        deadline=deadline,
+        identity=identity(config, {}, "sines"),
+        accept_other=accept_other,
     )
     network.restore_fixed_weights()
     record = stage_record(
@@ -161,7 +166,14 @@ def read_lstm(path: Path) -> tuple[SineForecaster, dict[str, Any]]:
     return network, record
 
 
-def train_heads(network: SineForecaster, config: Config, folder: Path | None) -> loop.Curves:
+def train_heads(
+    network: SineForecaster,
+    config: Config,
+    folder: Path | None,
+    deadline: float | None = None,
+    *,
+    accept_other: bool = False,
+) -> loop.Curves:
     """The second stage, on a network with a trained LSTM; returns the curves."""
     torch.manual_seed(config.seed + 1)
     network.requires_grad_(False)
@@ -179,6 +191,9 @@ def train_heads(network: SineForecaster, config: Config, folder: Path | None) ->
         evaluate=Validation(),
         folder=None if folder is None else folder / "heads",
         label="heads",
+        deadline=deadline,
+        identity=identity(config, {}, "sines"),
+        accept_other=accept_other,
     )
     network.requires_grad_()
     return curves

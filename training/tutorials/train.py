@@ -35,8 +35,8 @@ def train_forecaster(
     module: Any = FORECASTERS[name][0]()
     if not parameters(module):
         return module, Curves()
-    windows, targets = _next_values(data.train)
-    validation = _next_values(data.validation)
+    windows, targets = next_values(data.train)
+    validation = next_values(data.validation)
     batches = _batches(len(windows), config, seed)
 
     def loss_at(step: int) -> Tensor:
@@ -77,7 +77,8 @@ def least_squares(data: TutorialSeries) -> float:
     return float(np.mean((data.test[:, WINDOW] - predicted) ** 2))
 
 
-def _next_values(series: Floats) -> tuple[Tensor, Tensor]:
+def next_values(series: Floats) -> tuple[Tensor, Tensor]:
+    """The first 50 values of each series and the 51st, float32."""
     values = torch.from_numpy(series[:, : WINDOW + 1]).float()
     return values[:, :WINDOW], values[:, WINDOW]
 

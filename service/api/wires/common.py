@@ -50,7 +50,7 @@ class Pipeline(Struct, frozen=True, eq=False):
     budget: ByteBudget
     pool: FairPool
     clients: ClientFinder
-    client: Client = ANONYMOUS  # whose request it is
+    client: Client = ANONYMOUS  # that sent the request
     scope: Scope | None = None  # of the request
 
     def of(self, request: Request) -> Pipeline:

@@ -202,7 +202,7 @@ _TENSORS = {
 
 
 def _index_entry(entry: ModelVersion) -> dict[str, str]:
-    state = {"ready": "READY", "loading": "LOADING", "failed": "UNAVAILABLE"}[entry.state]
+    state = {"ready": "READY", "loading": "LOADING"}.get(entry.state, "UNAVAILABLE")
     return {"name": entry.name, "version": str(entry.version), "state": state, "reason": entry.reason or ""}
 
 

@@ -2,6 +2,9 @@
 
 The body is that of `POST /forecast`, but that `freq` may stand in `parameters` and quantiles are keys of a prediction;
 an image is answered as `POST /classify-digit` does. Covariates and series of several dimensions are refused.
+
+The same routes serve Vertex AI, which names the series `instances`, and clients of MLflow's scoring server, which send
+them as rows of a frame (`dataframe_records`, `dataframe_split`) and parameters as `params`, and ask `GET /health`.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from service.codec.digits import IMAGES
 from service.contract.errors import InvalidRequest
 
 _COVARIATES = ("past_covariates", "future_covariates")
+_SERIES = ("inputs", "instances", "dataframe_records", "dataframe_split")  # one of them holds the series
 
 
 def sagemaker_router(pipeline: Pipeline) -> APIRouter:
-    """The two routes."""
+    """The three routes."""
     router = APIRouter(include_in_schema=False)
 
     async def ping() -> Response:
@@ -51,6 +55,7 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
         return json_answer({"predictions": [_flat(prediction) for prediction in document["predictions"]]})
 
     router.add_api_route("/ping", ping)
+    router.add_api_route("/health", ping)
     router.add_api_route("/invocations", with_errors(invocations), methods=["POST"])
     return router
 
@@ -63,8 +68,11 @@ def _as_forecast(content: bytes, media_type: str) -> bytes:
         document = msgspec.json.decode(content)
     except msgspec.DecodeError:
         return content  # the codec words the error
-    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
+    if not isinstance(document, dict):
         return content
+    _rename(document)
+    if not isinstance(document.get("inputs"), list):
+        return msgspec.json.encode(document)
     parameters = document.get("parameters")
     freq = parameters.pop("freq", None) if isinstance(parameters, dict) else None
     for index, series in enumerate(document["inputs"]):
@@ -76,6 +84,30 @@ def _as_forecast(content: bytes, media_type: str) -> bytes:
         if freq is not None:
             series.setdefault("freq", freq)
     return msgspec.json.encode(document)
+
+
+def _rename(document: dict[str, Any]) -> None:
+    """Give the names of Vertex AI and MLflow those of `POST /forecast`; raises `InvalidRequest` for two of a kind."""
+    for ours, names in (("inputs", _SERIES), ("parameters", ("parameters", "params"))):
+        given = [name for name in names if name in document]
+        if len(given) > 1:
+            raise InvalidRequest(f"#/{given[1]}: says again what {given[0]} says", code="unknown_field")
+        if given:
+            document[ours] = document.pop(given[0])
+            if given == ["dataframe_split"]:
+                document[ours] = _records(document[ours])
+
+
+def _records(frame: object) -> list[dict[str, Any]]:
+    """The rows of a frame that is split into `columns` and `data`; raises `InvalidRequest`."""
+    columns, data = (frame.get("columns"), frame.get("data")) if isinstance(frame, dict) else (None, None)
+    if not isinstance(columns, list) or not isinstance(data, list):
+        raise InvalidRequest("#/dataframe_split: must have arrays columns and data", code="wrong_type")
+    for index, row in enumerate(data):
+        if not isinstance(row, list) or len(row) != len(columns):
+            detail = f"#/dataframe_split/data/{index}: must be an array of {len(columns)} cells"
+            raise InvalidRequest(detail, code="wrong_type")
+    return [dict(zip(map(str, columns), row, strict=True)) for row in data]
 
 
 def _flat(prediction: dict[str, Any]) -> dict[str, Any]:

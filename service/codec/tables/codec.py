@@ -56,18 +56,6 @@ class TableCodec:
             raise InvalidRequest(f"{detail}: send several tables", code="too_many_items")
         return table
 
-    def slices(self, table: Table) -> list[slice]:
-        """Parts of the table that a model takes at once, by the limits of a request."""
-        parts: list[slice] = []
-        first, values = 0, 0
-        for index, series in enumerate(table.inputs):
-            too_many = values + len(series.target) > self._settings.max_queue_observations
-            if index > first and (too_many or index - first == self._settings.max_items):
-                parts.append(slice(first, index))
-                first, values = index, 0
-            values += len(series.target)
-        return [*parts, slice(first, len(table.inputs))]
-
     def to_items(self, table: Table, part: slice, manifest: Manifest) -> ForecastCall:
         """The items of a part of the table; the errors of `InvalidRequest` name the series."""
         request = ForecastRequest(table.inputs[part], table.model, table.parameters)

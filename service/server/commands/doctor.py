@@ -23,12 +23,11 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from service.contract.errors import BrokenModel
-from service.contract.manifest import read_manifest
+from service.contract.manifest import read_manifest, verify_files
 from service.contract.signatures import TrustedKeys
 from service.registry.repository import scan
 from service.runtime.cpu_quota import available
 from service.runtime.key_file import KeyFileError, read_keys, read_secrets
-from service.server.commands.model import check_files
 from service.server.exposure import exposed_host, is_local, refusal
 from service.server.listener import bind
 from service.server.tls import CertificateError, expiry, new_context
@@ -210,7 +209,7 @@ def check_models(settings: Settings) -> Iterator[Finding]:
     for each in versions:
         try:
             read_manifest(each.folder, trusted)
-            check_files(each.folder)
+            verify_files(each.folder)
         except BrokenModel as error:
             yield Finding("fault", "models", f"{each.name}@{each.version}: {error.detail}")
         else:

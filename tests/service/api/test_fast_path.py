@@ -57,16 +57,19 @@ class Connection:
 
     def __init__(self, content_type: bytes = JSON.encode()) -> None:
         self.answers: list[tuple[int, dict[bytes, bytes], bytes]] = []
-        self.recorded: list[int] = []
+        self.recorded: list[int | None] = []
         self.budget = ByteBudget(1000)
         self.endpoint = Endpoint()
         headers = [(b"content-type", content_type), (b"x-request-id", b"one")]
         scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
         request = RawRequest(scope, _never, self.budget, RequestWatcher(), ClientFinder())
-        self.request = FastRequest(request, self._reply, _fail, lambda _, status: self.recorded.append(status))
+        self.request = FastRequest(request, self._reply, _fail, self._record)
 
     def begin(self, content: bytes) -> bool:
         return self.request.begin(self.endpoint, content)
+
+    def _record(self, _request: RawRequest, answer: Answer | None) -> None:
+        self.recorded.append(None if answer is None else answer.status)
 
     def _reply(self, status: int, headers: Any, body: bytes) -> None:
         self.answers.append((status, dict(headers), body))
@@ -120,15 +123,15 @@ async def test_what_is_no_work_for_the_event_loop_leaves_nothing_behind() -> Non
 async def test_a_lost_connection_cancels_the_computation() -> None:
     connection = Connection()
     connection.begin(b"[1]")
-    connection.request.cancel(499)
+    connection.request.cancel()
     assert connection.endpoint.computing[0].results.cancelled()
-    assert (connection.answers, connection.recorded, connection.budget.held_bytes) == ([], [499], 0)
+    assert (connection.answers, connection.recorded, connection.budget.held_bytes) == ([], [None], 0)
 
 
 async def test_a_cancelled_request_may_be_answered() -> None:
     connection = Connection()
     connection.begin(b"[1]")
-    connection.request.cancel(499, Answer(503, [], b"later"))
+    connection.request.cancel(Answer(503, [], b"later"))
     assert [answer[::2] for answer in connection.answers] == [(503, b"later")]
     assert connection.recorded == [503]
 

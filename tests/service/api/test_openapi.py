@@ -80,6 +80,9 @@ def test_every_route_is_there() -> None:
             "/metrics",
             "/models",
             "/models/{name}",
+            "/models/{name}/load",
+            "/models/{name}/unload",
+            "/models/{name}/default",
         )
     }
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from service.api.page import FOLDER, web_files
+from service.api.page import DOCUMENTATION, FOLDER, web_files
 from tests.pictures import drawn, encoded
 from tests.service.api.harness import Harness, problem
 
@@ -20,6 +20,25 @@ async def test_the_page_and_its_files(harness: Harness) -> None:
     for name in names:
         found = await harness.client.get(f"/{name}")
         assert (found.status_code, found.headers["x-content-type-options"]) == (200, "nosniff")
+
+
+async def test_the_documentation_asks_this_server_only(harness: Harness) -> None:
+    response = await harness.client.get("/docs")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    names = re.findall(r'(?:href|src)="(docs/[^"]+)"', response.text)
+    assert len(names) == 3
+    for name in names:
+        found = await harness.client.get(f"/{name}")
+        assert (found.status_code, found.headers["x-content-type-options"]) == (200, "nosniff")
+    assert "//" not in response.text
+    problem(await harness.client.get("/docs/none.js"), 404, "route_not_found")
+    assert (await harness.client.get("/redoc")).status_code == 404  # FastAPI's, whose script comes from elsewhere
+
+
+async def test_the_licence_of_what_others_wrote_is_beside_it() -> None:
+    for folder in (*FOLDER.glob("vendor/*"), *DOCUMENTATION.glob("*/")):
+        assert (folder / "LICENSE").is_file(), folder
 
 
 async def test_a_file_that_the_browser_has_is_not_sent_again(harness: Harness) -> None:

@@ -12,7 +12,10 @@ from service.api.route_scopes import ADMIN, ANYBODY, INFER, OBSERVE, READ, ROUTE
 from tests.service.api.harness import Harness
 
 # Routes that are meant for the operator alone.
-OPERATORS: set[tuple[str, str]] = set()
+OPERATORS = {
+    *(("POST", f"/models/name/{action}") for action in ("load", "unload", "default")),
+    *(("POST", f"/v2/repository/models/name/{action}") for action in ("load", "unload")),
+}
 
 
 def routes(harness: Harness) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from service.codec.digit_choice import (
 )
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
-from service.imaging.mnist import Hypothesis
+from service.imaging.hypotheses import Hypothesis
 from service.imaging.numbers import Line, Piece
 
 ROWS = np.zeros((28, 28), np.float32)

@@ -14,7 +14,7 @@ PIXELS = 10_000_000
 @pytest.mark.parametrize("size", [(3, 5), (256, 100), (257, 100), (900, 2000)])
 def test_a_plane_has_at_most_so_many_pixels_a_side(size: tuple[int, int]) -> None:
     picture = decode(encoded(Image.new("L", size, 128)), PIXELS)
-    plane = picture.plane(picture.full_box)
+    plane = picture.whole.plane
     assert picture.size == size
     assert plane.dtype == np.float32
     assert max(plane.shape) <= PARAMETERS.plane_side
@@ -25,7 +25,7 @@ def test_a_box_is_seen_in_all_its_pixels() -> None:
     image = Image.new("L", (1000, 800), 255)
     image.paste(drawn(size=100), (700, 300))
     picture = decode(encoded(image), PIXELS)
-    np.testing.assert_allclose(picture.plane((700, 300, 800, 400)), np.asarray(drawn(size=100)) / 255, atol=1e-6)
+    np.testing.assert_allclose(picture.view((700, 300, 800, 400)).plane, np.asarray(drawn(size=100)) / 255, atol=1e-6)
 
 
 def test_a_large_jpeg_is_reduced_while_it_is_decoded() -> None:
@@ -39,6 +39,6 @@ def test_ink_that_differs_in_colour_alone(mode: str) -> None:
     colours = Image.merge(
         "RGB", [drawn(size=140, paper=200, ink=0), drawn(size=140, paper=0, ink=102), drawn(size=140, paper=0, ink=0)]
     )
-    plane = decode(encoded(colours.convert(mode)), PIXELS).plane((0, 0, 140, 140))
+    plane = decode(encoded(colours.convert(mode)), PIXELS).whole.plane
     ink = np.asarray(drawn(size=140)) < 30
     assert abs(plane[ink].mean() - plane[~ink].mean()) > 0.4

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.imaging.decode import Picture
+from service.imaging.decode import Picture, view_of
 from service.imaging.numbers import Line, lines_of_digits
 from tests.pictures import drawn
 
 
 def picture(plane: np.ndarray) -> Picture:
     image = Image.fromarray(plane.astype(np.uint8))
-    return Picture(image, image.size, 1, rotated=False)
+    return Picture(image, view_of(image, (0, 0, *image.size)), image.size, 1, rotated=False)
 
 
 def row(text: str, gap: int = 20) -> np.ndarray:

@@ -67,10 +67,11 @@ def test_a_model_counts_requests_batches_padding_and_interval_outcomes() -> None
 
 def test_the_engine_is_read_at_each_scrape() -> None:
     metrics = Metrics()
-    state = EngineState([QueueState("a", 3, 40)], [ModelState("a", 1, "ready"), ModelState("b", 2, "failed")], 0)
+    state = EngineState([QueueState("a", 3, 40)], [ModelState("a", 1, "ready"), ModelState("b", 2, "failed")], 0, 1.5)
     metrics.watch(lambda: state)
     assert page(metrics)["ritmo_queue_items", (("model", "a"),)] == 3
-    state = EngineState([QueueState("a", 0, 0)], [ModelState("a", 1, "ready")], 2)
+    assert page(metrics)["ritmo_queued_work_seconds", ()] == 1.5
+    state = EngineState([QueueState("a", 0, 0)], [ModelState("a", 1, "ready")], 2, 0.5)
     values = page(metrics)
     assert values["ritmo_queue_items", (("model", "a"),)] == 0
     assert values["ritmo_queue_observations", (("model", "a"),)] == 0
@@ -93,10 +94,10 @@ import os, sys
 from pathlib import Path
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 metrics = Metrics(Path(sys.argv[1]))
-state = EngineState([QueueState("a", 3, 40)], [ModelState("a", 1, "loading")], 2)
+state = EngineState([QueueState("a", 3, 40)], [ModelState("a", 1, "loading")], 2, 1.5)
 metrics.watch(lambda: state)
 metrics.refresh()
-state = EngineState([QueueState("a", 2, 10)], [ModelState("a", 1, "ready")], 2)
+state = EngineState([QueueState("a", 2, 10)], [ModelState("a", 1, "ready")], 2, 0.5)
 metrics.requests.labels("/forecast", "a", "200").inc(5)
 metrics.for_model("a").interval_outcome("inside")
 metrics.refresh()

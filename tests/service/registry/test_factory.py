@@ -72,7 +72,7 @@ async def test_a_one_shot_registry_loads_the_named_model_only_and_does_not_warm_
 async def test_a_registry_has_the_limits_of_its_settings(settings: Settings) -> None:
     registry = make_registry(settings)
     await registry.start()
-    await registry.loaded()
+    await registry.warmed()
     assert [version.reference for version in registry.models()] == ["forecaster@1", "mean@2"]
     assert registry.get("forecaster").queue.limits.queue_items == 2048
     assert registry.models()[0].batch_invariant is True

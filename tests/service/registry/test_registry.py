@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from service.backend.chunks import CancelledRows
-from service.backend.model import LoadedModel, load
+from service.backend.model import LoadedModel, load, warm_up_served
 from service.backend.network import IndexedResults
 from service.batching.queue import Limits
-from service.contract.errors import DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
+from service.contract.errors import BrokenModel, DeadlineExceeded, InvalidRequest, Unavailable, UnknownModel
 from service.contract.manifest import MANIFEST_FILE, MODEL_FILE
 from service.contract.types import DigitItem, DigitResult, ForecastItem, ForecastResult, Item, PaddingStats
 from service.registry.registry import Registry
 from service.registry.repository import Repository, scan
+from service.runtime.fair_share import ANONYMOUS
 from tests.models import LSTMDigits, LSTMForecaster, RunningMean, digits, series, write_model
 
 LEVELS = np.array([0.1, 0.5, 0.9])
@@ -146,7 +147,7 @@ async def test_a_failed_version_says_so_and_the_service_lives_on(models: Path) -
                 registry.get(reference)
             assert error.value.code == "model_not_ready"
             assert error.value.retry_after
-            assert "sha256" not in error.value.detail  # the reason is the operator's, not the caller's
+            assert f"model {reference} is not served: " in error.value.detail
         health = registry.health()
         assert registry.ready
         assert health.reasons == ()
@@ -303,6 +304,14 @@ async def test_a_dead_thread_shows_in_health(models: Path) -> None:
     assert "the inference thread is not running" in registry.health().reasons
 
 
+async def test_the_work_that_waits_shows_in_seconds(models: Path) -> None:
+    async with running(models) as registry:
+        registry.get("mean").queue._owner.share.claim(ANONYMOUS, 0.1, 2.5)  # as a request of 2.5 seconds does
+        assert registry.queued_work_seconds == 2.5
+        registry.metrics.refresh()
+        assert b"ritmo_queued_work_seconds 2.5\n" in registry.metrics.render()
+
+
 async def test_what_is_served_is_counted(models: Path) -> None:
     async with running(models) as registry:
         await registry.get("mean").submit([forecast(), forecast()])
@@ -393,24 +402,60 @@ async def test_a_model_that_takes_longer_than_it_may_has_failed(models: Path, mo
         go_on.set()
 
 
-async def test_a_model_that_is_given_up_is_not_warmed_up_further(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = threading.Event()
-    ended = threading.Event()
+async def test_a_model_answers_before_it_is_warm_and_with_the_same_bits_after_it(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
 
-    def warming(folder: Path, _device: str, *, should_continue: Callable[[], bool], **_: object) -> LoadedModel:
+    def waiting(model: LoadedModel, folder: Path, should_continue: Callable[[], bool]) -> None:
+        assert go_on.wait(TIMEOUT)
+        warm_up_served(model, folder, should_continue)
+
+    monkeypatch.setattr("service.registry.registry.warm_up_served", waiting)
+    item = ForecastItem(np.arange(5.0), 2, np.array([0.1, 0.5]))
+    async with starting(models, load=None) as registry:
+        await registry.loaded()
+        assert registry.health().ready
+        served = registry.get("forecaster")
+        assert served.model.batch_invariant is None
+        before = (await served.submit([item])).results[0]
+        go_on.set()
+        await registry.warmed()
+        assert served.model.batch_invariant is True
+        after = (await served.submit([item])).results[0]
+        assert np.array_equal(before.quantiles, after.quantiles)
+        assert np.array_equal(before.state, after.state)
+
+
+async def test_a_model_that_cannot_be_warmed_up_is_taken_out(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(model: LoadedModel, _folder: Path, _should_continue: Callable[[], bool]) -> None:
+        if model.manifest.name == "digits":
+            raise BrokenModel("a test says so")
+
+    monkeypatch.setattr("service.registry.registry.warm_up_served", failing)
+    async with starting(models, load=None) as registry:
+        await registry.warmed()
+        with pytest.raises(Unavailable, match="a test says so"):
+            registry.get("digits")
+        assert registry.get("forecaster").manifest.name == "forecaster"
+
+
+async def test_a_stop_ends_the_warming_up(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def warming(_model: LoadedModel, _folder: Path, should_continue: Callable[[], bool]) -> None:
         asked.set()
         while should_continue():
             time.sleep(0.001)
         ended.set()
         raise Unavailable("given up", code="draining")
 
-    monkeypatch.setattr("service.registry.registry.load_model", warming)
-    async with starting(models, load=None, only="digits", load_seconds=0.05) as registry:
+    monkeypatch.setattr("service.registry.registry.warm_up_served", warming)
+    async with starting(models, load=None) as registry:
         await registry.loaded()
-        assert [v.state for v in registry.models()] == ["failed"]
-        assert asked.is_set()
+        assert await asyncio.to_thread(asked.wait, TIMEOUT)
+        registry.drain()
         assert await asyncio.to_thread(ended.wait, TIMEOUT)
-        assert not registry.draining
 
 
 async def test_a_folder_that_cannot_be_read_in_time_is_a_reason(models: Path) -> None:

@@ -28,13 +28,13 @@ TIMEOUT = 10.0
 
 
 class InfiniteTail(LastValue):
-    """Its quantile of the level 0.9 is infinite one step ahead, which only requests for just that notice."""
+    """Its quantile of the level 0.9 is infinite one step after a 1, which only requests for just that notice."""
 
     @torch.jit.export
     def forecast(self, state: torch.Tensor, horizon: int, levels: torch.Tensor) -> torch.Tensor:
         quantiles = state + levels - 0.5
         if horizon == 1:
-            quantiles = torch.where(levels > 0.85, torch.full_like(levels, float("inf")), quantiles)
+            quantiles = torch.where((levels > 0.85) & (state == 1.0), torch.full_like(levels, float("inf")), quantiles)
         return torch.cat((state, quantiles), 1).unsqueeze(1).repeat(1, horizon, 1)
 
 

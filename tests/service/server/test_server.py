@@ -58,13 +58,13 @@ class Streams(list):
         if "fail" in sys.argv:
             raise RuntimeError("a test says so")
 
-app.state = SimpleNamespace(registry=Registry(), streams=Streams(), budget=None, request_metrics=None)
+app.state = SimpleNamespace(registry=Registry(), streams=Streams(), control=None, budget=None, request_metrics=None)
 server.create_app = lambda settings, group=None: app
 sys.exit(server.run(Settings(port=0, drain_delay_seconds=0, drain_seconds=1), bind("127.0.0.1", 0)))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_ends_although_its_threads_work(number: signal.Signals) -> None:
     """A decoder may work for minutes; both the event loop's end and the interpreter's wait for such a thread."""
     command = [sys.executable, "-c", BUSY]

@@ -203,7 +203,7 @@ def test_a_second_signal_reaches_the_workers_too(make: Callable[..., Scripted], 
     supervisor.until(supervisor._is_over)
 
 
-def test_sighup_replaces_the_workers_one_after_the_other(make: Callable[..., Scripted]) -> None:
+def test_sigusr2_replaces_the_workers_one_after_the_other(make: Callable[..., Scripted]) -> None:
     supervisor = make([serve])
     supervisor.until(supervisor.both_ready)
     old = list(supervisor.pids)
@@ -214,7 +214,7 @@ def test_sighup_replaces_the_workers_one_after_the_other(make: Callable[..., Scr
         running = {slot.process.pid for slot in supervisor._slots if slot.process is not None}
         return len(supervisor.pids) == 4 and running == set(supervisor.pids[2:])
 
-    supervisor._handle(signal.SIGHUP)
+    supervisor._handle(signal.SIGUSR2)
     supervisor.until(enough_serve)
     assert supervisor._shared.restarts == 0
     assert [group.is_replacement for group in supervisor.groups] == [False, False, True, True]
@@ -222,5 +222,5 @@ def test_sighup_replaces_the_workers_one_after_the_other(make: Callable[..., Scr
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert not supervisor.groups[0].reasons()
-    supervisor._handle(signal.SIGHUP)
+    supervisor._handle(signal.SIGUSR2)
     supervisor.until(lambda: len(supervisor.pids) == 6 and supervisor.both_ready())

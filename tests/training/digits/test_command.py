@@ -15,6 +15,7 @@ from training.data.mnist import Digits, Mnist
 from training.digits import command
 from training.digits.config import ROUNDS, STAGES, Config
 from training.digits.stages import Checkpoint, stage_file
+from training.fit.errors import OtherRun
 
 TINY = "--epochs 1 --batch 20 --drawn 5 --others 5 --ones 5 --free 0 --no-bfloat16"
 
@@ -44,7 +45,9 @@ def test_finished_stages_are_exported_and_not_trained_again(
     for stage in STAGES:
         replace(checkpoint, curves=curves).save(stage_file(tmp_path / "runs", stage))
     folders = ["--folder", str(tmp_path / "runs"), "--models", str(tmp_path / "models"), "--figures", str(tmp_path)]
-    command.main(_parsed(*folders))
+    with pytest.raises(OtherRun, match="configuration"):
+        command.main(_parsed(*folders))
+    command.main(_parsed(*folders, "--accept-other"))
     assert read_manifest(tmp_path / "models" / "digits" / "1").training.seconds == 2.0 * len(STAGES)
     assert (tmp_path / "digits-curves.png").is_file()
 

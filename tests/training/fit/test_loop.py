@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import signal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from training.fit.errors import OtherRun
 from training.fit.loop import AveragedWeights, Curves, Plan, fit
 
 
-def _run(plan: Plan, folder: Path | None = None, deadline: float | None = None) -> tuple[nn.Module, Curves]:
+def _run(
+    plan: Plan, folder: Path | None = None, deadline: float | None = None, **options: Any
+) -> tuple[nn.Module, Curves]:
     """Fit y = 3x + 1 with batches that depend on the step alone."""
     torch.manual_seed(1)
     module = nn.Linear(1, 1)
@@ -22,10 +28,21 @@ def _run(plan: Plan, folder: Path | None = None, deadline: float | None = None) 
         return (module(x) - 3 * x - 1).square().mean()
 
     def evaluate(m: nn.Module) -> dict[str, float]:
-        return {"weight": float(next(m.parameters()))}
+        weight = float(next(m.parameters()))
+        return {"weight": weight, "distance": abs(weight - 2.0)}
 
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
-    curves = fit(module, loss_at, optimizer, plan, evaluate=evaluate, folder=folder, progress=False, deadline=deadline)
+    curves = fit(
+        module,
+        loss_at,
+        optimizer,
+        plan,
+        evaluate=evaluate,
+        folder=folder,
+        progress=False,
+        deadline=deadline,
+        **options,
+    )
     return module, curves
 
 
@@ -109,3 +126,46 @@ def test_progress_shows_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> 
         module, lambda _: module(torch.ones(1, 1)).square().sum(), optimizer, Plan(steps=4, evaluate_every=2), label="x"
     )
     assert "x [##########..........] 2/4" in capsys.readouterr().out
+
+
+def test_the_best_weights_are_kept_and_patience_ends_the_fit() -> None:
+    module, curves = _run(Plan(steps=400, evaluate_every=5, best="distance", patience=3))
+    distances = [row["distance"] for row in curves.rows]
+    assert curves.rows[0]["step"] == 0
+    assert abs(float(_weights(module)[0]) - 2.0) == min(distances)
+    assert distances.index(min(distances)) == len(distances) - 1 - 3
+
+
+def test_the_best_weights_outlive_an_interruption(tmp_path: Path) -> None:
+    plan = Plan(steps=100, evaluate_every=5, checkpoint_every=5, best="distance")
+    module, curves = _run(plan)
+    with pytest.raises(KeyboardInterrupt):
+        _run(plan, tmp_path, report=lambda step: signal.raise_signal(signal.SIGINT) if step == 73 else None)
+    resumed, resumed_curves = _run(plan, tmp_path)
+    assert resumed_curves.last["step"] == 100
+    assert torch.equal(_weights(module), _weights(resumed))
+    assert [row["weight"] for row in curves.rows] == [row["weight"] for row in resumed_curves.rows]
+
+
+def test_a_caller_that_stops_the_fit_gets_its_result() -> None:
+    _, curves = _run(Plan(steps=100, evaluate_every=5, best="distance"), stop=lambda: True)
+    assert [row["step"] for row in curves.rows] == [0]
+
+
+def test_a_checkpoint_of_another_run_is_refused_unless_told(tmp_path: Path) -> None:
+    plan = Plan(steps=10, checkpoint_every=5)
+    mine = {"configuration": {"seed": 1, "rate": 0.1}, "data": {"mnist": "a"}}
+    _run(plan, tmp_path, identity=mine)
+    _run(plan, tmp_path, identity=mine)
+    other = {"configuration": {"seed": 2, "rate": 0.1}, "data": {"mnist": "b"}}
+    with pytest.raises(OtherRun, match="other configuration seed, data mnist"):
+        _run(plan, tmp_path, identity=other)
+    _run(plan, tmp_path, identity=other, accept_other=True)
+
+
+def test_curves_are_written_as_a_table_while_the_fit_runs(tmp_path: Path) -> None:
+    _run(Plan(steps=10, evaluate_every=5), tmp_path)
+    with (tmp_path / "curves.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["5", "10"]
+    assert set(rows[0]) == {"step", "seconds", "loss", "weight", "distance"}

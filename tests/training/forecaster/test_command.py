@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from service.backend.model import load
+from training.fit.errors import OtherRun
 from training.forecaster import command
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default folder of checkpoints lies in a folder of the test."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
 
 TINY = "--steps 2 --values 800 --lengths 40 --cuts 2 --real 0 --fast 8 --slow 4 --width 8 --evaluations 1 --device cpu"
 
@@ -47,3 +55,18 @@ def test_a_new_version_of_earlier_weights(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "forecaster" / "3" / "training.json").read_text())
     assert record["knobs"]["weights_of_version"] == 2
     assert record["interval_factors_fitted_on"] == []  # no real series, no factors
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_unless_told(tmp_path: Path) -> None:
+    _run("--weights", str(tmp_path / "a.npz"))
+    assert Path("runs/forecaster/checkpoint.pt").exists()
+    with pytest.raises(OtherRun, match="configuration rate, configuration seed"):
+        _run("--weights", str(tmp_path / "b.npz"), "--seed", "1", "--rate", "0.01")
+    _run("--weights", str(tmp_path / "b.npz"), "--seed", "1", "--rate", "0.01", "--accept-other")
+
+
+def test_a_deadline_leaves_a_checkpoint_also_in_the_default_folder(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        _run("--weights", str(tmp_path / "a.npz"), "--deadline", "0")
+    _run("--weights", str(tmp_path / "a.npz"))
+    assert (tmp_path / "a.npz").exists()

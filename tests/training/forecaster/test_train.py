@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.fit.errors import OtherRun
 from training.forecaster.config import Config
 from training.forecaster.export import commands_of, curves_of
 from training.forecaster.train import loss, read_fit, train, train_stages, write_fit
@@ -80,3 +81,10 @@ def test_finished_stages_are_read_from_their_files(tmp_path: Path) -> None:
     assert _same_weights(network, copy)
     direct, _ = train(stages[1], CPU, None, None, train(stages[0], CPU, None, None))
     assert _same_weights(network, direct)
+
+
+def test_a_finished_stage_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    train_stages((TINY,), CPU, tmp_path, None)
+    with pytest.raises(OtherRun, match="configuration seed"):
+        train_stages((replace(TINY, seed=5),), CPU, tmp_path, None)
+    train_stages((replace(TINY, seed=5),), CPU, tmp_path, None, accept_other=True)

@@ -10,6 +10,13 @@ import pytest
 from service.backend.model import load
 from training.sines import command
 
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default folder of checkpoints lies in a folder of the test."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
 TINY = "--steps 2 --values 960 --lengths 20 40 --hidden 8 --head-steps 2 --evaluations 1"
 
 

@@ -32,6 +32,25 @@ async def test_the_json_of_chronos_endpoints(harness: Harness) -> None:
     assert (second["start"], "item_id" in second) == ("2024-01-02", False)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"instances": [{"target": [1, 2, 3], "item_id": "a"}], "parameters": {"prediction_length": 2}},
+        {"inputs": [{"target": [1, 2, 3], "item_id": "a"}], "params": {"prediction_length": 2}},
+        {"dataframe_records": [{"target": [1, 2, 3], "item_id": "a"}], "params": {"prediction_length": 2}},
+        {
+            "dataframe_split": {"index": [0], "columns": ["item_id", "target"], "data": [["a", [1, 2, 3]]]},
+            "params": {"prediction_length": 2},
+        },
+    ],
+    ids=["Vertex AI", "MLflow inputs", "MLflow records", "MLflow split"],
+)
+async def test_the_same_series_in_the_clothes_of_others(harness: Harness, body: dict[str, Any]) -> None:
+    (prediction,) = (await invoke(harness, body)).json()["predictions"]
+    assert prediction == {"mean": [3, 3], "0.1": [2.2, 2.2], "0.5": [3, 3], "0.9": [3.8, 3.8], "item_id": "a"}
+    assert (await harness.client.get("/health")).status_code == 200
+
+
 async def test_the_start_alone_has_no_times(harness: Harness) -> None:
     (prediction,) = (await invoke(harness, {"inputs": [{"target": [1, 2]}]})).json()["predictions"]
     assert set(prediction) == {"mean", "0.1", "0.5", "0.9"}
@@ -45,6 +64,10 @@ async def test_the_start_alone_has_no_times(harness: Harness) -> None:
         ({"inputs": [{"target": [1]}], "parameters": {"batch_size": 3}}, "no such field"),
         ({"inputs": 3}, "must be an array"),
         ({}, "required"),
+        ({"inputs": [{"target": [1]}], "instances": [{"target": [1]}]}, "says again what inputs says"),
+        ({"dataframe_split": {"columns": ["target"]}}, "must have arrays"),
+        ({"dataframe_split": {"columns": ["target"], "data": [[[1], 2]]}}, "must be an array of 1 cells"),
+        ({"dataframe_split": 3}, "must have arrays"),
     ],
 )
 async def test_what_is_not_offered_is_refused(harness: Harness, body: dict[str, Any], words: str) -> None:

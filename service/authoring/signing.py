@@ -1,4 +1,4 @@
-"""`ritmo model`: sign versions of models, and see who signed them."""
+"""`ritmo model sign` and `ritmo model verify`: with RITMO_TRUSTED_KEYS, only signed versions are loaded."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 from pydantic import BaseModel, Field
-from pydantic_settings import CliPositionalArg, CliSubCommand
+from pydantic_settings import CliPositionalArg
 
 from service.contract.errors import BrokenModel
-from service.contract.files import MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, read_file, read_verified
-from service.contract.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, read_manifest
+from service.contract.files import MAX_MANIFEST_BYTES, read_file
+from service.contract.manifest import MANIFEST_FILE, verify_files
 from service.contract.signatures import TrustedKeys, new_private_key, public_line, sign
 
 
-class Sign(BaseModel):
+class ModelSign(BaseModel):
     """Sign a version, and print the line of the public key for RITMO_TRUSTED_KEYS.
 
     The key is made where there is none: keep it where no server can read it.
@@ -26,7 +26,7 @@ class Sign(BaseModel):
 
     def run(self) -> int:
         """See the class."""
-        check_files(self.folder)
+        verify_files(self.folder)
         if not self.key.exists():
             descriptor = os.open(self.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -39,7 +39,7 @@ class Sign(BaseModel):
         return 0
 
 
-class Verify(BaseModel):
+class ModelVerify(BaseModel):
     """Check a version: a trusted signature, and the digests of its files. Nothing of it is run."""
 
     folder: CliPositionalArg[Path] = Field(description="folder of the version, such as models/forecaster/4")
@@ -53,37 +53,9 @@ class Verify(BaseModel):
         keys = TrustedKeys.read(Path(path))
         try:
             name = keys.check(self.folder, read_file(self.folder / MANIFEST_FILE, MAX_MANIFEST_BYTES))
-            check_files(self.folder)
+            verify_files(self.folder)
         except BrokenModel as error:
             print(error.detail)
             return 1
         print(f"{self.folder} is as the key {name} signed it")
         return 0
-
-
-class Model(BaseModel):
-    """Signatures of models: with RITMO_TRUSTED_KEYS, only signed versions are loaded."""
-
-    sign: CliSubCommand[Sign] = Field(description="sign a version")
-    verify: CliSubCommand[Verify] = Field(description="check the signature and the digests of a version")
-
-    def run(self) -> int:
-        """Run the chosen command; the exit status is 2 where it cannot be done, or none was chosen."""
-        command = self.sign or self.verify
-        if command is None:
-            print("choose a command: ritmo model sign or verify", file=sys.stderr)
-            return 2
-        try:
-            return command.run()
-        except BrokenModel as error:
-            print(error.detail, file=sys.stderr)
-        except (OSError, ValueError) as error:
-            print(error, file=sys.stderr)
-        return 2
-
-
-def check_files(folder: Path) -> None:
-    """Raises `BrokenModel` unless the files in `folder` are those that its manifest describes."""
-    manifest = read_manifest(folder)
-    read_verified(folder / MODEL_FILE, MAX_MODEL_BYTES, manifest.sha256)
-    read_verified(folder / GOLDEN_FILE, MAX_MODEL_BYTES, manifest.golden.sha256)

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
+from benchmarks.digits.preparation import prepare
 from service.contract.errors import InvalidRequest
 from service.imaging.filters import Plane
-from service.imaging.mnist import BOX, SIDE, Preparation, prepare
+from service.imaging.mnist import BOX, SIDE
+from service.imaging.report import Preparation
 from tests.pictures import drawn, encoded
 
 PIXELS = 10_000_000

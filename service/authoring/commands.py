@@ -1,0 +1,69 @@
+"""The sub-commands of `ritmo model` as pydantic models; what they need is imported only when they run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import CliPositionalArg, CliSubCommand
+
+from service.authoring.signing import ModelSign, ModelVerify
+from service.contract.errors import BrokenModel
+
+
+class ModelCheck(BaseModel):
+    """Try every rule of the contract on an exported model; the exit status is 1 where one is broken."""
+
+    folder: CliPositionalArg[Path] = Field(description="models/<name>/<version>, with model.pt and manifest.json")
+
+    def run(self) -> int:
+        """Print how the model stands to each rule; the exit status."""
+        from service.authoring.check import check
+
+        lines, sound = check(self.folder)
+        print("\n".join(lines))
+        print(f"{self.folder}: {'keeps the contract' if sound else 'breaks the contract'}")
+        return 0 if sound else 1
+
+
+class ModelNew(BaseModel):
+    """Write a small program that trains, exports and serves a recurrent network as it stands, to begin with."""
+
+    name: CliPositionalArg[str] = Field(description="of the model: lower-case letters, digits and hyphens")
+    kind: Literal["forecast", "digits"] = Field(default="forecast", description="what it does: forecast or digits")
+    folder: Path = Field(default=Path(), description="where its folder is made")
+
+    def run(self) -> int:
+        """Write the program and say what comes next; the exit status."""
+        from service.authoring.starter import write_starter
+
+        path = write_starter(self.name, self.kind, self.folder)
+        print(f"written: {path}\nnext: python {path}    (trains, and exports to models/{self.name}/1)")
+        return 0
+
+
+class ModelCommand(BaseModel):
+    """Models of your own: begin one, check one, sign one."""
+
+    check: CliSubCommand[ModelCheck] = Field(description="try every rule of the contract on an exported model")
+    new: CliSubCommand[ModelNew] = Field(description="write a program that trains, exports and serves a network")
+    sign: CliSubCommand[ModelSign] = Field(description="sign a version")
+    verify: CliSubCommand[ModelVerify] = Field(description="check the signature and the digests of a version")
+
+    def run(self) -> int:
+        """Run the command that was chosen; the exit status is 2 where it cannot be done, or none was chosen."""
+        command = self.check or self.new or self.sign or self.verify
+        if command is None:
+            print("ritmo model: one of check, new, sign, verify; --help says more", file=sys.stderr)
+            return 2
+        try:
+            return command.run()
+        except BrokenModel as error:
+            print(error.detail, file=sys.stderr)
+        except FileExistsError as error:
+            print(f"{error.filename} exists; nothing was written", file=sys.stderr)
+        except (OSError, ValueError) as error:
+            print(error, file=sys.stderr)
+        return 2

@@ -1,0 +1,38 @@
+"""What items will take before they are computed, by the prices of a network's calls so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.backend.buckets import CHUNK, STEPWISE_CHUNK, horizon_for, levels_for
+from service.backend.prices import CallPrices, steps_with_levels
+from service.contract.types import ForecastItem, Item
+
+
+class Priced(Protocol):
+    """A network of which it is known what its calls cost."""
+
+    max_horizon: int | None
+    prices: CallPrices
+
+
+def expected_seconds(network: Priced, items: Sequence[Item], observations: int) -> float:
+    """What `items` with so many `observations` together will take among others; 0 before the warm-up.
+
+    The items of a request differ in their observations only, so the first one stands for all.
+    """
+    item, count, prices = items[0], len(items), network.prices
+    if prices.calls:
+        prices.correct()
+    readout, times = 1.0, 1
+    if isinstance(item, ForecastItem):
+        answers_each = item.history
+        horizon = horizon_for(item.horizon, network.max_horizon)
+        readout = steps_with_levels(horizon, levels_for(len(item.levels)))
+    else:
+        answers_each = item.trace or item.stop is not None
+        times = 1 if item.stop is None else 2  # it is read again, up to the row at which it stops
+    price, chunk = (prices.stepwise, STEPWISE_CHUNK) if answers_each else (prices.step, CHUNK)
+    reading = price.share(count + observations / chunk, observations)
+    return times * reading + prices.readout.share(count, count * readout)

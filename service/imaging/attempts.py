@@ -1,0 +1,92 @@
+"""What each way to separate ink from paper shows: the marks in its layers, stage by stage for all of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from service.imaging.cell_lines import CellLines
+from service.imaging.components import connected_components
+from service.imaging.decode import View
+from service.imaging.filters import Mask, dilate
+from service.imaging.layers import LEAST_IN_CELL, Layer
+from service.imaging.layout import layout_of
+from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
+from service.imaging.outlines import body_of
+from service.imaging.strokes import is_shade, is_thin_outline
+
+# Logarithms of weights of a digit in a cell with the cell's lines, and without them; 0 is where it touches none.
+_WITH_LINES, _WITHOUT_LINES = -0.1, -0.3
+
+
+def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
+    """The marks in the `layers` of each way to separate ink, and why there are none of the first one's."""
+    outcomes = iter(_find_marks(list(itertools.chain.from_iterable(layers))))
+    attempts = []
+    for first, *variants in layers:
+        base = next(outcomes)
+        if first.cell is not None:
+            base = _in_cell(first, base)
+        marks = list(base.marks)
+        for layer in variants:
+            marks += lowered(next(outcomes).marks, layer.prior)
+        attempts.append(Outcome(marks, base.refusal))
+    return attempts
+
+
+def _find_marks(layers: Sequence[Layer]) -> list[Outcome]:
+    """What is found in each of the `layers`."""
+    readings: list[Reading | None] = []
+    layouts = list(map(layout_of, [layer.components for layer in layers]))
+    for layer, layout in zip(layers, layouts, strict=True):
+        masks: list[Mask] = []
+        for choice in () if layout is None else layout.choices:
+            mask = layer.components.mask(choice.selected)
+            masks.append(mask)
+        readings.append(None if layout is None else Reading(layer, layout, masks))
+    for reading in readings:
+        if reading is not None:
+            way, layout, first = reading.layer.separation, reading.layout, reading.masks[reading.layout.first]
+            reading.is_shade = is_shade(
+                way.view.plane, way.ink, first, layout.box, layout.n_noise, at_border=layout.at_border
+            )
+            if not reading.is_shade and is_thin_outline(first[layout.box]):
+                reading.body = body_of(first, layout.box)
+    return list(map(marks_of, readings))
+
+
+def lowered(marks: Iterable[Mark], prior: float) -> list[Mark]:
+    """The marks, each less likely by `prior`."""
+    return [replace(mark, prior=mark.prior + prior) for mark in marks]
+
+
+def _in_cell(layer: Layer, outcome: Outcome) -> Outcome:
+    """The marks in a cell with lines along its sides, which `outcome` leaves out."""
+    cell, view = layer.cell, layer.separation.view
+    if cell is None or outcome.refusal is not None:
+        return outcome
+    lines, size = cell.lines, view.plane.shape[0] - 2 * view.margin
+    inside = [mark for mark in outcome.marks if mark.mask.shape[0] >= LEAST_IN_CELL * size]
+    if not inside:
+        return refused("nothing but the lines of a cell stands out from the paper")
+    near_lines = dilate(np.pad(lines.mask, 1).astype(np.float32), 3)[1:-1, 1:-1] > 0
+    if _is_free(inside[0], view, lines) and not (near_lines & cell.mask & ~lines.mask).any():
+        return Outcome(inside)
+    # The line may be a stroke of a digit that fills the picture, such as the top of a 7.
+    (outcome_with_lines,) = _find_marks([Layer(layer.separation, connected_components(cell.mask), cell.n_lines)])
+    return Outcome([*lowered(outcome_with_lines.marks, _WITH_LINES), *lowered(inside, _WITHOUT_LINES)])
+
+
+def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:
+    """Whether a mark in a cell touches no side of the picture but those with a line."""
+    box, reach = view.box, 1.5 * (view.box[2] - view.box[0]) / (view.plane.shape[1] - 2 * view.margin)
+    touched = (
+        mark.box[0] < box[0] + reach,
+        mark.box[1] < box[1] + reach,
+        mark.box[2] > box[2] - reach,
+        mark.box[3] > box[3] - reach,
+    )
+    return not any(side and not line for side, line in zip(touched, lines.sides, strict=True))

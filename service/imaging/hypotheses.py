@@ -1,0 +1,51 @@
+"""The way from a picture to what may be its digit, each as 28 rows like MNIST's, with a report of what was done.
+
+The stages, each entered once for all that may be the digit: `decode` makes a plane of grey, `binarize` separates ink
+from paper, `lines` and `cell_lines` take printed lines away, `components` and `layout` select what may be the digit,
+`strokes` refuses shade, `marks` cuts out what remains (`search` calls these in turn), and `mnist` makes the rows.
+Pillow and numpy only.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from service.contract.errors import InvalidRequest
+from service.imaging.decode import Picture
+from service.imaging.filters import Plane
+from service.imaging.mnist import normalized
+from service.imaging.report import Preparation, preparation_of
+from service.imaging.search import search
+from service.imaging.strokes import thickened
+
+
+class Hypothesis(Struct, frozen=True, eq=False, gc=False):
+    """One way to see a picture: the rows (28, 28) of its digit, ink 0..1, what was done, and how likely that is.
+
+    `prior` is the logarithm of a weight: 0 for the likeliest way.
+    """
+
+    rows: Plane
+    report: Preparation
+    prior: float = 0.0
+
+
+def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | None]:
+    """The ways to see a digit in `picture`, the likeliest first, and why it is blank in the likeliest view of it.
+
+    Raises `InvalidRequest` (`blank_image`) where it is blank in all of them.
+    """
+    look = search(picture)
+    inks = []
+    for mark in look.marks:
+        ink = thickened(mark.strength, mark.mask)
+        inks.append(ink)
+    rows = []
+    for strength, _ in inks:
+        plane = normalized(strength)
+        rows.append(plane)
+    by_rows: dict[bytes, Hypothesis] = {}
+    for mark, plane, (_, is_thickened) in zip(look.marks, rows, inks, strict=True):
+        # Of two ways that come to the same rows, the likelier one.
+        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, preparation_of(picture, mark, is_thickened), mark.prior))
+    return list(by_rows.values()), look.refusal

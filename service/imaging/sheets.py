@@ -1,0 +1,55 @@
+"""A sheet of paper within a picture, which may be taken for a mark: the region on which its digit stands."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from service.imaging.filters import Mask, erode
+from service.imaging.marks import Mark
+from service.imaging.parameters import PARAMETERS
+
+_LEAST_FILLED = 0.4  # share of its box, that a sheet fills, turned as it may be
+_LEAST_PIXELS = 28  # of a sheet
+_RECTANGLE, _CORNER, _CORNERS_FILLED = 0.8, 0.1, 0.5  # shares of a turned box: filled, of its sides, of its corners
+
+
+def region_of_mark(mark: Mark, size: tuple[int, int]) -> Mask | None:
+    """The region of a mark that is a sheet within a picture of `size` (width, height); None where it is no sheet."""
+    left, top, *right_bottom = mark.box
+    is_all = left <= 1 and top <= 1 and tuple(right_bottom) >= (size[0] - 1, size[1] - 1)
+    return None if is_all or mark.mask.mean() < _LEAST_FILLED else region_of_sheet(mark.mask)
+
+
+def region_of_sheet(mask: Mask) -> Mask | None:
+    """The pixels of a sheet, less its edges, with all that stands on it; None where its shape is no sheet's."""
+    region = _spanned(mask) & _spanned(mask.T).T
+    if mask.sum() <= PARAMETERS.sheet_fill * region.sum() or not is_rectangle(region):
+        return None
+    # The sheet is searched without its edges, which a shadow or the table may touch.
+    edge = max(1, round(PARAMETERS.sheet_edge * max(mask.shape)))
+    padded = np.pad(region, 1).astype(np.float32)
+    inner = np.asarray(erode(padded, 2 * edge + 1)[1:-1, 1:-1] > 0.5)
+    return inner if inner.any() else None
+
+
+def _spanned(mask: Mask) -> Mask:
+    """Of each row, all from its first to its last True pixel."""
+    return np.asarray(np.maximum.accumulate(mask, axis=1) & np.maximum.accumulate(mask[:, ::-1], axis=1)[:, ::-1])
+
+
+def is_rectangle(region: Mask) -> bool:
+    """Whether a region without holes fills a rectangle that may be turned, corners included."""
+    y, x = np.nonzero(region)
+    if len(y) < _LEAST_PIXELS:
+        return False
+    turns = [math.radians(degrees) for degrees in range(0, 90, 5)]
+    along = [(math.cos(t) * x + math.sin(t) * y, math.cos(t) * y - math.sin(t) * x) for t in turns]
+    areas = [float((np.ptp(u) + 1) * (np.ptp(v) + 1)) for u, v in along]
+    area = min(areas)
+    u, v = along[areas.index(area)]
+    u, v = (u - u.min()) / max(np.ptp(u), 1), (v - v.min()) / max(np.ptp(v), 1)
+    at_corner = (np.minimum(u, 1 - u) < _CORNER) & (np.minimum(v, 1 - v) < _CORNER)
+    corners = float(at_corner.sum()) / ((2 * _CORNER) ** 2 * area)
+    return len(y) / area > _RECTANGLE and corners > _CORNERS_FILLED

@@ -1,0 +1,146 @@
+"""The parent's part in changing what its workers serve: one change at a time, and all of them or none.
+
+Every worker prepares the next plan (loads, proves and warms up what is new in it), then stages it; when all have, the
+parent writes the plan's number into shared memory, and with that all of them serve by it. A worker that dies meanwhile
+ends the change: everything stays as it was, and the change may be asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from service.contract.errors import RitmoError
+from service.registry.planning import completed, failure, next_plan, read_digests
+from service.runtime.model_plan import Change, ModelPlan
+from service.runtime.worker_group import ModelSet, SharedNumbers
+
+WAIT = 120.0  # seconds that a change waits for all workers to be ready
+
+logger = logging.getLogger(__name__)
+
+Pipe: TypeAlias = "Connection[Any, Any]"
+Origin: TypeAlias = "tuple[Pipe, int] | None"  # the pipe of the worker that asked, and the number of its question
+
+
+class ModelChanges:
+    """The changes that were asked for, and the one that is being made."""
+
+    def __init__(self, models: Path, model_set: ModelSet, shared: SharedNumbers, keep: int | None) -> None:
+        self._models = models
+        self._set = model_set
+        self._shared = shared
+        self._keep = keep
+        self._queue: deque[tuple[Change, Origin, float]] = deque()
+        self._current: tuple[Change, Origin] | None = None
+        self._plan = self._prepared = ModelPlan()  # that is being made, and as it was prepared
+        self._number = model_set.plan.number
+        self._workers: dict[int, Pipe] = {}  # that take part in the current change
+        self._silent: set[int] = set()  # those of them that have not answered yet
+        self._failures: dict[str, str] = {}
+        self._staging = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a change is being made: no worker may join meanwhile."""
+        return self._current is not None
+
+    def ask(self, change: Change, origin: Origin = None) -> None:
+        """Have `change` made when its turn comes."""
+        self._queue.append((change, origin, time.monotonic() + WAIT))
+
+    def look(self, workers: Mapping[int, Pipe] | None) -> None:
+        """Begin the next change, if the `workers` are all ready; None where they are not."""
+        if self.busy or not self._queue:
+            return
+        change, origin, deadline = self._queue[0]
+        if workers is None:
+            if time.monotonic() > deadline:
+                self._queue.popleft()
+                self._answer(origin, "model_not_ready", "not all processes of the service are ready")
+            return
+        self._queue.popleft()
+        try:
+            plan = next_plan(self._set.plan, change, read_digests(self._models, self._set.plan), self._keep)
+            # A plan that was given up has its number for ever: what is still said about it must not count.
+            self._number += 1
+            plan = replace(plan, number=self._number)
+        except RitmoError as error:
+            self._answer(origin, error.code, error.detail)
+            return
+        self._current, self._plan, self._staging, self._failures = (change, origin), plan, False, {}
+        self._workers, self._silent = dict(workers), set(workers)
+        self._tell("prepare", plan)
+
+    def receive(self, index: int, pipe: Pipe) -> None:
+        """Read what the worker at `index` says."""
+        with contextlib.suppress(EOFError, OSError):  # it has died: `worker_ended` follows
+            while pipe.poll():
+                kind, number, argument = (*pipe.recv(), None)[:3]
+                if kind == "change":
+                    self.ask(argument, (pipe, number))
+                elif self.busy and number == self._plan.number and index in self._silent:
+                    if kind == "refused":
+                        self.abandon(str(argument))
+                        continue
+                    self._silent.discard(index)
+                    self._failures.update(argument or {})
+                    self._go_on()
+
+    def worker_ended(self, index: int) -> None:
+        """The worker at `index` has ended."""
+        if index in self._workers:
+            self.abandon("a process of the service ended meanwhile: ask again")
+
+    def abandon(self, why: str) -> None:
+        """End the change that is being made, if any; everything stays as it was."""
+        if self._current is not None:
+            _, origin = self._current
+            self._finish()
+            self._answer(origin, "model_not_ready", why)
+
+    def _go_on(self) -> None:
+        """All have answered: stage what was prepared, or switch to what was staged."""
+        if self._silent:
+            return
+        if not self._staging:
+            self._staging, self._silent = True, set(self._workers)
+            self._prepared = self._plan
+            self._plan = completed(self._plan, self._failures, self._set.plan)
+            self._tell("stage", self._plan, self._set.positions_for(self._plan.digests))
+            return
+        if self._current is None:
+            return
+        change, origin = self._current
+        error = failure(change, self._failures, self._prepared)
+        self._shared.plan_number[0] = self._plan.number  # from here on all of them serve by it
+        self._set.replace(self._plan)
+        logger.info("the models are served by plan %d now (%s %s)", self._plan.number, change.action, change.name)
+        self._finish()
+        self._answer(origin, error.code if error else None, error.detail if error else "")
+
+    def _finish(self) -> None:
+        self._current, self._workers, self._silent = None, {}, set()
+
+    def _tell(self, *message: object) -> None:
+        for index, pipe in list(self._workers.items()):
+            try:
+                pipe.send(message)
+            except OSError:
+                self.worker_ended(index)
+                return
+
+    @staticmethod
+    def _answer(origin: Origin, code: str | None, detail: str) -> None:
+        if origin is not None:
+            with contextlib.suppress(OSError):  # the worker that asked has died
+                origin[0].send(("answer", origin[1], code, detail))
+        elif code is not None:
+            logger.error("the models could not be changed: %s", detail)

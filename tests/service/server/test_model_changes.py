@@ -1,0 +1,120 @@
+"""The parent's part in a change: all workers prepare and stage, then all switch, or none does."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.runtime.model_plan import Change, ModelPlan
+from service.runtime.worker_group import ModelSet, SharedNumbers
+from service.server.model_changes import ModelChanges
+from tests.models import LastValue, write_model
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+class Parent:
+    """Two workers, of which only the pipes are there."""
+
+    def __init__(self, models: Path) -> None:
+        self.shared = SharedNumbers(CONTEXT, 2)
+        self.set = ModelSet(CONTEXT, {}, ModelPlan())
+        self.changes = ModelChanges(models, self.set, self.shared, None)
+        pairs = [CONTEXT.Pipe() for _ in range(2)]
+        self.parent_ends = dict(enumerate(pair[0] for pair in pairs))
+        self.workers: list[Connection[Any, Any]] = [pair[1] for pair in pairs]
+
+    def look(self) -> None:
+        for index, pipe in self.parent_ends.items():
+            self.changes.receive(index, pipe)
+        self.changes.look(self.parent_ends)
+
+    def told(self, index: int) -> tuple[Any, ...]:
+        assert self.workers[index].poll(5)
+        message = self.workers[index].recv()
+        assert isinstance(message, tuple)
+        return message
+
+    def close(self) -> None:
+        for pipe in (*self.workers, *self.parent_ends.values()):
+            pipe.close()
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Parent]:
+    write_model(tmp_path, "forecaster", LastValue())
+    parent = Parent(tmp_path)
+    yield parent
+    parent.close()
+
+
+def test_all_switch_when_all_have_staged(parent: Parent) -> None:
+    parent.workers[0].send(("change", 5, Change("load", "forecaster")))
+    parent.look()
+    (_, plan), (_, same) = parent.told(0), parent.told(1)
+    assert list(plan.digests) == ["forecaster@1"]
+    assert plan == same
+    parent.workers[0].send(("prepared", plan.number, {}))
+    parent.look()
+    assert not parent.workers[0].poll()  # the other one has not answered yet
+    parent.workers[1].send(("prepared", plan.number, {}))
+    parent.look()
+    for index in (0, 1):
+        kind, staged, positions = parent.told(index)
+        assert (kind, staged.number, positions) == ("stage", plan.number, {"forecaster@1": 0})
+        assert parent.shared.plan_number[0] == 0
+        parent.workers[index].send(("staged", plan.number))
+        parent.look()
+    assert parent.shared.plan_number[0] == plan.number
+    assert parent.told(0) == ("answer", 5, None, "")
+    assert parent.set.missing([]) == ["forecaster@1"]
+    assert not parent.changes.busy
+
+
+def test_what_one_worker_cannot_load_none_serves(parent: Parent) -> None:
+    parent.workers[1].send(("change", 0, Change("load", "forecaster")))
+    parent.look()
+    plan = parent.told(0)[1]
+    parent.told(1)
+    parent.workers[0].send(("prepared", plan.number, {}))
+    parent.workers[1].send(("prepared", plan.number, {"forecaster@1": "no memory"}))
+    parent.look()
+    for index in (0, 1):
+        assert parent.told(index)[1].withheld == {"forecaster@1": ("failed", "no memory")}
+        parent.workers[index].send(("staged", plan.number))
+    parent.look()
+    assert parent.told(1) == ("answer", 0, "model_not_ready", "model forecaster@1 could not be loaded: no memory")
+    assert parent.set.missing([]) == []
+
+
+def test_a_worker_that_dies_ends_the_change_and_late_answers_do_not_count(parent: Parent) -> None:
+    parent.workers[0].send(("change", 0, Change("load", "forecaster")))
+    parent.look()
+    first = parent.told(0)[1]
+    parent.told(1)
+    parent.changes.worker_ended(1)
+    assert parent.told(0)[2] == "model_not_ready"
+    assert not parent.changes.busy
+    parent.changes.ask(Change("reload"))
+    parent.look()
+    second = parent.told(0)[1]
+    assert second.number > first.number
+    for worker in parent.workers:
+        worker.send(("prepared", first.number, {}))
+    parent.look()
+    assert not parent.workers[0].poll()
+    assert parent.shared.plan_number[0] == 0
+
+
+def test_a_change_waits_until_all_are_ready_and_an_unknown_name_is_answered(parent: Parent) -> None:
+    parent.workers[0].send(("change", 1, Change("load", "nothing")))
+    parent.changes.receive(0, parent.parent_ends[0])
+    parent.changes.look(None)
+    assert not parent.workers[0].poll()
+    parent.changes.look(parent.parent_ends)
+    assert parent.told(0)[:3] == ("answer", 1, "model_not_found")

@@ -1,0 +1,33 @@
+"""training.tutorials.pictures: what the tutorials show is drawn from the committed models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from training.data import mnist
+from training.folders import FIGURES, MODELS
+from training.tutorials import pictures
+from training.tutorials.config import FORECASTERS, READERS
+
+DRAWN = {"tutorial-series.png", *(f"tutorial-{name}.png" for name in (*FORECASTERS, *READERS))}
+
+
+def test_every_picture_is_drawn_also_without_mnist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nothing() -> mnist.Mnist:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(mnist, "load", nothing)
+    pictures.main(argparse.Namespace(models=MODELS, figures=tmp_path, epochs=1))
+    assert {path.name for path in tmp_path.iterdir()} == DRAWN
+    assert all(Image.open(path).size[0] > 100 for path in tmp_path.iterdir())
+    assert "by least squares, 0.0031 published" in capsys.readouterr().out
+
+
+def test_the_pages_show_pictures_that_are_there() -> None:
+    assert {path.name for path in FIGURES.glob("tutorial-*.png")} == DRAWN

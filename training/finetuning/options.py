@@ -1,0 +1,87 @@
+"""Options that the two commands of `ritmo train` share, and the bar that shows how far a fit is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from service.contract.manifest import MANIFEST_FILE, read_manifest
+from training.finetuning.series import UnusableData
+from training.fit.interrupt import Interrupt
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """--name, --models, --version, --default, --report, --deadline, --dry-run, --threads."""
+    models = Path(os.environ.get("RITMO_MODELS") or "models")
+    parser.add_argument("--name", required=True, help="name to serve the model under: small letters, digits, hyphens")
+    parser.add_argument(
+        "--models", type=Path, default=models, help="folder of models, read and written (default: %(default)s)"
+    )
+    parser.add_argument("--version", type=int, help="version to write (default: one above the highest there is)")
+    parser.add_argument("--default", action="store_true", help="also answer with this model where a request names none")
+    parser.add_argument("--report", type=Path, help="folder of table and plots (default: runs/NAME)")
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        default=150.0,
+        help="seconds after which learning ends with what is best so far (default: %(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="two steps of everything, and nothing written")
+    # So small networks gain little from more, and lose much on a machine that is busy with something else.
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: %(default)s)")
+
+
+def check_name(name: str) -> None:
+    """Raise `UnusableData` for a name that no model can have."""
+    if not NAME.fullmatch(name):
+        raise UnusableData(f"--name {name}: a name is up to 64 small letters, digits and hyphens, such as shops")
+
+
+@contextmanager
+def progress_bar(steps: int, label: str) -> Iterator[Callable[[int], None]]:
+    """A function that takes the number of steps so far and shows it on standard error."""
+    with tqdm(total=steps, desc=label, unit="step", leave=True) as bar:
+        yield lambda step: bar.update(step - bar.n) and None
+
+
+def stop_when(deadline: float, started: float, interrupt: Interrupt) -> Callable[[], bool]:
+    """Whether a fit is to end: Ctrl-C was pressed, or `deadline` seconds have passed since `started`."""
+    return lambda: interrupt.asked or time.monotonic() - started > deadline
+
+
+def folder_of(reference: str, models: Path) -> Path:
+    """The folder of `name` (its highest version) or `name@version`; raises `UnusableData` where there is none."""
+    name, _, number = reference.partition("@")
+    versions = [int(path.parent.name) for path in models.glob(f"{name}/[0-9]*/{MANIFEST_FILE}")]
+    if not versions or (number and (not number.isdecimal() or int(number) not in versions)):
+        raise UnusableData(
+            f"{models} has no {reference} to start from: --models names the folder of the shipped models"
+        )
+    return models / name / (number or str(max(versions)))
+
+
+def make_default(folder: Path, models: Path, default_name: str) -> Path:
+    """A copy of the model in `folder` as the newest version of the model that answers by default."""
+    parent = models / default_name
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0) + 1
+    aside = parent / f".default-{number}"
+    shutil.copytree(folder, aside)
+    read_manifest(folder).model_copy(update={"name": default_name, "version": number}).write(aside)
+    return aside.replace(parent / str(number))
+
+
+def say(text: str) -> None:
+    """Print a line for people on standard error, where it does not mix with results."""
+    print(text, file=sys.stderr, flush=True)
