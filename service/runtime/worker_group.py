@@ -86,6 +86,10 @@ class ModelSet:
         self._positions = {reference: position for position, reference in enumerate(digests)}
         self._served: MutableSequence[int] = context.RawArray("b", len(digests) + FURTHER_VERSIONS)
 
+    def has_room_for(self, digests: Mapping[str, str | None]) -> bool:
+        """Whether there is a place for each of these versions beside those that are served."""
+        return len(self._positions.keys() | digests.keys()) <= len(self._served)
+
     def positions_for(self, digests: Mapping[str, str | None]) -> dict[str, int]:
         """A place in the shared memory for each reference in `digests`; those that are known keep theirs."""
         free = iter(sorted(set(range(len(self._served))) - set(self._positions.values())))

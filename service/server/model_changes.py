@@ -75,6 +75,13 @@ class ModelChanges:
         except RitmoError as error:
             self._answer(origin, error.code, error.detail)
             return
+        if not self._set.has_room_for(plan.digests):
+            self._answer(
+                origin,
+                "model_not_ready",
+                "there are more versions than the processes have room for: restart the service",
+            )
+            return
         self._current, self._plan, self._staging, self._failures = (change, origin), plan, False, {}
         self._workers, self._silent = dict(workers), set(workers)
         self._tell("prepare", plan)

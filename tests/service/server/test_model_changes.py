@@ -111,6 +111,16 @@ def test_a_worker_that_dies_ends_the_change_and_late_answers_do_not_count(parent
     assert parent.shared.plan_number[0] == 0
 
 
+def test_more_versions_than_there_is_room_for_are_refused(
+    parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parent.set, "_served", [])
+    parent.workers[0].send(("change", 2, Change("load", "forecaster")))
+    parent.look()
+    assert parent.told(0)[:3] == ("answer", 2, "model_not_ready")
+    assert not parent.changes.busy
+
+
 def test_a_change_waits_until_all_are_ready_and_an_unknown_name_is_answered(parent: Parent) -> None:
     parent.workers[0].send(("change", 1, Change("load", "nothing")))
     parent.changes.receive(0, parent.parent_ends[0])
