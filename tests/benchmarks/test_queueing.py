@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.serving.queueing import CHECKED, ROOT, TOLERANCE, Model, errors, measured, replicas, report
+from benchmarks.serving.queueing import CHECKED, TOLERANCE, Model, errors, measured, replicas, report
+from benchmarks.table import ROOT
 
 MODEL = Model({1: 3.0, 2: 5.0, 8: 20.0})
 
