@@ -93,8 +93,8 @@ test: $(VENV)/.dev ## all tests but the slow ones; PYTEST="-k digits" narrows th
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 .PHONY: test-slow
-test-slow: $(VENV)/.dev ## the tests marked slow
-	$(PY) -m pytest -n auto -m 'slow and not docker and not fuzz' $(PYTEST)
+test-slow: $(VENV)/.dev ## the tests marked slow, and those in a browser
+	$(PY) -m pytest -n auto -m '(slow or browser) and not docker and not fuzz' $(PYTEST)
 
 # Seeded: the same seed sends the same; another one is SEED=2. schemathesis is installed for this chore only.
 SEED ?= 1

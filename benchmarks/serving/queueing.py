@@ -29,6 +29,7 @@ from benchmarks import table
 from benchmarks.serving.fairness import serving
 from benchmarks.serving.load import Request, require_wrk, run, write_requests
 from benchmarks.table import ROOT, head, line
+from service.contract.types import Floats
 
 MEASURED = ROOT / "benchmarks/results/queueing.csv"
 FITTED, CHECKED = (1, 4, 16, 64), (2, 8, 32)  # clients
@@ -62,7 +63,7 @@ class Model:
         """Requests a second of a loop of so many clients."""
         return clients / self.seconds(clients)
 
-    def response_times(self, arrivals: Sequence[float] | np.ndarray) -> np.ndarray:
+    def response_times(self, arrivals: Sequence[float] | Floats) -> Floats:
         """Seconds from each arrival to its answer, the arrivals in order."""
         times = np.asarray(arrivals)
         answers = np.empty(len(times))
@@ -74,10 +75,10 @@ class Model:
             free = begin + self.seconds(last - first)
             answers[first:last] = free
             first = last
-        seconds: np.ndarray = answers - times
-        return seconds
+        waits: Floats = answers - times
+        return waits
 
-    def at_share(self, share: float, requests: int = 20_000) -> np.ndarray:
+    def at_share(self, share: float, requests: int = 20_000) -> Floats:
         """Simulated response times of requests at random (Poisson), `share` of the capacity of them."""
         gaps = np.random.default_rng(1).exponential(1 / (share * self.capacity), requests)
         return self.response_times(np.cumsum(gaps))

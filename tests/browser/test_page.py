@@ -1,6 +1,6 @@
 """The page at `/` in a real browser: Debian's Chromium driven by Playwright, with the committed models.
 
-Skipped where either is absent: `pip install 'ritmo[browser]'` and `apt-get install chromium`.
+Skipped where either is absent: `make install-all` and `apt-get install chromium`; run by `make test-slow`.
 """
 
 from __future__ import annotations

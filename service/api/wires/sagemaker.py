@@ -89,12 +89,12 @@ def _as_forecast(content: bytes, media_type: str) -> bytes:
 def _rename(document: dict[str, Any]) -> None:
     """Give the names of Vertex AI and MLflow those of `POST /forecast`; raises `InvalidRequest` for two of a kind."""
     for ours, names in (("inputs", _SERIES), ("parameters", ("parameters", "params"))):
-        given = [name for name in names if name in document]
-        if len(given) > 1:
-            raise InvalidRequest(f"#/{given[1]}: says again what {given[0]} says", code="unknown_field")
-        if given:
-            document[ours] = document.pop(given[0])
-            if given == ["dataframe_split"]:
+        found = [name for name in names if name in document]
+        if len(found) > 1:
+            raise InvalidRequest(f"#/{found[1]}: says again what {found[0]} says", code="unknown_field")
+        if found:
+            document[ours] = document.pop(found[0])
+            if found == ["dataframe_split"]:
                 document[ours] = _records(document[ours])
 
 
