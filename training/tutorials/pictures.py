@@ -80,4 +80,4 @@ def linear_errors(epochs: int) -> tuple[float, float]:
     data = tutorial_series()
     module, _ = train_forecaster("linear", data, 0, Config(batch=LONG.batch, epochs=epochs))
     windows, targets = next_values(data.test)
-    return float(functional.mse_loss(module(windows.double()), targets.double())), least_squares(data)
+    return float(functional.mse_loss(module(windows.double()), targets.double()).detach()), least_squares(data)
