@@ -196,6 +196,7 @@ class Registry:
         """Load what is new in `plan` beside what is served; the versions that cannot be, each with the reason."""
         if self._scheduler is None:
             raise Unavailable("the models are not loaded yet", code="model_not_ready")
+        self._switch()
         repository = await _in_daemon_thread(scan, self._models)
         on_disk = {f"{folder.name}@{folder.version}": folder for folder in repository.versions}
         current = {(version.reference, version.digest): version for version in self._versions}
