@@ -17,8 +17,8 @@ from service.api.accounts import Account, KeyRing
 from service.api.clients import ACCOUNT
 from service.api.route_scopes import ADMIN, needed
 from service.contract.errors import AccessDenied
+from service.settings import LOCAL_NAMES
 
-LOCAL_NAMES = "local"  # in a list of hosts: addresses, and names without a dot
 _MAX_HOST_BYTES = 255
 _LIVE = "LIVE"  # the method of a WebSocket in the table of scopes
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from service.api.access import LOCAL_NAMES
-from service.settings import Settings
+from service.settings import LOCAL_NAMES, Settings
 
 
 def is_local(host: str) -> bool:
