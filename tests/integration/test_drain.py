@@ -43,7 +43,7 @@ class Load:
     async def _keep_alive(self) -> None:
         while (streams := await self._connect()) is not None:
             async with _closing(streams[1]):
-                while await self._ask(*streams) and not _was_closed(streams[1]):
+                while await self._ask(*streams):
                     pass
 
     async def _fresh(self) -> None:
@@ -58,7 +58,9 @@ class Load:
             return None
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request; whether the connection goes on."""
+        """One request; whether the connection goes on. A client that finds its connection closed sends nothing."""
+        if _was_closed(writer):
+            return False
         try:
             writer.write(REQUEST)
             head = await reader.readuntil(b"\r\n\r\n")
