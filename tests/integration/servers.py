@@ -64,7 +64,7 @@ class Server:
         return self
 
     def settled(self) -> Server:
-        """Wait until every model is warm or has failed."""
+        """Wait until every model is ready or has failed."""
         return self._wait_until(self._has_settled)
 
     def ready(self) -> Server:
@@ -73,11 +73,7 @@ class Server:
 
     @staticmethod
     def _has_settled(client: httpx.Client) -> bool:
-        models = client.get("/models").json()["models"]
-        return all(
-            model["state"] != "loading" and (model["state"] != "ready" or model["batch_invariant"] is not None)
-            for model in models
-        )
+        return all(model["state"] != "loading" for model in client.get("/models").json()["models"])
 
     def _wait_until(self, condition: Callable[[httpx.Client], bool]) -> Server:
         self.listening()

@@ -102,6 +102,7 @@ async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, mo
         assert folders(tmp_path) == [folder]
 
 
+@pytest.mark.slow
 async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_path: Path) -> None:
     """The folder changes while the service runs; then SIGHUP makes all serve what is there, SIGUSR2 too."""
     write_model(tmp_path, "forecaster", LastValue())

@@ -42,7 +42,8 @@ VERSIONS = (
     "sines@2",
 )
 REQUEST_ID, LENGTH, FOLDER = "<a new request id>", "<the length of the body>", "<the folder of the models>"
-MEASURED = {"batch_invariant": "<true or false>", "batch_deviation": "<a number>"}  # at warm-up, by each machine
+# At warm-up, by each machine, and perhaps after the answer.
+MEASURED = {"batch_invariant": "<true or false>", "batch_deviation": "<a number>"}
 
 _MASKED = {"date": "<a date>", "sec-websocket-accept": "<an answer to the client's key>"}
 _NEW_ID = re.compile(r"[0-9a-f]{12}-[0-9a-f]+")
@@ -325,7 +326,7 @@ def _without_tokens(document: Json) -> Json:
     for name, value in document.items():
         if name == "state" and isinstance(value, str) and value.startswith(_TIMELESS):
             kept[name] = f"<a token of {len(value) - len(_TIMELESS) + _SIGNATURE} characters>"
-        elif name in MEASURED and isinstance(value, (bool, float)):
+        elif name in MEASURED and (value is None or isinstance(value, (bool, float))):  # not measured yet, or measured
             kept[name] = MEASURED[name]
         else:
             kept[name] = _without_tokens(value)
