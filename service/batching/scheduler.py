@@ -16,7 +16,7 @@ answers.
 To wake a sleeping thread takes 0.1 ms or more, and to hear from it as much again: more than a small network needs. And
 two threads that both need the interpreter all the time get less done than one. So where the thread sleeps and all that
 waits is light, or is one small item of a model that typically answers such a one at once, the event loop computes it
-itself, for a few milliseconds at a time. Computing needs the compute lock; runners need not be thread-safe.
+itself, for as long as one call may last at a time. Computing needs the compute lock; runners need not be thread-safe.
 
 Every future is settled, come what may: a cancelled entry is skipped, an expired one gets `DeadlineExceeded`, a raising
 runner costs only the entry that makes it raise (each is tried again alone), a wrong number of answers is an error, and
@@ -55,7 +55,7 @@ TIME_SLICE = 0.010  # seconds that a batch may compute while other work waits
 SHORT_SLICE = 0.002  # the same for a batch that takes long, while work waits that takes little time
 EXPIRY_SECONDS = 0.025  # between two looks for expired entries
 INLINE_SECONDS = 0.0015  # for which a single item may keep the event loop
-INLINE_BATCH_SECONDS = 0.005  # for which a batch of light submissions may
+INLINE_BATCH_SECONDS = 0.02  # for which a batch of light submissions may
 
 
 class Scheduler:
