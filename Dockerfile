@@ -58,7 +58,7 @@ FROM $PYTHON_IMAGE AS root
 RUN find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
     && rm -rf /usr/local/lib/python3*/*-packages/* /usr/local/bin/pip* /usr/lib/python3/dist-packages/* /usr/bin/pip* \
         /usr/share/perl* /usr/lib/*/perl* /usr/bin/perl* /usr/bin/apt* /usr/lib/apt /var/lib/apt /var/cache/apt /etc/apt \
-        /usr/bin/dpkg* /usr/lib/dpkg /var/lib/dpkg/info /usr/share/doc /usr/share/man /root/.cache /etc/pip.conf \
+        /usr/bin/dpkg* /usr/lib/dpkg /var/lib/dpkg/info /usr/share/doc /usr/share/man ~/.cache /etc/pip* \
     && rm -f /usr/bin/bash /usr/bin/rbash /usr/bin/dash /usr/bin/sh
 
 FROM scratch

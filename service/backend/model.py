@@ -36,7 +36,6 @@ def load(
     device: str | torch.device = "cpu",
     *,
     warm: bool = True,
-    should_continue: Callable[[], bool] = lambda: True,
     threads: ComputeThreads | None = None,
     trusted: TrustedKeys | None = None,
 ) -> LoadedModel:
@@ -44,8 +43,7 @@ def load(
 
     With `trusted`, one of these keys must have signed the manifest, and so the digests of all that is loaded.
 
-    Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds; it ends
-    with `Unavailable` as soon as `should_continue()` is false.
+    Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds.
     """
     model = open_model(folder, device, threads, trusted)
     manifest = model.manifest
@@ -58,7 +56,7 @@ def load(
     refuse_breaches(model.network, manifest)
     model.network.prices.calls.clear()  # first calls of a shape tell nothing of its price
     if warm:
-        model.warm_up(sample, should_continue)
+        model.warm_up(sample)
     return model
 
 
