@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -27,10 +28,11 @@ TABLES = (CSV, PARQUET)
 READING_HEADER = b"x-table-reading"  # of an answer that is a table: how the request's table was read, as JSON
 MAX_HEADER = 4000  # characters
 TEXT_OPTIONS = frozenset(
-    {"model", "quantile_levels", "freq", "id", "time", "value", "delimiter", "decimal"}
+    {"model", "quantile_levels", "freq", "id", "time", "value", "delimiter", "decimal", "encoding"}
 )  # of the query: never literals
 options_decoder = StrictDecoder(TableOptions)
 _encoder = msgspec.json.Encoder()
+_CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
 
 
 class TableCodec:
@@ -48,6 +50,8 @@ class TableCodec:
         if body.media_type == PARQUET:
             table = read_table(parquet.read_rows(body.content), options, limits, "parquet")
         else:
+            if options.encoding is None:
+                options = replace(options, encoding=_charset(body.content_type))
             table = read_csv(body.content, options, limits)
         width = 1 + len(table.parameters.quantile_levels)
         numbers = width * len(table.inputs) * table.parameters.prediction_length
@@ -77,6 +81,12 @@ def read_file(content: bytes, query: str) -> Table:
     except InvalidRequest as error:
         details = [fault.detail for fault in error.errors] or [error.detail]
         raise ValueError("\n".join(details)) from error
+
+
+def _charset(content_type: bytes) -> str | None:
+    """The encoding that the header Content-Type states; None for UTF-8, which clients state without a look at a file."""
+    match = _CHARSET.search(content_type.decode("latin-1"))
+    return None if match is None or match[1].lower() in {"utf-8", "utf8", "us-ascii"} else match[1]
 
 
 def encode_answer(

@@ -13,11 +13,10 @@ from service.codec.tables.dates import DateFormat, find_date_format
 from service.codec.tables.layout import Column, Roles, find_roles
 from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing
 from service.codec.tables.rows import Row, Rows, read_rows
-from service.codec.tables.shapes import reshaped
+from service.codec.tables.shapes import is_total, reshaped
 from service.codec.tables.types import Cell, Table, TableErrors, TableOptions, TableReading, bad_table, printable
 from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, place_moments, read_frequency, spread
 
-_TOTALS = frozenset({"total", "totals", "sum", "summe", "gesamt", "suma", "somme", "totale", "grand total", "average"})
 _CALENDAR = dt.datetime(2000, 1, 1)  # noqa: DTZ001 (a clock without a zone)
 
 
@@ -40,7 +39,7 @@ class _Series:
 
 def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
     """The series of a CSV file; raises `InvalidRequest` with errors that name line and column and show the cell."""
-    return read_table(read_rows(content, options.delimiter), options, limits, "csv")
+    return read_table(read_rows(content, options.delimiter, options.encoding), options, limits, "csv")
 
 
 def read_table(rows: Rows, options: TableOptions, limits: Limits, file_format: str) -> Table:
@@ -213,14 +212,18 @@ class _Reader:
                 self._errors.add(f"#row={position + self._first}", "bad_table", detail)
 
     def _without_totals(self, body: list[Row]) -> list[Row]:
-        """`body` without a last row of totals."""
+        """`body` without a last row of totals: one that says so, or the only one without a time."""
         columns = [*self._roles.times, *self._roles.ids]
-        if body and columns:
-            last = body[-1]
-            words = {last.cells[column.index].strip().lower() for column in columns if column.index < len(last.cells)}
-            if words & _TOTALS:
-                self._notes.append(f"line {last.line} was left out: it is a total")
-                return body[:-1]
+        if len(body) < 2 or not columns:
+            return body
+        last = body[-1]
+        if any(is_total(self._text(last, column)) for column in columns):
+            self._notes.append(f"line {last.line} was left out: it is a total")
+            return body[:-1]
+        times = self._roles.times
+        if times and is_missing(self._text(last, times[0])) and not is_missing(self._text(body[-2], times[0])):
+            self._notes.append(f"line {last.line}, the last one, was left out: it has no time, as a total has none")
+            return body[:-1]
         return body
 
     # --- times -------------------------------------------------------------------------------------------------------

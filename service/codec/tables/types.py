@@ -32,6 +32,7 @@ class TableOptions(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     value: Annotated[ColumnName, Meta(description="column of values; commas between several")] | None = None
     delimiter: Annotated[str, Meta(max_length=16, description="a character, or tab, comma, semicolon …")] | None = None
     decimal: Annotated[Literal[".", ","], Meta(description="the decimal mark")] | None = None
+    encoding: Annotated[str, Meta(max_length=32, description="of the text, such as windows-1251")] | None = None
     header: Annotated[bool, Meta(description="whether the first row has names")] | None = None
     date_order: Annotated[DateOrder, Meta(description="of dates such as 03/04/2024")] | None = None
     include: Annotated[Literal["series"], Meta(description="also answer the series that were read")] | None = None
