@@ -84,7 +84,7 @@ def read_file(content: bytes, query: str) -> Table:
 
 
 def _charset(content_type: bytes) -> str | None:
-    """The encoding that the header Content-Type states; None for UTF-8, which clients state without a look at a file."""
+    """The encoding that the header Content-Type states; None for UTF-8, which clients state without a look."""
     match = _CHARSET.search(content_type.decode("latin-1"))
     return None if match is None or match[1].lower() in {"utf-8", "utf8", "us-ascii"} else match[1]
 

@@ -55,22 +55,21 @@ _EAST_ASIAN = re.compile(
     r"(?P<year>[0-9]{4})\s?[年년]\s?(?P<month>[0-9]{1,2})\s?[月월]\s?(?:(?P<day>[0-9]{1,2})\s?[日일])?" + _CLOCK
 )
 _QUARTER_WORD = r"(?:[QTKqtk]|quarter|qtr|quartal|trimestre|trim|kwartał|kv|кв)\.?"
+_WEEK_WORD = r"(?:W|WK|KW|week|woche|semana|semaine|settimana|sem|S(?=[0-9]{2})|v|uge|uke)\.?"
 _YEAR = r"(?P<year>[0-9]{4}|(?<![0-9])[0-9]{2})"
 _BETWEEN = r"[\s/'.,:-]*(?:of\s|de\s|del\s)?"
-_PERIODS = {  # of a year: months or weeks, and how they are numbered
-    kind: tuple(
-        re.compile(form, re.IGNORECASE)
-        for form in (
-            rf"(?P<year>[0-9]{{4}})[\s/:.-]*{word}\s*{number}",
-            rf"{word}\s*{number}(?:[\s/'.,:-]+(?:of\s|de\s)?{_YEAR}|(?P<year2>[0-9]{{4}}))",
-            rf"{number}\s?(?:\.|st|nd|rd|th|er|º|°|ème|e)?\s?{word}{_BETWEEN}{'(?P<year>[0-9]{4})' if kind == 'week' else _YEAR}",
-        )
+_NUMBERED = (  # parts of a year: kind, the word for it, its number, and the year behind a number that comes first
+    ("quarter", _QUARTER_WORD, "(?P<number>[1-4])", _YEAR),
+    ("half", r"(?:H|S|HY|semestre|halbjahr)", "(?P<number>[12])", _YEAR),
+    ("week", _WEEK_WORD, "(?P<number>[0-9]{1,2})", "(?P<year>[0-9]{4})"),  # 5W30 is no week
+)
+_PERIODS = {
+    kind: (
+        re.compile(rf"(?P<year>[0-9]{{4}})[\s/:.-]*{word}\s*{number}", re.IGNORECASE),
+        re.compile(rf"{word}\s*{number}(?:[\s/'.,:-]+(?:of\s|de\s)?{_YEAR}|(?P<year2>[0-9]{{4}}))", re.IGNORECASE),
+        re.compile(rf"{number}\s?(?:\.|st|nd|rd|th|er|º|°|ème|e)?\s?{word}{_BETWEEN}{year}", re.IGNORECASE),
     )
-    for kind, word, number in (
-        ("quarter", _QUARTER_WORD, "(?P<number>[1-4])"),
-        ("half", r"(?:H|S|HY|semestre|halbjahr)", "(?P<number>[12])"),
-        ("week", r"(?:W|WK|KW|week|woche|semana|semaine|settimana|sem|S(?=[0-9]{2})|v|uge|uke)\.?", r"(?P<number>[0-9]{1,2})"),
-    )
+    for kind, word, number, year in _NUMBERED
 }
 _DIGITS = re.compile(r"[0-9]{4}|[0-9]{6}|[0-9]{8}|[0-9]{10}|[0-9]{12,14}|[0-9]{16}|[0-9]{19}|[0-9]{10}\.[0-9]+")
 _PER_SECOND = {10: 1, 13: 1_000, 16: 1_000_000, 19: 1_000_000_000}  # of Unix times, by their digits
@@ -222,7 +221,7 @@ def _with_clock(match: re.Match[str], year: int, month: int, day: int, precision
 
 def _week(year: int, week: int) -> Moment:
     """The Monday of a week by ISO 8601."""
-    return Moment(dt.datetime.fromisocalendar(year, week, 1), None, None, "D")  # noqa: DTZ007 (a clock without a zone)
+    return Moment(dt.datetime.fromisocalendar(year, week, 1), None, None, "D")
 
 
 def _clock(year: int, month: int, day: int) -> dt.datetime:

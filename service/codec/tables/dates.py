@@ -22,9 +22,15 @@ from service.codec.tables.date_writings import (
 from service.codec.tables.types import DateOrder
 
 _CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(\s*[AaPp]\.?[Mm]\.?)?")
-_UNTIL = re.compile(r"\s+(?:-|–|—|to|bis|until|hasta|au|a)\s+|(?<=[0-9Z])(?:/|--|–)(?=[0-9]{4}-)|(?<=:[0-9]{2})[-–](?=[0-9])")
+_UNTIL = re.compile(
+    r"\s+(?:-|–|—|to|bis|until|hasta|au|a)\s+|(?<=[0-9Z])(?:/|--|–)(?=[0-9]{4}-)|(?<=:[0-9]{2})[-–](?=[0-9])"
+)
 _SAMPLE_SIZE = 1000  # cells that are looked at where a few tell as much as all
-_ORDERS: dict[DateOrder, Parser] = {"dmy": numeric_parser("dmy"), "mdy": numeric_parser("mdy"), "ymd": numeric_parser("ymd")}
+_ORDERS: dict[DateOrder, Parser] = {
+    "dmy": numeric_parser("dmy"),
+    "mdy": numeric_parser("mdy"),
+    "ymd": numeric_parser("ymd"),
+}
 _UNORDERED: tuple[Parser, ...] = (read_iso, read_digits, read_week_digits, read_decimal_years, read_words)
 
 

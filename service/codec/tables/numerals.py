@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 MISSING = frozenset(
     {
@@ -32,28 +33,30 @@ MISSING = frozenset(
     | {"#div/0!", "#value!", "#ref!", "#num!", "nd", "n.d.", "missing", "unknown", "unavailable", "<na>", "nat", "\\n"}
 )
 # What may stand before or after a number. A list, since any other word makes the cell a name ("Store 1", "5W30").
-_CURRENCIES = (
-    "US$ R$ A$ C$ NZ$ HK$ S/ $ € £ ¥ ₹ ₩ ₽ ₺ ₴ ₦ ₱ ₪ ฿ ₫ Rs. Rs kr. kr zł Kč Ft lei лв руб. руб 元 円 "
-    "USD EUR GBP JPY CNY INR CHF SEK NOK DKK PLN CZK HUF RON BRL MXN ARS CLP COP PEN CAD AUD NZD ZAR TRY RUB KRW Fr."
-).split()
-_UNITS = (
-    "% %RH °C °F ° ℃ kWh MWh GWh Wh kW MW GW mV kV mA Hz kHz MHz GHz rpm dB dBm lx lux km/h mph m/s kn km m cm mm µm mi ft "
-    "ha km² m² m2 m³ m3 m³/h l/s l/min L ml mL hl gal bbl kg mg µg t lb lbs oz bar mbar hPa kPa MPa Pa psi ppm ppb µg/m³ "
-    "ug/m3 kB KB MB GB TB KiB MiB GiB h hr hrs min mins s sec ms days Tage días pcs pc. units unit St. Stk. Stück ud. uds. "
-    "x pts bps items orders users visits"
-).split()
+_CURRENCIES = """
+US$ R$ A$ C$ NZ$ HK$ S/ $ € £ ¥ ₹ ₩ ₽ ₺ ₴ ₦ ₱ ₪ ฿ ₫ Rs. Rs kr. kr zł Kč Ft lei лв руб. руб 元 円 Fr.
+USD EUR GBP JPY CNY INR CHF SEK NOK DKK PLN CZK HUF RON BRL MXN ARS CLP COP PEN CAD AUD NZD ZAR TRY RUB KRW
+"""
+_UNITS = """
+% %RH °C °F ° ℃ kWh MWh GWh Wh kW MW GW mV kV mA Hz kHz MHz GHz rpm dB dBm lx lux km/h mph m/s kn km m cm mm µm mi ft
+ha km² m² m2 m³ m3 m³/h l/s l/min L ml mL hl gal bbl kg mg µg t lb lbs oz bar mbar hPa kPa MPa Pa psi ppm ppb µg/m³
+ug/m3 kB KB MB GB TB KiB MiB GiB h hr hrs min mins s sec ms days Tage días pcs pc. units unit St. Stk. Stück ud. uds.
+x pts bps items orders users visits
+"""
 _FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "Mn": 1e6, "mln": 1e6, "bn": 1e9, "Bn": 1e9, "B": 1e9}
 _FACTORS |= {"Tsd": 1e3, "Tsd.": 1e3, "mil": 1e3, "Mio": 1e6, "Mio.": 1e6, "Mill.": 1e6, "Mrd": 1e9, "Mrd.": 1e9}
-_SAME_UNIT = {"EUR": "€", "USD": "$", "US$": "$", "GBP": "£", "lbs": "lb", "hrs": "h", "hr": "h", "sec": "s", "mins": "min"}
+_SAME_UNIT = {"EUR": "€", "USD": "$", "US$": "$", "GBP": "£", "lbs": "lb"}
+_SAME_UNIT |= {"hrs": "h", "hr": "h", "sec": "s", "mins": "min"}
 
 
-def _choice(words: Iterable[str]) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+def _choice(words: str | Iterable[str]) -> str:
+    names = words.split() if isinstance(words, str) else words
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
 _AROUND = re.compile(
     rf"(?P<minus>[+-]?)\s*(?P<before>{_choice(_CURRENCIES)})?\s*(?P<number>[+-]?[.,]?[0-9](?:.*[0-9])?[.,]?-?)"
-    rf"(?:\s*(?P<unit>{_choice([*_CURRENCIES, *_UNITS])})|\s+(?P<kelvin>K)"
+    rf"(?:\s*(?P<unit>{_choice(_CURRENCIES + _UNITS)})|\s+(?P<kelvin>K)"
     rf"|\s*(?P<factor>{_choice(_FACTORS)})\s*(?P<currency>{_choice(_CURRENCIES)})?)?"
 )
 _MAX_LENGTH = 80  # of a number with its unit
@@ -108,9 +111,18 @@ def unit_of(text: str) -> str | None:
     return _plain(text)[2]
 
 
-def find_number_format(cells: Iterable[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
+def find_number_format(cells: Sequence[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
     """The marks of the numbers in `cells`; `decimal` where it is stated."""
-    texts = _with_marks(cells)
+    found = _format_of(_with_marks(cells), delimiter, decimal)
+    factors = ((cell, abs(_plain(cell)[1])) for cell in cells[:_SAMPLE_SIZE])
+    example, factor = next(((cell, factor) for cell, factor in factors if factor > 1), ("", 1))
+    if not example:
+        return found
+    note = f"numbers such as {example.strip()} were multiplied by {factor:.15g}"
+    return replace(found, note=f"{found.note}; {note}" if found.note else note)
+
+
+def _format_of(texts: list[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
     marked = [text for text in texts if "." in text or "," in text]
     if decimal is not None:
         alternative = "," if decimal == "." else "."
@@ -124,7 +136,7 @@ def find_number_format(cells: Iterable[str], delimiter: str | None, decimal: str
     if any(text.count(mark) > 1 for text in with_mark):
         return NumberFormat("," if mark == "." else ".", mark)
     if not with_mark or any(not _GROUPS.fullmatch(text) for text in with_mark):
-        return NumberFormat(mark)
+        return NumberFormat(mark, "." if mark == "," and any("." in text for text in marked) else None)
     return _two_way(texts, mark, delimiter)
 
 

@@ -29,7 +29,11 @@ _BINARY = {
     b"PAR1": "Parquet: say so in Content-Type",
 }
 _BINARY |= {b"\x1f\x8b": "compressed", b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV", b"%PDF": "PDF"}
-_OTHER_TEXT = ((("{", "["), "JSON: say so in Content-Type (application/json)"), (("<!", "<html", "<?xml", "<table"), "HTML or XML"))
+_OTHER_TEXT = (
+    (("{", "["), "JSON: say so in Content-Type (application/json)"),
+    (("<!", "<html", "<?xml", "<table"), "HTML or XML"),
+)
+_FOREIGN_WORD = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
 _WIDE_TEXT = (("utf-16-le", 1), ("utf-16-be", 0))  # and where the high bytes of its ASCII characters stand, which are 0
 
 
@@ -101,12 +105,15 @@ def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
         raise bad_table("this is no CSV: the content is binary")
     try:
         return content.decode("utf-8"), "utf-8", None
-    except UnicodeDecodeError as error:
+    except UnicodeDecodeError:
         name = _likely_encoding(content)
         text = content.decode(name, "replace")
-        example = _word_at(text, len(content[: error.start].decode(name, "replace")))
+        found = _FOREIGN_WORD.search(text)
         name = name.replace("cp", "windows-")
-        return text, name, f"letters such as in '{example}' were read as {name}; encoding= says otherwise"
+        if found is None:
+            return text, name, None
+        note = f"letters such as in '{printable(found[0])}' were read as {name}; encoding= says otherwise"
+        return text, name, note
 
 
 def _likely_encoding(content: bytes) -> str:
@@ -140,15 +147,6 @@ def _decode_as(content: bytes, encoding: str) -> str:
         if isinstance(error, UnicodeDecodeError):
             raise bad_table(f"byte {error.start} is no {encoding}, which was stated", "#/encoding") from error
         raise bad_table("encoding is a name such as utf-8, windows-1251 or gb18030", "#/encoding") from error
-
-
-def _word_at(text: str, position: int) -> str:
-    """The word of `text` that stands at `position`."""
-    line_start = max(text.rfind("\n", 0, position) + 1, position - 30)
-    for word in re.finditer(r"[^\W\d_]+", text[line_start : position + 30]):
-        if word.end() > position - line_start:
-            return printable(word[0])
-    return printable(text[position : position + 1])
 
 
 def _quote(sample: Sequence[str]) -> str:

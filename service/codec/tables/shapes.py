@@ -18,9 +18,7 @@ from service.codec.tables.types import printable
 _FEWEST_COLUMNS = 3  # of values in a row that is a series
 _FEWEST_MONTHS = 6
 _MOST_HEADERS = 4  # rows of names above the first value
-_TOTALS = frozenset(
-    "total totals sum summe gesamt gesamtergebnis suma somme totale average mean итого всего 合计 总计 totaal razem".split()
-)
+_TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale average итого всего 合计 总计 totaal razem"
 
 
 def reshaped(table: Rows) -> Rows:
@@ -61,7 +59,7 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
 def is_total(name: str) -> bool:
     """Whether a name says that its row or column adds up the others."""
     text = name.strip().lower().rstrip(":")
-    return text in _TOTALS or text.startswith(("total ", "grand total", "gesamt", "sum of"))
+    return text in _TOTALS.split() or text.startswith(("total ", "grand total", "gesamt", "sum of"))
 
 
 def _without_empty_ends(rows: list[Row]) -> list[Row]:

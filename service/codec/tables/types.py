@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -90,6 +92,26 @@ class TableAnswer(ForecastAnswer, frozen=True, kw_only=True):
 
     table: TableReading
     series: list[ReadSeries] | UnsetType = UNSET
+
+
+class Column(Struct, frozen=True):
+    """A column: its place from 0, its name, what most of its cells are, and cells of it."""
+
+    index: int
+    name: str
+    kind: str
+    is_counted: bool = False  # 0, 1, 2 … or 1, 2, 3 …
+    sample: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """The name as usual names are written."""
+        return re.sub(r"[^\w#]+", "_", self.name.strip().lower()).strip("_")
+
+    @property
+    def label(self) -> str:
+        """The name, or the number where there is none."""
+        return self.name or str(self.index + 1)
 
 
 class Cell(Struct, frozen=True, gc=False):
