@@ -7,10 +7,11 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.codec.tables.numerals import is_missing, looks_like_number
 from service.codec.tables.types import bad_table, printable
@@ -20,6 +21,7 @@ DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", ",": "comma", " ": "sp
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LOOKED_AT = 200  # lines
 _MAX_FIELD = 100_000
+_MAX_ROW = 1 << 20  # bytes of a row of a large file
 _RULE = re.compile(r"[-+=| ]*--[-+=| ]*")
 _ROW_COUNT = re.compile(r"\([0-9]+ rows?\)|[0-9]+ rows? in set.*|\([0-9]+ (?:Zeilen|filas|lignes|righe)\)")
 _COMMENT = re.compile(r"#(?![,;\t|]|$)|#$|//|(?:--|%|;)\s")
@@ -53,6 +55,7 @@ class Rows(Struct, frozen=True, eq=False):
     delimiter: str | None
     notes: list[str]
     is_turned: bool = False  # every column but that of times is a series
+    quote: str = '"'
 
 
 def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None) -> Rows:
@@ -76,8 +79,38 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
         delimiter, note = _find_delimiter(sample)
     else:
         delimiter = _stated(delimiter)
-    rows = _split(text, delimiter, _quote(sample))
-    return Rows(_without_preamble(rows), encoding, delimiter, [text for text in (encoding_note, note) if text])
+    quote = _quote(sample)
+    rows = _without_preamble(_split(text, delimiter, quote))
+    return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
+
+
+def row_parts(file: BinaryIO, delimiter: str | None, encoding: str | None, part_bytes: int) -> Iterator[Rows]:
+    """The rows of a large file, about `part_bytes` of it at a time; names of columns are in the first part alone.
+
+    Raises `InvalidRequest`.
+    """
+    first = read_rows(_up_to_row(file, part_bytes), delimiter, encoding)
+    if first.encoding.startswith("utf-16"):
+        raise bad_table("a table of this size is not read in UTF-16: write it in UTF-8")
+    yield first
+    file.seek(0)
+    line = _up_to_row(file, part_bytes).count(b"\n")
+    while content := _up_to_row(file, part_bytes):
+        text = content.decode(first.encoding.replace("windows-", "cp"), "replace")
+        rows = _split(text, first.delimiter, first.quote)
+        yield replace(first, rows=[replace(row, line=row.line + line) for row in rows])
+        line += content.count(b"\n")
+
+
+def _up_to_row(file: BinaryIO, size: int) -> bytes:
+    """The next `size` bytes of a file up to the end of a row: a line that ends outside of quotes."""
+    content = file.read(size)
+    content += file.readline(_MAX_ROW)
+    while content.count(b'"') % 2 and (line := file.readline(_MAX_ROW)):
+        if len(content) > size + _MAX_ROW:
+            raise bad_table("a quoted cell has no end")
+        content += line
+    return content
 
 
 def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
