@@ -155,5 +155,8 @@ class Codec(Protocol[RequestT, CallT, OpeningT]):
     def encode_message(self, call: CallT, results: Sequence[Any], /) -> tuple[bytes, SequenceState]:
         """The prediction object, and the state that the next message resumes from."""
 
+    def continued(self, opening: OpeningT, call: CallT, /) -> OpeningT:
+        """`opening` as it is for the message after that of `call`."""
+
     def last_token(self, state: SequenceState, manifest: Manifest, /) -> str | None:
         """The token of `state` for another service to resume from, None where no other service could open it."""
