@@ -164,7 +164,7 @@ def decays(batch: int, length: int, generator: torch.Generator, device: torch.de
     decay = torch.exp(-time / constant)
     middle = random.uniform(batch, 1, high=4.0) * constant
     middle = torch.where(random.chance(0.5, batch, 1), middle, random.uniform(batch, 1, high=0.6) * length)
-    logistic = torch.sigmoid((time - middle) / constant)
+    logistic = torch.sigmoid(((time - middle) / constant).clamp(min=-20.0))
     shape = torch.where(random.chance(0.5, batch, 1), decay, logistic)
     shape = torch.where(random.chance(0.3, batch, 1), 1 - shape, shape)
     level = torch.where(random.chance(0.5, batch, 1), random.log_uniform(batch, 1, low=0.01, high=10.0), 0.0)
