@@ -50,9 +50,12 @@ class PaperLevel(nn.Module):
         if rows.size(1) == 0:
             return rows, state
         # Paper at zero, as nearly all rows have it: nothing changes.
-        if bool((rows[:, :, ::27] <= STEADY).all()) and not bool(state.any()):
-            if not bool(((rows[:, 0].amax(1) > STEADY) & is_fresh).any()):
-                return rows, state
+        if (
+            bool((rows[:, :, ::27] <= STEADY).all())
+            and not bool(state.any())
+            and not bool(((rows[:, 0].amax(1) > STEADY) & is_fresh).any())
+        ):
+            return rows, state
         level, contrast, varies = state[:, :COLUMNS], state[:, COLUMNS : COLUMNS + 1], state[:, COLUMNS + 1 :]
         fresh = is_fresh[:, None] & ~padding[:, :1]
         level = torch.where(fresh, self._first(rows[:, 0]), level)
