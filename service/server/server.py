@@ -37,6 +37,7 @@ from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
 from service.server.exposure import exposed_host, is_local
 from service.server.http_protocol import Protocol
+from service.server.known_heads import KnownHeads
 from service.server.listener import BalancedListener, listen
 from service.server.management import ManagementServer
 from service.server.tls import Certificate
@@ -85,6 +86,7 @@ class Server(uvicorn.Server):
         self._drain_started: float | None = None  # time of the event loop
         self._tasks: list[asyncio.Task[None]] = []
         self._control = control
+        self._known_heads = KnownHeads()
         self._changes: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -133,6 +135,7 @@ class Server(uvicorn.Server):
             self.lifespan.state,
             limits=self._limits,
             is_draining=lambda: self._drain_started is not None,
+            known_heads=self._known_heads,
         )
 
     def _watch_parent(self, loop: asyncio.AbstractEventLoop) -> None:
