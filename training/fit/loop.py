@@ -151,10 +151,10 @@ def fit(
             finished = run.step == plan.steps
             if finished or (plan.evaluate_every and run.step % plan.evaluate_every == 0):
                 bar.show(run.row(evaluate))
-            ends_early = not finished and (interrupt.asked or (deadline is not None and run.seconds > deadline))
+            ends_early = not finished and (interrupt.is_requested or (deadline is not None and run.seconds > deadline))
             if ends_early or (plan.checkpoint_every and run.step % plan.checkpoint_every == 0):
                 run.save(peak)
-            if ends_early and interrupt.asked:
+            if ends_early and interrupt.is_requested:
                 raise KeyboardInterrupt
             if ends_early:
                 raise TimeoutError(f"{label}: {run.step} of {plan.steps} steps after {run.seconds:.0f} s")
@@ -311,7 +311,7 @@ class _Run:
         self.curves.rows = json.loads(content["curves"])
 
 
-def differences(kept: str, asked: str) -> list[str]:
+def differences(first: str, second: str) -> list[str]:
     """The members in which two identities (JSON objects) differ, those of a member that is an object one by one."""
 
     def members(text: str) -> dict[str, Any]:
@@ -320,8 +320,8 @@ def differences(kept: str, asked: str) -> list[str]:
             flat |= {f"{name} {key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
         return flat
 
-    before, now = members(kept), members(asked)
-    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    old, new = members(first), members(second)
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 class _Progress:
