@@ -6,6 +6,7 @@ Tests of properties try forty examples, however long one takes: how fast the mac
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +74,13 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("no real data: set RITMO_DATA to the folder that holds mnist/ and forecasting/")
     return folder
+
+
+def pytest_sessionfinish() -> None:
+    """Wait for models that are being loaded or warmed up: torch aborts a process that ends in one of its calls."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("loading-"):
+            thread.join(60)
 
 
 @pytest.hookimpl(wrapper=True)
