@@ -42,7 +42,7 @@ async def counted(server: Server, sample: str) -> float:
 async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness, counters, tokens; one is killed and replaced; then the parent is killed, and no process stays."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with running(one_model, workers=2) as server:
+    with running(one_model, as_command=True, workers=2) as server:
         server.listening()
 
         async def ready() -> bool:
