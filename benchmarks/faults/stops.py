@@ -22,7 +22,7 @@ RESULT = ROOT / "benchmarks" / "results" / "stops.csv"
 CLIENTS = ((64, 8), (512, 64))  # that keep their connections, and that make one for each request
 STOPS = (("SIGTERM", 1), ("SIGINT", 1), ("SIGHUP", 1), ("SIGTERM", 2), ("SIGINT", 2), ("SIGHUP", 2), ("SIGUSR2", 2))
 SMALL = b'{"model":"naive","inputs":[{"target":[1,2,3]}]}'
-WAIT = 120.0  # seconds, for anything
+WAIT = 600.0  # seconds, for anything, on a busy machine too
 
 
 @dataclass(frozen=True)
