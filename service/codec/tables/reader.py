@@ -359,7 +359,7 @@ class _Reader:
         labels: list[Column] = []
         for column in ids:
             count = len({self._text(row, column) for row in self._body})
-            is_label = count == len(self._body) if not moments else count > 1
+            is_label = count == len(self._body) if not moments else count > 1 and not self._sorts(column, moments)
             (labels if is_label else id_columns).append(column)
         if labels:
             names = ", ".join(f"'{printable(_name(column))}'" for column in labels)
@@ -368,6 +368,15 @@ class _Reader:
             )
         return id_columns
 
+    def _sorts(self, column: Column, moments: Sequence[Moment]) -> bool:
+        """Whether the times ascend, or descend, within the rows of each text of `column`, but not over all rows."""
+        groups: dict[str, list[dt.datetime]] = {}
+        for row, moment in zip(self._body, moments, strict=True):
+            groups.setdefault(self._text(row, column), []).append(moment.clock)
+        if 2 * len(groups) > len(self._body) or _is_ordered([moment.clock for moment in moments]):
+            return False
+        return all(map(_is_ordered, groups.values()))
+
     def _label(self, key: str | None, column: Column) -> str | None:
         """The id of a series in the answer."""
         several = len(self._roles.values) > 1
@@ -375,6 +384,11 @@ class _Reader:
         if key is None:
             return name[:256] or None
         return f"{key} / {name}"[:256] if several else key[:256]
+
+
+def _is_ordered(clocks: Sequence[dt.datetime]) -> bool:
+    """Whether times ascend or descend."""
+    return all(a < b for a, b in pairwise(clocks)) or all(a > b for a, b in pairwise(clocks))
 
 
 def _ascending(entry: _Series) -> tuple[list[Moment], bool]:
