@@ -175,7 +175,8 @@ async def test_a_picture_that_is_dropped_is_read(page: Page) -> None:
             const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
             const transfer = new DataTransfer();
             transfer.items.add(new File([bytes], "seven.png", { type: "image/png" }));
-            document.getElementById("digit").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+            const drop = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+            document.getElementById("digit").dispatchEvent(drop);
         }""",
         content,
     )
