@@ -88,7 +88,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         if body.file is not None:
             return await self._answer_in_parts(request, self._tables.read_parts(body), accepted)
         table = await self._in_thread("table", len(body.content), client, limit, self._tables.read, body)
-        if self._tables.numbers_of(table) > self._settings.max_answer_numbers:
+        if self._tables.is_large(table):
             return await self._answer_in_parts(request, iter([table]), accepted)
         model, deadline = self._find(request, table.model, table.parameters.timeout_ms)
         report = _progress(request)

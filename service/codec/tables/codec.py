@@ -70,9 +70,15 @@ class TableCodec:
         numbers = (1 + len(table.parameters.quantile_levels)) * table.parameters.prediction_length
         return max(1, min(self._settings.max_items, self._settings.max_answer_numbers // numbers))
 
-    def numbers_of(self, table: Table) -> int:
-        """How many numbers the answer to a table holds."""
-        return (1 + len(table.parameters.quantile_levels)) * len(table.inputs) * table.parameters.prediction_length
+    def is_large(self, table: Table) -> bool:
+        """Whether the answer is written in parts, for its numbers; raises `InvalidRequest` where that cannot be."""
+        numbers = (1 + len(table.parameters.quantile_levels)) * len(table.inputs) * table.parameters.prediction_length
+        if numbers <= self._settings.max_answer_numbers:
+            return False
+        if table.includes_series:
+            detail = f"the answer would hold {numbers} numbers; with include=series at most"
+            raise InvalidRequest(f"{detail} {self._settings.max_answer_numbers}", code="too_many_items")
+        return True
 
     def to_items(self, table: Table, part: slice, manifest: Manifest) -> ForecastCall:
         """The items of a part of the table; the errors of `InvalidRequest` name the series."""

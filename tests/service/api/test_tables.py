@@ -107,6 +107,8 @@ async def test_a_large_answer_comes_in_parts() -> None:
     assert parts.content == whole.content
     assert "content-length" not in parts.headers
     assert parts.headers["x-table-reading"] == whole.headers["x-table-reading"]
+    response = await served(many(9), "?prediction_length=2&include=series", max_answer_numbers=20)
+    problem(response, 413, "too_many_items")
 
 
 async def test_a_table_beyond_the_limit_of_a_body_is_answered_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
