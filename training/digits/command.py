@@ -21,6 +21,7 @@ from training.digits.stages import (
     exported_checkpoint,
     load_stages,
     mean_weights,
+    reader_before,
     stage_file,
     train_stage,
 )
@@ -66,16 +67,16 @@ def main(arguments: argparse.Namespace) -> None:
         train_stage(stage, config, arguments.folder, device, **options).save(file)
         print(f"wrote {file}", flush=True)
     if arguments.stage is None:
-        checkpoints = dict(zip(stages, load_stages(arguments.folder, stages), strict=True))
-        _export(arguments, checkpoints if exported is None else {"start": exported, **checkpoints})
+        _export(arguments, dict(zip(stages, load_stages(arguments.folder, stages), strict=True)), exported)
 
 
-def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint]) -> None:
+def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], exported: Checkpoint | None) -> None:
     last = list(checkpoints.values())[-1]
-    reader = replace(last, weights=mean_weights([checkpoints[stage] for stage in WIDE_ROUNDS]))
+    rounds = [reader_before(arguments.folder, exported), *(checkpoints[stage] for stage in WIDE_ROUNDS)]
+    reader = replace(last, weights=mean_weights(rounds))
     folder = export_digits(
         {size: reader.member(size) for size in reader.weights},
-        combined_record(checkpoints),
+        combined_record(checkpoints if exported is None else {"start": exported, **checkpoints}),
         mnist.load(),
         name=arguments.name,
         version=arguments.version,

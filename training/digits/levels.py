@@ -116,15 +116,25 @@ def fog(canvas: Tensor, octaves: int = len(OCTAVES)) -> Tensor:
 
 
 def reframed(images: Tensor, share: float) -> Tensor:
-    """A `share` of the images (B, 28, 28) cropped as segmentation does: tight, stretched or not, beside other ink."""
+    """A `share` of the images (B, 28, 28) framed as others do: tight, stretched or not, beside other ink, small."""
     count = round(share * len(images))
     if count == 0:
         return images
     changed = images.clone()
     chosen = images[-count:]
-    half = count // 2
-    changed[-count:] = torch.cat([_tight(chosen[:half]), _beside_ink(chosen[half:])])
+    first, second = count // 3, 2 * count // 3
+    parts = [_tight(chosen[:first]), _beside_ink(chosen[first:second]), _small(chosen[second:])]
+    changed[-count:] = torch.cat(parts)
     return changed
+
+
+def _small(images: Tensor) -> Tensor:
+    """At 40 to 85 % of the size, anywhere near the middle."""
+    scale = _uniform(images, 0.4, 0.85)[:, :, 0]
+    places = torch.arange(SIDE, device=images.device, dtype=torch.float32) - (SIDE - 1) / 2
+    x, y = ((places - 3 * torch.randn(len(images), 1, device=images.device).clamp(-2, 2)) / scale for _ in range(2))
+    grid = torch.stack([x[:, None, :].expand(-1, SIDE, -1), y[:, :, None].expand(-1, -1, SIDE)], -1) / (SIDE / 2)
+    return functional.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
 
 
 def _tight(images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The stages of the digit reader's training: each from the files of the earlier ones, and the file that each leaves.
 
-Each round begins from the mean of the weights that the earlier rounds ended with, and the mean of all rounds is the
-reader (Izmailov et al., 2018).
+Each round begins from the mean of the weights that the earlier rounds ended with (Izmailov et al., 2018). The wide
+rounds count the mean of all others as one round; the mean of them and it is the reader.
 """
 
 from __future__ import annotations
@@ -130,11 +130,15 @@ def _teachers_and_start(stage: str, config: Config, folder: Path) -> tuple[Commi
 
 def _reader_and_start(stage: str, folder: Path, exported: Checkpoint | None) -> tuple[Committee, dict[str, Tensor]]:
     """The one teacher of a wide round, which is the reader that these rounds began from; the weights to begin from."""
-    rounds = load_stages(folder, ROUNDS) if exported is None else [exported]
-    reader = replace(rounds[-1], weights=mean_weights(rounds))
+    reader = reader_before(folder, exported)
     begun = load_stages(folder, WIDE_ROUNDS[: WIDE_ROUNDS.index(stage)])
-    start = mean_weights(begun) if begun else reader.weights
-    return Committee(reader.members()), next(iter(start.values()))
+    return Committee(reader.members()), next(iter(mean_weights([reader, *begun]).values()))
+
+
+def reader_before(folder: Path, exported: Checkpoint | None) -> Checkpoint:
+    """The reader that the wide rounds begin from: `exported`, else the mean of the other rounds in `folder`."""
+    rounds = load_stages(folder, ROUNDS) if exported is None else [exported]
+    return replace(rounds[-1], weights=mean_weights(rounds))
 
 
 def mean_weights(checkpoints: Sequence[Checkpoint]) -> Weights:

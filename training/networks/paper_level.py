@@ -4,10 +4,11 @@ The contract of a digit reader is ink high and paper at zero. Rows of other kind
 ones, bright or foggy paper, sides that are inverted. `PaperLevel` turns each row into its distance from the paper, as
 far as the rows so far tell where that is; rows on paper at zero stay exactly as they are.
 
-- The first row is paper where it is smooth, or bright along a broad strip on both sides and dark between them. Any
+- The first row is paper where it is smooth and mostly above zero, or bright along a broad strip on both sides and dark between them. Any
   other first row does not tell: the contract holds.
 - A later row tells the level where both its ends and most of it are alike, the rest is not, and that is far from the
   level so far. A row of one level alone never tells: it may be a bar of the digit.
+- Paper at zero stays so while a row has a few columns or both ends at zero.
 - Paper that varies is followed: columns near their level drag it along, and with it that of the columns with ink.
 
 Shapes: B digits, T rows, 28 columns.
@@ -21,13 +22,7 @@ from torch import Tensor, nn
 from training.networks.steady import SteadyLinear
 
 COLUMNS = 28
-STEADY = 0.06  # paper whose ends stay as near as this to their level does not vary
-SMOOTH = 0.22  # greatest difference of neighbours in a row without ink
-STRIP, BETWEEN = 5, 12  # columns of a strip of paper along both sides, and between the two
-ALIKE, APART = 0.15, 0.3  # columns of one level, and of different ones
-MOST = 16  # columns
-LEAST_CONTRAST = 0.3  # of ink on paper that varies
-FOLLOWED = 0.6  # share of a change of the paper that is taken over from a row
+LEVELS = COLUMNS + 2  # numbers in the state
 
 
 class PaperLevel(nn.Module):
@@ -37,6 +32,33 @@ class PaperLevel(nn.Module):
     has had no row before. The state, float32 (B, 30): the level of each column, the greatest distance from it so far
     on paper that varies, and 1 where it varies.
     """
+
+    # TorchScript sees constants only as attributes of the class that `__constants__` lists.
+    __constants__ = (
+        "ALIKE",
+        "APART",
+        "BETWEEN",
+        "COLUMNS",
+        "FOLLOWED",
+        "HALF",
+        "LEAST_CONTRAST",
+        "MOST",
+        "SMOOTH",
+        "SOME",
+        "STEADY",
+        "STRIP",
+    )
+    COLUMNS = COLUMNS
+    STEADY = 0.06  # paper whose ends stay as near as this to their level does not vary
+    SMOOTH = 0.22  # greatest difference of neighbours in a row without ink
+    STRIP = 5  # columns of a strip of paper along a side
+    BETWEEN = 12  # columns between two of them
+    ALIKE = 0.15  # greatest distance of columns of one level
+    APART = 0.3  # least distance of columns of different levels
+    MOST = 16  # columns of a row
+    SOME, HALF = 6, 14
+    LEAST_CONTRAST = 0.3  # of ink on paper that varies
+    FOLLOWED = 0.6  # share of a change of the paper that is taken over from a row
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,40 +71,68 @@ class PaperLevel(nn.Module):
     def forward(self, rows: Tensor, padding: Tensor, state: Tensor, is_fresh: Tensor) -> tuple[Tensor, Tensor]:
         if rows.size(1) == 0:
             return rows, state
+        ends = rows[:, :, ::27]
+        on_zero = not bool(state.any())
         # Paper at zero, as nearly all rows have it: nothing changes.
         if (
-            bool((rows[:, :, ::27] <= STEADY).all())
-            and not bool(state.any())
-            and not bool(((rows[:, 0].amax(1) > STEADY) & is_fresh).any())
+            on_zero
+            and bool((ends <= self.STEADY).all())
+            and not bool((rows[:, 0].amax(1) > self.STEADY).logical_and(is_fresh).any())
         ):
             return rows, state
-        level, contrast, varies = state[:, :COLUMNS], state[:, COLUMNS : COLUMNS + 1], state[:, COLUMNS + 1 :]
+        level, contrast, varies = state[:, : self.COLUMNS], state[:, -2:-1], state[:, -1:]
         fresh = is_fresh[:, None] & ~padding[:, :1]
         level = torch.where(fresh, self._first(rows[:, 0]), level)
-        distances = torch.jit.annotate(list[Tensor], [])
+        if on_zero and not bool(level.any()):
+            plain = self._at_zero(ends) | ((rows <= self.STEADY).sum(2) >= self.SOME)
+            if bool((plain | padding).all()) and not bool((ends > self.APART).all(2).any()):
+                return rows, state
+        steady = (rows - level[:, None]).abs() / torch.maximum(level, 1 - level)[:, None]
+        if not bool(varies.any()) and bool((self._near(ends, level) | padding).all()):
+            return steady.masked_fill(padding[:, :, None], 0.0), torch.cat([level, contrast, varies], 1)
+        return self._row_by_row(rows, padding, level, contrast, varies)
+
+    def _row_by_row(
+        self, rows: Tensor, padding: Tensor, level: Tensor, contrast: Tensor, varies: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What `forward` returns, where the level may change from row to row."""
+        distances: list[Tensor] = []
         for t in range(rows.size(1)):
             row, ended = rows[:, t], padding[:, t : t + 1]
+            ends = rows[:, t : t + 1, ::27]
             told, tells = self._told(row, level)
             tells = tells & ~ended
             level = torch.where(tells, told, level)
-            off = ((row - level).abs()[:, ::27] > STEADY).any(1, keepdim=True)
-            varies = torch.where(ended, varies, torch.where(tells, 0.0, torch.where(off, 1.0, varies)))
-            followed, contrast_then, distance = self._follow(row, level, contrast)
-            drifting = (varies > 0) & ~ended
-            steady = (row - level).abs() / torch.maximum(level, 1 - level)
-            level = torch.where(drifting, followed, level)
-            contrast = torch.where(drifting, contrast_then, contrast)
-            distances.append(torch.where(drifting, distance, steady))
+            some = (row <= self.STEADY).sum(1, keepdim=True) >= self.SOME
+            plain = (level == 0).all(1, keepdim=True) & (self._at_zero(ends) | some)
+            varies = varies.masked_fill(tells, 0.0).masked_fill(~(self._near(ends, level) | plain | tells | ended), 1.0)
+            drifting = (varies > 0) & ~(plain | ended)
+            distance = ((row - level).abs() / torch.maximum(level, 1 - level)).masked_fill(ended, 0.0)
+            if bool(drifting.any()):
+                followed, contrast_then, varying = self._follow(row, level, contrast)
+                level = torch.where(drifting, followed, level)
+                contrast = torch.where(drifting, contrast_then, contrast)
+                distance = torch.where(drifting, varying, distance)
+            distances.append(distance)
         return torch.stack(distances, 1), torch.cat([level, contrast, varies], 1)
+
+    def _at_zero(self, ends: Tensor) -> Tensor:
+        """Whether both ends (B, T, 2) of rows are at zero: (B, T)."""
+        return (ends <= self.STEADY).all(2)
+
+    def _near(self, ends: Tensor, level: Tensor) -> Tensor:
+        """Whether both ends (B, T, 2) of rows are at their level (B, 28): (B, T)."""
+        return ((ends - level[:, None, ::27]).abs() <= self.STEADY).all(2)
 
     def _first(self, row: Tensor) -> Tensor:
         """The level (B, 28) that the first row shows: itself where it is paper, else zero."""
-        smooth = (row[:, 1:] - row[:, :-1]).abs().amax(1, keepdim=True) < SMOOTH
+        smooth = (row[:, 1:] - row[:, :-1]).abs().amax(1, keepdim=True) < self.SMOOTH
         bright = row > 0.5 * (row.amax(1, keepdim=True) + row.amin(1, keepdim=True))
-        strips = bright[:, :STRIP].all(1, keepdim=True) & bright[:, -STRIP:].all(1, keepdim=True)
+        strips = bright[:, : self.STRIP].all(1, keepdim=True) & bright[:, -self.STRIP :].all(1, keepdim=True)
         changes = (bright[:, 1:] != bright[:, :-1]).sum(1, keepdim=True)
-        between = (~bright).sum(1, keepdim=True) >= BETWEEN
-        shown = (smooth & (row.amax(1, keepdim=True) > STEADY)) | (strips & between & (changes == 2))
+        between = (~bright).sum(1, keepdim=True) >= self.BETWEEN
+        raised = (row > self.STEADY).sum(1, keepdim=True) >= self.HALF
+        shown = (smooth & raised) | (strips & between & (changes == 2))
         return torch.where(shown, row, 0.0)
 
     def _told(self, row: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,9 +140,11 @@ class PaperLevel(nn.Module):
         ends = row[:, ::27]
         told = ends.amin(1, keepdim=True)
         apart = (row - told).abs()
-        alike = (ends.amax(1, keepdim=True) - told < ALIKE) & ((apart < ALIKE).sum(1, keepdim=True) >= MOST)
-        is_new = ((ends - level[:, ::27]).abs() > APART).all(1, keepdim=True)
-        return told.expand(-1, COLUMNS), alike & is_new & (apart.amax(1, keepdim=True) > APART)
+        alike = (ends.amax(1, keepdim=True) - told < self.ALIKE) & (
+            (apart < self.ALIKE).sum(1, keepdim=True) >= self.MOST
+        )
+        is_new = ((ends - level[:, ::27]).abs() > self.APART).all(1, keepdim=True)
+        return told.expand(-1, self.COLUMNS), alike & is_new & (apart.amax(1, keepdim=True) > self.APART)
 
     def _follow(self, row: Tensor, level: Tensor, contrast: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The level after a row on paper that varies, the contrast, and the row's distance from the paper."""
@@ -103,13 +155,12 @@ class PaperLevel(nn.Module):
         near = sums[0] + 1e-6
         drift, nearby = sums[1] / near, sums[2] / near
         below = torch.where(sums[0] > 0.2, 0.8 * (level + drift) + 0.2 * nearby, level)
-        smoothed = level + FOLLOWED * (0.5 * change + 0.5 * drift)
+        smoothed = level + self.FOLLOWED * (0.5 * change + 0.5 * drift)
         followed = torch.where(is_paper, smoothed, below).clamp(0, 1)
-        followed = torch.where((row <= STEADY) & (level == 0), level, followed)
         distance = (row - followed).abs()
         contrast = torch.maximum(contrast, distance.amax(1, keepdim=True))
-        is_raised = (followed > STEADY).any(1, keepdim=True)
-        gain = torch.where(is_raised, 1 / contrast.clamp(LEAST_CONTRAST, 1.0), torch.ones_like(contrast))
+        is_raised = (followed > self.STEADY).any(1, keepdim=True)
+        gain = torch.where(is_raised, 1 / contrast.clamp(self.LEAST_CONTRAST, 1.0), torch.ones_like(contrast))
         return followed, contrast, (distance * gain).clamp(max=1)
 
 
@@ -118,10 +169,10 @@ def levelled(rows: Tensor) -> Tensor:
     """Whole digits (B, T, 28) as `PaperLevel` gives them to a network that is being trained."""
     batch, count = rows.shape[:2]
     padding = torch.zeros(batch, count, dtype=torch.bool, device=rows.device)
-    state = torch.zeros(batch, COLUMNS + 2, device=rows.device)
+    state = torch.zeros(batch, LEVELS, device=rows.device)
     fresh = torch.ones(batch, dtype=torch.bool, device=rows.device)
     # Only rows that are off the contract are worked on.
-    off = ((rows[:, :, ::27] > STEADY).any(2).any(1)) | (rows[:, 0] > STEADY).any(1)
+    off = ((rows[:, :, ::27] > PaperLevel.STEADY).any(2).any(1)) | (rows[:, 0] > PaperLevel.STEADY).any(1)
     level = PaperLevel().to(rows.device)
     answer = rows.clone()
     answer[off] = level(rows[off], padding[off], state[off], fresh[off])[0]
