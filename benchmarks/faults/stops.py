@@ -12,6 +12,7 @@ import signal
 import time
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from benchmarks import table
 from benchmarks.faults.bench import ROOT, Service, serving
@@ -67,9 +68,9 @@ def _key(row: Row) -> tuple[str, int, int, int]:
 
 def _with_run(row: Row | None, key: tuple[str, int, int, int], answered: int, lost: int, gone: float) -> Row:
     """`row` with one run more, of which `gone` is how long the process outlived its last answer."""
-    circumstances = table.circumstances("python -m benchmarks.faults.stops")
+    circumstances: dict[str, Any] = table.circumstances("python -m benchmarks.faults.stops")
     if row is None:
-        return Row(*key, 1, answered, lost, gone, gone, **circumstances)  # type: ignore[arg-type]
+        return Row(*key, 1, answered, lost, gone, gone, **circumstances)
     return replace(
         row,
         runs=row.runs + 1,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from msgspec import Struct
@@ -171,8 +171,8 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         n_numbers = codec.preparation_size(decoded)
         model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
         if n_numbers > MAX_INLINE_NUMBERS:
-            work = codec.to_items, decoded, model.manifest, deadline
-            call = await self._inputs.run(f"{codec.task} prepare", n_numbers, client, deadline, *work)
+            prepare = partial(codec.to_items, decoded, model.manifest, deadline)
+            call = await self._inputs.run(f"{codec.task} prepare", n_numbers, client, deadline, prepare)
         else:
             call = codec.to_items(decoded, model.manifest, deadline)
         if call.answer_size > _FREE_NUMBERS:

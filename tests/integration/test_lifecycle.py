@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,7 +62,7 @@ async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model
 
 async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_model: Path) -> None:
     more_than_it_finishes = 12
-    options = {
+    options: dict[str, Any] = {
         "drain_delay_seconds": 0.5,
         "drain_seconds": 1,
         "max_queue_observations": 100_000_000,

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -85,7 +86,7 @@ async def test_a_recipe(recipe: object, one_model: Path, tmp_path: Path) -> None
         pytest.skip(f"{name} is not installed")
     key, _ = add_key(tmp_path / "keys.json", ["infer", "observe"])
     audit = tmp_path / "audit"
-    settings = {"api_keys": tmp_path / "keys.json", "trusted_proxies": "127.0.0.1", "audit_log": audit}
+    settings: dict[str, Any] = {"api_keys": tmp_path / "keys.json", "trusted_proxies": "127.0.0.1", "audit_log": audit}
     with running(one_model, published_host="0.0.0.0", **settings) as server:
         command, port = (nginx if name == "nginx" else caddy)(server.ready(), tmp_path)
         with started(command, port):
