@@ -125,6 +125,10 @@ class DigitCodec(DigitItems, DigitAnswers):
             return None
         return self.message_call(opening.rows, opening, manifest, resumed_from)
 
+    def continued(self, opening: DigitOpening, _call: DigitCall) -> DigitOpening:
+        """`opening`, which is the same for all messages."""
+        return opening
+
     def _decode_json(self, body: Body) -> DigitBatch:
         if body.query_string:
             refuse_query(body.query_string)
