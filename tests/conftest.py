@@ -30,7 +30,7 @@ GROUPS = {  # file -> the server that it shares with the other files of that ser
     f"tests/integration/test_{name}.py": server
     for server, names in {
         "tiny models": ("classify", "errors", "forecast", "streams"),
-        "committed models": ("committed", "readme"),
+        "committed models": ("committed", "readme", "recipes"),
     }.items()
     for name in names
 }

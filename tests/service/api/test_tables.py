@@ -45,6 +45,17 @@ async def test_accept_chooses_json(harness: Harness) -> None:
     assert document["table"]["time"] == ["date"]
 
 
+async def test_columns_that_were_left_out_are_a_warning(harness: Harness) -> None:
+    rows = "date,y,promo\n2024-01-01,1,0\n2024-01-02,2,1\n"
+    [prediction] = (await post(harness, rows, Accept="application/json")).json()["predictions"]
+    assert prediction["warnings"] == ["columns_ignored"]
+    assert "'promo'" in prediction["warning_details"]["columns_ignored"]
+    [plain] = (await post(harness, "date,y\n2024-01-01,1\n2024-01-02,2\n", Accept="application/json")).json()[
+        "predictions"
+    ]
+    assert plain["warnings"] == []
+
+
 async def test_json_is_answered_with_a_table_where_that_is_accepted(harness: Harness) -> None:
     response = await harness.forecast(BODY, Accept="text/csv")
     assert response.text == "item_id,step,mean,0.1,0.5,0.9\r\n1,1,3.0,2.2,3.0,3.8\r\n"
