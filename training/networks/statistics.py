@@ -216,6 +216,15 @@ class Statistics(nn.Module):
         """The exponentially forgetting mean of the values."""
         return stats[..., self.MEAN] / stats[..., self.MEAN_W].clamp(min=1e-12)
 
+    def offset(self, mean: Tensor, scale: Tensor) -> Tensor:
+        """What a network's inputs leave out of the level of a series: its mean, where that is 2,000 scales or more.
+
+        So far from zero, zero says nothing of a series, and a network sees the same as around zero. Nearer than 1,000
+        scales the offset is 0, between the two a share of the mean; all arguments have the same shape.
+        """
+        far = (torch.asinh((mean.abs() / scale).clamp(max=1e30)) - 7.6) / 0.7
+        return mean * far.clamp(0.0, 1.0)
+
     def change(self, x: Tensor, observed: Tensor, stats: Tensor, start: Tensor) -> Tensor:
         """Each new value less the last one before it, (B, T) float64; 0 where either is missing."""
         previous = torch.cat([start[:, self.LAST, None], stats[:, :-1, self.LAST]], 1)
@@ -225,8 +234,9 @@ class Statistics(nn.Module):
         """Inputs of the fast clock at every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
         last, mean = stats.select(2, self.LAST), self.mean(stats)
         lowest = torch.minimum(stats.select(2, self.LOWEST), last)
-        ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale.unsqueeze(2)
-        ratios = ratios.clamp(-1e30, 1e30).to(torch.float32)
+        offset = self.offset(mean, scale)
+        ratios = torch.stack([change, last - mean, mean - offset, last - offset, last - lowest], 2)
+        ratios = (ratios / scale.unsqueeze(2)).clamp(-1e30, 1e30).to(torch.float32)
         heights = torch.asinh(ratios)
         # Heights in scales: beyond HIGHEST, a level is an offset that says nothing.
         high = heights[:, :, 1:].clamp(-self.HIGHEST, self.HIGHEST)
