@@ -4,8 +4,8 @@ The contract of a digit reader is ink high and paper at zero. Rows of other kind
 ones, bright or foggy paper, sides that are inverted. `PaperLevel` turns each row into its distance from the paper, as
 far as the rows so far tell where that is; rows on paper at zero stay exactly as they are.
 
-- The first row is paper where it is smooth and mostly above zero, or bright along a broad strip on both sides and dark between them. Any
-  other first row does not tell: the contract holds.
+- The first row is paper where it is smooth and mostly above zero, or bright along a broad strip on both sides and dark
+  between them. Any other first row does not tell: the contract holds.
 - A later row tells the level where both its ends and most of it are alike, the rest is not, and that is far from the
   level so far. A row of one level alone never tells: it may be a bar of the digit.
 - Paper at zero stays so while a row has a few columns or both ends at zero.
