@@ -1,7 +1,7 @@
 """The stages of the digit reader's training: each from the files of the earlier ones, and the file that each leaves.
 
 Each round begins from the mean of the weights that the earlier rounds ended with (Izmailov et al., 2018); for the wide
-rounds the mean of all others counts as one. The reader is `OTHERS_SHARE` of that one and else the mean of the wide ones.
+rounds the mean of all others counts as one. The reader is `OTHERS_SHARE` of that one and the rest the mean of the wide.
 """
 
 from __future__ import annotations
