@@ -46,7 +46,7 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
     priors = [hypothesis.prior for hypothesis in picture.hypotheses]
     weights = [math.log(score) + prior for score, prior in zip(scores, priors, strict=True)]
-    considered = [index for index, hypothesis in enumerate(picture.hypotheses) if not hypothesis.report.turned]
+    considered = [index for index, hypothesis in enumerate(picture.hypotheses) if not hypothesis.is_turned]
     best = max(considered, key=weights.__getitem__)
     if scores[best] < _DOUBTFUL and len(considered) < len(weights):
         considered = list(range(len(weights)))

@@ -35,6 +35,7 @@ class Hypothesis(Struct, frozen=True, eq=False, gc=False):
     report: Preparation
     prior: float = 0.0
     features: tuple[float, ...] = NO_FEATURES
+    is_turned: bool = False
 
 
 def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | None]:
@@ -70,6 +71,7 @@ def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:
             replace(upright.report, turned=90 * quarters),
             upright.prior + TURNED,
             upright.features,
+            is_turned=True,
         )
         for quarters in (1, 2, 3)
     ]

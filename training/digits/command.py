@@ -17,10 +17,10 @@ from training.digits.config import STAGES, WIDE_ROUNDS, Config
 from training.digits.export import export_digits
 from training.digits.stages import (
     Checkpoint,
+    blended_weights,
     combined_record,
     exported_checkpoint,
     load_stages,
-    mean_weights,
     reader_before,
     stage_file,
     train_stage,
@@ -72,8 +72,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], exported: Checkpoint | None) -> None:
     last = list(checkpoints.values())[-1]
-    rounds = [reader_before(arguments.folder, exported), *(checkpoints[stage] for stage in WIDE_ROUNDS)]
-    reader = replace(last, weights=mean_weights(rounds))
+    others = reader_before(arguments.folder, exported)
+    reader = replace(last, weights=blended_weights(others, [checkpoints[stage] for stage in WIDE_ROUNDS]))
     folder = export_digits(
         {size: reader.member(size) for size in reader.weights},
         combined_record(checkpoints if exported is None else {"start": exported, **checkpoints}),

@@ -78,7 +78,6 @@ _WIDE = replace(
 STAGES |= {
     "wide": replace(_WIDE, seed=11),
     "wide-2": replace(_WIDE, epochs=5.0, peak=8e-4, seed=12),
-    "wide-3": replace(_WIDE, epochs=5.0, peak=8e-4, seed=13),
 }
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 WIDE_ROUNDS = [stage for stage in STAGES if stage.startswith("wide")]
