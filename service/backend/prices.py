@@ -11,6 +11,7 @@ computed.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,7 @@ class CallPrices:
             "read": self.readout,
         }
         self.calls: deque[Call] = deque(maxlen=_MAX_SAMPLES)  # since the fit, or the last correction
+        self.of_kinds: dict[Hashable, tuple[float, float]] = {}  # what `estimate` made of the prices as they are
         self._is_fitted = False
         self._unmeasured = 0  # calls since the last one that was due
 
@@ -85,6 +87,7 @@ class CallPrices:
 
     def correct(self) -> None:
         """Correct the prices by the calls that were noted; nothing happens before the fit."""
+        self.of_kinds.clear()
         while self._is_fitted and self.calls:
             method, rows, steps, ahead, levels, seconds = self.calls.popleft()
             if seconds <= _TELLING:
@@ -102,6 +105,7 @@ class CallPrices:
         """Fit the prices to the calls that were noted so far."""
         calls, self.calls = self.calls, deque(maxlen=_MAX_CALLS)
         self._is_fitted = True
+        self.of_kinds.clear()
         for method, price in self._by_method.items():
             samples = [
                 (rows, steps + steps_with_levels(ahead, levels), seconds)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from service.backend.model import LoadedModel
 from service.batching.queue import BatchReport, Limits, ResultFuture
 from service.batching.scheduler import Scheduler
 from service.contract.errors import ModelFault, Unavailable
@@ -15,6 +14,9 @@ from service.metrics.page import ModelMetrics
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder, digest_of
 from service.runtime.fair_share import ANONYMOUS, Client
+
+if TYPE_CHECKING:
+    from service.backend.model import LoadedModel
 
 FAILED_RETRY = 60.0  # seconds after which to ask again for a model that has to be mended first
 
