@@ -11,6 +11,7 @@ computed.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +73,12 @@ class CallPrices:
             "read": self.readout,
         }
         self.calls: deque[Call] = deque(maxlen=_MAX_SAMPLES)  # since the fit, or the last correction
+        self.of_kinds: dict[Hashable, tuple[float, float]] = {}  # what `estimate` made of the prices as they are
         self.measured_every = 1  # calls: each one until the fit, and then some
 
     def correct(self) -> None:
         """Correct the prices by the calls that were noted; nothing happens before the fit."""
+        self.of_kinds.clear()
         while self.measured_every > 1 and self.calls:
             method, rows, steps, ahead, levels, seconds = self.calls.popleft()
             if seconds <= _TELLING:
@@ -93,6 +96,7 @@ class CallPrices:
         """Fit the prices to the calls that were noted so far."""
         calls, self.calls = self.calls, deque(maxlen=_MAX_CALLS)
         self.measured_every = _MEASURED_EVERY
+        self.of_kinds.clear()
         for method, price in self._by_method.items():
             samples = [
                 (rows, steps + steps_with_levels(ahead, levels), seconds)

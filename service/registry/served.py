@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from service.backend.model import LoadedModel
 from service.batching.queue import Limits, ResultFuture
 from service.batching.scheduler import Scheduler
 from service.contract.errors import ModelFault, Unavailable
@@ -16,6 +15,9 @@ from service.registry.batch_reports import BatchReports
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder, digest_of
 from service.runtime.fair_share import ANONYMOUS, Client
+
+if TYPE_CHECKING:
+    from service.backend.model import LoadedModel
 
 FAILED_RETRY = 60.0  # seconds after which to ask again for a model that has to be mended first
 
