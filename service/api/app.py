@@ -24,6 +24,7 @@ from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
 from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
+from service.api.request_recorder import RequestRecorder
 from service.api.tables import ForecastEndpoint
 from service.api.thread_pools import new_pool
 from service.api.tracing import NO_TELEMETRY, Tracing
@@ -80,13 +81,10 @@ def create_app(
     tracing = Tracing(settings.traces_endpoint) if settings.traces_endpoint else None
     app = Application(
         budget,
-        metrics,
+        RequestRecorder(metrics, clients, access_log=settings.access_log, audit=audit, tracing=tracing),
         clients,
         access=Access(settings.hosts, settings.origins, keys),
-        access_log=settings.access_log,
-        audit=audit,
         origins=settings.origins,
-        tracing=tracing,
         telemetry=tracing.telemetry() if tracing else NO_TELEMETRY,
         title="Ritmo",
         version=version(),
