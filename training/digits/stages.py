@@ -6,6 +6,7 @@ reader (Izmailov et al., 2018).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from service.contract.manifest import MODEL_FILE, RECORD_FILE
 from training.data import mnist
-from training.digits.config import ROUNDS, STAGES, Config
+from training.digits.config import ROUNDS, STAGES, WIDE_ROUNDS, Config
 from training.digits.train import ModelGroup, build, train
+from training.fit.export import reload
 from training.fit.record import command_line, current_commit, identity, stage_record
 from training.networks.convolutional import Committee
+from training.networks.digits import row_reader
 
 Weights = dict[str, dict[str, Tensor]]  # member -> state_dict of its network
 
@@ -68,6 +72,16 @@ def load_stages(folder: Path, stages: Sequence[str]) -> list[Checkpoint]:
     return [Checkpoint.load(stage_file(folder, stage)) for stage in stages]
 
 
+def exported_checkpoint(folder: Path) -> Checkpoint:
+    """The reader in `models/<name>/<version>/`, as the stage that its record tells of."""
+    weights = row_reader(reload((folder / MODEL_FILE).read_bytes()).state_dict()).state_dict()
+    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    kept = {key: record[key] for key in ("knobs", "curves", "data", "command", "commit", "device", "torch", "seconds")}
+    hidden = weights["head.weight"].shape[1]
+    layers = sum(name.startswith("lstms.") and name.endswith("weight_hh_l0") for name in weights)
+    return Checkpoint(weights={f"{hidden}x{layers}": weights}, **kept)
+
+
 def train_stage(
     stage: str,
     config: Config,
@@ -76,10 +90,18 @@ def train_stage(
     deadline: float | None = None,
     *,
     accept_other: bool = False,
+    exported: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Train one stage; a round with teachers needs the files of the earlier stages in `folder`."""
+    """Train one stage; a round needs the files of the earlier stages in `folder`.
+
+    With an `exported` reader the first of the wide rounds begins from that one.
+    """
     commit, data = current_commit(), mnist.load()
-    committee, start = _teachers_and_start(stage, config, folder) if stage in ROUNDS else (None, None)
+    committee, start = None, None
+    if stage in ROUNDS:
+        committee, start = _teachers_and_start(stage, config, folder)
+    elif stage in WIDE_ROUNDS:
+        committee, start = _reader_and_start(stage, folder, exported)
     group, curves = train(
         data,
         config,
@@ -104,6 +126,15 @@ def _teachers_and_start(stage: str, config: Config, folder: Path) -> tuple[Commi
         teachers.append(reader)
     committee = Committee([member for checkpoint in teachers for member in checkpoint.members()])
     return committee, next(iter(reader.weights.values()))
+
+
+def _reader_and_start(stage: str, folder: Path, exported: Checkpoint | None) -> tuple[Committee, dict[str, Tensor]]:
+    """The one teacher of a wide round, which is the reader that these rounds began from; the weights to begin from."""
+    rounds = load_stages(folder, ROUNDS) if exported is None else [exported]
+    reader = replace(rounds[-1], weights=mean_weights(rounds))
+    begun = load_stages(folder, WIDE_ROUNDS[: WIDE_ROUNDS.index(stage)])
+    start = mean_weights(begun) if begun else reader.weights
+    return Committee(reader.members()), next(iter(start.values()))
 
 
 def mean_weights(checkpoints: Sequence[Checkpoint]) -> Weights:
