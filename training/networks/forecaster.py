@@ -72,7 +72,10 @@ LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 
 MAX_HORIZON = 1024
 LEARNED_HORIZON = 256  # steps ahead that the head is trained on; beyond, intervals go on growing as they did
 MEMORY = 1024
-WIDTHS = (128, 512, MEMORY)  # of the windows that a history reads; `find_season` samples these alike
+# Windows that a history reads, and up to how many steps of a series each of them serves: `find_season` takes the same
+# sample of values in all of them (the same remainder by 3), and no longer season counts before the next width.
+WIDTHS = (128, 224, 512, MEMORY)
+REACHES = (77, 215, 431, 1 << 60)
 BLOCK = 256 * MEMORY  # remembered values of the read-outs that a history makes at a time
 STRIDE = 8
 SEASONS = 2  # columns of the seasons in the memory: season and longer season, and as many of their strengths
@@ -105,13 +108,14 @@ class Forecaster(nn.Module):
         "SCALE",
         "SEASON",
         "SEASONAL_CANDIDATES",
+        "REACHES",
         "SEASONS",
         "COUNT",
         "STEPS",
         "STRIDE",
         "WIDTHS",
     )
-    BLOCK, WIDTHS = BLOCK, WIDTHS
+    BLOCK, REACHES, WIDTHS = BLOCK, REACHES, WIDTHS
     BELOW, CANDIDATES, CENTRE, GAP, SEASONS = BELOW, CANDIDATES, CENTRE, GAP, SEASONS
     ABS_SLOW, ABS_SLOW_W, LARGEST, LAST = ABS_SLOW, ABS_SLOW_W, LARGEST, LAST
     HIGHEST, LEARNED_HORIZON, LOWEST = HIGHEST, LEARNED_HORIZON, LOWEST
@@ -376,11 +380,10 @@ class Forecaster(nn.Module):
         rows, steps = previous.shape[0], previous.shape[1]
         reach = previous[:, 0, self.STEPS] + steps
         answers = torch.zeros(rows, steps, 1 + levels.shape[1], dtype=torch.float64, device=memory.device)
-        reached = 0
-        for width in self.WIDTHS:
-            fits = (reach > reached) & ((reach <= width) | (width == self.MEMORY))
-            reached = width
-            members = fits.nonzero().select(1, 0)
+        shorter = 0
+        for width, longest in zip(self.WIDTHS, self.REACHES):  # noqa: B905 (TorchScript knows no `strict`)
+            members = ((reach > shorter) & (reach <= longest)).nonzero().select(1, 0)
+            shorter = longest
             newest = memory[:, self.MEMORY - width :]
             if members.shape[0] == rows:
                 return self.answers_in(units, previous, seasons, newest, levels)

@@ -127,7 +127,7 @@ def test_a_history_is_what_was_forecast_however_much_was_remembered() -> None:
     """Rows are read out from windows of several widths, by the number of values that each has seen."""
     module = subject(NAME).module
     generator = torch.Generator().manual_seed(0)
-    seen = (0, 30, 100, 470, 1100)
+    seen = (0, 30, 100, 300, 1100)
     series = torch.randn(len(seen), 1164, dtype=torch.float64, generator=generator).cumsum(1)
     series += 5 * torch.sin(torch.arange(1164) * 0.7)
     states = torch.cat(
