@@ -148,12 +148,12 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
                 )
                 result = await model.submit(call.items, deadline, client)
                 yield await self._in_thread(
-                    "encode", call.answer_size, client, deadline, self._written, writer, table, call, result
+                    "encode", call.answer_size, client, deadline, self._encode_part, writer, table, call, result
                 )
             table = await self._next(request, tables, table)
         yield writer.end()
 
-    def _written(self, writer: PartWriter, table: Table, call: ForecastCall, result: BatchResult) -> bytes:
+    def _encode_part(self, writer: PartWriter, table: Table, call: ForecastCall, result: BatchResult) -> bytes:
         return writer.part(self._tables.predictions(table, call, result.results))
 
     async def _next(self, request: RawRequest, tables: Iterator[Table], table: Table | None) -> Table | None:

@@ -117,13 +117,13 @@ def plot_page(plots: Sequence[Plot], title: str, notes: Sequence[str], table: st
 
 def plot_picture(plots: Sequence[Plot]) -> bytes:
     """A PNG with the first of `plots` below each other."""
-    shown = plots[:MAX_PICTURE_PLOTS]
-    height = len(shown) * (_HEIGHT + _TITLE) + (20 if len(shown) < len(plots) else 0)
+    first_plots = plots[:MAX_PICTURE_PLOTS]
+    height = len(first_plots) * (_HEIGHT + _TITLE) + (20 if len(first_plots) < len(plots) else 0)
     picture = Image.new("RGB", (_WIDTH * _SCALE, height * _SCALE), "white")
-    for number, plot in enumerate(shown):
-        picture.paste(_drawn(plot), (0, number * (_HEIGHT + _TITLE) * _SCALE))
-    if len(shown) < len(plots):
-        text = f"{len(plots) - len(shown)} more series are not shown"
+    for number, plot in enumerate(first_plots):
+        picture.paste(_rendered(plot), (0, number * (_HEIGHT + _TITLE) * _SCALE))
+    if len(first_plots) < len(plots):
+        text = f"{len(plots) - len(first_plots)} more series are not shown"
         position = (_LEFT_MARGIN * _SCALE, (height - 18) * _SCALE)
         ImageDraw.Draw(picture).text(position, text, _INK, ImageFont.load_default(11 * _SCALE))
     target = io.BytesIO()
@@ -166,7 +166,7 @@ class _Axis:
         self._low, self._high = low - margin, high + margin
         self._count = max(len(plot.times) - 1, 1)
 
-    def place(self, step: int, value: float) -> tuple[float, float]:
+    def position(self, step: int, value: float) -> tuple[float, float]:
         """The place of a value, from the left and from the top."""
         share = (value - self._low) / (self._high - self._low)
         x = _LEFT_MARGIN + step / self._count * (_WIDTH - _LEFT_MARGIN - 8)
@@ -174,12 +174,12 @@ class _Axis:
 
     def values(self) -> list[tuple[float, str]]:
         """Where round values are from the top, and what they are."""
-        return [(self.place(0, value)[1], f"{value:.6g}") for value in _round_values(self._low, self._high)]
+        return [(self.position(0, value)[1], f"{value:.6g}") for value in _round_values(self._low, self._high)]
 
     def times(self, times: Sequence[str]) -> Iterator[tuple[float, str, str]]:
         """Where the first, middle and last time are from the left, how they are set, and what they are."""
         for step, anchor in ((0, "start"), (len(times) // 2, "middle"), (len(times) - 1, "end")):
-            yield self.place(step, self._low)[0], anchor, times[step]
+            yield self.position(step, self._low)[0], anchor, times[step]
 
 
 def _svg(plot: Plot) -> str:
@@ -191,12 +191,12 @@ def _svg(plot: Plot) -> str:
     for x, anchor, text in axis.times(plot.times):
         parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{html.escape(text)}</text>')
     for shape in plot.shapes:
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (axis.place(*point) for point in shape.points))
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (axis.position(*point) for point in shape.points))
         parts.append(f'<{"polygon" if shape.kind == "band" else "polyline"} class="{shape.kind}" points="{points}"/>')
     return "".join([*parts, "</svg>"])
 
 
-def _drawn(plot: Plot) -> Image.Image:
+def _rendered(plot: Plot) -> Image.Image:
     """A plot with its name above it, as pixels."""
     axis, top = _Axis(plot), _TITLE * _SCALE
     size = (_WIDTH * _SCALE, (_HEIGHT + _TITLE) * _SCALE)
@@ -209,10 +209,10 @@ def _drawn(plot: Plot) -> Image.Image:
         draw.line([(_LEFT_MARGIN * _SCALE, height), (_WIDTH * _SCALE, height)], (225, 225, 225, 255), _SCALE)
         draw.text(((_LEFT_MARGIN - 6) * _SCALE, height), text, _INK, font, anchor="rm")
     for x, anchor, text in axis.times(plot.times):
-        place = (x * _SCALE, (_HEIGHT - 4) * _SCALE + top)
-        draw.text(place, text, _INK, font, anchor={"start": "ls", "middle": "ms", "end": "rs"}[anchor])
+        position = (x * _SCALE, (_HEIGHT - 4) * _SCALE + top)
+        draw.text(position, text, _INK, font, anchor={"start": "ls", "middle": "ms", "end": "rs"}[anchor])
     for shape in plot.shapes:
-        points = [(x * _SCALE, y * _SCALE + top) for x, y in (axis.place(*point) for point in shape.points)]
+        points = [(x * _SCALE, y * _SCALE + top) for x, y in (axis.position(*point) for point in shape.points)]
         if shape.kind == "band":
             layer = Image.new("RGBA", size)
             ImageDraw.Draw(layer).polygon(points, _BAND)

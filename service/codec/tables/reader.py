@@ -236,14 +236,15 @@ class _Reader:
         cells = self._cells(self._roles.values)
         if self._roles.layout == "list":
             cells = [cell for row in self._body for text in row.cells for cell in text.split()]
-        found = find_number_format(cells, self._rows.delimiter, self._options.decimal)
-        others = [column for column in self._roles.ignored if column.kind == "number"]
-        if found.note and others:
-            both = find_number_format(self._cells(others) + cells, self._rows.delimiter, self._options.decimal)
-            found = found if both.note else both
-        if found.note:
-            self._notes.append(found.note)
-        return found
+        number_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
+        covariates = [column for column in self._roles.ignored if column.kind == "number"]
+        if number_format.note and covariates:
+            cells = self._cells(covariates) + cells
+            common_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
+            number_format = number_format if common_format.note else common_format
+        if number_format.note:
+            self._notes.append(number_format.note)
+        return number_format
 
     def _cells(self, columns: Sequence[Column]) -> list[str]:
         indexes = {column.index for column in columns}
