@@ -165,13 +165,13 @@ class Statistics(nn.Module):
         return typical, clipped, pace * observed.to(torch.float64), share, recent[:, 1:]
 
     def unrest(self, stats: Tensor) -> Tensor:
-        """Factor of intervals (N,), 1..e: where noise has changed, what is remembered from before misleads.
+        """Factor of intervals (N,), 1..e: where noise has grown, what is remembered from before makes them too narrow.
 
-        It is 1 where the typical changes of now and of before agree within a factor of 3, and becomes 1 as they do.
+        It is 1 where the typical changes of now are no more than 1.6 times those of before, and becomes 1 as they agree.
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
-        apart = (fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)).abs()
-        factor = torch.exp((0.5 * (apart - 0.7)).clamp(0.0, 1.0))
+        grown = fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)
+        factor = torch.exp((0.65 * (grown - 0.5)).clamp(0.0, 1.0))
         return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
 
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
