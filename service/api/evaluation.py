@@ -24,12 +24,12 @@ from service.codec.anomalies import (
     find_anomalies,
 )
 from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestParameters, BacktestRequest, plan, score
-from service.codec.common import JSON, Body
+from service.codec.common import JSON, TABLES, Body
 from service.codec.forecast import ForecastCall, ForecastCodec, season_of
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput, SeriesOpening
 from service.codec.query import decode_query, refuse_query
 from service.codec.strict_json import FieldErrors, StrictDecoder
-from service.codec.tables.codec import TABLES, TEXT_OPTIONS, TableCodec
+from service.codec.tables.codec import TEXT_OPTIONS, TableCodec
 from service.codec.tables.types import TableOptions, TableReading
 from service.codec.timeline import Timeline
 from service.contract.errors import InvalidRequest

@@ -57,6 +57,7 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         self._inputs = inputs
         self.default_timeout_ms = settings.timeout_ms
         self.max_body_bytes = codec.max_body_bytes
+        self.max_file_bytes = 0
 
     def _find(self, request: RawRequest, reference: str, asked_ms: int | None) -> tuple[Served, float]:
         """The model that `reference` means, and the deadline of a request that asks for an answer in `asked_ms`."""

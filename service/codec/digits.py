@@ -237,6 +237,10 @@ class DigitCodec:
         (prediction,) = _predictions(call, results, states, [token], is_whole=False)
         return _encoder.encode(prediction), states[0]
 
+    def continued(self, opening: DigitOpening, _call: DigitCall) -> DigitOpening:
+        """`opening`, which is the same for all messages."""
+        return opening
+
     def last_token(self, state: SequenceState, manifest: Manifest) -> str | None:
         """The token of `state`, None where no other service could open it."""
         return self._tokens.seal(state, manifest) if self._tokens.outlive_service else None

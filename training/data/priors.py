@@ -162,7 +162,9 @@ def decays(batch: int, length: int, generator: torch.Generator, device: torch.de
     time = torch.arange(length, device=device, dtype=torch.float64)[None, :]
     constant = random.log_uniform(batch, 1, low=2.0, high=300.0)
     decay = torch.exp(-time / constant)
-    logistic = torch.sigmoid((time - random.uniform(batch, 1, high=4.0) * constant) / constant)
+    middle = random.uniform(batch, 1, high=4.0) * constant
+    middle = torch.where(random.chance(0.5, batch, 1), middle, random.uniform(batch, 1, high=0.6) * length)
+    logistic = torch.sigmoid(((time - middle) / constant).clamp(min=-20.0))
     shape = torch.where(random.chance(0.5, batch, 1), decay, logistic)
     shape = torch.where(random.chance(0.3, batch, 1), 1 - shape, shape)
     level = torch.where(random.chance(0.5, batch, 1), random.log_uniform(batch, 1, low=0.01, high=10.0), 0.0)
@@ -202,7 +204,7 @@ def events(batch: int, length: int, generator: torch.Generator, device: torch.de
 def noises(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
     """Noise, walks and noisy seasons whose noise becomes up to a hundred times as large or as small, now and then."""
     random = _Random(generator, device)
-    change = (random.uniform(batch, length) < 1.5 / length).to(torch.float64)
+    change = (random.uniform(batch, length) < 2 / length).to(torch.float64)
     change = change * random.uniform(batch, length, low=-4.6, high=4.6)
     sizes = torch.exp(change.cumsum(1).clamp(-6.0, 6.0))
     shocks = random.normal(batch, length) * sizes
@@ -253,17 +255,17 @@ def traffic(batch: int, length: int, generator: torch.Generator, device: torch.d
 
 
 PRIORS: dict[str, tuple[Prior, float]] = {
-    "sines": (sines, 0.07),
-    "seasonal": (seasonal, 0.23),
-    "rough": (rough, 0.11),
-    "walks": (walks, 0.11),
-    "counts": (counts, 0.08),
+    "sines": (sines, 0.04),
+    "seasonal": (seasonal, 0.22),
+    "rough": (rough, 0.10),
+    "walks": (walks, 0.10),
+    "counts": (counts, 0.07),
     "lines": (lines, 0.08),
-    "decays": (decays, 0.06),
+    "decays": (decays, 0.10),
     "events": (events, 0.09),
-    "noises": (noises, 0.05),
+    "noises": (noises, 0.10),
     "counters": (counters, 0.04),
-    "traffic": (traffic, 0.08),
+    "traffic": (traffic, 0.06),
 }
 
 

@@ -19,6 +19,7 @@ from service.contract.manifest import MODEL_FILE, RECORD_FILE
 from training.data import mnist
 from training.digits.config import ROUNDS, STAGES, WIDE_ROUNDS, Config
 from training.digits.train import ModelGroup, build, train
+from training.fit.export import reload
 from training.fit.record import command_line, current_commit, identity, stage_record
 from training.networks.convolutional import Committee
 from training.networks.digits import row_reader
@@ -74,7 +75,7 @@ def load_stages(folder: Path, stages: Sequence[str]) -> list[Checkpoint]:
 
 def exported_checkpoint(folder: Path) -> Checkpoint:
     """The reader in `models/<name>/<version>/`, as the stage that its record tells of."""
-    weights = row_reader(torch.jit.load(folder / MODEL_FILE, map_location="cpu").state_dict()).state_dict()
+    weights = row_reader(reload((folder / MODEL_FILE).read_bytes()).state_dict()).state_dict()
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     kept = {key: record[key] for key in ("knobs", "curves", "data", "command", "commit", "device", "torch", "seconds")}
     hidden = weights["head.weight"].shape[1]

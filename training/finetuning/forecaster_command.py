@@ -76,7 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
         stop = stop_when(arguments.deadline, started, interrupt)
         with progress_bar(config.steps, "tuning") as bar:
             tuned, curves = tune(shipped, parts, config, stop=stop, report=bar)
-        if interrupt.asked:
+        if interrupt.is_requested:
             say("interrupted: going on with what was learnt so far; Ctrl-C again ends at once")
     tried = candidates(shipped, tuned, parts, config)
     kept = best(tried)

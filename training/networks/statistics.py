@@ -159,9 +159,9 @@ class Statistics(nn.Module):
         known = (columns[5] > 24) & (columns[3] > 2)  # enough changes to say so
         apart = torch.where(known, (recent - columns[4] / columns[5].clamp(min=1e-12)).abs(), 0.0)
         limit = torch.where(weight_before > 6, torch.maximum(limit, recent[:, :-1] + self.LIMIT), 690.0)
-        pace = 1 + (self.FASTEST - 1) * (2 * (apart[:, :-1] - 1.1)).clamp(0.0, 1.0)
+        pace = 1 + (self.FASTEST - 1) * (2 * (apart[:, :-1] - 0.7)).clamp(0.0, 1.0)
         clipped = torch.minimum(change, torch.exp(limit))
-        share = (apart[:, 1:] - 1.8).clamp(0.0, 1.0)
+        share = (apart[:, 1:] - 1.2).clamp(0.0, 1.0)
         return typical, clipped, pace * observed.to(torch.float64), share, recent[:, 1:]
 
     def unrest(self, stats: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class Statistics(nn.Module):
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         apart = (fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)).abs()
-        factor = torch.exp((0.5 * (apart - 1.1)).clamp(0.0, 1.0))
+        factor = torch.exp((0.5 * (apart - 0.7)).clamp(0.0, 1.0))
         return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
 
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
