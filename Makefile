@@ -152,6 +152,14 @@ bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; A
 bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@2"
 	$(PY) -m benchmarks.forecasting $(ARGS)
 
+.PHONY: bench-digit-numbers
+bench-digit-numbers: $(VENV)/.dev ## whole numbers, beside Tesseract where Debian's tesseract-ocr is installed
+	$(PY) -m benchmarks.digits.tesseract $(ARGS)
+
+.PHONY: fit-digit-trust
+fit-digit-trust: $(VENV)/.dev ## the weights of service/imaging/trust.py, printed
+	$(PY) -m benchmarks.digits.trust $(ARGS)
+
 .PHONY: bench-digits
 bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer is trained when absent, ten minutes
 	@test -f build/bench/digits/cnn.pt || $(PY) -m benchmarks.digits.cnn
