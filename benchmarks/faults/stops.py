@@ -78,7 +78,7 @@ def _with_run(row: Row | None, key: tuple[str, int, int, int], answered: int, lo
         lost=row.lost + lost,
         gone_mean=(row.gone_mean * row.runs + gone) / (row.runs + 1),
         gone_most=max(row.gone_most, gone),
-        **circumstances,  # type: ignore[arg-type]
+        **circumstances,
     )
 
 
