@@ -10,7 +10,7 @@ import pytest
 from service.contract import signatures
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MANIFEST_FILE, read_manifest
-from service.contract.signatures import SIGNATURE_FILE, TrustedKeys, key_id, new_private_key, public_line, sign
+from service.contract.model_signatures import SIGNATURE_FILE, TrustedKeys, key_id, new_private_key, public_line, sign
 from tests.fakes import manifest
 
 
