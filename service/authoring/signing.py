@@ -12,7 +12,7 @@ from pydantic_settings import CliPositionalArg
 from service.contract.errors import BrokenModel
 from service.contract.files import MAX_MANIFEST_BYTES, read_file
 from service.contract.manifest import MANIFEST_FILE, verify_files
-from service.contract.signatures import TrustedKeys, new_private_key, public_line, sign
+from service.contract.model_signatures import TrustedKeys, new_private_key, public_line, sign
 
 
 class ModelSign(BaseModel):

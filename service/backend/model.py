@@ -24,7 +24,7 @@ from service.backend.torchscript import MODULE_ERRORS, CudaNetwork, ScriptedNetw
 from service.backend.warmup import MAX_LEAST_ROWS, MAX_LEAST_STEPS, warm_up
 from service.contract.errors import BrokenModel, ModelFault
 from service.contract.manifest import Manifest, read_manifest
-from service.contract.signatures import TrustedKeys
+from service.contract.model_signatures import TrustedKeys
 from service.contract.types import DigitItem, ForecastItem, Item, PaddingStats, Result
 
 MAX_DEVIATION = 1e-2  # between batches of other sizes; kernels differ in the last bits, not in the first digits

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from service.contract.errors import BrokenModel
 from service.contract.files import MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, read_file, read_verified
-from service.contract.signatures import TrustedKeys
+from service.contract.model_signatures import TrustedKeys
 
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"

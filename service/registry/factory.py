@@ -6,7 +6,7 @@ from functools import partial
 
 from service.backend.deferred import load
 from service.batching.queue import Limits
-from service.contract.signatures import TrustedKeys
+from service.contract.model_signatures import TrustedKeys
 from service.metrics.page import Metrics
 from service.registry.registry import Registry
 from service.runtime.watched_file import UnusableFile

@@ -29,7 +29,7 @@ from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
 from service.contract.errors import BrokenModel, ModelFault, RitmoError, Unavailable, UnknownModel
-from service.contract.signatures import TrustedKeys
+from service.contract.model_signatures import TrustedKeys
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.planning import first_plan
 from service.registry.repository import digests_of, restrict, scan

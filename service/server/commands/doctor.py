@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.contract.errors import BrokenModel
 from service.contract.manifest import read_manifest, verify_files
-from service.contract.signatures import TrustedKeys
+from service.contract.model_signatures import TrustedKeys
 from service.registry.repository import scan
 from service.runtime.cpu_quota import available
 from service.runtime.key_file import KeyFileError, read_keys, read_secrets

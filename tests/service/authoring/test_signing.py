@@ -10,7 +10,7 @@ from service.__main__ import main
 from service.backend.model import load
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MODEL_FILE
-from service.contract.signatures import TrustedKeys
+from service.contract.model_signatures import TrustedKeys
 from tests.models import LastValue, write_model
 
 pytest.importorskip("cryptography", reason="the extra signing is not installed")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.contract import signatures
+from service.contract import model_signatures
 from service.contract.errors import BrokenModel
 from service.contract.manifest import MANIFEST_FILE, read_manifest
-from service.contract.signatures import SIGNATURE_FILE, TrustedKeys, key_id, new_private_key, public_line, sign
+from service.contract.model_signatures import SIGNATURE_FILE, TrustedKeys, key_id, new_private_key, public_line, sign
 from tests.fakes import manifest
 
 
@@ -93,7 +93,7 @@ class TestSigned:
     def test_what_is_no_signature_is_refused(self, folder: Path, content: str) -> None:
         key = new_private_key()
         keys = self.trusted(folder, key)
-        public = signatures._public_bytes(signatures._private(key))
+        public = model_signatures._public_bytes(model_signatures._private(key))
         (folder / SIGNATURE_FILE).write_text(content.format(id=key_id(public)), encoding="latin-1")
         with pytest.raises(BrokenModel):
             read_manifest(folder, keys)
