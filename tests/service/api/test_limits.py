@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ SETTINGS = {
 }
 
 
-def forecast(*targets: list[float | None], **parameters: Any) -> tuple[str, bytes]:
+def forecast(*targets: Sequence[float | None], **parameters: Any) -> tuple[str, bytes]:
     inputs = [{"target": target} for target in targets]
     return "/forecast", json.dumps({"inputs": inputs, "parameters": parameters}).encode()
 
