@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from service.backend.buckets import LENGTHS, STEPWISE_CHUNK, ShapeBuckets, horizon_for
+from service.backend.buckets import CHUNK, LENGTHS, STEPWISE_CHUNK, ShapeBuckets, horizon_for
 from service.backend.chunks import pack
 from service.backend.network import Array, Network
 from service.contract.errors import Unavailable
@@ -26,6 +26,7 @@ PIECES_PER_LENGTH = 4  # of one item
 STEPS = PIECE_LENGTHS[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
 LARGE_CALLS = (32, 64), (64, 32), (16, 128), (32, 128), (4, 512)  # rows, steps
+LATE = 1024  # values after which a series costs a step with an answer as much as it ever will
 LARGE_READOUTS = (8, 64, 9), (8, 64, 99), (32, 24, 9)  # rows, steps ahead, quantile levels
 Stepwise = tuple[Array, Array | None]  # states after each step, and the outputs there
 MAX_LEAST_ROWS, MAX_LEAST_STEPS = (
@@ -55,7 +56,7 @@ def warm_up(
 
     Raises `Unavailable` between two calls as soon as `should_continue()` is false.
     """
-    probe = _Probe(network, items, should_continue)
+    probe = _Probe(network, items, should_continue, None if max_length else _late_state(network, items))
     lengths = [n for n in LENGTHS if max_length is None or n < 2 * max_length] or [LENGTHS[0]]
     # From the largest down: the first, well-filled runs are the reference of all others.
     by_rows: dict[int, float] = {}
@@ -106,8 +107,11 @@ def _least_size(differences: dict[int, float], limit: int) -> int | None:
 class _Probe:
     """Runs the same short pieces of `items` among different neighbours."""
 
-    def __init__(self, network: Network, items: Sequence[Item], should_continue: Callable[[], bool]) -> None:
+    def __init__(
+        self, network: Network, items: Sequence[Item], should_continue: Callable[[], bool], late_state: Floats | None
+    ) -> None:
         self._network = network
+        self._late_state = late_state
         self._should_continue = should_continue
         pieces = [piece for length in PIECE_LENGTHS for item in items for piece in _pieces(item, length)]
         # Pieces of all lengths are neighbours, and always in the same order.
@@ -128,7 +132,7 @@ class _Probe:
             if not self._should_continue():
                 raise Unavailable("the service is going down", code="draining", retry_after=5.0)
             chosen = [pool[(start + i) % len(pool)] for i in range(rows)]
-            outputs = _run(self._network, [piece for _, piece in chosen], steps)
+            outputs = _run(self._network, [piece for _, piece in chosen], steps, self._late_state)
             for (i, _), (ends, stepwise) in zip(chosen, outputs, strict=True):
                 worst = max(worst, _difference(ends, self._ends.setdefault(i, ends)))
                 worst = max(worst, _difference(stepwise, self._stepwise.setdefault((i, steps), stepwise)))
@@ -157,12 +161,32 @@ def _difference(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
     return worst
 
 
-def _run(network: Network, items: Sequence[Item], steps: int) -> list[tuple[list[Array], list[Array]]]:
-    """All outputs of a network for each of `items`: at its end and, unless there are many steps, at every step."""
+def _late_state(network: Network, items: Sequence[Item]) -> Floats | None:
+    """The state (1, S) of a series after `LATE` values, None for digits."""
+    series = [item.values for item in items if isinstance(item, ForecastItem)]
+    if not series:
+        return None
+    values = np.resize(np.concatenate(series), (ROWS, CHUNK))
+    state: Floats = np.repeat(network.initial(0)[None], ROWS, axis=0)
+    for _ in range(LATE // CHUNK):
+        state = network.step(values, np.full(ROWS, CHUNK), state)
+    return state[:1]
+
+
+def _run(
+    network: Network, items: Sequence[Item], steps: int, late_state: Floats | None
+) -> list[tuple[list[Array], list[Array]]]:
+    """All outputs of a network for each of `items`: at its end and, unless there are many steps, at every step.
+
+    Those at every step of a series begin with `late_state`, where there is one: a network that answers from all that it
+    remembers takes longest there, and that is what has to be known of it.
+    """
     if isinstance(items[0], DigitItem):
         ends, (states, outputs) = _run_digits(network, [i for i in items if isinstance(i, DigitItem)], steps)
     else:
-        ends, (states, outputs) = _run_series(network, [i for i in items if isinstance(i, ForecastItem)], steps)
+        ends, (states, outputs) = _run_series(
+            network, [i for i in items if isinstance(i, ForecastItem)], steps, late_state
+        )
     if outputs is None:
         return [([end[n] for end in ends], []) for n in range(len(items))]
     return [([end[n] for end in ends], [states[n], outputs[n, : item.length]]) for n, item in enumerate(items)]
@@ -176,11 +200,14 @@ def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tup
     return [state, network.read(state)], stepwise
 
 
-def _run_series(network: Network, items: Sequence[ForecastItem], steps: int) -> tuple[list[Array], Stepwise]:
+def _run_series(
+    network: Network, items: Sequence[ForecastItem], steps: int, late_state: Floats | None
+) -> tuple[list[Array], Stepwise]:
     values, counts = pack([item.values for item in items], len(items), steps)
     fresh = np.stack([network.initial(item.season) for item in items])
     levels = np.stack([item.levels for item in items])
     state = network.step(values, counts, fresh)
+    begin = fresh if late_state is None else np.repeat(late_state, len(items), axis=0)
     # No call that answers every step is ever longer.
-    stepwise = network.history(values, counts, fresh, levels) if steps <= STEPWISE_CHUNK else (state, None)
+    stepwise = network.history(values, counts, begin, levels) if steps <= STEPWISE_CHUNK else (state, None)
     return [state, *network.forecast(state, 2, levels)], stepwise

@@ -32,6 +32,7 @@ from service.contract.manifest import Manifest
 VERSION = 1
 MAX_LENGTH = 1 << 20  # characters; the tokens of the committed models have a few thousand
 _HEADER = struct.Struct("<BBQQQQQ32s")
+_SKEW = 300.0  # seconds that the clocks of two machines may differ, however soon tokens expire
 _SIGNATURE = 43  # characters of 32 bytes in base64 without padding
 
 logger = logging.getLogger(__name__)
@@ -111,8 +112,11 @@ class StateTokens:
         if model.hex() != manifest.sha256:
             detail = f"this token belongs to another model, or another version of it, than {manifest.name}@"
             raise InvalidRequest(f"{detail}{manifest.version}", code="state_model_mismatch")
-        if self._clock() - issued > self._ttl:
-            detail = f"this token is older than {self._ttl:g} s: send the whole series or digit again"
+        age = self._clock() - issued
+        # One from a clock that was far ahead would be good until that time has come and gone.
+        if age > self._ttl or age < -max(self._ttl, _SKEW):
+            reason = f"is older than {self._ttl:g} s" if age > 0 else "comes from a clock that was far ahead"
+            detail = f"this token {reason}: send the whole series or digit again"
             raise InvalidRequest(detail, code="state_expired")
         exact, width = manifest.state.exact, manifest.state.width
         split = _HEADER.size + 8 * exact

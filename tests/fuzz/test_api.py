@@ -19,14 +19,16 @@ EXAMPLES = str(max(10, int(os.environ.get("FUZZ_EXAMPLES", "20000")) // 50))  # 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3600)]
 
 
-def test_every_operation_keeps_its_contract(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("management", ["off", "on"])
+def test_every_operation_keeps_its_contract(management: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """With management, the models are loaded and unloaded meanwhile: what is gone is a 404 or a 503."""
     command = Path(sys.executable).with_name("schemathesis")
     if not command.exists() and shutil.which("schemathesis") is None:
         pytest.skip("schemathesis is not installed: `make fuzz` installs it")
     write_model(tmp_path, "forecaster", LastValue())
     write_model(tmp_path, "digits", LSTMDigits())
     seed = str(request.config.getoption("hypothesis_seed") or 0)
-    with running(tmp_path, model_management="off") as server:
+    with running(tmp_path, model_management=management) as server:
         url = f"{server.settled().url}/openapi.json"
         options = ["--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
         environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.schemathesis_hooks", "PYTHONPATH": str(ROOT)}

@@ -104,3 +104,26 @@ def test_warming_up_ends_between_two_calls_when_the_model_is_no_longer_needed() 
     with pytest.raises(Unavailable):
         warm_up(network, ShapeBuckets(), sample("series"), None, lambda: len(network.shapes) < 3)
     assert len(network.shapes) == 3
+
+
+@dataclass
+class Counting(Wavering):
+    """Counts the values that each series has had, and notes how many those of `history` had before."""
+
+    seen: list[float] = field(default_factory=list)
+
+    def step(self, values: Array, lengths: Ints, state: Floats) -> Floats:
+        return state + lengths[:, None]
+
+    def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
+        self.seen += state[:, 0].tolist()
+        return super().history(values, lengths, state, levels)
+
+
+def test_a_history_is_priced_where_a_series_remembers_most() -> None:
+    network = Counting()
+    warm_up(network, ShapeBuckets(), sample("series"), None)
+    assert min(network.seen) >= 1024
+    network = Counting()
+    warm_up(network, ShapeBuckets(), sample("series"), 50)  # such a model takes no longer series
+    assert max(network.seen) == 0

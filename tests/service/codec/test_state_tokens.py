@@ -160,6 +160,8 @@ def test_a_token_expires() -> None:
     assert refused(sealer, token) == "state_expired"
     clock.time -= 2 * WEEK  # made by a machine with a clock that is ahead
     assert sealer.open(token, contract()).observations == 40
+    clock.time -= 2  # further ahead than a token is good for: it would never expire
+    assert refused(sealer, token) == "state_expired"
 
 
 def test_a_token_belongs_to_one_model_file() -> None:

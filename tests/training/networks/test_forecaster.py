@@ -150,11 +150,11 @@ def test_a_history_looks_for_seasons_as_seldom_as_a_step(monkeypatch: pytest.Mon
     looked: list[int] = []
     look = network.look
 
-    def counted_look(memory: Tensor, *rest: Any) -> Any:
+    def counted(memory: Tensor, *rest: Tensor) -> Any:
         looked.append(len(memory))
         return look(memory, *rest)
 
-    monkeypatch.setattr(network, "look", counted_look)
+    monkeypatch.setattr(network, "look", counted)
     series = torch.sin(torch.arange(200, dtype=torch.float64))[None]
     with torch.no_grad():
         state = network.step(series[:, :130], torch.tensor([130]), network.initial(torch.tensor([0])))
