@@ -167,7 +167,7 @@ class Statistics(nn.Module):
     def unrest(self, stats: Tensor) -> Tensor:
         """Factor of intervals (N,), 1..e: where noise has grown, what is remembered from before makes them too narrow.
 
-        It is 1 where the typical changes of now are no more than 1.5 times those of before, and becomes 1 as they agree.
+        It is 1 where the typical changes of now are 1.5 times those of before or less, and becomes 1 as they agree.
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         grown = fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)
