@@ -245,8 +245,9 @@ def prior_samples(network: Forecaster) -> list[Sample]:
             predict_quantiles(network, list(v[:, :-LEARNED_HORIZON]), unstated, LEARNED_HORIZON, LEVELS) for v in values
         ]
         actual = np.concatenate([v[:, -LEARNED_HORIZON:] for v in values])
-        share = (1 - REAL_SHARE) / len(priors.PRIORS)
-        samples.append(Sample(f"prior {name}", np.concatenate(quantiles), actual, share))
+        samples.append(
+            Sample(f"prior {name}", np.concatenate(quantiles), actual, (1 - REAL_SHARE) / len(priors.PRIORS))
+        )
     return samples
 
 

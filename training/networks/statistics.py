@@ -167,11 +167,11 @@ class Statistics(nn.Module):
     def unrest(self, stats: Tensor) -> Tensor:
         """Factor of intervals (N,), 1..e: where noise has grown, what is remembered from before makes them too narrow.
 
-        It is 1 where the typical changes of now are at most 1.6 times those of before, and becomes 1 as they agree.
+        It is 1 where the typical changes of now are 1.5 times those of before or less, and becomes 1 as they agree.
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         grown = fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)
-        factor = torch.exp((0.65 * (grown - 0.5)).clamp(0.0, 1.0))
+        factor = torch.exp((0.8 * (grown - 0.4)).clamp(0.0, 1.0))
         return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
 
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
