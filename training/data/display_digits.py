@@ -64,7 +64,7 @@ def display_others(count: int, seed: int) -> tuple[Images, Labels]:
     """`count` letters and signs of seven segments; labels `NO_DIGIT`."""
     generator = np.random.default_rng(seed)
     lit = [NO_DIGIT_SEGMENTS[i] for i in generator.integers(len(NO_DIGIT_SEGMENTS), size=count)]
-    images = [_boxed(generator, segments(generator, which)) for which in lit]
+    images = [_boxed(generator, segments(generator, letters)) for letters in lit]
     return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), np.full(count, NO_DIGIT, np.int64)
 
 

@@ -131,8 +131,8 @@ def reframed(images: Tensor, share: float) -> Tensor:
 def _small(images: Tensor) -> Tensor:
     """At 40 to 85 % of the size, anywhere near the middle."""
     scale = _uniform(images, 0.4, 0.85)[:, :, 0]
-    places = torch.arange(SIDE, device=images.device, dtype=torch.float32) - (SIDE - 1) / 2
-    x, y = ((places - 3 * torch.randn(len(images), 1, device=images.device).clamp(-2, 2)) / scale for _ in range(2))
+    positions = torch.arange(SIDE, device=images.device, dtype=torch.float32) - (SIDE - 1) / 2
+    x, y = ((positions - 3 * torch.randn(len(images), 1, device=images.device).clamp(-2, 2)) / scale for _ in range(2))
     grid = torch.stack([x[:, None, :].expand(-1, SIDE, -1), y[:, :, None].expand(-1, -1, SIDE)], -1) / (SIDE / 2)
     return functional.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
 
@@ -141,12 +141,12 @@ def _tight(images: Tensor) -> Tensor:
     """The box of the ink fills the image but for up to three pixels, its shape kept or stretched."""
     device = images.device
     ink = images > 0.3
-    places = torch.arange(SIDE, device=device, dtype=torch.float32)
+    positions = torch.arange(SIDE, device=device, dtype=torch.float32)
     bounds = []
     for axis in (1, 2):
-        used = ink.any(3 - axis)
-        first = torch.where(used, places, 99.0).amin(1)
-        last = torch.where(used, places, -1.0).amax(1)
+        inked = ink.any(3 - axis)
+        first = torch.where(inked, positions, 99.0).amin(1)
+        last = torch.where(inked, positions, -1.0).amax(1)
         is_blank = last < 0
         bounds.append((torch.where(is_blank, 4.0, first), torch.where(is_blank, 23.0, last)))
     (top, bottom), (left, right) = bounds
@@ -156,8 +156,8 @@ def _tight(images: Tensor) -> Tensor:
     stretch = torch.rand(len(images), device=device) < 0.4
     scale_x = torch.where(stretch, wide / (SIDE - 2 * margin), scale_y)
     scale_y, scale_x = (torch.where(stretch, s, torch.maximum(scale_y, scale_x)) for s in (scale_y, scale_x))
-    y = (places - (SIDE - 1) / 2) * scale_y[:, None] + ((top + bottom) / 2 - (SIDE - 1) / 2)[:, None]
-    x = (places - (SIDE - 1) / 2) * scale_x[:, None] + ((left + right) / 2 - (SIDE - 1) / 2)[:, None]
+    y = (positions - (SIDE - 1) / 2) * scale_y[:, None] + ((top + bottom) / 2 - (SIDE - 1) / 2)[:, None]
+    x = (positions - (SIDE - 1) / 2) * scale_x[:, None] + ((left + right) / 2 - (SIDE - 1) / 2)[:, None]
     grid = torch.stack([x[:, None, :].expand(-1, SIDE, -1), y[:, :, None].expand(-1, -1, SIDE)], -1) / (SIDE / 2)
     return functional.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
 
@@ -166,10 +166,10 @@ def _beside_ink(images: Tensor) -> Tensor:
     """Up to five columns of another image's ink along one side, or a bar of up to two rows at the top or bottom."""
     column = torch.arange(SIDE, device=images.device)[None, None]
     row = torch.arange(SIDE, device=images.device)[None, :, None]
-    other = images.roll(1, 0).roll(SIDE // 2, 2)
+    neighbour = images.roll(1, 0).roll(SIDE // 2, 2)
     depth = _uniform(images, 2, 6).floor()
     kind = torch.rand(len(images), 1, 1, device=images.device)
     left, right = (kind < 0.35) & (column < depth), (kind >= 0.35) & (kind < 0.7) & (column >= SIDE - depth)
     bar = (kind >= 0.7) & (kind < 0.85) & (row >= SIDE - (depth / 2).floor())
     bar |= (kind >= 0.85) & (row < (depth / 2).floor())
-    return torch.where(left | right, torch.maximum(images, other), torch.where(bar, 1.0, images))
+    return torch.where(left | right, torch.maximum(images, neighbour), torch.where(bar, 1.0, images))
