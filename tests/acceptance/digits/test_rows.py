@@ -53,7 +53,7 @@ KINDS: dict[str, Callable[[Rows], Rows]] = {
     "dark on grey": lambda rows: 0.6 - 0.4 * rows,
     "little contrast": lambda rows: 0.2 * rows,
     "little contrast on grey": lambda rows: 0.4 + 0.25 * rows,
-    "0 to 100": lambda rows: rows * 100 / 255,
+    "0 to 100": lambda rows: rows * np.float32(100 / 255),
     "striped": striped,
     "foggy": foggy,
     "shifted": lambda rows: np.roll(rows, (3, -4), (1, 2)),
