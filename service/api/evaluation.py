@@ -129,7 +129,8 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
 
     def parameters_of(self, options: BacktestOptions) -> BacktestParameters:
         """What the query of a table asks for."""
-        return BacktestParameters(options.prediction_length, options.windows, options.season_length, options.timeout_ms)
+        season, include = options.season_length, [options.include] if options.include is not None else []
+        return BacktestParameters(options.prediction_length, options.windows, season, options.timeout_ms, include)
 
     async def judge(
         self, evaluation: EvaluationInput[BacktestParameters], model: Served, client: Client, deadline: float
@@ -142,6 +143,7 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
             deadline,
             plan,
             evaluation.inputs,
+            evaluation.timelines,
             evaluation.seasons,
             evaluation.parameters,
             model.manifest,
@@ -197,5 +199,5 @@ def _refuse_states(inputs: Sequence[SeriesInput]) -> None:
 def _refuse_options(options: TableOptions) -> None:
     """Raise `InvalidRequest` for options of forecasts that have no meaning here."""
     for name in ("quantile_levels", "include"):
-        if getattr(options, name) is not None:
+        if getattr(options, name) not in {None, "forecasts"}:
             raise InvalidRequest(f"this route takes no {name}", code="unknown_field")

@@ -88,7 +88,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         if body.file is not None:
             return await self._answer_in_parts(request, self._tables.read_parts(body), accepted)
         table = await self._in_thread("table", len(body.content), client, limit, self._tables.read, body)
-        if self._tables.numbers_of(table) > self._settings.max_answer_numbers:
+        if self._tables.is_large(table):
             return await self._answer_in_parts(request, iter([table]), accepted)
         model, deadline = self._find(request, table.model, table.parameters.timeout_ms)
         report = _progress(request)
@@ -102,7 +102,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
             result = await model.submit(call.items, deadline, client)
             size = call.answer_size
             predictions += await self._in_thread(
-                "encode", size, client, deadline, self._tables.predictions, call, result.results
+                "encode", size, client, deadline, self._tables.predictions, table, call, result.results
             )
             report(len(predictions), len(table.inputs))
         headers = [_content_type(accepted), digest_header(model.manifest.sha256)]
@@ -119,7 +119,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
 
         What is wrong with the first part is an answer of its own; the deadline is that of each part.
         """
-        first = await self._next(request, tables)
+        first = await self._next(request, tables, None)
         if first is None:
             raise InvalidRequest("the table is empty", code="bad_table")
         model, _ = self._find(request, first.model, first.parameters.timeout_ms)
@@ -148,17 +148,17 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
                 )
                 result = await model.submit(call.items, deadline, client)
                 yield await self._in_thread(
-                    "encode", call.answer_size, client, deadline, self._written, writer, call, result
+                    "encode", call.answer_size, client, deadline, self._encode_part, writer, table, call, result
                 )
-            table = await self._next(request, tables)
+            table = await self._next(request, tables, table)
         yield writer.end()
 
-    def _written(self, writer: PartWriter, call: ForecastCall, result: BatchResult) -> bytes:
-        return writer.part(self._tables.predictions(call, result.results))
+    def _encode_part(self, writer: PartWriter, table: Table, call: ForecastCall, result: BatchResult) -> bytes:
+        return writer.part(self._tables.predictions(table, call, result.results))
 
-    async def _next(self, request: RawRequest, tables: Iterator[Table]) -> Table | None:
-        """The next part of a table, None at its end."""
-        deadline = self._from_now(request, None)
+    async def _next(self, request: RawRequest, tables: Iterator[Table], table: Table | None) -> Table | None:
+        """The part of a table after `table`, None at its end."""
+        deadline = self._from_now(request, table)
         return await self._in_thread("table", PART_BYTES, request.client, deadline, next, tables, None)
 
     def _from_now(self, request: RawRequest, table: Table | None) -> float:

@@ -14,65 +14,18 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.codec.digit_types import NumberDigit
-from service.codec.images import PreparedImage
-from service.contract.errors import InvalidRequest
+from service.codec.digit_items import PictureItems
+from service.codec.digit_types import CLASSES, WIDTH, NumberDigit
 from service.contract.types import DigitItem, DigitResult
-from service.imaging.hypotheses import Hypothesis
 from service.imaging.numbers import Line
 from service.imaging.report import Preparation
 from service.imaging.trust import trust_of
 
-CLASSES = 10
-WIDTH = 28
 _BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
 _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.6)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
-
-
-class PictureItems(Struct, frozen=True, eq=False, gc=False):
-    """Where the items of one input begin among those of a call, and its hypotheses: none for rows and blank images."""
-
-    first: int
-    hypotheses: tuple[Hypothesis, ...] = ()
-    is_blank: bool = False
-    refusal: InvalidRequest | None = None  # why it may be blank all the same
-    lines: tuple[Line, ...] = ()  # the items of their pieces begin at `lines_first`
-    lines_first: int = 0
-    stopped: int | None = None  # where the items begin that are the same, but may stop early
-
-
-def hypothesis_items(
-    hypotheses: Sequence[Hypothesis], *, trace: bool, stop: float | None
-) -> tuple[list[DigitItem], int | None]:
-    """The items for all hypotheses, and after how many come those that may stop early (None: there are none).
-
-    Rows that were not read would not tell which hypothesis is right, so each is read to its end as well.
-    """
-    if stop is None or len(hypotheses) == 1:
-        return [DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses], None
-    items = [DigitItem(hypothesis.rows, trace) for hypothesis in hypotheses]
-    return [*items, *(DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses)], len(items)
-
-
-def picture_items(
-    prepared: PreparedImage, first: int, *, trace: bool, stop: float | None
-) -> tuple[PictureItems, list[DigitItem]]:
-    """The items of a picture, for its hypotheses and for the pieces of its lines; those of a call begin at `first`."""
-    if not prepared.hypotheses:
-        return PictureItems(first, is_blank=True), []
-    items, stopped = hypothesis_items(prepared.hypotheses, trace=trace, stop=stop)
-    picture = PictureItems(
-        first,
-        tuple(prepared.hypotheses),
-        refusal=prepared.refusal,
-        lines=prepared.lines,
-        lines_first=first + len(items),
-        stopped=None if stopped is None else first + stopped,
-    )
-    return picture, items + [DigitItem(piece.rows) for line in prepared.lines for piece in line.pieces]
 
 
 class Choice(Struct, frozen=True, eq=False, gc=False):

@@ -86,6 +86,7 @@ class Cycle(RequestResponseCycle):
     received = 0  # bytes of the body that have come
     counted = 0  # of them, when the last piece was counted
     length: int | None = None  # of the body as declared, 0 where it is not; None before it was looked up
+    _event: asyncio.Event | None = None
     fast: FastRequest | None = None  # where the request is answered without a task
 
     def __init__(
@@ -98,7 +99,6 @@ class Cycle(RequestResponseCycle):
         self.access_logger = protocol.access_logger
         self.access_log = protocol.access_log
         self.default_headers = protocol.server_state.default_headers
-        self.message_event = asyncio.Event()
         self.on_response = protocol.on_response_complete
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expect_100_continue
@@ -108,7 +108,22 @@ class Cycle(RequestResponseCycle):
         """The body will not arrive: receiving it raises `error`."""
         self.fault = error
         self.keep_alive = False
-        self.message_event.set()
+        self.wake()
+
+    @property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]  # uvicorn has an attribute
+        """What the task of the request waits for; most requests have neither."""
+        event = self._event
+        if event is None:
+            event = self._event = asyncio.Event()
+            if self.body or not self.more_body or self.fault or self.disconnected or self.response_complete:
+                event.set()
+        return event
+
+    def wake(self) -> None:
+        """Something has happened that the task of the request may wait for."""
+        if self._event is not None:
+            self._event.set()
 
     @property
     def missing(self) -> int:
@@ -163,7 +178,7 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         self.fast = None
         self._write(status, headers, body)
-        self.message_event.set()
+        self.wake()
         if not self.keep_alive:
             self.flow.end(gently=self._client_may_send)
         self.on_response()
@@ -247,6 +262,14 @@ class Protocol(HttpToolsProtocol):
         # A drain that began since the connection was accepted could not tell this protocol.
         self.draining = self._is_draining()
         self.flow = Flow(transport, self.loop, self._limits)
+        self._scope_of_all = {  # what uvicorn says of each request
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+        }
         self._reading.start(self._limits.settings.receive_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -256,7 +279,7 @@ class Protocol(HttpToolsProtocol):
         self.pipeline.clear()
         if self.running is not None and self.running is not self.cycle and not self.running.response_complete:
             self.running.disconnected = True
-            self.running.message_event.set()
+            self.running.wake()
         super().connection_lost(exc)
         self._start_task()  # it finds that its client has left
         self._starting.close()
@@ -312,7 +335,7 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
         elif not self._begin_known(data):
             self._parse(data)
-            cycle = self.cycle
+            cycle: Cycle | None = self.cycle
             if cycle is not None and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
                 self._known_heads.learn(data, cycle.scope)
 
@@ -331,20 +354,12 @@ class Protocol(HttpToolsProtocol):
         if found is None:
             return False
         head, digits, body_at = found
-        fields = [*head.fields]
+        fields = head.fields.copy()
         fields[head.length_at] = (b"content-length", digits)
-        scope: Any = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": self.root_path,
-            "headers": fields,
-            "state": self.app_state.copy(),
-            ARRIVED: self._received_at,
-            **head.scope,
-        }
+        scope: Any = self._scope_of_all | head.scope
+        scope["headers"] = fields
+        scope["state"] = self.app_state.copy()
+        scope[ARRIVED] = self._received_at
         self.scope = scope
         content = data[body_at:]
         cycle = Cycle(self, scope, keep_alive=not self.draining, expect_100_continue=False)
@@ -352,7 +367,7 @@ class Protocol(HttpToolsProtocol):
         self.cycle = self.running = cycle
         if self.flow.write_paused or not self._has_begun(cycle, content):
             cycle.body += content
-            cycle.message_event.set()
+            cycle.wake()
             self._start_asgi_task(cycle, self.app)
         if not cycle.response_complete:
             self._reading.clear()
@@ -659,7 +674,7 @@ class Protocol(HttpToolsProtocol):
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        cycle.message_event.set()
+        cycle.wake()
 
     def on_message_complete(self) -> None:
         """uvicorn's method; a message without its body, which will be parsed again, is not complete."""
@@ -667,7 +682,7 @@ class Protocol(HttpToolsProtocol):
             return
         if not self.cycle.response_complete:
             self.cycle.more_body = False
-            self.cycle.message_event.set()
+            self.cycle.wake()
 
     def on_headers_complete(self) -> None:
         """uvicorn's method, with `Cycle`, and with a cache for the split of short targets."""

@@ -4,7 +4,7 @@ An event loop takes one connection in each of its rounds, and a round may be a b
 last of 256 clients would wait five seconds to be taken. So all that wait are taken at once.
 
 Where several processes serve, the one that happens to be awake would take all: of 256 connections 239 went to one of
-two workers. So a process with more connections than others pauses before it takes another one. One listener for all is
+two workers. So a process that has its share of them pauses before it takes another one. One listener for all is
 kept nevertheless, because a connection that waits while a worker dies is taken by another worker.
 
 A stop loses no connection: those that are established or in their handshake are taken, and new ones refused meanwhile.
@@ -154,12 +154,20 @@ class BalancedListener:
         """Connections wait, or did: all processes are woken by them."""
         left_to_others, self._left_to_others = self._left_to_others, False
         for number in range(BURST):
-            if self._count() > min(self._counts) + SLACK and (number or not left_to_others):
+            if self._has_its_share() and (number or not left_to_others):
                 self._left_to_others = True
                 self._pause(PAUSE)
                 return
             if not self._accept():
                 return
+
+    def _has_its_share(self) -> bool:
+        """Whether others have fewer connections, and those that wait would not make up for it, evenly shared out."""
+        count = self._count()
+        if count <= min(self._counts) + SLACK:
+            return False
+        counts = [each for each in self._counts if each != NOT_LISTENING]
+        return count * len(counts) >= sum(counts) + _n_waiting(self._listener)
 
     def _accept(self) -> bool:
         """Take a connection; False where none is there, or none can be taken."""
@@ -185,6 +193,15 @@ class BalancedListener:
         self._registering.discard(registering)
         if not registering.cancelled() and (error := registering.exception()) is not None:
             logger.debug("a connection could not be opened: %s", error)  # no TLS, or an unfinished handshake
+
+
+def _n_waiting(listener: socket.socket) -> int:
+    """How many connections wait to be taken; 0 where the system does not tell."""
+    if sys.platform != "linux":
+        return 0
+    size = 28  # bytes: of a socket that listens, `tcpi_unacked` is the length of its queue
+    (waiting,) = struct.unpack_from("I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size), size - 4)
+    return int(waiting)
 
 
 def refuse_connections(listener: socket.socket) -> None:

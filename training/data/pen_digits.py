@@ -37,13 +37,13 @@ def _glyph(generator: np.random.Generator, label: int, kind: str) -> Images:
             ink = ink.filter(ImageFilter.MaxFilter(3) if generator.random() < 0.6 else ImageFilter.MinFilter(3))
         ink = _hollow(generator, ink) if kind == "typed hollow" else ink
     elif kind == "upstroke":
-        ink = _rendered(_long_upstroke(generator), HIGH * generator.uniform(0.04, 0.14))
+        ink = _canvas_of(_long_upstroke(generator), HIGH * generator.uniform(0.04, 0.14))
     else:
         parts = _strokes(generator, label)
         if kind == "broken":
             parts = _broken(generator, parts)
         width = {"pen": np.exp(generator.uniform(np.log(0.02), np.log(0.3))), "hollow": generator.uniform(0.13, 0.26)}
-        ink = _rendered(parts, HIGH * float(width.get(kind, generator.uniform(0.05, 0.12))))
+        ink = _canvas_of(parts, HIGH * float(width.get(kind, generator.uniform(0.05, 0.12))))
         ink = _hollow(generator, ink) if kind == "hollow" else ink
     pixels = np.asarray(ink.crop(ink.getbbox()))
     return _cut(generator, pixels) if kind == "cut" else pixels
@@ -80,7 +80,7 @@ def _long_upstroke(generator: np.random.Generator) -> list[Stroke]:
     return parts
 
 
-def _rendered(parts: list[Stroke], width: float) -> Image.Image:
+def _canvas_of(parts: list[Stroke], width: float) -> Image.Image:
     low = np.concatenate(parts).min(axis=0)
     high = np.concatenate(parts).max(axis=0)
     size = np.ceil(high - low).astype(int) + 2 * MARGIN
@@ -108,9 +108,9 @@ def _broken(generator: np.random.Generator, parts: list[Stroke]) -> list[Stroke]
     pieces = []
     for part in parts:
         steps = np.linalg.norm(np.diff(part, axis=0), axis=1)
-        arc_lengths = np.concatenate([[0.0], np.cumsum(steps)])
-        even = np.arange(0, arc_lengths[-1], 2.0)
-        points = np.stack([np.interp(even, arc_lengths, part[:, i]) for i in (0, 1)], 1)
+        distances = np.concatenate([[0.0], np.cumsum(steps)])
+        even = np.arange(0, distances[-1], 2.0)
+        points = np.stack([np.interp(even, distances, part[:, i]) for i in (0, 1)], 1)
         gap = int(HIGH * generator.uniform(0.06, 0.2) / 2)
         if len(points) < 4 * gap or generator.random() < 0.25:
             pieces.append(part)
@@ -124,5 +124,5 @@ def _cut(generator: np.random.Generator, ink: Images) -> Images:
     """The ink without up to a tenth on one side, as bad segmentation leaves it."""
     turns = int(generator.integers(4))
     turned = np.rot90(ink, turns)
-    removed = int(len(turned) * generator.uniform(0.02, 0.1))
-    return np.rot90(turned[removed:], -turns)
+    n_cut = int(len(turned) * generator.uniform(0.02, 0.1))
+    return np.rot90(turned[n_cut:], -turns)

@@ -188,16 +188,16 @@ def events(batch: int, length: int, generator: torch.Generator, device: torch.de
         torch.arange(64, device=device)[None, :] >= period[:, None].to(torch.int64), 9.0
     )
     rank = order.argsort(1).argsort(1).gather(1, phase)
-    few = 1 + (3 * random.uniform(batch, 1) ** 2).floor()
-    open_days = torch.where(random.chance(0.6, batch, 1), few, period[:, None] - few).clamp(min=1)
+    n_open = 1 + (3 * random.uniform(batch, 1) ** 2).floor()
+    open_days = torch.where(random.chance(0.6, batch, 1), n_open, period[:, None] - n_open).clamp(min=1)
     size = torch.exp(random.uniform(batch, 64) * random.uniform(batch, 1)).gather(1, phase)
     size = size * (1 + random.normal(batch, length) * random.log_uniform(batch, 1, low=0.003, high=0.3))
     size = size * torch.exp(random.log_uniform(batch, 1, low=0.02, high=0.7) * _walk(batch, length, random))
     base = torch.where(random.chance(0.4, batch, 1), random.uniform(batch, 1), 0.0)
     base = base + torch.where(random.chance(0.25, batch, 1), 0.05, 0.0) * random.normal(batch, length).abs()
     series = torch.where(rank < open_days, size, base)
-    whole = random.log_uniform(batch, 1, low=5.0, high=200.0)
-    series = torch.where(random.chance(0.5, batch, 1), (whole * series).round(), series)
+    unit = random.log_uniform(batch, 1, low=5.0, high=200.0)
+    series = torch.where(random.chance(0.5, batch, 1), (unit * series).round(), series)
     return series, period.to(torch.int64)
 
 
@@ -223,8 +223,9 @@ def counters(batch: int, length: int, generator: torch.Generator, device: torch.
     rate = torch.exp(random.log_uniform(batch, 1, low=0.01, high=1.0) * _shape(batch, length, period, random))
     noise = torch.exp(random.log_uniform(batch, 1, low=0.01, high=1.0) * random.normal(batch, length))
     smooth = rate * noise
-    whole = torch.poisson((random.log_uniform(batch, 1, low=0.1, high=20.0) * rate).clamp(max=1e6), generator=generator)
-    steps = torch.where(random.chance(0.5, batch, 1), smooth, whole)
+    rates = (random.log_uniform(batch, 1, low=0.1, high=20.0) * rate).clamp(max=1e6)
+    counted = torch.poisson(rates, generator=generator)
+    steps = torch.where(random.chance(0.5, batch, 1), smooth, counted)
     start = torch.where(random.chance(0.6, batch, 1), random.log_uniform(batch, 1, low=1.0, high=1e6), 0.0)
     return start + steps.cumsum(1), period.to(torch.int64)
 
@@ -238,8 +239,8 @@ def traffic(batch: int, length: int, generator: torch.Generator, device: torch.d
     short = _shape(batch, length, pair[:, 0], random) * random.log_uniform(batch, 1, low=0.03, high=0.8)
     long = _shape(batch, length, pair[:, 1], random) * random.log_uniform(batch, 1, low=0.03, high=0.5)
     # The days of a week that are unlike the others: a modulation of the day by the week.
-    together = short * (1 + 0.5 * random.uniform(batch, 1) * _shape(batch, length, pair[:, 1], random))
-    short = torch.where((pair[:, :1] > 7) & random.chance(0.7, batch, 1), together, short)
+    modulated = short * (1 + 0.5 * random.uniform(batch, 1) * _shape(batch, length, pair[:, 1], random))
+    short = torch.where((pair[:, :1] > 7) & random.chance(0.7, batch, 1), modulated, short)
     noise = random.normal(batch, length) * random.log_uniform(batch, 1, low=0.01, high=0.4)
     start = (random.uniform(batch, length) < random.log_uniform(batch, 1, low=0.0005, high=0.03)).to(torch.float64)
     burst = start * random.uniform(batch, length) * random.log_uniform(batch, 1, low=0.1, high=2.0)
@@ -249,8 +250,8 @@ def traffic(batch: int, length: int, generator: torch.Generator, device: torch.d
     level = random.log_uniform(batch, 1, low=0.05, high=1.0) * (_walk(batch, length, random) + random.normal(batch, 1))
     trend = _bent_trend(batch, length, random) * random.uniform(batch, 1)
     series = torch.exp((short + long + noise + burst + level + trend).clamp(-12.0, 12.0))
-    whole = random.log_uniform(batch, 1, low=3.0, high=3000.0)
-    series = torch.where(random.chance(0.4, batch, 1), (whole * series).round(), series)
+    unit = random.log_uniform(batch, 1, low=3.0, high=3000.0)
+    series = torch.where(random.chance(0.4, batch, 1), (unit * series).round(), series)
     return series, pair[:, 0].to(torch.int64)
 
 

@@ -77,11 +77,11 @@ class DistillationLoss:
         canvas, share_read = warp(images, self.config.distortion, rows, free=free)
         # The teachers read the digit without the defects of a photograph.
         target = self._target(canvas, labels, from_mnist, share_read)
-        seen = photograph(canvas, self.config.distortion)
+        pictures = photograph(canvas, self.config.distortion)
         if self.config.levels:
-            seen = levelled(relevelled(seen, self.config.levels))
+            pictures = levelled(relevelled(pictures, self.config.levels))
         with half_precision(self.device, enabled=self.config.bfloat16):
-            logits = self.group(seen)
+            logits = self.group(pictures)
         weight = self._weight(share_read)
         losses = [-(weight * (target[..., : x.shape[-1]] * x.float().log_softmax(-1)).sum(-1)).sum(1) for x in logits]
         return torch.stack(losses).mean(1).sum()

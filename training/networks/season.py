@@ -20,7 +20,8 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     mask = present.to(torch.float32)
     count = mask.sum(1, keepdim=True).clamp(min=1)
     z = robust_heights(memory, present, count)
-    t = torch.linspace(-1, 1, width, device=memory.device).unsqueeze(0)
+    # Whole numbers that end at 0: the same, and exact, in a window of any width.
+    t = torch.arange(1 - width, 1, dtype=torch.float32, device=memory.device).unsqueeze(0)
     centred_t = (t - (t * mask).sum(1, keepdim=True) / count) * mask
     slope = (centred_t * z).sum(1, keepdim=True) / (centred_t * centred_t).sum(1, keepdim=True).clamp(min=1e-6)
     detrended = (z - z.sum(1, keepdim=True) / count) * mask - slope * centred_t

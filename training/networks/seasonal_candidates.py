@@ -66,7 +66,7 @@ def shorter_season(stated: Tensor, detected: Tensor, acf: Tensor) -> tuple[Tenso
 
     stated (N,) int64, acf (N, lags) float32. As in `find_season`, a season comes back after having been unlike.
     """
-    low = acf[:, : max(4, acf.shape[1] // 4)]
+    low = acf[:, : max(4, acf.shape[1] // 2)]
     inner = low[:, 2:-1]
     rise = inner - low.cummin(1)[0][:, 2:-1]
     is_peak = (inner > low[:, 1:-2]) & (inner >= low[:, 3:]) & (inner > 0.2) & (rise > 0.2)

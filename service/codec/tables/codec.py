@@ -26,6 +26,8 @@ from service.settings import Settings
 
 READING_HEADER = b"x-table-reading"  # of an answer that is a table: how the request's table was read, as JSON
 MAX_HEADER = 4000  # characters
+MAX_NAMES = 20  # of columns in a warning
+IGNORED = "columns_ignored"  # a warning; `notes` of the reading have the same in detail
 TEXT_OPTIONS = frozenset(
     {"model", "quantile_levels", "freq", "id", "time", "value", "delimiter", "decimal", "encoding"}
 )  # of the query: never literals
@@ -70,9 +72,15 @@ class TableCodec:
         numbers = (1 + len(table.parameters.quantile_levels)) * table.parameters.prediction_length
         return max(1, min(self._settings.max_items, self._settings.max_answer_numbers // numbers))
 
-    def numbers_of(self, table: Table) -> int:
-        """How many numbers the answer to a table holds."""
-        return (1 + len(table.parameters.quantile_levels)) * len(table.inputs) * table.parameters.prediction_length
+    def is_large(self, table: Table) -> bool:
+        """Whether the answer is written in parts, for its numbers; raises `InvalidRequest` where that cannot be."""
+        numbers = (1 + len(table.parameters.quantile_levels)) * len(table.inputs) * table.parameters.prediction_length
+        if numbers <= self._settings.max_answer_numbers:
+            return False
+        if table.includes_series:
+            detail = f"the answer would hold {numbers} numbers; with include=series at most"
+            raise InvalidRequest(f"{detail} {self._settings.max_answer_numbers}", code="too_many_items")
+        return True
 
     def to_items(self, table: Table, part: slice, manifest: Manifest) -> ForecastCall:
         """The items of a part of the table; the errors of `InvalidRequest` name the series."""
@@ -83,9 +91,17 @@ class TableCodec:
             raise _of_series(error, table, part) from error
         return with_times(call, table.timelines[part], table.seasons[part])
 
-    def predictions(self, call: ForecastCall, results: Sequence[object]) -> list[SeriesPrediction]:
-        """The predictions for a part of the table."""
-        return self._forecasts.predictions(call, results)  # type: ignore[arg-type]
+    def predictions(self, table: Table, call: ForecastCall, results: Sequence[object]) -> list[SeriesPrediction]:
+        """The predictions for a part of the table, with a warning of columns that were left out."""
+        predictions = self._forecasts.predictions(call, results)  # type: ignore[arg-type]
+        if not table.reading.ignored_columns:
+            return predictions
+        names = ", ".join(f"'{printable(name)}'" for name in table.reading.ignored_columns[:MAX_NAMES])
+        details = {IGNORED: f"the columns {names} were not used: a forecast is made from the values alone."}
+        return [
+            replace(entry, warnings=[*entry.warnings, IGNORED], warning_details=(entry.warning_details or {}) | details)
+            for entry in predictions
+        ]
 
 
 def read_file(content: bytes, query: str) -> Table:
@@ -132,7 +148,7 @@ def head_of(manifest: Manifest) -> dict[str, str]:
 
 def with_warnings(reading: TableReading, predictions: Sequence[SeriesPrediction]) -> TableReading:
     """`reading` with the warnings of all predictions among its notes, for an answer that has no other place."""
-    codes = sorted({code for prediction in predictions for code in prediction.warnings})
+    codes = sorted({code for prediction in predictions for code in prediction.warnings} - {IGNORED})
     return replace(reading, notes=[*reading.notes, *(f"warning of a forecast: {code}" for code in codes)])
 
 

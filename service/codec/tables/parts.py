@@ -18,8 +18,8 @@ from service.codec.tables.rows import Row, Rows, row_parts
 from service.codec.tables.types import Table, TableOptions, TableReading, bad_table, printable
 from service.contract.errors import InvalidRequest
 
-PART_BYTES = 1 << 20  # of a file of text that are read at once
-PART_ROWS = 32_768  # of Parquet
+PART_BYTES = 1 << 18  # of a file of text that are read at once
+PART_ROWS = 16_384  # of Parquet
 MAX_NOTES = 20
 
 

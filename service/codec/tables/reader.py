@@ -236,14 +236,15 @@ class _Reader:
         cells = self._cells(self._roles.values)
         if self._roles.layout == "list":
             cells = [cell for row in self._body for text in row.cells for cell in text.split()]
-        found = find_number_format(cells, self._rows.delimiter, self._options.decimal)
-        others = [column for column in self._roles.ignored if column.kind == "number"]
-        if found.note and others:
-            both = find_number_format(self._cells(others) + cells, self._rows.delimiter, self._options.decimal)
-            found = found if both.note else both
-        if found.note:
-            self._notes.append(found.note)
-        return found
+        number_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
+        covariates = [column for column in self._roles.ignored if column.kind == "number"]
+        if number_format.note and covariates:
+            cells = self._cells(covariates) + cells
+            common_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
+            number_format = number_format if common_format.note else common_format
+        if number_format.note:
+            self._notes.append(number_format.note)
+        return number_format
 
     def _cells(self, columns: Sequence[Column]) -> list[str]:
         indexes = {column.index for column in columns}
@@ -414,7 +415,10 @@ class _Reader:
         labels: list[Column] = []
         for column in ids:
             count = len({self._text(row, column) for row in self._body})
-            is_label = count == len(self._body) if is_long or not moments else count > 1
+            if is_long or not moments:
+                is_label = count == len(self._body)
+            else:
+                is_label = count > 1 and not self._sorts(column, moments)
             (labels if is_label else id_columns).append(column)
         if labels:
             self._unused += labels
@@ -422,6 +426,15 @@ class _Reader:
             reason = "differs in every row" if is_long or not moments else "no two rows have one time"
             self._notes.append(f"not taken for ids of series, as {reason}: {names}; id= says otherwise")
         return id_columns
+
+    def _sorts(self, column: Column, moments: Sequence[Moment]) -> bool:
+        """Whether the times ascend, or descend, within the rows of each text of `column`, but not over all rows."""
+        groups: dict[str, list[dt.datetime]] = {}
+        for row, moment in zip(self._body, moments, strict=True):
+            groups.setdefault(self._text(row, column), []).append(moment.clock)
+        if 2 * len(groups) > len(self._body) or _is_ordered([moment.clock for moment in moments]):
+            return False
+        return all(map(_is_ordered, groups.values()))
 
     def _label(self, key: str | None, column: Column) -> str | None:
         """The id of a series in the answer."""
@@ -436,6 +449,11 @@ def _cut_end(entry: _Series) -> None:
     """Cut the missing values at the end of a series that was a row: shorter ones are filled up with empty cells."""
     while entry.values and entry.values[-1] is None:
         entry.values.pop()
+
+
+def _is_ordered(clocks: Sequence[dt.datetime]) -> bool:
+    """Whether times ascend or descend."""
+    return all(a < b for a, b in pairwise(clocks)) or all(a > b for a, b in pairwise(clocks))
 
 
 def _ascending(entry: _Series) -> tuple[list[Moment], bool]:

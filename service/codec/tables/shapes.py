@@ -65,8 +65,8 @@ def is_total(name: str) -> bool:
 def _without_empty_ends(rows: list[Row]) -> list[Row]:
     """`rows` without columns at their end that hold nothing at all."""
     width = max((len(row.cells) for row in rows), default=0)
-    used = max((index + 1 for row in rows for index, cell in enumerate(row.cells) if cell.strip()), default=0)
-    return rows if used == width else [replace(row, cells=row.cells[:used]) for row in rows]
+    last_width = max((index + 1 for row in rows for index, cell in enumerate(row.cells) if cell.strip()), default=0)
+    return rows if last_width == width else [replace(row, cells=row.cells[:last_width]) for row in rows]
 
 
 def _with_one_header(rows: list[Row]) -> list[Row]:
@@ -111,9 +111,9 @@ def _holds_numbers(body: Sequence[Row], index: int) -> bool:
     return sum(map(looks_like_number, cells)) >= 0.8 * len(cells)
 
 
-def _columns_of_names(body: Sequence[Row], most: int) -> int:
+def _columns_of_names(body: Sequence[Row], max_columns: int) -> int:
     """How many of the first columns tell all rows apart; 0 where not even all of them do."""
-    for count in range(1, most + 1):
+    for count in range(1, max_columns + 1):
         names = {tuple(cell.strip() for cell in row.cells[:count]) for row in body}
         if len(names) == len(body) and not any(is_missing(name[0]) for name in names):
             return count

@@ -45,6 +45,17 @@ async def test_accept_chooses_json(harness: Harness) -> None:
     assert document["table"]["time"] == ["date"]
 
 
+async def test_columns_that_were_left_out_are_a_warning(harness: Harness) -> None:
+    rows = "date,y,promo\n2024-01-01,1,0\n2024-01-02,2,1\n"
+    [prediction] = (await post(harness, rows, Accept="application/json")).json()["predictions"]
+    assert prediction["warnings"] == ["columns_ignored"]
+    assert "'promo'" in prediction["warning_details"]["columns_ignored"]
+    [plain] = (await post(harness, "date,y\n2024-01-01,1\n2024-01-02,2\n", Accept="application/json")).json()[
+        "predictions"
+    ]
+    assert plain["warnings"] == []
+
+
 async def test_json_is_answered_with_a_table_where_that_is_accepted(harness: Harness) -> None:
     response = await harness.forecast(BODY, Accept="text/csv")
     assert response.text == "item_id,step,mean,0.1,0.5,0.9\r\n1,1,3.0,2.2,3.0,3.8\r\n"
@@ -107,6 +118,8 @@ async def test_a_large_answer_comes_in_parts() -> None:
     assert parts.content == whole.content
     assert "content-length" not in parts.headers
     assert parts.headers["x-table-reading"] == whole.headers["x-table-reading"]
+    response = await served(many(9), "?prediction_length=2&include=series", max_answer_numbers=20)
+    problem(response, 413, "too_many_items")
 
 
 async def test_a_table_beyond_the_limit_of_a_body_is_answered_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +140,7 @@ async def as_json(content: str, **changes: Any) -> httpx.Response:
 
 async def test_what_is_wrong_with_the_first_part_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.codec.tables.parts.PART_BYTES", 500)
-    limits = {"max_body_bytes": 1000}
+    limits: dict[str, Any] = {"max_body_bytes": 1000}
     wide = "date,a\n" + "".join(f"{month // 12 + 1990}-{month % 12 + 1:02}-01,1\n" for month in range(120))
     problem(await served(wide, max_table_bytes=1000, **limits), 413, "body_too_large")
     problem(await served(many(100), "?model=none", **limits), 404, "model_not_found")

@@ -6,14 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.codec.digit_choice import (
-    PictureItems,
-    blank_reading,
-    chosen,
-    hypothesis_items,
-    read_number,
-    tempered,
-)
+from service.codec.digit_choice import blank_reading, chosen, read_number, tempered
+from service.codec.digit_items import PictureItems, hypothesis_items
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
 from service.imaging.hypotheses import TURNED, Hypothesis

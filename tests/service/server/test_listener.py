@@ -69,6 +69,28 @@ async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
         assert abs(len(first.open) - len(second.open)) <= 2 * SLACK
 
 
+async def test_a_process_takes_its_share_of_those_that_wait_at_once(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others may be busy for a while: one connection at a time would keep the last of many waiting."""
+    paused = asyncio.Event()
+
+    def pause(listener: Any, _: float) -> None:
+        listener._loop.remove_reader(listener._listener.fileno())
+        paused.set()
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        monkeypatch.setattr(BalancedListener, "_pause", pause)
+        counts = [NOT_LISTENING, 0]
+        process = stack.enter_context(contextlib.closing(Process(listener, counts)))
+        async with asyncio.timeout(TIMEOUT):
+            await paused.wait()
+            await process.listener.wait_closed()
+        assert len(process.open) == counts[0] == 20
+
+
 async def test_a_connection_that_no_other_process_takes_is_taken(listener: socket.socket) -> None:
     """The other process has no connections, and takes none: it may be stopped by a debugger."""
     with contextlib.ExitStack() as stack:
