@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -78,7 +78,7 @@ def photographed(ink: Plane, generator: Generator) -> bytes:
     plane = (0.9 - 0.7 * ink) * (1 + 0.15 * smooth(generator, ink.shape, 3))
     image = Image.fromarray(np.uint8(255 * plane.clip(0, 1)))
     image = image.rotate(float(generator.normal(0, 2)), Image.Resampling.BICUBIC, fillcolor=215)
-    plane = blurred(np.asarray(image, np.float32) / 255, float(generator.uniform(0.5, 1.5)))
+    plane = blurred(np.asarray(np.asarray(image) / 255, np.float32), float(generator.uniform(0.5, 1.5)))
     return file(plane + generator.normal(0, 0.015, plane.shape), "JPEG", quality=80)
 
 
@@ -159,7 +159,9 @@ def main() -> None:
     if shutil.which(TESSERACT[0]):
         version = subprocess.run(["tesseract", "--version"], check=True, capture_output=True, text=True).stdout
         readers[" ".join(version.split()[:2])] = read_by_tesseract
-    shared = table.circumstances(f"python -m benchmarks.digits.tesseract {' '.join(sys.argv[1:])}".strip())
+    shared: dict[str, Any] = table.circumstances(
+        f"python -m benchmarks.digits.tesseract {' '.join(sys.argv[1:])}".strip()
+    )
     rows = []
     for group in groups():
         made = pictures(group, options.count)

@@ -172,7 +172,7 @@ def fitted(found: list[Answer], steps: int = 3000) -> torch.Tensor:
     for _ in range(steps):
         optimizer.zero_grad()
         loss = torch.nn.functional.binary_cross_entropy(_lowered(scores, features, raw.exp()), right)
-        (loss + 1e-3 * raw.exp().sum() / len(found)).backward()  # type: ignore[no-untyped-call]
+        (loss + 1e-3 * raw.exp().sum() / len(found)).backward()
         optimizer.step()
     return raw.detach().exp()
 
@@ -197,7 +197,7 @@ def main() -> None:
     for scene in (*EASY, *HARD):
         pairs = [(a.score, s, a.is_right) for a, s in zip(found, after, strict=True) if a.scene == scene]
         sure = [[right for *scores, right in pairs if scores[i] >= SURE] for i in (0, 1)]
-        shares = "  ".join(f"{len(s):4d} sure, {100 * np.mean(s or [1]):5.1f} % right" for s in sure)
+        shares = "  ".join(f"{len(s):4d} sure, {100 * np.mean(s or [True]):5.1f} % right" for s in sure)
         print(f"{scene:20s} {len(pairs)} read, {100 * np.mean([p[2] for p in pairs]):.1f} % right   {shares}")
 
 

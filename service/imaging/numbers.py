@@ -34,7 +34,10 @@ _JOINED_WIDTH = 0.85  # of the height, that a digit of two strokes has at most
 _WIDE = 0.95  # of the height: a character that is wider may be several digits
 _USUAL_WIDTH = 0.62  # of the height, that digits which touch have each
 _MOST_TOUCHING = 4
+_PLATE_FILL = 0.45  # of a plate's area, that the digits on it leave free at least
+_TALL = 0.75  # of a character's height, that strokes have which may be digits of their own
 _JOINED, _CUT = -1.0, -0.2  # logarithms of weights; 0 is a character as it stands
+_JOINED_APART, _JOINED_NEAR = 15.0, 0.04  # what a wider gap than this share of the height lowers the first one by
 _SAME_LINE = 0.5  # share of the lower height, that characters of one line have in common
 
 
@@ -100,7 +103,7 @@ def _closer(picture: Picture, characters: _Characters) -> _Characters | None:
     """The characters in the picture's own pixels: on a sheet that was taken for one, or where they are small."""
     left, top, right, bottom = characters.bounds()
     height, width = picture.image.height, picture.image.width
-    if len(characters.masks) == 1 and (region := region_of_sheet(characters.masks[0])) is not None:
+    if len(characters.masks) == 1 and (region := region_of_sheet(characters.masks[0], _PLATE_FILL)) is not None:
         plane = np.where(region, characters.view.plane, np.float32(np.median(characters.view.plane[region])))
         return _characters(View(plane, characters.view.box))
     if max(width, height) <= PARAMETERS.plane_side or max(right - left, bottom - top) > max(width, height) / 2:
@@ -138,23 +141,27 @@ def _line(picture: Picture, characters: _Characters, members: Sequence[int]) -> 
     previous: tuple[Mask, int] | None = None
     for index in members:
         mask = characters.masks[index]
-        cuts = _cuts(mask)
-        stop = position + 1 + len(cuts)
+        parts = _tall_parts(mask) or list(_parts(mask, _cuts(mask)))
+        stop = position + max(len(parts), 1)
         pieces.append(_piece(picture, characters, mask, position, stop, 0.0))
-        for part, part_mask in enumerate(_parts(mask, cuts)):
+        for part, part_mask in enumerate(parts):
             pieces.append(_piece(picture, characters, part_mask, position + part, position + part + 1, _CUT))
-        if previous is not None and _may_be_one(previous[0], mask):
-            pieces.append(_piece(picture, characters, previous[0] | mask, previous[1], stop, _JOINED))
+        if previous is not None and (gap := _gap_in_one(previous[0], mask)) is not None:
+            prior = _JOINED - _JOINED_APART * max(gap - _JOINED_NEAR, 0.0)
+            pieces.append(_piece(picture, characters, previous[0] | mask, previous[1], stop, prior))
         previous, position = (mask, position), stop
     return Line(tuple(pieces), position)
 
 
-def _may_be_one(first: Mask, second: Mask) -> bool:
-    """Whether two neighbours may be strokes of one digit: near, and not wider than one."""
+def _gap_in_one(first: Mask, second: Mask) -> float | None:
+    """How far apart two neighbours are that may be strokes of one digit, as a share of the height; None: they are not.
+
+    They are near, and together no wider than a digit.
+    """
     rows, columns = bounding_slices(first | second)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     gap = bounding_slices(second)[1].start - bounding_slices(first)[1].stop
-    return bool(gap <= _JOINED_GAP * height and width <= _JOINED_WIDTH * height)
+    return gap / height if gap <= _JOINED_GAP * height and width <= _JOINED_WIDTH * height else None
 
 
 def _cuts(mask: Mask) -> list[int]:
@@ -172,6 +179,17 @@ def _cuts(mask: Mask) -> list[int]:
         window = ink[middle - reach : middle + reach + 1]
         cuts.append(middle - reach + int(window.argmin()))
     return cuts
+
+
+def _tall_parts(mask: Mask) -> list[Mask]:
+    """The strokes of a character, from left to right, where several are as high as digits that lean over each other."""
+    components = connected_components(mask)
+    rows, _ = bounding_slices(mask)
+    tall = np.flatnonzero(components.height >= _TALL * (rows.stop - rows.start))
+    if not 1 < len(tall) <= _MOST_TOUCHING:
+        return []
+    indices = np.arange(len(components.area))
+    return [components.mask(indices == index) for index in tall[np.argsort(components.left[tall])]]
 
 
 def _parts(mask: Mask, cuts: Sequence[int]) -> Iterator[Mask]:

@@ -22,10 +22,14 @@ def region_of_mark(mark: Mark, size: tuple[int, int]) -> Mask | None:
     return None if is_all or mark.mask.mean() < _LEAST_FILLED else region_of_sheet(mark.mask)
 
 
-def region_of_sheet(mask: Mask) -> Mask | None:
-    """The pixels of a sheet, less its edges, with all that stands on it; None where its shape is no sheet's."""
+def region_of_sheet(mask: Mask, fill: float | None = None) -> Mask | None:
+    """The pixels of a sheet, less its edges, with all that stands on it; None where its shape is no sheet's.
+
+    More than a share `fill` of them (default: `sheet_fill`) are in `mask`: a number covers more of its plate than a
+    digit of its sheet.
+    """
     region = _spanned(mask) & _spanned(mask.T).T
-    if mask.sum() <= PARAMETERS.sheet_fill * region.sum() or not is_rectangle(region):
+    if mask.sum() <= (PARAMETERS.sheet_fill if fill is None else fill) * region.sum() or not is_rectangle(region):
         return None
     # The sheet is searched without its edges, which a shadow or the table may touch.
     edge = max(1, round(PARAMETERS.sheet_edge * max(mask.shape)))

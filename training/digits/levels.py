@@ -131,8 +131,8 @@ def reframed(images: Tensor, share: float) -> Tensor:
 def _small(images: Tensor) -> Tensor:
     """At 40 to 85 % of the size, anywhere near the middle."""
     scale = _uniform(images, 0.4, 0.85)[:, :, 0]
-    places = torch.arange(SIDE, device=images.device, dtype=torch.float32) - (SIDE - 1) / 2
-    x, y = ((places - 3 * torch.randn(len(images), 1, device=images.device).clamp(-2, 2)) / scale for _ in range(2))
+    positions = torch.arange(SIDE, device=images.device, dtype=torch.float32) - (SIDE - 1) / 2
+    x, y = ((positions - 3 * torch.randn(len(images), 1, device=images.device).clamp(-2, 2)) / scale for _ in range(2))
     grid = torch.stack([x[:, None, :].expand(-1, SIDE, -1), y[:, :, None].expand(-1, -1, SIDE)], -1) / (SIDE / 2)
     return functional.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
 
@@ -144,9 +144,9 @@ def _tight(images: Tensor) -> Tensor:
     positions = torch.arange(SIDE, device=device, dtype=torch.float32)
     bounds = []
     for axis in (1, 2):
-        has_ink = ink.any(3 - axis)
-        first = torch.where(has_ink, positions, 99.0).amin(1)
-        last = torch.where(has_ink, positions, -1.0).amax(1)
+        inked = ink.any(3 - axis)
+        first = torch.where(inked, positions, 99.0).amin(1)
+        last = torch.where(inked, positions, -1.0).amax(1)
         is_blank = last < 0
         bounds.append((torch.where(is_blank, 4.0, first), torch.where(is_blank, 23.0, last)))
     (top, bottom), (left, right) = bounds
@@ -166,10 +166,10 @@ def _beside_ink(images: Tensor) -> Tensor:
     """Up to five columns of another image's ink along one side, or a bar of up to two rows at the top or bottom."""
     column = torch.arange(SIDE, device=images.device)[None, None]
     row = torch.arange(SIDE, device=images.device)[None, :, None]
-    other_ink = images.roll(1, 0).roll(SIDE // 2, 2)
+    neighbour = images.roll(1, 0).roll(SIDE // 2, 2)
     depth = _uniform(images, 2, 6).floor()
     kind = torch.rand(len(images), 1, 1, device=images.device)
     left, right = (kind < 0.35) & (column < depth), (kind >= 0.35) & (kind < 0.7) & (column >= SIDE - depth)
     bar = (kind >= 0.7) & (kind < 0.85) & (row >= SIDE - (depth / 2).floor())
     bar |= (kind >= 0.85) & (row < (depth / 2).floor())
-    return torch.where(left | right, torch.maximum(images, other_ink), torch.where(bar, 1.0, images))
+    return torch.where(left | right, torch.maximum(images, neighbour), torch.where(bar, 1.0, images))

@@ -77,10 +77,12 @@ def exported_checkpoint(folder: Path) -> Checkpoint:
     """The reader in `models/<name>/<version>/`, as the stage that its record tells of."""
     weights = row_reader(reload((folder / MODEL_FILE).read_bytes()).state_dict()).state_dict()
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    kept = {key: record[key] for key in ("knobs", "curves", "data", "command", "commit", "device", "torch", "seconds")}
+    fields = {
+        key: record[key] for key in ("knobs", "curves", "data", "command", "commit", "device", "torch", "seconds")
+    }
     hidden = weights["head.weight"].shape[1]
     layers = sum(name.startswith("lstms.") and name.endswith("weight_hh_l0") for name in weights)
-    return Checkpoint(weights={f"{hidden}x{layers}": weights}, **kept)
+    return Checkpoint(weights={f"{hidden}x{layers}": weights}, **fields)
 
 
 def train_stage(
@@ -132,8 +134,8 @@ def _teachers_and_start(stage: str, config: Config, folder: Path) -> tuple[Commi
 def _reader_and_start(stage: str, folder: Path, exported: Checkpoint | None) -> tuple[Committee, dict[str, Tensor]]:
     """The one teacher of a wide round, which is the reader that these rounds began from; the weights to begin from."""
     reader = reader_before(folder, exported)
-    begun = load_stages(folder, WIDE_ROUNDS[: WIDE_ROUNDS.index(stage)])
-    return Committee(reader.members()), next(iter(mean_weights([reader, *begun]).values()))
+    finished_rounds = load_stages(folder, WIDE_ROUNDS[: WIDE_ROUNDS.index(stage)])
+    return Committee(reader.members()), next(iter(mean_weights([reader, *finished_rounds]).values()))
 
 
 def reader_before(folder: Path, exported: Checkpoint | None) -> Checkpoint:

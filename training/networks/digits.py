@@ -132,7 +132,7 @@ class DigitReader(nn.Module):
         padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
         fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
         before = state[:, self.width :].float()
-        fresh, levels = self.paper(fresh, padding, before[:, 56:-1], before[:, -1] == 0)
+        fresh, levels = self.paper(fresh, padding, before[:, 56:-1], before[:, -1])
         joined = torch.cat([before[:, :56].view(-1, 2, 28), fresh], 1)
         strokes = self.strokes(torch.cat([joined[:, :-2], joined[:, 1:-1], fresh], 2)).relu()
         x = torch.cat([fresh, strokes], 2)

@@ -26,10 +26,10 @@ LEVELS = COLUMNS + 2  # numbers in the state
 
 
 class PaperLevel(nn.Module):
-    """`forward(rows, padding, state, is_fresh) -> (rows, state)`: distances from the paper, ink high.
+    """`forward(rows, padding, state, counts) -> (rows, state)`: distances from the paper, ink high.
 
-    rows (B, T, 28) float32 in 0..1; padding (B, T), True where a digit has no row; is_fresh (B,), True where a digit
-    has had no row before. The state, float32 (B, 30): the level of each column, the greatest distance from it so far
+    rows (B, T, 28) float32 in 0..1; padding (B, T), True where a digit has no row; counts (B,): the rows that each
+    digit has had before. The state, float32 (B, 30): the level of each column, the greatest distance from it so far
     on paper that varies, and 1 where it varies.
     """
 
@@ -68,20 +68,16 @@ class PaperLevel(nn.Module):
             self.neighbours.weight.copy_(torch.exp(-distance / 2.5))
         self.requires_grad_(False)
 
-    def forward(self, rows: Tensor, padding: Tensor, state: Tensor, is_fresh: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, rows: Tensor, padding: Tensor, state: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         if rows.size(1) == 0:
             return rows, state
         ends = rows[:, :, ::27]
         on_zero = not bool(state.any())
         # Paper at zero, as nearly all rows have it: nothing changes.
-        if (
-            on_zero
-            and bool((ends <= self.STEADY).all())
-            and not bool((rows[:, 0].amax(1) > self.STEADY).logical_and(is_fresh).any())
-        ):
+        if on_zero and float(ends.amax()) <= self.STEADY and float(rows[:, 0].amax()) <= self.STEADY:
             return rows, state
         level, contrast, varies = state[:, : self.COLUMNS], state[:, -2:-1], state[:, -1:]
-        fresh = is_fresh[:, None] & ~padding[:, :1]
+        fresh = (counts == 0)[:, None] & ~padding[:, :1]
         level = torch.where(fresh, self._first(rows[:, 0]), level)
         if on_zero and not bool(level.any()):
             plain = self._at_zero(ends) | ((rows <= self.STEADY).sum(2) >= self.SOME)
@@ -170,10 +166,10 @@ def levelled(rows: Tensor) -> Tensor:
     batch, count = rows.shape[:2]
     padding = torch.zeros(batch, count, dtype=torch.bool, device=rows.device)
     state = torch.zeros(batch, LEVELS, device=rows.device)
-    fresh = torch.ones(batch, dtype=torch.bool, device=rows.device)
+    counts = torch.zeros(batch, device=rows.device)
     # Only rows that are off the contract are worked on.
     off = ((rows[:, :, ::27] > PaperLevel.STEADY).any(2).any(1)) | (rows[:, 0] > PaperLevel.STEADY).any(1)
     level = PaperLevel().to(rows.device)
     answer = rows.clone()
-    answer[off] = level(rows[off], padding[off], state[off], fresh[off])[0]
+    answer[off] = level(rows[off], padding[off], state[off], counts[off])[0]
     return answer

@@ -74,3 +74,35 @@ def test_small_digits_are_looked_at_from_closer_by() -> None:
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_blank_picture_has_no_lines(level: int) -> None:
     assert lines_of_digits(picture(np.full((100, 100), level))) == []
+
+
+def test_digits_that_lean_over_each_other_are_pieces_of_their_own() -> None:
+    plane = np.full((200, 240), 255)
+    for start in (60, 85):
+        for y in range(40, 160):
+            x = start + (160 - y) // 3
+            plane[y, x : x + 10] = 20
+    (line,) = lines_of_digits(picture(plane))
+    steps = [(piece.start, piece.stop) for piece in line.pieces]
+    assert (0, 1) in steps
+    assert (1, 2) in steps
+
+
+def test_the_wider_the_gap_the_less_two_strokes_are_one_digit() -> None:
+    priors = []
+    for gap in (4, 14):
+        plane = np.full((200, 240), 255)
+        plane[40:160, 80:90] = plane[40:160, 90 + gap : 100 + gap] = 20
+        (line,) = lines_of_digits(picture(plane))
+        priors += [piece.prior for piece in line.pieces if (piece.start, piece.stop) == (0, 2)]
+    assert len(priors) == 2
+    assert priors[1] < priors[0] - 0.5
+
+
+def test_a_plate_that_its_number_covers_is_looked_at() -> None:
+    wall = np.full((200, 420), 120)
+    wall[50:150, 40:380] = 235
+    for index in range(6):
+        wall[62:138, 60 + 52 * index : 92 + 52 * index] = 20
+    (line,) = lines_of_digits(picture(wall))
+    assert len(whole(line)) == 6

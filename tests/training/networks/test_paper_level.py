@@ -53,8 +53,8 @@ def run(rows: Tensor, state: Tensor | None = None, lengths: Tensor | None = None
     padding = torch.zeros(batch, count, dtype=torch.bool)
     if lengths is not None:
         padding = torch.arange(count)[None] >= lengths[:, None]
-    is_fresh = torch.full((batch,), state is None)
-    return PaperLevel()(rows, padding, torch.zeros(batch, LEVELS) if state is None else state, is_fresh)
+    counts = torch.full((batch,), 0.0 if state is None else 1.0)
+    return PaperLevel()(rows, padding, torch.zeros(batch, LEVELS) if state is None else state, counts)
 
 
 def test_rows_on_paper_at_zero_stay_as_they_are() -> None:
