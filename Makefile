@@ -152,6 +152,14 @@ bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; A
 bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@2"
 	$(PY) -m benchmarks.forecasting $(ARGS)
 
+.PHONY: bench-digit-numbers
+bench-digit-numbers: $(VENV)/.dev ## whole numbers, beside Tesseract where Debian's tesseract-ocr is installed
+	$(PY) -m benchmarks.digits.tesseract $(ARGS)
+
+.PHONY: fit-digit-trust
+fit-digit-trust: $(VENV)/.dev ## the weights of service/imaging/trust.py, printed
+	$(PY) -m benchmarks.digits.trust $(ARGS)
+
 .PHONY: bench-digits
 bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer is trained when absent, ten minutes
 	@test -f build/bench/digits/cnn.pt || $(PY) -m benchmarks.digits.cnn
@@ -164,6 +172,10 @@ bench-sensitivity: $(VENV)/.dev ## the image path's parameters, each changed: wh
 .PHONY: faults
 faults: $(VENV)/.dev ## every known fault against real processes, a quarter of an hour; ARGS="--only R3,R14"
 	$(PY) -m benchmarks.faults $(ARGS)
+
+.PHONY: stops
+stops: $(VENV)/.dev ## every kind of stop under load, fifty times each: hours; ARGS="--runs 5"
+	$(PY) -m benchmarks.faults.stops $(ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.dev ## half an hour of all routes, live connections, rude clients and restarts: memory and files stay flat

@@ -24,7 +24,9 @@ from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
 from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
+from service.api.request_recorder import RequestRecorder
 from service.api.tables import ForecastEndpoint
+from service.api.thread_pools import new_pool
 from service.api.tracing import NO_TELEMETRY, Tracing
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.api.wires.common import Pipeline
@@ -69,8 +71,8 @@ def create_app(
         registry = make_registry(settings, Metrics(group.folder), group) if group else make_registry(settings)
     control = _model_control(settings, registry, group)
     metrics, budget = RequestMetrics(registry.metrics), ByteBudget(settings.max_held_bytes)
-    texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
-    pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
+    texts = new_pool(TEXT_THREADS, settings.max_queue_seconds, "text")
+    pictures = new_pool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
     clients = ClientFinder(settings.proxies)
     keys = _key_ring(settings, group)
     audit = AuditLog(settings.audit_log) if settings.audit_log else None
@@ -79,13 +81,10 @@ def create_app(
     tracing = Tracing(settings.traces_endpoint) if settings.traces_endpoint else None
     app = Application(
         budget,
-        metrics,
+        RequestRecorder(metrics, clients, access_log=settings.access_log, audit=audit, tracing=tracing),
         clients,
         access=Access(settings.hosts, settings.origins, keys),
-        access_log=settings.access_log,
-        audit=audit,
         origins=settings.origins,
-        tracing=tracing,
         telemetry=tracing.telemetry() if tracing else NO_TELEMETRY,
         title="Ritmo",
         version=version(),

@@ -21,15 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.access import Access, account_of
 from service.api.accounts import Account
-from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.cross_origin import CrossOrigin
 from service.api.fast_path import FastEndpoint, FastRequest, Reply
-from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
+from service.api.problems import NOT_ALLOWED, Answer, Header, StreamedAnswer, internal, render
 from service.api.request import (
-    MODEL,
-    SIZE,
     Disconnected,
     RawRequest,
     RequestWatcher,
@@ -37,14 +34,12 @@ from service.api.request import (
     request_id,
     send_answer,
 )
-from service.api.request_metrics import RequestMetrics
-from service.api.tracing import Tracing
+from service.api.request_recorder import RequestRecorder
 from service.api.websockets import refuse_handshake
 from service.api.wires.refusals import refuse
 from service.codec.common import Body
 from service.contract.errors import RitmoError, Unavailable
 
-CLIENT_CLOSED_REQUEST = 499  # counted and logged where the connection was lost before the answer, and never sent
 CHECKED = "ritmo.checked"  # key of a scope: the request has passed the checks of access
 _OTHER_ROUTES = "other"  # one label for all paths that no route has
 
@@ -60,6 +55,10 @@ class Endpoint(Protocol):
     def default_timeout_ms(self) -> int: ...
     @property
     def max_body_bytes(self) -> int: ...
+    @property
+    def max_file_bytes(self) -> int:
+        """Of a table that is kept in a file; 0: none is."""
+
     def __call__(self, request: RawRequest, body: Body) -> Awaitable[Answer]:
         """The answer to a POST; raises `RitmoError`."""
 
@@ -74,20 +73,16 @@ class Application(FastAPI):
     def __init__(
         self,
         budget: ByteBudget,
-        metrics: RequestMetrics,
+        recorder: RequestRecorder,
         clients: ClientFinder,
         *,
         access: Access,
-        access_log: bool,
-        audit: AuditLog | None = None,
         origins: Sequence[str] = (),
-        tracing: Tracing | None = None,
         **options: Any,
     ) -> None:
         """`access`: what is checked of each request; `origins`: of pages that may call the service from a browser."""
         super().__init__(**options)
         self._access = access
-        self._audit = audit
         self._cross_origin = CrossOrigin(origins) if origins else None
         self.endpoints: dict[str, Endpoint] = {}
         self.fast_endpoints: dict[str, FastEndpoint] = {}
@@ -95,9 +90,7 @@ class Application(FastAPI):
         self._budget = budget
         self._clients = clients
         self._watcher = RequestWatcher()
-        self._request_metrics = metrics
-        self._access_log = access_log
-        self._tracing = tracing
+        self._recorder = recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, one live connection, or the lifespan."""
@@ -137,7 +130,7 @@ class Application(FastAPI):
                 answer = refuse(error, path, name)
                 await receive()  # websocket.connect
                 await refuse_handshake(scope, receive, send, answer, name)
-                self._record_refusal(path, scope, answer, name, "GET")
+                self._recorder.record_other(self._label(path), {**scope, "method": "GET"}, name, answer.status)
                 return
         fastapi = super().__call__
         await self.live_endpoints.get(path, fastapi)(scope, receive, send)
@@ -150,35 +143,11 @@ class Application(FastAPI):
         if account is not None:
             answer.headers.extend(account.headers())
         await send_answer(scope, send, answer, name)
-        self._record_refusal(path, scope, answer, name, scope["method"])
+        self._recorder.record_other(self._label(path), scope, name, answer.status)
 
-    def _record_refusal(self, path: str, scope: Scope, answer: Answer, name: str, method: str) -> None:
-        is_direct = path in self.endpoints or path in self.live_endpoints
-        self._request_metrics.record(path if is_direct else _OTHER_ROUTES, "", answer.status, 0.0)
-        if self._access_log:
-            _log_request({**scope, "method": method}, name, "", answer.status, 0.0)
-        if self._audit is not None:
-            self._audit_request(self._audit, scope, name, answer.status, 0.0)
-
-    def _audit_request(
-        self, audit: AuditLog, scope: Scope, name: str, status: int, seconds: float, model: str = ""
-    ) -> None:
-        """Add a request to the audit log."""
-        headers = dict(scope["headers"])
-        account = account_of(scope)
-        length = headers.get(b"content-length", b"")
-        audit.record(
-            "request",
-            request_id=name,
-            key=account.id if account is not None else None,
-            address=self._clients.address(scope, headers),
-            method=scope.get("method", "GET"),
-            path=scope["path"],
-            status=status,
-            size=scope.get(SIZE, int(length) if length.isdigit() else None),
-            seconds=seconds,
-            model=model or scope.get(MODEL, ""),
-        )
+    def _label(self, path: str) -> str:
+        """What stands for `path` in the metrics, where its route was not reached."""
+        return path if path in self.endpoints or path in self.live_endpoints else _OTHER_ROUTES
 
     def _has_route(self, scope: Scope) -> bool:
         """Whether any route takes the request, or has its path and takes other methods."""
@@ -195,10 +164,13 @@ class Application(FastAPI):
             if answer is not None:
                 if request.client.account is not None:
                     _add_allowance(answer, scope)
-                await send_answer(scope, send, answer, request.request_id)
+                if isinstance(answer, StreamedAnswer):
+                    answer = await _send_parts(answer, request, send)
+                else:
+                    await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
-        self._record(route, request, answer)
+        self._recorder.record(route, request, answer)
 
     def begin(self, scope: Scope, content: bytes, reply: Reply) -> FastRequest | None:
         """Answer a small request by `reply`, without a task; None where it has to go the ordinary way, `__call__`.
@@ -221,21 +193,8 @@ class Application(FastAPI):
             if account is not None:
                 reply = functools.partial(_reply_with_allowance, reply, account)
         request = RawRequest(scope, _nothing_more, self._budget, self._watcher, self._clients)
-        fast = FastRequest(request, reply, _failure, functools.partial(self._record, path))
+        fast = FastRequest(request, reply, _failure, functools.partial(self._recorder.record, path))
         return fast if fast.begin(endpoint, content) else None
-
-    def _record(self, route: str, request: RawRequest, answer: Answer | None) -> None:
-        """Count and log a request to a direct route; there is no answer where the connection was lost."""
-        status = CLIENT_CLOSED_REQUEST if answer is None else answer.status
-        seconds = time.monotonic() - request.started
-        self._request_metrics.record(route, request.model, status, seconds)
-        if self._access_log:
-            _log_request(request.scope, request.request_id, request.model, status, seconds)
-        if self._audit is not None:
-            request.scope[SIZE] = request.body_bytes
-            self._audit_request(self._audit, request.scope, request.request_id, status, seconds, request.model)
-        if self._tracing is not None:
-            self._tracing.record(request, route, answer, status, seconds)
 
     @staticmethod
     async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
@@ -243,7 +202,9 @@ class Application(FastAPI):
         try:
             if request.scope["method"] != "POST":
                 raise RitmoError("this route takes POST", code=NOT_ALLOWED)
-            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes)
+            body = await request.read(
+                endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes, endpoint.max_file_bytes
+            )
             return await endpoint(request, body)
         except Disconnected:
             return None
@@ -292,11 +253,36 @@ class Application(FastAPI):
                 raise  # the server closes the connection, so that half an answer is not taken for a complete one
         seconds = time.monotonic() - started
         route = getattr(inner.get("route"), "path", _OTHER_ROUTES)
-        self._request_metrics.record(route, "", status, seconds)
-        if self._access_log:
-            _log_request(scope, name, "", status, seconds)
-        if self._audit is not None:
-            self._audit_request(self._audit, inner, name, status, seconds)
+        self._recorder.record_other(route, inner, name, status, seconds, scope["method"])
+
+
+async def _send_parts(answer: StreamedAnswer, request: RawRequest, send: Send) -> Answer | None:
+    """Send an answer while its parts are computed; what is recorded of it, None where the connection was lost.
+
+    A failure ends the connection without the end of the answer, so that half an answer is not taken for a whole one.
+    """
+    headers = [*answer.headers, id_header(request.request_id)]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    request.watch_again()
+    try:
+        async for part in answer.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    except asyncio.CancelledError:
+        if not request.uncancel():
+            raise
+        return None
+    except Exception as error:  # noqa: BLE001 (every exception ends the answer)
+        failure = _failure(error, request.request_id)
+        logger.warning("an answer ended early: %s", error, extra={"request_id": request.request_id})
+        last = f"\n# the answer ends here: {error}\n" if isinstance(error, RitmoError) else "\n# the answer ends here\n"
+        await send({"type": "http.response.body", "body": last.encode(), "more_body": True})
+        return failure  # the server closes the connection of an answer that has no end
+    finally:
+        request.stop_watching()
+        await answer.parts.aclose()
+    await send({"type": "http.response.body", "body": b""})
+    return answer
 
 
 def _reply_with_allowance(reply: Reply, account: Account, status: int, headers: list[Header], body: bytes) -> None:
@@ -332,15 +318,3 @@ async def _nothing_more() -> Message:
 def cut_off(name: str) -> Answer:
     """The answer to a request that is cancelled from outside: the server stops, and has waited as long as it may."""
     return render(Unavailable("the server stops and could not wait for this answer", code="draining"), name)
-
-
-def _log_request(scope: Scope, name: str, model: str, status: int, seconds: float) -> None:
-    fields = {
-        "request_id": name,
-        "method": scope["method"],
-        "path": scope["path"],
-        "model": model,
-        "status": status,
-        "duration_ms": round(seconds * 1e3, 3),
-    }
-    logger.info("request", extra=fields)

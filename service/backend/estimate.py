@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from service.backend.buckets import CHUNK, STEPWISE_CHUNK, horizon_for, levels_for
@@ -26,7 +26,7 @@ def expected_seconds(network: Priced, items: Sequence[Item], observations: int) 
     if prices.calls:
         prices.correct()
     if isinstance(item, ForecastItem):
-        kind = (item.horizon, len(item.levels), item.history)
+        kind: Hashable = (item.horizon, len(item.levels), item.history)
     else:
         kind = (item.trace, item.stop is None)
     of_kind = prices.of_kinds.get(kind)

@@ -74,21 +74,12 @@ class CallPrices:
         }
         self.calls: deque[Call] = deque(maxlen=_MAX_SAMPLES)  # since the fit, or the last correction
         self.of_kinds: dict[Hashable, tuple[float, float]] = {}  # what `estimate` made of the prices as they are
-        self._is_fitted = False
-        self._unmeasured = 0  # calls since the last one that was due
-
-    def is_due(self) -> bool:
-        """Whether the next call is to be measured: each one until the fit, and then some."""
-        self._unmeasured += 1
-        if self._is_fitted and self._unmeasured < _MEASURED_EVERY:
-            return False
-        self._unmeasured = 0
-        return True
+        self.measured_every = 1  # calls: each one until the fit, and then some
 
     def correct(self) -> None:
         """Correct the prices by the calls that were noted; nothing happens before the fit."""
         self.of_kinds.clear()
-        while self._is_fitted and self.calls:
+        while self.measured_every > 1 and self.calls:
             method, rows, steps, ahead, levels, seconds = self.calls.popleft()
             if seconds <= _TELLING:
                 continue
@@ -104,7 +95,7 @@ class CallPrices:
     def fit(self) -> None:
         """Fit the prices to the calls that were noted so far."""
         calls, self.calls = self.calls, deque(maxlen=_MAX_CALLS)
-        self._is_fitted = True
+        self.measured_every = _MEASURED_EVERY
         self.of_kinds.clear()
         for method, price in self._by_method.items():
             samples = [

@@ -335,7 +335,7 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
         elif not self._begin_known(data):
             self._parse(data)
-            cycle = self.cycle
+            cycle: Cycle | None = self.cycle
             if cycle is not None and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
                 self._known_heads.learn(data, cycle.scope)
 

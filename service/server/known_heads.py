@@ -6,6 +6,7 @@ request that was complete on arrival is remembered with what came of it, and the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -52,7 +53,7 @@ class KnownHeads:
             return None
         return head, digits, end
 
-    def learn(self, data: bytes, scope: dict[str, Any]) -> None:
+    def learn(self, data: bytes, scope: Mapping[str, Any]) -> None:
         """Remember the head with which `data` begins.
 
         That is one request, which the parser found complete, and after which the connection stays.

@@ -103,7 +103,8 @@ def _mase(windows: Sequence[Window], points: Sequence[Floats]) -> float:
         observed = np.isfinite(window.future)
         if observed.any():
             values.append(scores.mase(window.future[observed], point[observed], window.context, window.lag))
-    return float(np.nanmean(values))  # a context that never changed has no MASE
+    known = [value for value in values if np.isfinite(value)]  # a context that never changed has no MASE
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _wql(windows: Sequence[Window], quantiles: Sequence[Floats]) -> float:

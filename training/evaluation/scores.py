@@ -59,12 +59,13 @@ def pinball(actual: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> Float
 def wql(actual: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> float:
     """Weighted quantile loss: twice the pinball loss summed over all steps, over the summed |actual|, mean over levels.
 
-    actual (…), quantiles (…, Q). Steps with a NaN as actual value are left out.
+    actual (…), quantiles (…, Q). Steps with a NaN as actual value are left out. NaN where all others are 0.
     """
     a = _floats(actual)
     observed = np.isfinite(a)
     loss = 2 * pinball(a[observed], _floats(quantiles)[observed], levels).sum(axis=0)  # (Q,)
-    return float(np.mean(loss) / np.abs(a[observed]).sum())
+    size = float(np.abs(a[observed]).sum())
+    return float(np.mean(loss)) / size if size > 0 else float("nan")
 
 
 def coverage(actual: ArrayLike, low: ArrayLike, high: ArrayLike) -> float:

@@ -66,17 +66,18 @@ def main(arguments: argparse.Namespace) -> None:
     if not 1 <= horizon <= MAX_HORIZON:
         raise UnusableData(f"--horizon is 1 to {MAX_HORIZON}")
     parts = split(collection, horizon)
-    say(f"{len(collection.series)} series, {collection.values} values, season {collection.season}, {horizon} ahead")
+    season = f"season {collection.season}" if collection.season > 1 else "no season"
+    say(f"{len(collection.series)} series, {collection.values} values, {season}, {horizon} steps ahead")
     for note in collection.notes:
         say(f"note: {note}")
     base = score(shipped, parts.test, config.test_windows)
-    say(f"shipped forecaster, {base.windows} held-back windows: MASE {base.mase:.3f}, WQL {base.wql:.4f}")
+    say(f"shipped forecaster, {base.windows} held-back windows: {report.scores_of(base)}")
 
     with Interrupt() as interrupt:
         stop = stop_when(arguments.deadline, started, interrupt)
         with progress_bar(config.steps, "tuning") as bar:
             tuned, curves = tune(shipped, parts, config, stop=stop, report=bar)
-        if interrupt.asked:
+        if interrupt.is_requested:
             say("interrupted: going on with what was learnt so far; Ctrl-C again ends at once")
     tried = candidates(shipped, tuned, parts, config)
     kept = best(tried)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,12 +24,18 @@ from training.data.arrays import Images
 from training.data.mnist import DamagedData, Digits, parse_idx
 from training.finetuning.series import UnusableData
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 MAX_PIXELS = 64_000_000
 CLASSES = 10  # of the contract that digit readers are served by
 FEWEST = 6  # images of a label: some to learn from, one at least to choose, one at least to score
 SHARES = (0.15, 0.2)  # of the images of a label, that choose and that score
 DIGITS = tuple(str(digit) for digit in range(CLASSES))
+PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "dev"}  # folders of no label
+WORDS = (  # digits as people write them: English, Spanish, German
+    "zero one two three four five six seven eight nine",
+    "cero uno dos tres cuatro cinco seis siete ocho nueve",
+    "null eins zwei drei vier fünf sechs sieben acht neun",
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,14 @@ def read_images(path: Path) -> LabelledImages:
 
 
 def _labelled(entries: list[tuple[str, Images]], notes: list[str]) -> LabelledImages:
+    written = {label: _digit(label) for label, _ in entries}
+    if all(digit is not None for digit in written.values()):
+        entries = [(written[label] or label, rows) for label, rows in entries]
+        renamed = sorted(label for label, digit in written.items() if label != digit)
+        if renamed:
+            notes.append(
+                f"labels were read as digits: {', '.join(f'{label} as {written[label]}' for label in renamed)}"
+            )
     counts = Counter(label for label, _ in entries)
     names = DIGITS if counts.keys() <= set(DIGITS) else tuple(sorted(counts))
     if len(names) > CLASSES:
@@ -97,6 +112,16 @@ def _labelled(entries: list[tuple[str, Images]], notes: list[str]) -> LabelledIm
     labels = np.array([names.index(label) for label, _ in entries], np.int64)
     digest = hashlib.sha256(images.tobytes() + repr([names[label] for label in labels]).encode()).hexdigest()
     return LabelledImages(Digits(images, labels), names, digest, notes)
+
+
+def _digit(label: str) -> str | None:
+    """The digit that a label stands for: 7, 07, digit_7, seven, siete; None for other labels."""
+    text = re.sub(
+        r"^(digits?|class|label|number|num|cifra|clase|ziffer|n|d)?[\s_-]*0*(?=\d$)", "", label.strip().lower()
+    )
+    if text in DIGITS:
+        return text
+    return next((str(words.split().index(text)) for words in WORDS if text in words.split()), None)
 
 
 def split(images: LabelledImages, seed: int) -> tuple[Digits, Digits, Digits]:
@@ -125,10 +150,29 @@ def _found(path: Path) -> Iterator[_Found]:
     idx_files = sorted(file for file in path.iterdir() if _is_idx_of_images(file))
     if idx_files:
         return (entry for file in idx_files for entry in _in_idx(file))
-    labelled = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    tables = sorted(path.glob("*.csv"))
+    labelled = _labelled_folders(path)
+    if len(tables) == 1 and not any(map(_has_images, labelled)):
+        return _in_csv(tables[0])
     if not labelled:
-        raise UnusableData(f"{path} has no folders named by label (0, 1, 2 …) with images in them, and no idx files")
+        raise UnusableData(
+            f"{path} has no folders named by label (0, 1, 2 …) with images in them, no idx files, and no CSV of paths "
+            "and labels"
+        )
     return _in_folders(labelled)
+
+
+def _labelled_folders(path: Path) -> list[Path]:
+    """The folders named by label: those in `path`, or in its folders `train` and `test`, or in the only one there."""
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and folder.name[0] not in "._"]
+    is_outer = len(folders) == 1 or (folders and all(folder.name.lower() in PARTS for folder in folders))
+    if is_outer and not any(_has_images(folder) for folder in folders):
+        return [inner for folder in folders for inner in _labelled_folders(folder)]
+    return folders
+
+
+def _has_images(folder: Path) -> bool:
+    return any(file.suffix.lower() in SUFFIXES for file in folder.iterdir() if file.is_file())
 
 
 def _in_folders(folders: list[Path]) -> Iterator[_Found]:

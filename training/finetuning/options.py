@@ -57,7 +57,7 @@ def progress_bar(steps: int, label: str) -> Iterator[Callable[[int], None]]:
 
 def stop_when(deadline: float, started: float, interrupt: Interrupt) -> Callable[[], bool]:
     """Whether a fit is to end: Ctrl-C was pressed, or `deadline` seconds have passed since `started`."""
-    return lambda: interrupt.asked or time.monotonic() - started > deadline
+    return lambda: interrupt.is_requested or time.monotonic() - started > deadline
 
 
 def folder_of(reference: str, models: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from training.data.real_series import SeriesFile
 from training.evaluation import plots
-from training.evaluation.backtest import LEVELS
+from training.evaluation.backtest import LEVELS, FileScore
 from training.finetuning.forecaster import Candidate, predictor
 from training.finetuning.series import Collection
 
@@ -22,15 +23,26 @@ def score_table(tried: Sequence[Candidate], kept: Candidate) -> str:
     """The scores of all candidates and of the last season repeated, as Markdown; the kept one is marked."""
     shipped = tried[0].score
     lines = ["| model | MASE | WQL | 80 % interval covers | WQL beside shipped |", "| --- | --- | --- | --- | --- |"]
-    lines.append(f"| last season repeated | {shipped.mase_naive:.3f} | {shipped.wql_naive:.4f} | | |")
+    lines.append(f"| last season repeated | {_number(shipped.mase_naive, 3)} | {_number(shipped.wql_naive, 4)} | | |")
     for candidate in tried:
         score = candidate.score
         mark = " (kept)" if candidate is kept else ""
         gain = f"{100 * (score.wql / shipped.wql - 1):+.1f} %" if shipped.wql > 0 else ""
         lines.append(
-            f"| {candidate.name}{mark} | {score.mase:.3f} | {score.wql:.4f} | {100 * score.coverage80:.1f} % | {gain} |"
+            f"| {candidate.name}{mark} | {_number(score.mase, 3)} | {_number(score.wql, 4)} "
+            f"| {100 * score.coverage80:.1f} % | {gain} |"
         )
     return "\n".join(lines)
+
+
+def scores_of(score: FileScore) -> str:
+    """MASE and WQL in words."""
+    return f"MASE {_number(score.mase, 3)}, WQL {_number(score.wql, 4)}"
+
+
+def _number(value: float, digits: int) -> str:
+    """A score, or a dash where there is none: a series that never changed before has no MASE."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
 def draw(collection: Collection, test: SeriesFile, tried: Sequence[Candidate], kept: Candidate, path: Path) -> None:

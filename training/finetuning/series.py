@@ -7,6 +7,7 @@ windows that the interval factors are fitted on, windows that score. No value of
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ class Collection:
     names: list[str]
     series: list[Floats]
     seasons: list[int]
+    usual_seasons: list[int]  # that the times suggest, whether the series has them or not
     digest: str  # SHA-256 of the bytes of all files
     notes: list[str]
 
@@ -58,6 +60,11 @@ class Collection:
     def season(self) -> int:
         """The most frequent season."""
         return Counter(self.seasons).most_common(1)[0][0]
+
+    @property
+    def usual_season(self) -> int:
+        """The most frequent one of the seasons that the times suggest."""
+        return Counter(self.usual_seasons).most_common(1)[0][0]
 
 
 @dataclass(frozen=True)
@@ -88,22 +95,47 @@ def read_collection(path: Path, options: dict[str, Any], season_length: int | No
     names: list[str] = []
     series: list[Floats] = []
     seasons: list[int] = []
+    usual: list[int] = []
     notes: list[str] = []
     digest = hashlib.sha256()
     files = files_in(path)
     for file in files:
         content = file.read_bytes()
+        try:
+            table = _table(file, content, options)
+        except UnusableData as error:
+            if len(files) == 1 or file.suffix.lower() != ".txt":
+                raise
+            notes.append(f"{error}: left out")  # a text among tables is more often about them than one of them
+            continue
         digest.update(content)
-        table = _table(file, content, options)
-        notes += [f"{file.name}: {note}" for note in table.reading.notes]
+        notes += [f"{file.name}: {_for_the_command_line(note)}" for note in table.reading.notes]
         stem = file.stem if len(files) > 1 else ""
         for index, (entry, suggested) in enumerate(zip(table.inputs, table.seasons, strict=True), start=1):
             values = _without_ends(np.array(entry.target, np.float64))
             own = entry.item_id or (str(index) if len(table.inputs) > 1 else "")
             names.append(" / ".join(part for part in (stem, own) if part) or file.stem)
             series.append(values)
-            seasons.append(season_length or (suggested if comes_back(values, suggested) else 1))
-    return _usable(Collection(names, series, seasons, digest.hexdigest(), notes))
+            usual.append(season_length or suggested)
+            seasons.append(season_length or (suggested if is_seasonal(values, suggested) else 1))
+    return _usable(Collection(names, series, seasons, usual, digest.hexdigest(), notes))
+
+
+def is_seasonal(values: Floats, season: int) -> bool:
+    """Whether values are nearer to those one `season` earlier than to those before them, or a part of a season before.
+
+    The second holds for a season of many steps, whose neighbours are always near.
+    """
+    if comes_back(values, season):
+        return True
+    if season < 4 or len(values) < 2 * season + 1:
+        return False
+
+    def mean_change(lag: int) -> float:
+        change = np.abs(values[lag:] - values[:-lag])
+        return float(np.nanmean(change)) if np.isfinite(change).any() else 0.0
+
+    return mean_change(season) < 0.8 * max(mean_change(season // part) for part in (2, 3, 4))
 
 
 def _table(file: Path, content: bytes, options: dict[str, Any]) -> Table:
@@ -116,7 +148,16 @@ def _table(file: Path, content: bytes, options: dict[str, Any]) -> Table:
         return read_csv(content, parsed, Limits(MAX_LENGTH))
     except InvalidRequest as error:
         details = [fault.detail for fault in error.errors[:3]] or [error.detail]
-        raise UnusableData(f"{file}: {'; '.join(details)}") from error
+        raise UnusableData(f"{file}: {_for_the_command_line('; '.join(details))}") from error
+
+
+def _for_the_command_line(text: str) -> str:
+    """A sentence of the reader of tables with its options as one types them: `--value` for `value=`."""
+    return re.sub(r"\b(value|id|time|freq|delimiter|decimal|header|date_order)= ?", _as_option, text)
+
+
+def _as_option(match: re.Match[str]) -> str:
+    return f"--{match[1].replace('_', '-')} "
 
 
 def _without_ends(values: Floats) -> Floats:
@@ -146,15 +187,16 @@ def _usable(collection: Collection) -> Collection:
     ]
     left_out = {*short, *constant}
     kept = [index for index, name in enumerate(collection.names) if name not in left_out]
-    seasons = Counter(collection.seasons[index] for index in kept)
+    seasons = Counter(collection.usual_seasons[index] for index in kept)
     if len(seasons) > 1:
-        kinds = ", ".join(f"{count} of {season}" for season, count in seasons.most_common(4))
-        notes.append(f"series with different seasons were trained together: {kinds} (1: none)")
+        kinds = ", ".join(f"{count} with a season of {season}" for season, count in seasons.most_common(4))
+        notes.append(f"series of different frequencies were trained together: {kinds} (1: none)")
     return replace(
         collection,
         names=[collection.names[index] for index in kept],
         series=[collection.series[index] for index in kept],
         seasons=[collection.seasons[index] for index in kept],
+        usual_seasons=[collection.usual_seasons[index] for index in kept],
         notes=[*collection.notes, *notes],
     )
 
@@ -165,7 +207,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def usual_horizon(collection: Collection) -> int:
     """Steps ahead that are planned where none are stated: by the season, less where the series are short."""
-    wanted = HORIZONS.get(collection.season, min(max(collection.season, UNKNOWN_SEASON_HORIZON), 96))
+    season = collection.usual_season
+    wanted = HORIZONS.get(season, min(max(season, UNKNOWN_SEASON_HORIZON), 96))
     typical = float(np.median([len(values) for values in collection.series]))
     return max(1, min(wanted, int(SHARE_HELD_BACK * typical / 3)))
 

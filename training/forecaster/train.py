@@ -45,7 +45,8 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
     generator = torch.Generator(stream.device).manual_seed(stream.config.seed * 1_000_003 + step + 500_000_009)
     cuts, ahead = draw_cuts(truth, stream.config, generator)
     inputs = add_glitches(inputs, cuts, stream.config.glitches, generator)
-    return window_loss(network, Cut(inputs, truth, season, cuts, ahead), stream.config.dense)
+    with torch.autocast(stream.device.type, torch.bfloat16, enabled=stream.config.bfloat16):
+        return window_loss(network, Cut(inputs, truth, season, cuts, ahead), stream.config.dense)
 
 
 def window_loss(network: Forecaster, cut: Cut, dense: float) -> Tensor:
@@ -144,7 +145,7 @@ def train(
         loop.Plan(
             steps=config.steps,
             warmup=min(300, config.steps // 10 + 1),
-            hold=0.4,
+            hold=config.hold,
             ema=config.ema,
             evaluate_every=interval,
             checkpoint_every=interval if folder else 0,

@@ -28,7 +28,7 @@ def audited(tmp_path: Path, **changes: Any) -> tuple[Keyed, Path]:
 
 
 def flush(harness: Harness) -> None:
-    log = harness.app._audit
+    log = harness.app._recorder._audit
     assert log is not None
     log.flush()
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Message
 
+from service.api.request import TLS_BYTES
 from tests.pictures import drawn, encoded
 from tests.service.api.harness import BODY, JSON, Harness, problem
 
@@ -112,6 +113,22 @@ async def test_the_bodies_of_all_requests_are_bounded_together() -> None:
         assert "retry-after" in response.headers
         problem(response, 503, "queue_full")
         assert (await harness.forecast(BODY)).status_code == 200  # what was held was given back
+
+
+@pytest.mark.parametrize(("scheme", "beside"), [("http", 0), ("https", TLS_BYTES)])
+async def test_the_buffers_of_tls_are_counted_while_a_body_arrives(harness: Harness, scheme: str, beside: int) -> None:
+    held: list[int] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        body = json.dumps(BODY).encode()
+        for start in range(0, len(body), 10):
+            yield body[start : start + 10]
+            held.append(harness.app.state.budget.held_bytes)
+
+    response = await harness.client.post(f"{scheme}://test/forecast", content=pieces(), headers=JSON)
+    assert response.status_code == 200
+    assert held[1] == beside + 20
+    assert harness.app.state.budget.held_bytes == 0
 
 
 async def test_bodies_in_one_message_are_counted_too() -> None:

@@ -74,14 +74,15 @@ async def test_a_process_takes_its_share_of_those_that_wait_at_once(
 ) -> None:
     """The others may be busy for a while: one connection at a time would keep the last of many waiting."""
     paused = asyncio.Event()
+
+    def pause(listener: Any, _: float) -> None:
+        listener._loop.remove_reader(listener._listener.fileno())
+        paused.set()
+
     with contextlib.ExitStack() as stack:
         for _ in range(40):
             stack.enter_context(socket.create_connection(listener.getsockname()))
-        monkeypatch.setattr(
-            BalancedListener,
-            "_pause",
-            lambda self, _: (self._loop.remove_reader(self._listener.fileno()), paused.set()),
-        )
+        monkeypatch.setattr(BalancedListener, "_pause", pause)
         counts = [NOT_LISTENING, 0]
         process = stack.enter_context(contextlib.closing(Process(listener, counts)))
         async with asyncio.timeout(TIMEOUT):

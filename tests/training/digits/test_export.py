@@ -30,7 +30,7 @@ def test_the_service_loads_an_exported_reader(checkpoint: Checkpoint, data: Mnis
     assert folder == tmp_path / "digits" / "1"
     manifest = read_manifest(folder)
     assert manifest.input.max_length == 64
-    assert manifest.state.width == 2 * 2 * 6 + 57
+    assert manifest.state.width == 2 * 2 * 6 + 87
     assert {"test_accuracy", "test_accuracy_row_14", "stop_99_rows", "anywhere_accuracy"} <= set(manifest.metrics)
     file_record = json.loads((folder / "training.json").read_text())
     assert file_record["knobs"]["distortion"]["rotation"] == checkpoint.knobs["distortion"]["rotation"]

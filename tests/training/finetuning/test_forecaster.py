@@ -31,7 +31,7 @@ TINY = Config(steps=4, values=800, context=100, cuts=2, ahead=4, evaluate_every=
 
 def parts(count: int = 3, days: int = 150, horizon: int = 7) -> Parts:
     series = shops(count, days)
-    return split(Collection([str(i) for i in range(count)], series, [7] * count, "", []), horizon)
+    return split(Collection([str(i) for i in range(count)], series, [7] * count, [7] * count, "", []), horizon)
 
 
 def network() -> Forecaster:
@@ -106,7 +106,7 @@ def test_without_a_scale_the_other_score_decides() -> None:
 @pytest.mark.slow
 def test_wql_is_better_by_three_per_cent_on_seasonal_sales() -> None:
     series = shops(30, 600)
-    sales = split(Collection([str(i) for i in range(30)], series, [7] * 30, "", []), 28)
+    sales = split(Collection([str(i) for i in range(30)], series, [7] * 30, [7] * 30, "", []), 28)
     shipped = read_version(4, MODELS)[0].eval()
     config = replace(Config(), steps=120)
     tuned, _ = tune(shipped, sales, config, stop=lambda: False)

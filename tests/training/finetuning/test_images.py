@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.training.finetuning.pictures import drawn, write_folders
 from training.finetuning.images import DIGITS, read_images, split
@@ -37,6 +39,44 @@ def test_some_digits_keep_their_places(tmp_path: Path) -> None:
     images = read_images(write_folders(tmp_path, 120, {3: "3", 8: "8"}))
     assert images.names == DIGITS
     assert set(images.digits.labels) == {3, 8}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
+        ["Cero", "Uno", "Dos", "Tres", "Cuatro", "Cinco", "Seis", "Siete", "Ocho", "Nueve"],
+        [f"{digit:02d}" for digit in range(10)],
+        [f"digit_{digit}" for digit in range(10)],
+    ],
+)
+def test_digits_in_other_writings_are_digits(tmp_path: Path, names: list[str]) -> None:
+    images = read_images(write_folders(tmp_path, 80, dict(enumerate(names))))
+    assert images.are_digits
+    _, labels = drawn(80)
+    assert np.bincount(images.digits.labels).tolist() == np.bincount(labels).tolist()
+    assert any("read as digits" in note for note in images.notes)
+
+
+def test_folders_of_parts_and_a_lone_folder_are_no_labels(tmp_path: Path) -> None:
+    write_folders(tmp_path / "data" / "train", 80)
+    (tmp_path / "data" / "test").mkdir()
+    shutil.move(tmp_path / "data" / "train" / "4", tmp_path / "data" / "test" / "4")
+    images = read_images(tmp_path)
+    assert images.are_digits
+    assert len(images.digits) == 80
+
+
+def test_a_folder_with_a_csv_beside_the_images(tmp_path: Path) -> None:
+    write_folders(tmp_path / "images", 80)
+    files = sorted((tmp_path / "images").rglob("*.png"))
+    (tmp_path / "flat").mkdir()
+    rows = ["file,label"]
+    for number, file in enumerate(files):
+        Image.open(file).save(tmp_path / "flat" / f"{number}.gif")
+        rows.append(f"{number}.gif,{file.parent.name}")
+    (tmp_path / "flat" / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert len(read_images(tmp_path / "flat").digits) == 80
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -20,7 +20,9 @@ from training.finetuning.series import (
 
 
 def collection(*series: Floats, season: int = 1) -> Collection:
-    return Collection([str(i) for i in range(len(series))], list(series), [season] * len(series), "", [])
+    return Collection(
+        [str(i) for i in range(len(series))], list(series), [season] * len(series), [season] * len(series), "", []
+    )
 
 
 def written(path: Path, text: str) -> Path:
@@ -110,7 +112,37 @@ def test_mixed_frequencies_are_trained_together_and_said(tmp_path: Path) -> None
     written(tmp_path / "monthly.csv", "\n".join(["month,sales", *months]))
     read = read_collection(tmp_path, {})
     assert set(read.seasons) == {7, 12}
-    assert any("different seasons" in note for note in read.notes)
+    assert any("different frequencies" in note for note in read.notes)
+
+
+def test_the_horizon_is_that_of_the_frequency_where_neighbours_are_near(tmp_path: Path) -> None:
+    hours = [f"{np.datetime64('2024-01-01T00') + np.timedelta64(i, 'h')},{np.sin(i * np.pi / 12)}" for i in range(500)]
+    read = read_collection(written(tmp_path / "s.csv", "\n".join(["time,load", *hours])), {})
+    assert (read.season, usual_horizon(read)) == (24, 48)
+    walk = np.random.default_rng(0).normal(size=300).cumsum()
+    rows = [f"{day},{value}" for day, value in zip(days(300), walk, strict=True)]
+    read = read_collection(written(tmp_path / "walk.csv", "\n".join(["day,price", *rows])), {})
+    assert (read.season, usual_horizon(read)) == (1, 28), "no season, and four weeks all the same"
+
+
+def test_a_text_among_tables_is_left_out_with_a_note(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", shops(1, 60))
+    written(tmp_path / "notes.txt", "what these are\nand whose")
+    read = read_collection(tmp_path, {})
+    assert len(read.series) == 1
+    assert any("notes.txt" in note and "left out" in note for note in read.notes)
+
+
+def test_options_are_named_as_one_types_them(tmp_path: Path) -> None:
+    with pytest.raises(UnusableData, match="--value names"):
+        read_collection(written(tmp_path / "s.csv", "name,city\n" + "Ann,Rome\n" * 20), {})
+
+
+def test_series_one_after_the_other_in_time_are_told_apart_by_their_id(tmp_path: Path) -> None:
+    rows = [f"later,{day},{i % 7}" for i, day in enumerate(days(60, first=500))]
+    rows += [f"earlier,{day},{i % 7}" for i, day in enumerate(days(60))]
+    read = read_collection(written(tmp_path / "s.csv", "\n".join(["id,date,sales", *rows])), {})
+    assert read.names == ["later", "earlier"]
 
 
 def test_parts_follow_one_another_in_time() -> None:

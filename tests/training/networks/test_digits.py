@@ -17,8 +17,12 @@ def _core(layers: int = 2) -> RowReader:
 
 
 def _rows(batch: int, steps: int) -> Tensor:
+    """Rows on paper at zero, which `PaperLevel` leaves as they are."""
     torch.manual_seed(2)
-    return torch.rand(batch, steps, 28)
+    rows = torch.rand(batch, steps, 28)
+    rows[:, 0] = 0
+    rows[:, :, ::27] = 0
+    return rows
 
 
 @torch.inference_mode()
@@ -32,8 +36,8 @@ def test_the_trace_is_the_trained_networks_answer_at_its_temperatures(layers: in
     expected = digit_log_probabilities(core(rows) / temperatures[:, None])
     torch.testing.assert_close(trace, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(reader.read(state), expected[:, -1], rtol=1e-5, atol=1e-6)
-    assert state.shape == (3, 2 * layers * 9 + 57)
-    assert torch.equal(state[:, -57:-1], rows[:, -2:].flatten(1).double())
+    assert state.shape == (3, 2 * layers * 9 + 87)
+    assert torch.equal(state[:, -87:-31], rows[:, -2:].flatten(1).double())
 
 
 def test_an_image_of_no_digit_makes_every_digit_as_likely() -> None:
@@ -56,7 +60,7 @@ def test_strokes_span_three_rows_across_calls() -> None:
         state = reader.step(row[:, None], torch.tensor([1]), state)
     torch.testing.assert_close(reader.read(state), digit_log_probabilities(core(rows)[:, -1]), rtol=1e-5, atol=1e-6)
     blank_state = state.clone()
-    blank_state[:, -57:-1] = 0  # as if the last two rows had been paper
+    blank_state[:, -87:-31] = 0  # as if the last two rows had been paper
     next_row = torch.rand(1, 1, 28)
     end, blank_end = (reader.step(next_row, torch.tensor([1]), start) for start in (state, blank_state))
     assert not torch.allclose(end[:, :9], blank_end[:, :9])

@@ -81,3 +81,20 @@ def test_the_scale_of_parts_is_that_of_the_whole() -> None:
         stats = Statistics().follow(part, torch.isfinite(part), torch.isfinite(part), state)
         state = torch.cat([stats[:, -1], torch.zeros(1, COLUMNS - BELOW)], 1)
     assert math.isclose(float(state[0, SCALE]), scales(values)[-1], rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [1e4, -1e7])
+def test_a_level_far_from_zero_is_no_input_of_a_network(offset: float) -> None:
+    values = np.random.default_rng(2).normal(size=300)
+    values -= values.mean()
+    observed = torch.ones(2, 300, dtype=torch.bool)
+    x = torch.from_numpy(np.stack([values, values + offset]))
+    start = torch.zeros(2, COLUMNS, dtype=torch.float64)
+    start[:, SCALE] = 1.0
+    statistics = Statistics()
+    stats = statistics.follow(x, observed, observed, start)
+    change = statistics.change(x, observed, stats, start)
+    around, far = statistics.inputs(change, observed, stats, statistics.scale(stats))[:, 50:]
+    lowest = around[:, 7]  # 0 is not below what is far above it
+    np.testing.assert_allclose(np.delete(far.numpy(), 7, 1), np.delete(around.numpy(), 7, 1), atol=0.3)
+    assert lowest.min() >= 0
