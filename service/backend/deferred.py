@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.contract.signatures import TrustedKeys
+from service.contract.model_signatures import TrustedKeys
 
 if TYPE_CHECKING:
     from service.backend.model import LoadedModel
