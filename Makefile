@@ -149,7 +149,7 @@ bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; A
 	$(PY) -m benchmarks.serving.fairness $(ARGS)
 
 .PHONY: bench-forecasting
-bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@2"
+bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@4"
 	$(PY) -m benchmarks.forecasting $(ARGS)
 
 .PHONY: bench-digit-numbers

@@ -312,7 +312,7 @@ FORECASTS = [
         forecast("linear", {"target": [0.5], "state": "<token 0>"}),
     ),
     case("the default model", forecast(None, wave(30))),
-    case("model@version", forecast("forecaster@2", wave(30)), forecast("sines@2", mixture(30))),
+    case("model@version", forecast("forecaster@4", wave(30)), forecast("sines@2", mixture(30))),
     case("no levels", forecast(None, wave(30), quantile_levels=[])),
     case("no levels, with history", forecast(None, wave(8), quantile_levels=[], include=["history"])),
     case("one level", forecast(None, wave(30), quantile_levels=[0.5], prediction_length=2)),
@@ -397,7 +397,7 @@ DIGITS = [
     case("image: other models", *(image(PNG, query=f"?model=digits-rnn-{n}") for n in ("10", "16-8-4"))),
     case("image: in JSON", classify({"image": base64_of(PNG), "item_id": "a"})),
     case("image: as a data URL", classify({"image": "data:image/png;base64," + base64_of(PNG)})),
-    case("image: beside rows", classify({"image": base64_of(PNG)}, {"rows": _SEVEN}, model="digits@3")),
+    case("image: beside rows", classify({"image": base64_of(PNG)}, {"rows": _SEVEN}, model="digits@4")),
     case(
         "form: several files",
         form(

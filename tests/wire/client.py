@@ -30,11 +30,11 @@ from tests.wire.cases import KEY, NARROW, Case, Conversation, Request
 
 MODELS = ROOT / "models"
 VERSIONS = (
-    "digits@3",
+    "digits@4",
     "digits-rnn-10@1",
     "digits-rnn-16-8-4@1",
-    "forecaster@2",
-    "forecaster@3",
+    "forecaster@4",
+    "forecaster@5",
     "linear@1",
     "naive@1",
     "rnn-1@1",
