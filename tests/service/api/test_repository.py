@@ -1,4 +1,4 @@
-"""Requests that change what is served: bodies that cannot be read change nothing, and none is a fault of the service."""
+"""Requests that change what is served: a body that cannot be read changes nothing, and is no fault of the service."""
 
 from __future__ import annotations
 
