@@ -39,3 +39,18 @@ async def test_a_repository_request_that_is_none(path: str, body: bytes, status:
     harness = Harness(model_management="on")
     async with harness.client:
         assert (await harness.client.post(path, content=body, headers=JSON)).status_code == status
+
+
+async def test_every_status_is_documented() -> None:
+    harness = Harness(model_management="on")
+    async with harness.client:
+        paths = (await harness.client.get("/openapi.json")).json()["paths"]
+    for action in ("load", "unload", "default"):
+        assert set(paths[f"/models/{{name}}/{action}"]["post"]["responses"]) == {
+            "200",
+            "400",
+            "404",
+            "413",
+            "422",
+            "503",
+        }
