@@ -22,6 +22,7 @@ from service.api.inference import InferenceEndpoint
 from service.api.openapi import declare, problem_responses
 from service.api.page import PrepareDigitEndpoint, docs_router, page_router
 from service.api.problems import answer_with_problems
+from service.api.repository import CODES as MANAGEMENT_CODES
 from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
 from service.api.request_recorder import RequestRecorder
@@ -113,7 +114,7 @@ def create_app(
         app.include_router(_WIRES[name](pipeline))
     app.include_router(docs_router())
     if settings.models_may_be_managed:
-        problems = problem_responses(("model_not_found", "version_not_found", "model_not_ready"))
+        problems = problem_responses(MANAGEMENT_CODES)
         limits = limits_of(settings)
         app.include_router(management_router(registry, control, limits, problems))
         if "oip" in settings.served_wires:

@@ -193,7 +193,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         document["components"]["schemas"].pop(name, None)
     for path in document["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)
+            if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
+                operation["responses"].pop("422", None)
     for name, route in DIRECT_ROUTES.items():
         # The options are parameters and fields of a form, not a schema of their own.
         options = document["components"]["schemas"].pop(route.options.__name__)["properties"] if route.options else {}

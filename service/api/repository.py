@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, Struct
 
 from service.api.catalog import Limits, Model, model_document
 from service.api.wires.common import with_errors
+from service.codec.common import JSON
+from service.codec.strict_json import StrictDecoder
 from service.contract.errors import InvalidRequest
 from service.registry.control import ModelControl
 from service.registry.registry import Registry
@@ -24,14 +27,37 @@ MAX_BODY = 4096  # bytes
 MAX_VERSION = 999_999_999
 
 
-class VersionChoice(BaseModel):
+class VersionChoice(Struct, forbid_unknown_fields=True, frozen=True):
     """Which version is meant."""
 
-    model_config = ConfigDict(extra="forbid")
+    version: Annotated[int, Meta(ge=1, le=MAX_VERSION)] | None = None
 
-    version: int | None = Field(
-        default=None, ge=1, le=MAX_VERSION, description="load: the highest on disk; unload: all; default: the highest"
-    )
+
+_decoder = StrictDecoder(VersionChoice)
+_VERSION = {
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_VERSION}, {"type": "null"}],
+    "description": "load: the highest on disk; unload: all; default: the highest",
+}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "content": {
+            JSON: {
+                "schema": {
+                    "anyOf": [
+                        {"type": "object", "properties": {"version": _VERSION}, "additionalProperties": False},
+                        {"type": "null"},
+                    ]
+                }
+            }
+        },
+    }
+}
+# Of a change that cannot be made: codes of its problems.
+CODES = (
+    *("model_not_found", "version_not_found", "model_not_ready", "malformed_json", "bad_encoding", "body_too_large"),
+    *("wrong_type", "not_finite", "out_of_range", "unknown_field"),
+)
 
 
 def management_router(
@@ -40,23 +66,38 @@ def management_router(
     """The routes; `problems` are the declared answers of a failure. Which callers they take, `Access` decides."""
     router = APIRouter(tags=["models"])
 
-    async def change(action: Action, name: str, choice: VersionChoice | None) -> Model:
-        await apply_change(control, Change(action, name, choice.version if choice else None))
+    async def change(action: Action, name: str, request: Request) -> Model:
+        content = await _content(request)
+        choice = _decoder.decode(content) if content.strip() not in (b"", b"null") else VersionChoice()
+        await apply_change(control, Change(action, name, choice.version))
         return model_document(registry, name, limits)
 
-    @router.post("/models/{name}/load", summary="Load a version beside the others; it takes over", responses=problems)
-    async def load(name: str, choice: VersionChoice | None = None) -> Model:
-        return await change("load", name, choice)
+    def route(action: Action, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        return router.post(f"/models/{{name}}/{action}", summary=summary, responses=problems, openapi_extra=_BODY)
 
-    @router.post("/models/{name}/unload", summary="Serve a version, or a model, no longer", responses=problems)
-    async def unload(name: str, choice: VersionChoice | None = None) -> Model:
-        return await change("unload", name, choice)
+    @route("load", "Load a version beside the others; it takes over")
+    async def load(name: str, request: Request) -> Model:
+        return await change("load", name, request)
 
-    @router.post("/models/{name}/default", summary="Say which version the bare name means", responses=problems)
-    async def default(name: str, choice: VersionChoice | None = None) -> Model:
-        return await change("default", name, choice)
+    @route("unload", "Serve a version, or a model, no longer")
+    async def unload(name: str, request: Request) -> Model:
+        return await change("unload", name, request)
+
+    @route("default", "Say which version the bare name means")
+    async def default(name: str, request: Request) -> Model:
+        return await change("default", name, request)
 
     return router
+
+
+async def _content(request: Request) -> bytes:
+    """The body, of which no more than `MAX_BODY` is read."""
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > MAX_BODY:
+            raise InvalidRequest(f"the body of this route has at most {MAX_BODY} bytes", code="body_too_large")
+    return content
 
 
 def oip_repository_router(control: ModelControl) -> APIRouter:
@@ -85,12 +126,12 @@ async def apply_change(control: ModelControl, change: Change) -> None:
 
 async def _version_of(request: Request) -> int | None:
     """The version in `{"parameters": {"version": …}}`, where a client names one."""
-    body = await request.body()
+    body = await _content(request)
     if not body.strip():
         return None
     try:
-        parameters = json.loads(body[:MAX_BODY]).get("parameters") or {}
+        parameters = json.loads(body).get("parameters") or {}
         version = parameters.get("version")
         return None if version is None else int(version)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidRequest("the body is no repository request", code="malformed_json") from error
