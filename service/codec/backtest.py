@@ -189,8 +189,10 @@ def _forecasts(pairs: Sequence[tuple[Window, ForecastResult]], timeline: Timelin
     return [
         WindowForecast(
             window.cut,
-            *(result.quantiles[position].tolist() for position in (_MIDDLE, _LOW, _HIGH)),
-            timestamps=timeline.texts(window.cut, len(window.actual)) if timeline is not None else UNSET,
+            result.quantiles[_MIDDLE].tolist(),
+            result.quantiles[_LOW].tolist(),
+            result.quantiles[_HIGH].tolist(),
+            timeline.texts(window.cut, len(window.actual)) if timeline is not None else UNSET,
         )
         for window, result in pairs
     ]
