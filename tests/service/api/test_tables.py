@@ -140,7 +140,7 @@ async def as_json(content: str, **changes: Any) -> httpx.Response:
 
 async def test_what_is_wrong_with_the_first_part_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.codec.tables.parts.PART_BYTES", 500)
-    limits = {"max_body_bytes": 1000}
+    limits: dict[str, Any] = {"max_body_bytes": 1000}
     wide = "date,a\n" + "".join(f"{month // 12 + 1990}-{month % 12 + 1:02}-01,1\n" for month in range(120))
     problem(await served(wide, max_table_bytes=1000, **limits), 413, "body_too_large")
     problem(await served(many(100), "?model=none", **limits), 404, "model_not_found")

@@ -28,7 +28,7 @@ def test_what_was_understood() -> None:
 
 def test_what_was_read_in_pictures() -> None:
     digit = {"item_id": "a.png", "label": 7, "score": 0.99, "rows_used": 20, "preprocessing": {"inverted": True}}
-    number = {"item_id": None, "label": 1, "score": 0.5, "rows_used": 9, "preprocessing": None}
+    number: dict[str, Any] = {"item_id": None, "label": 1, "score": 0.5, "rows_used": 9, "preprocessing": None}
     number |= {"number": "12\n34", "number_score": 0.75, "warnings": ["dense"]}
     blank = {"item_id": "c.png", "label": None, "score": None, "rows_used": 0, "preprocessing": {"inverted": False}}
     lines = digit_table([digit | {"warnings": []}, number, blank | {"warnings": []}]).splitlines()
