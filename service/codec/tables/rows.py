@@ -204,9 +204,9 @@ def _find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
     for delimiter in (";", "\t", "|", ","):
         widths = Counter(len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True))
         width, count = widths.most_common(1)[0]
-        regular = max(count, _share_below_title(sample, delimiter, width) * widths.total())
         wide = sum(number for size, number in widths.items() if size > 1)
-        is_regular = width > 1 and regular >= 0.7 * widths.total()
+        share = max(count / widths.total(), _share_below_title(sample, delimiter, width))
+        is_regular = width > 1 and share >= 0.7
         if is_regular or (delimiter != "," and wide == widths.total() > 1):
             return _comma_or_decimals(sample) if delimiter == "," and width == 2 else (delimiter, None)
     if all(len(line.split()) == len(sample[0].split()) for line in sample) and len(sample[0].split()) > 1:
