@@ -95,9 +95,9 @@ def _run(environment: dict[str, str], stderr: int, function: Callable[..., objec
     tempfile.tempdir = None
     request._process_id = secrets.token_hex(6)
     # multiprocessing would start another fork server for the workers: it does not know that this process has one.
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     server.ensure_running = lambda: None
-    multiprocessing.get_context = lambda method=None: _Context()  # type: ignore[assignment,return-value]
+    multiprocessing.get_context = lambda method=None: _Context()  # type: ignore[assignment]
     function(*args)
 
 
