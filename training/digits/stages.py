@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from training.data import mnist
 from training.digits.config import ROUNDS, STAGES, Config
 from training.digits.train import ModelGroup, build, train
+from training.fit import distributed
 from training.fit.record import command_line, current_commit, identity, stage_record
 from training.networks.convolutional import Committee
 
@@ -38,9 +39,11 @@ class Checkpoint:
     seconds: float
 
     def save(self, file: Path) -> None:
-        """Write one file that `load` reads back without running anything in it."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(vars(self), file)
+        """Write one file that `load` reads back without running anything in it; of several processes the first does."""
+        if distributed.is_first():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(vars(self), file)
+        distributed.wait()
 
     @classmethod
     def load(cls, file: Path) -> Checkpoint:

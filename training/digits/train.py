@@ -14,6 +14,7 @@ from training.data.mnist import Digits, Mnist
 from training.digits.augment import SIDE, pen, photograph, warp
 from training.digits.batches import BatchSampler
 from training.digits.config import Config
+from training.fit import distributed
 from training.fit.loop import Curves, Plan, fit
 from training.fit.optimizer import adamw
 from training.networks.convolutional import Committee, ImageReader, StridedReader
@@ -68,10 +69,13 @@ class DistillationLoss:
         free = float(torch.rand(())) < self.config.free
         rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
         canvas, share_read = warp(pen(images, self.config.distortion.pen), self.config.distortion, rows, free=free)
+        photographed = photograph(canvas, self.config.distortion)
+        mine = distributed.rows_of_rank(len(labels))
+        canvas, labels, from_mnist, share_read = canvas[mine], labels[mine], from_mnist[mine], share_read[mine]
         # The teachers read the digit without the defects of a photograph.
         target = self._target(canvas, labels, from_mnist, share_read)
         with half_precision(self.device, enabled=self.config.bfloat16):
-            logits = self.group(photograph(canvas, self.config.distortion))
+            logits = self.group(photographed[mine])
         weight = self._weight(share_read)
         losses = [-(weight * (target[..., : x.shape[-1]] * x.float().log_softmax(-1)).sum(-1)).sum(1) for x in logits]
         return torch.stack(losses).mean(1).sum()
