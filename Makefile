@@ -165,6 +165,10 @@ bench-sensitivity: $(VENV)/.dev ## the image path's parameters, each changed: wh
 faults: $(VENV)/.dev ## every known fault against real processes, a quarter of an hour; ARGS="--only R3,R14"
 	$(PY) -m benchmarks.faults $(ARGS)
 
+.PHONY: stops
+stops: $(VENV)/.dev ## every kind of stop under load, fifty times each: hours; ARGS="--runs 5"
+	$(PY) -m benchmarks.faults.stops $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.dev ## half an hour of all routes, live connections, rude clients and restarts: memory and files stay flat
 	$(PY) -m benchmarks.faults.soak $(ARGS)

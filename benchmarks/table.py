@@ -56,6 +56,8 @@ def _value(kind: Any, text: str) -> Any:
         return text
     if not text:
         return None
+    if kind is bool:
+        return text == "True"
     return int(text) if kind in (int, int | None) else float(text)
 
 

@@ -41,6 +41,7 @@ from service.settings import EngineSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
     from service.api.inprocess import Application
+    from service.codec.tables.plots import Plot
     from service.codec.tables.types import Table
 
 _JSON = "application/json"
@@ -113,6 +114,8 @@ class _TableCommand(_OneShotCommand):
     decimal: str | None = Field(default=None, description="decimal mark: . or ,")
     header: bool | None = Field(default=None, description="whether the first row has names: true or false")
     date_order: str | None = Field(default=None, description="of dates such as 03/04/2024: dmy, mdy or ymd")
+    encoding: str | None = Field(default=None, description="of the text, such as windows-1251; unset: found by looking")
+    plot: Path | None = Field(default=None, description="also draw a plot, into this file: .html, or .png")
 
     def settings(self) -> Settings:
         """All settings; a file on this machine is not bound by what a server takes from others."""
@@ -122,18 +125,33 @@ class _TableCommand(_OneShotCommand):
         raised = {name: value for name, value in large.items() if name not in settings.model_fields_set}
         return settings.model_copy(update=raised)
 
-    def _table_request(self, path: str) -> _Request:
-        """The table of the file, or the JSON request in it."""
+    def _table_request(self, path: str, **more: str) -> _Request:
+        """The table of the file with `more` options, or the JSON request in it; raises `ValueError`."""
+        if self.plot is not None and self.plot.suffix.lower() not in {".html", ".htm", ".png"}:
+            raise ValueError(f"--plot {self.plot}: name a file that ends in .html or .png")
         from service.codec.forecast_types import DEFAULT_MODEL
         from service.codec.tables.codec import read_file
 
         body = _read(self.file)
         if _is_json(body):
+            if self.plot is not None:
+                raise ValueError("--plot needs a table or numbers, not a JSON request")
             return self._json_request(path, body, DEFAULT_MODEL)
         names = self.model_fields_set - EngineSettings.model_fields.keys() - {"file", "output", "plot"}
         options = {name: getattr(self, name) for name in sorted(names)}
         table = read_file(body, _query({name: value for name, value in options.items() if name != "windows"}))
-        return _Request(f"{path}?{_query(options)}", _CSV, body, self.model or DEFAULT_MODEL, table)
+        return _Request(f"{path}?{_query(options | more)}", _CSV, body, self.model or DEFAULT_MODEL, table)
+
+    def _draw(self, plots: list[Plot], title: str, notes: Sequence[str], table: str = "") -> None:
+        """Write the plots to the file that was named."""
+        from service.codec.tables.plots import plot_page, plot_picture
+
+        if self.plot is None or not plots:
+            return
+        if self.plot.suffix.lower() == ".png":
+            self.plot.write_bytes(plot_picture(plots))
+        else:
+            self.plot.write_text(plot_page(plots, title, notes, table), encoding="utf-8")
 
     def _print_summary(self, table: Table | None) -> str:
         """Print what was understood of a table, on standard error; the name of the file."""
@@ -158,7 +176,6 @@ class Forecast(_TableCommand):
     output: Literal["auto", "table", "json", "csv"] = Field(
         default="auto", description="what to print; auto: a table on a terminal, JSON elsewhere"
     )
-    plot: Path | None = Field(default=None, description="also draw the forecasts, into this file of HTML")
 
     def request(self) -> _Request:
         """The table of the file, or the JSON request in it."""
@@ -179,10 +196,10 @@ class Forecast(_TableCommand):
             return
         document = json.loads(body)
         if self.plot is not None and request.table is not None:
-            from service.codec.tables.report import plot_page
+            from service.codec.tables.plots import forecast_plots
 
-            page = plot_page(request.table, document["predictions"], f"Forecast of {name}")
-            self.plot.write_text(page, encoding="utf-8")
+            plots = forecast_plots(request.table, document["predictions"])
+            self._draw(plots, f"Forecast of {name}", request.table.reading.notes)
         if _wants_table(self.output):
             from service.codec.tables.report import text_table
 
@@ -205,21 +222,28 @@ class Backtest(_TableCommand):
 
     def request(self) -> _Request:
         """The table of the file, or the JSON request in it."""
-        return self._table_request("/backtest")
+        more = {"include": "forecasts"} if self.plot is not None else {}
+        return self._table_request("/backtest", **more)
 
     def print_answer(self, request: _Request, body: bytes) -> None:
-        """The scores as a table or as JSON; and what was understood of a table."""
-        self._print_summary(request.table)
-        if _wants_table(self.output):
-            from service.codec.tables.report import score_table
+        """The scores as a table or as JSON; the plot, and what was understood of a table, next to it."""
+        from service.codec.tables.report import score_table
 
-            print(score_table(json.loads(body)), flush=True)
+        name = self._print_summary(request.table)
+        document = json.loads(body)
+        if self.plot is not None and request.table is not None:
+            from service.codec.tables.plots import backtest_plots
+
+            plots = backtest_plots(request.table, document["series"])
+            self._draw(plots, f"Backtest on {name}", request.table.reading.notes, score_table(document))
+        if _wants_table(self.output):
+            print(score_table(document), flush=True)
         else:
-            _print_json(json.loads(body))
+            _print_json(document)
 
 
 class Classify(_OneShotCommand):
-    """Read the digit in each image, and print the answer as JSON.
+    """Read the digit in each image, or with --all every digit, and print what was read.
 
     The exit status is 0, 1 when the answer is a problem document, 2 when the command line or the file cannot be used.
     Other settings come from the environment (RITMO_<NAME>), as for `ritmo serve`.
@@ -227,6 +251,10 @@ class Classify(_OneShotCommand):
 
     file: CliPositionalArg[list[str]] = Field(
         min_length=1, description="images (PNG, JPEG, WebP or BMP), or one request as JSON; - reads standard input"
+    )
+    all: bool = Field(default=False, description="read all digits of a picture, as a number; else the likeliest one")
+    output: Literal["auto", "table", "json"] = Field(
+        default="auto", description="what to print; auto: a table on a terminal, JSON elsewhere"
     )
 
     def request(self) -> _Request:
@@ -239,11 +267,21 @@ class Classify(_OneShotCommand):
                 raise ValueError("a JSON request comes alone, without other files")
             return self._json_request("/classify-digit", bodies[0], DEFAULT_MODEL)
         model = self.model or DEFAULT_MODEL
-        path = "/classify-digit?" + urlencode({"model": model})
+        path = "/classify-digit?" + urlencode({"model": model, "digits": "all" if self.all else "one"})
         if len(bodies) == 1:
+            path += "&" + urlencode({"item_id": Path(self.file[0]).name[:256]})
             return _Request(path, _IMAGE, bodies[0], model)
         media_type, body = _form(self.file, bodies)
         return _Request(path, media_type, body, model)
+
+    def print_answer(self, request: _Request, body: bytes) -> None:  # noqa: ARG002 (`forecast` looks at its table)
+        """What was read in each image, as a table or as JSON."""
+        if _wants_table(self.output):
+            from service.codec.tables.report import digit_table
+
+            print(digit_table(json.loads(body)["predictions"]), flush=True)
+        else:
+            _print_json(json.loads(body))
 
 
 class Train(BaseModel):

@@ -124,6 +124,12 @@ class Settings(EngineSettings, BaseSettings):
         default=64 << 10, ge=1 << 10, description="largest head of a request; a longer one gets 414 or 431"
     )
     max_header_fields: Count = Field(default=100, description="fields in the head of a request; more get 431")
+    max_table_bytes: int = Field(
+        default=1 << 30,
+        ge=0,
+        description="largest table in a request; beyond max_body_bytes it is kept in a temporary file, and answered in "
+        "parts. 0: none is",
+    )
     max_items: Count = Field(default=1024, description="series or digits in one request")
     max_observations: Count = Field(default=100_000, description="values of one series")
     max_answer_numbers: Count = Field(default=750_000, description="numbers in one answer, all series together")

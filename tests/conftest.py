@@ -1,13 +1,18 @@
-"""Shared by all tests: real data that continuous integration requires, one torch thread, groups for parallel runs."""
+"""Shared by all tests: real data that continuous integration requires, one torch thread, groups for parallel runs.
+
+Tests of properties try forty examples, however long one takes: how fast the machine is, is no property of the code.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -16,13 +21,16 @@ if TYPE_CHECKING:
 # Set before any test imports torch: tests run side by side, and answers compared bit for bit come from one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+settings.register_profile("any machine", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
 ROOT = Path(__file__).resolve().parents[1]
 MAX_PROCESSES = 8  # each holds torch, and may start servers
 GROUPS = {  # file -> the server that it shares with the other files of that server
     f"tests/integration/test_{name}.py": server
     for server, names in {
         "tiny models": ("classify", "errors", "forecast", "streams"),
-        "committed models": ("committed", "readme"),
+        "committed models": ("committed", "readme", "recipes"),
     }.items()
     for name in names
 }
@@ -66,6 +74,13 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("no real data: set RITMO_DATA to the folder that holds mnist/ and forecasting/")
     return folder
+
+
+def pytest_sessionfinish() -> None:
+    """Wait for models that are being loaded or warmed up: torch aborts a process that ends in one of its calls."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("loading-"):
+            thread.join(60)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service.runtime",
         "service.settings",
     },
-    "service.authoring": {"service.backend", "service.contract"},
+    "service.authoring": {"service.backend", "service.contract", "service.runtime"},
     "service.__main__": {
         "service.api",
         "service.authoring",

@@ -117,7 +117,7 @@ def replacement() -> Outcome:
     with models("naive") as folder, started(folder, workers=2) as service:
         service.ready()
         shutil.rmtree(folder / "naive")
-        worker = _workers_of(service)[0]
+        worker = workers_of(service)[0]
         os.kill(worker, signal.SIGKILL)
         with Flood(4, lambda: request(service.port, "POST", "/forecast", SMALL)[0]) as flood:
             time.sleep(12)
@@ -159,7 +159,7 @@ def full_disk() -> Outcome:
 def no_models() -> Outcome:
     with started(Path("/nonexistent/models")) as service:
         service.listening()
-        _until(lambda: b"cannot be looked up" in request(service.port, "POST", "/forecast", SMALL)[1])
+        until(lambda: b"cannot be looked up" in request(service.port, "POST", "/forecast", SMALL)[1])
         codes = request(service.port, "POST", "/forecast", SMALL)[0], request(service.port, "GET", "/readyz")[0]
         return Outcome(codes == (503, 503), f"POST {codes[0]}, /readyz {codes[1]}")
 
@@ -175,11 +175,11 @@ def empty_host() -> Outcome:
 @fault("R23", "SIGUSR2", "two workers under load, SIGUSR2", WORKER_TESTS)
 def hangup() -> Outcome:
     with serving(workers=2) as service:
-        baseline = set(_workers_of(service))
+        baseline = set(workers_of(service))
         with Flood(16, lambda: request(service.port, "POST", "/forecast", SMALL)[0]) as flood:
             time.sleep(1)
             service.signal(signal.SIGUSR2)
-            _until(lambda: not baseline & set(_workers_of(service)) and len(_workers_of(service)) >= 2)
+            until(lambda: not baseline & set(workers_of(service)) and len(workers_of(service)) >= 2)
             time.sleep(1)
         return Outcome(set(flood.statuses) == {200}, f"both workers replaced; {flood.text()}")
 
@@ -187,12 +187,12 @@ def hangup() -> Outcome:
 @fault("R24", "a worker that hangs", "two workers, SIGSTOP to one", WORKER_TESTS)
 def hung_worker() -> Outcome:
     with serving(workers=2) as service:
-        worker = _workers_of(service)[0]
+        worker = workers_of(service)[0]
         os.kill(worker, signal.SIGSTOP)
         start = time.monotonic()
-        _until(lambda: worker not in _workers_of(service))
+        until(lambda: worker not in workers_of(service))
         seconds = time.monotonic() - start
-        _until(lambda: len(_workers_of(service)) == 2)
+        until(lambda: len(workers_of(service)) == 2)
         return Outcome(seconds < 14, f"killed after {seconds:.1f} s and replaced")
 
 
@@ -203,7 +203,7 @@ def fifo() -> Outcome:
         os.mkfifo(folder / "forecaster" / "1" / "manifest.json")
         with started(folder) as service:
             service.listening()
-            _until(lambda: request(service.port, "POST", "/forecast", SMALL)[0] == 200)
+            until(lambda: request(service.port, "POST", "/forecast", SMALL)[0] == 200)
             service.signal(signal.SIGTERM)
             seconds = service.wait(30)
             return Outcome(
@@ -222,9 +222,9 @@ def metrics_price() -> Outcome:
     with serving(workers=2) as service:
         first = _page_seconds(service)
         for _ in range(5):
-            victim = _workers_of(service)[0]
+            victim = workers_of(service)[0]
             os.kill(victim, signal.SIGKILL)
-            _until(lambda victim=victim: victim not in _workers_of(service) and len(_workers_of(service)) == 2)
+            until(lambda victim=victim: victim not in workers_of(service) and len(workers_of(service)) == 2)
             service.ready()
         last = _page_seconds(service)
         with Flood(4, lambda: request(service.management, "GET", "/metrics")[0]), bystanders_of(service) as bystanders:
@@ -274,7 +274,7 @@ def _page_seconds(service: Service) -> float:
     return quantile(times, 0.5)
 
 
-def _workers_of(service: Service) -> list[int]:
+def workers_of(service: Service) -> list[int]:
     """Processes that serve: children of the parent that have loaded torch."""
     return [pid for pid in service.pids() if pid != service.child.pid and _is_worker(pid)]
 
@@ -285,7 +285,7 @@ def _is_worker(pid: int) -> bool:
     return False
 
 
-def _until(condition: object) -> None:
+def until(condition: object) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, http.client.HTTPException):

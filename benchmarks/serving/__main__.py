@@ -26,6 +26,7 @@ from benchmarks import table
 from benchmarks.serving import environments, load, lstm64, model_only, report
 from benchmarks.serving.contestants import MODELS, PLAIN, ROOT, SCRATCH, Contestant, contestants
 from benchmarks.serving.measure import InvalidServer, measure
+from benchmarks.serving.processes import FREE, Cores
 from benchmarks.serving.rows import MODEL_ONLY, Row
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -37,7 +38,7 @@ def main() -> int:
     options = _options()
     results = options.output or (QUICK_RESULTS if options.quick else RESULTS)
     if options.pages:
-        _write_pages(results, [])
+        _write_pages(results, [], pinned=options.pinned)
         return 0
     signal.signal(signal.SIGTERM, _exit)
     wrk_version = load.require_wrk()
@@ -46,27 +47,35 @@ def main() -> int:
     torch.set_num_threads(1)
     lstm64.write(MODELS, PLAIN)
     chosen, absences = _present(options.only)
-    shared = {**table.circumstances(command.strip())}
+    shared = {**table.circumstances(command.strip()), "pinned": options.pinned}
     versions = {c.name: f"{environments.versions(c.interpreter, c.packages)}, {wrk_version}" for c in chosen}
     versions[MODEL_ONLY] = environments.versions(sys.executable, ["torch"])
     rows: list[Row] = []
     faults: list[str] = []
     for row in _measurements(chosen, options, faults):
         rows.append(replace(row, versions=versions[row.contestant], **shared))
-        table.write(results / "serving.csv", Row, rows)  # after each, so that an interrupted run is not lost
+        table.write(
+            results / f"{_stem(options.pinned)}.csv", Row, rows
+        )  # after each, so that an interrupted run is not lost
     if rows:
-        _write_pages(results, absences)
+        _write_pages(results, absences, pinned=options.pinned)
     for fault in faults:
         print(f"FAILED: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-def _write_pages(results: Path, absences: Sequence[str]) -> None:
+def _stem(pinned: bool) -> str:
+    """The name of the files of results."""
+    return "serving-pinned" if pinned else "serving"
+
+
+def _write_pages(results: Path, absences: Sequence[str], *, pinned: bool) -> None:
     """Write the page and the picture of the rows in `results`."""
-    rows = table.read(results / "serving.csv", Row)
-    report.write(rows, results / "serving.md", absences)
-    report.draw(rows, results / "serving.png" if results != RESULTS else PICTURE)
-    print(f"\n{(results / 'serving.md').read_text()}")
+    stem = _stem(pinned)
+    rows = table.read(results / f"{stem}.csv", Row)
+    report.write(rows, results / f"{stem}.md", absences)
+    report.draw(rows, (results if results != RESULTS else PICTURE.parent) / f"{stem}.png")
+    print(f"\n{(results / f'{stem}.md').read_text()}")
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
@@ -98,6 +107,7 @@ def _measurements(chosen: Sequence[Contestant], options: argparse.Namespace, fau
                 for row in measure(
                     contestant, processes, number,
                     levels=options.levels, seconds=options.seconds, warm_seconds=1,
+                    cores=Cores.apart() if options.pinned else FREE,
                 ):  # fmt: skip
                     _show(row)
                     yield row
@@ -147,6 +157,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="these servers, by name or by peer (mosec: all of its)"
     )
+    parser.add_argument("--pinned", action="store_true", help="the client on the last core, the server on all others")
     parser.add_argument("--quick", action="store_true", help="a second each, one round, to see that everything works")
     parser.add_argument("--pages", action="store_true", help="no measurement: the page and the picture from the rows")
     parser.add_argument("--output", type=Path, help="folder for the results [benchmarks/results]")

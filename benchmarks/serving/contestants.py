@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class Contestant:
     environment: str | None = None  # None: the one that runs the benchmark
     packages: tuple[str, ...] = ("torch",)
     processes: tuple[int, ...] = (1, 2)
+    is_warm: Callable[[int], bool] = lambda _port: True  # whether the process that answers is as fast as it will be
 
     @property
     def peer(self) -> str:
@@ -87,7 +89,14 @@ def ritmo(
         return Launch(command, {"RITMO_STATE_KEYS": STATE_KEY}, ROOT)
 
     packages = ("ritmo", "torch", "uvicorn", "fastapi", "msgspec")
-    return Contestant(name, launch, first, other_workloads, packages=packages)
+    return Contestant(name, launch, first, other_workloads, packages=packages, is_warm=_is_warm)
+
+
+def _is_warm(port: int) -> bool:
+    """Whether the service has found the shapes and prices of all its models, which it does behind the requests."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/models") as answer:
+        models = json.load(answer)["models"]
+    return all(model["batch_invariant"] is not None for model in models if model["state"] in {"loading", "ready"})
 
 
 def contestants() -> list[Contestant]:

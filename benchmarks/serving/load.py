@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.serving.processes import FREE, pin
+
 LUA = Path(__file__).with_name("wrk.lua")
 JSON = "application/json"
 
@@ -66,13 +68,14 @@ def write_requests(file: Path, requests: Sequence[Request]) -> None:
             out.write("\t".join(head).encode() + b"\n" + request.body + b"\n")
 
 
-def run(port: int, requests: Path, *, connections: int, seconds: int) -> Load:
+def run(port: int, requests: Path, *, connections: int, seconds: int, cores: frozenset[int] = FREE.client) -> Load:
     """Keep `connections` requests in flight for `seconds`: each connection sends its next request after an answer."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(LUA)]
     started = time.monotonic()
     child = subprocess.Popen(
         [*command, f"http://127.0.0.1:{port}", "--", str(requests)], stdout=subprocess.PIPE, text=True
     )
+    pin(child.pid, cores)
     try:
         assert child.stdout is not None
         output = child.stdout.read()

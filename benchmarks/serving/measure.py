@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.serving import load
 from benchmarks.serving.contestants import SCRATCH, Contestant
 from benchmarks.serving.load import Request
-from benchmarks.serving.processes import START_TIMEOUT, Server, free_port, server
+from benchmarks.serving.processes import FREE, START_TIMEOUT, Cores, Server, free_port, server
 from benchmarks.serving.rows import Row
 from benchmarks.serving.workloads import Workload, send
 
@@ -27,7 +27,14 @@ class InvalidServer(Exception):
 
 
 def measure(
-    contestant: Contestant, processes: int, number: int, *, levels: Sequence[int], seconds: int, warm_seconds: int
+    contestant: Contestant,
+    processes: int,
+    number: int,
+    *,
+    levels: Sequence[int],
+    seconds: int,
+    warm_seconds: int,
+    cores: Cores = FREE,
 ) -> Iterator[Row]:
     """The rows of round `number`; raises `InvalidServer` before anything is timed."""
     port = free_port()
@@ -35,11 +42,14 @@ def measure(
     first = contestant.first()
     log = SCRATCH / "logs" / f"{contestant.name}-{processes}.log".replace(" ", "-")
     start = time.monotonic()
-    with server(launch.command, port=port, environment=launch.variables, folder=launch.folder, log=log) as process:
+    with server(
+        launch.command, port=port, environment=launch.variables, folder=launch.folder, log=log, cores=cores.server
+    ) as process:
         first_answer(process, first.requests[0])
         cold = time.monotonic() - start
         _wait_for_all_processes(process, first)
         check(process, first)
+        _wait_until_warm(process, contestant)
         time.sleep(1.0)
         idle = process.memory()
         for workload in (first, *contestant.other_workloads(port)):
@@ -55,6 +65,7 @@ def measure(
                 levels=workload.levels or levels,
                 seconds=seconds,
                 warm_seconds=warm_seconds,
+                cores=cores,
             )
         yield Row(
             contestant.name,
@@ -79,13 +90,14 @@ def _loads(
     levels: Sequence[int],
     seconds: int,
     warm_seconds: int,
+    cores: Cores,
 ) -> Iterator[Row]:
     requests = SCRATCH / "requests.bin"
     load.write_requests(requests, workload.requests)
-    load.run(process.port, requests, connections=max(levels), seconds=warm_seconds)
+    load.run(process.port, requests, connections=max(levels), seconds=warm_seconds, cores=cores.client)
     for connections in levels:
         cpu_start, start = process.cpu_seconds(), time.monotonic()
-        result = load.run(process.port, requests, connections=connections, seconds=seconds)
+        result = load.run(process.port, requests, connections=connections, seconds=seconds, cores=cores.client)
         cpu, elapsed = process.cpu_seconds() - cpu_start, time.monotonic() - start
         yield Row(
             name, processes, workload.name, connections, number,
@@ -129,6 +141,17 @@ def _wait_for_all_processes(process: Server, workload: Workload) -> None:
         streak = streak + 1 if status == 200 else 0
         if status != 200:
             time.sleep(0.1)
+
+
+def _wait_until_warm(process: Server, contestant: Contestant) -> None:
+    """Wait until every process, as far as `READY_STREAK` fresh connections meet them, is as fast as it will be."""
+    until, streak = time.monotonic() + START_TIMEOUT, 0
+    while streak < READY_STREAK:
+        if time.monotonic() > until:
+            raise InvalidServer(f"it is not warm within {START_TIMEOUT:.0f} s:\n{process.log_tail()}")
+        streak = streak + 1 if contestant.is_warm(process.port) else 0
+        if not streak:
+            time.sleep(0.2)
 
 
 def check(process: Server, workload: Workload) -> None:

@@ -18,6 +18,31 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
+class Cores:
+    """The cores of the server and of its client; empty: any."""
+
+    server: frozenset[int] = frozenset()
+    client: frozenset[int] = frozenset()
+
+    @classmethod
+    def apart(cls) -> Cores:
+        """The last core for the client, all others for the server."""
+        *others, last = sorted(os.sched_getaffinity(0))
+        if not others:
+            raise SystemExit("to pin the server and its client apart takes two cores")
+        return cls(frozenset(others), frozenset((last,)))
+
+
+FREE = Cores()
+
+
+def pin(pid: int, cores: frozenset[int]) -> None:
+    """Keep a process that has just been started, and all that it starts, on `cores`, where there are any."""
+    if cores:
+        os.sched_setaffinity(pid, cores)
+
+
+@dataclass(frozen=True)
 class Memory:
     """Memory of a server and all processes that it started, in MiB. Pages shared by several count once in `pss`."""
 
@@ -90,7 +115,13 @@ class Server:
 
 @contextlib.contextmanager
 def server(
-    command: Sequence[str], *, port: int, environment: Mapping[str, str], folder: Path, log: Path
+    command: Sequence[str],
+    *,
+    port: int,
+    environment: Mapping[str, str],
+    folder: Path,
+    log: Path,
+    cores: frozenset[int] = FREE.server,
 ) -> Iterator[Server]:
     """Start `command` in `folder` and stop it at the end, also after an exception."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +135,7 @@ def server(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    pin(child.pid, cores)
     process = Server(child, port, log)
     try:
         yield process

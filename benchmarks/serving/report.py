@@ -31,11 +31,12 @@ def _page(rows: Sequence[Row], absences: Sequence[str]) -> Iterable[str]:
     yield ""
     yield f"{provenance(rows[0])} {max(row.round for row in rows)} rounds."
     yield ""
+    pinned = "which has all but the last of them" if rows[0].pinned else "nothing is pinned"
     yield (
         "One LSTM layer of 64 units, the same weights everywhere; one series of 10 to 100 values a request. The peers "
         "answer with one number, ritmo with a mean and three quantiles, through its whole `/forecast` contract. All "
         "answers of each server were checked before it was timed. wrk (one thread, closed loop, keep-alive) shares the "
-        "cores with the server, nothing is pinned. Figures are medians of the rounds (least–greatest). `mosec (tuned)` "
+        f"cores with the server, {pinned}. Figures are medians of the rounds (least–greatest). `mosec (tuned)` "
         "reads and writes JSON with msgspec, in batches of at most 64; `ray (tuned)` is Ray Serve in throughput mode "
         "behind HAProxy, as its guide to high throughput has it; `pytriton (binary)` sends tensors as bytes. "
         "The ratio to a peer stands in the row of its best configuration."

@@ -31,6 +31,7 @@ class Row:
     idle_pss_mib: float | None = None
     idle_rss_mib: float | None = None
     loaded_pss_mib: float | None = None  # after the last workload
+    pinned: bool = False  # whether the server and its client had cores of their own
     versions: str = ""
     date: str = ""
     machine: str = ""

@@ -25,6 +25,7 @@ from service.api.problems import answer_with_problems
 from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
 from service.api.tables import ForecastEndpoint
+from service.api.thread_pools import new_pool
 from service.api.tracing import NO_TELEMETRY, Tracing
 from service.api.websockets import LiveConnections, LiveEndpoint
 from service.api.wires.common import Pipeline
@@ -69,8 +70,8 @@ def create_app(
         registry = make_registry(settings, Metrics(group.folder), group) if group else make_registry(settings)
     control = _model_control(settings, registry, group)
     metrics, budget = RequestMetrics(registry.metrics), ByteBudget(settings.max_held_bytes)
-    texts = FairPool(TEXT_THREADS, settings.max_queue_seconds, "text")
-    pictures = FairPool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
+    texts = new_pool(TEXT_THREADS, settings.max_queue_seconds, "text")
+    pictures = new_pool(PICTURE_THREADS, settings.max_queue_seconds, "picture")
     clients = ClientFinder(settings.proxies)
     keys = _key_ring(settings, group)
     audit = AuditLog(settings.audit_log) if settings.audit_log else None

@@ -26,7 +26,7 @@ from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.cross_origin import CrossOrigin
 from service.api.fast_path import FastEndpoint, FastRequest, Reply
-from service.api.problems import NOT_ALLOWED, Answer, Header, internal, render
+from service.api.problems import NOT_ALLOWED, Answer, Header, StreamedAnswer, internal, render
 from service.api.request import (
     MODEL,
     SIZE,
@@ -60,6 +60,10 @@ class Endpoint(Protocol):
     def default_timeout_ms(self) -> int: ...
     @property
     def max_body_bytes(self) -> int: ...
+    @property
+    def max_file_bytes(self) -> int:
+        """Of a table that is kept in a file; 0: none is."""
+
     def __call__(self, request: RawRequest, body: Body) -> Awaitable[Answer]:
         """The answer to a POST; raises `RitmoError`."""
 
@@ -195,7 +199,10 @@ class Application(FastAPI):
             if answer is not None:
                 if request.client.account is not None:
                     _add_allowance(answer, scope)
-                await send_answer(scope, send, answer, request.request_id)
+                if isinstance(answer, StreamedAnswer):
+                    answer = await _send_parts(answer, request, send)
+                else:
+                    await send_answer(scope, send, answer, request.request_id)
         finally:
             request.close()
         self._record(route, request, answer)
@@ -243,7 +250,9 @@ class Application(FastAPI):
         try:
             if request.scope["method"] != "POST":
                 raise RitmoError("this route takes POST", code=NOT_ALLOWED)
-            body = await request.read(endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes)
+            body = await request.read(
+                endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes, endpoint.max_file_bytes
+            )
             return await endpoint(request, body)
         except Disconnected:
             return None
@@ -297,6 +306,35 @@ class Application(FastAPI):
             _log_request(scope, name, "", status, seconds)
         if self._audit is not None:
             self._audit_request(self._audit, inner, name, status, seconds)
+
+
+async def _send_parts(answer: StreamedAnswer, request: RawRequest, send: Send) -> Answer | None:
+    """Send an answer while its parts are computed; what is recorded of it, None where the connection was lost.
+
+    A failure ends the connection without the end of the answer, so that half an answer is not taken for a whole one.
+    """
+    headers = [*answer.headers, id_header(request.request_id)]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    request.watch_again()
+    try:
+        async for part in answer.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    except asyncio.CancelledError:
+        if not request.uncancel():
+            raise
+        return None
+    except Exception as error:  # noqa: BLE001 (every exception ends the answer)
+        failure = _failure(error, request.request_id)
+        logger.warning("an answer ended early: %s", error, extra={"request_id": request.request_id})
+        last = f"\n# the answer ends here: {error}\n" if isinstance(error, RitmoError) else "\n# the answer ends here\n"
+        await send({"type": "http.response.body", "body": last.encode(), "more_body": True})
+        return failure  # the server closes the connection of an answer that has no end
+    finally:
+        request.stop_watching()
+        await answer.parts.aclose()
+    await send({"type": "http.response.body", "body": b""})
+    return answer
 
 
 def _reply_with_allowance(reply: Reply, account: Account, status: int, headers: list[Header], body: bytes) -> None:

@@ -24,12 +24,12 @@ from service.codec.anomalies import (
     find_anomalies,
 )
 from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestParameters, BacktestRequest, plan, score
-from service.codec.common import JSON, Body
+from service.codec.common import JSON, TABLES, Body
 from service.codec.forecast import ForecastCall, ForecastCodec, season_of
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput, SeriesOpening
 from service.codec.query import decode_query, refuse_query
 from service.codec.strict_json import FieldErrors, StrictDecoder
-from service.codec.tables.codec import TABLES, TEXT_OPTIONS, TableCodec
+from service.codec.tables.codec import TEXT_OPTIONS, TableCodec
 from service.codec.tables.types import TableOptions, TableReading
 from service.codec.timeline import Timeline
 from service.contract.errors import InvalidRequest
@@ -129,7 +129,8 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
 
     def parameters_of(self, options: BacktestOptions) -> BacktestParameters:
         """What the query of a table asks for."""
-        return BacktestParameters(options.prediction_length, options.windows, options.season_length, options.timeout_ms)
+        season, include = options.season_length, [options.include] if options.include is not None else []
+        return BacktestParameters(options.prediction_length, options.windows, season, options.timeout_ms, include)
 
     async def judge(
         self, evaluation: EvaluationInput[BacktestParameters], model: Served, client: Client, deadline: float
@@ -142,6 +143,7 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
             deadline,
             plan,
             evaluation.inputs,
+            evaluation.timelines,
             evaluation.seasons,
             evaluation.parameters,
             model.manifest,
@@ -197,5 +199,5 @@ def _refuse_states(inputs: Sequence[SeriesInput]) -> None:
 def _refuse_options(options: TableOptions) -> None:
     """Raise `InvalidRequest` for options of forecasts that have no meaning here."""
     for name in ("quantile_levels", "include"):
-        if getattr(options, name) is not None:
+        if getattr(options, name) not in {None, "forecasts"}:
             raise InvalidRequest(f"this route takes no {name}", code="unknown_field")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from msgspec import Struct
@@ -19,12 +19,12 @@ from service.api.problems import Answer, Header
 from service.api.request import MAX_TIMEOUT_MS, RawRequest
 from service.codec.common import JSON, Body, CallT, Codec, OpeningT, RequestT
 from service.codec.digits import FORM
-from service.contract.errors import DeadlineExceeded, Unavailable, UnknownModel
+from service.contract.errors import DeadlineExceeded, UnknownModel
 from service.contract.manifest import Manifest, Task
 from service.contract.types import BatchResult, Item
 from service.registry.registry import Registry
 from service.registry.served import Served
-from service.runtime.fair_pool import FairPool, QueueFull
+from service.runtime.fair_pool import FairPool
 from service.runtime.fair_share import Client
 from service.settings import Settings
 
@@ -57,6 +57,7 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         self._inputs = inputs
         self.default_timeout_ms = settings.timeout_ms
         self.max_body_bytes = codec.max_body_bytes
+        self.max_file_bytes = 0
 
     def _find(self, request: RawRequest, reference: str, asked_ms: int | None) -> tuple[Served, float]:
         """The model that `reference` means, and the deadline of a request that asks for an answer in `asked_ms`."""
@@ -74,7 +75,7 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         timeout_ms = min(request.timeout_ms or asked_ms or self.default_timeout_ms, asked_ms or MAX_TIMEOUT_MS)
         return request.started + timeout_ms / 1000
 
-    async def _in_thread(
+    def _in_thread(
         self,
         kind: str,
         size: int,
@@ -83,39 +84,13 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         function: Callable[P, R],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> R:
+    ) -> Awaitable[R]:
         """`function` in a thread, since its work of `size` bytes or numbers would hold up the event loop.
 
         Raises `Unavailable` (`queue_full`) where too much such work waits, `DeadlineExceeded`, or what it raises.
         """
         pool = self._inputs if kind == "prepare" else self._texts
-        return await in_thread(pool, f"{self._codec.task} {kind}", size, client, deadline, function, *args, **kwargs)
-
-
-async def in_thread(
-    pool: FairPool,
-    kind: str,
-    size: int,
-    client: Client,
-    deadline: float,
-    function: Callable[P, R],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
-    """`function` in a thread of `pool`; its `kind` and `size` tell how long it may take.
-
-    Raises `Unavailable` (`queue_full`) where too much such work waits, `DeadlineExceeded`, or what it raises.
-    """
-    try:
-        return await pool.run(kind, size, client, deadline, function, *args, **kwargs)
-    except QueueFull as full:
-        raise Unavailable(
-            f"too many large requests and images are being prepared: {full}",
-            code="queue_full",
-            retry_after=max(1.0, full.seconds),
-        ) from full
-    except TimeoutError as error:
-        raise DeadlineExceeded("the deadline passed while the request was prepared") from error
+        return pool.run(f"{self._codec.task} {kind}", size, client, deadline, function, *args, **kwargs)
 
 
 async def compute_in_parts(
@@ -190,15 +165,14 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         codec, client, n_bytes = self._codec, request.client, len(body.content)
         if body.media_type == FORM or (n_bytes > MAX_INLINE_BYTES and body.media_type == JSON):
             limit = self._deadline_of(request)
-            decoded = await self._in_thread("decode", n_bytes, client, limit, codec.decode, body)
+            decoded = await self._texts.run(f"{codec.task} decode", n_bytes, client, limit, codec.decode, body)
         else:
             decoded = codec.decode(body)
         n_numbers = codec.preparation_size(decoded)
         model, deadline = self._find(request, decoded.model, decoded.parameters.timeout_ms)
         if n_numbers > MAX_INLINE_NUMBERS:
-            call = await self._in_thread(
-                "prepare", n_numbers, client, deadline, codec.to_items, decoded, model.manifest, deadline
-            )
+            prepare = partial(codec.to_items, decoded, model.manifest, deadline)
+            call = await self._inputs.run(f"{codec.task} prepare", n_numbers, client, deadline, prepare)
         else:
             call = codec.to_items(decoded, model.manifest, deadline)
         if call.answer_size > _FREE_NUMBERS:

@@ -20,11 +20,10 @@ from service.api.problems import KINDS, MEDIA_TYPE, RETRY_STATUSES, Problem, des
 from service.api.request import MAX_TIMEOUT_MS
 from service.codec.anomalies import AnomalyAnswer, AnomalyOptions, AnomalyRequest
 from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestRequest
-from service.codec.common import JSON
+from service.codec.common import JSON, TABLES
 from service.codec.digit_types import DigitAnswer, DigitOptions, DigitRequest
 from service.codec.digits import FORM, IMAGES
 from service.codec.forecast_types import ForecastAnswer, ForecastRequest
-from service.codec.tables.codec import TABLES
 from service.codec.tables.types import TableAnswer, TableOptions
 from service.contract.errors import FieldError
 

@@ -20,8 +20,10 @@ from service.api.inference import ModelRoute
 from service.api.problems import Answer
 from service.api.request import RawRequest
 from service.codec.common import JSON, Body
+from service.codec.digit_answers import first_reading
+from service.codec.digit_items import DigitBatch, DigitCall
 from service.codec.digit_types import DigitOpening
-from service.codec.digits import FORM, IMAGES, DigitBatch, DigitCall, first_reading
+from service.codec.digits import FORM, IMAGES
 from service.contract.errors import InvalidRequest
 from service.registry.served import Served
 

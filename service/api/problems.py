@@ -6,7 +6,7 @@ The request is never echoed and no inner detail of an unexpected failure leaves 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -118,6 +118,12 @@ class Answer(Struct, frozen=True, eq=False):
     status: int
     headers: list[Header]
     body: bytes
+
+
+class StreamedAnswer(Answer, frozen=True, eq=False, kw_only=True):
+    """An answer that is sent while its parts are computed; `body` is its first part."""
+
+    parts: AsyncGenerator[bytes, None]
 
 
 _encoder = msgspec.json.Encoder()

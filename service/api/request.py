@@ -6,15 +6,16 @@ import asyncio
 import itertools
 import re
 import secrets
+import tempfile
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.problems import Answer, Header
-from service.codec.common import ANY_IMAGE, JSON, UNSPECIFIC, Body, unsupported_media_type
+from service.codec.common import ANY_IMAGE, JSON, TABLES, UNSPECIFIC, Body, unsupported_media_type
 from service.contract.errors import DeadlineExceeded, InvalidRequest
 
 # Seconds of work before the connection is watched, which takes a task that most requests never need.
@@ -85,10 +86,12 @@ class RawRequest:
     __slots__ = (
         "_body_deadline",
         "_budget",
+        "_file",
         "_held_bytes",
         "_is_disconnected",
         "_is_late",
         "_max_body",
+        "_max_file",
         "_receive",
         "_task",
         "_timer",
@@ -124,6 +127,8 @@ class RawRequest:
         self._budget = budget
         self.body_bytes = 0
         self._max_body = 0  # bytes; the route says how many
+        self._max_file = 0  # bytes of a body that may be kept in a file
+        self._file: BinaryIO | None = None
         self._watcher = watcher
         self._held_bytes = 0
         self._body_deadline: float | None = None  # while the body arrives
@@ -132,23 +137,26 @@ class RawRequest:
         self._watch_task: asyncio.Task[None] | None = None
         self.client = clients.find(scope, self.headers)
 
-    async def read(self, media_types: tuple[str, ...], default_timeout_ms: int, max_body: int) -> Body:
+    async def read(
+        self, media_types: tuple[str, ...], default_timeout_ms: int, max_body: int, max_file: int = 0
+    ) -> Body:
         """The whole body, of one of `media_types`, by the deadline of the header or within `default_timeout_ms`.
 
-        It has at most `max_body` bytes.
+        It has at most `max_body` bytes; a table may have `max_file`, and is kept in a temporary file then.
 
         From then until `close`, the current task is cancelled when the connection is lost (see `uncancel`).
 
         Raises `InvalidRequest` (`unsupported_media_type`, `body_too_large`, `out_of_range` for the header),
         `DeadlineExceeded`, `Unavailable`, `Disconnected`.
         """
-        media_type = self._check_head(media_types, max_body)
+        media_type = self._check_head(media_types, max_body, max_file)
         self._task = asyncio.current_task()
         self._body_deadline = self.started + (self.timeout_ms or default_timeout_ms) / 1000
         self._watcher.add(self)
         try:
             message = await self._receive()
-            if message["type"] == "http.request" and not message.get("more_body"):
+            is_whole = message["type"] == "http.request" and not message.get("more_body")
+            if is_whole and not (self._max_file and len(message.get("body", b"")) > max_body):
                 content = self._hold(message.get("body", b""))
             else:
                 content = await self._read_parts(message)
@@ -161,8 +169,9 @@ class RawRequest:
         if self._timer is not None:
             self._timer.cancel()
             self._watcher.add(self)  # from now on for its connection
-        self.body_bytes = len(content)
-        return Body(content, media_type, self.headers.get(b"content-type", b""), self.scope["query_string"])
+        self.body_bytes += len(content)
+        content_type = self.headers.get(b"content-type", b"")
+        return Body(content, media_type, content_type, self.scope["query_string"], self._file)
 
     def take(self, content: bytes, media_types: tuple[str, ...], max_body: int) -> Body:
         """The body, of which all has arrived: like `read`, and nothing is watched."""
@@ -170,7 +179,7 @@ class RawRequest:
         self.body_bytes = len(content)
         return Body(self._hold(content), media_type, content_type, self.scope["query_string"])
 
-    def _check_head(self, media_types: tuple[str, ...], max_body: int) -> str:
+    def _check_head(self, media_types: tuple[str, ...], max_body: int, max_file: int = 0) -> str:
         """The media type of the body, and the limits that the head states; raises what `read` raises for a head."""
         headers = self.headers
         self._max_body = max_body
@@ -179,6 +188,8 @@ class RawRequest:
         if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             detail = "compressed bodies are not read: send it without Content-Encoding"
             raise InvalidRequest(detail, code="unsupported_media_type")
+        if max_file and media_type in TABLES:
+            self._max_file = max_body = max(max_file, max_body)
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > max_body):
             raise self._too_large()
@@ -195,12 +206,37 @@ class RawRequest:
         """A body that arrives in parts, each counted as it comes, since the declared length may be wrong."""
         parts: list[bytes] = []
         while message["type"] != "http.disconnect":
-            if message.get("body"):  # the last part is often empty
-                parts.append(self._hold(message["body"]))
+            part = message.get("body", b"")  # the last one is often empty
+            if self._file is None and self._max_file and self._held_bytes + len(part) > self._max_body:
+                self._move_to_file(parts)
+            if self._file is not None:
+                self._write(self._file, part)
+            elif part:
+                parts.append(self._hold(part))
             if not message.get("more_body"):
+                if self._file is not None:
+                    self._file.seek(0)
                 return b"".join(parts)
             message = await self._receive()
         raise Disconnected
+
+    def _move_to_file(self, parts: list[bytes]) -> None:
+        """Put what has arrived of a body into a temporary file, in place of memory."""
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (`close` closes it)
+        for part in parts:
+            self._write(self._file, part)
+        parts.clear()
+        self.release(self._held_bytes)
+
+    def _write(self, file: BinaryIO, part: bytes) -> None:
+        self.body_bytes += len(part)
+        if self.body_bytes > self._max_file:
+            raise InvalidRequest(f"a table has at most {self._max_file} bytes", code="body_too_large")
+        try:
+            file.write(part)
+        except OSError as error:
+            detail = f"there is no room for a table of this size here: {error.strerror or error}"
+            raise InvalidRequest(detail, code="body_too_large") from error
 
     def _hold(self, part: bytes) -> bytes:
         """The `part` of the body, taken out of the budget until `close`."""
@@ -214,8 +250,14 @@ class RawRequest:
         self._budget.acquire(count)
         self._held_bytes += count
 
+    def release(self, count: int) -> None:
+        """Return `count` bytes to the budget before `close`."""
+        self._budget.release(count)
+        self._held_bytes -= count
+
     def _too_large(self) -> InvalidRequest:
-        return InvalidRequest(f"a body has at most {self._max_body} bytes", code="body_too_large")
+        most = self._max_file or self._max_body
+        return InvalidRequest(f"a body has at most {most} bytes", code="body_too_large")
 
     def watch(self) -> None:
         """Cancel the task of the request at the deadline of its body, or as soon as the connection is lost."""
@@ -251,8 +293,15 @@ class RawRequest:
         if self._watch_task is not None:
             self._watch_task.cancel()
 
+    def watch_again(self) -> None:
+        """Watch the connection while parts of the answer are computed; `stop_watching` ends it."""
+        self._watch_task = None
+        self._watcher.add(self)
+
     def close(self) -> None:
         """Return the bytes of the body, and those of the answer, to the budget."""
+        if self._file is not None:
+            self._file.close()
         if self._held_bytes:
             self._budget.release(self._held_bytes)
             self._held_bytes = 0

@@ -44,4 +44,5 @@ class Session(Generic[RequestT, CallT, OpeningT]):
         """The prediction object as JSON. The next message continues from its state."""
         content, state = self._codec.encode_message(call, results)
         self._state = replace(state, state=state.state.copy())  # a copy, since the row keeps its whole batch alive
+        self._opening = self._codec.continued(self._opening, call)
         return content

@@ -1,33 +1,37 @@
 """`POST /forecast` with a body, or an answer, that is a table; the ordinary request goes its straight way past it.
 
 A table may hold more series than a request of JSON: it is computed in parts, each within the limits of a request, so
-that no queue sees more of it than that.
+that no queue sees more of it than that. One that is too large for memory, or whose answer is, is answered in parts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any
 
 from service.api.inference import InferenceEndpoint, InlineComputation, digest_header, parts
-from service.api.problems import Answer, Header
+from service.api.problems import Answer, Header, StreamedAnswer
 from service.api.request import RawRequest
-from service.codec.common import JSON, Body
+from service.codec.common import CSV, JSON, PARQUET, TABLES, Body
 from service.codec.forecast import ForecastCall, ForecastCodec
 from service.codec.forecast_types import ForecastRequest, SeriesOpening, SeriesPrediction
 from service.codec.tables.codec import (
-    CSV,
-    PARQUET,
     READING_HEADER,
-    TABLES,
     TableCodec,
     encode_answer,
+    head_of,
     header_value,
     with_warnings,
 )
+from service.codec.tables.parts import PART_BYTES, joined
+from service.codec.tables.types import Table, TableReading
+from service.codec.tables.writer import PartWriter
+from service.contract.errors import InvalidRequest
 from service.contract.types import BatchResult
 from service.registry.registry import Registry
+from service.registry.served import Served
 from service.runtime.fair_pool import FairPool
 from service.settings import Settings
 
@@ -44,6 +48,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         self._tables = TableCodec(codec, settings)
         self._forecasts = codec
         self._settings = settings
+        self.max_file_bytes = settings.max_table_bytes
 
     def __call__(self, request: RawRequest, body: Body) -> Coroutine[Any, Any, Answer]:
         """The answer; raises the errors of the domain."""
@@ -80,7 +85,11 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
 
     async def _answer_table(self, request: RawRequest, body: Body, accepted: str) -> Answer:
         client, limit = request.client, self._deadline_of(request)
+        if body.file is not None:
+            return await self._answer_in_parts(request, self._tables.read_parts(body), accepted)
         table = await self._in_thread("table", len(body.content), client, limit, self._tables.read, body)
+        if self._tables.is_large(table):
+            return await self._answer_in_parts(request, iter([table]), accepted)
         model, deadline = self._find(request, table.model, table.parameters.timeout_ms)
         report = _progress(request)
         predictions: list[SeriesPrediction] = []
@@ -93,7 +102,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
             result = await model.submit(call.items, deadline, client)
             size = call.answer_size
             predictions += await self._in_thread(
-                "encode", size, client, deadline, self._tables.predictions, call, result.results
+                "encode", size, client, deadline, self._tables.predictions, table, call, result.results
             )
             report(len(predictions), len(table.inputs))
         headers = [_content_type(accepted), digest_header(model.manifest.sha256)]
@@ -104,6 +113,58 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
             "encode", size, client, deadline, encode_answer, predictions, model.manifest, table, accepted
         )
         return Answer(200, headers, content)
+
+    async def _answer_in_parts(self, request: RawRequest, tables: Iterator[Table], accepted: str) -> StreamedAnswer:
+        """An answer that is sent while later parts of the table are read and computed.
+
+        What is wrong with the first part is an answer of its own; the deadline is that of each part.
+        """
+        first = await self._next(request, tables, None)
+        if first is None:
+            raise InvalidRequest("the table is empty", code="bad_table")
+        model, _ = self._find(request, first.model, first.parameters.timeout_ms)
+        parts = self._parts(request, first, tables, model, accepted)
+        headers = [_content_type(accepted), digest_header(model.manifest.sha256)]
+        if accepted != JSON:
+            headers.append((READING_HEADER, header_value(first.reading)))
+        return StreamedAnswer(200, headers, await anext(parts), parts=parts)
+
+    async def _parts(
+        self, request: RawRequest, first: Table, tables: Iterator[Table], model: Served, accepted: str
+    ) -> AsyncGenerator[bytes, None]:
+        """The answer to `first` and to all `tables` behind it, part by part."""
+        client = request.client
+        reading: TableReading | None = None
+        writer = PartWriter(accepted, head_of(model.manifest), lambda: {"table": reading})
+        table: Table | None = first
+        while table is not None:
+            reading = joined(reading, table.reading)
+            lengths = [len(series.target) for series in table.inputs]
+            for part in parts(lengths, self._tables.most_series(table), self._settings.max_queue_observations // 2):
+                deadline = self._from_now(request, table)
+                size = sum(lengths[part])
+                call = await self._in_thread(
+                    "prepare", size, client, deadline, self._tables.to_items, table, part, model.manifest
+                )
+                result = await model.submit(call.items, deadline, client)
+                yield await self._in_thread(
+                    "encode", call.answer_size, client, deadline, self._written, writer, table, call, result
+                )
+            table = await self._next(request, tables, table)
+        yield writer.end()
+
+    def _written(self, writer: PartWriter, table: Table, call: ForecastCall, result: BatchResult) -> bytes:
+        return writer.part(self._tables.predictions(table, call, result.results))
+
+    async def _next(self, request: RawRequest, tables: Iterator[Table], table: Table | None) -> Table | None:
+        """The part of a table after `table`, None at its end."""
+        deadline = self._from_now(request, table)
+        return await self._in_thread("table", PART_BYTES, request.client, deadline, next, tables, None)
+
+    def _from_now(self, request: RawRequest, table: Table | None) -> float:
+        """The deadline of a part that begins now."""
+        waited = time.monotonic() - request.started
+        return waited + self._deadline_of(request, table.parameters.timeout_ms if table is not None else None)
 
 
 def _content_type(media_type: str) -> Header:

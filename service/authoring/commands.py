@@ -11,6 +11,7 @@ from pydantic_settings import CliPositionalArg, CliSubCommand
 
 from service.authoring.signing import ModelSign, ModelVerify
 from service.contract.errors import BrokenModel
+from service.runtime.subcommand import run_subcommand
 
 
 class ModelCheck(BaseModel):
@@ -71,14 +72,8 @@ class ModelCommand(BaseModel):
 
     def run(self) -> int:
         """Run the command that was chosen; the exit status is 2 where it cannot be done, or none was chosen."""
-        command = self.check or self.new or self.sign or self.verify
-        if command is None:
-            print(
-                "ritmo model: one of check, new, summary, export-onnx, sign, verify; --help says more", file=sys.stderr
-            )
-            return 2
         try:
-            return command.run()
+            return run_subcommand(self, "model")
         except BrokenModel as error:
             print(error.detail, file=sys.stderr)
         except FileExistsError as error:

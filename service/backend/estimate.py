@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from service.backend.buckets import CHUNK, STEPWISE_CHUNK, horizon_for, levels_for
@@ -22,10 +22,22 @@ def expected_seconds(network: Priced, items: Sequence[Item], observations: int) 
 
     The items of a request differ in their observations only, so the first one stands for all.
     """
-    item, count, prices = items[0], len(items), network.prices
+    item, prices = items[0], network.prices
     if prices.calls:
         prices.correct()
-    readout, times = 1.0, 1
+    if isinstance(item, ForecastItem):
+        kind: Hashable = (item.horizon, len(item.levels), item.history)
+    else:
+        kind = (item.trace, item.stop is None)
+    of_kind = prices.of_kinds.get(kind)
+    if of_kind is None:
+        of_kind = prices.of_kinds[kind] = _seconds_of_kind(network, item)
+    return len(items) * of_kind[0] + observations * of_kind[1]
+
+
+def _seconds_of_kind(network: Priced, item: Item) -> tuple[float, float]:
+    """What each item like `item` takes among others, and each of its observations besides."""
+    prices, readout, times = network.prices, 1.0, 1
     if isinstance(item, ForecastItem):
         answers_each = item.history
         horizon = horizon_for(item.horizon, network.max_horizon)
@@ -34,5 +46,4 @@ def expected_seconds(network: Priced, items: Sequence[Item], observations: int) 
         answers_each = item.trace or item.stop is not None
         times = 1 if item.stop is None else 2  # it is read again, up to the row at which it stops
     price, chunk = (prices.stepwise, STEPWISE_CHUNK) if answers_each else (prices.step, CHUNK)
-    reading = price.share(count + observations / chunk, observations)
-    return times * reading + prices.readout.share(count, count * readout)
+    return times * price.share(1, 0) + prices.readout.share(1, readout), times * price.share(1 / chunk, 1)

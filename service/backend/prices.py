@@ -11,6 +11,7 @@ computed.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,20 +73,13 @@ class CallPrices:
             "read": self.readout,
         }
         self.calls: deque[Call] = deque(maxlen=_MAX_SAMPLES)  # since the fit, or the last correction
-        self._is_fitted = False
-        self._unmeasured = 0  # calls since the last one that was due
-
-    def is_due(self) -> bool:
-        """Whether the next call is to be measured: each one until the fit, and then some."""
-        self._unmeasured += 1
-        if self._is_fitted and self._unmeasured < _MEASURED_EVERY:
-            return False
-        self._unmeasured = 0
-        return True
+        self.of_kinds: dict[Hashable, tuple[float, float]] = {}  # what `estimate` made of the prices as they are
+        self.measured_every = 1  # calls: each one until the fit, and then some
 
     def correct(self) -> None:
         """Correct the prices by the calls that were noted; nothing happens before the fit."""
-        while self._is_fitted and self.calls:
+        self.of_kinds.clear()
+        while self.measured_every > 1 and self.calls:
             method, rows, steps, ahead, levels, seconds = self.calls.popleft()
             if seconds <= _TELLING:
                 continue
@@ -101,7 +95,8 @@ class CallPrices:
     def fit(self) -> None:
         """Fit the prices to the calls that were noted so far."""
         calls, self.calls = self.calls, deque(maxlen=_MAX_CALLS)
-        self._is_fitted = True
+        self.measured_every = _MEASURED_EVERY
+        self.of_kinds.clear()
         for method, price in self._by_method.items():
             samples = [
                 (rows, steps + steps_with_levels(ahead, levels), seconds)

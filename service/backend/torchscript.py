@@ -143,6 +143,7 @@ class ScriptedNetwork:
         self._width = manifest.state.width
         self._initial: dict[int, Floats] = {}
         self.prices = CallPrices()
+        self._calls_to_skip = 0  # before the next one that is measured
 
     @property
     def threads(self) -> int:
@@ -248,7 +249,10 @@ class ScriptedNetwork:
 
         A call of many rows of many steps is shared by threads.
         """
-        started = self._clock() if self.prices.is_due() else None
+        self._calls_to_skip -= 1
+        started = None
+        if self._calls_to_skip < 0:
+            self._calls_to_skip, started = self.prices.measured_every - 1, self._clock()
         rows, threads = len(first), self._threads.threads
         shards = 1 if threads == 1 else n_shards(rows, int(steps + steps_with_levels(ahead, levels)), threads)
         if shards == 1:

@@ -209,8 +209,10 @@ class ModelQueue:
             deadline = math.inf
         elif time_now >= deadline:
             raise deadline_error()
-        observations = sum([item.length for item in items])
-        is_small = len(items) == 1 and items[0].is_small
+        if len(items) == 1:
+            observations, is_small = items[0].length, items[0].is_small
+        else:
+            observations, is_small = sum([item.length for item in items]), False
         share, limits, seconds = self._owner.share, self.limits, self._price(items, observations)
         room = max(
             seconds / limits.queue_seconds, len(items) / limits.queue_items, observations / limits.queue_observations

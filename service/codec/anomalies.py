@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from service.codec.common import ModelAnswer, RequestedModel, Timeout
-from service.codec.forecast_types import DEFAULT_MODEL, SeriesInput
+from service.codec.forecast_types import DEFAULT_MODEL, Anomaly, SeriesInput
 from service.codec.tables.types import TableOptions, TableReading
 from service.codec.timeline import Timeline
 from service.contract.errors import InvalidRequest
@@ -41,17 +41,6 @@ class AnomalyOptions(TableOptions, forbid_unknown_fields=True, frozen=True, kw_o
     """The query of `POST /anomalies` with a table."""
 
     level: IntervalLevel = 0.99
-
-
-class Anomaly(Struct, frozen=True):
-    """A value outside its interval; `score` is its distance from the median in widths of that side, above 1."""
-
-    index: Annotated[int, Meta(description="in the series, from 0, gaps counted")]
-    value: float
-    lower: float
-    upper: float
-    score: float
-    timestamp: str | UnsetType = UNSET
 
 
 class SeriesAnomalies(Struct, frozen=True):
@@ -95,23 +84,34 @@ def find_anomalies(
 ) -> SeriesAnomalies:
     """The values of `item` outside the intervals in the history of `result`."""
     history = result.history if result.history is not None else np.zeros((0, 4))
-    lower, middle, upper = history[:, 1], history[:, 2], history[:, 3]
-    first = len(series.target) - len(item.values)
-    judged = np.isfinite(item.values) & np.isfinite(middle) & (np.isfinite(item.values).cumsum() > WARM_UP)
-    outside = np.flatnonzero(judged & ((item.values < lower) | (item.values > upper)))
-    scores = _scores(item.values, lower, middle, upper)
+    judged, anomalies = outside(item.values, history[:, 1:4], 0, len(series.target) - len(item.values), timeline)
+    return SeriesAnomalies(series.item_id, judged, anomalies)
+
+
+def outside(
+    values: Floats, interval: Floats, before: int, first: int, timeline: Timeline | None
+) -> tuple[int, list[Anomaly]]:
+    """How many of `values` are judged, and those outside of their `interval` (T, 3): lower end, median, upper end.
+
+    `before` values were observed earlier; the first of `values` has the index `first`.
+    """
+    lower, middle, upper = interval.T
+    observed = before + np.isfinite(values).cumsum()
+    judged = np.isfinite(values) & np.isfinite(middle) & (observed > WARM_UP)
+    found = np.flatnonzero(judged & ((values < lower) | (values > upper)))
+    scores = _scores(values, lower, middle, upper)
     anomalies = [
         Anomaly(
             first + index,
-            float(item.values[index]),
+            float(values[index]),
             float(lower[index]),
             float(upper[index]),
             float(scores[index]),
             timeline.texts(first + index, 1)[0] if timeline is not None else UNSET,
         )
-        for index in outside.tolist()
+        for index in found.tolist()
     ]
-    return SeriesAnomalies(series.item_id, int(judged.sum()), anomalies)
+    return int(judged.sum()), anomalies
 
 
 def _scores(values: Floats, lower: Floats, middle: Floats, upper: Floats) -> Floats:

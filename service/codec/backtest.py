@@ -8,16 +8,18 @@ mean absolute scaled error of the median (MASE, Hyndman and Koehler 2006), the w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import replace
 
 from service.codec.common import ModelAnswer, RequestedModel, Timeout
 from service.codec.forecast_types import DEFAULT_MODEL, SeriesInput
 from service.codec.simple_methods import METHODS, filled, quantiles
 from service.codec.tables.types import TableOptions, TableReading
+from service.codec.timeline import Timeline
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import Manifest
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -38,6 +40,7 @@ class BacktestParameters(Struct, forbid_unknown_fields=True, frozen=True):
     windows: Windows = 3
     season_length: Annotated[int, Meta(ge=1, le=1_000_000, description="observations per season")] | None = None
     timeout_ms: Timeout | None = None
+    include: Annotated[list[Literal["forecasts"]], Meta(max_length=8)] = field(default_factory=list)
 
 
 class BacktestRequest(Struct, forbid_unknown_fields=True, frozen=True):
@@ -53,6 +56,17 @@ class BacktestOptions(TableOptions, forbid_unknown_fields=True, frozen=True, kw_
 
     prediction_length: Annotated[int, Meta(ge=1, le=1_000_000, description="steps ahead")] = 12
     windows: Windows = 3
+    include: Annotated[Literal["forecasts"], Meta(description="also answer what the model forecast")] | None = None  # type: ignore[assignment]
+
+
+class WindowForecast(Struct, frozen=True):
+    """What the model forecast from one origin: the median and the 80 % interval."""
+
+    index: Annotated[int, Meta(description="of the first step in the series, from 0, gaps counted")]
+    median: list[float]
+    lower: list[float]
+    upper: list[float]
+    timestamps: list[str] | UnsetType = UNSET
 
 
 class Scores(Struct, frozen=True):
@@ -71,6 +85,9 @@ class SeriesScores(Struct, frozen=True):
     season_length: int
     methods: dict[str, Scores]
     warnings: list[str]
+    forecasts: Annotated[list[WindowForecast], Meta(description="the oldest first, where asked for")] | UnsetType = (
+        UNSET
+    )
 
 
 class BacktestAnswer(ModelAnswer, frozen=True, kw_only=True):
@@ -89,6 +106,7 @@ class Window(Struct, frozen=True, eq=False):
     series: int
     past: Floats
     actual: Floats
+    cut: int
 
 
 class Backtest(Struct, frozen=True, eq=False):
@@ -97,13 +115,18 @@ class Backtest(Struct, frozen=True, eq=False):
     manifest: Manifest
     parameters: BacktestParameters
     inputs: list[SeriesInput]
+    timelines: Sequence[Timeline | None]
     seasons: list[int]  # stated or suggested, 0 where the model looks for it
     windows: list[Window]
     items: list[ForecastItem]
 
 
 def plan(
-    inputs: Sequence[SeriesInput], seasons: Sequence[int], parameters: BacktestParameters, manifest: Manifest
+    inputs: Sequence[SeriesInput],
+    timelines: Sequence[Timeline | None],
+    seasons: Sequence[int],
+    parameters: BacktestParameters,
+    manifest: Manifest,
 ) -> Backtest:
     """The windows of all series that are long enough; raises `InvalidRequest` where none is, or the model cannot."""
     contract, horizon = manifest.input, parameters.prediction_length
@@ -122,13 +145,13 @@ def plan(
             actual = values[cut : cut + horizon] if cut > 0 else values[:0]
             if len(past) < max(2, contract.min_length) or np.isfinite(past).sum() < 2 or np.isnan(actual).all():
                 continue
-            windows.append(Window(index, past, actual))
+            windows.append(Window(index, past, actual, cut))
             season = seasons[index] if contract.season else 0
             items.append(ForecastItem(past, horizon, LEVELS, season))
     if not windows:
         detail = f"no series is long enough: {horizon} values to forecast, and at least two before them"
         raise InvalidRequest(f"{detail}; state a smaller prediction_length", code="out_of_range")
-    return Backtest(manifest, parameters, list(inputs), list(seasons), windows, items)
+    return Backtest(manifest, parameters, list(inputs), timelines, list(seasons), windows, items)
 
 
 def score(test: Backtest, results: Sequence[ForecastResult]) -> BacktestAnswer:
@@ -144,7 +167,10 @@ def score(test: Backtest, results: Sequence[ForecastResult]) -> BacktestAnswer:
         season = test.seasons[index] or season
         scores = {name: _scores(name, pairs, season, manifest.name) for name in names} if pairs else {}
         warnings = [] if len(pairs) == test.parameters.windows else ["too_short" if not pairs else "fewer_windows"]
-        per_series.append(SeriesScores(series.item_id, len(pairs), season, scores, warnings))
+        entry = SeriesScores(series.item_id, len(pairs), season, scores, warnings)
+        if test.parameters.include:
+            entry = replace(entry, forecasts=_forecasts(pairs, test.timelines[index]))
+        per_series.append(entry)
     scored = [entry.methods for entry in per_series if entry.methods]
     overall = {name: _mean_scores([methods[name] for methods in scored]) for name in names}
     ranked = [(scores.mase, name) for name, scores in overall.items() if scores.mase is not None]
@@ -157,6 +183,19 @@ def score(test: Backtest, results: Sequence[ForecastResult]) -> BacktestAnswer:
         best=min(ranked)[1] if ranked else None,
         series=per_series,
     )
+
+
+def _forecasts(pairs: Sequence[tuple[Window, ForecastResult]], timeline: Timeline | None) -> list[WindowForecast]:
+    return [
+        WindowForecast(
+            window.cut,
+            result.quantiles[_MIDDLE].tolist(),
+            result.quantiles[_LOW].tolist(),
+            result.quantiles[_HIGH].tolist(),
+            timeline.texts(window.cut, len(window.actual)) if timeline is not None else UNSET,
+        )
+        for window, result in pairs
+    ]
 
 
 def _scores(name: str, pairs: Sequence[tuple[Window, ForecastResult]], season: int, model: str) -> Scores:

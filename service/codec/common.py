@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, BinaryIO, Protocol, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -12,6 +12,8 @@ from service.contract.manifest import Manifest, Task
 from service.contract.types import Floats, Item
 
 JSON = "application/json"
+CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
+TABLES = (CSV, PARQUET)
 ANY_IMAGE = "image/*"  # in a route's media types: with any header, an image is known by its first bytes
 # Types that say nothing of the content: of a body sent with none, by curl --data-binary, as any file.
 UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
@@ -35,6 +37,7 @@ class Body(Struct, frozen=True, eq=False, gc=False):
     media_type: str = JSON  # lower case, without parameters
     content_type: bytes = b""  # the header as it came, with parameters such as the boundary of a form
     query_string: bytes = b""
+    file: BinaryIO | None = None  # what is too large for `content`, open at its beginning; closed with the request
 
 
 class ModelAnswer(Struct, frozen=True):
@@ -151,6 +154,9 @@ class Codec(Protocol[RequestT, CallT, OpeningT]):
 
     def encode_message(self, call: CallT, results: Sequence[Any], /) -> tuple[bytes, SequenceState]:
         """The prediction object, and the state that the next message resumes from."""
+
+    def continued(self, opening: OpeningT, call: CallT, /) -> OpeningT:
+        """`opening` as it is for the message after that of `call`."""
 
     def last_token(self, state: SequenceState, manifest: Manifest, /) -> str | None:
         """The token of `state` for another service to resume from, None where no other service could open it."""

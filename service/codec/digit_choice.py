@@ -14,67 +14,22 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.codec.digit_types import NumberDigit
-from service.codec.images import PreparedImage
-from service.contract.errors import InvalidRequest
+from service.codec.digit_items import PictureItems
+from service.codec.digit_types import CLASSES, WIDTH, NumberDigit
 from service.contract.types import DigitItem, DigitResult
-from service.imaging.hypotheses import Hypothesis
 from service.imaging.numbers import Line
 from service.imaging.report import Preparation
+from service.imaging.trust import trust_of
 
-CLASSES = 10
-WIDTH = 28
 _BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
 _AGREED = 0.9999
+_DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.6)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
 
 
-class PictureItems(Struct, frozen=True, eq=False, gc=False):
-    """Where the items of one input begin among those of a call, and its hypotheses: none for rows and blank images."""
-
-    first: int
-    hypotheses: tuple[Hypothesis, ...] = ()
-    is_blank: bool = False
-    refusal: InvalidRequest | None = None  # why it may be blank all the same
-    lines: tuple[Line, ...] = ()  # the items of their pieces begin at `lines_first`
-    lines_first: int = 0
-    stopped: int | None = None  # where the items begin that are the same, but may stop early
-
-
-def hypothesis_items(
-    hypotheses: Sequence[Hypothesis], *, trace: bool, stop: float | None
-) -> tuple[list[DigitItem], int | None]:
-    """The items for all hypotheses, and after how many come those that may stop early (None: there are none).
-
-    Rows that were not read would not tell which hypothesis is right, so each is read to its end as well.
-    """
-    if stop is None or len(hypotheses) == 1:
-        return [DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses], None
-    items = [DigitItem(hypothesis.rows, trace) for hypothesis in hypotheses]
-    return [*items, *(DigitItem(hypothesis.rows, trace, stop) for hypothesis in hypotheses)], len(items)
-
-
-def picture_items(
-    prepared: PreparedImage, first: int, *, trace: bool, stop: float | None
-) -> tuple[PictureItems, list[DigitItem]]:
-    """The items of a picture, for its hypotheses and for the pieces of its lines; those of a call begin at `first`."""
-    if not prepared.hypotheses:
-        return PictureItems(first, is_blank=True), []
-    items, stopped = hypothesis_items(prepared.hypotheses, trace=trace, stop=stop)
-    picture = PictureItems(
-        first,
-        tuple(prepared.hypotheses),
-        refusal=prepared.refusal,
-        lines=prepared.lines,
-        lines_first=first + len(items),
-        stopped=None if stopped is None else first + stopped,
-    )
-    return picture, items + [DigitItem(piece.rows) for line in prepared.lines for piece in line.pieces]
-
-
 class Choice(Struct, frozen=True, eq=False, gc=False):
-    """The hypothesis that is answered, and which share of all belief is on its label."""
+    """The hypothesis that is answered, and what its score is lowered by: disagreement, and what preparation met."""
 
     index: int
     agreement: float
@@ -84,20 +39,25 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     """The likeliest label of a picture, in its likeliest hypothesis; the first of equals.
 
     A hypothesis weighs as much as the network believes it, and its prior says. Where others that are believed as well
-    say another label, the score is not to be trusted so far: `agreement` is below 1. None: the image is blank in the
+    say another label, the score is not to be trusted so far: `agreement` is below 1. The turned ones are considered
+    where the best upright one is doubtful. None: the image is blank in the
     likeliest view of it, and no other is believed enough.
     """
     scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
     priors = [hypothesis.prior for hypothesis in picture.hypotheses]
     weights = [math.log(score) + prior for score, prior in zip(scores, priors, strict=True)]
-    best = max(range(len(weights)), key=weights.__getitem__)
+    considered = [index for index, hypothesis in enumerate(picture.hypotheses) if not hypothesis.is_turned]
+    best = max(considered, key=weights.__getitem__)
+    if scores[best] < _DOUBTFUL and len(considered) < len(weights):
+        considered = list(range(len(weights)))
+        best = max(considered, key=weights.__getitem__)
     if picture.refusal is not None and weights[best] < _BLANK:
         return None
     labels = [int(result.probabilities.argmax()) for result in results]
-    beliefs = [math.exp(_BELIEF * math.log(score) + prior) for score, prior in zip(scores, priors, strict=True)]
-    agreement = sum(belief for belief, label in zip(beliefs, labels, strict=True) if label == labels[best])
-    share = agreement / sum(beliefs)
-    return Choice(best, 1.0 if share > _AGREED else share)
+    beliefs = {index: math.exp(_BELIEF * math.log(scores[index]) + priors[index]) for index in considered}
+    agreement = sum(belief for index, belief in beliefs.items() if labels[index] == labels[best])
+    share = agreement / sum(beliefs.values())
+    return Choice(best, (1.0 if share > _AGREED else share) * trust_of(picture.hypotheses[best].features))
 
 
 class InputReading(Struct, frozen=True, eq=False, gc=False):

@@ -20,6 +20,9 @@ from service.codec.common import (
 from service.imaging.report import Preparation
 
 DEFAULT_MODEL = "digits"
+WIDTH = 28  # numbers in a row
+IMAGE_ROWS = 28  # rows of a whole digit; with fewer, a low score says only that there is more to read
+CLASSES = 10
 
 _ROWS = (
     "top to bottom, 28 numbers each, ink bright on dark; 0..255, or 0..1 when none is above 1; with state only the new "

@@ -7,7 +7,6 @@ include all values that were sent before.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -17,6 +16,7 @@ import numpy as np
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from service.codec.anomalies import outside
 from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
 from service.codec.forecast_types import (
     Context,
@@ -29,6 +29,7 @@ from service.codec.forecast_types import (
     SeriesOpening,
     SeriesPrediction,
 )
+from service.codec.large_forecasts import LARGE, as_array, check_count, decode_large
 from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.statements import (
@@ -43,7 +44,7 @@ from service.codec.statements import (
     stated_seasons,
 )
 from service.codec.strict_json import FieldErrors, StrictDecoder
-from service.codec.timeline import SENTENCES, Timeline, comes_back
+from service.codec.timeline import SENTENCES, Fault, Timeline, check_end, comes_back, from_start
 from service.codec.timing import Timed, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
 from service.contract.manifest import Manifest, Task
@@ -51,6 +52,7 @@ from service.contract.types import Floats, ForecastItem, ForecastResult
 from service.settings import Settings
 
 MEDIAN = 0.5
+ANOMALY_ENDS = (0.005, 0.995)  # of the interval beyond which a value is an anomaly
 
 _EMPTY: Floats = np.empty(0)
 _NO_VALUE = "no value is present"
@@ -92,6 +94,26 @@ class ForecastCall(Struct, frozen=True, eq=False):
     timelines: Sequence[Timeline | None] = ()  # of the series, where any of them has times
 
 
+class _RunningSeries(SeriesOpening, frozen=True):
+    """The opening of a live series with times, after messages."""
+
+    passed: int = 0  # values since the opening, and before the next message
+
+
+def _timeline_of(opening: SeriesOpening, length: int) -> Timeline | None:
+    """The timeline of a live series up to the end of a message of `length` values; raises `Fault`."""
+    if opening.start is None:
+        if opening.freq is not None:
+            raise Fault("freq needs start, the time of the first value that comes", "start", code="missing_field")
+        return None
+    if opening.freq is None:
+        raise Fault("start needs freq, such as 'D', 'h' or 'MS'", "freq", code="missing_field")
+    passed = opening.passed if isinstance(opening, _RunningSeries) else 0
+    timeline = from_start(opening.start, opening.freq, passed + length).timeline
+    check_end(timeline, opening.parameters.prediction_length)
+    return timeline
+
+
 class ForecastCodec:
     """The codec of `service.codec.common.Codec` for forecasts."""
 
@@ -107,7 +129,10 @@ class ForecastCodec:
         """The request in `body`; raises `InvalidRequest` for all that is wrong independently of the model."""
         if body.query_string:
             refuse_query(body.query_string)
-        request = _request_decoder.decode(body.content)
+        content = body.content
+        request = decode_large(content, self._settings.max_items) if len(content) > LARGE else None
+        if request is None:
+            request = _request_decoder.decode(content)
         self.check_limits(request)
         return request
 
@@ -161,6 +186,11 @@ class ForecastCodec:
         """The state that a live series begins with; raises `InvalidRequest` for parameters the model cannot serve."""
         errors = FieldErrors()
         _check_horizon(opening.parameters, manifest, errors)
+        try:
+            _timeline_of(opening, 0)
+        except Fault as fault:
+            error = fault.at(MESSAGE)
+            errors.add(error.pointer, error.code, error.detail)
         errors.check()
         (state,) = self._tokens.open_all([opening.state], manifest, MESSAGE)
         return state
@@ -193,7 +223,19 @@ class ForecastCodec:
             errors.check()
         self._check_size(opening.parameters, 1, len(target))
         series = SeriesInput(target, opening.item_id)
-        return _to_call([series], opening.parameters, manifest, [resumed_from], MESSAGE)
+        call = _to_call([series], opening.parameters, manifest, [resumed_from], MESSAGE)
+        timeline = _timeline_of(opening, len(target))
+        return call if timeline is None else with_times(call, [timeline], [timeline.season])
+
+    def continued(self, opening: SeriesOpening, call: ForecastCall) -> SeriesOpening:
+        """`opening` as it is for the message after that of `call`: its times go on."""
+        if not call.timelines or call.timelines[0] is None:
+            return opening
+        passed = call.timelines[0].length
+        if isinstance(opening, _RunningSeries):
+            return replace(opening, passed=passed)
+        fields = {name: getattr(opening, name) for name in opening.__struct_fields__}
+        return _RunningSeries(**fields, passed=passed)
 
     def encode_message(self, call: ForecastCall, results: Sequence[ForecastResult]) -> tuple[bytes, SequenceState]:
         """The prediction of a live series as JSON, and its state."""
@@ -209,9 +251,7 @@ class ForecastCodec:
     def check_limits(self, request: ForecastRequest) -> None:
         """Raise `InvalidRequest` where a request has more than the settings allow, or no value."""
         lengths = [len(series.target) for series in request.inputs]
-        if len(lengths) > self._settings.max_items:
-            detail = f"{len(lengths)} series in one request; at most {self._settings.max_items}"
-            raise InvalidRequest(detail, code="too_many_items")
+        check_count(len(lengths), self._settings.max_items)
         if not lengths or min(lengths) == 0 or max(lengths) > self._settings.max_observations:
             self._check_targets(request)
         self._check_size(request.parameters, len(lengths), sum(lengths))
@@ -270,8 +310,8 @@ def _to_call(
     """The items of `inputs`, each with the state that it resumes from; raises `InvalidRequest` with all errors."""
     errors = FieldErrors()
     _check_horizon(parameters, manifest, errors)
-    history = "history" in parameters.include
-    levels = _quantile_levels(tuple(parameters.quantile_levels), history)
+    history = bool(parameters.include)
+    levels = _quantile_levels(tuple(parameters.quantile_levels), history, "anomaly" in parameters.include)
     seasons: tuple[int, ...] = ()
     season = 0
     if parameters.season_length is not None:
@@ -381,7 +421,35 @@ def _predictions(
         predictions.append(
             SeriesPrediction(item_id, mean, quantiles, context, token, history, list(warnings), warning_details=details)
         )
-    return list(map(_timed, predictions, call.timelines)) if call.timelines else predictions
+    if call.timelines:
+        predictions = list(map(_timed, predictions, call.timelines))
+    if call.parameters.include and "anomaly" in call.parameters.include:
+        predictions = [
+            _with_anomalies(call, index, prediction, results) for index, prediction in enumerate(predictions)
+        ]
+    return predictions
+
+
+def _with_anomalies(
+    call: ForecastCall, index: int, prediction: SeriesPrediction, results: Sequence[ForecastResult]
+) -> SeriesPrediction:
+    """`prediction` with the values sent that are outside their intervals, and its history where that was asked for."""
+    item, counts, history = call.items[index], call.counts[index], results[index].history
+    if history is None:
+        history = np.zeros((0, 1 + len(call.levels.computed)))
+    low, high = (1 + int(np.searchsorted(call.levels.computed, level)) for level in ANOMALY_ENDS)
+    n_present = int(np.isfinite(item.values).sum())
+    before = counts.observations - counts.missing - n_present if item.state is not None else 0
+    first = counts.truncated if item.state is None else 0
+    timeline = call.timelines[index] if call.timelines else None
+    offset = timeline.length - len(item.values) - first if timeline is not None else 0
+    _, anomalies = outside(
+        item.values, history[:, [low, 1 + call.levels.median, high]], before, first + offset, timeline
+    )
+    if offset:
+        anomalies = [replace(anomaly, index=anomaly.index - offset) for anomaly in anomalies]
+    is_kept = "history" in call.parameters.include
+    return replace(prediction, anomalies=anomalies, history=prediction.history if is_kept else None)
 
 
 def _timed(prediction: SeriesPrediction, timeline: Timeline | None) -> SeriesPrediction:
@@ -451,7 +519,7 @@ def _values(
         detail = f"{total} values; '{manifest.name}' reads {_lengths(manifest)}"
         return _EMPTY, 0, FieldError("", "length_not_supported", detail)
     is_cut = state is None and contract.context is not None and length > contract.context
-    values, is_complete = _array(target[-contract.context :] if is_cut and contract.context else target)
+    values, is_complete = as_array(target[-contract.context :] if is_cut and contract.context else target)
     missing = 0 if is_complete and not is_cut else target.count(None)
     error = None
     if missing and not contract.missing:
@@ -463,19 +531,6 @@ def _values(
     return values, missing, error
 
 
-def _array(numbers: list[float | None]) -> tuple[Floats, bool]:
-    """`numbers` as float64, and whether none is missing. `struct` takes a quarter of numpy's time, and refuses None."""
-    try:
-        return np.frombuffer(_doubles(len(numbers)).pack(*numbers)), True
-    except struct.error:
-        return np.array(numbers, np.float64), False
-
-
-@lru_cache(maxsize=1024)
-def _doubles(length: int) -> struct.Struct:
-    return struct.Struct(f"{length}d")
-
-
 def _lengths(manifest: Manifest) -> str:
     shortest, longest = manifest.input.min_length, manifest.input.max_length
     if longest is None:
@@ -484,9 +539,10 @@ def _lengths(manifest: Manifest) -> str:
 
 
 @lru_cache(maxsize=256)
-def _quantile_levels(requested: tuple[float, ...], median: bool) -> QuantileLevels:
+def _quantile_levels(requested: tuple[float, ...], median: bool, anomaly: bool = False) -> QuantileLevels:
     ascending = sorted(set(requested))
     computed = sorted({*ascending, MEDIAN}) if median or not ascending else ascending
+    computed = sorted({*computed, *ANOMALY_ENDS}) if anomaly else computed
     return QuantileLevels(
         computed=np.array(computed, np.float64),
         keys=tuple(decimal(level) for level in computed),

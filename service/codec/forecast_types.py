@@ -91,7 +91,7 @@ class ForecastParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=Fal
         Meta(description="observations per season; two where there are two, such as [24, 168]"),
     ] = None
     return_state: ReturnState = False
-    include: Annotated[list[Literal["history"]], Meta(max_length=8)] = field(default_factory=list)
+    include: Annotated[list[Literal["history", "anomaly"]], Meta(max_length=8)] = field(default_factory=list)
     timeout_ms: Timeout | None = None
     lower: Bound = UNSET
     upper: Bound = UNSET
@@ -140,6 +140,17 @@ class Context(Struct, frozen=True, gc=False):
     season_length: int
 
 
+class Anomaly(Struct, frozen=True):
+    """A value outside its interval; `score` is its distance from the median in widths of that side, above 1."""
+
+    index: Annotated[int, Meta(description="in the series, from 0, gaps counted; with state: in the new values")]
+    value: float
+    lower: float
+    upper: float
+    score: float
+    timestamp: str | UnsetType = UNSET
+
+
 class SeriesPrediction(Struct, frozen=True, gc=False):
     """The forecast of one series; every list has `prediction_length` entries."""
 
@@ -154,6 +165,12 @@ class SeriesPrediction(Struct, frozen=True, gc=False):
         UNSET
     )
     warning_details: dict[str, str] | UnsetType = UNSET
+    anomalies: (
+        Annotated[
+            list[Anomaly], Meta(description="of the values sent, those outside their 99 % interval, if asked for")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ForecastAnswer(ModelAnswer, frozen=True):
@@ -168,6 +185,10 @@ class SeriesOpening(Opening, forbid_unknown_fields=True, frozen=True):
     model: ModelReference = DEFAULT_MODEL
     parameters: ForecastParameters = field(default_factory=ForecastParameters)
     target: list[float | None] | None = None
+    start: Annotated[str, Meta(max_length=64, description="time of the first value that comes; needs freq")] | None = (
+        None
+    )
+    freq: Annotated[str, Meta(max_length=32, description="step between values, as in a request")] | None = None
 
 
 class NewValues(Struct, forbid_unknown_fields=True, frozen=True):

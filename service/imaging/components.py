@@ -48,7 +48,7 @@ def connected_components(mask: Mask) -> Components:
     padded[:, 1:-1] = mask
     edges = np.flatnonzero(np.diff(padded.ravel(), prepend=0, append=0))
     start, end = edges[::2], edges[1::2]
-    roots, label = np.unique(merge_labels(len(start), *_touching_runs(start, end, stride)), return_inverse=True)
+    roots, label = np.unique(_merge_labels(len(start), *_touching_runs(start, end, stride)), return_inverse=True)
     row, first, last = start // stride, start % stride - 1, end - start + start % stride - 1
     count = len(roots)
     left, right = _minimum_by_label(label, first, count), -_minimum_by_label(label, -last, count)
@@ -67,7 +67,7 @@ def connected_components(mask: Mask) -> Components:
     )
 
 
-def merge_labels(count: int, first: Ints, second: Ints) -> Ints:
+def _merge_labels(count: int, first: Ints, second: Ints) -> Ints:
     """The smallest of `count` items that each is connected with, given pairs of connected items.
 
     Roots are hooked to smaller ones until the two items of no pair differ.

@@ -28,6 +28,9 @@ _TO_UPRIGHT = {  # EXIF orientation -> the turn that makes the image upright
     8: Image.Transpose.ROTATE_90,
 }
 
+_CAMERA_FORMATS = frozenset({"JPEG", "MPO", "AVIF"})
+_PHOTOGRAPH_SIDE = 640  # pixels: a drawing has fewer
+
 # Pillow warns at one size and refuses at its double; here the limit is a setting, checked before pixels are decoded.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -52,6 +55,7 @@ class Picture:
     size: tuple[int, int]  # width and height in the file, upright
     frames: int
     rotated: bool
+    is_photograph: bool = False  # by its format or its size
 
     def view(self, box: Box) -> View:
         """What is within `box`, reduced to at most `PARAMETERS.plane_side` pixels a side."""
@@ -85,7 +89,8 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     except Exception as error:  # on damage decoders raise nearly anything
         raise InvalidRequest("the image is damaged and cannot be decoded", code="bad_image") from error
     size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return Picture(upright, view_of(upright, (0, 0, *upright.size)), size, frames, turn is not None)
+    is_photograph = image.format in _CAMERA_FORMATS or max(size) > _PHOTOGRAPH_SIDE
+    return Picture(upright, view_of(upright, (0, 0, *upright.size)), size, frames, turn is not None, is_photograph)
 
 
 def view_of(image: Image.Image, box: Box) -> View:

@@ -8,7 +8,9 @@ Pillow and numpy only.
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.contract.errors import InvalidRequest
 from service.imaging.decode import Picture
@@ -17,17 +19,23 @@ from service.imaging.mnist import normalized
 from service.imaging.report import Preparation, preparation_of
 from service.imaging.search import search
 from service.imaging.strokes import thickened
+from service.imaging.trust import NO_FEATURES, features_of
+
+TURNED = -0.2  # logarithm of the weight of a digit that lies or stands on its head, where the upright one is doubtful
 
 
 class Hypothesis(Struct, frozen=True, eq=False, gc=False):
     """One way to see a picture: the rows (28, 28) of its digit, ink 0..1, what was done, and how likely that is.
 
-    `prior` is the logarithm of a weight: 0 for the likeliest way.
+    `prior` is the logarithm of a weight: 0 for the likeliest way. `features` are what the preparation met
+    that lowers the score (`service.imaging.trust`).
     """
 
     rows: Plane
     report: Preparation
     prior: float = 0.0
+    features: tuple[float, ...] = NO_FEATURES
+    is_turned: bool = False
 
 
 def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | None]:
@@ -47,5 +55,23 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
     by_rows: dict[bytes, Hypothesis] = {}
     for mark, plane, (_, is_thickened) in zip(look.marks, rows, inks, strict=True):
         # Of two ways that come to the same rows, the likelier one.
-        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, preparation_of(picture, mark, is_thickened), mark.prior))
-    return list(by_rows.values()), look.refusal
+        report, features = preparation_of(picture, mark, is_thickened), features_of(mark, is_thickened=is_thickened)
+        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features))
+    found = list(by_rows.values())
+    if picture.is_photograph and not picture.rotated:
+        found += _turned(found[0], inks[0][0])
+    return found, look.refusal
+
+
+def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:
+    """The same mark turned by 90, 180 and 270 degrees: cameras do not always say which way up they were held."""
+    return [
+        Hypothesis(
+            normalized(np.ascontiguousarray(np.rot90(strength, -quarters))),
+            replace(upright.report, turned=90 * quarters),
+            upright.prior + TURNED,
+            upright.features,
+            is_turned=True,
+        )
+        for quarters in (1, 2, 3)
+    ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.imaging.components import Components, Ints, merge_labels
+from service.imaging.components import Components, Ints
 from service.imaging.filters import Mask
 from service.imaging.parameters import PARAMETERS
 
@@ -20,6 +20,7 @@ _JOINED_GAP = 0.16  # share of the height, that strokes of one digit are apart a
 _PIECE_HEIGHT = 0.25  # share of the height, that a stroke next to another has at least
 _JOINED_WIDTH = 1.0  # of the height, that a digit of several strokes has at most
 _BAR_LENGTH = 4.0  # of its thickness
+_MOST_COMPONENTS = 512  # that are looked at, where many are of one size
 _WIDER = 1.05  # of all else, that a bar is wider than where it is a line under the digit
 # Logarithms of weights, set by hand on drawn scenes; 0 is the likeliest.
 _JOINED, _WITH_BARS = -0.2, -1.5
@@ -94,6 +95,8 @@ def digit_candidates(components: Components) -> tuple[list[Mask], int]:
     large = ink & (components.area >= PARAMETERS.noise_area * components.area[ink].max())
     if large.sum() > PARAMETERS.max_components:
         large &= components.area >= np.sort(components.area[large])[-PARAMETERS.max_components]
+        # Many may be as large as the last of these: the dots of a dotted digit, or noise by the thousand.
+        large &= np.isin(np.arange(len(large)), np.argsort(-components.area, kind="stable")[:_MOST_COMPONENTS])
     characters = _characters(components, np.flatnonzero(large))
     heights = [_height(components, character) for character in characters]
     order = sorted(range(len(characters)), key=lambda i: -_prominence(components, characters[i], heights[i]))
@@ -200,17 +203,21 @@ def _is_hollow(components: Components, index: int) -> bool:
 
 def _characters(components: Components, members: Ints) -> list[Ints]:
     """The `members` (indices of components) that belong to each character."""
-    highest = int(components.height[members].max())
-    a, b = (index.ravel() for index in np.meshgrid(members, members, indexing="ij"))
-    gap_x = np.maximum(components.left[a], components.left[b]) - np.minimum(components.right[a], components.right[b])
-    gap_y = np.maximum(components.top[a], components.top[b]) - np.minimum(components.bottom[a], components.bottom[b])
-    narrower = np.minimum(components.width[a], components.width[b])
-    lower = np.minimum(components.height[a], components.height[b])
+    boxes = components.left, components.right, components.top, components.bottom, components.width, components.height
+    left, right, top, bottom, width, height = (side[members] for side in boxes)
+    highest = int(height.max())
+    gap_x = np.maximum.outer(left, left) - np.minimum.outer(right, right)
+    gap_y = np.maximum.outer(top, top) - np.minimum.outer(bottom, bottom)
     near = np.maximum(gap_x, gap_y) < PARAMETERS.piece_distance * highest
-    is_piece = lower < PARAMETERS.piece_height * highest
-    connected = near & ((-gap_x >= PARAMETERS.overlap * narrower) | is_piece)
-    label = merge_labels(len(components.area), a[connected], b[connected])[members]
-    return [members[label == root] for root in np.unique(label)]
+    is_piece = np.minimum.outer(height, height) < PARAMETERS.piece_height * highest
+    connected = near & ((-gap_x >= PARAMETERS.overlap * np.minimum.outer(width, width)) | is_piece)
+    np.fill_diagonal(connected, True)
+    n_pairs = 0
+    while (n_connected := int(connected.sum())) > n_pairs:
+        n_pairs, steps = n_connected, connected.astype(np.float32)
+        connected = steps @ steps > 0  # also those that a third one connects
+    first = connected.argmax(axis=1)  # of the members of the same character
+    return [members[first == member] for member in np.unique(first)]
 
 
 def _height(components: Components, character: Ints) -> int:

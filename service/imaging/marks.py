@@ -16,13 +16,15 @@ from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane
 from service.imaging.layers import Layer
 from service.imaging.layout import Layout
+from service.imaging.outlines import is_hollow
 from service.imaging.parameters import PARAMETERS
 from service.imaging.strokes import stroke_width
 
 Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
 _LEAST_SHARE = 0.3  # of the ink, that a mark counts with where it has less
-_FILLED = -0.5  # logarithm of the weight of a hollow digit's body; 0 is its outline
+# Logarithms of weights: of a body that is perhaps that of a hollow digit, and of the outline of one that surely is.
+_FILLED, _OUTLINE = -0.5, -1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +86,11 @@ def marks_of(reading: Reading | None) -> Outcome:
         (mask, choice.n_candidates, choice.prior) for mask, choice in zip(reading.masks, layout.choices, strict=True)
     ]
     if reading.body is not None:
-        choices.append((reading.body, layout.choices[layout.first].n_candidates, _FILLED))
+        count, prior = layout.choices[layout.first].n_candidates, _FILLED
+        if is_hollow(reading.masks[layout.first][layout.box], reading.body[layout.box]):
+            choices = [(mask, n_candidates, before + _OUTLINE) for mask, n_candidates, before in choices]
+            prior = 0.0
+        choices.append((reading.body, count, prior))
     marks = []
     for mask, n_candidates, prior in choices:
         share = int(mask.sum()) / max(layout.area, 1)

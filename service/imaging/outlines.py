@@ -6,7 +6,10 @@ import numpy as np
 
 from service.imaging.components import connected_components
 from service.imaging.filters import Mask
+from service.imaging.strokes import stroke_width
 
+_ALONG = 0.95  # of the outline's area, that lies along the body of a hollow digit
+_BROADEST = 0.26  # of its longer side, that the strokes of a hollow digit are narrower than
 _BODY = 1.5  # of the outline's area, that the body of a hollow digit has at least
 
 
@@ -19,6 +22,15 @@ def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
     mask = np.zeros_like(outline)
     mask[box] = body
     return mask
+
+
+def is_hollow(outline: Mask, body: Mask) -> bool:
+    """Whether masks (h, w), cut to their box, are those of a hollow digit: ink lies along the body, which is a stroke.
+
+    The loops of a digit that is drawn with a thin pen are broader than strokes, and have open strokes beside them.
+    """
+    along = outline & _grown(body & ~outline, 4)
+    return bool(along.sum() > _ALONG * outline.sum() and stroke_width(body) < _BROADEST * max(body.shape))
 
 
 def filled(outline: Mask) -> Mask:

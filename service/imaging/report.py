@@ -12,7 +12,8 @@ class Preparation(Struct, frozen=True, gc=False):
     """What was done to an image; `box` is left, top, right, bottom in pixels of the upright source.
 
     `contrast` is the ink's, of the full scale; `lines` are printed ones that were removed, `specks` other marks that
-    were left out; `digits` is how many marks look like one each: the likeliest is read.
+    were left out; `digits` is how many marks look like one each: the likeliest is read. `turned` is by how many
+    degrees, clockwise, the digit was turned before it was read: 0, 90, 180 or 270.
     """
 
     source_size: tuple[int, int]
@@ -27,6 +28,7 @@ class Preparation(Struct, frozen=True, gc=False):
     enlarged: bool
     thickened: bool
     digits: int
+    turned: int = 0
 
 
 def source_box(picture: Picture, bounds: Bounds) -> Box:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from service.backend.model import load
+from service.backend.deferred import load
 from service.batching.queue import Limits
 from service.contract.signatures import TrustedKeys
 from service.metrics.page import Metrics

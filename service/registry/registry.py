@@ -21,11 +21,10 @@ from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from service.backend.device import resolve_device, set_threads
-from service.backend.model import LoadedModel, warm_up_served
-from service.backend.model import load as load_model
+from service.backend.deferred import load as load_model
+from service.backend.deferred import resolve_device, set_threads, warm_up_served
 from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
@@ -37,6 +36,9 @@ from service.registry.repository import digests_of, restrict, scan
 from service.registry.served import ModelVersion, Served
 from service.runtime.malloc import malloc_trim
 from service.runtime.model_plan import ModelPlan
+
+if TYPE_CHECKING:
+    from service.backend.model import LoadedModel
 
 T = TypeVar("T")
 
@@ -130,10 +132,9 @@ class Registry:
         Raises `ValueError` when the device is absent. A folder of models that cannot be read makes the service not
         ready, but does not end it.
         """
-        device = str(resolve_device(self._device))
-        self._threads = ComputeThreads(set_threads(self._n_threads, self._processes))
-        self._loaded_on = device
-        self._scheduler = Scheduler(device)
+        if self._device not in ("auto", "cpu"):
+            resolve_device(self._device)
+        self._scheduler = Scheduler(self._device)
         self.metrics.watch(self._engine_state)
         loading = self._load_all(self._loader(), self._scheduler)
         self._loading = asyncio.create_task(loading, name="loading models")
@@ -323,7 +324,8 @@ class Registry:
         return f"; there are {', '.join(names)}" if names else "; there is none at all"
 
     async def _load_all(self, load: Callable[[Path], LoadedModel], scheduler: Scheduler) -> None:
-        if not await self._scan():
+        found, prepared = await asyncio.gather(self._scan(), self._import_engine())
+        if not found or not prepared:
             return
         rank = {name: position for position, name in enumerate(self._defaults)}
         loading = [v for v in self._versions if v.state == "loading"]
@@ -336,6 +338,17 @@ class Registry:
                         [group.create_task(self._load(version, load, scheduler))], timeout=OVERLAP_SECONDS
                     )
         self._warming = asyncio.create_task(self._warm_up_all(loading), name="warming up models")
+
+    async def _import_engine(self) -> bool:
+        """Import torch, and find the device; returns whether that could be done."""
+        try:
+            self._loaded_on = await _in_daemon_thread(resolve_device, self._device)
+            self._threads = ComputeThreads(set_threads(self._n_threads, self._processes))
+        except Exception as error:
+            log.exception("no model can be loaded")
+            self._fault = f"no model can be loaded: {error}"
+            return False
+        return True
 
     async def _warm_up_all(self, versions: Sequence[ModelVersion]) -> None:
         """Warm up `versions`, which answer already, one after the other."""

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from service.backend.model import LoadedModel
-from service.batching.queue import BatchReport, Limits, ResultFuture
+from service.batching.queue import Limits, ResultFuture
 from service.batching.scheduler import Scheduler
 from service.contract.errors import ModelFault, Unavailable
 from service.contract.types import Item
 from service.metrics.page import ModelMetrics
+from service.registry.batch_reports import BatchReports
 from service.registry.interval_coverage import IntervalMonitor
 from service.registry.repository import VersionFolder, digest_of
 from service.runtime.fair_share import ANONYMOUS, Client
 
+if TYPE_CHECKING:
+    from service.backend.model import LoadedModel
+
 FAILED_RETRY = 60.0  # seconds after which to ask again for a model that has to be mended first
 
 State = Literal["loading", "ready", "failed", "unloaded"]
-
-
-class _Reports:
-    """Counts what a model's batches were, and the answers in a row that were not sound."""
-
-    def __init__(self, metrics: ModelMetrics, on_fault: Callable[[ModelFault, int], None]) -> None:
-        self._metrics = metrics
-        self._on_fault = on_fault
-        self._faults_in_a_row = 0
-
-    def record(self, report: BatchReport) -> None:
-        """Count a finished batch; called by the holder of the scheduler's compute lock."""
-        self._metrics.batch(report)
-        if report.requests:
-            self._faults_in_a_row = 0
-        for fault in report.faults:
-            self._faults_in_a_row += 1
-            self._on_fault(fault, self._faults_in_a_row)
 
 
 class Served:
@@ -54,7 +39,7 @@ class Served:
         self.manifest = model.manifest
         self.model = model
         reference = f"{self.manifest.name}@{self.manifest.version}"
-        reports = _Reports(metrics, on_fault)
+        reports = BatchReports(metrics, on_fault)
         self.queue = scheduler.new_queue(reference, model.run_batch, limits, reports.record, price=model.seconds)
         # A version that was replaced goes with the last request or live connection that uses it. Nothing that the
         # scheduler holds may therefore refer back to this object.

@@ -82,11 +82,20 @@ class Work(Struct, eq=False):
 class FairPool:
     """`threads` threads; used on one event loop. At most `max_seconds` of work wait, by what such work took before."""
 
-    def __init__(self, threads: int, max_seconds: float, name: str = "prepare") -> None:
+    def __init__(
+        self,
+        threads: int,
+        max_seconds: float,
+        name: str = "prepare",
+        full_error: Callable[[float], Exception] = QueueFull,
+        late_error: Callable[[], Exception] = TimeoutError,
+    ) -> None:
+        """`full_error` makes what refuses work, of the seconds of work that wait; `late_error` what ends a wait."""
         self.share = FairShare()
         self._max_seconds = max_seconds
         self._n_threads = threads
         self._name = name
+        self._full_error, self._late_error = full_error, late_error
         self._threads: list[threading.Thread] = []
         self._prices: dict[str, float] = {}  # by kind: seconds for one byte or number
         self._heap: list[tuple[float, int, Work]] = []  # the next one first
@@ -107,12 +116,13 @@ class FairPool:
     ) -> R:
         """What `call` returns or raises, in a thread; `kind` and `size` (bytes, numbers) tell how long it may take.
 
-        Raises `QueueFull` at once, and `TimeoutError` when `deadline` (`time.monotonic()`) passes before the result.
+        Raises its `full_error` at once, and its `late_error` when `deadline` (`time.monotonic()`) passes before the
+        result.
         """
         price = self._prices.get(kind, _FIRST_PRICE)
         room = price * size / self._max_seconds
         if self._closed or not self.share.fits(client, room):
-            raise QueueFull(self.share.seconds)
+            raise self._full_error(self.share.seconds)
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         claim = self.share.claim(client, room, price * size)
         work = Work(partial(call, *args, **kwargs), kind, size, claim, future)
@@ -124,6 +134,8 @@ class FairPool:
         try:
             async with asyncio.timeout(deadline - time.monotonic() if deadline < math.inf else None):
                 return await future
+        except TimeoutError as error:
+            raise self._late_error() from error
         finally:
             if not work.is_running:
                 if not claim.released:

@@ -31,4 +31,5 @@ def run(module: str, arguments: Sequence[str]) -> int:
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     sys.stdout.flush()
-    return os.execve(sys.executable, [sys.executable, "-P", "-m", module, *arguments], environment)  # noqa: S606
+    # No shell is started, and the program is the interpreter that runs already.
+    return os.execve(sys.executable, [sys.executable, "-P", "-m", module, *arguments], environment)  # noqa: S606  # nosec B606

@@ -4,6 +4,8 @@ ASGI sends an answer in two messages, and uvicorn builds and writes its head and
 dispatcher has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status,
 headers and body, which becomes one write. A body that has arrived completely is passed on without waiting for it.
 
+A small request whose head was parsed before, and that is complete on arrival, takes no parser (`known_heads`).
+
 What arrives is parsed piece by piece. Requests that wait behind another one on their connection end the parsing, so
 that no more than a piece of them is ever unpacked; the rest stays as it came, and no more is read. All of it is counted
 (`service.server.connection.Flow`). A head has a largest size and a time to arrive; a body may not fall silent.
@@ -52,6 +54,7 @@ from service.api.problems import Answer, render
 from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
 from service.server.connection import ConnectionLimits, Deadline, Flow
+from service.server.known_heads import KnownHeads
 from service.server.live_protocol import LiveProtocol
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
@@ -72,20 +75,55 @@ class _RefusalError(Exception):
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer."""
+    """One request and its answer: uvicorn's, which begins in less time."""
 
     flow: Flow
+    disconnected = response_started = response_complete = False
+    more_body = True
+    chunked_encoding = None
+    expected_content_length = 0
     fault: RitmoError | None = None  # of the body
     received = 0  # bytes of the body that have come
     counted = 0  # of them, when the last piece was counted
     length: int | None = None  # of the body as declared, 0 where it is not; None before it was looked up
+    _event: asyncio.Event | None = None
     fast: FastRequest | None = None  # where the request is answered without a task
+
+    def __init__(
+        self, protocol: Protocol, scope: Any, *, keep_alive: bool, expect_100_continue: bool, body: bytes = b""
+    ) -> None:
+        self.scope = scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.access_logger = protocol.access_logger
+        self.access_log = protocol.access_log
+        self.default_headers = protocol.server_state.default_headers
+        self.on_response = protocol.on_response_complete
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = expect_100_continue
+        self.body = bytearray(body)
 
     def fail(self, error: RitmoError) -> None:
         """The body will not arrive: receiving it raises `error`."""
         self.fault = error
         self.keep_alive = False
-        self.message_event.set()
+        self.wake()
+
+    @property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]  # uvicorn has an attribute
+        """What the task of the request waits for; most requests have neither."""
+        event = self._event
+        if event is None:
+            event = self._event = asyncio.Event()
+            if self.body or not self.more_body or self.fault or self.disconnected or self.response_complete:
+                event.set()
+        return event
+
+    def wake(self) -> None:
+        """Something has happened that the task of the request may wait for."""
+        if self._event is not None:
+            self._event.set()
 
     @property
     def missing(self) -> int:
@@ -140,7 +178,7 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         self.fast = None
         self._write(status, headers, body)
-        self.message_event.set()
+        self.wake()
         if not self.keep_alive:
             self.flow.end(gently=self._client_may_send)
         self.on_response()
@@ -194,8 +232,10 @@ class Protocol(HttpToolsProtocol):
         *,
         limits: ConnectionLimits,
         is_draining: Callable[[], bool] = lambda: False,
+        known_heads: KnownHeads | None = None,
     ) -> None:
-        """`is_draining`: of the server, asked once the connection is among those of `server_state`."""
+        """`is_draining`: of the server, asked once the connection is among those of `server_state`; `known_heads` are
+        those of all its connections."""
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._is_draining = is_draining
@@ -209,6 +249,7 @@ class Protocol(HttpToolsProtocol):
         self._unparsed = b""  # what came behind requests that wait
         self._is_deaf = False  # whether nothing more is parsed, since what came last was no request
         self._is_half_closed = False
+        self._known_heads = known_heads or KnownHeads()
         self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
         self._unstarted: Any = None  # the application that is to answer the request whose head was parsed last
         self._starting = Deadline(self.loop, self._start_task)  # of its body, without a task that waits for it
@@ -221,6 +262,14 @@ class Protocol(HttpToolsProtocol):
         # A drain that began since the connection was accepted could not tell this protocol.
         self.draining = self._is_draining()
         self.flow = Flow(transport, self.loop, self._limits)
+        self._scope_of_all = {  # what uvicorn says of each request
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+        }
         self._reading.start(self._limits.settings.receive_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -230,7 +279,7 @@ class Protocol(HttpToolsProtocol):
         self.pipeline.clear()
         if self.running is not None and self.running is not self.cycle and not self.running.response_complete:
             self.running.disconnected = True
-            self.running.message_event.set()
+            self.running.wake()
         super().connection_lost(exc)
         self._start_task()  # it finds that its client has left
         self._starting.close()
@@ -282,8 +331,47 @@ class Protocol(HttpToolsProtocol):
         elif self._unparsed:
             self._unparsed += data
             self._count()
-        else:
+        elif self._begin_fast is None or not self._is_between_requests:
             self._parse(data)
+        elif not self._begin_known(data):
+            self._parse(data)
+            cycle: Cycle | None = self.cycle
+            if cycle is not None and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
+                self._known_heads.learn(data, cycle.scope)
+
+    @property
+    def _is_between_requests(self) -> bool:
+        """Whether what comes next begins with a head, and no earlier request is without its answer."""
+        cycle: Cycle | None = self.cycle
+        if cycle is None:
+            scope: object = self.scope
+            return scope is None and not self._unframed
+        return cycle.response_complete and cycle.scope is self.scope and not self._unframed
+
+    def _begin_known(self, data: bytes) -> bool:
+        """Have the request answered that `data` is, where its head is known; False where nothing has happened."""
+        found = self._known_heads.find(data)
+        if found is None:
+            return False
+        head, digits, body_at = found
+        fields = head.fields.copy()
+        fields[head.length_at] = (b"content-length", digits)
+        scope: Any = self._scope_of_all | head.scope
+        scope["headers"] = fields
+        scope["state"] = self.app_state.copy()
+        scope[ARRIVED] = self._received_at
+        self.scope = scope
+        content = data[body_at:]
+        cycle = Cycle(self, scope, keep_alive=not self.draining, expect_100_continue=False)
+        cycle.more_body = False
+        self.cycle = self.running = cycle
+        if self.flow.write_paused or not self._has_begun(cycle, content):
+            cycle.body += content
+            cycle.wake()
+            self._start_asgi_task(cycle, self.app)
+        if not cycle.response_complete:
+            self._reading.clear()
+        return True
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
@@ -323,21 +411,27 @@ class Protocol(HttpToolsProtocol):
                 self._starting.start(_BODY_SECONDS)
             else:
                 self._start_task()
-        elif len(cycle.body) > MAX_BYTES or self.flow.write_paused or not self._has_begun(begin, cycle):
+        elif len(cycle.body) > MAX_BYTES or self.flow.write_paused or not self._takes_no_task(cycle):
             self._start_task()
         else:
             self._unstarted = None
             self._starting.clear()
 
-    def _has_begun(self, begin: Callable[..., FastRequest | None], cycle: Any) -> bool:
+    def _takes_no_task(self, cycle: Cycle) -> bool:
         """Whether a request, whose body is there, is answered without a task, or will be."""
         content = bytes(cycle.body)
         cycle.body.clear()
         if self.flow.held_bytes:
             self.flow.release(len(content))
-        fast = begin(cycle.scope, content, cycle.reply)
+        if self._has_begun(cycle, content):
+            return True
+        cycle.body += content
+        return False
+
+    def _has_begun(self, cycle: Cycle, content: bytes) -> bool:
+        begin = self._begin_fast
+        fast = begin and begin(cycle.scope, content, cycle.reply)
         if fast is None:
-            cycle.body += content
             return False
         if not cycle.response_complete:
             cycle.fast = fast
@@ -580,7 +674,7 @@ class Protocol(HttpToolsProtocol):
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        cycle.message_event.set()
+        cycle.wake()
 
     def on_message_complete(self) -> None:
         """uvicorn's method; a message without its body, which will be parsed again, is not complete."""
@@ -588,7 +682,7 @@ class Protocol(HttpToolsProtocol):
             return
         if not self.cycle.response_complete:
             self.cycle.more_body = False
-            self.cycle.message_event.set()
+            self.cycle.wake()
 
     def on_headers_complete(self) -> None:
         """uvicorn's method, with `Cycle`, and with a cache for the split of short targets."""
@@ -620,19 +714,9 @@ class Protocol(HttpToolsProtocol):
             app = service_unavailable
             self.logger.warning("Exceeded concurrency limit.")
         previous: Cycle | None = self.cycle
-        self.cycle = cycle = Cycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self.draining,
-            on_response=self.on_response_complete,
-        )
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.draining
+        cycle = Cycle(self, scope, keep_alive=keep_alive, expect_100_continue=self.expect_100_continue)
+        self.cycle = cycle
         if previous is None or previous.response_complete:
             self.running = cycle
             self._unstarted = app  # until what came with the head is parsed

@@ -1,7 +1,10 @@
-"""The listeners of a process: of its own, or shared with others, where each process takes connections one by one.
+"""The listeners of a process: of its own, or shared with others.
 
-Left alone, the process that happens to be awake takes all connections that wait: of 256 connections 239 went to one of
-two workers. So a process with more connections than others pauses before it takes another one. One listener for all is
+An event loop takes one connection in each of its rounds, and a round may be a batch of requests that takes 20 ms: the
+last of 256 clients would wait five seconds to be taken. So all that wait are taken at once.
+
+Where several processes serve, the one that happens to be awake would take all: of 256 connections 239 went to one of
+two workers. So a process that has its share of them pauses before it takes another one. One listener for all is
 kept nevertheless, because a connection that waits while a worker dies is taken by another worker.
 
 A stop loses no connection: those that are established or in their handshake are taken, and new ones refused meanwhile.
@@ -13,21 +16,19 @@ import asyncio
 import ctypes
 import errno
 import logging
-import select
 import socket
 import struct
 import sys
-import time
 from collections.abc import Callable, Mapping, MutableSequence, Sequence, Sized
 from typing import Any
 
 from service.runtime.worker_group import NOT_LISTENING
 
 SLACK = 4  # connections that a process may have more than the process that has the fewest
+BURST = 64  # connections that are taken at once: they take a few milliseconds
 PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes one that is still there afterwards
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
-_TAKING = 5.0  # seconds to take the connections that wait when the service stops
 _BACKLOG = 2048
 _NO_SUCH_FAMILY = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
@@ -71,42 +72,16 @@ def listen(sockets: Sequence[socket.socket], host: str, scheme: str = "http") ->
     logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, name, port)
 
 
-class SoleListener:
-    """A listening socket of the only process; the event loop takes its connections, cheaper than Python can."""
-
-    def __init__(self, listener: socket.socket, server: asyncio.AbstractServer) -> None:
-        self._listener = listener
-        self._server = server
-
-    async def drain(self) -> None:
-        """Take what has connected so far, and refuse new connections meanwhile; then no more.
-
-        The event loop takes one connection in each of its rounds, so a busy one needs a while for all that wait.
-        """
-        refuse_connections(self._listener)
-        give_up = time.monotonic() + _TAKING
-        await asyncio.sleep(_HANDSHAKE)
-        while _has_waiting(self._listener) and time.monotonic() < give_up:  # noqa: ASYNC110 (no event says so)
-            await asyncio.sleep(0)
-        self.close()
-        await asyncio.sleep(0)  # the protocol of the last one hears of it in the next round
-
-    def close(self) -> None:
-        """Take no more connections."""
-        self._server.close()
-        self._listener.close()
-
-    async def wait_closed(self) -> None:
-        """See `asyncio.Server.wait_closed`."""
-        await self._server.wait_closed()
+def _always() -> bool:
+    return True
 
 
 class BalancedListener:
-    """A listening socket that several processes share; uvicorn closes it as it would close a server of its own.
+    """A listening socket, which other processes may share; uvicorn closes it as it would close a server of its own.
 
-    `make_protocol` makes the protocol of a new connection, `connections` are those that are open in this process, and
-    `counts` has their number for every process, this one's at `index`. `is_stopping` tells at the end whether the
-    whole service stops, or other processes go on to take connections.
+    `make_protocol` makes the protocol of a new connection, and `connections` are those that are open in this process.
+    Where there are other processes, `counts` has the number of connections of each, this one's at `index`, and
+    `is_stopping` tells at the end whether the whole service stops, or the others go on to take connections.
     """
 
     def __init__(
@@ -114,9 +89,9 @@ class BalancedListener:
         listener: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
         connections: Sized,
-        counts: MutableSequence[int],
-        index: int,
-        is_stopping: Callable[[], bool],
+        counts: MutableSequence[int] | None = None,
+        index: int = 0,
+        is_stopping: Callable[[], bool] = _always,
         tls: Mapping[str, Any] | None = None,
     ) -> None:
         """`tls`: what the event loop needs for a connection with TLS."""
@@ -124,12 +99,12 @@ class BalancedListener:
         self._listener = listener
         self._make_protocol = make_protocol
         self._connections = connections
-        self._counts = counts
+        self._counts = [0] if counts is None else counts
         self._index = index
         self._is_stopping = is_stopping
         self._loop = asyncio.get_running_loop()
         self._registering: set[asyncio.Task[object]] = set()  # taken, and not among `connections` yet
-        self._paused = False
+        self._left_to_others = False  # during a pause
         self._closed = False
         listener.setblocking(False)
         self._count()
@@ -176,13 +151,23 @@ class BalancedListener:
         return count
 
     def _on_readable(self) -> None:
-        """A connection waits, or did: all processes are woken by it."""
-        if not self._paused and self._count() > min(self._counts) + SLACK:
-            self._paused = True
-            self._pause(PAUSE)
-            return
-        self._paused = False
-        self._accept()
+        """Connections wait, or did: all processes are woken by them."""
+        left_to_others, self._left_to_others = self._left_to_others, False
+        for number in range(BURST):
+            if self._has_its_share() and (number or not left_to_others):
+                self._left_to_others = True
+                self._pause(PAUSE)
+                return
+            if not self._accept():
+                return
+
+    def _has_its_share(self) -> bool:
+        """Whether others have fewer connections, and those that wait would not make up for it, evenly shared out."""
+        count = self._count()
+        if count <= min(self._counts) + SLACK:
+            return False
+        counts = [each for each in self._counts if each != NOT_LISTENING]
+        return count * len(counts) >= sum(counts) + _n_waiting(self._listener)
 
     def _accept(self) -> bool:
         """Take a connection; False where none is there, or none can be taken."""
@@ -210,11 +195,13 @@ class BalancedListener:
             logger.debug("a connection could not be opened: %s", error)  # no TLS, or an unfinished handshake
 
 
-def _has_waiting(listener: socket.socket) -> bool:
-    """Whether a connection waits to be taken."""
-    poll = select.poll()
-    poll.register(listener, select.POLLIN)
-    return bool(poll.poll(0))
+def _n_waiting(listener: socket.socket) -> int:
+    """How many connections wait to be taken; 0 where the system does not tell."""
+    if sys.platform != "linux":
+        return 0
+    size = 28  # bytes: of a socket that listens, `tcpi_unacked` is the length of its queue
+    (waiting,) = struct.unpack_from("I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size), size - 4)
+    return int(waiting)
 
 
 def refuse_connections(listener: socket.socket) -> None:

@@ -37,7 +37,8 @@ from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
 from service.server.exposure import exposed_host, is_local
 from service.server.http_protocol import Protocol
-from service.server.listener import BalancedListener, SoleListener, listen
+from service.server.known_heads import KnownHeads
+from service.server.listener import BalancedListener, listen
 from service.server.management import ManagementServer
 from service.server.tls import Certificate
 from service.settings import Settings
@@ -85,6 +86,7 @@ class Server(uvicorn.Server):
         self._drain_started: float | None = None  # time of the event loop
         self._tasks: list[asyncio.Task[None]] = []
         self._control = control
+        self._known_heads = KnownHeads()
         self._changes: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -103,26 +105,21 @@ class Server(uvicorn.Server):
                 sys.exit(STARTUP_FAILURE)
         if self.should_exit:
             return
-        listening: list[Any]  # what uvicorn expects of its servers: that they close
         if self._group is None:
-            create, tls = self._loop.create_server, self._tls()
-            listening = [SoleListener(sock, await create(self._protocol, sock=sock, **tls)) for sock in self._listeners]
             listen(self._listeners, self._settings.host, self._settings.scheme)
-        else:
-            listening = [self._balanced_listener(sock, self._group) for sock in self._listeners]
+        listening: list[Any]  # what uvicorn expects of its servers: that they close
+        listening = [self._listener(sock, self._group) for sock in self._listeners]
+        if self._group is not None:
             self._start_task(self._report(self._group))
         self.servers = listening
 
-    def _balanced_listener(self, listener: socket.socket, group: WorkerGroup) -> BalancedListener:
+    def _listener(self, listener: socket.socket, group: WorkerGroup | None) -> BalancedListener:
+        connections, tls = self.server_state.connections, self._tls()
+        if group is None:
+            return BalancedListener(listener, self._protocol, connections, tls=tls)
         shared = group.shared
         return BalancedListener(
-            listener,
-            self._protocol,
-            self.server_state.connections,
-            shared.connections,
-            group.index,
-            lambda: shared.stopping,
-            self._tls(),
+            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping, tls
         )
 
     def _tls(self) -> dict[str, Any]:
@@ -138,6 +135,7 @@ class Server(uvicorn.Server):
             self.lifespan.state,
             limits=self._limits,
             is_draining=lambda: self._drain_started is not None,
+            known_heads=self._known_heads,
         )
 
     def _watch_parent(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -285,7 +283,7 @@ class Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
 
-    def _own_servers(self) -> list[SoleListener | BalancedListener]:
+    def _own_servers(self) -> list[BalancedListener]:
         servers: list[Any] = self.servers
         return servers
 

@@ -85,17 +85,8 @@ def expiry(certificate: Path, context: ssl.SSLContext) -> float:
     client.check_hostname = False
     client.load_verify_locations(certificate)
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate is trusted for itself
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(to_client, to_server)
-    serving = context.wrap_bio(to_server, to_client, server_side=True)
     try:
-        for _ in range(_ROUNDS):
-            for side in (asking, serving):
-                try:
-                    side.do_handshake()
-                except ssl.SSLWantReadError:
-                    continue
-        shown = asking.getpeercert()
+        shown = handshake(client, context).getpeercert()
     except ssl.SSLCertVerificationError as error:
         if error.verify_code == _EXPIRED:
             return 0.0
@@ -103,3 +94,17 @@ def expiry(certificate: Path, context: ssl.SSLContext) -> float:
     except (ssl.SSLError, ValueError) as error:
         raise CertificateError(f"{certificate} cannot be used: {error}") from error
     return float(ssl.cert_time_to_seconds(str(shown["notAfter"]))) if shown else 0.0
+
+
+def handshake(client: ssl.SSLContext, server: ssl.SSLContext, host: str | None = None) -> ssl.SSLObject:
+    """The client's end of a connection to `host` between two contexts, in memory; raises `ssl.SSLError`."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client.wrap_bio(to_client, to_server, server_hostname=host)
+    serving = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(_ROUNDS):
+        for side in (asking, serving):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    return asking

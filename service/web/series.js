@@ -6,8 +6,8 @@ import { curl, python } from "./snippets.js";
 import { number, percent, t } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
-const chart = new Chart($("chart"));
-let answer = null, timer = 0, running = null, stream = null;
+const chart = new Chart($("chart")), tested = new Chart($("tested"));
+let answer = null, scores = null, timer = 0, running = null, stream = null;
 
 function query() {
   const level = Number($("level").value) / 100, side = (p) => Number(((1 - p) / 2).toFixed(4));
@@ -38,7 +38,7 @@ async function ask() {
   const options = query();
   options.set("include", "series");
   answer = await post(`forecast?${options}`, text, "text/csv", "application/json", running.signal);
-  $("scores").replaceChildren();
+  forget();
   choices();
   show();
 }
@@ -50,9 +50,13 @@ function choices() {
   $("which-label").hidden = answer.predictions.length < 2;
 }
 
+// What a backtest of an earlier input showed.
+function forget() { scores = null; $("scores").replaceChildren(); tested.clear(); }
+
 function show() {
+  $("welcome").hidden = Boolean(answer || stream || !$("series-error").hidden || $("text").value.trim());
   for (const id of ["actions", "understood", "values"]) $(id).hidden = !answer;
-  if (!answer) { $("status").textContent = t("empty"); $("which-label").hidden = true; $("scores").replaceChildren(); return; }
+  if (!answer) { $("status").textContent = t("empty"); $("which-label").hidden = true; forget(); return; }
   const index = Math.max(0, $("which").selectedIndex);
   const prediction = answer.predictions[index], series = answer.series[index];
   const keys = Object.keys(prediction.quantiles).sort((a, b) => a - b);
@@ -63,7 +67,8 @@ function show() {
     level: Math.round((keys.at(-1) - keys[0]) * 100), low: number(prediction.quantiles[keys[0]].at(-1)), high: number(prediction.quantiles[keys.at(-1)].at(-1)),
   });
   $("status").textContent = sentence;
-  chart.draw(series.target, series.timestamps, prediction, sentence);
+  chart.forecast(series.target, series.timestamps, prediction, sentence);
+  showBacktest(index);
   const table = answer.table, lines = [`${table.layout}: ${table.rows} × ${table.series}`, ...["id", "time", "value"].filter((name) => table[name]?.length && table.header).map((name) => `${name}: ${table[name].join(", ")}`)];
   for (const name of ["freq", "delimiter", "decimal", "date_order"]) if (table[name]) lines.push(`${name}: ${JSON.stringify(table[name]).slice(1, -1)}`);
   $("understood").querySelector("ul").replaceChildren(...[...lines, ...(table.notes ?? [])].map((line) => Object.assign(document.createElement("li"), { textContent: line })));
@@ -100,19 +105,30 @@ async function download() {
 
 async function backtest() {
   $("copied").textContent = t("working");
-  const options = new URLSearchParams({ prediction_length: $("horizon").value });
-  const result = await post(`backtest?${options}`, $("text").value, "text/csv");
+  const options = new URLSearchParams({ prediction_length: $("horizon").value, include: "forecasts" });
+  scores = await post(`backtest?${options}`, $("text").value, "text/csv");
   $("copied").textContent = "";
   const table = document.createElement("table");
   table.createCaption().textContent = t("scoresOf");
   const head = table.createTHead().insertRow();
   for (const name of [t("method"), "MASE", "WQL", t("coverage")]) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col" }));
   const body = table.createTBody();
-  for (const [name, score] of Object.entries(result.methods)) {
+  const ranked = Object.entries(scores.methods).sort(([, a], [, b]) => (a.mase ?? Infinity) - (b.mase ?? Infinity));
+  for (const [name, score] of ranked) {
     const row = body.insertRow();
-    for (const value of [name, ...[score.mase, score.wql].map((one) => one === null ? "–" : number(one, 3)), score.coverage === null ? "–" : percent(score.coverage)]) row.insertCell().textContent = value;
+    row.classList.toggle("best", name === scores.best);
+    for (const value of [name.replaceAll("_", " "), ...[score.mase, score.wql].map((one) => one === null ? "–" : number(one, 3)), score.coverage === null ? "–" : percent(score.coverage)]) row.insertCell().textContent = value;
   }
-  $("scores").replaceChildren(table);
+  $("scores").replaceChildren(table, Object.assign(document.createElement("p"), { className: "quiet", textContent: scores.best ? t("best", scores.best.replaceAll("_", " ")) : "" }));
+  showBacktest(Math.max(0, $("which").selectedIndex));
+}
+
+function showBacktest(index) {
+  const entry = scores?.series[index], forecasts = entry?.forecasts;
+  if (!forecasts?.length) { tested.clear(); return; }
+  const series = answer.series[index];
+  const name = entry.item_id ? `${entry.item_id}: ` : "";
+  tested.backtest(series.target, series.timestamps, forecasts, t("tested", { name, count: forecasts.length, steps: forecasts[0].median.length }));
 }
 
 // A series of a machine, sent value by value over one connection.
@@ -121,16 +137,18 @@ async function live() {
   $("live").setAttribute("aria-pressed", "true");
   $("series-error").hidden = true;
   answer = null;
+  const mine = stream = conversation("forecast/stream", { parameters: { prediction_length: 24, quantile_levels: [0.1, 0.25, 0.5, 0.75, 0.9], include: ["anomaly"] } });
   show();
-  const mine = stream = conversation("forecast/stream", { parameters: { prediction_length: 24, quantile_levels: [0.1, 0.25, 0.5, 0.75, 0.9] } });
-  const values = [];
+  const values = [], surprises = [];
   while (stream === mine && values.length < 2000) {
     const i = values.length;
-    values.push(50 + 20 * Math.sin(i / 24 * 2 * Math.PI) + 4 * Math.sin(i * 1.7) + (Math.random() - 0.5) * 4);
+    values.push(50 + 20 * Math.sin(i / 24 * 2 * Math.PI) + 4 * Math.sin(i * 1.7) + (Math.random() - 0.5) * 4 + (i % 97 === 80 ? 45 : 0));
     const prediction = await mine.ask({ target: [values.at(-1)] });
     if (stream !== mine) break;
-    $("status").textContent = t("liveStatus", values.length);
-    chart.draw(values, undefined, prediction, t("liveStatus", values.length));
+    if (prediction.anomalies.length) surprises.push(i);
+    const sentence = `${t("liveStatus", values.length)} ${t("anomalies", surprises.length)}`;
+    $("status").textContent = sentence;
+    chart.forecast(values, undefined, prediction, sentence, surprises);
     await new Promise((resolve) => { setTimeout(resolve, matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 120); });
   }
   mine.close();
@@ -140,17 +158,25 @@ function stopLive() { stream?.close(); stream = null; $("live").setAttribute("ar
 
 async function open(file) { if (file) { $("text").value = await file.text(); later(0); } }
 
+function begin(name) {
+  const example = SERIES[name]?.();
+  if (!example) return;
+  $("text").value = example.text;
+  $("horizon").value = example.horizon;
+  $("horizon-out").textContent = example.horizon;
+  later(0);
+}
+
 export function start() {
   $("text").addEventListener("input", () => later());
   $("file").addEventListener("change", (event) => { open(event.target.files[0]).catch(fail); });
-  $("example").addEventListener("change", (event) => {
-    const example = SERIES[event.target.value]?.();
-    if (!example) return;
-    $("text").value = example.text;
-    $("horizon").value = example.horizon;
-    $("horizon-out").textContent = example.horizon;
-    later(0);
-  });
+  $("example").addEventListener("change", (event) => begin(event.target.value));
+  for (const option of $("example").querySelectorAll("option[value]:not([value=''])")) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: option.textContent });
+    button.dataset.t = option.dataset.t;
+    button.addEventListener("click", () => { $("example").value = option.value; begin(option.value); });
+    $("starts").append(button);
+  }
   for (const [id, unit] of [["horizon", ""], ["level", " %"]])
     $(id).addEventListener("input", () => { $(`${id}-out`).textContent = $(id).value + unit; if ($("text").value.trim()) later(120); });
   $("which").addEventListener("change", show);
@@ -164,6 +190,6 @@ export function start() {
   zone.addEventListener("dragleave", () => zone.classList.remove("dropping"));
   zone.addEventListener("drop", (event) => { event.preventDefault(); zone.classList.remove("dropping"); open(event.dataTransfer.files[0]).catch(fail); });
   document.addEventListener("language", () => { if (!stream) { show(); chart.redraw(); } });
-  document.addEventListener("theme", () => chart.redraw());
+  document.addEventListener("theme", () => { chart.redraw(); tested.redraw(); });
   show();
 }

@@ -18,6 +18,9 @@ const TEXTS = {
     undecided: (o) => `Perhaps ${o.label}: ${o.score}. Never sure.`, seenLabel: (n) => `What the network saw, marked at row ${n}`,
     offline: "The service cannot be reached.", scoresOf: "Errors on the past of this input (less is better)", method: "method",
     coverage: "in the interval", drawExample: (n) => `Draw ${n}`, inverted: "dark on light, turned round", box: "cut out of the picture",
+    welcome: "Ready to try:", actual: "what came", forecasts: "forecast from before",
+    tested: (o) => `${o.name}${o.count} forecasts of ${o.steps} steps, each from what was known before, beside what came.`,
+    best: (name) => `The least error has: ${name}.`, anomalies: (n) => `${n} surprising so far.`,
     liveStatus: (n) => `Live: ${n} values sent one by one, the next is forecast.`,
   },
   es: {
@@ -38,6 +41,9 @@ const TEXTS = {
     undecided: (o) => `Quizá ${o.label}: ${o.score}. Nunca seguro.`, seenLabel: (n) => `Lo que vio la red, con marca en la fila ${n}`,
     offline: "No se puede contactar con el servicio.", scoresOf: "Errores en el pasado de esta entrada (menos es mejor)", method: "método",
     coverage: "en el intervalo", drawExample: (n) => `Dibujar ${n}`, inverted: "oscuro sobre claro, invertido", box: "recortado de la imagen",
+    welcome: "Para probar ahora mismo:", actual: "lo ocurrido", forecasts: "pronóstico de antes",
+    tested: (o) => `${o.name}${o.count} pronósticos de ${o.steps} pasos, cada uno con lo conocido hasta entonces, junto a lo ocurrido.`,
+    best: (name) => `El menor error lo tiene: ${name}.`, anomalies: (n) => `${n} sorprendentes hasta ahora.`,
     liveStatus: (n) => `En vivo: ${n} valores enviados uno a uno; se pronostica el siguiente.`,
   },
 };

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import table
 from benchmarks.faults import __main__ as command
+from benchmarks.faults import stops
 from benchmarks.faults.bench import FAULTS, Bystanders, quantile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,3 +41,11 @@ def test_bystanders_say_what_they_saw() -> None:
     assert seen.text().startswith("/livez waits 200 ms at most; small caller: 100 of 101, p50 1, p99 ")
     assert quantile([], 0.5) == 0.0
     assert quantile([3.0], 0.99) == 3.0
+
+
+def test_runs_of_a_stop_add_up() -> None:
+    key = ("SIGTERM", 2, 64, 8)
+    row = stops._with_run(None, key, 100, 0, 1.0)
+    row = stops._with_run(row, key, 50, 1, 2.0)
+    assert (row.runs, row.answered, row.lost, row.gone_mean, row.gone_most) == (2, 150, 1, 1.5, 2.0)
+    assert stops._key(row) == key

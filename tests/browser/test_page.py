@@ -5,6 +5,7 @@ Skipped where either is absent: `make install-all` and `apt-get install chromium
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -114,6 +115,18 @@ async def test_a_fault_shows_line_column_and_cell(page: Page) -> None:
     assert "line 31, column 1 (Datum), '01.01.2024'" in str(await page.text_content("#series-error"))
 
 
+async def test_a_backtest_shows_scores_and_forecasts(page: Page) -> None:
+    await page.click("#starts button >> nth=0")
+    await page.wait_for_selector("#chart canvas")
+    await page.click("#backtest")
+    await page.wait_for_selector("#tested canvas")
+    assert "3 forecasts of 12 steps" in str(await page.get_attribute("#tested", "aria-label"))
+    assert await page.locator("#scores tbody tr").count() == 5
+    await page.fill("#text", "")
+    await expect(page, "#welcome").to_be_visible()
+    assert await page.locator("#tested").is_hidden()
+
+
 async def test_download_and_copies(page: Page) -> None:
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await read(page, SALES)
@@ -154,6 +167,22 @@ async def test_a_digit_is_drawn_with_the_mouse_and_with_keys(page: Page) -> None
     await expect(page, "#verdict").to_contain_text("1, with")
 
 
+async def test_a_picture_that_is_dropped_is_read(page: Page) -> None:
+    await page.click("#tab-digit")
+    content = base64.b64encode((ROOT / "docs/seven.png").read_bytes()).decode()
+    await page.evaluate(
+        """content => {
+            const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "seven.png", { type: "image/png" }));
+            const drop = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+            document.getElementById("digit").dispatchEvent(drop);
+        }""",
+        content,
+    )
+    await expect(page, "#verdict").to_contain_text("7, with")
+
+
 async def test_it_speaks_spanish(page: Page) -> None:
     await page.select_option("#language", "es")
     assert await page.text_content("#tab-digit") == "Dígitos"
@@ -171,6 +200,8 @@ async def test_it_fits_and_everybody_can_use_it(page: Page, width: int, theme: s
     await page.select_option("#theme", theme)
     await page.select_option("#example", "visits")
     await page.wait_for_selector("#chart canvas")
+    await page.click("#backtest")
+    await page.wait_for_selector("#tested canvas")
     for tab in ("#tab-series", "#tab-digit"):
         await page.click(tab)
         assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

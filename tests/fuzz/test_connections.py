@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import socket
 from pathlib import Path
 
@@ -87,5 +88,5 @@ def test_conversations(tmp_path: Path, request: pytest.FixtureRequest) -> None:
             page = client.get("/metrics").text
         assert 'code="500"' not in page
         assert [entry for entry in server.log() if entry["level"] in {"error", "critical"}] == []
-        server.process.terminate()
+        server.signal(signal.SIGTERM)
         assert server.wait() == 0

@@ -189,7 +189,7 @@ async def test_rebinding_and_foreign_pages(one_model: Path) -> None:
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
-def put(folder: Path, name: str) -> dict[str, Path]:
+def put(folder: Path, name: str) -> dict[str, Any]:
     """Put the certificate of that name and its key in place; the settings that name them."""
     for source, place in ((f"{name}.pem", "tls.pem"), (f"{name}-key.pem", "tls-key.pem")):
         shutil.copy(CERTIFICATES / source, folder / "next")

@@ -92,7 +92,7 @@ async def test_a_step_does_not_depend_on_the_horizon(client: httpx.AsyncClient) 
 finite = st.floats(min_value=-1e12, max_value=1e12)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(st.none() | finite, min_size=1, max_size=30), min_size=1, max_size=5),
     st.integers(1, 5),

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ LONG = {"inputs": [{"target": [1.0] * 60_000}]}  # takes a second or more
 
 
 async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
-    with running(slow_model, drain_delay_seconds=1.5, drain_seconds=TIMEOUT) as server:
+    with running(slow_model, as_command=True, drain_delay_seconds=1.5, drain_seconds=TIMEOUT) as server:
         server.listening()
         async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             first = await client.get("/readyz")  # it listens before its models are loaded, and says so
@@ -61,7 +62,7 @@ async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model
 
 async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_model: Path) -> None:
     more_than_it_finishes = 12
-    options = {
+    options: dict[str, Any] = {
         "drain_delay_seconds": 0.5,
         "drain_seconds": 1,
         "max_queue_observations": 100_000_000,
@@ -85,7 +86,7 @@ async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_mo
 
 
 async def test_control_c_ends_at_once(one_model: Path) -> None:
-    with running(one_model, drain_delay_seconds=600) as server:
+    with running(one_model, as_command=True, drain_delay_seconds=600) as server:
         server.listening()
         server.signal(signal.SIGINT)
         assert await asyncio.to_thread(server.wait) == 0
@@ -123,7 +124,7 @@ async def test_without_models_it_lives_and_is_not_ready(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_an_error(one_model: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        running(one_model, port=listener.getsockname()[1]) as server,
+        running(one_model, as_command=True, port=listener.getsockname()[1]) as server,
     ):
         assert server.wait() not in (0, None)
         assert any("address already in use" in line for line in server.lines)

@@ -27,7 +27,7 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]
     folder: Path = tmp_path_factory.mktemp("replicas")
     write_model(folder, "forecaster", RunningMean())
     write_model(folder, "digits", LSTMDigits())
-    common = {"log_level": "debug", "access_log": True, "drain_delay_seconds": 0}
+    common: dict[str, Any] = {"log_level": "debug", "access_log": True, "drain_delay_seconds": 0}
     with (
         running(folder, state_keys=KEYS[0] + "," + KEYS[1], **common) as first,
         running(folder, state_keys=KEYS[1], **common) as second,

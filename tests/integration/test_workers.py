@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.faults.stop_load import StopLoad
 from service.runtime.scratch_folder import scratch_folder
 from tests.integration.servers import TIMEOUT, Server, running, until
-from tests.integration.test_drain import Load
 from tests.models import LastValue, write_model
 
 STARTED = re.compile(r"Started server process \[(\d+)\]")
@@ -42,7 +42,7 @@ async def counted(server: Server, sample: str) -> float:
 async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness, counters, tokens; one is killed and replaced; then the parent is killed, and no process stays."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with running(one_model, workers=2) as server:
+    with running(one_model, as_command=True, workers=2) as server:
         server.listening()
 
         async def ready() -> bool:
@@ -134,7 +134,7 @@ async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_pa
         answers = [await ask(server, "/readyz") for _ in range(20)]
         assert {len(answer.json()["models"]) for answer in answers} == {1}  # the new model would be in one of them only
 
-        load = Load(server.port, keep_alive=4, fresh=2)
+        load = StopLoad(server.port, keep_alive=4, fresh=2)
         clients = asyncio.create_task(load.run())
         await load.warm.wait()
         server.signal(signal.SIGHUP)

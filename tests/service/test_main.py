@@ -129,6 +129,24 @@ def test_backtest_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(out)["prediction_length"] == 12
 
 
+def test_plots_as_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, plot = tmp_path / "sales.csv", tmp_path / "out.png"
+    file.write_text("date,y\n" + "".join(f"2024-01-{day:02},{day % 7}\n" for day in range(1, 31)), encoding="utf-8")
+    for command in ("forecast", "backtest"):
+        plot.unlink(missing_ok=True)
+        assert run(capsys, command, file, "--horizon", 3, "--plot", plot)[0] == 0
+        assert plot.read_bytes().startswith(b"\x89PNG")
+    assert run(capsys, "backtest", file, "--horizon", 3, "--plot", tmp_path / "out.html")[0] == 0
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert page.count('class="ahead"') == 3
+    assert "seasonal_naive" in page
+    status, _, err = run(capsys, "forecast", file, "--plot", tmp_path / "out.pdf")
+    assert (status, "ends in .html or .png" in err) == (2, True)
+    request = tmp_path / "request.json"
+    request.write_text('{"inputs": [{"target": [1, 2]}]}', encoding="utf-8")
+    assert run(capsys, "forecast", request, "--plot", plot)[0] == 2
+
+
 def test_a_plot_and_a_table_as_text_are_one_too_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "sales.csv"
     file.write_text(SALES, encoding="utf-8")
@@ -188,6 +206,15 @@ def test_classify_several_images(tmp_path: Path, capsys: pytest.CaptureFixture[s
     request = tmp_path / "request.json"
     request.write_text("{}", encoding="utf-8")
     assert run(capsys, "classify", files[0], request)[0] == 2
+
+
+def test_classify_all_digits_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "seven.png"
+    drawn().save(file)
+    status, out, _ = run(capsys, "classify", file, "--all", "--output", "table")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["file", "seven.png"]
+    assert "number" in json.loads(run(capsys, "classify", file, "--all")[1])["predictions"][0]
 
 
 def test_classify_an_image_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -330,17 +357,35 @@ def test_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -
             "forecast",
             {
                 *("--model", "--prediction-length", "--season-length", "--quantile-levels", "--freq", "--id", "--time"),
-                *("--value", "--delimiter", "--decimal", "--header", "--date-order", "--output", "--plot"),
+                *(
+                    "--value",
+                    "--delimiter",
+                    "--decimal",
+                    "--header",
+                    "--date-order",
+                    "--output",
+                    "--plot",
+                    "--encoding",
+                ),
             },
         ),
         (
             "backtest",
             {
                 *("--model", "--prediction-length", "--season-length", "--freq", "--id", "--time", "--value"),
-                *("--delimiter", "--decimal", "--header", "--date-order", "--output", "--windows"),
+                *(
+                    "--delimiter",
+                    "--decimal",
+                    "--header",
+                    "--date-order",
+                    "--output",
+                    "--windows",
+                    "--plot",
+                    "--encoding",
+                ),
             },
         ),
-        ("classify", {"--model"}),
+        ("classify", {"--model", "--all", "--output"}),
     ],
 )
 def test_help_lists_only_options_of_the_command(

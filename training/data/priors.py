@@ -162,7 +162,9 @@ def decays(batch: int, length: int, generator: torch.Generator, device: torch.de
     time = torch.arange(length, device=device, dtype=torch.float64)[None, :]
     constant = random.log_uniform(batch, 1, low=2.0, high=300.0)
     decay = torch.exp(-time / constant)
-    logistic = torch.sigmoid((time - random.uniform(batch, 1, high=4.0) * constant) / constant)
+    middle = random.uniform(batch, 1, high=4.0) * constant
+    middle = torch.where(random.chance(0.5, batch, 1), middle, random.uniform(batch, 1, high=0.6) * length)
+    logistic = torch.sigmoid(((time - middle) / constant).clamp(min=-20.0))
     shape = torch.where(random.chance(0.5, batch, 1), decay, logistic)
     shape = torch.where(random.chance(0.3, batch, 1), 1 - shape, shape)
     level = torch.where(random.chance(0.5, batch, 1), random.log_uniform(batch, 1, low=0.01, high=10.0), 0.0)
@@ -186,23 +188,23 @@ def events(batch: int, length: int, generator: torch.Generator, device: torch.de
         torch.arange(64, device=device)[None, :] >= period[:, None].to(torch.int64), 9.0
     )
     rank = order.argsort(1).argsort(1).gather(1, phase)
-    few = 1 + (3 * random.uniform(batch, 1) ** 2).floor()
-    open_days = torch.where(random.chance(0.6, batch, 1), few, period[:, None] - few).clamp(min=1)
+    n_open = 1 + (3 * random.uniform(batch, 1) ** 2).floor()
+    open_days = torch.where(random.chance(0.6, batch, 1), n_open, period[:, None] - n_open).clamp(min=1)
     size = torch.exp(random.uniform(batch, 64) * random.uniform(batch, 1)).gather(1, phase)
     size = size * (1 + random.normal(batch, length) * random.log_uniform(batch, 1, low=0.003, high=0.3))
     size = size * torch.exp(random.log_uniform(batch, 1, low=0.02, high=0.7) * _walk(batch, length, random))
     base = torch.where(random.chance(0.4, batch, 1), random.uniform(batch, 1), 0.0)
     base = base + torch.where(random.chance(0.25, batch, 1), 0.05, 0.0) * random.normal(batch, length).abs()
     series = torch.where(rank < open_days, size, base)
-    whole = random.log_uniform(batch, 1, low=5.0, high=200.0)
-    series = torch.where(random.chance(0.5, batch, 1), (whole * series).round(), series)
+    unit = random.log_uniform(batch, 1, low=5.0, high=200.0)
+    series = torch.where(random.chance(0.5, batch, 1), (unit * series).round(), series)
     return series, period.to(torch.int64)
 
 
 def noises(batch: int, length: int, generator: torch.Generator, device: torch.device) -> Sample:
     """Noise, walks and noisy seasons whose noise becomes up to a hundred times as large or as small, now and then."""
     random = _Random(generator, device)
-    change = (random.uniform(batch, length) < 1.5 / length).to(torch.float64)
+    change = (random.uniform(batch, length) < 2 / length).to(torch.float64)
     change = change * random.uniform(batch, length, low=-4.6, high=4.6)
     sizes = torch.exp(change.cumsum(1).clamp(-6.0, 6.0))
     shocks = random.normal(batch, length) * sizes
@@ -221,8 +223,9 @@ def counters(batch: int, length: int, generator: torch.Generator, device: torch.
     rate = torch.exp(random.log_uniform(batch, 1, low=0.01, high=1.0) * _shape(batch, length, period, random))
     noise = torch.exp(random.log_uniform(batch, 1, low=0.01, high=1.0) * random.normal(batch, length))
     smooth = rate * noise
-    whole = torch.poisson((random.log_uniform(batch, 1, low=0.1, high=20.0) * rate).clamp(max=1e6), generator=generator)
-    steps = torch.where(random.chance(0.5, batch, 1), smooth, whole)
+    rates = (random.log_uniform(batch, 1, low=0.1, high=20.0) * rate).clamp(max=1e6)
+    counted = torch.poisson(rates, generator=generator)
+    steps = torch.where(random.chance(0.5, batch, 1), smooth, counted)
     start = torch.where(random.chance(0.6, batch, 1), random.log_uniform(batch, 1, low=1.0, high=1e6), 0.0)
     return start + steps.cumsum(1), period.to(torch.int64)
 
@@ -236,8 +239,8 @@ def traffic(batch: int, length: int, generator: torch.Generator, device: torch.d
     short = _shape(batch, length, pair[:, 0], random) * random.log_uniform(batch, 1, low=0.03, high=0.8)
     long = _shape(batch, length, pair[:, 1], random) * random.log_uniform(batch, 1, low=0.03, high=0.5)
     # The days of a week that are unlike the others: a modulation of the day by the week.
-    together = short * (1 + 0.5 * random.uniform(batch, 1) * _shape(batch, length, pair[:, 1], random))
-    short = torch.where((pair[:, :1] > 7) & random.chance(0.7, batch, 1), together, short)
+    modulated = short * (1 + 0.5 * random.uniform(batch, 1) * _shape(batch, length, pair[:, 1], random))
+    short = torch.where((pair[:, :1] > 7) & random.chance(0.7, batch, 1), modulated, short)
     noise = random.normal(batch, length) * random.log_uniform(batch, 1, low=0.01, high=0.4)
     start = (random.uniform(batch, length) < random.log_uniform(batch, 1, low=0.0005, high=0.03)).to(torch.float64)
     burst = start * random.uniform(batch, length) * random.log_uniform(batch, 1, low=0.1, high=2.0)
@@ -247,23 +250,23 @@ def traffic(batch: int, length: int, generator: torch.Generator, device: torch.d
     level = random.log_uniform(batch, 1, low=0.05, high=1.0) * (_walk(batch, length, random) + random.normal(batch, 1))
     trend = _bent_trend(batch, length, random) * random.uniform(batch, 1)
     series = torch.exp((short + long + noise + burst + level + trend).clamp(-12.0, 12.0))
-    whole = random.log_uniform(batch, 1, low=3.0, high=3000.0)
-    series = torch.where(random.chance(0.4, batch, 1), (whole * series).round(), series)
+    unit = random.log_uniform(batch, 1, low=3.0, high=3000.0)
+    series = torch.where(random.chance(0.4, batch, 1), (unit * series).round(), series)
     return series, pair[:, 0].to(torch.int64)
 
 
 PRIORS: dict[str, tuple[Prior, float]] = {
-    "sines": (sines, 0.07),
-    "seasonal": (seasonal, 0.23),
-    "rough": (rough, 0.11),
-    "walks": (walks, 0.11),
-    "counts": (counts, 0.08),
+    "sines": (sines, 0.04),
+    "seasonal": (seasonal, 0.22),
+    "rough": (rough, 0.10),
+    "walks": (walks, 0.10),
+    "counts": (counts, 0.07),
     "lines": (lines, 0.08),
-    "decays": (decays, 0.06),
+    "decays": (decays, 0.10),
     "events": (events, 0.09),
-    "noises": (noises, 0.05),
+    "noises": (noises, 0.10),
     "counters": (counters, 0.04),
-    "traffic": (traffic, 0.08),
+    "traffic": (traffic, 0.06),
 }
 
 

@@ -7,7 +7,7 @@ cut). `HELD_OUT` names whole files that training never reads either; validation 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -75,6 +75,19 @@ class SeriesFile:
             Window(self.series[k][:cut], self.series[k][cut : cut + self.horizons[k]], self.seasons[k], self.lags[k])
             for k, cut in self.items
         ]
+
+    def backwards(self) -> SeriesFile:
+        """The file with time reversed and up to ten windows at the new end of each series.
+
+        Training never reads a series backwards, so that a network knows these as little as series from elsewhere.
+        """
+        series = [s[::-1].copy() for s in self.series]
+        cuts = [
+            (k, len(values) - turn * h)
+            for k, (values, h) in enumerate(zip(series, self.horizons, strict=True))
+            for turn in range(1, 1 + max(1, min(10, len(values) // (20 * h))))
+        ]
+        return replace(self, series=series, items=cuts)
 
 
 def folder() -> Path:

@@ -42,14 +42,14 @@ def typed_digits(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) 
     """`count` digits, classes in turn, of random fonts, sizes and widths: images (count, 28, 28) and labels."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 10
-    images = [_boxed(generator, glyph(str(generator.choice(fonts)), str(label))) for label in labels]
+    images = [boxed(generator, glyph(str(generator.choice(fonts)), str(label))) for label in labels]
     return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), labels.astype(np.int64)
 
 
 def footless_ones(count: int, seed: int) -> tuple[Images, Labels]:
     """`count` ones as a grotesque has them, a stem and a flag: the fonts at hand all give theirs a foot."""
     generator = np.random.default_rng(seed)
-    images = [_boxed(generator, _footless_one(generator)) for _ in range(count)]
+    images = [boxed(generator, _footless_one(generator)) for _ in range(count)]
     return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), np.ones(count, np.int64)
 
 
@@ -75,7 +75,7 @@ def typed_others(count: int, seed: int, fonts: tuple[str, ...] = TRAINED_FONTS) 
     generator = np.random.default_rng(seed)
     kinds = (_letter, _letter, _letter, _sign, _several)
     images = [
-        _boxed(generator, glyph(str(generator.choice(fonts)), kinds[i % len(kinds)](generator))) for i in range(count)
+        boxed(generator, glyph(str(generator.choice(fonts)), kinds[i % len(kinds)](generator))) for i in range(count)
     ]
     return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), np.full(count, NO_DIGIT, np.int64)
 
@@ -92,9 +92,9 @@ def _several(generator: np.random.Generator) -> str:
     return "".join(generator.choice(list("0123456789" + LETTERS), int(generator.integers(2, 4))))
 
 
-def _boxed(generator: np.random.Generator, ink: Images) -> Images:
+def boxed(generator: np.random.Generator, ink: Images, widths: tuple[float, float] = (0.6, 1.2)) -> Images:
     """The ink, a little wider or narrower, in a box of about 20 pixels, its centre of mass in the middle of 28 x 28."""
-    width = ink.shape[1] * generator.uniform(0.6, 1.2)
+    width = ink.shape[1] * generator.uniform(*widths)
     scale = generator.uniform(18, 21) / max(width, ink.shape[0])
     size = max(round(width * scale), 2), max(round(ink.shape[0] * scale), 2)
     small = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BOX), np.float64)

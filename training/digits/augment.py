@@ -36,6 +36,7 @@ class Distortion:
     blurred: float = 0.08  # share out of focus
     lined: float = 0.04  # share with a line across
     coarse: float = 0.1  # share at a third of the resolution
+    moire: float = 0.0  # share behind waves of light
     free_scale: tuple[float, float] = (0.75, 1.7)  # vertical scale on a free canvas
 
 
@@ -104,14 +105,25 @@ def pen(images: Tensor, share: float) -> Tensor:
 
 
 def photograph(images: Tensor, d: Distortion) -> Tensor:
-    """Contrast, blur, grain, lines and covered patches, each on its share of (B, T, 28); stays within 0..1."""
-    chosen = torch.rand(6, len(images), 1, 1, device=images.device)
+    """Contrast, blur, waves, grain, lines and covered patches, each on its share of (B, T, 28); stays within 0..1."""
+    chosen = torch.rand(7, len(images), 1, 1, device=images.device)
     images = torch.where(chosen[0] < d.blurred, _blurred(images), images)
     images = torch.where(chosen[1] < d.contrast, _contrasted(images), images)
     images = torch.where(chosen[5] < d.coarse, _coarse(images), images)
+    images = torch.where(chosen[6] < d.moire, _behind_waves(images), images) if d.moire else images
     images = torch.where((chosen[2] < d.erased) & _patch(images), 0.0, images)
     images = torch.where((chosen[3] < d.lined) & _line(images), torch.rand_like(chosen[3]), images)
     return torch.where(chosen[4] < d.noise, _grained(images), images)
+
+
+def _behind_waves(images: Tensor) -> Tensor:
+    """Ink weakened by waves of 2 to 9 pixels in any direction, as a camera sees a screen (moire)."""
+    _, rows, columns = images.shape
+    angle, phase, length, depth = torch.rand(4, len(images), 1, 1, device=images.device)
+    y = torch.arange(rows, device=images.device)[None, :, None]
+    x = torch.arange(columns, device=images.device)[None, None, :]
+    along = (x * torch.cos(math.pi * angle) + y * torch.sin(math.pi * angle)) * 2 * math.pi / (2.2 + 6.8 * length)
+    return images * (1 - (0.2 + 0.5 * depth) * (0.5 + 0.5 * torch.sin(along + 2 * math.pi * phase)))
 
 
 def _blurred(images: Tensor) -> Tensor:

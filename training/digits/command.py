@@ -16,9 +16,18 @@ import torch
 
 from training.data import mnist
 from training.data.mnist import Digits, Mnist
-from training.digits.config import ROUNDS, STAGES, Config
+from training.digits.config import STAGES, WIDE_ROUNDS, Config
 from training.digits.export import export_digits
-from training.digits.stages import Checkpoint, combined_record, load_stages, mean_weights, stage_file, train_stage
+from training.digits.stages import (
+    Checkpoint,
+    blended_weights,
+    combined_record,
+    exported_checkpoint,
+    load_stages,
+    reader_before,
+    stage_file,
+    train_stage,
+)
 from training.digits.train import train
 from training.evaluation import plots
 from training.fit import distributed
@@ -42,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     add_destination_options(parser)
     parser.add_argument("--stage", choices=STAGES, help="train this stage only; no export")
+    parser.add_argument("--start", type=Path, help="folder of an exported reader: only the wide rounds, from it")
     add_run_options(parser, FOLDER)
     parser.add_argument("--name", default="digits", help="name to serve the reader under (default: %(default)s)")
 
@@ -52,7 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
     changed = changed_fields(arguments, Config())
     if changed and arguments.stage is None:
         raise SystemExit(f"--{next(iter(changed))} changes the configuration of one stage: name it with --stage")
-    stages = list(STAGES) if arguments.stage is None else [arguments.stage]
+    exported = None if arguments.start is None else exported_checkpoint(arguments.start)
+    stages = list(STAGES if exported is None else WIDE_ROUNDS) if arguments.stage is None else [arguments.stage]
     if arguments.dry_run:
         _try_out(replace(STAGES[stages[0]], **changed), device)
         return
@@ -61,11 +72,11 @@ def main(arguments: argparse.Namespace) -> None:
         if file.exists():
             check_finished(file, Checkpoint.load(file).knobs, config, accept_other=arguments.accept_other)
             continue
-        options = {"deadline": arguments.deadline, "accept_other": arguments.accept_other}
+        options = {"deadline": arguments.deadline, "accept_other": arguments.accept_other, "exported": exported}
         train_stage(stage, config, arguments.folder, device, **options).save(file)
         print(f"wrote {file}", flush=True)
     if arguments.stage is None and distributed.is_first():
-        _export(arguments, dict(zip(stages, load_stages(arguments.folder, stages), strict=True)))
+        _export(arguments, dict(zip(stages, load_stages(arguments.folder, stages), strict=True)), exported)
 
 
 def _try_out(config: Config, device: torch.device) -> None:
@@ -77,12 +88,13 @@ def _try_out(config: Config, device: torch.device) -> None:
     print(NOTHING_WRITTEN)
 
 
-def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint]) -> None:
+def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], exported: Checkpoint | None) -> None:
     last = list(checkpoints.values())[-1]
-    reader = replace(last, weights=mean_weights([checkpoints[stage] for stage in ROUNDS]))
+    others = reader_before(arguments.folder, exported)
+    reader = replace(last, weights=blended_weights(others, [checkpoints[stage] for stage in WIDE_ROUNDS]))
     folder = export_digits(
         {size: reader.member(size) for size in reader.weights},
-        combined_record(checkpoints),
+        combined_record(checkpoints if exported is None else {"start": exported, **checkpoints}),
         mnist.load(),
         name=arguments.name,
         version=arguments.version,

@@ -1,7 +1,9 @@
 """Everything that shapes the training of a digit reader, and the stages of the committed model.
 
 `teacher` and `teacher-2` are convolutional networks over whole images; `labels` is the reader, trained on labels alone;
-the rounds `taught`, `taught-2` … train it on with the teachers' answers added to the labels.
+the rounds `taught`, `taught-2` … train it on with the teachers' answers added to the labels. The rounds `wide`,
+`wide-2` … widen what it reads (other levels of paper and ink, displays, unusual pens, other crops), with the reader
+that they begin from as their teacher.
 
 The names of the fields are options of the command and keys of the `knobs` of a record, so they do not change.
 """
@@ -31,9 +33,14 @@ class Config:
     final: float = 2.0  # extra weight of the last row
     distilled: float = 0.7  # share of the teachers' answer in the target of a complete digit
     own: bool = False  # the reader that a round begins from is one of its teachers
+    every_row: bool = False  # teachers are causal, and answer after every row
     drawn: int = 1500  # drawn digits added to MNIST's, and as many typed ones
     ones: int = 300  # typed ones without a foot
     others: int = 3000  # drawn images of no digit, and as many typed ones
+    displays: int = 0  # digits of displays, and a quarter as many of their letters
+    pens: int = 0  # digits of unusual pens
+    levels: float = 0.0  # share of the canvases with other levels of paper and ink
+    reframed: float = 0.0  # share of the images with another frame
     bfloat16: bool = True  # matrix products of training in bfloat16; slower on a CPU that has none
     seed: int = 0
     distortion: Distortion = field(default_factory=Distortion)
@@ -53,4 +60,24 @@ STAGES = {
     "taught-5": replace(_BY_TWO, epochs=7.0, seed=6, distortion=Distortion(untouched=0.3)),
     "taught-6": replace(_BY_TWO, epochs=10.0, seed=7, distortion=Distortion(untouched=0.3), own=True),
 }
+_WIDE = replace(
+    _TAUGHT,
+    epochs=8.0,
+    peak=1.5e-3,
+    free=0.12,
+    dropout=0.1,
+    distilled=0.5,
+    every_row=True,
+    drawn=3000,
+    displays=4000,
+    pens=6000,
+    levels=0.22,
+    reframed=0.1,
+    distortion=Distortion(untouched=0.3, moire=0.05),
+)
+STAGES |= {
+    "wide": replace(_WIDE, seed=11),
+    "wide-2": replace(_WIDE, epochs=5.0, peak=8e-4, seed=12),
+}
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
+WIDE_ROUNDS = [stage for stage in STAGES if stage.startswith("wide")]

@@ -14,11 +14,13 @@ from training.data.mnist import Digits, Mnist
 from training.digits.augment import SIDE, pen, photograph, warp
 from training.digits.batches import BatchSampler
 from training.digits.config import Config
+from training.digits.levels import reframed, relevelled
 from training.fit import distributed
 from training.fit.loop import Curves, Plan, fit
 from training.fit.optimizer import adamw
 from training.networks.convolutional import Committee, ImageReader, StridedReader
 from training.networks.digits import CLASSES, RowReader
+from training.networks.paper_level import levelled
 
 CANVASES = (32, 40, 48, 56, 64)  # rows of the free canvases: few heights, so that kernels are planned once
 COMPLETE = 24.5 / SIDE  # share of the canvas above which nothing of a digit follows: MNIST has no ink below row 24
@@ -68,14 +70,21 @@ class DistillationLoss:
         images, labels, from_mnist = self.sampler.batch(step)
         free = float(torch.rand(())) < self.config.free
         rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
-        canvas, share_read = warp(pen(images, self.config.distortion.pen), self.config.distortion, rows, free=free)
-        photographed = photograph(canvas, self.config.distortion)
+        images = pen(images, self.config.distortion.pen)
+        if self.config.reframed and not free:
+            images = reframed(images, self.config.reframed)
+            # Teachers know MNIST's frame only; the last ones of a batch have another.
+            from_mnist[len(images) - round(self.config.reframed * len(images)) :] = False
+        canvas, share_read = warp(images, self.config.distortion, rows, free=free)
+        pictures = photograph(canvas, self.config.distortion)
+        if self.config.levels:
+            pictures = levelled(relevelled(pictures, self.config.levels))
         mine = distributed.rows_of_rank(len(labels))
         canvas, labels, from_mnist, share_read = canvas[mine], labels[mine], from_mnist[mine], share_read[mine]
         # The teachers read the digit without the defects of a photograph.
         target = self._target(canvas, labels, from_mnist, share_read)
         with half_precision(self.device, enabled=self.config.bfloat16):
-            logits = self.group(photographed[mine])
+            logits = self.group(pictures[mine])
         weight = self._weight(share_read)
         losses = [-(weight * (target[..., : x.shape[-1]] * x.float().log_softmax(-1)).sum(-1)).sum(1) for x in logits]
         return torch.stack(losses).mean(1).sum()
@@ -93,9 +102,10 @@ class DistillationLoss:
         if self.teachers is None or canvas.shape[1] != SIDE:
             return target
         with half_precision(self.device, enabled=self.config.bfloat16):
-            answers = functional.pad(self.teachers.probabilities(canvas), (0, 1))
-        distilled = (share_read > COMPLETE) & from_mnist[:, None]
-        return torch.lerp(target, answers, self.config.distilled * distilled.float()[:, :, None])
+            answers = functional.pad(self.teachers.probabilities(canvas[from_mnist]), (0, 1))
+        distilled = share_read[from_mnist] > (0 if self.config.every_row else COMPLETE)
+        mixed = torch.lerp(target[from_mnist], answers, self.config.distilled * distilled.float()[:, :, None])
+        return target.clone().masked_scatter(from_mnist[:, None, None], mixed)
 
     def _weight(self, share_read: Tensor) -> Tensor:
         """(B, T), sums to 1 over the rows."""

@@ -115,12 +115,12 @@ def value_grid(past: Floats, actual: Floats, path: Path, title: str, predicted: 
     """
     figure = Figure((13, 6.2), DPI)
     axes = figure.subplots(3, 5, sharex=True, sharey=True)
-    after = past.shape[1]
+    next_step = past.shape[1]
     for k, axis in enumerate(axes.flat):
         axis.plot(past[k], ".-", color=INK, linewidth=0.8, markersize=3)
-        axis.plot(after, actual[k], "x", color=COLOURS[1], markersize=8, label="value")
+        axis.plot(next_step, actual[k], "x", color=COLOURS[1], markersize=8, label="value")
         if predicted is not None:
-            axis.plot(after, predicted[k], "o", color=COLOURS[0], markersize=5, label="prediction")
+            axis.plot(next_step, predicted[k], "o", color=COLOURS[0], markersize=5, label="prediction")
             axis.set_title(f"deviation {predicted[k] - actual[k]:+.3f}", fontsize=8)
         axis.grid(alpha=0.3)
     axes.flat[0].legend(frameon=False, fontsize=7)

@@ -77,7 +77,7 @@ def run_fit(
     with Interrupt() as interrupt, progress_bar(steps, label) as bar:
         stop = stop_when(arguments.deadline, started, interrupt)
         result = fit(stop=stop, report=bar, folder=folder, accept_other=arguments.accept_other)
-        if interrupt.asked:
+        if interrupt.is_requested:
             say("interrupted: going on with what was learnt so far; Ctrl-C again ends at once")
     return result
 
@@ -98,7 +98,7 @@ def announce(arguments: argparse.Namespace, folder: Path, default_name: str) -> 
 
 def stop_when(deadline: float, started: float, interrupt: Interrupt) -> Callable[[], bool]:
     """Whether a fit is to end: Ctrl-C was pressed, or `deadline` seconds have passed since `started`."""
-    return lambda: interrupt.asked or time.monotonic() - started > deadline
+    return lambda: interrupt.is_requested or time.monotonic() - started > deadline
 
 
 def folder_of(reference: str, models: Path) -> Path:

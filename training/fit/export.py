@@ -73,8 +73,8 @@ def _in_order(code: bytes) -> bytes:
     """The code of a class with its constants by name: torch writes them in the order of a set, another in each run."""
     lines: list[bytes] = []
     for are_constants, group in groupby(code.split(b"\n"), lambda line: b" : Final[" in line):
-        together = list(group)
-        lines += sorted(together) if are_constants else together
+        group_lines = list(group)
+        lines += sorted(group_lines) if are_constants else group_lines
     return b"\n".join(lines)
 
 

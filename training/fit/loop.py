@@ -28,6 +28,8 @@ from training.fit.interrupt import Interrupt
 
 CHECKPOINT, CURVES = "checkpoint.pt", "curves.csv"  # what a fit with a folder leaves in it
 
+LEAST_FINITE = 0.98  # share of the losses since the last evaluation; with fewer a fit has failed
+
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
@@ -153,10 +155,10 @@ def fit(
             if finished or (plan.evaluate_every and run.step % plan.evaluate_every == 0):
                 bar.show(run.row(evaluate))
             is_late = deadline is not None and run.seconds > deadline
-            ends_early = distributed.any_of(not finished and (interrupt.asked or is_late))
+            ends_early = distributed.any_of(not finished and (interrupt.is_requested or is_late))
             if ends_early or (plan.checkpoint_every and run.step % plan.checkpoint_every == 0):
                 run.save(peak)
-            if ends_early and interrupt.asked:
+            if ends_early and interrupt.is_requested:
                 raise KeyboardInterrupt
             if ends_early:
                 raise TimeoutError(f"{label}: {run.step} of {plan.steps} steps after {run.seconds:.0f} s")
@@ -170,12 +172,12 @@ def _is_to_stop(stop: Callable[[], bool] | None) -> bool:
 
 
 def _update(module: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
-    """One step down the gradient of `loss`."""
+    """One step down the gradient of `loss`; none where that gradient is not finite and would spoil all weights."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     distributed.average_gradients(module)
-    if clip is not None:
-        nn.utils.clip_grad_norm_(module.parameters(), clip)
+    if clip is not None and not bool(nn.utils.clip_grad_norm_(module.parameters(), clip).isfinite()):
+        return
     optimizer.step()
 
 
@@ -220,9 +222,11 @@ class _Run:
 
     def row(self, evaluate: Evaluate | None) -> dict[str, float]:
         """Evaluate the averaged weights, append the row and return it."""
-        loss = float(torch.stack(self.losses).mean()) if self.losses else math.nan
-        if not math.isfinite(loss) and self.step > 0:
-            raise FloatingPointError(f"the loss is {loss} after {self.step} steps")
+        losses = torch.stack(self.losses) if self.losses else torch.full((1,), math.nan)
+        finite = losses.isfinite()
+        if self.step > 0 and float(finite.sum()) < LEAST_FINITE * len(losses):
+            raise FloatingPointError(f"the loss is {float(losses.mean())} after {self.step} steps")
+        loss = float(losses[finite].mean())
         row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 1)}
         if self.losses:
             row["loss"] = loss
@@ -320,7 +324,7 @@ class _Run:
         self.curves.rows = json.loads(content["curves"])
 
 
-def differences(kept: str, asked: str) -> list[str]:
+def differences(first: str, second: str) -> list[str]:
     """The members in which two identities (JSON objects) differ, those of a member that is an object one by one."""
 
     def members(text: str) -> dict[str, Any]:
@@ -329,8 +333,8 @@ def differences(kept: str, asked: str) -> list[str]:
             flat |= {f"{name} {key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
         return flat
 
-    before, now = members(kept), members(asked)
-    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    old, new = members(first), members(second)
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 class _Progress:

@@ -58,8 +58,8 @@ def identity(config: DataclassInstance, data: dict[str, str], *packages: str, st
 
 def check_finished(path: Path, knobs: dict[str, Any], config: DataclassInstance, *, accept_other: bool) -> None:
     """Raise `OtherRun` where a finished stage in `path`, with the configuration `knobs`, is not one of `config`."""
-    kept, asked = ({"configuration": json.loads(json.dumps(c, default=list))} for c in (knobs, asdict(config)))
-    differing = [] if accept_other else differences(json.dumps(kept), json.dumps(asked))
+    finished, requested = ({"configuration": json.loads(json.dumps(c, default=list))} for c in (knobs, asdict(config)))
+    differing = [] if accept_other else differences(json.dumps(finished), json.dumps(requested))
     if differing:
         raise OtherRun(
             f"{path} is of a run with other {', '.join(differing)}: choose another --folder, delete it, or take it all "

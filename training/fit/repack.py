@@ -28,9 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Pack every archive in the folder of models."""
     for manifest in sorted(arguments.models.glob(f"*/[0-9]*/{MANIFEST_FILE}")):
-        before = (manifest.parent / MODEL_FILE).stat().st_size
-        after = repack(manifest.parent, write=not arguments.dry_run)
-        print(f"{manifest.parent}: {'as it was' if after is None else f'{before} to {after} bytes'}", flush=True)
+        old_size = (manifest.parent / MODEL_FILE).stat().st_size
+        new_size = repack(manifest.parent, write=not arguments.dry_run)
+        change = "as it was" if new_size is None else f"{old_size} to {new_size} bytes"
+        print(f"{manifest.parent}: {change}", flush=True)
 
 
 def repack(folder: Path, *, write: bool = True) -> int | None:
@@ -44,18 +45,18 @@ def repack(folder: Path, *, write: bool = True) -> int | None:
         return None
     with np.load(folder / GOLDEN_FILE, allow_pickle=False) as archive:
         sample = {name: archive[name] for name in archive.files}
-    before, after = (_answers(data, sample) for data in (old, new))
-    for name, expected in before.items():
-        if expected.tobytes() != after[name].tobytes():
+    old_answers, new_answers = (_answers(data, sample) for data in (old, new))
+    for name, expected in old_answers.items():
+        if expected.tobytes() != new_answers[name].tobytes():
             raise ValueError(f"{folder}: {name} of the golden sample would differ")
     if write:
-        aside = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
-        shutil.copytree(folder, aside, dirs_exist_ok=True)
-        aside.chmod(0o755)
-        (aside / MODEL_FILE).write_bytes(new)
+        staging = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
+        shutil.copytree(folder, staging, dirs_exist_ok=True)
+        staging.chmod(0o755)
+        (staging / MODEL_FILE).write_bytes(new)
         manifest = read_manifest(folder)
-        manifest.model_copy(update={"sha256": hashlib.sha256(new).hexdigest()}).write(aside)
-        replace_folder(aside, folder)
+        manifest.model_copy(update={"sha256": hashlib.sha256(new).hexdigest()}).write(staging)
+        replace_folder(staging, folder)
     return len(new)
 
 

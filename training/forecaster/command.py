@@ -80,8 +80,8 @@ def _fitted(arguments: argparse.Namespace, device: torch.device) -> Fitted:
         network, record = read_fit(arguments.from_weights)
         if arguments.start_version is None:
             return network, record
-        earlier, _ = read_version(arguments.start_version, arguments.models)
-        return mean_of(network, earlier, arguments.share), record | {"share_of_the_fit": arguments.share}
+        version_network, _ = read_version(arguments.start_version, arguments.models)
+        return mean_of(network, version_network, arguments.share), record | {"share_of_the_fit": arguments.share}
     if arguments.start_version is not None:
         beginning = read_version(arguments.start_version, arguments.models)
         return train(config, device, folder, deadline, beginning, accept_other=accept_other)

@@ -27,8 +27,10 @@ class Config:
     slow: int = 128  # hidden units of the clock that ticks every eighth value
     width: int = 160  # units of the read-out
     rate: float = 2e-3  # peak learning rate
+    hold: float = 0.4  # share of the steps at the peak rate; a cosine falls after it
     decay: float = 0.01  # weight decay
     ema: float = 0.999  # decay of the averaged weights
+    bfloat16: bool = False  # products of matrices in 16 bits: a fifth less time where the processor has them
     evaluations: int = 16  # rows of the curves, each with a validation and a checkpoint
 
 

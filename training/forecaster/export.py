@@ -1,8 +1,9 @@
 """From the forecaster's weights to `models/forecaster/<version>/`: fit the interval factors, export, score.
 
 Each quantile's distance from the median is multiplied by a factor: a split-conformal one (Romano et al. 2019, in the
-multiplicative form), fitted on windows that the fit of the weights has not seen. They are the held-back ends of the
-training files and fresh draws of the priors. No file that is scored takes part: neither a held-out one nor one of M4.
+multiplicative form), fitted on windows that are new to the fit of the weights: training files backwards in time, since
+intervals at the ends of series that it has seen the beginnings of are better than elsewhere, and fresh draws of the
+priors. No file that is scored takes part: neither a held-out one nor one of M4.
 A factor belongs to both quantiles of a pair (1 and 99 %), so that nothing is shifted, and is a straight line over the
 logarithm of the step ahead, so that a forecast has no stairs.
 """
@@ -52,6 +53,7 @@ STEPS = (
 )  # edges of the fit
 BOUNDS = (0.6, 1.7)  # a factor beyond these would say that the fit is wrong, not its width
 MIN_ERRORS = 20  # of one source, for it to count
+REAL_SHARE = 0.7  # of the real files in the fit of the factors
 PRIOR_ROWS, PRIOR_CONTEXTS, PRIOR_SEED = 60, (12, 30, 60, 120, 250, 500), 424_242
 CENTRE = LEVELS.index(0.5)
 GOLDEN_HORIZON = 12
@@ -192,11 +194,11 @@ def curves_of(fitted: dict[str, Any]) -> list[dict[str, float]]:
 def calibrate(network: Forecaster, *, max_windows: int = MAX_WINDOWS) -> list[str]:
     """Fill in the network's interval factors; returns the sources that they were fitted on.
 
-    Real files and priors weigh the same together; so do all files, and all priors.
+    All files weigh the same, and so do all priors.
     """
     network.widen.fill_(1.0)
-    files = [file for file in real_series.read_all() if real_series.is_for_validation(file.name)]
-    real = [real_sample(network, file, max_windows, 0.5 / len(files)) for file in files]
+    files = [file.backwards() for file in real_series.read_all() if real_series.is_for_validation(file.name)]
+    real = [real_sample(network, file, max_windows, REAL_SHARE / len(files)) for file in files]
     synthetic = prior_samples(network)
     network.widen.copy_(interval_factors([*real, *synthetic]))
     return [sample.source for sample in (*real, *synthetic)]
@@ -243,7 +245,8 @@ def prior_samples(network: Forecaster) -> list[Sample]:
             predict_quantiles(network, list(v[:, :-LEARNED_HORIZON]), unstated, LEARNED_HORIZON, LEVELS) for v in values
         ]
         actual = np.concatenate([v[:, -LEARNED_HORIZON:] for v in values])
-        samples.append(Sample(f"prior {name}", np.concatenate(quantiles), actual, 0.5 / len(priors.PRIORS)))
+        share = (1 - REAL_SHARE) / len(priors.PRIORS)
+        samples.append(Sample(f"prior {name}", np.concatenate(quantiles), actual, share))
     return samples
 
 

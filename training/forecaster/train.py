@@ -46,9 +46,9 @@ def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
     cuts, ahead = draw_cuts(truth, stream.config, generator)
     inputs = add_glitches(inputs, cuts, stream.config.glitches, generator)
     rows = distributed.rows_of_rank(len(truth))
-    return window_loss(
-        network, Cut(inputs[rows], truth[rows], season[rows], cuts[rows], ahead[rows]), stream.config.dense
-    )
+    cut = Cut(inputs[rows], truth[rows], season[rows], cuts[rows], ahead[rows])
+    with torch.autocast(stream.device.type, torch.bfloat16, enabled=stream.config.bfloat16):
+        return window_loss(network, cut, stream.config.dense)
 
 
 def window_loss(network: Forecaster, cut: Cut, dense: float) -> Tensor:
@@ -147,7 +147,7 @@ def train(
         loop.Plan(
             steps=config.steps,
             warmup=min(300, config.steps // 10 + 1),
-            hold=0.4,
+            hold=config.hold,
             ema=config.ema,
             evaluate_every=interval,
             checkpoint_every=interval if folder else 0,

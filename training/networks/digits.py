@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.networks.paper_level import LEVELS, PaperLevel
 from training.networks.ragged import RaggedLSTM
 from training.networks.steady import SteadyLinear, logaddexp
 
@@ -71,10 +72,10 @@ def _initialised(lstm: nn.LSTM) -> nn.LSTM:
 
 
 class DigitReader(nn.Module):
-    """A trained `RowReader` behind the digit contract of docs/models.md.
+    """A trained `RowReader` behind the digit contract of docs/models.md; it reads rows as `PaperLevel` gives them.
 
-    State, float64 `(B, 2 * layers * H + 57)`: h and c of every layer, the last two rows (float32 values), and the
-    number of rows read.
+    State, float64 `(B, 2 * layers * H + 87)`: h and c of every layer, the last two rows and the state of `PaperLevel`
+    (float32 values), and the number of rows read.
     """
 
     def __init__(self, core: RowReader, temperatures: Tensor | None = None) -> None:
@@ -82,6 +83,8 @@ class DigitReader(nn.Module):
         super().__init__()
         self.hidden, self.layers = core.hidden, core.layers
         self.width = 2 * core.layers * core.hidden
+        self.state_width = self.width + 2 * COLUMNS + LEVELS + 1
+        self.paper = PaperLevel()
         self.strokes = _dense(core.strokes)
         self.lstms = nn.ModuleList(_ragged(lstm) for lstm in core.lstms)
         self.head = core.head
@@ -94,7 +97,7 @@ class DigitReader(nn.Module):
     @torch.jit.export
     def initial(self, batch: int) -> Tensor:
         """State of `batch` digits before their first row."""
-        return torch.zeros([batch, self.width + 57], dtype=torch.float64, device=self.temperatures.device)
+        return torch.zeros([batch, self.state_width], dtype=torch.float64, device=self.temperatures.device)
 
     @torch.jit.export
     def step(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
@@ -128,7 +131,9 @@ class DigitReader(nn.Module):
         """-> state after the rows, and the last layer's h after each of them (B, T, H)."""
         padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
         fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
-        joined = torch.cat([state[:, self.width : -1].float().view(-1, 2, 28), fresh], 1)
+        before = state[:, self.width :].float()
+        fresh, levels = self.paper(fresh, padding, before[:, 56:-1], before[:, -1] == 0)
+        joined = torch.cat([before[:, :56].view(-1, 2, 28), fresh], 1)
         strokes = self.strokes(torch.cat([joined[:, :-2], joined[:, 1:-1], fresh], 2)).relu()
         x = torch.cat([fresh, strokes], 2)
         columns: list[Tensor] = []
@@ -140,6 +145,7 @@ class DigitReader(nn.Module):
             columns += [h.double(), c.double()]
         last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
         columns.append(joined.gather(1, last.expand(-1, -1, 28)).flatten(1).double())
+        columns.append(levels.double())
         columns.append(state[:, -1:] + lengths.unsqueeze(1).double())
         return torch.cat(columns, dim=1), x
 

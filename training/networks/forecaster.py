@@ -38,7 +38,7 @@ from training.networks.level_candidates import (
     weights_by_age,
     without_glitches,
 )
-from training.networks.past import summed
+from training.networks.past import selected, summed
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.season import find_season
@@ -72,6 +72,8 @@ LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 
 MAX_HORIZON = 1024
 LEARNED_HORIZON = 256  # steps ahead that the head is trained on; beyond, intervals go on growing as they did
 MEMORY = 1024
+WIDTHS = (128, 512, MEMORY)  # of the windows that a history reads; `find_season` samples these alike
+BLOCK = 256 * MEMORY  # remembered values of the read-outs that a history makes at a time
 STRIDE = 8
 SEASONS = 2  # columns of the seasons in the memory: season and longer season, and as many of their strengths
 LAGS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256, 512)
@@ -90,6 +92,7 @@ class Forecaster(nn.Module):
         "ABS_SLOW",
         "ABS_SLOW_W",
         "BELOW",
+        "BLOCK",
         "CANDIDATES",
         "CENTRE",
         "GAP",
@@ -106,7 +109,9 @@ class Forecaster(nn.Module):
         "COUNT",
         "STEPS",
         "STRIDE",
+        "WIDTHS",
     )
+    BLOCK, WIDTHS = BLOCK, WIDTHS
     BELOW, CANDIDATES, CENTRE, GAP, SEASONS = BELOW, CANDIDATES, CENTRE, GAP, SEASONS
     ABS_SLOW, ABS_SLOW_W, LARGEST, LAST = ABS_SLOW, ABS_SLOW_W, LARGEST, LAST
     HIGHEST, LEARNED_HORIZON, LOWEST = HIGHEST, LEARNED_HORIZON, LOWEST
@@ -179,7 +184,7 @@ class Forecaster(nn.Module):
         units = torch.cat([fast_units, slow_units], 2)[rows, cuts - 1].flatten(0, 1)
         cut_stats = stats[rows, cuts - 1]
         width = min(MEMORY, 1 << (values.shape[1] - 1).bit_length())  # what lies before the window is missing anyway
-        windows = self.windows(memory, cuts)[:, :, -width:].flatten(0, 1)
+        windows = self.windows(memory, cuts, MEMORY)[:, :, -width:].flatten(0, 1)
         flat_stats = cut_stats.flatten(0, 1)
         predicted, swing = self.read_out(
             units,
@@ -249,26 +254,9 @@ class Forecaster(nn.Module):
         first_fast, first_slow = self.hidden(state)
         fast_units = torch.cat([first_fast.unsqueeze(1), fast_units[:, :-1]], 1)
         slow_units = torch.cat([first_slow.unsqueeze(1), slow_units[:, :-1]], 1)
-        block = max(1, 256 // rows)  # bounds the memory of a long history
-        answers: list[Tensor] = []
-        for start in range(0, steps, block):
-            stop = min(start + block, steps)
-            position = torch.arange(start, stop, device=values.device).unsqueeze(0).expand(rows, -1)
-            windows = self.windows(memory, position).flatten(0, 1)
-            units = torch.cat([fast_units[:, start:stop], slow_units[:, start:stop]], 2).flatten(0, 1)
-            block_stats = previous[:, start:stop].flatten(0, 1)
-            seasons = self.seasons_at(position, memory, previous[:, start:stop], state)
-            ahead = torch.ones(block_stats.shape[0], 1, dtype=torch.int64, device=values.device)
-            predicted, _ = self.read_out(units, block_stats, seasons, windows, ahead)
-            block_levels = levels.unsqueeze(1).expand(-1, stop - start, -1).flatten(0, 1)
-            answers.append(
-                self.answer(predicted, block_stats, windows, block_levels)
-                .select(1, 0)
-                .unflatten(0, (rows, stop - start))
-            )
-        predictions = torch.where(
-            (previous.select(2, self.COUNT) > 0).unsqueeze(2), torch.cat(answers, 1), float("nan")
-        )
+        units = torch.cat([fast_units, slow_units], 2)
+        answers = self.answers_before(units, previous, self.seasons_in(state), memory, levels)
+        predictions = torch.where((previous.select(2, self.COUNT) > 0).unsqueeze(2), answers, float("nan"))
         origin = torch.arange(steps, device=values.device).unsqueeze(0) - skipped.unsqueeze(1)
         moved = predictions.gather(1, origin.clamp(min=0).unsqueeze(2).expand(-1, -1, predictions.shape[2]))
         return self.step(values, lengths, state), torch.where((origin >= 0).unsqueeze(2), moved, float("nan"))
@@ -376,17 +364,81 @@ class Forecaster(nn.Module):
         late = torch.where(steps < 64, 0, steps % 8)
         return late, steps - late > before
 
-    def seasons_at(self, position: Tensor, memory: Tensor, previous: Tensor, state: Tensor) -> Tensor:
-        """The seasons known before the new values at `position` (B, R), as `step` would know them: (B R, 2 SEASONS).
+    def answers_before(
+        self, units: Tensor, previous: Tensor, seasons: Tensor, memory: Tensor, levels: Tensor
+    ) -> Tensor:
+        """What is forecast before each of T new values: (B, T, 1 + Q).
 
-        memory (B, MEMORY + T), `previous` statistics (B, R, COLUMNS), and the state before all new values.
+        units (B, T, fast + slow) and `previous` statistics (B, T, COLUMNS) before each value; `seasons` (B, 2 SEASONS)
+        before all of them; memory (B, MEMORY + T); levels (B, Q). A row that has seen few values is read out from as
+        narrow a window as holds them: what lies before it is missing, and would cost as much as values do.
         """
-        steps = previous.select(2, self.STEPS)
-        late, is_due = self.since_look(steps, state.select(1, self.STEPS).unsqueeze(1))
-        windows = self.windows(memory, (position - late).clamp(min=0)).flatten(0, 1)
-        found = self.look(windows, previous.flatten(0, 1), (steps - late).flatten())
-        known = self.seasons_in(state).unsqueeze(1).expand(-1, position.shape[1], -1).flatten(0, 1)
-        return torch.where(is_due.flatten().unsqueeze(1), found, known)
+        rows, steps = previous.shape[0], previous.shape[1]
+        reach = previous[:, 0, self.STEPS] + steps
+        answers = torch.zeros(rows, steps, 1 + levels.shape[1], dtype=torch.float64, device=memory.device)
+        reached = 0
+        for width in self.WIDTHS:
+            fits = (reach > reached) & ((reach <= width) | (width == self.MEMORY))
+            reached = width
+            members = fits.nonzero().select(1, 0)
+            newest = memory[:, self.MEMORY - width :]
+            if members.shape[0] == rows:
+                return self.answers_in(units, previous, seasons, newest, levels)
+            if members.shape[0] > 0:
+                answers[members] = self.answers_in(
+                    units[members], previous[members], seasons[members], newest[members], levels[members]
+                )
+        return answers
+
+    def answers_in(self, units: Tensor, previous: Tensor, seasons: Tensor, memory: Tensor, levels: Tensor) -> Tensor:
+        """`answers_before` from a memory of W values and the new ones, (B, W + T)."""
+        rows, steps = previous.shape[0], previous.shape[1]
+        width = memory.shape[1] - steps
+        block = max(1, self.BLOCK // (rows * width))  # bounds the memory of a long history
+        known = self.seasons_before(previous, seasons, memory, block)
+        answers: list[Tensor] = []
+        for start in range(0, steps, block):
+            stop = min(start + block, steps)
+            position = torch.arange(start, stop, device=memory.device).unsqueeze(0).expand(rows, -1)
+            windows = self.windows(memory, position, width).flatten(0, 1)
+            stats = previous[:, start:stop].flatten(0, 1)
+            ahead = torch.ones(stats.shape[0], 1, dtype=torch.int64, device=memory.device)
+            predicted, _ = self.read_out(
+                units[:, start:stop].flatten(0, 1), stats, known[:, start:stop].flatten(0, 1), windows, ahead
+            )
+            block_levels = levels.unsqueeze(1).expand(-1, stop - start, -1).flatten(0, 1)
+            answers.append(
+                self.answer(predicted, stats, windows, block_levels).select(1, 0).unflatten(0, (rows, stop - start))
+            )
+        return torch.cat(answers, 1)
+
+    def seasons_before(self, previous: Tensor, seasons: Tensor, memory: Tensor, block: int) -> Tensor:
+        """The seasons known before each of T new values, as `step` would know them: (B, T, 2 SEASONS).
+
+        `previous` statistics (B, T, COLUMNS); `seasons` (B, 2 SEASONS) before all of them; memory (B, W + T). Values
+        between two looks share the older one; looks are taken at `block` places of every row at a time.
+        """
+        rows, steps = previous.shape[0], previous.shape[1]
+        count = previous.select(2, self.STEPS)
+        late, is_due = self.since_look(count, count[:, :1])
+        known = seasons.unsqueeze(1).expand(-1, steps, -1)
+        if not bool(is_due.any()):
+            return known
+        column = torch.arange(steps, device=memory.device).unsqueeze(0)
+        before = count[:, :1].to(torch.int64)
+        first, stride = torch.zeros_like(before), 1
+        if not bool((before < 64).any()):
+            first, stride = (-before).remainder(8), 8
+        looks = (first + column[:, ::stride]).clamp(max=steps - 1)
+        found: list[Tensor] = []
+        for start in range(0, looks.shape[1], block):
+            at = looks[:, start : start + block]
+            windows = self.windows(memory, at, memory.shape[1] - steps).flatten(0, 1)
+            of_row = previous[:, :1].expand(-1, at.shape[1], -1).flatten(0, 1)
+            found.append(self.look(windows, of_row, (before + at).flatten()).unflatten(0, (rows, at.shape[1])))
+        index = (column - late - first).clamp(min=0).div(stride, rounding_mode="floor")
+        taken = torch.cat(found, 1).gather(1, index.unsqueeze(2).expand(-1, -1, known.shape[2]))
+        return torch.where(is_due.unsqueeze(2), taken, known)
 
     def seasons_in(self, state: Tensor) -> Tensor:
         """The seasons in the state, as `look` found them: (N, 2 SEASONS)."""
@@ -405,9 +457,9 @@ class Forecaster(nn.Module):
         seasons = torch.stack([season, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
 
-    def windows(self, memory: Tensor, position: Tensor) -> Tensor:
-        """The MEMORY values that end before new value `position` (B, R) of memory (B, MEMORY + T): (B, R, MEMORY)."""
-        views = memory.unfold(1, self.MEMORY, 1)  # (B, T + 1, MEMORY), a view
+    def windows(self, memory: Tensor, position: Tensor, width: int) -> Tensor:
+        """The `width` values that end before new value `position` (B, R) of memory (B, width + T): (B, R, width)."""
+        views = memory.unfold(1, width, 1)  # (B, T + 1, width), a view
         rows = torch.arange(memory.shape[0], device=memory.device).unsqueeze(1)
         return views[rows, position]
 
@@ -441,8 +493,15 @@ class Forecaster(nn.Module):
         weights = self.weightings[self.weightings.shape[0] - relative.shape[1] :]
         more, unexplained, exact, agreement = level_candidates(past, season, of_row, ahead, weights, self.damping)
         with_longer, unexplained_longer = more, unexplained
-        if bool((longer != season).any()):
+        others = (longer != season).nonzero().select(1, 0)
+        if others.shape[0] == season.shape[0]:
             with_longer, unexplained_longer, _, _ = level_candidates(past, longer, of_row, ahead, weights, self.damping)
+        elif others.shape[0] > 0:
+            of_others, features, _, _ = level_candidates(
+                selected(past, others), longer[others], of_row[others], ahead[others], weights, self.damping
+            )
+            with_longer = more.index_copy(0, others, of_others)
+            unexplained_longer = unexplained.index_copy(0, others, features)
         candidates = torch.cat([candidates, more, with_longer], 2)
         present = torch.constant_pad_nd(present, [0, 2 * more.shape[2]], True)
         row_inputs = [units, self.row_features(stats, scale, seasons, level, older_level, size)]
@@ -519,7 +578,9 @@ class Forecaster(nn.Module):
         last, count = stats.select(1, self.LAST), stats.select(1, self.COUNT)
         lowest = torch.minimum(stats.select(1, self.LOWEST), last)
         season, longer = seasons.select(1, 0), seasons.select(1, 1)
-        above = torch.stack([last - self.statistics.mean(stats), last - lowest, last], 1) / scale.unsqueeze(1)
+        mean = self.statistics.mean(stats)
+        offset = self.statistics.offset(mean, scale)
+        above = torch.stack([last - mean, last - lowest, last - offset], 1) / scale.unsqueeze(1)
         heights = torch.cat([torch.stack([level, level - older_level], 1), above], 1)
         heights = torch.asinh(heights.clamp(-1e30, 1e30).to(torch.float32))
         heights = heights.clamp(-self.HIGHEST, self.HIGHEST)

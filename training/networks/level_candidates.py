@@ -20,7 +20,6 @@ LEVEL_CANDIDATES = 10
 FEATURES = 6
 DECAYS = (3.0, 10.0, 40.0, 1e6)  # of the weightings, in values
 DAMPING = (0.93, 0.99)  # of the lines of the last 10 and 40 values
-CHANNELS = 12  # of the weighted sums: a multiple of 4, see `training.networks.steady`
 
 
 def without_glitches(relative: Tensor) -> Tensor:
@@ -98,18 +97,31 @@ def weights_by_age(width: int) -> Tensor:
 
 
 def weighted_sums(x: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
-    """The sums that levels, lines and autoregressions need, (N, CHANNELS, D), of x (N, W) with `weights` (W, D).
+    """The sums that levels, lines and autoregressions need, (N, 11, D), of x (N, W) with `weights` (W, D).
 
     `mask` (N, W) is 1 where there is a value, and x 0 where there is none.
 
-    In order: 1, x, t, t^2, t x, and over neighbours a before b: 1, a, b, a^2, a b, b^2, and 1 again.
+    In order: 1, x, t, t^2, t x, and over neighbours a before b: 1, a, b, a^2, a b, b^2. Powers of t are in the weights,
+    and the channels are a multiple of 4, see `training.networks.steady`.
     """
-    width = x.shape[1]
-    t = torch.arange(1 - width, 1, dtype=torch.float64, device=x.device).unsqueeze(0)
+    width, n_weights = x.shape[1], weights.shape[1]
+    t = torch.arange(1 - width, 1, dtype=torch.float64, device=x.device).unsqueeze(1)
     pair = mask * torch.constant_pad_nd(mask, [1, -1])
-    a, b, t_mask = torch.constant_pad_nd(x, [1, -1]) * pair, x * pair, t * mask
-    rows = [mask, x, t_mask, t_mask * t, t * x, pair, a, b, a * a, a * b, b * b, mask]
-    return torch.stack(rows, 1) @ weights
+    a, b = torch.constant_pad_nd(x, [1, -1]) * pair, x * pair
+    channels = torch.stack([mask, x, pair, a, b, a * a, a * b, b * b], 1)
+    sums = channels @ torch.cat([weights, t * weights, t * t * weights], 1)
+    plain, with_t = sums.narrow(2, 0, n_weights), sums.narrow(2, n_weights, n_weights)
+    with_tt = sums.narrow(2, 2 * n_weights, n_weights)
+    return torch.cat(
+        [
+            plain.narrow(1, 0, 2),
+            with_t.narrow(1, 0, 1),
+            with_tt.narrow(1, 0, 1),
+            with_t.narrow(1, 1, 1),
+            plain.narrow(1, 2, 6),
+        ],
+        1,
+    )
 
 
 def autoregression(sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -192,7 +204,8 @@ def level_candidates(
         2,
     )
     noise = (bb / pairs.clamp(min=1e-9)).sqrt()
-    features = torch.cat([bounded, left, at_phase.abs().mean(1, keepdim=True), noise], 1)
+    swing = profile.abs().sum(1, keepdim=True) / season.unsqueeze(1)
+    features = torch.cat([bounded, left, swing, noise], 1)
     error = torch.where(is_line, left_by_line, left_of_all)
     enough = pairs >= torch.where(is_line, 1.9, 3.9)
     doubt = torch.where(enough, (100 * error).clamp(max=1.0), 1.0)

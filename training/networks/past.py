@@ -29,3 +29,8 @@ def summed(values: Tensor) -> Past:
         torch.constant_pad_nd(filled.cumsum(1), [1, 0]),
         torch.constant_pad_nd(mask.cumsum(1), [1, 0]),
     )
+
+
+def selected(past: Past, rows: Tensor) -> Past:
+    """Those `rows` (int64 indices) of `past`."""
+    return Past(past.values[rows], past.mask[rows], past.filled[rows], past.total[rows], past.count[rows])

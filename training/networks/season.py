@@ -20,7 +20,8 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     mask = present.to(torch.float32)
     count = mask.sum(1, keepdim=True).clamp(min=1)
     z = robust_heights(memory, present, count)
-    t = torch.linspace(-1, 1, width, device=memory.device).unsqueeze(0)
+    # Whole numbers that end at 0: the same, and exact, in a window of any width.
+    t = torch.arange(1 - width, 1, dtype=torch.float32, device=memory.device).unsqueeze(0)
     centred_t = (t - (t * mask).sum(1, keepdim=True) / count) * mask
     slope = (centred_t * z).sum(1, keepdim=True) / (centred_t * centred_t).sum(1, keepdim=True).clamp(min=1e-6)
     detrended = (z - z.sum(1, keepdim=True) / count) * mask - slope * centred_t
@@ -46,16 +47,42 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     best = value.max(1, keepdim=True)[0]
     # Multiples of a season are as good as it is: the first counts.
     first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1, keepdim=True) + 2
+    # What remains of a straight line is rounding, which repeats itself.
+    curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * z.abs().amax(1, keepdim=True)
+    scarce = scarce_season(acf, count)
     if not bool((best > 0).any()):
-        return torch.ones_like(first).select(1, 0), acf
+        return torch.where(curved, scarce, 1).select(1, 0), acf
     refined, repeats = best_by_multiples(full_acf, first, count)
     is_exact = best > 2
     season = torch.where(is_exact, first, refined)
     # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
     clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
-    # What remains of a straight line is rounding, which repeats itself.
-    curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * z.abs().amax(1, keepdim=True)
-    return torch.where((best > 0) & clear & curved, season, 1.0).select(1, 0).to(torch.int64), acf
+    season = torch.where((best > 0) & clear, season.to(torch.int64), scarce)
+    return torch.where(curved, season, 1).select(1, 0), acf
+
+
+def scarce_season(acf: Tensor, count: Tensor) -> Tensor:
+    """A season of the calendar of which one and a half to two turns were seen, 1 where none shows: (N, 1) int64.
+
+    acf (N, lags) float32, count (N, 1). So few turns prove nothing by themselves. What comes back to half of its height
+    (0.7 where a smooth trend has room to do so), after having been unlike, and does so best within 4 % of the hours of
+    a day or the months of a year, has that season.
+    """
+    lag = torch.tensor([12, 24, 48, 52, 96, 144, 288], device=acf.device).unsqueeze(1)
+    fits = ((3 * lag <= 2 * count.squeeze(1)) & (2 * lag + 1 > count.squeeze(1))).t()
+    found = torch.ones_like(count, dtype=torch.int64)
+    if not bool(fits.any()):
+        return found
+    off = torch.arange(-16, 17, device=acf.device).unsqueeze(0)
+    around = acf[:, (lag + off).clamp(min=2, max=acf.shape[1] - 1)]  # (N, seasons, 33)
+    highest = around.masked_fill(20 * off.abs() > lag + 20, -9.0).amax(2)
+    near = around.masked_fill((25 * off.abs() > lag) & (off.abs() > 1), -9.0).amax(2)
+    at = around.select(2, 16)
+    least = torch.where(lag.t() > 24, 0.7, 0.5)
+    rise = at - acf.cummin(1)[0][:, lag.squeeze(1).clamp(max=acf.shape[1] - 1)]
+    clear = fits & (lag.t() + 16 < acf.shape[1]) & (near >= highest) & (rise > 0.7) & (at > least)
+    best, index = torch.where(clear, at, 0.0).max(1, keepdim=True)
+    return torch.where(best > 0, lag.squeeze(1)[index], found)
 
 
 def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:

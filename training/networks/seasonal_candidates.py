@@ -41,36 +41,37 @@ def choose_seasons(
     first, second, _ = stated_seasons(stated)
     fits_first = (first > 0) & (first <= longest) & (first <= steps)
     fits_second = (second > 0) & (second <= longest) & (second <= steps)
-    both = fits_first & fits_second
-    said = torch.where(fits_first, first, torch.where(fits_second, second, 0))
-    detected, found = shorter_season(said, detected, acf)
-    at_said = acf.gather(1, said.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
+    has_two = fits_first & fits_second
+    usable = torch.where(fits_first, first, torch.where(fits_second, second, 0))
+    detected, shorter_strength = shorter_season(usable, detected, acf)
+    at_stated = acf.gather(1, usable.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
     # One that divides the stated season is in it already; a weaker one is a ripple.
-    hidden = (said >= 28) & (said >= 4 * detected) & (detected > 1) & (said % detected.clamp(min=1) != 0)
-    hidden = hidden & (found > torch.maximum(at_said, torch.full_like(found, 0.4))) & ~both
-    season = torch.where(hidden, detected, torch.where(both, torch.minimum(first, second), said))
-    season = torch.where(said > 0, season, detected)
+    hidden = (usable >= 28) & (usable >= 4 * detected) & (detected > 1) & (usable % detected.clamp(min=1) != 0)
+    hidden = hidden & (shorter_strength > torch.maximum(at_stated, torch.full_like(shorter_strength, 0.4))) & ~has_two
+    season = torch.where(hidden, detected, torch.where(has_two, torch.minimum(first, second), usable))
+    season = torch.where(usable > 0, season, detected)
     longer, strength = longer_season(season, acf, steps)
-    whole = torch.where(both, torch.maximum(first, second), said)
-    turns = (whole + season.div(2, rounding_mode="floor")).div(season, rounding_mode="floor")
-    whole = torch.where(whole >= 4 * season, turns * season, whole)
-    is_said = both | hidden
-    at = acf.gather(1, torch.stack([whole, season], 1).clamp(max=acf.shape[1] - 1))
+    stated_longer = torch.where(has_two, torch.maximum(first, second), usable)
+    turns = (stated_longer + season.div(2, rounding_mode="floor")).div(season, rounding_mode="floor")
+    stated_longer = torch.where(stated_longer >= 4 * season, turns * season, stated_longer)
+    is_stated = has_two | hidden
+    at = acf.gather(1, torch.stack([stated_longer, season], 1).clamp(max=acf.shape[1] - 1))
     stated_strength = (at[:, :1] - at[:, 1:]).clamp(min=0)
-    return season, torch.where(is_said, whole, longer), torch.where(is_said.unsqueeze(1), stated_strength, strength)
+    longer = torch.where(is_stated, stated_longer, longer)
+    return season, longer, torch.where(is_stated.unsqueeze(1), stated_strength, strength)
 
 
-def shorter_season(said: Tensor, detected: Tensor, acf: Tensor) -> tuple[Tensor, Tensor]:
+def shorter_season(stated: Tensor, detected: Tensor, acf: Tensor) -> tuple[Tensor, Tensor]:
     """The season (N,) that shows within a quarter of the stated one, `detected` where none does, and its strength (N,).
 
-    said (N,) int64, acf (N, lags) float32. As in `find_season`, a season comes back after having been unlike.
+    stated (N,) int64, acf (N, lags) float32. As in `find_season`, a season comes back after having been unlike.
     """
     low = acf[:, : max(4, acf.shape[1] // 4)]
     inner = low[:, 2:-1]
     rise = inner - low.cummin(1)[0][:, 2:-1]
     is_peak = (inner > low[:, 1:-2]) & (inner >= low[:, 3:]) & (inner > 0.2) & (rise > 0.2)
     lag = torch.arange(2, low.shape[1] - 1, device=acf.device).unsqueeze(0)
-    value = torch.where(is_peak & (4 * lag <= said.unsqueeze(1)), rise, 0.0)
+    value = torch.where(is_peak & (4 * lag <= stated.unsqueeze(1)), rise, 0.0)
     best = value.max(1, keepdim=True)[0]
     first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1) + 2
     season = torch.where(best.select(1, 0) > 0, first, detected)
@@ -108,9 +109,9 @@ def season_levels(past: Past, season: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     t, c = past.total.gather(1, edges), past.count.gather(1, edges)
     means = (t[:, :-1] - t[:, 1:]) / (c[:, :-1] - c[:, 1:]).clamp(min=1)
     index = torch.arange(width, device=season.device).unsqueeze(0) - season.unsqueeze(1)
-    back = index.clamp(min=0)
-    pairs = past.mask * past.mask.gather(1, back) * (index >= 0)
-    change = (past.filled - past.filled.gather(1, back)).abs() * pairs
+    season_ago = index.clamp(min=0)
+    pairs = past.mask * past.mask.gather(1, season_ago) * (index >= 0)
+    change = (past.filled - past.filled.gather(1, season_ago)).abs() * pairs
     swing = change.sum(1) / pairs.sum(1)
     older = torch.where(c.select(1, 1) > c.select(1, 2), means.select(1, 1), means.select(1, 0))
     repeats = ((change <= 1e-9) & (pairs > 0)).any(1) & (season > 1)

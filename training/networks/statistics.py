@@ -159,9 +159,9 @@ class Statistics(nn.Module):
         known = (columns[5] > 24) & (columns[3] > 2)  # enough changes to say so
         apart = torch.where(known, (recent - columns[4] / columns[5].clamp(min=1e-12)).abs(), 0.0)
         limit = torch.where(weight_before > 6, torch.maximum(limit, recent[:, :-1] + self.LIMIT), 690.0)
-        pace = 1 + (self.FASTEST - 1) * (2 * (apart[:, :-1] - 1.1)).clamp(0.0, 1.0)
+        pace = 1 + (self.FASTEST - 1) * (2 * (apart[:, :-1] - 0.7)).clamp(0.0, 1.0)
         clipped = torch.minimum(change, torch.exp(limit))
-        share = (apart[:, 1:] - 1.8).clamp(0.0, 1.0)
+        share = (apart[:, 1:] - 1.2).clamp(0.0, 1.0)
         return typical, clipped, pace * observed.to(torch.float64), share, recent[:, 1:]
 
     def unrest(self, stats: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class Statistics(nn.Module):
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         apart = (fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)).abs()
-        factor = torch.exp((0.5 * (apart - 1.1)).clamp(0.0, 1.0))
+        factor = torch.exp((0.5 * (apart - 0.7)).clamp(0.0, 1.0))
         return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
 
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
@@ -216,6 +216,15 @@ class Statistics(nn.Module):
         """The exponentially forgetting mean of the values."""
         return stats[..., self.MEAN] / stats[..., self.MEAN_W].clamp(min=1e-12)
 
+    def offset(self, mean: Tensor, scale: Tensor) -> Tensor:
+        """What a network's inputs leave out of the level of a series: its mean, where that is 2,000 scales or more.
+
+        So far from zero, zero says nothing of a series, and a network sees the same as around zero. Nearer than 1,000
+        scales the offset is 0, between the two a share of the mean; all arguments have the same shape.
+        """
+        far = (torch.asinh((mean.abs() / scale).clamp(max=1e30)) - 7.6) / 0.7
+        return mean * far.clamp(0.0, 1.0)
+
     def change(self, x: Tensor, observed: Tensor, stats: Tensor, start: Tensor) -> Tensor:
         """Each new value less the last one before it, (B, T) float64; 0 where either is missing."""
         previous = torch.cat([start[:, self.LAST, None], stats[:, :-1, self.LAST]], 1)
@@ -225,8 +234,9 @@ class Statistics(nn.Module):
         """Inputs of the fast clock at every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
         last, mean = stats.select(2, self.LAST), self.mean(stats)
         lowest = torch.minimum(stats.select(2, self.LOWEST), last)
-        ratios = torch.stack([change, last - mean, mean, last, last - lowest], 2) / scale.unsqueeze(2)
-        ratios = ratios.clamp(-1e30, 1e30).to(torch.float32)
+        offset = self.offset(mean, scale)
+        ratios = torch.stack([change, last - mean, mean - offset, last - offset, last - lowest], 2)
+        ratios = (ratios / scale.unsqueeze(2)).clamp(-1e30, 1e30).to(torch.float32)
         heights = torch.asinh(ratios)
         # Heights in scales: beyond HIGHEST, a level is an offset that says nothing.
         high = heights[:, :, 1:].clamp(-self.HIGHEST, self.HIGHEST)

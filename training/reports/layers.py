@@ -51,7 +51,7 @@ def summary(folder: Path) -> str:
 
 def layers(module: Any) -> list[Layer]:
     """The layers of a scripted module, in its order."""
-    found = []
+    rows = []
     for name, part in module.named_modules():
         arrays = dict(part.named_parameters(recurse=False))
         buffers = dict(part.named_buffers(recurse=False))
@@ -59,8 +59,8 @@ def layers(module: Any) -> list[Layer]:
             shapes = {key: tuple(value.shape) for key, value in {**arrays, **buffers}.items()}
             parameters = sum(value.numel() for value in arrays.values())
             constants = sum(value.numel() for value in buffers.values())
-            found.append(Layer(name or "(itself)", part.original_name, shapes, parameters, constants))
-    return found
+            rows.append(Layer(name or "(itself)", part.original_name, shapes, parameters, constants))
+    return rows
 
 
 def table(rows: list[Layer], manifest: Manifest) -> str:

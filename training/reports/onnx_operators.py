@@ -140,6 +140,8 @@ def _scalar(g: Any, value: Any) -> Any:
 
 def fft_irfft(g: Any, power: Any, n: Any, dim: Any, norm: Any) -> Any:  # noqa: ARG001 (torch's signature)
     """torch.fft.irfft of a spectrum without imaginary parts, over the last axis and of an even length."""
+    if power.node().kind() == "onnx::Cast":  # to complex numbers, which ONNX has not
+        power = next(iter(power.node().inputs()))
     inner = g.op("Slice", power, _axis(g, 1), _axis(g, -1), _axis(g, -1))
     backwards = g.op("Slice", inner, _axis(g, -1), _axis(g, -(2**62)), _axis(g, -1), _axis(g, -1))
     whole = g.op("Unsqueeze", g.op("Concat", power, backwards, axis_i=-1), _axis(g, -1))

@@ -24,7 +24,7 @@ from training.tutorials.config import FORECASTERS, READERS, Config
 from training.tutorials.results import PUBLISHED
 from training.tutorials.train import least_squares, next_values, train_forecaster
 
-SHOWN = 15
+N_SERIES = 15
 TUTORIAL_IMAGE = 36  # of MNIST's training images, the one that the tutorial reads
 LONG = Config(batch=64, epochs=40)  # as often as the tutorial's cell was probably run, four times ten epochs
 
@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def draw_series(models: Path, figures: Path) -> None:
     """The data alone, and each forecaster's next value with its deviation."""
-    test = tutorial_series().test[:SHOWN]
+    test = tutorial_series().test[:N_SERIES]
     past, actual = test[:, :WINDOW], test[:, WINDOW]
     plots.value_grid(past, actual, figures / "tutorial-series.png", "50 values, and the one to predict")
     for name in FORECASTERS:

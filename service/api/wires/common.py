@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
-from service.api.inference import compute_in_parts, in_thread
+from service.api.inference import compute_in_parts
 from service.api.problems import describe, headers_of
 from service.api.request import MODEL, SIZE
 from service.codec.common import JSON
@@ -58,11 +58,11 @@ class Pipeline(Struct, frozen=True, eq=False):
         scope = request.scope
         return replace(self, client=self.clients.find(scope, dict(scope["headers"])), scope=scope)
 
-    async def in_thread(
+    def in_thread(
         self, kind: str, size: int, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """`function` in a thread; see `service.api.inference.in_thread`."""
-        return await in_thread(self.pool, f"wire {kind}", size, self.client, deadline, function, *args, **kwargs)
+    ) -> Awaitable[R]:
+        """`function` in a thread; see `service.api.thread_pools`."""
+        return self.pool.run(f"wire {kind}", size, self.client, deadline, function, *args, **kwargs)
 
     def deadline(self, timeout_ms: int | None = None) -> float:
         """The deadline (`time.monotonic()`) of a request that begins now."""

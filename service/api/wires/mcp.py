@@ -195,7 +195,7 @@ class _Tools:
         (timed,) = self._pipeline.forecasts.to_grids(ForecastRequest([series], parameters=horizon))
         model = self._pipeline.registry.get("forecaster")
         seasons = [parameters.season_length or season_of(timed.series, timed.season)]
-        test = plan([timed.series], seasons, parameters, model.manifest)
+        test = plan([timed.series], [None], seasons, parameters, model.manifest)
         results = await self._pipeline.compute(model, test.items, self._pipeline.deadline())
         answer: dict[str, Any] = msgspec.to_builtins(score(test, results))
         return {name: answer[name] for name in ("methods", "best", "prediction_length")}

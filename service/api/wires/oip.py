@@ -19,8 +19,8 @@ from msgspec import Struct
 
 from service.api.wires.common import Pipeline, body_of, inflate, json_answer, with_errors
 from service.api.wires.tensors import Tensor, bad, datatype_of, parse_tensors, to_bytes
+from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitInput, DigitParameters
-from service.codec.digits import DigitBatch
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput
 from service.codec.strict_json import suggestion
 from service.contract.errors import InvalidRequest, UnknownModel

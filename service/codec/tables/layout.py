@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -11,41 +10,27 @@ from msgspec import Struct
 from service.codec.tables.dates import is_clock, looks_like_date
 from service.codec.tables.numerals import is_missing, looks_like_number
 from service.codec.tables.rows import Row
-from service.codec.tables.types import Cell, Layout, TableOptions, bad_table, printable
+from service.codec.tables.shapes import is_total
+from service.codec.tables.time_columns import TIME_NAMES, choose_times
+from service.codec.tables.types import Cell, Column, Layout, TableOptions, bad_table, printable
 
-_TIME_WORDS = """
-date time datetime timestamp ts ds t step day month year week quarter period when time_stamp date_time index_date
-fecha hora dia día mes año ano semana trimestre periodo período fecha_hora datum zeit zeitstempel zeitpunkt tag monat
-jahr woche quartal uhrzeit date_heure jour mois annee année semaine heure data ora giorno mese anno
-"""
 _ID_WORDS = """
 id item_id unique_id series_id series item itemid uid key name sku product product_id store store_id store_nbr shop
 sensor sensor_id device device_id station group category region location article artikel filiale produkt producto
-tienda articulo artículo serie magasin produit articolo negozio
+tienda articulo artículo serie magasin produit articolo negozio product_title product_name item_name store_name
+sucursal ciudad city country país pais land pays paese region región ticker symbol entity_id metric
+host channel campaign winkel товар магазин
 """
 _VALUE_WORDS = """
 value values y target sales qty quantity amount demand count total units revenue observation reading measurement val
 valor valores ventas cantidad importe wert werte umsatz menge absatz anzahl betrag verkäufe ventes valeur quantité
-quantite montant vendite valore
+quantite montant vendite valore quantità verkoop aantal omzet sprzedaż продажи количество сумма 销量 数量 金额 売上
 """
-TIME_NAMES, ID_NAMES, VALUE_NAMES = (frozenset(words.split()) for words in (_TIME_WORDS, _ID_WORDS, _VALUE_WORDS))
+ID_NAMES, VALUE_NAMES = (frozenset(words.split()) for words in (_ID_WORDS, _VALUE_WORDS))
 _INDEX_NAMES = frozenset({"", "index", "idx", "row", "rownames", "row_names", "nr", "no", "#", "unnamed: 0", "rowid"})
 _LOOKED_AT = 1000  # rows
+_SAMPLE_SIZE = 200  # cells
 _KINDS = ("number", "date", "clock", "text", "empty")
-
-
-class Column(Struct, frozen=True):
-    """A column: its place from 0, its name, and what most of its cells are."""
-
-    index: int
-    name: str
-    kind: str
-    is_counted: bool = False  # 0, 1, 2 … or 1, 2, 3 …
-
-    @property
-    def key(self) -> str:
-        """The name as usual names are written."""
-        return re.sub(r"[^\w#]+", "_", self.name.strip().lower()).strip("_")
 
 
 class Roles(Struct, frozen=True):
@@ -104,7 +89,7 @@ def _column(body: Sequence[Row], index: int, name: str) -> Column:
         and len(cells) > 1
         and cells in ([str(i + first) for i in range(len(cells))] for first in (0, 1))
     )
-    return Column(index, name, kind, counted)
+    return Column(index, name, kind, counted, cells[:: max(1, len(cells) // _SAMPLE_SIZE)])
 
 
 def _kind(cells: Sequence[str]) -> str:
@@ -175,32 +160,17 @@ class _Choice:
         for column in self._columns:
             if column.name.lower() == name.lower():
                 return column
-        names = [column.name or str(column.index + 1) for column in self._columns]
+        names = [column.label for column in self._columns]
         near = difflib.get_close_matches(name, names, n=1)
         listed = ", ".join(printable(name) for name in names[:20])
         hint = f"; did you mean '{printable(near[0])}'?" if near else ""
         raise bad_table(f"{option}: there is no column '{printable(name)}' among {listed}{hint}", f"#/{option}")
 
     def _times(self) -> list[Column]:
-        """The columns of a time: one, or a date and a time of day, or year, month and day."""
+        """The columns of a time: the stated ones, or those that look so."""
         if self._options.time is not None:
             return self._stated(self._options.time, "time")
-        parts = {column.key: column for column in self._columns if column.kind == "number"}
-        for names in (("year", "month", "day"), ("year", "month"), ("año", "mes"), ("jahr", "monat")):
-            if all(name in parts for name in names):
-                return [parts[name] for name in names]
-        usual = [column for column in self._columns if column.key in TIME_NAMES]
-        dates = [column for column in usual if column.kind == "date"] or [
-            column for column in self._columns if column.kind == "date"
-        ]
-        clocks = [column for column in self._columns if column.kind == "clock"]
-        if dates:
-            further_dates = [column.name for column in dates[1:]]
-            if further_dates:
-                self._notes.append(f"times are those of '{printable(dates[0].name)}'; time= names another column")
-            return [dates[0], *clocks[:1]]
-        numbers = [column for column in usual if column.kind == "number" and len(self._columns) > 1]
-        return numbers[:1] or [column for column in usual if column.kind == "text" and len(self._columns) > 1][:1]
+        return choose_times(self._columns, self._notes)
 
     def _ids(self, free: Sequence[Column], values: list[Column] | None) -> list[Column]:
         """The columns that say which series a row belongs to: a usual name first, then columns of words."""
@@ -216,15 +186,15 @@ class _Choice:
     def _values(self, free: Sequence[Column], is_long: bool) -> list[Column]:
         numbers = [column for column in free if column.kind == "number"]
         plain = [column for column in numbers if not self._is_index(column)]
-        numbers = plain or numbers
+        numbers = [column for column in plain if column.key not in TIME_NAMES] or plain or numbers
         if not numbers:
             raise bad_table("no column holds numbers: value= names the column of the values")
         usual = [column for column in numbers if column.key in VALUE_NAMES]
-        if len(numbers) == 1 or not (usual or is_long):
+        if len(numbers) == 1 or not (usual or is_long) or (usual and not is_long and is_total(usual[0].name)):
             return numbers
         chosen = (usual or numbers)[0]
-        left_out = ", ".join(f"'{printable(column.name)}'" for column in numbers if column is not chosen)
-        name = printable(chosen.name or str(chosen.index + 1))
+        left_out = ", ".join(f"'{printable(column.label)}'" for column in numbers if column is not chosen)
+        name = printable(chosen.label)
         self._notes.append(
             f"the values are those of '{name}'; left out, as covariates are: {left_out}; value= names others"
         )

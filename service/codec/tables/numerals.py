@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 MISSING = frozenset(
     {
@@ -31,7 +32,34 @@ MISSING = frozenset(
     }
     | {"#div/0!", "#value!", "#ref!", "#num!", "nd", "n.d.", "missing", "unknown", "unavailable", "<na>", "nat", "\\n"}
 )
-_AROUND = re.compile(r"^[€$£¥₹\s]+|[€$£¥₹%\s]+$|^(?:USD|EUR|GBP)\s|\s(?:USD|EUR|GBP)$")
+# What may stand before or after a number. A list, since any other word makes the cell a name ("Store 1", "5W30").
+_CURRENCIES = """
+US$ R$ A$ C$ NZ$ HK$ S/ $ € £ ¥ ₹ ₩ ₽ ₺ ₴ ₦ ₱ ₪ ฿ ₫ Rs. Rs kr. kr zł Kč Ft lei лв руб. руб 元 円 Fr.
+USD EUR GBP JPY CNY INR CHF SEK NOK DKK PLN CZK HUF RON BRL MXN ARS CLP COP PEN CAD AUD NZD ZAR TRY RUB KRW
+"""
+_UNITS = """
+% %RH °C °F ° ℃ kWh MWh GWh Wh kW MW GW mV kV mA Hz kHz MHz GHz rpm dB dBm lx lux km/h mph m/s kn km m cm mm µm mi ft
+ha km² m² m2 m³ m3 m³/h l/s l/min L ml mL hl gal bbl kg mg µg t lb lbs oz bar mbar hPa kPa MPa Pa psi ppm ppb µg/m³
+ug/m3 kB KB MB GB TB KiB MiB GiB h hr hrs min mins s sec ms days Tage días pcs pc. units unit St. Stk. Stück ud. uds.
+x pts bps items orders users visits
+"""
+_FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "Mn": 1e6, "mln": 1e6, "bn": 1e9, "Bn": 1e9, "B": 1e9}
+_FACTORS |= {"Tsd": 1e3, "Tsd.": 1e3, "mil": 1e3, "Mio": 1e6, "Mio.": 1e6, "Mill.": 1e6, "Mrd": 1e9, "Mrd.": 1e9}
+_SAME_UNIT = {"EUR": "€", "USD": "$", "US$": "$", "GBP": "£", "lbs": "lb"}
+_SAME_UNIT |= {"hrs": "h", "hr": "h", "sec": "s", "mins": "min"}
+
+
+def _choice(words: str | Iterable[str]) -> str:
+    names = words.split() if isinstance(words, str) else words
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+
+
+_AROUND = re.compile(
+    rf"(?P<minus>[+-]?)\s*(?P<before>{_choice(_CURRENCIES)})?\s*(?P<number>[+-]?[.,]?[0-9](?:.*[0-9])?[.,]?-?)"
+    rf"(?:\s*(?P<unit>{_choice(_CURRENCIES + _UNITS)})|\s+(?P<kelvin>K)"
+    rf"|\s*(?P<factor>{_choice(_FACTORS)})\s*(?P<currency>{_choice(_CURRENCIES)})?)?"
+)
+_MAX_LENGTH = 80  # of a number with its unit
 _SPACES = re.compile(r"(?<=[0-9])[ \u00a0\u202f\u2009'\u2019](?=[0-9]{3}(?![0-9]))")
 _SHAPE = re.compile(r"[+-]?(?=[.,]?[0-9])(?P<whole>[0-9]*(?:[.,][0-9]+)*)[.,]?(?:[eE][+-]?[0-9]{1,4})?")
 _GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
@@ -56,13 +84,13 @@ class NumberFormat(Struct, frozen=True):
             pass
         if is_missing(text):
             return None
-        plain, sign = _plain(text)
+        plain, factor, _ = _plain(text)
         if self.thousands:
             plain = plain.replace(self.thousands, "")
         plain = plain.replace(self.decimal, ".") if self.decimal != "." else plain
         if not _SHAPE.fullmatch(plain) or "," in plain or plain.count(".") > 1:
             raise ValueError("is no number")
-        value = sign * float(plain)
+        value = factor * float(plain)
         if value - value != 0:
             raise ValueError("is no finite number")
         return value
@@ -75,13 +103,26 @@ def is_missing(text: str) -> bool:
 
 def looks_like_number(text: str) -> bool:
     """Whether a cell holds a number in some writing."""
-    plain, _ = _plain(text)
-    return bool(_SHAPE.fullmatch(plain))
+    return bool(_SHAPE.fullmatch(_plain(text)[0]))
 
 
-def find_number_format(cells: Iterable[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
+def unit_of(text: str) -> str | None:
+    """The currency, unit or per cent sign next to a number; several names of one unit are the same."""
+    return _plain(text)[2]
+
+
+def find_number_format(cells: Sequence[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
     """The marks of the numbers in `cells`; `decimal` where it is stated."""
-    texts = _with_marks(cells)
+    found = _format_of(_with_marks(cells), delimiter, decimal)
+    factors = ((cell, abs(_plain(cell)[1])) for cell in cells[:_SAMPLE_SIZE])
+    example, factor = next(((cell, factor) for cell, factor in factors if factor > 1), ("", 1))
+    if not example:
+        return found
+    note = f"numbers such as {example.strip()} were multiplied by {factor:.15g}"
+    return replace(found, note=f"{found.note}; {note}" if found.note else note)
+
+
+def _format_of(texts: list[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
     marked = [text for text in texts if "." in text or "," in text]
     if decimal is not None:
         alternative = "," if decimal == "." else "."
@@ -95,7 +136,7 @@ def find_number_format(cells: Iterable[str], delimiter: str | None, decimal: str
     if any(text.count(mark) > 1 for text in with_mark):
         return NumberFormat("," if mark == "." else ".", mark)
     if not with_mark or any(not _GROUPS.fullmatch(text) for text in with_mark):
-        return NumberFormat(mark)
+        return NumberFormat(mark, "." if mark == "," and any("." in text for text in marked) else None)
     return _two_way(texts, mark, delimiter)
 
 
@@ -119,7 +160,7 @@ def _with_marks(cells: Iterable[str]) -> list[str]:
     texts: list[str] = []
     for cell in cells:
         if not is_missing(cell):
-            plain, _ = _plain(cell)
+            plain = _plain(cell)[0]
             if _SHAPE.fullmatch(plain) and "e" not in plain.lower():
                 texts.append(plain)
         if len(texts) >= _SAMPLE_SIZE:
@@ -127,13 +168,24 @@ def _with_marks(cells: Iterable[str]) -> list[str]:
     return texts
 
 
-def _plain(text: str) -> tuple[str, int]:
-    """A number without currency, per cent, blanks within and a minus of other kinds; and -1 for `(12)`."""
+def _plain(text: str) -> tuple[str, float, str | None]:
+    """A number without what stands around it; what to multiply it by (-1 for `(12)`, 1000 for `1.2k`); its unit."""
     plain = text.strip().replace("\u2212", "-")
-    sign = 1
+    if _SHAPE.fullmatch(plain):  # what most cells hold
+        return plain, 1.0, None
+    factor = 1.0
     if plain.startswith("(") and plain.endswith(")"):
-        plain, sign = plain[1:-1], -1
-    plain = _AROUND.sub("", plain)
-    if plain.endswith("-"):
-        plain, sign = plain[:-1], -sign
-    return _SPACES.sub("", plain), sign
+        plain, factor = plain[1:-1], -1.0
+    match = _AROUND.fullmatch(plain) if len(plain) <= _MAX_LENGTH else None
+    if not match:
+        return plain, factor, None
+    number, minus = match["number"], match["minus"]
+    if number.endswith("-"):
+        number, factor = number[:-1], -factor
+    if minus and match["before"]:
+        factor = -factor if minus == "-" else factor
+    else:
+        number = minus + number
+    unit = match["before"] or match["unit"] or match["kelvin"] or match["currency"]
+    factor *= _FACTORS.get(match["factor"] or "", 1.0)
+    return _SPACES.sub("", number), factor, _SAME_UNIT.get(unit, unit) if unit else None

@@ -5,19 +5,34 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from service.codec.forecast_types import ForecastParameters, SeriesInput
-from service.codec.tables.dates import DateFormat, find_date_format
-from service.codec.tables.layout import Column, Roles, find_roles
-from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing
+from service.codec.tables.dates import DateFormat, find_date_format, find_excel_format
+from service.codec.tables.layout import Roles, find_roles
+from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing, unit_of
 from service.codec.tables.rows import Row, Rows, read_rows
-from service.codec.tables.shapes import reshaped
-from service.codec.tables.types import Cell, Table, TableErrors, TableOptions, TableReading, bad_table, printable
+from service.codec.tables.shapes import is_total, reshaped
+from service.codec.tables.time_columns import step_numbers, time_reader
+from service.codec.tables.types import (
+    Cell,
+    Column,
+    Table,
+    TableErrors,
+    TableOptions,
+    TableReading,
+    bad_table,
+    printable,
+)
 from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, place_moments, read_frequency, spread
 
-_TOTALS = frozenset({"total", "totals", "sum", "summe", "gesamt", "suma", "somme", "totale", "grand total", "average"})
+_DATED = "date datetime timestamp time day fecha datum data дата 日期 datahora tijd zeitpunkt observation_date"
+_MAX_STEP = 1_000_000
+_OF_NUMBERS = "+-0123456789.,eE "  # characters of numbers without a unit
 _CALENDAR = dt.datetime(2000, 1, 1)  # noqa: DTZ001 (a clock without a zone)
 
 
@@ -36,11 +51,12 @@ class _Series:
         self.values: list[float | None] = []
         self.moments: list[Moment] = []
         self.rows: list[int] = []  # positions in the body
+        self.unit: str | None = None  # that stands next to its values
 
 
 def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
     """The series of a CSV file; raises `InvalidRequest` with errors that name line and column and show the cell."""
-    return read_table(read_rows(content, options.delimiter), options, limits, "csv")
+    return read_table(read_rows(content, options.delimiter, options.encoding), options, limits, "csv")
 
 
 def read_table(rows: Rows, options: TableOptions, limits: Limits, file_format: str) -> Table:
@@ -89,6 +105,8 @@ class _Reader:
         self._numbers = self._number_format()
         self._dates: DateFormat | None = None
         self._ids: list[Column] = []  # that tell the series apart
+        self._unused: list[Column] = []  # that could have
+        self._units: dict[str, str] = {}  # a unit, and the first column that has it
         self._is_counted = False  # times are numbers of steps
 
     def list_of_numbers(self) -> list[_Series]:
@@ -117,11 +135,17 @@ class _Reader:
                 if series is None:
                     series = series_by_key[key, column.index] = _Series(label, column)
                 text = row.cells[column.index] if column.index < len(row.cells) else ""
-                series.values.append(self._number(text, position, column))
+                value = self._number(text, position, column)
+                if value is not None and text.strip(_OF_NUMBERS):
+                    self._check_unit(series, text, position)
+                series.values.append(value)
                 series.rows.append(position)
                 if moments:
                     series.moments.append(moments[position])
         self._errors.check()
+        if self._rows.is_turned and not moments:
+            for entry in series_by_key.values():
+                _cut_end(entry)
         return self._with_values(list(series_by_key.values()))
 
     def _with_values(self, series: list[_Series]) -> list[_Series]:
@@ -152,6 +176,9 @@ class _Reader:
         self._errors.check()
         names = Counter(timeline.grid.frequency.name for timeline in timelines if timeline)
         warnings = {code for timeline in timelines if timeline for code in timeline.warnings}
+        if self._units:
+            listed = ", ".join(f"{unit} of '{printable(name)}'" for unit, name in list(self._units.items())[:5])
+            self._notes.append(f"units were left out: {listed}")
         self._notes += [SENTENCES[code] for code in sorted(warnings)]
         reading = TableReading(
             format=file_format,
@@ -159,16 +186,16 @@ class _Reader:
             rows=len(self._body),
             series=len(inputs),
             header=self._roles.has_header,
-            value=[_name(column) for column in self._roles.values],
+            value=[column.label for column in self._roles.values],
             encoding=self._rows.encoding,
             delimiter=self._rows.delimiter,
             decimal=self._numbers.decimal,
             thousands=self._numbers.thousands,
-            id=[_name(column) for column in self._ids],
-            time=[_name(column) for column in self._roles.times],
+            id=[column.label for column in self._ids],
+            time=[column.label for column in self._roles.times],
             date_order=self._dates.order if self._dates else None,
             freq=names.most_common(1)[0][0] if names else None,
-            ignored_columns=[_name(column) for column in self._roles.ignored],
+            ignored_columns=[column.label for column in [*self._roles.ignored, *self._unused]],
             notes=self._notes,
         )
         parameters, with_series = parameters_of(self._options), self._options.include == "series"
@@ -192,16 +219,35 @@ class _Reader:
             self._errors.at_cell(self._cell_of(text, position, column), str(error))
             return None
 
+    def _check_unit(self, series: _Series, text: str, position: int) -> None:
+        """Record a unit that differs from that of the values before it."""
+        unit = unit_of(text)
+        if unit is None:
+            return
+        if series.unit is None:
+            series.unit = unit
+            self._units.setdefault(unit, series.column.label)
+        elif unit != series.unit:
+            cell = self._cell_of(text, position, series.column)
+            self._errors.at_cell(cell, f"is in {unit}, the values before it in {series.unit}")
+
     def _number_format(self) -> NumberFormat:
-        indexes = {column.index for column in self._roles.values}
+        """The marks of the values; those of other numbers decide where the values can be read in two ways."""
+        cells = self._cells(self._roles.values)
         if self._roles.layout == "list":
             cells = [cell for row in self._body for text in row.cells for cell in text.split()]
-        else:
-            cells = [cell for row in self._body for index, cell in enumerate(row.cells) if index in indexes]
-        number_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
-        if number_format.note:
-            self._notes.append(number_format.note)
-        return number_format
+        found = find_number_format(cells, self._rows.delimiter, self._options.decimal)
+        others = [column for column in self._roles.ignored if column.kind == "number"]
+        if found.note and others:
+            both = find_number_format(self._cells(others) + cells, self._rows.delimiter, self._options.decimal)
+            found = found if both.note else both
+        if found.note:
+            self._notes.append(found.note)
+        return found
+
+    def _cells(self, columns: Sequence[Column]) -> list[str]:
+        indexes = {column.index for column in columns}
+        return [cell for row in self._body for index, cell in enumerate(row.cells) if index in indexes]
 
     def _check_widths(self) -> None:
         """Record rows with more cells than the table has columns, but for empty ones at their ends."""
@@ -213,14 +259,18 @@ class _Reader:
                 self._errors.add(f"#row={position + self._first}", "bad_table", detail)
 
     def _without_totals(self, body: list[Row]) -> list[Row]:
-        """`body` without a last row of totals."""
+        """`body` without a last row of totals: one that says so, or the only one without a time."""
         columns = [*self._roles.times, *self._roles.ids]
-        if body and columns:
-            last = body[-1]
-            words = {last.cells[column.index].strip().lower() for column in columns if column.index < len(last.cells)}
-            if words & _TOTALS:
-                self._notes.append(f"line {last.line} was left out: it is a total")
-                return body[:-1]
+        if len(body) < 2 or not columns:
+            return body
+        last = body[-1]
+        if any(is_total(self._text(last, column)) for column in columns):
+            self._notes.append(f"line {last.line} was left out: it is a total")
+            return body[:-1]
+        times = self._roles.times
+        if times and is_missing(self._text(last, times[0])) and not is_missing(self._text(body[-2], times[0])):
+            self._notes.append(f"line {last.line}, the last one, was left out: it has no time, as a total has none")
+            return body[:-1]
         return body
 
     # --- times -------------------------------------------------------------------------------------------------------
@@ -230,15 +280,13 @@ class _Reader:
         times = self._roles.times
         if not times:
             return []
-        if len(times) > 1 and times[1].kind == "clock":
-            texts = [f"{self._text(row, times[0])} {self._text(row, times[1])}" for row in self._body]
-        elif len(times) > 1:
-            texts = ["-".join(self._text(row, column).zfill(2) for column in times) for row in self._body]
-        else:
-            texts = [self._text(row, times[0]) for row in self._body]
+        read_text = time_reader(times, self._notes)
+        texts = [read_text(partial(self._text, row)) for row in self._body]
         present = [text for text in texts if not is_missing(text)]
         is_european = self._rows.delimiter == ";" or self._numbers.decimal == ","
         dates = find_date_format(present, self._options.date_order, prefers_day_first=is_european)
+        if dates is None and times[0].kind == "number" and times[0].key in _DATED.split():
+            dates = find_excel_format(present)
         if dates is None:
             return self._steps(texts)
         self._dates = dates
@@ -258,16 +306,21 @@ class _Reader:
         return moments
 
     def _steps(self, texts: Sequence[str]) -> list[Moment]:
-        """Numbers of steps (1, 2, 3 …) as days of a calendar, which no answer shows."""
-        self._is_counted = True
-        moments = []
-        for position, text in enumerate(texts):
-            try:
-                moments.append(Moment(_CALENDAR + dt.timedelta(days=int(text)), None, None, "D"))
-            except (ValueError, OverflowError):
+        """Numbers of steps (`3`, `Week 3`) as days of a calendar, which no answer shows; none where there is none."""
+        numbers = step_numbers(texts)
+        if numbers is None or max(numbers) > _MAX_STEP:
+            if self._options.time is not None or sum(text.isdigit() for text in texts) > len(texts) // 2:
+                position = next((i for i, text in enumerate(texts) if not text.isdigit() or int(text) > _MAX_STEP), 0)
                 self._errors.at_cell(self._cell(position, self._roles.times[0]), "is no time")
-        self._errors.check()
-        return moments
+                self._errors.check()
+            name, example = self._roles.times[0].label, printable(texts[0])
+            self._notes.append(
+                f"'{printable(name)}' holds no times in a known writing ('{example}'): rows are in order"
+            )
+            self._roles = replace(self._roles, times=[], ignored=[*self._roles.ignored, *self._roles.times])
+            return []
+        self._is_counted = True
+        return [Moment(_CALENDAR + dt.timedelta(days=number), None, None, "D") for number in numbers]
 
     def _text(self, row: Row, column: Column) -> str:
         return row.cells[column.index].strip() if column.index < len(row.cells) else ""
@@ -347,25 +400,30 @@ class _Reader:
             count = 1
         self._ids, unused = ids[:count], ids[count:]
         if unused:
-            names = ", ".join(f"'{printable(_name(column))}'" for column in unused)
+            self._unused += unused
+            names = ", ".join(f"'{printable(column.label)}'" for column in unused)
             self._notes.append(f"{names} not needed to tell the series apart; id= names the columns to use")
         return keys
 
     def _without_labels(self, ids: list[Column], moments: Sequence[Moment]) -> list[Column]:
-        """`ids` without columns of remarks and of numbers of rows, where no two rows would have one time anyway."""
-        if len(self._body) < 2 or (moments and len(set(moments)) < len(moments)):
+        """`ids` without columns of remarks and of numbers of rows: a series has more than one row."""
+        if len(self._body) < 2:
             return ids
+        is_long = bool(moments) and len(set(moments)) < len(moments)
         id_columns: list[Column] = []
         labels: list[Column] = []
         for column in ids:
             count = len({self._text(row, column) for row in self._body})
-            is_label = count == len(self._body) if not moments else count > 1 and not self._sorts(column, moments)
+            if is_long or not moments:
+                is_label = count == len(self._body)
+            else:
+                is_label = count > 1 and not self._sorts(column, moments)
             (labels if is_label else id_columns).append(column)
         if labels:
-            names = ", ".join(f"'{printable(_name(column))}'" for column in labels)
-            self._notes.append(
-                f"no two rows have one time: {names} were not taken for ids of series; id= says otherwise"
-            )
+            self._unused += labels
+            names = ", ".join(f"'{printable(column.label)}'" for column in labels)
+            reason = "differs in every row" if is_long or not moments else "no two rows have one time"
+            self._notes.append(f"not taken for ids of series, as {reason}: {names}; id= says otherwise")
         return id_columns
 
     def _sorts(self, column: Column, moments: Sequence[Moment]) -> bool:
@@ -386,6 +444,12 @@ class _Reader:
         return f"{key} / {name}"[:256] if several else key[:256]
 
 
+def _cut_end(entry: _Series) -> None:
+    """Cut the missing values at the end of a series that was a row: shorter ones are filled up with empty cells."""
+    while entry.values and entry.values[-1] is None:
+        entry.values.pop()
+
+
 def _is_ordered(clocks: Sequence[dt.datetime]) -> bool:
     """Whether times ascend or descend."""
     return all(a < b for a, b in pairwise(clocks)) or all(a > b for a, b in pairwise(clocks))
@@ -397,10 +461,6 @@ def _ascending(entry: _Series) -> tuple[list[Moment], bool]:
     if len(clocks) > 1 and all(a > b for a, b in pairwise(clocks)):
         return entry.moments[::-1], True
     return entry.moments, False
-
-
-def _name(column: Column) -> str:
-    return column.name or str(column.index + 1)
 
 
 def _checked_frequency(freq: str) -> None:

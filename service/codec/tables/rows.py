@@ -7,25 +7,36 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.codec.tables.numerals import is_missing, looks_like_number
-from service.codec.tables.types import bad_table
+from service.codec.tables.types import bad_table, printable
+from service.contract.errors import InvalidRequest
 
 DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", ",": "comma", " ": "space"}
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LOOKED_AT = 200  # lines
 _MAX_FIELD = 100_000
+_MAX_ROW = 1 << 20  # bytes of a row of a large file
 _RULE = re.compile(r"[-+=| ]*--[-+=| ]*")
-_ROW_COUNT = re.compile(r"\([0-9]+ rows?\)")
+_ROW_COUNT = re.compile(r"\([0-9]+ rows?\)|[0-9]+ rows? in set.*|\([0-9]+ (?:Zeilen|filas|lignes|righe)\)")
+_COMMENT = re.compile(r"#(?![,;\t|]|$)|#$|//|(?:--|%|;)\s")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
 _BINARY = {
     b"PK\x03\x04": "an Excel workbook or another zip file: save it as CSV",
     b"PAR1": "Parquet: say so in Content-Type",
 }
 _BINARY |= {b"\x1f\x8b": "compressed", b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV", b"%PDF": "PDF"}
+_OTHER_TEXT = (
+    (("{", "["), "JSON: say so in Content-Type (application/json)"),
+    (("<!", "<html", "<?xml", "<table"), "HTML or XML"),
+)
+_FOREIGN_WORD = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
+_WIDE_TEXT = (("utf-16-le", 1), ("utf-16-be", 0))  # and where the high bytes of its ASCII characters stand, which are 0
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -44,14 +55,18 @@ class Rows(Struct, frozen=True, eq=False):
     delimiter: str | None
     notes: list[str]
     is_turned: bool = False  # every column but that of times is a series
+    quote: str = '"'
 
 
-def read_rows(content: bytes, delimiter: str | None) -> Rows:
+def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None) -> Rows:
     """The rows of `content`, apart from blank lines, comments and what stands above the table.
 
     Raises `InvalidRequest` (`bad_table`) for what is no table of text.
     """
-    text, encoding = _decode(content)
+    text, encoding, encoding_note = _decode(content, encoding)
+    for starts, kind in _OTHER_TEXT:
+        if text.lstrip()[:6].lower().startswith(starts):
+            raise bad_table(f"this is no CSV: the content is {kind}")
     lines = text.splitlines()
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # Excel's own hint
         delimiter, text = delimiter or lines[0][4], "\n" + text.partition("\n")[2]
@@ -59,31 +74,118 @@ def read_rows(content: bytes, delimiter: str | None) -> Rows:
     sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not _is_remark([line])]
     if not sample:
         raise bad_table("the table is empty")
+    note = None
     if delimiter is None:
         delimiter, note = _find_delimiter(sample)
     else:
-        delimiter, note = _stated(delimiter), None
-    rows = _split(text, delimiter)
-    return Rows(_without_preamble(rows), encoding, delimiter, [note] if note else [])
+        delimiter = _stated(delimiter)
+    quote = _quote(sample)
+    rows = _without_preamble(_split(text, delimiter, quote))
+    return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
 
 
-def _decode(content: bytes) -> tuple[str, str]:
-    """The text of a file and its encoding: by its byte order mark, else UTF-8, else Windows-1252."""
+def row_parts(file: BinaryIO, delimiter: str | None, encoding: str | None, part_bytes: int) -> Iterator[Rows]:
+    """The rows of a large file, about `part_bytes` of it at a time; names of columns are in the first part alone.
+
+    Raises `InvalidRequest`.
+    """
+    first = read_rows(_up_to_row(file, part_bytes), delimiter, encoding)
+    if first.encoding.startswith("utf-16"):
+        raise bad_table("a table of this size is not read in UTF-16: write it in UTF-8")
+    yield first
+    file.seek(0)
+    line = _up_to_row(file, part_bytes).count(b"\n")
+    while content := _up_to_row(file, part_bytes):
+        text = content.decode(first.encoding.replace("windows-", "cp"), "replace")
+        rows = _split(text, first.delimiter, first.quote)
+        yield replace(first, rows=[replace(row, line=row.line + line) for row in rows])
+        line += content.count(b"\n")
+
+
+def _up_to_row(file: BinaryIO, size: int) -> bytes:
+    """The next `size` bytes of a file up to the end of a row: a line that ends outside of quotes."""
+    content = file.read(size)
+    content += file.readline(_MAX_ROW)
+    while content.count(b'"') % 2 and (line := file.readline(_MAX_ROW)):
+        if len(content) > size + _MAX_ROW:
+            raise bad_table("a quoted cell has no end")
+        content += line
+    return content
+
+
+def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
+    """The text of a file, its encoding, and a note where that is a guess.
+
+    It is the stated one, else that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8, else
+    Windows-1252.
+    """
     for magic, kind in _BINARY.items():
         if content.startswith(magic):
             raise bad_table(f"this is no CSV: the content is {kind}")
     for mark, encoding in _BOMS:
         if content.startswith(mark):
             try:
-                return content[len(mark) :].decode(encoding), encoding
+                return content[len(mark) :].decode(encoding), encoding, None
             except UnicodeDecodeError as error:
                 raise bad_table(f"byte {error.start} is no {encoding}, which the byte order mark says") from error
-    if b"\x00" in content[:4096]:
+    if stated is not None:
+        return _decode_as(content, stated), stated.lower(), None
+    head = content[: min(len(content), 4096) // 2 * 2]
+    for encoding, first in _WIDE_TEXT:
+        if len(head) > 3 and head[first::2].count(0) > 0.8 * len(head) / 2 and 0 not in head[1 - first :: 2]:
+            return _decode_as(content, encoding), encoding, None
+    if b"\x00" in head:
         raise bad_table("this is no CSV: the content is binary")
     try:
-        return content.decode("utf-8"), "utf-8"
+        return content.decode("utf-8"), "utf-8", None
     except UnicodeDecodeError:
-        return content.decode("cp1252", "replace"), "windows-1252"
+        name = _likely_encoding(content)
+        text = content.decode(name, "replace")
+        found = _FOREIGN_WORD.search(text)
+        name = name.replace("cp", "windows-")
+        if found is None:
+            return text, name, None
+        note = f"letters such as in '{printable(found[0])}' were read as {name}; encoding= says otherwise"
+        return text, name, note
+
+
+def _likely_encoding(content: bytes) -> str:
+    """The encoding of text that is no UTF-8: one of another script where words hold nothing but bytes above 127."""
+    words = re.findall(rb"[A-Za-z\x80-\xff]{3,}", content[:65_536])
+    foreign = [word for word in words if min(word) > 127]
+    if 2 * len(foreign) < len([word for word in words if max(word) > 127]) or not foreign:
+        return "cp1252"
+    letters = b"".join(foreign)
+    if sum(byte >= 0xE0 for byte in letters) > 0.5 * len(letters):  # small letters of Cyrillic
+        return "cp1251"
+    names = ("shift_jis", "gb18030") if any(0x81 <= byte <= 0x9F for byte in letters) else ("gb18030",)
+    return next((name for name in names if _is_encoded(letters, name)), "cp1252")
+
+
+def _is_encoded(letters: bytes, encoding: str) -> bool:
+    try:
+        return all(character >= "\u3040" for character in letters.decode(encoding))
+    except UnicodeDecodeError:
+        return False
+
+
+def _decode_as(content: bytes, encoding: str) -> str:
+    """The text of `content` in an encoding that was stated."""
+    try:
+        is_text = codecs.lookup(encoding)._is_text_encoding
+        if not is_text:
+            raise LookupError(encoding)
+        return content.decode(encoding)
+    except (LookupError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise bad_table(f"byte {error.start} is no {encoding}, which was stated", "#/encoding") from error
+        raise bad_table("encoding is a name such as utf-8, windows-1251 or gb18030", "#/encoding") from error
+
+
+def _quote(sample: Sequence[str]) -> str:
+    """The character around cells: apostrophes where they stand around the first cell of all lines."""
+    quoted = all(re.match(r"'[^']*'(?!\w)", line) for line in sample) and not any('"' in line for line in sample)
+    return "'" if quoted else '"'
 
 
 def _stated(name: str) -> str:
@@ -102,8 +204,9 @@ def _find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
     for delimiter in (";", "\t", "|", ","):
         widths = Counter(len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True))
         width, count = widths.most_common(1)[0]
+        regular = max(count, _share_below_title(sample, delimiter, width) * widths.total())
         wide = sum(number for size, number in widths.items() if size > 1)
-        is_regular = width > 1 and count >= 0.7 * widths.total()
+        is_regular = width > 1 and regular >= 0.7 * widths.total()
         if is_regular or (delimiter != "," and wide == widths.total() > 1):
             return _comma_or_decimals(sample) if delimiter == "," and width == 2 else (delimiter, None)
     if all(len(line.split()) == len(sample[0].split()) for line in sample) and len(sample[0].split()) > 1:
@@ -116,6 +219,13 @@ def _find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
     if is_list and any("," in line or " " in line.strip() for line in sample):
         return ("," if any("," in line for line in sample) else " "), None
     return None, None
+
+
+def _share_below_title(sample: Sequence[str], delimiter: str, width: int) -> float:
+    """The share of lines of `width` cells from the first such line on: a title and remarks stand above a table."""
+    sizes = [len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True)]
+    below = sizes[sizes.index(width) :]
+    return below.count(width) / len(below) if len(below) > 2 else 0.0
 
 
 def _comma_or_decimals(sample: Sequence[str]) -> tuple[str | None, str | None]:
@@ -136,10 +246,22 @@ def _comma_or_decimals(sample: Sequence[str]) -> tuple[str | None, str | None]:
     )
 
 
-def _split(text: str, delimiter: str | None) -> list[Row]:
-    """The rows of `text`, without blank lines and comments."""
+def _split(text: str, delimiter: str | None, quote: str) -> list[Row]:
+    """The rows of `text`, without blank lines and comments.
+
+    A quote within a quoted cell is doubled (RFC 4180) or, where that gives no table, preceded by a backslash.
+    """
+    try:
+        return _parsed(text, delimiter, {"quotechar": quote})
+    except InvalidRequest:
+        if "\\" + quote not in text:
+            raise
+        return _parsed(text, delimiter, {"quotechar": quote, "escapechar": "\\", "doublequote": False})
+
+
+def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> list[Row]:
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter or "\x1f", skipinitialspace=True, strict=True
+        io.StringIO(text, newline=""), delimiter=delimiter or "\x1f", skipinitialspace=True, strict=True, **dialect
     )
     csv.field_size_limit(_MAX_FIELD)
     rows = []
@@ -159,7 +281,8 @@ def _split(text: str, delimiter: str | None) -> list[Row]:
 def _is_remark(cells: Sequence[str]) -> bool:
     """Whether a row is a comment, or what databases print around a table: a line of dashes, a number of rows."""
     text = " ".join(cells).strip()
-    return text.startswith("#") or bool(_RULE.fullmatch(text)) or bool(_ROW_COUNT.fullmatch(text))
+    is_comment = _COMMENT.match(cells[0].lstrip()) and (len(cells) == 1 or cells[0].strip() != "#")
+    return bool(is_comment or _RULE.fullmatch(text) or _ROW_COUNT.fullmatch(text))
 
 
 def _without_preamble(rows: list[Row]) -> list[Row]:

@@ -9,37 +9,84 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from service.codec.tables.dates import looks_like_date, month_of
+from service.codec.tables.date_writings import month_of
+from service.codec.tables.dates import looks_like_date
 from service.codec.tables.numerals import is_missing, looks_like_number
 from service.codec.tables.rows import Row, Rows
+from service.codec.tables.types import printable
 
 _FEWEST_COLUMNS = 3  # of values in a row that is a series
 _FEWEST_MONTHS = 6
+_MOST_HEADERS = 4  # rows of names above the first value
+_TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale average итого всего 合计 总计 totaal razem"
 
 
 def reshaped(table: Rows) -> Rows:
-    """`table` as a wide one, where its rows are series or years; without a row of units below the names of columns."""
-    rows = _without_units(table.rows)
+    """`table` as a wide one, where its rows are series or years; with one row of names, and no columns without any."""
+    table = replace(table, rows=_with_one_header(_without_empty_ends(table.rows)))
+    rows = table.rows
     if len(rows) < 2:
-        return replace(table, rows=rows)
+        return table
     header, body = rows[0], rows[1:]
     months = {index: month for index, cell in enumerate(header.cells) if (month := month_of(cell))}
     if len(months) >= _FEWEST_MONTHS and all(_is_year(row.cells[0]) for row in body):
         note = "each row was read as a year, each column as a month of it"
         return replace(table, rows=_years(header, body, months), notes=[*table.notes, note])
-    first = next((index for index, cell in enumerate(header.cells) if _is_step(cell)), len(header.cells))
-    count = len(header.cells) - first
-    if count >= _FEWEST_COLUMNS and first > 0 and all(map(_is_step, header.cells[first:])) and _are_names(body, first):
-        note = "each row was read as a series, each column as a time"
-        return replace(table, rows=_turned(header, body, first), notes=[*table.notes, note], is_turned=True)
-    return replace(table, rows=rows)
+    return _with_series_in_columns(table) or table
 
 
-def _without_units(rows: list[Row]) -> list[Row]:
-    """`rows` without a second one that holds no number or date although the first is one of words and the third not."""
-    if len(rows) < 3 or _has_values(rows[0]) or _has_values(rows[1]) or not _has_values(rows[2]):
+def _with_series_in_columns(table: Rows) -> Rows | None:
+    """`table` turned, where its rows are series; None elsewhere."""
+    header, body = table.rows[0], table.rows[1:]
+    steps = [index for index, cell in enumerate(header.cells) if _is_step(cell) and _holds_numbers(body, index)]
+    totals = [index for index, cell in enumerate(header.cells) if is_total(cell)]
+    first = steps[0] if steps else 0
+    if first == 0 or len(steps) < _FEWEST_COLUMNS or len(steps) + len(totals) < len(header.cells) - first:
+        return None
+    series = [row for row in body if not any(is_total(cell) for cell in row.cells[:first])]
+    count = _columns_of_names(series, first)
+    if count == 0 or any(looks_like_date(row.cells[0]) for row in series[:200]):
+        return None
+    notes = ["each row was read as a series, each column as a time"]
+    left_out = [f"line {row.line}" for row in body if row not in series]
+    left_out += [f"column '{printable(header.cells[index])}'" for index in totals]
+    if left_out:
+        notes.append(f"left out as totals: {', '.join(left_out)}")
+    rows = _turned(header, series, steps, count)
+    return replace(table, rows=rows, notes=[*table.notes, *notes], is_turned=True)
+
+
+def is_total(name: str) -> bool:
+    """Whether a name says that its row or column adds up the others."""
+    text = name.strip().lower().rstrip(":")
+    return text in _TOTALS.split() or text.startswith(("total ", "grand total", "gesamt", "sum of"))
+
+
+def _without_empty_ends(rows: list[Row]) -> list[Row]:
+    """`rows` without columns at their end that hold nothing at all."""
+    width = max((len(row.cells) for row in rows), default=0)
+    used = max((index + 1 for row in rows for index, cell in enumerate(row.cells) if cell.strip()), default=0)
+    return rows if used == width else [replace(row, cells=row.cells[:used]) for row in rows]
+
+
+def _with_one_header(rows: list[Row]) -> list[Row]:
+    """`rows` with one row of names where several stand above the first value.
+
+    They are put together where those of the first one repeat (several levels of pandas), else the others are units.
+    """
+    first = next((index for index, row in enumerate(rows[:_MOST_HEADERS]) if _has_values(row)), 0)
+    if first < 2:
         return rows
-    return [rows[0], *rows[2:]]
+    above, names = rows[:first], [cell.strip() for cell in rows[0].cells]
+    if len(set(names)) == len(names) or first > len(rows) - 1:
+        return [rows[0], *rows[first:]] if first == 2 else rows
+    columns = zip(*(_padded(row.cells, len(rows[first].cells)) for row in above), strict=True)
+    joined = [" / ".join(dict.fromkeys(cell.strip() for cell in column if cell.strip())) for column in columns]
+    return [Row(above[0].line, joined), *rows[first:]]
+
+
+def _padded(cells: list[str], width: int) -> list[str]:
+    return cells[:width] + [""] * (width - len(cells))
 
 
 def _has_values(row: Row) -> bool:
@@ -58,12 +105,19 @@ def _is_step(name: str) -> bool:
     return looks_like_date(text) or (digits.isdigit() and len(text) - len(digits) <= 6)
 
 
-def _are_names(body: Sequence[Row], count: int) -> bool:
-    """Whether the first `count` cells of the rows tell the rows apart, and all others are numbers."""
-    names = {tuple(row.cells[:count]) for row in body}
-    cells = [cell for row in body[:200] for cell in row.cells[count:] if not is_missing(cell)]
-    are_numbers = sum(map(looks_like_number, cells)) >= 0.8 * len(cells)
-    return len(names) == len(body) and are_numbers and not any(looks_like_date(row.cells[0]) for row in body[:200])
+def _holds_numbers(body: Sequence[Row], index: int) -> bool:
+    """Whether nearly all cells of a column are numbers or missing."""
+    cells = [row.cells[index] for row in body[:200] if index < len(row.cells) and not is_missing(row.cells[index])]
+    return sum(map(looks_like_number, cells)) >= 0.8 * len(cells)
+
+
+def _columns_of_names(body: Sequence[Row], most: int) -> int:
+    """How many of the first columns tell all rows apart; 0 where not even all of them do."""
+    for count in range(1, most + 1):
+        names = {tuple(cell.strip() for cell in row.cells[:count]) for row in body}
+        if len(names) == len(body) and not any(is_missing(name[0]) for name in names):
+            return count
+    return 0
 
 
 def _years(header: Row, body: Sequence[Row], months: dict[int, int]) -> list[Row]:
@@ -79,13 +133,13 @@ def _years(header: Row, body: Sequence[Row], months: dict[int, int]) -> list[Row
     return rows
 
 
-def _turned(header: Row, body: Sequence[Row], first: int) -> list[Row]:
+def _turned(header: Row, body: Sequence[Row], steps: Sequence[int], count: int) -> list[Row]:
     """Series in rows as a column of times, where the names of columns are times, and one for each series."""
-    names = [" / ".join(cell.strip() for cell in row.cells[:first]) for row in body]
-    has_times = all(looks_like_date(name) or _is_year(name) for name in header.cells[first:])
+    names = [" / ".join(cell.strip() for cell in row.cells[:count]) for row in body]
+    has_times = all(looks_like_date(header.cells[index]) or _is_year(header.cells[index]) for index in steps)
     lead = ["time"] if has_times else []
     rows = [Row(header.line, [*lead, *names])]
-    for index in range(first, len(header.cells)):
+    for index in steps:
         time = [header.cells[index].strip()] if has_times else []
         positions = [(header.line, 1, index + 1)] if has_times else []
         cells = [row.cells[index] if index < len(row.cells) else "" for row in body]

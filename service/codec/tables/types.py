@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -32,6 +34,7 @@ class TableOptions(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     value: Annotated[ColumnName, Meta(description="column of values; commas between several")] | None = None
     delimiter: Annotated[str, Meta(max_length=16, description="a character, or tab, comma, semicolon …")] | None = None
     decimal: Annotated[Literal[".", ","], Meta(description="the decimal mark")] | None = None
+    encoding: Annotated[str, Meta(max_length=32, description="of the text, such as windows-1251")] | None = None
     header: Annotated[bool, Meta(description="whether the first row has names")] | None = None
     date_order: Annotated[DateOrder, Meta(description="of dates such as 03/04/2024")] | None = None
     include: Annotated[Literal["series"], Meta(description="also answer the series that were read")] | None = None
@@ -89,6 +92,26 @@ class TableAnswer(ForecastAnswer, frozen=True, kw_only=True):
 
     table: TableReading
     series: list[ReadSeries] | UnsetType = UNSET
+
+
+class Column(Struct, frozen=True):
+    """A column: its place from 0, its name, what most of its cells are, and cells of it."""
+
+    index: int
+    name: str
+    kind: str
+    is_counted: bool = False  # 0, 1, 2 … or 1, 2, 3 …
+    sample: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """The name as usual names are written."""
+        return re.sub(r"[^\w#]+", "_", self.name.strip().lower()).strip("_")
+
+    @property
+    def label(self) -> str:
+        """The name, or the number where there is none."""
+        return self.name or str(self.index + 1)
 
 
 class Cell(Struct, frozen=True, gc=False):

@@ -22,6 +22,7 @@ from service.runtime.key_file import (
     revoke_key,
     rotate_key,
 )
+from service.runtime.subcommand import run_subcommand
 from service.settings import MIN_KEY_BYTES, PREFIX
 
 _VARIABLES = {"file": f"{PREFIX}API_KEYS", "state_file": f"{PREFIX}STATE_KEYS_FILE"}
@@ -139,12 +140,8 @@ class Keys(BaseModel):
 
     def run(self) -> int:
         """Run the chosen command; the exit status is 2 where it cannot be done, or none was chosen."""
-        command = self.add or self.list or self.revoke or self.rotate or self.state
-        if command is None:
-            print("choose a command: ritmo keys add, list, revoke, rotate or state", file=sys.stderr)
-            return 2
         try:
-            return command.run()
+            return run_subcommand(self, "keys")
         except KeyFileError as error:
             print(error, file=sys.stderr)
             return 2

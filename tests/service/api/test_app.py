@@ -61,7 +61,7 @@ near_requests = st.fixed_dictionaries(
 )
 
 
-bounded = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+bounded = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def answered(response: httpx.Response) -> None:

@@ -72,6 +72,23 @@ async def test_many_windows_are_computed_in_parts(harness: Harness) -> None:
     assert [entry["windows"] for entry in document["series"]] == [5] * 40
 
 
+async def test_forecasts_of_the_windows_where_asked_for(harness: Harness) -> None:
+    series = [{"target": [float(i) for i in range(30)], "start": "2024-01-01", "freq": "D"}]
+    document = (await post(harness, "/backtest", series, prediction_length=2, windows=3, include=["forecasts"])).json()
+    forecasts = document["series"][0]["forecasts"]
+    assert [window["index"] for window in forecasts] == [24, 26, 28]
+    assert forecasts[0]["timestamps"] == ["2024-01-25", "2024-01-26"]
+    assert forecasts[0]["lower"] < forecasts[0]["median"] == [23.0, 23.0] < forecasts[0]["upper"]
+    plain = (await post(harness, "/backtest", series, prediction_length=2, windows=3)).json()
+    assert "forecasts" not in plain["series"][0]
+    rows = "date,y\n" + "".join(f"2024-01-{day:02},{day}\n" for day in range(1, 31))
+    headers = {"Content-Type": "text/csv"}
+    url = "/backtest?prediction_length=2&windows=2&include="
+    document = (await harness.client.post(f"{url}forecasts", content=rows, headers=headers)).json()
+    assert len(document["series"][0]["forecasts"]) == 2
+    assert (await harness.client.post(f"{url}series", content=rows, headers=headers)).status_code == 422
+
+
 async def test_values_outside_their_interval(harness: Harness) -> None:
     target = [float(i % 2) / 2 for i in range(20)]
     target[15] = 9.0

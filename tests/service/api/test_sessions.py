@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -98,3 +98,51 @@ def test_a_reset_forgets_the_series() -> None:
     for message in (b"{}", b'{"reset": false}', b'{"reset": 1, "target": [1]}'):
         with pytest.raises(InvalidRequest):
             session.to_items(message)
+
+
+def exchange(session: Session[ForecastRequest, ForecastCall, SeriesOpening], message: str) -> dict[str, Any]:
+    """The answer to a message: each value is forecast to be between 0.9 and 1.1."""
+    call = session.to_items(message.encode())
+    assert call is not None
+    batch = np.zeros((1, 2))
+    answers = []
+    for item in call.items:
+        row = np.array([1.0, *(1 + (level - 0.5) / 5 for level in item.levels)])
+        history = np.tile(row, (len(item.values), 1)) if item.history else None
+        answers.append(ForecastResult(np.ones(1), np.ones((len(item.levels), 1)), history, 1, batch[0]))
+    document: dict[str, Any] = json.loads(session.encode(call, answers))
+    return document
+
+
+def test_times_go_on_from_message_to_message() -> None:
+    session = opened('{"start": "2024-01-31", "freq": "ME"}')
+    assert exchange(session, '{"target": [1, 2]}')["timestamps"] == ["2024-03-31"]
+    assert exchange(session, '{"target": [3]}')["timestamps"] == ["2024-04-30"]
+    assert exchange(session, '{"reset": true, "target": [1]}')["timestamps"] == ["2024-05-31"]
+
+
+@pytest.mark.parametrize(
+    ("opening", "pointer"),
+    [
+        ('{"start": "2024-01-31"}', "#/freq"),
+        ('{"freq": "D"}', "#/start"),
+        ('{"start": "soon", "freq": "D"}', "#/start"),
+        ('{"start": "2024-01-31", "freq": "lunar"}', "#/freq"),
+    ],
+)
+def test_times_that_cannot_be_are_refused_at_once(opening: str, pointer: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        opened(opening)
+    assert caught.value.errors[0].pointer == pointer
+
+
+def test_anomalies_of_the_values_of_each_message() -> None:
+    session = opened('{"start": "2024-01-01", "freq": "D", "parameters": {"include": ["anomaly"]}}')
+    assert exchange(session, '{"target": [5, 1, 1, 1, 1, 1, 1, 1]}')["anomalies"] == []  # too early to be judged
+    answer = exchange(session, '{"target": [1, 1.2]}')
+    assert answer["history"] is None
+    (anomaly,) = answer["anomalies"]
+    assert (anomaly["index"], anomaly["value"], anomaly["timestamp"]) == (1, 1.2, "2024-01-10")
+    assert (anomaly["lower"], anomaly["upper"]) == pytest.approx((0.901, 1.099))
+    assert anomaly["score"] == pytest.approx(0.2 / 0.099)
+    assert set(answer["quantiles"]) == {"0.1", "0.5", "0.9"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 import httpx
 import pytest
 
-from service.codec.tables.codec import CSV, PARQUET
+from service.codec.common import CSV, PARQUET
 from tests.service.api.harness import BODY, Harness, problem
 
 LONG = "id,date,y\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-02,5\nb,2024-01-03,6\n"
@@ -41,6 +43,17 @@ async def test_accept_chooses_json(harness: Harness) -> None:
     assert [entry["item_id"] for entry in document["predictions"]] == ["a", "b"]
     assert document["predictions"][0]["timestamps"] == ["2024-01-03"]
     assert document["table"]["time"] == ["date"]
+
+
+async def test_columns_that_were_left_out_are_a_warning(harness: Harness) -> None:
+    rows = "date,y,promo\n2024-01-01,1,0\n2024-01-02,2,1\n"
+    [prediction] = (await post(harness, rows, Accept="application/json")).json()["predictions"]
+    assert prediction["warnings"] == ["columns_ignored"]
+    assert "'promo'" in prediction["warning_details"]["columns_ignored"]
+    [plain] = (await post(harness, "date,y\n2024-01-01,1\n2024-01-02,2\n", Accept="application/json")).json()[
+        "predictions"
+    ]
+    assert plain["warnings"] == []
 
 
 async def test_json_is_answered_with_a_table_where_that_is_accepted(harness: Harness) -> None:
@@ -86,10 +99,129 @@ async def test_options_are_checked(harness: Harness) -> None:
     )
 
 
-async def test_answers_are_bounded() -> None:
-    harness = Harness(max_answer_numbers=10)
+async def served(content: str | bytes, query: str = "", media_type: str = CSV, **changes: Any) -> httpx.Response:
+    """The answer of a service with other limits."""
+    harness = Harness(**changes)
     async with harness.app.router.lifespan_context(harness.app), harness.client:
-        problem(await post(harness, LONG, "?prediction_length=2"), 413, "too_many_items")
+        return await post(harness, content, query, Content_Type=media_type)
+
+
+def many(series: int) -> str:
+    """A long table, series after series; each has its number as values."""
+    rows = (f"s{number},2024-01-0{day},{number}\n" for number in range(series) for day in (1, 2))
+    return "id,date,y\n" + "".join(rows)
+
+
+async def test_a_large_answer_comes_in_parts() -> None:
+    whole = await served(many(9), "?prediction_length=2")
+    parts = await served(many(9), "?prediction_length=2", max_answer_numbers=20)
+    assert parts.content == whole.content
+    assert "content-length" not in parts.headers
+    assert parts.headers["x-table-reading"] == whole.headers["x-table-reading"]
+    response = await served(many(9), "?prediction_length=2&include=series", max_answer_numbers=20)
+    problem(response, 413, "too_many_items")
+
+
+async def test_a_table_beyond_the_limit_of_a_body_is_answered_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.codec.tables.parts.PART_BYTES", 500)
+    whole = await served(many(200), "?prediction_length=2")
+    parts = await served(many(200), "?prediction_length=2", max_body_bytes=1000)
+    assert parts.content == whole.content
+    document = json.loads((await as_json(many(200), max_body_bytes=1000)).content)
+    assert [entry["item_id"] for entry in document["predictions"]] == [f"s{number}" for number in range(200)]
+    assert (document["table"]["series"], document["table"]["rows"]) == (200, 400)
+
+
+async def as_json(content: str, **changes: Any) -> httpx.Response:
+    harness = Harness(**changes)
+    async with harness.app.router.lifespan_context(harness.app), harness.client:
+        return await post(harness, content, Accept="application/json")
+
+
+async def test_what_is_wrong_with_the_first_part_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.codec.tables.parts.PART_BYTES", 500)
+    limits: dict[str, Any] = {"max_body_bytes": 1000}
+    wide = "date,a\n" + "".join(f"{month // 12 + 1990}-{month % 12 + 1:02}-01,1\n" for month in range(120))
+    problem(await served(wide, max_table_bytes=1000, **limits), 413, "body_too_large")
+    problem(await served(many(100), "?model=none", **limits), 404, "model_not_found")
+    document = problem(
+        await served(many(100).replace("s1,2024-01-02,1", "s1,2024-01-02,x"), **limits), 422, "bad_table"
+    )
+    assert "line 5, column 3 (y), 'x' is no number" in document["detail"]
+    document = problem(await served(many(100).replace("s9,", "s1,"), **limits), 422, "bad_table")
+    assert "once more" in document["detail"]
+    problem(await served(many(100), max_table_bytes=0, **limits), 413, "body_too_large")
+    problem(await served(many(100), "?include=series", **limits), 413, "too_many_items")
+
+
+async def test_a_fault_in_a_later_part_ends_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.codec.tables.parts.PART_BYTES", 500)
+    rows = many(100).replace("s90,2024-01-02,90", "s90,2024-01-02,x")
+    messages = await sent(rows)
+    assert messages[0]["status"] == 200
+    assert b"# the answer ends here: line 183, column 3 (y), 'x' is no number" in messages[-1]["body"]
+    assert messages[-1]["more_body"]  # so that the server closes the connection: the answer is not whole
+    messages = await sent(many(100) + "s1,2024-01-03,1\n")
+    assert b"series 's1' begins again: sort" in messages[-1]["body"]
+
+
+async def test_a_caller_who_leaves_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.codec.tables.parts.PART_BYTES", 500)
+    monkeypatch.setattr("service.api.request.DISCONNECT_CHECK_SECONDS", 0.0)
+    messages = await sent(many(5000), leaves=True)
+    assert messages[-1]["more_body"]
+
+
+async def sent(content: str, *, leaves: bool = False) -> list[Any]:
+    """The messages of an answer in parts; with `leaves` the connection is lost after the second one."""
+    harness = Harness(max_body_bytes=1000)
+    messages: list[Any] = []
+    bodies = [{"type": "http.request", "body": content.encode()}]
+    left = asyncio.Event()
+
+    async def receive() -> Any:
+        if bodies:
+            return bodies.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+        if leaves and len(messages) == 2:
+            left.set()
+        await asyncio.sleep(0)
+
+    headers = [(b"content-type", b"text/csv"), (b"host", b"test")]
+    scope = {"type": "http", "method": "POST", "path": "/forecast", "query_string": b"", "headers": headers}
+    async with harness.app.router.lifespan_context(harness.app):
+        await harness.app({**scope, "client": ("127.0.0.1", 1), "root_path": ""}, receive, send)
+    return messages
+
+
+async def test_a_large_table_that_is_not_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.codec.tables.parts.PART_BYTES", 500)
+    wide = "date,a\n" + "".join(f"{month // 12 + 1990}-{month % 12 + 1:02}-01,1\n" for month in range(120))
+    document = problem(await served(wide, max_body_bytes=1000), 413, "body_too_large")
+    assert "wide" in document["detail"]
+
+
+async def test_large_parquet_is_answered_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    from io import BytesIO
+
+    from pyarrow import parquet
+
+    monkeypatch.setattr("service.codec.tables.parts.PART_ROWS", 64)
+    names = [f"s{number}" for number in range(100) for _ in (1, 2)]
+    table = pyarrow.table(
+        {"id": names, "date": ["2024-01-01", "2024-01-02"] * 100, "y": [float(i) for i in range(200)]}
+    )
+    target = BytesIO()
+    parquet.write_table(table, target)
+    response = await served(target.getvalue(), media_type=PARQUET, max_body_bytes=100)
+    columns = parquet.read_table(BytesIO(response.content)).to_pydict()
+    assert columns["item_id"] == names[::2]
+    assert columns["mean"] == [float(i) for i in range(1, 200, 2)]
 
 
 async def test_parquet_there_and_back(harness: Harness) -> None:

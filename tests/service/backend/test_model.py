@@ -85,7 +85,7 @@ def items_for(name: str, rng: np.random.Generator, count: int, longest: int = 2 
 
 
 @pytest.mark.parametrize("name", ["mean", "lstm", "wide", "reader"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 1 << 30), count=st.integers(1, 40), data=st.data())
 def test_an_answer_has_the_same_bits_alone_and_in_any_batch(
     loaded: dict[str, LoadedModel], name: str, seed: int, count: int, data: st.DataObject
@@ -104,7 +104,7 @@ def test_an_answer_has_the_same_bits_alone_and_in_any_batch(
 
 
 @pytest.mark.parametrize("name", ["mean", "lstm", "wide"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 1 << 30), length=st.integers(1, 300), data=st.data())
 def test_resuming_in_any_chunking_ends_like_the_whole(
     loaded: dict[str, LoadedModel], name: str, seed: int, length: int, data: st.DataObject

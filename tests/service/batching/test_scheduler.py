@@ -548,7 +548,7 @@ def troubled(
             yield [(n, item.value * 2)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     plan=st.lists(st.tuples(Action, st.integers(1, 3), st.booleans()), min_size=1, max_size=40),
     limits=st.builds(Limits, queue_items=st.integers(5, 60), batch_items=st.integers(1, 20)),

@@ -6,18 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.codec.digit_choice import (
-    PictureItems,
-    blank_reading,
-    chosen,
-    hypothesis_items,
-    read_number,
-    tempered,
-)
+from service.codec.digit_choice import blank_reading, chosen, read_number, tempered
+from service.codec.digit_items import PictureItems, hypothesis_items
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
-from service.imaging.hypotheses import Hypothesis
+from service.imaging.hypotheses import TURNED, Hypothesis
 from service.imaging.numbers import Line, Piece
+from service.imaging.trust import NO_FEATURES, WEIGHTS, trust_of
 
 ROWS = np.zeros((28, 28), np.float32)
 REPORT: Any = None
@@ -48,6 +43,29 @@ def test_the_score_is_weighed_with_the_prior(priors: tuple[float, ...], scores: 
     choice = chosen(picture(*priors), [result(3, score) for score in scores])
     assert choice is not None
     assert (choice.index, choice.agreement) == (best, 1.0)
+
+
+def turned_picture(features: tuple[float, ...] = NO_FEATURES) -> PictureItems:
+    """An upright hypothesis, and one that is turned."""
+    upright = Hypothesis(ROWS, REPORT, 0.0, features)
+    return PictureItems(0, (upright, Hypothesis(ROWS, REPORT, TURNED, features, is_turned=True)))
+
+
+@pytest.mark.parametrize(("upright", "index"), [(0.99, 0), (0.75, 0), (0.6, 1), (0.2, 1)])
+def test_a_turned_digit_is_read_only_where_the_upright_one_is_doubtful(upright: float, index: int) -> None:
+    choice = chosen(turned_picture(), [result(9, upright), result(6, 0.999)])
+    assert choice is not None
+    assert choice.index == index
+    if index == 0:
+        assert choice.agreement == 1.0, "a sure answer hears nothing of turned ones"
+
+
+def test_what_the_preparation_met_lowers_the_score() -> None:
+    features = tuple(float(name == "several") for name in WEIGHTS)
+    choice = chosen(turned_picture(features), [result(9, 0.999), result(6, 0.1)])
+    assert choice is not None
+    assert choice.agreement == pytest.approx(math.exp(-WEIGHTS["several"]))
+    assert trust_of(NO_FEATURES) == 1.0
 
 
 def test_a_picture_may_be_blank_all_the_same() -> None:

@@ -365,3 +365,22 @@ def test_bad_messages(message: str, code: str, pointer: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         CODEC.message_to_items(message.encode(), CODEC.decode_opening(b"{}"), manifest("forecaster"), None)
     assert (caught.value.code, [error.pointer for error in caught.value.errors]) == (code, [pointer])
+
+
+def test_anomalies_beside_history_or_without_it() -> None:
+    target = [0.5] * 12 + [2.0]
+    parameters = {"include": ["anomaly", "history"], "quantile_levels": [0.5]}
+    (prediction,) = answer(decode(inputs=[{"target": target}], parameters=parameters))["predictions"]
+    assert list(prediction["history"]["quantiles"]) == ["0.5"]
+    assert [(entry["index"], entry["value"]) for entry in prediction["anomalies"]] == [(12, 2.0)]
+    (alone,) = answer(decode(inputs=[{"target": target}], parameters={"include": ["anomaly"]}))["predictions"]
+    assert alone["history"] is None
+    assert alone["anomalies"] == prediction["anomalies"]
+    (cut,) = answer(decode(inputs=[{"target": target}], parameters={"include": ["anomaly"]}), context=10)["predictions"]
+    assert [entry["index"] for entry in cut["anomalies"]] == [12]
+    (timed,) = answer(
+        decode(inputs=[{"target": target, "start": "2024-01-01", "freq": "D"}], parameters={"include": ["anomaly"]})
+    )["predictions"]
+    assert timed["anomalies"][0]["timestamp"] == "2024-01-13"
+    (plain,) = answer(decode(inputs=[{"target": target}]))["predictions"]
+    assert "anomalies" not in plain

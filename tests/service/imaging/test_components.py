@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.imaging.components import connected_components, merge_labels
+from service.imaging.components import _merge_labels, connected_components
 from service.imaging.filters import Mask
 
 
@@ -28,7 +28,7 @@ def flood_count(mask: Mask) -> int:
     return count
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.integers(1, 14), st.integers(1, 14), st.floats(0, 1), st.integers(0, 2**32))
 def test_components_are_those_of_a_flood_fill(height: int, width: int, share: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
@@ -59,4 +59,4 @@ def test_a_spiral_is_one_component() -> None:
     [([], [], [0, 1, 2, 3]), ([3, 2], [2, 1], [0, 1, 1, 1]), ([0, 1, 2], [3, 2, 3], [0, 0, 0, 0])],
 )
 def test_connected_items_have_the_label_of_the_smallest(first: list[int], second: list[int], labels: list[int]) -> None:
-    assert merge_labels(4, np.array(first, np.int64), np.array(second, np.int64)).tolist() == labels
+    assert _merge_labels(4, np.array(first, np.int64), np.array(second, np.int64)).tolist() == labels

@@ -421,7 +421,7 @@ def is_prepared(answer: Plane | str) -> bool:
     return isinstance(answer, np.ndarray) and answer.shape == (SIDE, SIDE) and 0 <= answer.min() <= answer.max() <= 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=40)
 @given(
     st.integers(min_value=0, max_value=10_000),
     st.integers(min_value=1, max_value=255),
@@ -434,7 +434,7 @@ def test_a_flipped_byte_is_answered_or_refused(position: int, flip: int, form: s
     assert is_prepared(answer) or answer in ("bad_image", "blank_image", "image_too_large")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
 def test_any_pixels_give_finite_rows_or_a_refusal(width: int, height: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)

@@ -80,12 +80,28 @@ async def test_threads_that_share_large_calls_live_as_long_as_the_registry(model
     earlier_threads = set(threading.enumerate())
     registry = Registry(models, device="cpu", threads=3, load=load_unwarmed)
     await registry.start()
+    await registry.loaded()
     helpers = [t for t in set(threading.enumerate()) - earlier_threads if t.name.startswith("inference-helper")]
     await registry.close()
     for thread in helpers:
         thread.join(5.0)
     assert len(helpers) == 2
     assert not any(thread.is_alive() for thread in helpers)
+
+
+async def test_a_broken_torch_is_a_reason_not_to_be_ready(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_device: str) -> str:
+        raise ImportError("libtorch.so: cannot open shared object file")
+
+    monkeypatch.setattr("service.registry.registry.resolve_device", broken)
+    async with running(models) as registry:
+        assert not registry.ready
+        assert "no model can be loaded: libtorch.so: cannot open shared object file" in registry.health().reasons
+
+
+async def test_a_device_that_is_absent_is_told_at_once(models: Path) -> None:
+    with pytest.raises(ValueError, match="device 'cuda:77' was asked for"):
+        await Registry(models, device="cuda:77").start()
 
 
 async def test_models_are_found_loaded_and_served(models: Path) -> None:

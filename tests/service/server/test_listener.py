@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import errno
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvloop
 
 from service.runtime.worker_group import NOT_LISTENING
-from service.server.listener import SLACK, BalancedListener, SoleListener, bind, listen
+from service.server.listener import BURST, SLACK, BalancedListener, bind, listen
 
 TIMEOUT = 200.0
 
@@ -22,7 +20,9 @@ TIMEOUT = 200.0
 class Process:
     """The connections of one worker; `counts` are those of all."""
 
-    def __init__(self, listener: socket.socket, counts: list[int], index: int = 0, *, is_stopping: bool = True) -> None:
+    def __init__(
+        self, listener: socket.socket, counts: list[int] | None, index: int = 0, *, is_stopping: bool = True
+    ) -> None:
         self.open: set[asyncio.Protocol] = set()
         self.listener = BalancedListener(listener.dup(), self.protocol, self.open, counts, index, lambda: is_stopping)
 
@@ -67,6 +67,28 @@ async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
         await greeted(listener, 60, stack)
         assert len(first.open) + len(second.open) == 60
         assert abs(len(first.open) - len(second.open)) <= 2 * SLACK
+
+
+async def test_a_process_takes_its_share_of_those_that_wait_at_once(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others may be busy for a while: one connection at a time would keep the last of many waiting."""
+    paused = asyncio.Event()
+
+    def pause(listener: Any, _: float) -> None:
+        listener._loop.remove_reader(listener._listener.fileno())
+        paused.set()
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        monkeypatch.setattr(BalancedListener, "_pause", pause)
+        counts = [NOT_LISTENING, 0]
+        process = stack.enter_context(contextlib.closing(Process(listener, counts)))
+        async with asyncio.timeout(TIMEOUT):
+            await paused.wait()
+            await process.listener.wait_closed()
+        assert len(process.open) == counts[0] == 20
 
 
 async def test_a_connection_that_no_other_process_takes_is_taken(listener: socket.socket) -> None:
@@ -117,63 +139,23 @@ async def test_a_stop_takes_every_connection_that_waits(listener: socket.socket)
                 await asyncio.open_connection(*address)
 
 
-class Greetings(list[Any]):
-    """The transports of connections, of either event loop, each of which was sent five bytes."""
+async def test_the_only_process_takes_all_connections_that_wait_in_one_round(listener: socket.socket) -> None:
+    """A round may be a batch of 20 ms: the last of 256 clients would wait for seconds if each of them took a round."""
+    loop, turns = asyncio.get_running_loop(), 0
 
-    def __call__(self) -> asyncio.Protocol:
-        greetings = self
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        loop.call_soon(turn)
 
-        class Greeting(asyncio.Protocol):
-            def connection_made(self, transport: Any) -> None:
-                greetings.append(transport)
-                transport.write(b"hello")
-
-        return Greeting()
-
-
-async def test_a_stop_of_the_only_process_takes_every_connection_that_waits(listener: socket.socket) -> None:
-    loop, opened = asyncio.get_running_loop(), Greetings()
-    address = listener.getsockname()
-    sole = SoleListener(listener, await loop.create_server(opened, sock=listener))
     with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(BURST)]
         async with asyncio.timeout(TIMEOUT):
-            clients = [stack.enter_context(socket.create_connection(address)) for _ in range(50)]
-            stopping = asyncio.create_task(sole.drain())
-            await asyncio.sleep(0)
-            with pytest.raises(ConnectionRefusedError):  # its handshake does not begin
-                await asyncio.open_connection(*address)
-            await stopping
-            for client in clients:
-                client.setblocking(False)
-                assert await loop.sock_recv(client, 5) == b"hello"
-            for transport in opened:
-                transport.abort()
-            await sole.wait_closed()
-
-
-def test_a_busy_event_loop_takes_every_connection_that_waits_too(listener: socket.socket) -> None:
-    """uvloop takes one connection in a round, and requests in progress make rounds long."""
-    rounds = 50
-
-    async def stop() -> int:
-        loop, opened = asyncio.get_running_loop(), Greetings()
-        sole = SoleListener(listener, await loop.create_server(opened, sock=listener))
-
-        def work(left: int) -> None:
-            time.sleep(0.01)
-            if left:
-                loop.call_soon(work, left - 1)
-
-        with contextlib.ExitStack() as stack:
-            for _ in range(rounds):
-                stack.enter_context(socket.create_connection(listener.getsockname()))
-            work(rounds)
-            await sole.drain()
-            for transport in opened:
-                transport.abort()
-            return len(opened)
-
-    assert uvloop.run(stop()) == rounds
+            process = stack.enter_context(contextlib.closing(Process(listener, None)))
+            turn()
+            while len(process.open) < len(clients):  # noqa: ASYNC110 (the rounds are counted)
+                await asyncio.sleep(0)
+            assert turns < BURST / 4
 
 
 async def test_no_connection_is_established_behind_the_last_that_is_taken(listener: socket.socket) -> None:

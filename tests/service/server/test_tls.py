@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.server.tls import Certificate, CertificateError, expiry, new_context
+from service.server.tls import Certificate, CertificateError, expiry, handshake, new_context
 
 FILES = Path(__file__).resolve().parents[2] / "certificates"
 
@@ -31,16 +31,7 @@ def common_name(certificate: Certificate, *names: str) -> str:
     client.check_hostname = False
     for name in names or ("first", "second"):
         client.load_verify_locations(FILES / f"{name}.pem")
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(to_client, to_server)
-    serving = certificate.context.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for side in (asking, serving):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    shown = asking.getpeercert()
+    shown = handshake(client, certificate.context).getpeercert()
     subject: Any = (shown or {})["subject"]
     return str(dict(part[0] for part in subject)["commonName"])
 
@@ -122,16 +113,7 @@ def test_old_versions_of_the_protocol_and_http_2_are_not_offered() -> None:
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     client = ssl.create_default_context(cafile=FILES / "first.pem")
     client.set_alpn_protocols(["h2", "http/1.1"])
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(to_client, to_server, server_hostname="localhost")
-    serving = context.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for side in (asking, serving):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    assert asking.selected_alpn_protocol() == "http/1.1"
+    assert handshake(client, context, "localhost").selected_alpn_protocol() == "http/1.1"
 
 
 def test_the_expiry_of_a_certificate() -> None:

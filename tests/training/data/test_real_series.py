@@ -45,6 +45,15 @@ def test_training_ends_before_the_first_test_window(file: SeriesFile) -> None:
     assert [part[-1] for part in file.training_part()] == [35, 1089, 2007]
 
 
+def test_a_file_backwards_ends_where_its_series_began(file: SeriesFile) -> None:
+    windows = file.backwards().windows()
+    assert [window.future.tolist() for window in windows[:2]] == [[3, 2, 1, 0], [1003, 1002, 1001, 1000]]
+    assert windows[0].context[0] == 39
+    assert (windows[1].season, windows[1].lag) == (12, 12)
+    long = SeriesFile("long", "", [np.arange(900.0)], [1], [1], [4], []).backwards()
+    assert [cut for _, cut in long.items] == [900 - 4 * turn for turn in range(1, 11)]
+
+
 def test_drawn_windows_are_stretches_of_the_training_parts(file: SeriesFile) -> None:
     corpus = Corpus([file], torch.device("cpu"))
     values, season = corpus.draw(500, 30, torch.Generator().manual_seed(0))

@@ -105,6 +105,18 @@ def test_a_loss_that_is_not_a_number_stops_the_run() -> None:
         fit(module, lambda _: module(torch.full((1, 1), torch.nan)).sum(), optimizer, Plan(steps=5), progress=False)
 
 
+def test_a_step_whose_gradient_is_not_a_number_leaves_the_weights_alone() -> None:
+    module = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+
+    def loss_at(step: int) -> Tensor:
+        return (module(torch.ones(1, 1)) - 2).square().sum() * (torch.nan if step == 70 else 1.0)
+
+    curves = fit(module, loss_at, optimizer, Plan(steps=100), progress=False)
+    assert 0 < curves.last["loss"] < 10
+    assert float(module(torch.ones(1, 1)).detach()) == pytest.approx(2.0, abs=0.2)
+
+
 def test_fixed_weights_are_restored_after_every_step() -> None:
     module = nn.Linear(1, 1)
     biases: list[float] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
@@ -18,7 +18,7 @@ from training.data.drawn_digits import digit_images
 LENGTHS = (28, 1, 17, 64, 7)
 
 every_reader = pytest.mark.parametrize("name", names("classify-digit"))
-fewer = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fewer = settings(max_examples=8)
 
 
 def _digits() -> tuple[Tensor, Tensor]:

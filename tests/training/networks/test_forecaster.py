@@ -121,3 +121,43 @@ def test_what_has_repeated_itself_exactly_goes_on_so() -> None:
     torch.testing.assert_close(forecast[0, :, 4], expected, rtol=1e-12, atol=1e-12)
     once = module.forecast(stepped(module, pattern + pattern[:1], season=5), 5, LEVELS)
     assert (once[0, :, 4] - torch.tensor(pattern[1:] + pattern[:1])).abs().max() > 1e-3
+
+
+def test_a_history_is_what_was_forecast_however_much_was_remembered() -> None:
+    """Rows are read out from windows of several widths, by the number of values that each has seen."""
+    module = subject(NAME).module
+    generator = torch.Generator().manual_seed(0)
+    seen = (0, 30, 100, 470, 1100)
+    series = torch.randn(len(seen), 1164, dtype=torch.float64, generator=generator).cumsum(1)
+    series += 5 * torch.sin(torch.arange(1164) * 0.7)
+    states = torch.cat(
+        [stepped(module, series[row, 1100 - count : 1100].tolist()) for row, count in enumerate(seen) if count]
+    )
+    states = torch.cat([module.initial(torch.tensor([0])), states])
+    levels = LEVELS.expand(len(seen), -1)
+    end, history = module.history(series[:, 1100:], torch.full((len(seen),), 64), states, levels)
+    ones = torch.ones(len(seen), dtype=torch.int64)
+    for step in range(64):
+        expected = module.forecast(states, 1, levels)[:, 0]
+        known = slice(0 if step else 1, None)  # nothing is forecast before the first value
+        torch.testing.assert_close(history[known, step], expected[known], rtol=1e-4, atol=1e-4)
+        states = module.step(series[:, 1100 + step : 1101 + step], ones, states)
+    torch.testing.assert_close(end, states, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_a_history_looks_for_seasons_as_seldom_as_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    network: Any = build("forecaster")
+    looked: list[int] = []
+    look = network.look
+
+    def counted_look(memory: Tensor, *rest: Any) -> Any:
+        looked.append(len(memory))
+        return look(memory, *rest)
+
+    monkeypatch.setattr(network, "look", counted_look)
+    series = torch.sin(torch.arange(200, dtype=torch.float64))[None]
+    with torch.no_grad():
+        state = network.step(series[:, :130], torch.tensor([130]), network.initial(torch.tensor([0])))
+        looked.clear()
+        network.history(series[:, 130:194], torch.tensor([64]), state, LEVELS)
+    assert sum(looked) <= 10  # every eighth of 64 values, and once for the state

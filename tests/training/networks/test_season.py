@@ -73,6 +73,22 @@ def test_an_exact_repeat_is_found_in_little_more_than_two_periods(period: int) -
     ]
 
 
+@pytest.mark.parametrize("season", [12, 24])
+def test_a_day_or_a_year_shows_before_its_second_turn_ends(season: int) -> None:
+    rng = np.random.default_rng(season)
+    days = [sine(season, rng.uniform(1.55, 1.95), 0.1, rng) for _ in range(40)]
+    days = [day + 0.5 * np.sin(4 * np.pi * np.arange(len(day)) / season) for day in days]
+    assert np.mean([found == season for found in seasons(*days)]) >= 0.8
+    other = [sine(int(0.8 * season), rng.uniform(1.55, 1.95), 0.1, rng) for _ in range(40)]
+    assert seasons(*other).count(season) == 0
+
+
+def test_few_values_of_a_walk_have_no_season_of_the_calendar() -> None:
+    rng = np.random.default_rng(6)
+    walks = [rng.normal(size=int(rng.integers(18, 100))).cumsum() for _ in range(300)]
+    assert np.mean([found == 1 for found in seasons(*walks)]) >= 0.95
+
+
 def test_noise_and_walks_have_no_season() -> None:
     noise = np.random.default_rng(0).normal(size=(40, 150))
     assert np.mean([one == 1 for one in seasons(*noise)]) >= 0.9

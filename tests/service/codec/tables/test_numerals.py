@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing, looks_like_number
+from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing, looks_like_number, unit_of
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,9 @@ from service.codec.tables.numerals import NumberFormat, find_number_format, is_m
         (["€ 12,50", "13,00 €", "5 %", "EUR 7,5"], [12.5, 13, 5, 7.5]),
         (["(12.5)", "12.5-", "\u221212.5"], [-12.5, -12.5, -12.5]),
         (["0.123", "1.234"], [0.123, 1.234]),
+        (["-$20.00", "$-20", "($5.00)", "CHF 9.50", "R$ 10"], [-20, -20, -5, 9.5, 10]),
+        (["20.5 °C", "21 kWh", "5 m³", "3 x", "293.15 K"], [20.5, 21, 5, 3, 293.15]),
+        (["1.2K", "3 Mio. €", "1M", "2.5bn", "7 Tsd."], [1200, 3e6, 1e6, 2.5e9, 7000]),
         (["1,234", "12345"], [1.234, 12345]),
     ],
 )
@@ -34,11 +37,33 @@ def test_missing(cell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", ["abc", "1.2.3", "12a", "inf", "-Infinity", "1_000", "0x10", "1e999", "--5", "2024-01-01"]
+    "cell",
+    [
+        "abc",
+        "1.2.3",
+        "12a",
+        "inf",
+        "-Infinity",
+        "1_000",
+        "0x10",
+        "1e999",
+        "--5",
+        "2024-01-01",
+        "Store 1",
+        "5W30",
+        "1-2",
+        "5 apples",
+    ],
 )
 def test_anything_else_is_no_number(cell: str) -> None:
     with pytest.raises(ValueError, match="no"):
         NumberFormat().parse(cell)
+
+
+def test_units_have_one_name() -> None:
+    assert [unit_of(cell) for cell in ("5 EUR", "€5", "-$5", "USD 5", "5 kWh", "5K", "5")] == [
+        "€", "€", "$", "$", "kWh", None, None,
+    ]  # fmt: skip
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -149,6 +149,123 @@ FILES: dict[str, tuple[str | bytes, Series, str | None]] = {  # content, series,
     "blanks between columns": ("a b\n1 2\n3 4\n", {"a": [1, 3], "b": [2, 4]}, None),
     "thousands by blanks": ("a;b\n1 234,5;1'000\n2 000,0;2'000\n", {"a": [1234.5, 2000], "b": [1000, 2000]}, None),
     "columns without a name": ("2024-01-01,5\n2024-01-02,6\n", {None: [5, 6]}, "2024-01-03"),
+    "a German spreadsheet in Windows-1252": (
+        "Datum;Artikel;Menge;Preis\r\n31.12.2024;Käse;1.234;2,50 €\r\n01.01.2025;Käse;987;2,55 €\r\n".encode("cp1252"),
+        {"Käse": [1234, 987]},
+        "2025-01-02",
+    ),
+    "a French spreadsheet": (
+        "Date;Chiffre d'affaires\r\n13/02/2024;1 234,50 €\r\n14/02/2024;1\u202f100,00 €\r\n",
+        {"Chiffre d'affaires": [1234.5, 1100]},
+        "2024-02-15",
+    ),
+    "months with short years": ("Month,Sales\nJan-24,1\nFeb-24,2\nMar-24,3\n", {"Sales": [1, 2, 3]}, "2024-04"),
+    "weeks": ("week,v\n2024W51,1\n2024W52,2\n2025W01,3\n2025W02,4\n", {"v": [1, 2, 3, 4]}, "2025-01-13"),
+    "weeks in German": ("KW;v\nKW 51/2024;1\nKW 52/2024;2\nKW 01/2025;3\n", {"v": [1, 2, 3]}, "2025-01-06"),
+    "weeks in digits": ("yearweek,v\n202451,1\n202452,2\n202501,3\n", {"v": [1, 2, 3]}, "2025-01-06"),
+    "quarters, the year last": ("period,v\n1Q24,1\n2Q24,2\n3Q24,3\n", {"v": [1, 2, 3]}, "2024-10-01"),
+    "nanoseconds": (
+        "name,time,usage\ncpu,1704067200000000000,0.5\ncpu,1704067210000000000,0.6\n",
+        {"cpu": [0.5, 0.6]},
+        "2024-01-01T00:00:20Z",
+    ),
+    "a database's console, in a frame": (
+        "+------------+-----+\n| day        | n   |\n+------------+-----+\n| 2024-01-01 | 12  |\n| 2024-01-02 | 13  |\n"
+        "+------------+-----+\n2 rows in set (0.00 sec)\n",
+        {"n": [12, 13]},
+        "2024-01-03",
+    ),
+    "a meter's stretches of time": (
+        '"MTU","Load [MW]"\n"01.01.2024 00:00 - 01.01.2024 01:00","45"\n"01.01.2024 01:00 - 01.01.2024 02:00","44"\n',
+        {"Load [MW]": [45, 44]},
+        "2024-01-01T02:00:00",
+    ),
+    "quarter hours from and to": (
+        "Datum;von;bis;kWh\n01.01.2024;23:30;23:45;0,123\n01.01.2024;23:45;00:00;0,234\n",
+        {"kWh": [0.123, 0.234]},
+        "2024-01-02T00:00:00",
+    ),
+    "year and quarter": ("Year,Quarter,GDP\n2023,3,1\n2023,4,2\n2024,1,3\n", {"GDP": [1, 2, 3]}, "2024-04-01"),
+    "year and week": ("Year,Week,Sales\n2023,51,1\n2023,52,2\n2024,1,3\n", {"Sales": [1, 2, 3]}, "2024-01-08"),
+    "year and month in words": ("Año;Mes;Ventas\n2024;Enero;1\n2024;Febrero;2\n", {"Ventas": [1, 2]}, "2024-03"),
+    "date and hour": (
+        "Date,Hour,Load\n2024-01-01,23,1\n2024-01-02,0,2\n2024-01-02,1,3\n",
+        {"Load": [1, 2, 3]},
+        "2024-01-02T02:00:00",
+    ),
+    "hours that end": (
+        "Date,HE,Load\n2024-01-01,23,1\n2024-01-01,24,2\n2024-01-02,1,3\n",
+        {"Load": [1, 2, 3]},
+        "2024-01-02T01:00:00",
+    ),
+    "a spreadsheet's days": ("Date,Sales\n45292,1\n45293,2\n45295,4\n", {"Sales": [1, 2, None, 4]}, "2024-01-05"),
+    "currencies, signs and brackets": (
+        'date,price\n2024-01-01,"$1,234.50"\n2024-01-02,-$20.00\n2024-01-03,($5.00)\n',
+        {"price": [1234.5, -20, -5]},
+        "2024-01-04",
+    ),
+    "units": ("date,temp\n2024-01-01,20.5 °C\n2024-01-02,21 °C\n", {"temp": [20.5, 21]}, "2024-01-03"),
+    "per cent": ("date,rate\n2024-01-01,12.5%\n2024-01-02,13 %\n", {"rate": [12.5, 13]}, "2024-01-03"),
+    "thousands by letters": ("date,n\n2024-01-01,1.2K\n2024-01-02,900\n", {"n": [1200, 900]}, "2024-01-03"),
+    "a total without a name": ("date,n\n2024-01-01,1\n2024-01-02,2\n,3\n", {"n": [1, 2]}, "2024-01-03"),
+    "totals on both sides": (
+        "Product,Jan-24,Feb-24,Mar-24,Total\nA,1,2,3,6\nB,5,6,7,18\nTotal,6,8,10,24\n",
+        {"A": [1, 2, 3], "B": [5, 6, 7]},
+        "2024-04",
+    ),
+    "a column that adds up the others": (
+        "Date,North,South,Total\n2024-01-01,5,1,6\n2024-01-02,6,2,8\n",
+        {"North": [5, 6], "South": [1, 2], "Total": [6, 8]},
+        "2024-01-03",
+    ),
+    "comments of several kinds": (
+        "// exported\n; by a tool\n-- of SQL\n% of MATLAB\ndate,n\n2024-01-01,1\n# gap\n2024-01-02,2\n",
+        {"n": [1, 2]},
+        "2024-01-03",
+    ),
+    "a column of numbers of rows": ("#,date,n\n1,2024-01-01,5\n2,2024-01-02,6\n", {"n": [5, 6]}, "2024-01-03"),
+    "UTF-16 without a mark": ("date,n\n2024-01-01,1\n2024-01-02,2\n".encode("utf-16-le"), {"n": [1, 2]}, "2024-01-03"),
+    "Cyrillic": ("Дата;Продажи\n01.01.2024;5,5\n02.01.2024;6\n".encode("cp1251"), {"Продажи": [5.5, 6]}, "2024-01-03"),
+    "Chinese": ("日期,销量\n2024年1月1日,5\n2024年1月2日,6\n".encode("gb18030"), {"销量": [5, 6]}, "2024-01-03"),
+    "apostrophes around cells": ("'date','n'\n'2024-01-01','1'\n'2024-01-02','2'\n", {"n": [1, 2]}, "2024-01-03"),
+    "backslashes before quotes": (
+        'date,"a \\"b\\" c"\n2024-01-01,1\n2024-01-02,2\n',
+        {'a "b" c': [1, 2]},
+        "2024-01-03",
+    ),
+    "pandas, two levels of names": (
+        ",sales,sales\n,a,b\ndate,,\n2024-01-01,1,2\n2024-01-02,3,4\n",
+        {"sales / a": [1, 3], "sales / b": [2, 4]},
+        "2024-01-03",
+    ),
+    "a bank's rows": (
+        '"Source","Indicators",\n\n"Updated","2024-05-30",\n\n"Country","Code","2019","2020","2021",\n'
+        '"Spain","ESP","1","2","3",\n"France","FRA","5","6","7",\n',
+        {"Spain": [1, 2, 3], "France": [5, 6, 7]},
+        "2022",
+    ),
+    "a competition's rows": (
+        '"V1","V2","V3","V4"\n"Y1","5172.1","5133.5",""\n"Y2","2070","21","23"\n',
+        {"Y1": [5172.1, 5133.5], "Y2": [2070, 21, 23]},
+        None,
+    ),
+    "values that could be months": (
+        "date,n\n2024-01-01,1234.5\n2024-01-02,1250.1\n",
+        {"n": [1234.5, 1250.1]},
+        "2024-01-03",
+    ),
+    "numbers of rows as ids": (
+        "id,date,family,sales\n0,2024-01-01,A,1\n1,2024-01-01,B,2\n2,2024-01-02,A,3\n3,2024-01-02,B,4\n",
+        {"A": [1, 3], "B": [2, 4]},
+        "2024-01-03",
+    ),
+    "months without a year": ("Month,n\nJanuary,1\nFebruary,2\nMarch,3\n", {"n": [1, 2, 3]}, None),
+    "weeks without a year": ("t,n\nWeek 1,1\nWeek 2,2\nWeek 4,3\n", {"n": [1, 2, None, 3]}, None),
+    "a log": (
+        "time,n\n01/Jan/2024:00:00:00 +0000,1\n01/Jan/2024:01:00:00 +0000,2\n",
+        {"n": [1, 2]},
+        "2024-01-01T02:00:00+00:00",
+    ),
     "cells of several lines": (
         'date,note,value\n2024-01-01,"a\nb",1\n2024-01-02,"a\nb",2\n',
         {"a\nb": [1, 2]},
@@ -217,6 +334,34 @@ def test_covariates_are_named_as_left_out() -> None:
     assert series(read("ds,y,temp\n2024,1,20\n2025,2,21\n", value="temp,y")) == {"temp": [20, 21], "y": [1, 2]}
 
 
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("date,n\n2024-01-01,1.2K\n2024-01-02,900\n", "1.2K were multiplied by 1000"),
+        ("date,n\n2024-01-01,$ 5\n2024-01-02,$ 6\n", "units were left out: $ of 'n'"),
+        ("date,n\n2024-01-01,1\n2024-01-02,2\n,3\n", "line 4, the last one, was left out"),
+        ("Month,n\nJanuary,1\nFebruary,2\n", "'Month' holds no times in a known writing ('January')"),
+        ("Date,n\n45292,1\n45293,2\n", "a spreadsheet's days (2024-01-01)"),
+        ("Date,HE,n\n2024-01-01,1,1\n2024-01-01,2,2\n", "hour 1 begins at midnight"),
+        ("Produit,Jan-24,Feb-24,Mar-24\nA,1,2,3\nTotal,1,2,3\n", "left out as totals: line 3"),
+        (
+            "id,date,k,n\n0,2024-01-01,A,1\n1,2024-01-01,B,2\n2,2024-01-02,A,1\n3,2024-01-02,B,2\n",
+            "differs in every row: 'id'",
+        ),
+    ],
+)
+def test_what_was_guessed_is_told(content: str, note: str) -> None:
+    assert note in " ".join(read(content).reading.notes)
+
+
+def test_a_stated_encoding_decides() -> None:
+    content = "Дата;Продажи\n01.01.2024;5\n02.01.2024;6\n".encode("koi8-r")
+    assert series(read(content, encoding="koi8-r")) == {"Продажи": [5, 6]}
+    assert "encoding is a name" in refusal(content, encoding="klingon").detail
+    assert "encoding is a name" in refusal(content, encoding="zlib").detail
+    assert "byte 0 is no utf-8" in refusal(content, encoding="utf-8").detail
+
+
 def test_the_query_names_columns() -> None:
     content = "when,a,b,c\n2024-01-01,x,5,7\n2024-01-02,x,6,8\n"
     assert series(read(content, id="a", value="C", time="when")) == {"x": [7, 8]}
@@ -257,6 +402,8 @@ def test_a_series_without_any_value_is_left_out_and_named() -> None:
         ("item,2024-01,2024-02,2024-03\na,1,2,3\nb,4,inf,6\nc,1,1,1\nd,1,1,1\ne,1,1,1\nf,1,1,1\n",
          "line 3, column 3 (b), 'inf' is no", "#cell=3,3"),
         ("a,b\n1,2\n3,4,5\n6,7\n", "line 3 has 3 cells, the table 2 columns", "#row=3"),
+        ("date,temp\n2024-01-01,20 °C\n2024-01-02,68 °F\n",
+         "line 3, column 2 (temp), '68 °F' is in °F, the values before it in °C", "#cell=3,2"),
     ],
 )  # fmt: skip
 def test_a_fault_names_line_and_column_and_shows_the_cell(content: str, words: str, pointer: str) -> None:
@@ -278,6 +425,8 @@ def test_a_fault_names_line_and_column_and_shows_the_cell(content: str, words: s
         (b"name,colour\na,red\nb,blue\n", "no column holds numbers"),
         (b'a,b\n"1,2\n3,4\n', "line 2"),
         (b"1, two", "'two' is no number"),
+        (b'{"date": "2024-01-01", "v": 1}', "JSON"),
+        (b"<!doctype html><table>", "HTML"),
         (b"id,v\na,\na,NA\n", "no column holds numbers"),
     ],
 )

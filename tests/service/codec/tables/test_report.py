@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from typing import Any
 
 from service.codec.tables.codec import read_file
-from service.codec.tables.report import plot_page, summary, text_table
+from service.codec.tables.report import digit_table, summary, text_table
 
 TABLE = read_file(b"date,id,y\n2024-01-01,<b>,1\n2024-01-02,<b>,\n2024-01-03,<b>,3\n", "prediction_length=2")
 
@@ -27,17 +26,15 @@ def test_what_was_understood() -> None:
     )
 
 
-def test_a_plot_is_one_file_that_asks_for_nothing() -> None:
-    page = plot_page(TABLE, answer(), "Forecast of a&b")
-    tags: list[str] = []
-
-    class Reader(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            tags.append(tag)
-            assert tag not in {"script", "img", "link", "b"}
-            assert not {"src", "href"} & {name for name, _ in attrs}
-
-    Reader().feed(page)
-    assert tags.count("svg") == tags.count("polygon") == 1
-    assert "a&amp;b" in page
-    assert "&lt;b&gt;: 2 at 2024-01-04, 3.123 at 2024-01-05" in page
+def test_what_was_read_in_pictures() -> None:
+    digit = {"item_id": "a.png", "label": 7, "score": 0.99, "rows_used": 20, "preprocessing": {"inverted": True}}
+    number: dict[str, Any] = {"item_id": None, "label": 1, "score": 0.5, "rows_used": 9, "preprocessing": None}
+    number |= {"number": "12\n34", "number_score": 0.75, "warnings": ["dense"]}
+    blank = {"item_id": "c.png", "label": None, "score": None, "rows_used": 0, "preprocessing": {"inverted": False}}
+    lines = digit_table([digit | {"warnings": []}, number, blank | {"warnings": []}]).splitlines()
+    assert [line.split() for line in lines] == [
+        ["file", "reads", "score", "rows", "picture"],
+        ["a.png", "7", "0.990", "20"],
+        ["2", "12", "/", "34", "0.750", "9", "dense"],
+        ["c.png", "-", "-", "0", "light", "on", "dark"],
+    ]

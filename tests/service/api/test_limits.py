@@ -1,0 +1,104 @@
+"""Every limit of a request: one below it and on it is answered, one above it is refused with the code of the limit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from service.codec.large_forecasts import LARGE
+from tests.service.api.harness import JSON, ROW, Harness, problem
+
+BODY_BYTES = 2 * LARGE  # also for what is decoded as a large request
+SETTINGS = {
+    "max_body_bytes": BODY_BYTES,
+    "max_items": 4,
+    "max_observations": 30,
+    "max_answer_numbers": 400,
+    "max_queue_observations": 90,
+}
+
+
+def forecast(*targets: Sequence[float | None], **parameters: Any) -> tuple[str, bytes]:
+    inputs = [{"target": target} for target in targets]
+    return "/forecast", json.dumps({"inputs": inputs, "parameters": parameters}).encode()
+
+
+def padded(n_bytes: int) -> tuple[str, bytes]:
+    path, body = forecast([1, 2])
+    return path, body + b" " * (n_bytes - len(body))
+
+
+def named(**fields: Any) -> tuple[str, bytes]:
+    return "/forecast", json.dumps({"inputs": [{"target": [1, 2], **fields}]}).encode()
+
+
+def answer_of(numbers: int) -> tuple[str, bytes]:
+    """A request whose answer holds so many numbers: a mean and no quantiles for each step of two series."""
+    return forecast([1.0], [1.0], prediction_length=numbers // 2, quantile_levels=[])
+
+
+def digit(rows: int) -> tuple[str, bytes]:
+    return "/classify-digit", json.dumps({"inputs": [{"rows": [ROW] * rows}]}).encode()
+
+
+def digits(count: int) -> tuple[str, bytes]:
+    return "/classify-digit", json.dumps({"inputs": [{"rows": [ROW]}] * count}).encode()
+
+
+def values(count: int) -> tuple[str, bytes]:
+    """So many values, in series that are short enough each."""
+    return forecast(*([1.0] * min(30, count - start) for start in range(0, count, 30)))
+
+
+LIMITS: list[tuple[str, Callable[[int], tuple[str, bytes]], int, int, int, str]] = [
+    # name, request of a size, limit, distance to the next size, status and code above it
+    ("bytes of a body", padded, BODY_BYTES, 1, 413, "body_too_large"),
+    ("series", lambda n: forecast(*[[1.0]] * n), 4, 1, 413, "too_many_items"),
+    ("digits", digits, 4, 1, 413, "too_many_items"),
+    ("values of a series", lambda n: forecast([1.0] * n), 30, 1, 413, "series_too_long"),
+    ("values of all series", values, 90, 1, 413, "too_many_items"),
+    ("numbers of an answer", answer_of, 400, 2, 413, "too_many_items"),
+    ("steps ahead", lambda n: forecast([1.0], prediction_length=n, quantile_levels=[]), 256, 1, 422, "out_of_range"),
+    (
+        "quantile levels",
+        lambda n: forecast([1.0], quantile_levels=[round((1 + i) / 200, 3) for i in range(n)]),
+        99,
+        1,
+        422,
+        "out_of_range",
+    ),
+    ("a season", lambda n: forecast([1.0], season_length=n), 1_000_000, 1, 422, "out_of_range"),
+    ("seasons", lambda n: forecast([1.0], season_length=[7] * n), 2, 1, 422, "out_of_range"),
+    ("characters of an item_id", lambda n: named(item_id="a" * n), 256, 1, 422, "out_of_range"),
+    ("a deadline", lambda n: forecast([1.0], timeout_ms=n), 3_600_000, 1, 422, "out_of_range"),
+    ("rows of a digit", digit, 64, 1, 422, "length_not_supported"),
+]
+
+
+@pytest.fixture
+async def limited() -> AsyncIterator[Harness]:
+    harness = Harness(**SETTINGS)
+    async with harness.app.router.lifespan_context(harness.app), harness.client:
+        yield harness
+
+
+@pytest.mark.parametrize(
+    ("sized", "limit", "step", "status", "code"), [row[1:] for row in LIMITS], ids=[row[0] for row in LIMITS]
+)
+async def test_a_limit(
+    limited: Harness,
+    sized: Callable[[int], tuple[str, bytes]],
+    limit: int,
+    step: int,
+    status: int,
+    code: str,
+) -> None:
+    for size in (limit - step, limit):
+        path, body = sized(size)
+        response = await limited.client.post(path, content=body, headers=JSON)
+        assert response.status_code == 200, response.text
+    path, body = sized(limit + step)
+    problem(await limited.client.post(path, content=body, headers=JSON), status, code)
