@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from service.contract.manifest import MODEL_FILE, Manifest, read_manifest
 from training.evaluation.evaluate import folders
-from training.fit.export import reload
+from training.fit.export import reload, script
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -106,7 +106,7 @@ def onnx_file(folder: Path) -> bytes:
         warnings.simplefilter("ignore")  # of the exporter, about itself
         try:
             torch.onnx.export(
-                torch.jit.script(_wrapped(folder, manifest)),
+                reload(script(_wrapped(folder, manifest))),
                 tuple(torch.from_numpy(value) for value in sample.values()),
                 buffer,
                 input_names=list(sample),
@@ -115,7 +115,7 @@ def onnx_file(folder: Path) -> bytes:
                 opset_version=onnx_operators.OPSET,
                 dynamo=False,
             )
-        except errors.OnnxExporterError as error:
+        except (errors.OnnxExporterError, RuntimeError) as error:
             raise ValueError(
                 f"{manifest.name}@{manifest.version} cannot be written as ONNX: {str(error).splitlines()[0]}"
             ) from error
@@ -128,10 +128,16 @@ def difference(data: bytes, folder: Path) -> float:
     Batches of several sizes and lengths are asked; `ValueError` where one differs by more than rounding.
     """
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
     manifest = read_manifest(folder)
     served = _wrapped(folder, manifest)
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except (faults.Fail, faults.InvalidGraph, faults.NotImplemented, faults.RuntimeException) as error:
+        raise ValueError(
+            f"{manifest.name}@{manifest.version} as ONNX cannot be run: {str(error).splitlines()[0]}"
+        ) from error
     worst = 0.0
     for sample in samples(manifest):
         [answer] = session.run(None, sample)

@@ -70,6 +70,7 @@ class Operators(nn.Module):
         )
 
 
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
 def test_operators_that_the_exporter_does_not_know() -> None:
     pytest.importorskip("onnx", reason="needs the extra onnx")
     runtime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
