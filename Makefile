@@ -61,7 +61,7 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	@touch $@
 
 # Everything that some test wants and is skipped without: parquet, the browser's driver, a Kubernetes schema, tracing.
-ALL_EXTRAS := train,dev,fuzz,client,nixtla,parquet,browser,signing,tracing,deploy
+ALL_EXTRAS := train,dev,fuzz,client,nixtla,onnx,parquet,browser,signing,tracing,deploy
 $(VENV)/.all: $(VENV)/.dev
 	@echo 'Installing every extra'
 	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[$(ALL_EXTRAS)]'

@@ -339,7 +339,7 @@ def main(
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["train"]:
         return training_program.run("training.finetuning", words[1:])
-    if words[:2] == ["model", "summary"]:
+    if words[:2] in (["model", "summary"], ["model", "export-onnx"]):
         return training_program.run("training", words[1:])
     source = CliSettingsSource[Any](Ritmo, formatter_class=argparse.HelpFormatter)
     try:

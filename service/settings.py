@@ -24,6 +24,7 @@ MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more t
 
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_][A-Za-z0-9._\-]*|\[?[0-9A-Fa-f:]+(%[A-Za-z0-9]+)?\]?")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+|null")
+_DEFAULT = re.compile(r"(forecaster|digits)=[a-z0-9][a-z0-9-]{0,63}")
 _PIN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}=[1-9][0-9]{0,8}")
 WIRES = ("oip", "sagemaker", "nixtla", "mcp")
 
@@ -107,6 +108,11 @@ class Settings(EngineSettings, BaseSettings):
     )
     model_pins: str | None = Field(
         default=None, description="versions that bare names mean, as forecaster=3,digits=2; unset: the highest"
+    )
+    default_models: str | None = Field(
+        default=None,
+        description="models that answer where a request names none, as forecaster=shops,digits=ours: the bare names "
+        "forecaster and digits mean these then",
     )
 
     max_body_bytes: Count = Field(default=4 << 20, description="largest request body; a longer one gets 413")
@@ -302,6 +308,20 @@ class Settings(EngineSettings, BaseSettings):
         """The versions of `model_pins` by name."""
         pairs = (pin.strip().partition("=") for pin in (self.model_pins or "").split(",") if pin.strip())
         return {name: int(version) for name, _, version in pairs}
+
+    @field_validator("default_models")
+    @classmethod
+    def _defaults_are_names(cls, value: str | None) -> str | None:
+        for pair in (value or "digits=a").split(","):
+            if not _DEFAULT.fullmatch(pair.strip()):
+                raise ValueError("must be forecaster or digits with a name each, such as forecaster=shops,digits=ours")
+        return value
+
+    @property
+    def default_names(self) -> dict[str, str]:
+        """The models of `default_models` by the name that they answer for."""
+        pairs = (pair.strip().partition("=") for pair in (self.default_models or "").split(",") if pair.strip())
+        return {name: model for name, _, model in pairs}
 
     @property
     def models_may_be_managed(self) -> bool:

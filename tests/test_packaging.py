@@ -35,7 +35,7 @@ def names(requirements: list[str]) -> set[str]:
 CORE = names(PROJECT["dependencies"])
 EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
 # Extras that `make` does not install: tests of them are skipped, but for `make install-all`.
-ON_DEMAND = {"browser", "deploy", "fuzz", "nixtla", "parquet", "signing", "tracing"}
+ON_DEMAND = {"browser", "deploy", "fuzz", "nixtla", "onnx", "parquet", "signing", "tracing"}
 INSTALLED = CORE.union(*(lines for extra, lines in EXTRAS.items() if extra not in ON_DEMAND))
 
 
@@ -103,7 +103,7 @@ def test_every_serving_dependency_is_used() -> None:
 
 
 def test_training_imports_only_what_its_extra_names() -> None:
-    assert imports("training") - provided(CORE | EXTRAS["train"]) == set()
+    assert imports("training") - provided(CORE | EXTRAS["train"] | EXTRAS["onnx"]) == set()
 
 
 def test_everything_that_is_installed_is_pinned() -> None:

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from training.fit import distributed
 from training.fit.errors import OtherRun
 
 COMMANDS = {  # name -> description, and the module with its `add_arguments` and `main`
@@ -19,9 +20,12 @@ COMMANDS = {  # name -> description, and the module with its `add_arguments` and
     "repack": ("write exported archives anew, without what is of this machine", "training.fit.repack"),
     "series": ("list the real series at hand, and fetch those with a public address", "training.data.fetch_series"),
     "gallery": ("draw samples of every synthetic prior into training/figures", "training.reports.gallery"),
+    "export-onnx": ("write an exported model as an ONNX file", "training.reports.onnx_export"),
     "summary": ("print the layers of exported models", "training.reports.layers"),
     "report": ("write training/RESULTS.md and its figures from the exported models", "training.reports.report"),
 }
+
+SHARED = ("forecaster", "digits")  # commands whose fit several processes can share
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     module = importlib.import_module(module_name)
     options = argparse.ArgumentParser(prog=f"python -m training {command}", description=description)
     module.add_arguments(options)
+    if distributed.is_launched() and command not in SHARED:
+        raise SystemExit(f"torchrun shares the fits of {' and '.join(SHARED)}; {command} runs in one process")
     try:
-        module.main(options.parse_args(words[1:]))
+        with distributed.processes():
+            module.main(options.parse_args(words[1:]))
     except OtherRun as error:
         raise SystemExit(str(error)) from error
     except TimeoutError as error:

@@ -45,11 +45,28 @@ class ModelNew(BaseModel):
         return 0
 
 
+class ModelSummary(BaseModel):
+    """Print the layers of exported models, and how many numbers each holds; run by the training program."""
+
+    models: CliPositionalArg[list[str]] = Field(description="name or name@version")
+
+
+class ModelExportOnnx(BaseModel):
+    """Write a model as one ONNX file, compared with the served one; run by the training program."""
+
+    model: CliPositionalArg[str] = Field(description="name or name@version")
+
+
 class ModelCommand(BaseModel):
-    """Models of your own: begin one, check one, sign one."""
+    """Models of your own: begin one, check one, look at one, export one, sign one."""
 
     check: CliSubCommand[ModelCheck] = Field(description="try every rule of the contract on an exported model")
     new: CliSubCommand[ModelNew] = Field(description="write a program that trains, exports and serves a network")
+    # Both are passed on as they are typed, before any option is read: see `service.__main__`.
+    summary: CliSubCommand[ModelSummary] = Field(description="print the layers of exported models")
+    export_onnx: CliSubCommand[ModelExportOnnx] = Field(
+        alias="export-onnx", description="write a model as an ONNX file"
+    )
     sign: CliSubCommand[ModelSign] = Field(description="sign a version")
     verify: CliSubCommand[ModelVerify] = Field(description="check the signature and the digests of a version")
 

@@ -28,6 +28,7 @@ def make_registry(settings: Settings, metrics: Metrics | None = None, group: Wor
         plan_number=group.shared.plan_number if group else None,
         keep=settings.model_versions,
         pins=settings.pins,
+        default_names=settings.default_names,
         load_seconds=settings.model_load_seconds,
         fault_limit=settings.model_fault_limit,
         trusted=_trusted_keys(settings),
@@ -42,6 +43,7 @@ def one_shot_registry(settings: Settings, model: str) -> Registry:
         threads=settings.threads,
         limits=_limits(settings),
         only=model,
+        default_names=settings.default_names,
         load=partial(load, warm=False, trusted=_trusted_keys(settings)),
     )
 

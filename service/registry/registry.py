@@ -64,6 +64,7 @@ class Registry:
     """All models of one process (or those named `only`), the device they run on and the thread that runs them.
 
     `digests`: the versions that every process of the service serves (`service.registry.repository.restrict`).
+    `default_names`: bare names that mean another model, as those that a request without a name has.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Registry:
         trusted: TrustedKeys | None = None,
         keep: int | None = None,
         pins: Mapping[str, int] | None = None,
+        default_names: Mapping[str, str] | None = None,
         plan: ModelPlan | None = None,
         plan_number: MutableSequence[int] | None = None,
     ) -> None:
@@ -94,8 +96,9 @@ class Registry:
         self._n_threads = threads
         self._processes = processes
         self._limits = limits or Limits()
-        self._defaults = tuple(defaults)
-        self._only = only
+        self._default_names = default_names or {}
+        self._defaults = tuple(self._default_names.get(name, name) for name in defaults)
+        self._only = None if only is None else self._default_names.get(only, only)
         self._digests = digests
         self._load_folder = load
         self._load_seconds = load_seconds
@@ -289,6 +292,8 @@ class Registry:
 
     def _look_up(self, reference: str) -> Served:
         name, at, number = reference.partition("@")
+        if not at:
+            name = self._default_names.get(name, name)
         versions = [v for v in self._versions if v.name == name]
         if not versions:
             if self._fault or name in self._unreadable:  # it may well exist; /readyz has the reason

@@ -12,7 +12,10 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from training.data import mnist
+from training.data.mnist import Digits, Mnist
 from training.digits.config import STAGES, WIDE_ROUNDS, Config
 from training.digits.export import export_digits
 from training.digits.stages import (
@@ -25,8 +28,11 @@ from training.digits.stages import (
     stage_file,
     train_stage,
 )
+from training.digits.train import train
 from training.evaluation import plots
+from training.fit import distributed
 from training.fit.options import (
+    NOTHING_WRITTEN,
     add_config_options,
     add_destination_options,
     add_device_options,
@@ -58,6 +64,9 @@ def main(arguments: argparse.Namespace) -> None:
         raise SystemExit(f"--{next(iter(changed))} changes the configuration of one stage: name it with --stage")
     exported = None if arguments.start is None else exported_checkpoint(arguments.start)
     stages = list(STAGES if exported is None else WIDE_ROUNDS) if arguments.stage is None else [arguments.stage]
+    if arguments.dry_run:
+        _try_out(replace(STAGES[stages[0]], **changed), device)
+        return
     for stage in stages:
         file, config = stage_file(arguments.folder, stage), replace(STAGES[stage], **changed)
         if file.exists():
@@ -66,8 +75,17 @@ def main(arguments: argparse.Namespace) -> None:
         options = {"deadline": arguments.deadline, "accept_other": arguments.accept_other, "exported": exported}
         train_stage(stage, config, arguments.folder, device, **options).save(file)
         print(f"wrote {file}", flush=True)
-    if arguments.stage is None:
+    if arguments.stage is None and distributed.is_first():
         _export(arguments, dict(zip(stages, load_stages(arguments.folder, stages), strict=True)), exported)
+
+
+def _try_out(config: Config, device: torch.device) -> None:
+    """Two steps of one stage, evaluated on a few images."""
+    data = mnist.load()
+    few = Digits(data.validation.images[:200], data.validation.labels[:200])
+    config = replace(config, epochs=1.0, batch=32, drawn=4, ones=2, others=4)
+    train(Mnist(Digits(data.train.images[:64], data.train.labels[:64]), few, few), config, device)
+    print(NOTHING_WRITTEN)
 
 
 def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], exported: Checkpoint | None) -> None:

@@ -19,6 +19,7 @@ from service.contract.manifest import MODEL_FILE, RECORD_FILE
 from training.data import mnist
 from training.digits.config import ROUNDS, STAGES, WIDE_ROUNDS, Config
 from training.digits.train import ModelGroup, build, train
+from training.fit import distributed
 from training.fit.export import reload
 from training.fit.record import command_line, current_commit, identity, stage_record
 from training.networks.convolutional import Committee
@@ -43,9 +44,11 @@ class Checkpoint:
     seconds: float
 
     def save(self, file: Path) -> None:
-        """Write one file that `load` reads back without running anything in it."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(vars(self), file)
+        """Write one file that `load` reads back without running anything in it; of several processes the first does."""
+        if distributed.is_first():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(vars(self), file)
+        distributed.wait()
 
     @classmethod
     def load(cls, file: Path) -> Checkpoint:

@@ -15,6 +15,7 @@ from training.digits.augment import SIDE, pen, photograph, warp
 from training.digits.batches import BatchSampler
 from training.digits.config import Config
 from training.digits.levels import reframed, relevelled
+from training.fit import distributed
 from training.fit.loop import Curves, Plan, fit
 from training.fit.optimizer import adamw
 from training.networks.convolutional import Committee, ImageReader, StridedReader
@@ -75,13 +76,15 @@ class DistillationLoss:
             # Teachers know MNIST's frame only; the last ones of a batch have another.
             from_mnist[len(images) - round(self.config.reframed * len(images)) :] = False
         canvas, share_read = warp(images, self.config.distortion, rows, free=free)
-        # The teachers read the digit without the defects of a photograph.
-        target = self._target(canvas, labels, from_mnist, share_read)
         pictures = photograph(canvas, self.config.distortion)
         if self.config.levels:
             pictures = levelled(relevelled(pictures, self.config.levels))
+        mine = distributed.rows_of_rank(len(labels))
+        canvas, labels, from_mnist, share_read = canvas[mine], labels[mine], from_mnist[mine], share_read[mine]
+        # The teachers read the digit without the defects of a photograph.
+        target = self._target(canvas, labels, from_mnist, share_read)
         with half_precision(self.device, enabled=self.config.bfloat16):
-            logits = self.group(pictures)
+            logits = self.group(pictures[mine])
         weight = self._weight(share_read)
         losses = [-(weight * (target[..., : x.shape[-1]] * x.float().log_softmax(-1)).sum(-1)).sum(1) for x in logits]
         return torch.stack(losses).mean(1).sum()

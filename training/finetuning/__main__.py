@@ -10,6 +10,7 @@ import torch
 
 from training.finetuning import digits_command, forecaster_command
 from training.finetuning.series import UnusableData
+from training.fit.errors import OtherRun
 
 COMMANDS = {"forecaster": forecaster_command, "digits": digits_command}
 
@@ -25,10 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     try:
         COMMANDS[options.command].main(options)
-    except (UnusableData, FloatingPointError) as error:
+    except (UnusableData, OtherRun, FloatingPointError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 

@@ -8,9 +8,9 @@ temperature for each number of rows read is fitted there too. Images of their ow
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,11 +69,12 @@ def tune(
     start: RowReader,
     parts: tuple[Digits, Digits, Digits],
     config: Config,
-    *,
-    stop: Callable[[], bool],
-    report: Callable[[int], None] | None,
+    **options: Any,
 ) -> tuple[RowReader, Curves]:
-    """The reader after a fit from `start`: the best mean of both by cross-entropy on the images that choose."""
+    """The reader after a fit from `start`: the best mean of both by cross-entropy on the images that choose.
+
+    `options` are those of `training.fit.loop.fit`.
+    """
     learning, choosing, scoring = parts
     size = size_of(start)
     group, curves = train(
@@ -82,9 +83,8 @@ def tune(
         CPU,
         start=start.state_dict(),
         best=f"{size} nll",
-        stop=stop,
-        report=report,
         progress=False,
+        **options,
     )
     trained = group.members[0]
     means = [start, *(_mean(trained, start, share) for share in SHARES)]  # type: ignore[arg-type]
@@ -94,9 +94,9 @@ def tune(
 
 def _mean(trained: RowReader, start: RowReader, share: float) -> RowReader:
     result = copy.deepcopy(start)
-    before = start.state_dict()
+    weights = start.state_dict()
     result.load_state_dict(
-        {name: torch.lerp(before[name], value, share) for name, value in trained.state_dict().items()}
+        {name: torch.lerp(weights[name], value, share) for name, value in trained.state_dict().items()}
     )
     return result.eval()
 
@@ -112,12 +112,12 @@ def _cross_entropy(core: RowReader, scale: Tensor, digits: Digits) -> float:
     return float(functional.nll_loss(answers, torch.from_numpy(digits.labels)))
 
 
-def calibrated(core: RowReader, before: Tensor, choosing: Digits) -> Tensor:
+def calibrated(core: RowReader, shipped: Tensor, choosing: Digits) -> Tensor:
     """Temperatures (64,) fitted on the images that choose, where these are enough and it is better there."""
     if len(choosing) < FEWEST_FOR_TEMPERATURES:
-        return before
+        return shipped
     fitted = temperatures(core, choosing)
-    return min((before, fitted), key=lambda scale: _cross_entropy(core, scale, choosing))
+    return min((shipped, fitted), key=lambda scale: _cross_entropy(core, scale, choosing))
 
 
 def scored(name: str, core: RowReader, scale: Tensor, scoring: Digits) -> Reader:

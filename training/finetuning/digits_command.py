@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,18 +33,17 @@ from training.finetuning.digits import (
 from training.finetuning.images import LabelledImages, read_images, split
 from training.finetuning.options import (
     add_common_options,
+    announce,
     check_name,
     folder_of,
-    make_default,
-    progress_bar,
+    report_folder,
+    run_fit,
     say,
-    stop_when,
 )
 from training.finetuning.series import UnusableData
-from training.fit.interrupt import Interrupt
 from training.fit.loop import Curves
 from training.fit.options import changed_fields
-from training.fit.record import Record, command_line, device_name, parameters
+from training.fit.record import Record, command_line, device_name, identity, parameters
 from training.networks.digits import RowReader
 
 DEFAULT_NAME = "digits"  # the name that answers where a request names no model
@@ -87,13 +87,14 @@ def main(arguments: argparse.Namespace) -> None:
         say(f"note: {note}")
     shipped = scored("shipped", core, scale, scoring) if images.are_digits else None
 
-    with Interrupt() as interrupt, progress_bar(steps(config, len(learning)), "training") as bar:
-        stop = stop_when(arguments.deadline, started, interrupt)
-        start = core if images.are_digits else without_head(core, config.seed)
-        tuned_core, curves = tune(start, parts, config, stop=stop, report=bar)
+    start = core if images.are_digits else without_head(core, config.seed)
+    run = identity(config, {"own images": images.digest}, "digits", "finetuning", start=version)
+    tuned_core, curves = run_fit(
+        arguments, started, steps(config, len(learning)), "training", partial(tune, start, parts, config, identity=run)
+    )
     tuned = scored("trained", tuned_core, calibrated(tuned_core, scale, choosing), scoring)
-    kept = best(shipped, tuned)
-    print(score_table([reader for reader in (shipped, tuned) if reader is not None], kept))
+    chosen = best(shipped, tuned)
+    print(score_table([reader for reader in (shipped, tuned) if reader is not None], chosen))
     if arguments.dry_run:
         say("dry run: nothing was written")
         return
@@ -102,17 +103,14 @@ def main(arguments: argparse.Namespace) -> None:
         seed=config.seed,
         seconds=round(time.monotonic() - started, 1),
         device=device_name(torch.device("cpu")),
-        parameters=parameters(kept.core.requires_grad_(True)),
+        parameters=parameters(chosen.core.requires_grad_(True)),
         data={"own images": images.digest},
-        knobs=asdict(config) | {"start": version, "kept": kept.name, "labels": list(images.names)},
+        knobs=asdict(config) | {"start": version, "kept": chosen.name, "labels": list(images.names)},
         curves=curves.rows,
     )
-    folder = _write(arguments, kept, images, scoring, record)
-    _write_report(arguments.report or Path("runs") / arguments.name, images, scoring, kept, curves)
-    say(f"wrote {folder}: `ritmo serve --models {arguments.models}` serves it as {arguments.name}")
-    if arguments.default:
-        default = make_default(folder, arguments.models, DEFAULT_NAME)
-        say(f"wrote {default}: answers where a request names no model; delete it to undo")
+    folder = _write(arguments, chosen, images, scoring, record)
+    _write_report(report_folder(arguments), images, scoring, chosen, curves)
+    announce(arguments, folder, DEFAULT_NAME)
 
 
 def _shipped(reference: str, models: Path) -> tuple[RowReader, torch.Tensor, str]:
@@ -124,17 +122,17 @@ def _shipped(reference: str, models: Path) -> tuple[RowReader, torch.Tensor, str
         raise UnusableData(f"{reference} is no reader of the shipped kind, the one that can be trained on") from error
 
 
-def score_table(tried: list[Reader], kept: Reader) -> str:
-    """Scores on the images that score, as Markdown; the kept reader is marked."""
+def score_table(tried: list[Reader], chosen: Reader) -> str:
+    """Scores on the images that score, as Markdown; the chosen reader is marked."""
     lines = ["| reader | right | cross-entropy |", "| --- | --- | --- |"]
     for reader in tried:
-        mark = " (kept)" if reader is kept else ""
+        mark = " (kept)" if reader is chosen else ""
         lines.append(f"| {reader.name}{mark} | {100 * reader.accuracy:.2f} % | {reader.cross_entropy:.4f} |")
     return "\n".join(lines)
 
 
 def _write(
-    arguments: argparse.Namespace, kept: Reader, images: LabelledImages, scoring: Digits, record: Record
+    arguments: argparse.Namespace, chosen: Reader, images: LabelledImages, scoring: Digits, record: Record
 ) -> Path:
     """The model's folder; its metrics are those of the exported file."""
 
@@ -147,9 +145,9 @@ def _write(
 
     classes = "" if images.are_digits else f"; its classes 0 to {len(images.names) - 1}: {', '.join(images.names)}"
     return write_folder(
-        served(kept),
+        served(chosen),
         name=arguments.name,
-        description=f"Digit reader for one's own images ({kept.name}){classes}",
+        description=f"Digit reader for one's own images ({chosen.name}){classes}",
         unlikely=None,
         record=record,
         metrics_of=metrics_of,
@@ -158,17 +156,17 @@ def _write(
     )
 
 
-def _write_report(folder: Path, images: LabelledImages, scoring: Digits, kept: Reader, curves: Curves) -> None:
+def _write_report(folder: Path, images: LabelledImages, scoring: Digits, chosen: Reader, curves: Curves) -> None:
     """Confusion, the worst examples, the curves, and the accuracy of every label."""
     folder.mkdir(parents=True, exist_ok=True)
     count = len(images.names)
-    table = scores.confusion(scoring.labels, kept.probabilities)[:count, :count]
-    plots.confusion(table, folder / "confusion.png", f"{100 * kept.accuracy:.2f} % right", images.names)
-    of_label = kept.probabilities[np.arange(len(scoring)), scoring.labels]
+    table = scores.confusion(scoring.labels, chosen.probabilities)[:count, :count]
+    plots.confusion(table, folder / "confusion.png", f"{100 * chosen.accuracy:.2f} % right", images.names)
+    of_label = chosen.probabilities[np.arange(len(scoring)), scoring.labels]
     worst = np.argsort(of_label, kind="stable")[:WORST]
-    answers = kept.probabilities.argmax(1)
+    answers = chosen.probabilities.argmax(1)
     captions = [
-        f"{images.names[scoring.labels[i]]}, read {_name(images, answers[i])} ({kept.probabilities[i].max():.2f})"
+        f"{images.names[scoring.labels[i]]}, read {_name(images, answers[i])} ({chosen.probabilities[i].max():.2f})"
         for i in worst
     ]
     plots.digit_grid(scoring.rows()[worst], captions, folder / "worst.png", "the least likely labels first")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,11 +122,12 @@ def tune(
     shipped: Forecaster,
     parts: Parts,
     config: Config,
-    *,
-    stop: Callable[[], bool],
-    report: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> tuple[Forecaster, loop.Curves]:
-    """The forecaster after a fit that starts from `shipped`, and the curves; `stop` ends the fit early."""
+    """The forecaster after a fit that starts from `shipped`, and the curves.
+
+    `options` are those of `training.fit.loop.fit`.
+    """
     network = copy.deepcopy(shipped).requires_grad_(True)
     windows = Windows(parts.training, parts.horizon, config)
     plan = loop.Plan(
@@ -134,6 +136,7 @@ def tune(
         hold=0.3,
         ema=config.ema,
         evaluate_every=config.evaluate_every,
+        checkpoint_every=config.evaluate_every,
         best="error",
         patience=config.patience,
     )
@@ -146,8 +149,7 @@ def tune(
         after_step=network.restore_fixed_weights,
         progress=False,
         label="tuning",
-        stop=stop,
-        report=report,
+        **options,
     )
     network.restore_fixed_weights()
     shares = [share for share in SHARES if curves.rows[-1]["step"] > 0]

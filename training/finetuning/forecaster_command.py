@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,19 +16,18 @@ from training.finetuning import report
 from training.finetuning.forecaster import Candidate, Config, best, candidates, score, tune
 from training.finetuning.options import (
     add_common_options,
+    announce,
     check_name,
     folder_of,
-    make_default,
-    progress_bar,
+    report_folder,
+    run_fit,
     say,
-    stop_when,
 )
 from training.finetuning.series import Collection, Parts, UnusableData, read_collection, split, usual_horizon
 from training.fit.export import reload
-from training.fit.interrupt import Interrupt
 from training.fit.loop import Curves
 from training.fit.options import add_config_options, changed_fields
-from training.fit.record import Record, command_line, device_name, parameters
+from training.fit.record import Record, command_line, device_name, identity, parameters
 from training.forecaster.export import write_folder
 from training.forecaster.train import read_version
 from training.networks.forecaster import MAX_HORIZON, Forecaster
@@ -73,25 +73,20 @@ def main(arguments: argparse.Namespace) -> None:
     base = score(shipped, parts.test, config.test_windows)
     say(f"shipped forecaster, {base.windows} held-back windows: {report.scores_of(base)}")
 
-    with Interrupt() as interrupt:
-        stop = stop_when(arguments.deadline, started, interrupt)
-        with progress_bar(config.steps, "tuning") as bar:
-            tuned, curves = tune(shipped, parts, config, stop=stop, report=bar)
-        if interrupt.is_requested:
-            say("interrupted: going on with what was learnt so far; Ctrl-C again ends at once")
+    run = identity(config, {"own series": collection.digest}, "forecaster", "finetuning", start=[version, horizon])
+    tuned, curves = run_fit(
+        arguments, started, config.steps, "tuning", partial(tune, shipped, parts, config, identity=run)
+    )
     tried = candidates(shipped, tuned, parts, config)
-    kept = best(tried)
-    print(report.score_table(tried, kept))
-    record = _record(config, curves, collection, parts, kept, version, started)
+    chosen = best(tried)
+    print(report.score_table(tried, chosen))
+    record = _record(config, curves, collection, parts, chosen, version, started)
     if arguments.dry_run:
         say("dry run: nothing was written")
         return
-    folder = _write(arguments, kept, tried, parts, config, record)
-    _write_report(arguments.report or Path("runs") / arguments.name, collection, parts, tried, kept, curves)
-    say(f"wrote {folder}: `ritmo serve --models {arguments.models}` serves it as {arguments.name}")
-    if arguments.default:
-        default = make_default(folder, arguments.models, DEFAULT_NAME)
-        say(f"wrote {default}: answers where a request names no model; delete it to undo")
+    folder = _write(arguments, chosen, tried, parts, config, record)
+    _write_report(report_folder(arguments), collection, parts, tried, chosen, curves)
+    announce(arguments, folder, DEFAULT_NAME)
 
 
 def _shipped(reference: str, models: Path) -> tuple[Forecaster, str]:
@@ -115,11 +110,11 @@ def _record(
     curves: Curves,
     collection: Collection,
     parts: Parts,
-    kept: Candidate,
+    chosen: Candidate,
     version: str,
     started: float,
 ) -> Record:
-    network = kept.network
+    network = chosen.network
     sizes = {"fast": network.fast_size, "slow": network.slow_size, "width": network.context[0].out_features}
     return Record(
         command=command_line(program="ritmo train"),
@@ -128,14 +123,14 @@ def _record(
         device=device_name(torch.device("cpu")),
         parameters=parameters(network.requires_grad_(True)),
         data={"own series": collection.digest},
-        knobs=asdict(config) | sizes | {"horizon": parts.horizon, "start": version, "kept": kept.name},
+        knobs=asdict(config) | sizes | {"horizon": parts.horizon, "start": version, "kept": chosen.name},
         curves=curves.rows,
     )
 
 
 def _write(
     arguments: argparse.Namespace,
-    kept: Candidate,
+    chosen: Candidate,
     tried: list[Candidate],
     parts: Parts,
     config: Config,
@@ -151,9 +146,9 @@ def _write(
         return {f"own_{name}": value for name, value in pairs.items() if value == value}  # noqa: PLR0124 (no NaN)
 
     return write_folder(
-        kept.network,
+        chosen.network,
         name=arguments.name,
-        description=f"Forecaster for one's own series ({kept.name}), {parts.horizon} steps ahead",
+        description=f"Forecaster for one's own series ({chosen.name}), {parts.horizon} steps ahead",
         record=record,
         metrics_of=metrics_of,
         version=arguments.version,
@@ -162,11 +157,11 @@ def _write(
 
 
 def _write_report(
-    folder: Path, collection: Collection, parts: Parts, tried: list[Candidate], kept: Candidate, curves: Curves
+    folder: Path, collection: Collection, parts: Parts, tried: list[Candidate], chosen: Candidate, curves: Curves
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.md").write_text(report.score_table(tried, kept) + "\n", encoding="utf-8")
+    (folder / "scores.md").write_text(report.score_table(tried, chosen) + "\n", encoding="utf-8")
     (folder / "curves.json").write_text(json.dumps(curves.rows, indent=1) + "\n", encoding="utf-8")
-    report.draw(collection, parts.test, tried, kept, folder / "forecasts.png")
+    report.draw(collection, parts.test, tried, chosen, folder / "forecasts.png")
     plots.progress(curves.rows, {"MASE": ["mase"], "WQL": ["wql"]}, folder / "curves.png", "windows that choose")
     say(f"wrote {folder}/scores.md, forecasts.png, curves.png")

@@ -54,7 +54,7 @@ class LabelledImages:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Entry:
     """One image in its label's words, by its rows or by its file."""
 
     label: str
@@ -67,11 +67,11 @@ def read_images(path: Path) -> LabelledImages:
     """All labelled images in a folder or file; raises `UnusableData` with what is missing."""
     if not path.exists():
         raise UnusableData(f"{path} does not exist")
-    found = list(_found(path))
+    entries = list(_entries(path))
     notes: list[str] = []
-    kept: dict[bytes, tuple[str, Images]] = {}
+    distinct: dict[bytes, tuple[str, Images]] = {}
     unreadable: list[str] = []
-    for entry in found:
+    for entry in entries:
         rows = entry.rows
         if rows is None:
             try:
@@ -79,15 +79,15 @@ def read_images(path: Path) -> LabelledImages:
             except (InvalidRequest, OSError) as error:
                 unreadable.append(f"{entry.place} ({getattr(error, 'detail', error)})")
                 continue
-        kept.setdefault(rows.tobytes(), (entry.label, rows))
+        distinct.setdefault(rows.tobytes(), (entry.label, rows))
     if unreadable:
         notes.append(f"{len(unreadable)} images could not be read: {'; '.join(unreadable[:3])}")
-    twice = len(found) - len(unreadable) - len(kept)
+    twice = len(entries) - len(unreadable) - len(distinct)
     if twice:
         notes.append(f"{twice} images were there more than once")
-    if not kept:
+    if not distinct:
         raise UnusableData(f"{path} has no image that can be read" + (f": {unreadable[0]}" if unreadable else ""))
-    return _labelled(list(kept.values()), notes)
+    return _labelled(list(distinct.values()), notes)
 
 
 def _labelled(entries: list[tuple[str, Images]], notes: list[str]) -> LabelledImages:
@@ -140,7 +140,7 @@ def split(images: LabelledImages, seed: int) -> tuple[Digits, Digits, Digits]:
     return learning, choosing_part, scoring_part
 
 
-def _found(path: Path) -> Iterator[_Found]:
+def _entries(path: Path) -> Iterator[_Entry]:
     if path.is_file():
         if path.suffix.lower() == ".csv":
             return _in_csv(path)
@@ -175,18 +175,18 @@ def _has_images(folder: Path) -> bool:
     return any(file.suffix.lower() in SUFFIXES for file in folder.iterdir() if file.is_file())
 
 
-def _in_folders(folders: list[Path]) -> Iterator[_Found]:
+def _in_folders(folders: list[Path]) -> Iterator[_Entry]:
     for folder in folders:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES:
-                yield _Found(folder.name, f"{folder.name}/{file.name}", None, file)
+                yield _Entry(folder.name, f"{folder.name}/{file.name}", None, file)
 
 
 def _is_idx_of_images(file: Path) -> bool:
     return file.is_file() and "images" in file.name and "idx3" in file.name
 
 
-def _in_idx(file: Path) -> Iterator[_Found]:
+def _in_idx(file: Path) -> Iterator[_Entry]:
     """The images of an idx file (`train-images-idx3-ubyte`), labelled by the one beside it (`…-labels-idx1-ubyte`)."""
     labels_file = file.with_name(file.name.replace("images", "labels").replace("idx3", "idx1"))
     if not labels_file.is_file():
@@ -198,7 +198,7 @@ def _in_idx(file: Path) -> Iterator[_Found]:
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or len(images) != len(labels):
         raise UnusableData(f"{file}: {images.shape} images and {len(labels)} labels; images are {SIDE} by {SIDE}")
     for number, (rows, label) in enumerate(zip(images, labels, strict=True)):
-        yield _Found(str(int(label)), f"{file.name} {number}", rows)
+        yield _Entry(str(int(label)), f"{file.name} {number}", rows)
 
 
 def _unpacked(file: Path) -> bytes:
@@ -206,7 +206,7 @@ def _unpacked(file: Path) -> bytes:
     return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
 
 
-def _in_csv(file: Path) -> Iterator[_Found]:
+def _in_csv(file: Path) -> Iterator[_Entry]:
     """Rows of a path and a label, in columns found by what is in them; or of a label and 784 pixels."""
     with file.open(newline="", encoding="utf-8-sig") as opened:
         rows = [row for row in csv.reader(opened) if row]
@@ -224,13 +224,13 @@ def _in_csv(file: Path) -> Iterator[_Found]:
     label = named[0] if named else others[0]
     body = rows if (file.parent / rows[0][paths[0]]).is_file() else rows[1:]
     return (
-        _Found(row[label].strip(), row[paths[0]], None, file.parent / row[paths[0]])
+        _Entry(row[label].strip(), row[paths[0]], None, file.parent / row[paths[0]])
         for row in body
         if len(row) == len(last)
     )
 
 
-def _of_pixels(file: Path, rows: list[list[str]]) -> Iterator[_Found]:
+def _of_pixels(file: Path, rows: list[list[str]]) -> Iterator[_Entry]:
     for line, row in enumerate(rows, start=1):
         if line == 1 and not row[1].strip().isdigit():
             continue
@@ -238,14 +238,14 @@ def _of_pixels(file: Path, rows: list[list[str]]) -> Iterator[_Found]:
             pixels = np.array(row[1:], np.float64)
         except ValueError as error:
             raise UnusableData(f"{file}, line {line}: a pixel is no number") from error
-        yield _Found(row[0].strip(), f"line {line}", pixels.clip(0, 255).astype(np.uint8).reshape(SIDE, SIDE))
+        yield _Entry(row[0].strip(), f"line {line}", pixels.clip(0, 255).astype(np.uint8).reshape(SIDE, SIDE))
 
 
 def _prepared(file: Path | None) -> Images:
     """The rows (28, 28) of an image file, 0..255, as the service sees them."""
     if file is None:
         raise OSError("no file")
-    found, refusal = hypotheses(decode(file.read_bytes(), MAX_PIXELS))
+    readings, refusal = hypotheses(decode(file.read_bytes(), MAX_PIXELS))
     if refusal is not None:
         raise refusal
-    return np.round(found[0].rows * 255).astype(np.uint8)
+    return np.round(readings[0].rows * 255).astype(np.uint8)

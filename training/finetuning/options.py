@@ -11,18 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from service.contract.manifest import MANIFEST_FILE, read_manifest
 from training.finetuning.series import UnusableData
 from training.fit.interrupt import Interrupt
+from training.fit.loop import CHECKPOINT
 
+Fitted = TypeVar("Fitted")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """--name, --models, --version, --default, --report, --deadline, --dry-run, --threads."""
+    """--name, --models, --version, --default, --report, --deadline, --accept-other, --dry-run, --threads."""
     models = Path(os.environ.get("RITMO_MODELS") or "models")
     parser.add_argument("--name", required=True, help="name to serve the model under: small letters, digits, hyphens")
     parser.add_argument(
@@ -30,12 +33,19 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--version", type=int, help="version to write (default: one above the highest there is)")
     parser.add_argument("--default", action="store_true", help="also answer with this model where a request names none")
-    parser.add_argument("--report", type=Path, help="folder of table and plots (default: runs/NAME)")
+    parser.add_argument(
+        "--report", "--folder", type=Path, help="folder of checkpoint, table and plots (default: runs/NAME)"
+    )
     parser.add_argument(
         "--deadline",
         type=float,
         default=150.0,
         help="seconds after which learning ends with what is best so far (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--accept-other",
+        action="store_true",
+        help="go on from the checkpoint of an interrupted run although its options, data or code are others",
     )
     parser.add_argument("--dry-run", action="store_true", help="two steps of everything, and nothing written")
     # So small networks gain little from more, and lose much on a machine that is busy with something else.
@@ -53,6 +63,37 @@ def progress_bar(steps: int, label: str) -> Iterator[Callable[[int], None]]:
     """A function that takes the number of steps so far and shows it on standard error."""
     with tqdm(total=steps, desc=label, unit="step", leave=True) as bar:
         yield lambda step: bar.update(step - bar.n) and None
+
+
+def run_fit(
+    arguments: argparse.Namespace, started: float, steps: int, label: str, fit: Callable[..., Fitted]
+) -> Fitted:
+    """What `fit` returns; it gets `stop`, `report`, `folder` and `accept_other`, which `training.fit.loop.fit` takes.
+
+    It ends at the deadline or the first Ctrl-C, as if it were finished. A run that was killed, or ended by a second
+    Ctrl-C, leaves a checkpoint that the same command goes on from.
+    """
+    folder = None if arguments.dry_run else report_folder(arguments)
+    with Interrupt() as interrupt, progress_bar(steps, label) as bar:
+        stop = stop_when(arguments.deadline, started, interrupt)
+        result = fit(stop=stop, report=bar, folder=folder, accept_other=arguments.accept_other)
+        if interrupt.is_requested:
+            say("interrupted: going on with what was learnt so far; Ctrl-C again ends at once")
+    return result
+
+
+def report_folder(arguments: argparse.Namespace) -> Path:
+    """Where checkpoint, table and plots of a run are."""
+    return Path(arguments.report or Path("runs") / arguments.name)
+
+
+def announce(arguments: argparse.Namespace, folder: Path, default_name: str) -> None:
+    """Say what was written, make it the default where that is asked for, and forget the checkpoint: the run is done."""
+    (report_folder(arguments) / CHECKPOINT).unlink(missing_ok=True)
+    say(f"wrote {folder}: `ritmo serve --models {arguments.models}` serves it as {arguments.name}")
+    if arguments.default:
+        default = make_default(folder, arguments.models, default_name)
+        say(f"wrote {default}: answers where a request names no model; delete it to undo")
 
 
 def stop_when(deadline: float, started: float, interrupt: Interrupt) -> Callable[[], bool]:

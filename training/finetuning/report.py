@@ -19,14 +19,14 @@ LOW, MEDIAN, HIGH = LEVELS.index(0.1), LEVELS.index(0.5), LEVELS.index(0.9)
 PAST = 4  # values of the past that a plot shows for each step ahead
 
 
-def score_table(tried: Sequence[Candidate], kept: Candidate) -> str:
-    """The scores of all candidates and of the last season repeated, as Markdown; the kept one is marked."""
+def score_table(tried: Sequence[Candidate], chosen: Candidate) -> str:
+    """The scores of all candidates and of the last season repeated, as Markdown; the one that is kept is marked."""
     shipped = tried[0].score
     lines = ["| model | MASE | WQL | 80 % interval covers | WQL beside shipped |", "| --- | --- | --- | --- | --- |"]
     lines.append(f"| last season repeated | {_number(shipped.mase_naive, 3)} | {_number(shipped.wql_naive, 4)} | | |")
     for candidate in tried:
         score = candidate.score
-        mark = " (kept)" if candidate is kept else ""
+        mark = " (kept)" if candidate is chosen else ""
         gain = f"{100 * (score.wql / shipped.wql - 1):+.1f} %" if shipped.wql > 0 else ""
         lines.append(
             f"| {candidate.name}{mark} | {_number(score.mase, 3)} | {_number(score.wql, 4)} "
@@ -45,14 +45,14 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
-def draw(collection: Collection, test: SeriesFile, tried: Sequence[Candidate], kept: Candidate, path: Path) -> None:
-    """The last scored window of up to fifteen series: the shipped forecaster's answer and the kept one's."""
+def draw(collection: Collection, test: SeriesFile, tried: Sequence[Candidate], chosen: Candidate, path: Path) -> None:
+    """The last scored window of up to fifteen series: the shipped forecaster's answer and the chosen one's."""
     last = {index: cut for index, cut in test.items}  # noqa: C416 (of several windows of a series the last one stays)
-    chosen = [list(last.items())[i] for i in np.unique(np.linspace(0, len(last) - 1, PANELS).astype(int))]
+    shown = [list(last.items())[i] for i in np.unique(np.linspace(0, len(last) - 1, PANELS).astype(int))]
     horizon = test.horizons[0]
-    contexts = [test.series[index][:cut] for index, cut in chosen]
-    seasons = [test.seasons[index] for index, _ in chosen]
-    first, second = (predictor(network)(contexts, seasons, horizon) for network in (tried[0].network, kept.network))
+    contexts = [test.series[index][:cut] for index, cut in shown]
+    seasons = [test.seasons[index] for index, _ in shown]
+    first, second = (predictor(network)(contexts, seasons, horizon) for network in (tried[0].network, chosen.network))
     panels = [
         plots.Comparison(
             collection.names[index][:24],
@@ -61,6 +61,6 @@ def draw(collection: Collection, test: SeriesFile, tried: Sequence[Candidate], k
             a[:, [LOW, MEDIAN, HIGH]],
             b[:, [LOW, MEDIAN, HIGH]],
         )
-        for (index, cut), a, b in zip(chosen, first, second, strict=True)
+        for (index, cut), a, b in zip(shown, first, second, strict=True)
     ]
-    plots.comparison_grid(panels, ("shipped", kept.name), path, f"{horizon} steps ahead")
+    plots.comparison_grid(panels, ("shipped", chosen.name), path, f"{horizon} steps ahead")

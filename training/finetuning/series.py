@@ -84,10 +84,10 @@ def files_in(path: Path) -> list[Path]:
         raise UnusableData(f"{path} does not exist")
     if path.is_file():
         return [path]
-    found = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
-    if not found:
+    tables = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    if not tables:
         raise UnusableData(f"{path} holds no table: its name would end in {', '.join(SUFFIXES)}")
-    return found
+    return tables
 
 
 def read_collection(path: Path, options: dict[str, Any], season_length: int | None = None) -> Collection:
@@ -113,8 +113,8 @@ def read_collection(path: Path, options: dict[str, Any], season_length: int | No
         stem = file.stem if len(files) > 1 else ""
         for index, (entry, suggested) in enumerate(zip(table.inputs, table.seasons, strict=True), start=1):
             values = _without_ends(np.array(entry.target, np.float64))
-            own = entry.item_id or (str(index) if len(table.inputs) > 1 else "")
-            names.append(" / ".join(part for part in (stem, own) if part) or file.stem)
+            label = entry.item_id or (str(index) if len(table.inputs) > 1 else "")
+            names.append(" / ".join(part for part in (stem, label) if part) or file.stem)
             series.append(values)
             usual.append(season_length or suggested)
             seasons.append(season_length or (suggested if is_seasonal(values, suggested) else 1))
@@ -186,17 +186,17 @@ def _usable(collection: Collection) -> Collection:
         if left_out
     ]
     left_out = {*short, *constant}
-    kept = [index for index, name in enumerate(collection.names) if name not in left_out]
-    seasons = Counter(collection.usual_seasons[index] for index in kept)
+    usable = [index for index, name in enumerate(collection.names) if name not in left_out]
+    seasons = Counter(collection.usual_seasons[index] for index in usable)
     if len(seasons) > 1:
         kinds = ", ".join(f"{count} with a season of {season}" for season, count in seasons.most_common(4))
         notes.append(f"series of different frequencies were trained together: {kinds} (1: none)")
     return replace(
         collection,
-        names=[collection.names[index] for index in kept],
-        series=[collection.series[index] for index in kept],
-        seasons=[collection.seasons[index] for index in kept],
-        usual_seasons=[collection.usual_seasons[index] for index in kept],
+        names=[collection.names[index] for index in usable],
+        series=[collection.series[index] for index in usable],
+        seasons=[collection.seasons[index] for index in usable],
+        usual_seasons=[collection.usual_seasons[index] for index in usable],
         notes=[*collection.notes, *notes],
     )
 

@@ -2,7 +2,8 @@
 
 The loop is independent of the data: `loss_at(step)` returns the loss of one step. A recipe with batches that are a
 function of the seed and the step number (and not of how many batches were drawn earlier) resumes to the same run after
-an interruption. Only torch and the standard library are imported, so that a fit runs wherever torch does.
+an interruption. Only torch and the standard library are imported, so that a fit runs wherever torch does. Where
+several processes share a fit (`training.fit.distributed`), their gradients are averaged at every step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.fit import distributed
 from training.fit.errors import OtherRun
+from training.fit.event_log import EventLog
 from training.fit.interrupt import Interrupt
 
 CHECKPOINT, CURVES = "checkpoint.pt", "curves.csv"  # what a fit with a folder leaves in it
@@ -123,21 +126,21 @@ def fit(
     included. `after_step` runs after every update (to restore weights that must not move); `report` then gets the
     number of steps so far. A fit ends early, as if it were finished, once `stop` says so.
 
-    With `folder` the curves are written there as CSV, and with `plan.checkpoint_every` the run continues from
-    `folder/checkpoint.pt` when that exists. `identity` (configuration, data, code) is kept in it: a checkpoint with
-    another one raises `OtherRun`, unless `accept_other`. `deadline` (seconds, those before an interruption included)
-    shortens nothing silently: a run that meets it raises `TimeoutError` after a last checkpoint. Ctrl-C waits for the
-    end of a step, writes the checkpoint and raises `KeyboardInterrupt`; a caller whose own `Interrupt` surrounds the
-    fit gets it in `stop` instead.
+    With `folder` the curves are written there as CSV and for TensorBoard, and with `plan.checkpoint_every` the run
+    continues from `folder/checkpoint.pt` when that exists. `identity` (configuration, data, code) is kept in it: a
+    checkpoint with another one raises `OtherRun`, unless `accept_other`. `deadline` (seconds, those before an
+    interruption included) shortens nothing silently: a run that meets it raises `TimeoutError` after a last checkpoint.
+    Ctrl-C waits for the end of a step, writes the checkpoint and raises `KeyboardInterrupt`; a caller whose own
+    `Interrupt` surrounds the fit gets it in `stop` instead.
     """
     run = _Run(module, optimizer, plan, folder, identity, accept_other=accept_other)
     peak = [group["lr"] for group in optimizer.param_groups]
-    bar = _Progress(label, plan.steps, enabled=progress)
+    bar = _Progress(label, plan.steps, enabled=progress and distributed.is_first())
     if plan.best is not None and run.step == 0:
         bar.show(run.row(evaluate))
     started = time.monotonic() - run.seconds
     with Interrupt(enabled=stop is None) as interrupt:
-        while run.step < plan.steps and not run.has_lost_patience and not (stop is not None and stop()):
+        while run.step < plan.steps and not run.has_lost_patience and not _is_to_stop(stop):
             module.train()
             for group, rate in zip(optimizer.param_groups, peak, strict=True):
                 group["lr"] = rate * plan.rate(run.step)
@@ -151,7 +154,8 @@ def fit(
             finished = run.step == plan.steps
             if finished or (plan.evaluate_every and run.step % plan.evaluate_every == 0):
                 bar.show(run.row(evaluate))
-            ends_early = not finished and (interrupt.is_requested or (deadline is not None and run.seconds > deadline))
+            is_late = deadline is not None and run.seconds > deadline
+            ends_early = distributed.any_of(not finished and (interrupt.is_requested or is_late))
             if ends_early or (plan.checkpoint_every and run.step % plan.checkpoint_every == 0):
                 run.save(peak)
             if ends_early and interrupt.is_requested:
@@ -163,10 +167,15 @@ def fit(
     return run.curves
 
 
+def _is_to_stop(stop: Callable[[], bool] | None) -> bool:
+    return stop is not None and distributed.any_of(stop())
+
+
 def _update(module: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
     """One step down the gradient of `loss`; none where that gradient is not finite and would spoil all weights."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    distributed.average_gradients(module)
     if clip is not None and not bool(nn.utils.clip_grad_norm_(module.parameters(), clip).isfinite()):
         return
     optimizer.step()
@@ -195,6 +204,7 @@ class _Run:
         self.evaluations_since = 0  # the best one
         self.identity = json.dumps(identity or {}, sort_keys=True, default=list)
         self.folder = folder
+        self.events: EventLog | None = None
         if folder is not None and (folder / CHECKPOINT).exists():
             self._load(folder / CHECKPOINT, accept_other=accept_other)
 
@@ -249,10 +259,13 @@ class _Run:
             self.average.swap(self.module)
 
     def _write_curves(self) -> None:
-        """The curves so far as a table, in place of the one of the last evaluation."""
-        if self.folder is None:
+        """The curves so far as a table, in place of the last one, and their last row for TensorBoard."""
+        if self.folder is None or not distributed.is_first():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.events is None:
+            self.events = EventLog(self.folder)
+        self.events.add(self.curves.rows[-1])
         columns = dict.fromkeys(name for row in self.curves.rows for name in row)
         partial = (self.folder / CURVES).with_suffix(".partial")
         with partial.open("w", newline="", encoding="utf-8") as file:
@@ -263,7 +276,7 @@ class _Run:
 
     def save(self, peak: list[float]) -> None:
         """Write the checkpoint, with the peak rates of the optimiser, which a resumed run reads from there."""
-        if self.folder is None:
+        if self.folder is None or not distributed.is_first():
             return
         for group, rate in zip(self.optimizer.param_groups, peak, strict=True):
             group["lr"] = rate

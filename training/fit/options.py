@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from training.fit import distributed
 from training.fit.record import DataclassInstance
 from training.folders import FIGURES, MODELS
 
+NOTHING_WRITTEN = "dry run: nothing was written"
 SIMPLE = (bool, int, float, str)  # types of fields that one word on the command line can set
 
 
@@ -55,11 +57,12 @@ def use_device(arguments: argparse.Namespace) -> torch.device:
     name = getattr(arguments, "device", "cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device(distributed.local_device(name))
 
 
 def add_run_options(parser: argparse.ArgumentParser, folder: Path) -> None:
-    """--folder, --deadline and --accept-other: every long fit keeps checkpoints, and the same command goes on."""
+    """--folder, --deadline, --accept-other, --dry-run: every long fit keeps checkpoints, the same command goes on."""
+    add_dry_run_option(parser)
     parser.add_argument(
         "--folder", type=Path, default=folder, help=f"where checkpoints are kept and gone on from (default: {folder})"
     )
@@ -69,6 +72,11 @@ def add_run_options(parser: argparse.ArgumentParser, folder: Path) -> None:
         action="store_true",
         help="go on from a checkpoint although its configuration, data or code is another",
     )
+
+
+def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
+    """--dry-run: whether everything is there that a run needs, in seconds."""
+    parser.add_argument("--dry-run", action="store_true", help="a step or two of every fit, and nothing written")
 
 
 def add_destination_options(parser: argparse.ArgumentParser, *, version: bool = True, figures: bool = True) -> None:

@@ -11,15 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.fit import distributed
+
 RECORD = "record"  # name of the array that holds the record, as the bytes of a JSON object
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-    """Write `weights` (a state_dict, or a part of one) and `record`; missing folders are made."""
+    """Write `weights` (a state_dict, or a part of one) and `record`; missing folders are made.
+
+    Of several processes the first one writes, and the others wait for it.
+    """
+    if not distributed.is_first():
+        distributed.wait()
+        return
     arrays: dict[str, Any] = {name: value.detach().cpu().numpy() for name, value in weights.items()}
     arrays[RECORD] = np.frombuffer(json.dumps(record).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **arrays)
+    distributed.wait()
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
+from training.fit import distributed
 from training.fit.options import (
+    NOTHING_WRITTEN,
     add_config_options,
     add_destination_options,
     add_device_options,
@@ -57,9 +59,16 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.from_version is not None:
         print(export_again(arguments.from_version, version=arguments.version, models=arguments.models))
         return
+    if arguments.dry_run:
+        config = replace(Config(), **changed_fields(arguments, Config()))
+        train(replace(config, steps=2, values=4 * max(config.lengths), evaluations=1), device, None, None)
+        print(NOTHING_WRITTEN)
+        return
     network, record = _fitted(arguments, device)
     if arguments.weights is not None:
         write_fit(arguments.weights, network, record)
+        return
+    if not distributed.is_first():
         return
     print(export_forecaster(network.cpu(), record, version=arguments.version, models=arguments.models))
 

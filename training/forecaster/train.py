@@ -22,7 +22,7 @@ from training.data import real_series
 from training.evaluation import backtest
 from training.evaluation.predict import predictor
 from training.evaluation.sine_errors import over_bayes, sine_errors, validation_series
-from training.fit import loop
+from training.fit import distributed, loop
 from training.fit.export import reload
 from training.fit.optimizer import adamw
 from training.fit.record import check_finished, command_line, current_commit, identity, stage_record
@@ -40,19 +40,21 @@ Fitted = tuple[Forecaster, dict[str, Any]]  # a network with its averaged weight
 
 
 def loss(network: Forecaster, stream: Stream, step: int) -> Tensor:
-    """`window_loss` of the windows of one step, cut at random."""
+    """`window_loss` of the windows of one step, cut at random; of several processes each takes its rows."""
     inputs, truth, season = stream.batch(step)
     generator = torch.Generator(stream.device).manual_seed(stream.config.seed * 1_000_003 + step + 500_000_009)
     cuts, ahead = draw_cuts(truth, stream.config, generator)
     inputs = add_glitches(inputs, cuts, stream.config.glitches, generator)
+    rows = distributed.rows_of_rank(len(truth))
+    cut = Cut(inputs[rows], truth[rows], season[rows], cuts[rows], ahead[rows])
     with torch.autocast(stream.device.type, torch.bfloat16, enabled=stream.config.bfloat16):
-        return window_loss(network, Cut(inputs, truth, season, cuts, ahead), stream.config.dense)
+        return window_loss(network, cut, stream.config.dense)
 
 
 def window_loss(network: Forecaster, cut: Cut, dense: float) -> Tensor:
     """Mean pinball loss over levels, steps ahead and cuts, relative to the mean absolute seasonal change, and bands."""
     truth, cuts, ahead = cut.truth, cut.cuts, cut.ahead
-    predicted, last, swing, bands = network.predict_at(cut.inputs, cut.season, cuts, ahead)
+    predicted, last, swing, band_errors, bands = network.predict_at(cut.inputs, cut.season, cuts, ahead)
     rows = torch.arange(len(truth), device=truth.device)[:, None, None]
     index = cuts[..., None] + ahead - 1
     actual = truth[rows, index.clamp(max=truth.shape[1] - 1)] - last[..., None]
@@ -67,7 +69,7 @@ def window_loss(network: Forecaster, cut: Cut, dense: float) -> Tensor:
     size = (swing + 0.25 * off).clamp(min=1e-290)  # (B, R)
     relative = torch.where(observed, pinball / size[..., None], 0)
     forecasts = (relative.sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)).mean().float()
-    return forecasts + dense * bands
+    return forecasts + dense * distributed.ratio(band_errors, bands)
 
 
 class Validation:

@@ -172,19 +172,18 @@ class Forecaster(nn.Module):
     @torch.jit.unused
     def predict_at(
         self, values: Tensor, season: Tensor, cuts: Tensor, ahead: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Forecasts made after the first `cuts` values of each row, which training compares with the truth.
 
         values (B, T) float64, season (B,) int64, cuts (B, R) int64 in 1..T, ahead (B, R, H) int64. Returns predicted
         quantiles (B, R, H, K) less the last value, that value (B, R), the mean absolute seasonal change (B, R),
-        and the mean pinball loss of the bands predicted at every step.
+        and the pinball loss of the bands predicted at every step: its sum, and over how many steps.
         """
         lengths = torch.full_like(season, values.shape[1])
         stats, memory, fast_units, slow_units, _, error = self.read_in(values, lengths, self.initial(season))
         scored = torch.isfinite(values) & (stats[:, :, COUNT] > 2.5)
         levels = torch.tensor(BAND, device=values.device)
         pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored
-        band_loss = pinball.sum() / scored.sum().clamp(min=1)
         rows = torch.arange(len(values), device=values.device).unsqueeze(1)
         units = torch.cat([fast_units, slow_units], 2)[rows, cuts - 1].flatten(0, 1)
         cut_stats = stats[rows, cuts - 1]
@@ -198,7 +197,8 @@ class Forecaster(nn.Module):
             windows,
             ahead.flatten(0, 1),
         )
-        return predicted.unflatten(0, cuts.shape), cut_stats[:, :, LAST], swing.unflatten(0, cuts.shape), band_loss
+        predicted, swing = predicted.unflatten(0, cuts.shape), swing.unflatten(0, cuts.shape)
+        return predicted, cut_stats[:, :, LAST], swing, pinball.sum(), scored.sum()
 
     @torch.jit.export
     def initial(self, season: Tensor) -> Tensor:

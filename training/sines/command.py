@@ -12,6 +12,7 @@ from pathlib import Path
 
 from training.evaluation import plots
 from training.fit.options import (
+    NOTHING_WRITTEN,
     add_config_options,
     add_destination_options,
     add_device_options,
@@ -39,6 +40,11 @@ def main(arguments: argparse.Namespace) -> None:
     """Train both stages, or the second alone, export, and draw the curves."""
     config = replace(Config(), **changed_fields(arguments, Config()))
     use_device(arguments)
+    if arguments.dry_run:
+        config = replace(config, steps=2, head_steps=2, values=4 * max(config.lengths), evaluations=1)
+        train_heads(train_lstm(config, None)[0], config, None)
+        print(NOTHING_WRITTEN)
+        return
     folder, deadline, accept_other = arguments.folder, arguments.deadline, arguments.accept_other
     if arguments.from_weights is None:
         network, lstm = train_lstm(config, folder, deadline, accept_other=accept_other)

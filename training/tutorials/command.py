@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +25,7 @@ from training.data.drawn_digits import digit_images
 from training.data.tutorial_series import GENERATOR, tutorial_series
 from training.evaluation import plots
 from training.fit.loop import Curves
-from training.fit.options import add_destination_options
+from training.fit.options import NOTHING_WRITTEN, add_destination_options, add_dry_run_option
 from training.fit.record import Record, command_line, device_name, parameters
 from training.tutorials.config import FORECASTER, FORECASTERS, NAMES, READER, READERS
 from training.tutorials.export import export_forecaster, export_reader
@@ -82,18 +82,34 @@ def draw(name: str, folder: Path, curves: Curves, figures: Path) -> None:
     plots.training_curves(curves.rows, pairs, figures / f"{name}-curves.png", name)
 
 
+def _try_out(name: str, seed: int) -> None:
+    """One epoch of the named model, on a part of the data."""
+    if name in FORECASTERS:
+        train_forecaster(name, tutorial_series(), seed, replace(FORECASTER, epochs=1))
+        return
+    splits, _ = _digits()
+    parts = (splits.rows, splits.labels, splits.validation_rows, splits.validation_labels)
+    train_reader(name, DigitSplits(*(part[:320] for part in parts)), seed, replace(READER, epochs=1))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m training tutorials`."""
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--seed", type=int, default=0, help="the exported checkpoint's seed (default: 0)")
     parser.add_argument("--seeds", type=int, default=1, help="train each model with this many seeds, for the spread")
     add_destination_options(parser, version=False)
+    add_dry_run_option(parser)
     parser.add_argument("--results", type=Path, default=ROWS, help="where the rows go when there are several seeds")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Train, export, plot, and print the table."""
     torch.set_num_threads(1)
+    if arguments.dry_run:
+        for name in arguments.only:
+            _try_out(name, arguments.seed)
+        print(NOTHING_WRITTEN)
+        return
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in arguments.only:

@@ -69,6 +69,21 @@ async def test_a_one_shot_registry_loads_the_named_model_only_and_does_not_warm_
     gc.unfreeze()
 
 
+async def test_a_default_name_means_the_model_that_is_set_for_it(settings: Settings) -> None:
+    chosen = settings.model_copy(update={"default_models": "forecaster=mean"})
+    for registry in (make_registry(chosen), one_shot_registry(chosen, "forecaster")):
+        await registry.start()
+        await registry.loaded()
+        assert registry.get("forecaster").manifest.name == "mean"
+        await registry.close()
+    registry = make_registry(chosen)
+    await registry.start()
+    await registry.loaded()
+    assert registry.get("forecaster@1").manifest.name == "forecaster", "a version is that of the model of this name"
+    await registry.close()
+    gc.unfreeze()
+
+
 async def test_a_registry_has_the_limits_of_its_settings(settings: Settings) -> None:
     registry = make_registry(settings)
     await registry.start()

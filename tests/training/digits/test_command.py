@@ -52,6 +52,13 @@ def test_finished_stages_are_exported_and_not_trained_again(
     assert (tmp_path / "digits-curves.png").is_file()
 
 
+def test_a_dry_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = Digits(*drawn_digits.digit_images(70, 31))
+    monkeypatch.setattr(mnist, "load", lambda: Mnist(digits, digits, digits))
+    command.main(_parsed("--dry-run", "--stage", "labels", "--sizes", "6x1", "--folder", str(tmp_path / "runs")))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_stages_train_on_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = Digits(*drawn_digits.digit_images(20, 31))
     monkeypatch.setattr(mnist, "load", lambda: Mnist(digits, digits, digits))

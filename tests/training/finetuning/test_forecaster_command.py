@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,16 @@ from service.backend.model import load
 from service.contract.manifest import read_manifest
 from service.contract.types import ForecastItem
 from tests.training.finetuning.retail import shops, write_csv
+from training.finetuning import options
 from training.finetuning.__main__ import main
 
 QUICK = ["--steps", "2", "--values", "800", "--context", "100", "--evaluate-every", "1", "--windows", "4"]
 
 
-def train(tmp_path: Path, models: Path, *options: str) -> int:
+def train(tmp_path: Path, models: Path, *words: str) -> int:
     sales = write_csv(tmp_path / "sales.csv", shops(3, 150))
-    words = ["forecaster", str(sales), "--models", str(models), "--report", str(tmp_path / "report"), *QUICK]
-    return main([*words, "--threads", "1", "--horizon", "7", "--test-windows", "6", *options])
+    usual = ["forecaster", str(sales), "--models", str(models), "--report", str(tmp_path / "report"), *QUICK]
+    return main([*usual, "--threads", "1", "--horizon", "7", "--test-windows", "6", *words])
 
 
 def test_a_table_becomes_a_model_that_the_service_loads(
@@ -57,8 +60,35 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, models: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
+def test_a_killed_run_goes_on_and_another_one_does_not(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def killed_at_two(steps: int, label: str) -> Iterator[Callable[[int], None]]:
+        def report(step: int) -> None:
+            if step == 2:
+                raise KeyboardInterrupt
+
+        yield report
+
+    checkpoint = tmp_path / "report" / "checkpoint.pt"
+    monkeypatch.setattr(options, "progress_bar", killed_at_two)
+    assert train(tmp_path, models, "--name", "shops") == 130
+    assert checkpoint.exists()
+    assert not (models / "shops").exists(), "nothing half is left where the service loads from"
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert train(tmp_path, models, "--name", "shops", "--rate", "0.01") == 2
+    assert "other configuration rate" in capsys.readouterr().err
+    assert train(tmp_path, models, "--name", "shops") == 0
+    assert not checkpoint.exists()
+    record = json.loads((models / "shops" / "1" / "training.json").read_text())
+    assert [row["step"] for row in record["curves"]] == [0, 1, 2]
+    assert {path.name for path in checkpoint.parent.glob("curves*")} >= {"curves.csv", "curves.json"}
+
+
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("words", "sentence"),
     [
         (["--name", "My Shops"], "small letters"),
         (["--name", "shops", "--start", "nothing"], "has no nothing to start from"),
@@ -68,9 +98,9 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, models: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(
-    tmp_path: Path, models: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, models: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(tmp_path, models, *options) == 2
+    assert train(tmp_path, models, *words) == 2
     err = capsys.readouterr().err
     assert sentence in err
     assert "Traceback" not in err

@@ -38,6 +38,12 @@ def test_the_command_trains_exports_and_the_service_loads(tmp_path: Path) -> Non
     assert model.manifest.training.data == {"synthetic": "generated"}
 
 
+def test_a_dry_run_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _run("--dry-run", "--models", str(tmp_path / "models"), "--folder", str(tmp_path / "runs"))
+    assert list(tmp_path.iterdir()) == []
+    assert "nothing was written" in capsys.readouterr().out
+
+
 def test_weights_are_written_and_exported_by_another_call(tmp_path: Path) -> None:
     _run("--weights", str(tmp_path / "w.npz"), "--models", str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["w.npz"]

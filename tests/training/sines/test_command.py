@@ -28,6 +28,8 @@ def test_the_command_trains_exports_and_the_service_loads(tmp_path: Path) -> Non
         folders = ["--models", str(tmp_path), "--figures", str(tmp_path / "figures")]
         command.main(parser.parse_args([*TINY.split(), *folders, *arguments]))
 
+    run("--folder", str(tmp_path / "run"), "--dry-run")
+    assert list(tmp_path.iterdir()) == []
     run("--folder", str(tmp_path / "run"))
     model = load(tmp_path / "sines" / "1", warm=False)
     assert model.manifest.metrics["tutorial_mse"] > 0

@@ -18,6 +18,8 @@ def test_the_command_leaves_models_that_the_service_loads(tmp_path: Path, capsys
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     folders = ["--models", str(tmp_path), "--figures", str(tmp_path / "figures"), "--results", str(tmp_path / "t.csv")]
+    command.main(parser.parse_args(["--only", "naive", "linear", "--dry-run", *folders]))
+    assert list(tmp_path.iterdir()) == []
     command.main(parser.parse_args(["--only", "naive", "--seeds", "2", *folders]))
     manifest = read_manifest(tmp_path / "naive" / "1")
     assert manifest.metrics["tutorial_mse"] == pytest.approx(0.0206, rel=0.1)
