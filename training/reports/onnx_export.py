@@ -101,7 +101,7 @@ def onnx_file(folder: Path) -> bytes:
     onnx_operators.register()
     manifest = read_manifest(folder)
     sample = inputs_of(manifest, 3, _length(manifest, 40))
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # which this exporter takes, though only paths are declared
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         try:

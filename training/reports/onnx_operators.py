@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.onnx import register_custom_op_symbolic, symbolic_helper
+from torch.onnx import symbolic_helper
+from torch.onnx.utils import register_custom_op_symbolic
 
 OPSET = 20
 LONGEST = 65_536  # places of the axis of a running maximum, at most
@@ -39,6 +40,7 @@ FAR_TAIL = (
 
 def register() -> None:
     """Make the operators of this module known to the exporter."""
+    function: Any
     for name, function in OPERATORS.items():
         register_custom_op_symbolic(f"aten::{name}", function, OPSET)
 

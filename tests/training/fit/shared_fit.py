@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from training.fit import distributed
 from training.forecaster.config import Config
 from training.forecaster.train import train
 
-SIZES = {"fast": 8, "slow": 4, "width": 8}
+SIZES: dict[str, Any] = {"fast": 8, "slow": 4, "width": 8}
 
 
 def main(folder: Path) -> None:

@@ -85,7 +85,7 @@ def test_operators_that_the_exporter_does_not_know() -> None:
         return torch.rand(rows, steps, generator=generator, dtype=torch.float64), grid, levels
 
     module = torch.jit.script(Operators())
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     names = ["x", "grid", "levels"]
     torch.onnx.export(
         module,
