@@ -16,7 +16,7 @@ from service.settings import Settings
 
 
 class Limits(BaseModel):
-    """What the service itself allows, whatever the model."""
+    """What the service itself allows of every model."""
 
     max_body_bytes: int
     max_items: int

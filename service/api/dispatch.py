@@ -311,7 +311,7 @@ def _failure(error: Exception, name: str) -> Answer:
 
 
 async def _nothing_more() -> Message:
-    """What a server sends behind the body of a request that goes the fast way: nobody asks."""
+    """What a server sends behind the body of a request that goes the fast way: it is never called."""
     raise RuntimeError("the body of a fast request is there already")
 
 

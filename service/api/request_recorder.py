@@ -1,5 +1,5 @@
-"""What is kept of every request that was answered: counts, and where that is asked for a line in the log, an entry in
-the audit log, and a trace."""
+"""What is kept of every request that was answered: counts, and by setting a line in the log, an entry in the
+audit log, and a trace."""
 
 from __future__ import annotations
 

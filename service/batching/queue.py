@@ -77,8 +77,8 @@ class DirectResult(ResultFuture):
     __slots__ = ("_on_settled",)
 
     def __init__(self, on_settled: Callable[[DirectResult], None]) -> None:
-        """`on_settled` gets this future with its result or exception; it must not raise, and a cancelled one calls
-        nobody."""
+        """`on_settled` gets this future with its result or exception; it must not raise, and a cancelled one makes
+        no call."""
         super().__init__()
         self._on_settled = on_settled
 

@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 class ModelControl(Protocol):
-    """Who decides what is served."""
+    """The part that decides what is served."""
 
     def start(self) -> None:
         """Begin, on the event loop that serves."""
 
     async def change(self, change: Change) -> None:
-        """Do what is asked for; returns when all processes serve by it.
+        """Carry the change out; returns when all processes serve by it.
 
         Raises `UnknownModel` for what is not on disk, `Unavailable` for what could not be loaded or not be done now.
         """

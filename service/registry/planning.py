@@ -78,7 +78,7 @@ def completed(plan: ModelPlan, failures: Mapping[str, str], previous: ModelPlan)
 
 
 def failure(change: Change, failures: Mapping[str, str], plan: ModelPlan) -> RitmoError | None:
-    """What to answer who asked for `change`, where the versions that it is about could not be loaded."""
+    """The answer to `change` where the versions that it is about could not be loaded."""
     about = [name for name in plan.retried if name in failures]
     if change.action not in ("load", "default") or not about:
         return None

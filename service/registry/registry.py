@@ -441,7 +441,7 @@ class Registry:
             log.exception("model %s could not be loaded", version.reference)
             version.fail(f"{type(error).__name__} while it was loaded")
         else:
-            # It knows the version by name only: what refers to the version would keep a replaced model in memory.
+            # It holds the name of the version only: what refers to the version would keep a replaced model in memory.
             on_fault = partial(self._on_fault, asyncio.get_running_loop(), version.name, version.version)
             metrics = self.metrics.for_model(version.name)
             version.serve(Served(model, scheduler, self._limits, metrics, on_fault))

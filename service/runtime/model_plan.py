@@ -16,7 +16,7 @@ Withheld = Literal["unloaded", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is asked for: `reload` looks at all of the folder, the others are about one name, or one version of it."""
+    """A change of what is served: `reload` looks at all of the folder, the others are about one name or one version."""
 
     action: Action
     name: str = ""

@@ -79,7 +79,7 @@ class SeriesFile:
     def backwards(self) -> SeriesFile:
         """The file with time reversed and up to ten windows at the new end of each series.
 
-        Training never reads a series backwards, so that a network knows these as little as series from elsewhere.
+        Training never reads a series backwards, so that these are as new to a network as series from elsewhere.
         """
         series = [s[::-1].copy() for s in self.series]
         cuts = [

@@ -82,16 +82,16 @@ def main(arguments: argparse.Namespace) -> None:
 def _try_out(config: Config, device: torch.device) -> None:
     """Two steps of one stage, evaluated on a few images."""
     data = mnist.load()
-    few = Digits(data.validation.images[:200], data.validation.labels[:200])
+    sample = Digits(data.validation.images[:200], data.validation.labels[:200])
     config = replace(config, epochs=1.0, batch=32, drawn=4, ones=2, others=4)
-    train(Mnist(Digits(data.train.images[:64], data.train.labels[:64]), few, few), config, device)
+    train(Mnist(Digits(data.train.images[:64], data.train.labels[:64]), sample, sample), config, device)
     print(NOTHING_WRITTEN)
 
 
 def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], exported: Checkpoint | None) -> None:
     last = list(checkpoints.values())[-1]
-    others = reader_before(arguments.folder, exported)
-    reader = replace(last, weights=blended_weights(others, [checkpoints[stage] for stage in WIDE_ROUNDS]))
+    beginning = reader_before(arguments.folder, exported)
+    reader = replace(last, weights=blended_weights(beginning, [checkpoints[stage] for stage in WIDE_ROUNDS]))
     folder = export_digits(
         {size: reader.member(size) for size in reader.weights},
         combined_record(checkpoints if exported is None else {"start": exported, **checkpoints}),

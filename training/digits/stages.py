@@ -147,12 +147,12 @@ def reader_before(folder: Path, exported: Checkpoint | None) -> Checkpoint:
     return replace(rounds[-1], weights=mean_weights(rounds))
 
 
-def blended_weights(others: Checkpoint, wide: Sequence[Checkpoint]) -> Weights:
-    """The weights of the reader: those of `others`, which the wide rounds began from, with the mean of these."""
+def blended_weights(beginning: Checkpoint, wide: Sequence[Checkpoint]) -> Weights:
+    """The weights of the reader: those of `beginning`, which the wide rounds began from, with the mean of these."""
     mean = mean_weights(wide)
     return {
         size: {name: torch.lerp(mean[size][name], weights[name], OTHERS_SHARE) for name in weights}
-        for size, weights in others.weights.items()
+        for size, weights in beginning.weights.items()
     }
 
 

@@ -73,7 +73,7 @@ class DistillationLoss:
         images = pen(images, self.config.distortion.pen)
         if self.config.reframed and not free:
             images = reframed(images, self.config.reframed)
-            # Teachers know MNIST's frame only; the last ones of a batch have another.
+            # Teachers were trained on MNIST's frame only; the last ones of a batch have another.
             from_mnist[len(images) - round(self.config.reframed * len(images)) :] = False
         canvas, share_read = warp(images, self.config.distortion, rows, free=free)
         pictures = photograph(canvas, self.config.distortion)

@@ -103,8 +103,8 @@ def _mase(windows: Sequence[Window], points: Sequence[Floats]) -> float:
         observed = np.isfinite(window.future)
         if observed.any():
             values.append(scores.mase(window.future[observed], point[observed], window.context, window.lag))
-    known = [value for value in values if np.isfinite(value)]  # a context that never changed has no MASE
-    return float(np.mean(known)) if known else float("nan")
+    finite = [value for value in values if np.isfinite(value)]  # a context that never changed has no MASE
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def _wql(windows: Sequence[Window], quantiles: Sequence[Floats]) -> float:

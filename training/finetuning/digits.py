@@ -57,7 +57,7 @@ def size_of(core: RowReader) -> str:
 
 
 def without_head(core: RowReader, seed: int) -> RowReader:
-    """`core` with a last layer that knows nothing, for labels that are no digits."""
+    """`core` with an untrained last layer, for labels that are no digits."""
     result = copy.deepcopy(core)
     torch.manual_seed(seed)
     fresh = RowReader(core.hidden, core.layers).head
@@ -103,8 +103,8 @@ def _mean(trained: RowReader, start: RowReader, share: float) -> RowReader:
 
 def log_probabilities(core: RowReader, scale: Tensor, digits: Digits) -> Tensor:
     """(N, 10) after the last row."""
-    after = digits.images.shape[1]
-    return digit_log_probabilities(logits(core, digits.rows())[:, -1] / scale[after - 1])
+    n_rows = digits.images.shape[1]
+    return digit_log_probabilities(logits(core, digits.rows())[:, -1] / scale[n_rows - 1])
 
 
 def _cross_entropy(core: RowReader, scale: Tensor, digits: Digits) -> float:

@@ -104,7 +104,7 @@ class Windows:
 
 
 def predictor(network: Forecaster) -> backtest.Predict:
-    """`network` as `backtest.score_file` asks it; a season of 1 is one that nobody stated."""
+    """`network` as `backtest.score_file` asks it; a season of 1 is one that was not stated."""
 
     def predict(contexts: Sequence[Floats], seasons: Sequence[int], horizon: int) -> Floats:
         stated = [season if season > 1 else 0 for season in seasons]

@@ -58,7 +58,7 @@ class _Entry:
     """One image in its label's words, by its rows or by its file."""
 
     label: str
-    place: str
+    source: str
     rows: Images | None
     file: Path | None = None
 
@@ -77,7 +77,7 @@ def read_images(path: Path) -> LabelledImages:
             try:
                 rows = _prepared(entry.file)
             except (InvalidRequest, OSError) as error:
-                unreadable.append(f"{entry.place} ({getattr(error, 'detail', error)})")
+                unreadable.append(f"{entry.source} ({getattr(error, 'detail', error)})")
                 continue
         distinct.setdefault(rows.tobytes(), (entry.label, rows))
     if unreadable:
@@ -91,13 +91,13 @@ def read_images(path: Path) -> LabelledImages:
 
 
 def _labelled(entries: list[tuple[str, Images]], notes: list[str]) -> LabelledImages:
-    written = {label: _digit(label) for label, _ in entries}
-    if all(digit is not None for digit in written.values()):
-        entries = [(written[label] or label, rows) for label, rows in entries]
-        renamed = sorted(label for label, digit in written.items() if label != digit)
+    spellings = {label: _digit(label) for label, _ in entries}
+    if all(digit is not None for digit in spellings.values()):
+        entries = [(spellings[label] or label, rows) for label, rows in entries]
+        renamed = sorted(label for label, digit in spellings.items() if label != digit)
         if renamed:
             notes.append(
-                f"labels were read as digits: {', '.join(f'{label} as {written[label]}' for label in renamed)}"
+                f"labels were read as digits: {', '.join(f'{label} as {spellings[label]}' for label in renamed)}"
             )
     counts = Counter(label for label, _ in entries)
     names = DIGITS if counts.keys() <= set(DIGITS) else tuple(sorted(counts))
@@ -105,9 +105,9 @@ def _labelled(entries: list[tuple[str, Images]], notes: list[str]) -> LabelledIm
         raise UnusableData(f"{len(names)} labels: the service answers with up to {CLASSES} classes")
     if len(counts) < 2:
         raise UnusableData(f"every image has the label {next(iter(counts))}: there is nothing to tell apart")
-    few = [f"{label} has {count}" for label, count in sorted(counts.items()) if count < FEWEST]
-    if few:
-        raise UnusableData(f"a label needs {FEWEST} different images or more: {', '.join(few[:5])}")
+    rare = [f"{label} has {count}" for label, count in sorted(counts.items()) if count < FEWEST]
+    if rare:
+        raise UnusableData(f"a label needs {FEWEST} different images or more: {', '.join(rare[:5])}")
     images = np.stack([rows for _, rows in entries])
     labels = np.array([names.index(label) for label, _ in entries], np.int64)
     digest = hashlib.sha256(images.tobytes() + repr([names[label] for label in labels]).encode()).hexdigest()
@@ -220,8 +220,8 @@ def _in_csv(file: Path) -> Iterator[_Entry]:
         raise UnusableData(f"{file}: no column holds paths of images, relative to the folder of the file")
     header = [cell.strip().lower() for cell in rows[0]]
     named = [column for column, cell in enumerate(header) if cell in ("label", "class", "digit", "target", "y")]
-    others = [column for column in range(len(last)) if column != paths[0]]
-    label = named[0] if named else others[0]
+    label_columns = [column for column in range(len(last)) if column != paths[0]]
+    label = named[0] if named else label_columns[0]
     body = rows if (file.parent / rows[0][paths[0]]).is_file() else rows[1:]
     return (
         _Entry(row[label].strip(), row[paths[0]], None, file.parent / row[paths[0]])

@@ -88,7 +88,7 @@ def report_folder(arguments: argparse.Namespace) -> Path:
 
 
 def announce(arguments: argparse.Namespace, folder: Path, default_name: str) -> None:
-    """Say what was written, make it the default where that is asked for, and forget the checkpoint: the run is done."""
+    """Say what was written, make it the default with `--default`, and forget the checkpoint: the run is done."""
     (report_folder(arguments) / CHECKPOINT).unlink(missing_ok=True)
     say(f"wrote {folder}: `ritmo serve --models {arguments.models}` serves it as {arguments.name}")
     if arguments.default:
@@ -117,10 +117,10 @@ def make_default(folder: Path, models: Path, default_name: str) -> Path:
     parent = models / default_name
     parent.mkdir(parents=True, exist_ok=True)
     number = max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0) + 1
-    aside = parent / f".default-{number}"
-    shutil.copytree(folder, aside)
-    read_manifest(folder).model_copy(update={"name": default_name, "version": number}).write(aside)
-    return aside.replace(parent / str(number))
+    draft = parent / f".default-{number}"
+    shutil.copytree(folder, draft)
+    read_manifest(folder).model_copy(update={"name": default_name, "version": number}).write(draft)
+    return draft.replace(parent / str(number))
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run of `ritmo train forecaster` tells: a table of scores and the plot of the forecasts beside what came."""
+"""What a run of `ritmo train forecaster` tells: a table of scores and the plot of the forecasts and of what came."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def _number(value: float, digits: int) -> str:
 def draw(collection: Collection, test: SeriesFile, tried: Sequence[Candidate], chosen: Candidate, path: Path) -> None:
     """The last scored window of up to fifteen series: the shipped forecaster's answer and the chosen one's."""
     last = {index: cut for index, cut in test.items}  # noqa: C416 (of several windows of a series the last one stays)
-    shown = [list(last.items())[i] for i in np.unique(np.linspace(0, len(last) - 1, PANELS).astype(int))]
+    panel_items = [list(last.items())[i] for i in np.unique(np.linspace(0, len(last) - 1, PANELS).astype(int))]
     horizon = test.horizons[0]
-    contexts = [test.series[index][:cut] for index, cut in shown]
-    seasons = [test.seasons[index] for index, _ in shown]
+    contexts = [test.series[index][:cut] for index, cut in panel_items]
+    seasons = [test.seasons[index] for index, _ in panel_items]
     first, second = (predictor(network)(contexts, seasons, horizon) for network in (tried[0].network, chosen.network))
     panels = [
         plots.Comparison(
@@ -61,6 +61,6 @@ def draw(collection: Collection, test: SeriesFile, tried: Sequence[Candidate], c
             a[:, [LOW, MEDIAN, HIGH]],
             b[:, [LOW, MEDIAN, HIGH]],
         )
-        for (index, cut), a, b in zip(shown, first, second, strict=True)
+        for (index, cut), a, b in zip(panel_items, first, second, strict=True)
     ]
     plots.comparison_grid(panels, ("shipped", chosen.name), path, f"{horizon} steps ahead")

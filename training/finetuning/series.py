@@ -208,9 +208,9 @@ def _listed(names: Sequence[str]) -> str:
 def usual_horizon(collection: Collection) -> int:
     """Steps ahead that are planned where none are stated: by the season, less where the series are short."""
     season = collection.usual_season
-    wanted = HORIZONS.get(season, min(max(season, UNKNOWN_SEASON_HORIZON), 96))
+    horizon = HORIZONS.get(season, min(max(season, UNKNOWN_SEASON_HORIZON), 96))
     typical = float(np.median([len(values) for values in collection.series]))
-    return max(1, min(wanted, int(SHARE_HELD_BACK * typical / 3)))
+    return max(1, min(horizon, int(SHARE_HELD_BACK * typical / 3)))
 
 
 def split(collection: Collection, horizon: int) -> Parts:

@@ -1,4 +1,4 @@
-"""Curves as TensorBoard reads them: `tensorboard --logdir runs` shows every fit while it runs, beside `curves.csv`.
+"""Curves as TensorBoard reads them: `tensorboard --logdir runs` shows every fit while it runs, as `curves.csv` does.
 
 An event file is a series of records (length, checksum, content, checksum; little endian), each content an `Event` of
 protocol buffers: 1 wall time (double), 2 step (int64), 3 version of the file, 5 a summary with values of a tag (1) and

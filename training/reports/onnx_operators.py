@@ -1,4 +1,4 @@
-"""Operators of torch that its ONNX exporter does not know, built from those that ONNX has.
+"""Operators of torch that its ONNX exporter lacks, built from those that ONNX has.
 
 Each function gets a graph context `g`, whose method `op` adds a node, and the operator's arguments as values of the
 graph; it returns the values that stand for the results. Shapes may be unknown until the model runs.
@@ -85,8 +85,8 @@ def cummin(g: Any, x: Any, dim: Any) -> tuple[Any, Any]:
 
 def searchsorted(g: Any, grid: Any, values: Any, *_: Any) -> Any:
     """torch.searchsorted in a grid of one axis: how many of its entries are less."""
-    less = g.op("Less", grid, g.op("Unsqueeze", values, _axis(g, -1)))
-    return g.op("ReduceSum", g.op("Cast", less, to_i=7), _axis(g, -1), keepdims_i=0)
+    is_below = g.op("Less", grid, g.op("Unsqueeze", values, _axis(g, -1)))
+    return g.op("ReduceSum", g.op("Cast", is_below, to_i=7), _axis(g, -1), keepdims_i=0)
 
 
 def _ratio(g: Any, x: Any, polynomials: Sequence[Sequence[float]]) -> Any:
@@ -118,13 +118,13 @@ def nanmedian(g: Any, x: Any, dim: Any, keepdim: Any) -> tuple[Any, Any]:
     """torch.nanmedian along an axis, the lower of two; its first result only."""
     axis = symbolic_helper._get_const(dim, "i", "dim")
     missing = g.op("IsNaN", x)
-    known = g.op("Cast", g.op("Not", missing), to_i=7)
-    count = g.op("ReduceSum", known, _axis(g, axis), keepdims_i=1)
+    observed = g.op("Cast", g.op("Not", missing), to_i=7)
+    count = g.op("ReduceSum", observed, _axis(g, axis), keepdims_i=1)
     size = g.op("Gather", g.op("Shape", x), _axis(g, axis))
     filled = g.op("Where", missing, _number(g, math.inf, x), x)
     ordered, _ = g.op("TopK", filled, size, axis_i=axis, largest_i=0, sorted_i=1, outputs=2)
-    place = g.op("Max", g.op("Div", g.op("Sub", count, _axis(g, 1)), _axis(g, 2)), _axis(g, 0))
-    median = g.op("GatherElements", ordered, place, axis_i=axis)
+    middle = g.op("Max", g.op("Div", g.op("Sub", count, _axis(g, 1)), _axis(g, 2)), _axis(g, 0))
+    median = g.op("GatherElements", ordered, middle, axis_i=axis)
     median = g.op("Where", g.op("Equal", count, _axis(g, 0)), _number(g, math.nan, x), median)
     if not symbolic_helper._get_const(keepdim, "b", "keepdim"):
         median = g.op("Squeeze", median, _axis(g, axis))
@@ -146,8 +146,8 @@ def fft_irfft(g: Any, power: Any, n: Any, dim: Any, norm: Any) -> Any:  # noqa: 
         power = next(iter(power.node().inputs()))
     inner = g.op("Slice", power, _axis(g, 1), _axis(g, -1), _axis(g, -1))
     backwards = g.op("Slice", inner, _axis(g, -1), _axis(g, -(2**62)), _axis(g, -1), _axis(g, -1))
-    whole = g.op("Unsqueeze", g.op("Concat", power, backwards, axis_i=-1), _axis(g, -1))
-    transformed = g.op("DFT", whole, _scalar(g, n), _scalar(g, _axis(g, -2)))
+    spectrum = g.op("Unsqueeze", g.op("Concat", power, backwards, axis_i=-1), _axis(g, -1))
+    transformed = g.op("DFT", spectrum, _scalar(g, n), _scalar(g, _axis(g, -2)))
     real = g.op("Squeeze", g.op("Slice", transformed, _axis(g, 0), _axis(g, 1), _axis(g, -1)), _axis(g, -1))
     return g.op("Div", real, g.op("CastLike", n, real))
 
@@ -170,7 +170,7 @@ def unflatten(g: Any, x: Any, dim: Any, sizes: Any) -> Any:
 
 
 def asinh(g: Any, x: Any) -> Any:
-    """torch.asinh, of numbers whose square would be too large too."""
+    """torch.asinh, of numbers with a square that is too large, too."""
     size = g.op("Abs", x)
     small = g.op("Min", size, _number(g, 1e9, x))
     root = g.op("Sqrt", g.op("Add", g.op("Mul", small, small), _number(g, 1.0, x)))
