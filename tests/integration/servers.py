@@ -82,7 +82,8 @@ class Server:
 
     @staticmethod
     def _has_settled(client: httpx.Client) -> bool:
-        return all(model["state"] != "loading" for model in client.get("/models").json()["models"])
+        models = client.get("/models").json()["models"]  # none while the folder has not been looked at
+        return bool(models) and all(model["state"] != "loading" for model in models)
 
     def _wait_until(self, condition: Callable[[httpx.Client], bool]) -> Server:
         self.listening()

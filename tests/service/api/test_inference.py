@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from service.api.inference import InferenceEndpoint, parts
+from service.api.thread_pools import _full, _late
 from service.contract.errors import DeadlineExceeded, RitmoError, Unavailable
-from service.runtime.fair_pool import FairPool, QueueFull
+from service.runtime.fair_pool import FairPool
 from service.runtime.fair_share import Client
 from tests.pictures import drawn, encoded
 from tests.service.api.harness import BODY, DIGIT, ROW, Harness, problem
@@ -290,7 +291,7 @@ class BusyThreads:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "code"), [(QueueFull(7.2), 503, "queue_full"), (TimeoutError(), 504, "deadline_exceeded")]
+    ("error", "status", "code"), [(_full(7.2), 503, "queue_full"), (_late(), 504, "deadline_exceeded")]
 )
 async def test_what_a_thread_has_no_time_for_is_refused(
     harness: Harness, error: Exception, status: int, code: str
