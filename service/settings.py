@@ -59,6 +59,12 @@ class EngineSettings(BaseModel):
         return value
 
 
+def _assignments(text: str | None) -> dict[str, str]:
+    """The parts of `a=b,c=d`; none of an empty text."""
+    pairs = (pair.strip().partition("=") for pair in (text or "").split(",") if pair.strip())
+    return {name: value for name, _, value in pairs}
+
+
 class Settings(EngineSettings, BaseSettings):
     """Settings of the service, each an option or a variable of the environment: --port 9000 or RITMO_PORT=9000.
 
@@ -306,8 +312,7 @@ class Settings(EngineSettings, BaseSettings):
     @property
     def pins(self) -> dict[str, int]:
         """The versions of `model_pins` by name."""
-        pairs = (pin.strip().partition("=") for pin in (self.model_pins or "").split(",") if pin.strip())
-        return {name: int(version) for name, _, version in pairs}
+        return {name: int(version) for name, version in _assignments(self.model_pins).items()}
 
     @field_validator("default_models")
     @classmethod
@@ -320,8 +325,7 @@ class Settings(EngineSettings, BaseSettings):
     @property
     def default_names(self) -> dict[str, str]:
         """The models of `default_models` by the name that they answer for."""
-        pairs = (pair.strip().partition("=") for pair in (self.default_models or "").split(",") if pair.strip())
-        return {name: model for name, _, model in pairs}
+        return _assignments(self.default_models)
 
     @property
     def models_may_be_managed(self) -> bool:
