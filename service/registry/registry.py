@@ -125,6 +125,7 @@ class Registry:
         self._draining = False
         self._scanned = False
         self._fault = "the models have not been looked for yet"
+        self._engine_fault = ""
 
     async def start(self) -> None:
         """Begin to look for models and to load them; returns before that (`loaded` waits for it).
@@ -272,7 +273,7 @@ class Registry:
 
     def health(self) -> Health:
         """Readiness, with the reasons; see the module's docstring."""
-        reasons = [self._fault] if self._fault else []
+        reasons = [fault for fault in (self._fault, self._engine_fault) if fault]
         if self._draining:
             reasons.append("the service is going down")
         if self._scheduler is not None and not self._scheduler.alive:
@@ -346,7 +347,7 @@ class Registry:
             self._threads = ComputeThreads(set_threads(self._n_threads, self._processes))
         except Exception as error:
             log.exception("no model can be loaded")
-            self._fault = f"no model can be loaded: {error}"
+            self._engine_fault = f"no model can be loaded: {error}"
             return False
         return True
 

@@ -89,8 +89,12 @@ async def test_threads_that_share_large_calls_live_as_long_as_the_registry(model
     assert not any(thread.is_alive() for thread in helpers)
 
 
-async def test_a_broken_torch_is_a_reason_not_to_be_ready(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.3])  # before the folder of models was looked at, and after
+async def test_a_broken_torch_is_a_reason_not_to_be_ready(
+    models: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
     def broken(_device: str) -> str:
+        time.sleep(seconds)
         raise ImportError("libtorch.so: cannot open shared object file")
 
     monkeypatch.setattr("service.registry.registry.resolve_device", broken)
