@@ -138,13 +138,26 @@ class LastValue(nn.Module):
 
 
 class Endless(LastValue):
-    """`LastValue` that never comes back once it has a value to read."""
+    """`LastValue` that never comes back once it has a value to read, unless `let_end` is called with its file."""
+
+    def __init__(self, file: Path) -> None:
+        """`file` is written; a process that loads the model maps it into its memory."""
+        super().__init__()
+        file.write_bytes(bytes(8))
+        self.file = str(file)
 
     @torch.jit.export
     def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
-        while values.size(1) > 0:
+        may_end = torch.from_file(self.file, True, 1, dtype=torch.int64)
+        while values.size(1) > 0 and int(may_end[0]) == 0:
             state = state + 1
         return state
+
+
+def let_end(file: Path) -> None:
+    """Have an `Endless` model end: its thread would keep a processor busy for as long as its process lives."""
+    with file.open("r+b") as mapped:
+        mapped.write(b"\x01")
 
 
 class MaskedLSTM(nn.Module):

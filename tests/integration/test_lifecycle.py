@@ -155,7 +155,7 @@ def endless_model(tmp_path: Path) -> Path:
     """`forecaster` loads at once, and `endless` never: reading a value takes for ever."""
     write_model(tmp_path, "forecaster", LastValue())
     folder = write_model(tmp_path, "endless", LastValue())
-    module = script(Endless())
+    module = script(Endless(tmp_path / ".end"))
     (folder / MODEL_FILE).write_bytes(module)
     manifest = read_manifest(folder)
     manifest.model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
