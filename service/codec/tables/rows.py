@@ -202,7 +202,7 @@ def _find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
     A comma comes last but one, since it may be part of numbers; blanks last, since they may be part of names.
     """
     for delimiter in (";", "\t", "|", ","):
-        widths = Counter(len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True))
+        widths = Counter(_widths(sample, delimiter))
         width, count = widths.most_common(1)[0]
         wide = sum(number for size, number in widths.items() if size > 1)
         share = max(count / widths.total(), _share_below_title(sample, delimiter, width))
@@ -221,9 +221,17 @@ def _find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
     return None, None
 
 
+def _widths(sample: Sequence[str], delimiter: str) -> list[int]:
+    """The number of cells of each row."""
+    try:
+        return [len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True)]
+    except csv.Error:  # a cell that is too long: the whole of a long line, where another character separates
+        return [line.count(delimiter) + 1 for line in sample]
+
+
 def _share_below_title(sample: Sequence[str], delimiter: str, width: int) -> float:
     """The share of lines of `width` cells from the first such line on: a title and remarks stand above a table."""
-    sizes = [len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True)]
+    sizes = _widths(sample, delimiter)
     below = sizes[sizes.index(width) :]
     return below.count(width) / len(below) if len(below) > 2 else 0.0
 
