@@ -28,6 +28,7 @@ from service.contract.manifest import (
     OutputContract,
     Provenance,
     StateContract,
+    read_manifest,
 )
 
 HIDDEN = 16
@@ -152,6 +153,16 @@ class Endless(LastValue):
         while values.size(1) > 0 and int(may_end[0]) == 0:
             state = state + 1
         return state
+
+
+def write_endless(models: Path) -> Path:
+    """Write a folder of `endless`, a forecaster that cannot be loaded within any time; the file for `let_end`."""
+    folder, file = write_model(models, "endless", LastValue()), models / ".end"
+    module = script(Endless(file))
+    (folder / MODEL_FILE).write_bytes(module)
+    manifest = read_manifest(folder)
+    manifest.model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
+    return file
 
 
 def let_end(file: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -10,9 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from service.contract.manifest import MODEL_FILE, read_manifest
 from tests.integration.servers import POLL_SECONDS, ROOT, TIMEOUT
-from tests.models import Endless, LastValue, script, write_model
+from tests.models import write_endless
 
 
 def test_forecast_of_numbers_from_stdin(one_model: Path) -> None:
@@ -32,10 +30,7 @@ def test_forecast_of_numbers_from_stdin(one_model: Path) -> None:
 
 def test_control_c_ends_a_command_whose_model_is_being_loaded(tmp_path: Path) -> None:
     """No traceback, and no abort of torch, a call of which goes on in a thread."""
-    folder, file = write_model(tmp_path, "endless", LastValue()), tmp_path / ".end"
-    module = script(Endless(file))
-    (folder / MODEL_FILE).write_bytes(module)
-    read_manifest(folder).model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
+    file = write_endless(tmp_path)
     command = [sys.executable, "-m", "service", "forecast", "-", "--models", str(tmp_path), "--model", "endless"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
