@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from training.data.sine_mixture import sine_mixture
 from training.evaluation import evaluate, sine_errors
@@ -31,6 +32,13 @@ def mirror(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         yield folder, f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _as_written() -> Iterator[None]:
+    """Exported networks are computed as they are written: to optimize a graph takes seconds, and saves a test none."""
+    with torch.jit.optimized_execution(False):
+        yield
 
 
 @pytest.fixture

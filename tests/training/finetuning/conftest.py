@@ -29,15 +29,16 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         knobs={"fast": 8, "slow": 4, "width": 8},
         curves=[],
     )
-    write_folder(
-        network,
-        name="forecaster",
-        description="random weights",
-        record=record,
-        metrics_of=lambda _: {},
-        version=None,
-        models=models,
-    )
+    with torch.jit.optimized_execution(False):
+        write_folder(
+            network,
+            name="forecaster",
+            description="random weights",
+            record=record,
+            metrics_of=lambda _: {},
+            version=None,
+            models=models,
+        )
     return models
 
 
