@@ -12,7 +12,7 @@ from service.imaging.cell_lines import CellLines
 from service.imaging.components import connected_components
 from service.imaging.decode import View
 from service.imaging.filters import Mask, dilate
-from service.imaging.layers import LEAST_IN_CELL, Layer
+from service.imaging.layers import LEAST_IN_CELL, WITH_FAINT, Layer
 from service.imaging.layout import layout_of
 from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
 from service.imaging.outlines import body_of
@@ -30,9 +30,13 @@ def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
         base = next(outcomes)
         if first.cell is not None:
             base = _in_cell(first, base)
-        marks = list(base.marks)
+        marks, further = list(base.marks), []
         for layer in variants:
-            marks += lowered(next(outcomes).marks, layer.prior)
+            found = lowered(next(outcomes).marks, layer.prior)
+            if layer.is_without_faint and found:
+                marks = lowered(marks, WITH_FAINT)
+            further += found
+        marks += further
         attempts.append(Outcome(marks, base.refusal))
     return attempts
 

@@ -83,16 +83,18 @@ def marks_of(reading: Reading | None) -> Outcome:
     view, ink = layer.separation.view, layer.separation.ink
     scale = float((view.box[3] - view.box[1]) / (view.plane.shape[0] - 2 * view.margin))
     choices = [
-        (mask, choice.n_candidates, choice.prior) for mask, choice in zip(reading.masks, layout.choices, strict=True)
+        (ink, mask, choice.n_candidates, choice.prior)
+        for mask, choice in zip(reading.masks, layout.choices, strict=True)
     ]
     if reading.body is not None:
         count, prior = layout.choices[layout.first].n_candidates, _FILLED
         if is_hollow(reading.masks[layout.first][layout.box], reading.body[layout.box]):
-            choices = [(mask, n_candidates, before + _OUTLINE) for mask, n_candidates, before in choices]
+            choices = [(ink, mask, n_candidates, before + _OUTLINE) for ink, mask, n_candidates, before in choices]
             prior = 0.0
-        choices.append((reading.body, count, prior))
+        filled = replace(ink, strength=np.maximum(ink.strength, reading.body))
+        choices.append((filled, reading.body, count, prior))
     marks = []
-    for mask, n_candidates, prior in choices:
+    for ink, mask, n_candidates, prior in choices:
         share = int(mask.sum()) / max(layout.area, 1)
         marks.append(
             replace(
