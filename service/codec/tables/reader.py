@@ -14,10 +14,17 @@ from msgspec.structs import replace
 from service.codec.forecast_types import ForecastParameters, SeriesInput
 from service.codec.tables.dates import DateFormat, find_date_format, find_excel_format
 from service.codec.tables.layout import Roles, find_roles
-from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing, unit_of
+from service.codec.tables.numerals import (
+    KELVIN,
+    NumberFormat,
+    counts_thousands,
+    find_number_format,
+    is_missing,
+    unit_of,
+)
 from service.codec.tables.rows import Row, Rows, read_rows
 from service.codec.tables.shapes import is_total, reshaped
-from service.codec.tables.time_columns import step_numbers, time_reader
+from service.codec.tables.time_columns import TIME_NAMES, step_numbers, time_reader
 from service.codec.tables.types import (
     Cell,
     Column,
@@ -222,7 +229,7 @@ class _Reader:
     def _check_unit(self, series: _Series, text: str, position: int) -> None:
         """Record a unit that differs from that of the values before it."""
         unit = unit_of(text)
-        if unit is None:
+        if unit is None or (unit == KELVIN and self._numbers.k_is_thousand):
             return
         if series.unit is None:
             series.unit = unit
@@ -242,6 +249,9 @@ class _Reader:
             cells = self._cells(covariates) + cells
             common_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
             number_format = number_format if common_format.note else common_format
+        if any(counts_thousands(self._cells([column])) for column in self._roles.values):
+            number_format = replace(number_format, k_is_thousand=True)
+            self._notes.append("numbers before K were multiplied by 1000")
         if number_format.note:
             self._notes.append(number_format.note)
         return number_format
@@ -260,19 +270,32 @@ class _Reader:
                 self._errors.add(f"#row={position + self._first}", "bad_table", detail)
 
     def _without_totals(self, body: list[Row]) -> list[Row]:
-        """`body` without a last row of totals: one that says so, or the only one without a time."""
-        columns = [*self._roles.times, *self._roles.ids]
-        if len(body) < 2 or not columns:
+        """`body` without rows of totals: those that say so and have no time, and a last row without one."""
+        times, ids = self._roles.times, self._roles.ids
+        if len(body) < 2 or not (times or ids):
             return body
+        totals = [row for row in body if self._is_total(row)] if times else []
+        if not times and any(is_total(self._text(body[-1], column)) for column in ids):
+            totals = body[-1:]
+        if totals and len(totals) < len(body):
+            lines = ", ".join(str(row.line) for row in totals[:5]) + (" …" if len(totals) > 5 else "")
+            is_or_are = (
+                "line {} was left out: it is a total" if len(totals) == 1 else "lines {} were left out as totals"
+            )
+            self._notes.append(is_or_are.format(lines))
+            body = [row for row in body if row not in totals]
         last = body[-1]
-        if any(is_total(self._text(last, column)) for column in columns):
-            self._notes.append(f"line {last.line} was left out: it is a total")
-            return body[:-1]
-        times = self._roles.times
+        if len(body) < 2:
+            return body
         if times and is_missing(self._text(last, times[0])) and not is_missing(self._text(body[-2], times[0])):
             self._notes.append(f"line {last.line}, the last one, was left out: it has no time, as a total has none")
             return body[:-1]
         return body
+
+    def _is_total(self, row: Row) -> bool:
+        """Whether a row says that it is a total, in place of its time or beside none."""
+        time = self._text(row, self._roles.times[0])
+        return is_total(time) or (is_missing(time) and any(is_total(self._text(row, name)) for name in self._roles.ids))
 
     # --- times -------------------------------------------------------------------------------------------------------
 
@@ -414,16 +437,22 @@ class _Reader:
         id_columns: list[Column] = []
         labels: list[Column] = []
         for column in ids:
-            count = len({self._text(row, column) for row in self._body})
-            if is_long or not moments:
+            texts = [self._text(row, column) for row in self._body]
+            count = len(set(texts))
+            if is_long and (count > 1 or column.key in TIME_NAMES):  # the name of a weekday goes with its day
+                goes_with_time = len(set(zip(moments, texts, strict=True))) == len(set(moments))
+                is_label = count == len(self._body) or goes_with_time
+            elif is_long or not moments:
                 is_label = count == len(self._body)
+            elif column.key in TIME_NAMES:
+                is_label = True
             else:
                 is_label = count > 1 and not self._sorts(column, moments)
             (labels if is_label else id_columns).append(column)
         if labels:
             self._unused += labels
             names = ", ".join(f"'{printable(column.label)}'" for column in labels)
-            reason = "differs in every row" if is_long or not moments else "no two rows have one time"
+            reason = "each time or row has one of its own" if is_long or not moments else "no two rows have one time"
             self._notes.append(f"not taken for ids of series, as {reason}: {names}; id= says otherwise")
         return id_columns
 

@@ -346,7 +346,7 @@ def test_covariates_are_named_as_left_out() -> None:
         ("Produit,Jan-24,Feb-24,Mar-24\nA,1,2,3\nTotal,1,2,3\n", "left out as totals: line 3"),
         (
             "id,date,k,n\n0,2024-01-01,A,1\n1,2024-01-01,B,2\n2,2024-01-02,A,1\n3,2024-01-02,B,2\n",
-            "differs in every row: 'id'",
+            "each time or row has one of its own: 'id'",
         ),
     ],
 )
