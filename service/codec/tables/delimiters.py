@@ -56,6 +56,8 @@ def split_at_blanks(line: str, delimiter: str) -> list[str]:
 
 def _blanks(sample: Sequence[str]) -> tuple[str, None] | None:
     """Blanks as the delimiter, where all lines have as many cells; the names may lack that of the numbers of rows."""
+    if 2 * sum(looks_like_number(line) and len(line.split()) > 1 for line in sample) >= len(sample):
+        return None  # a number and its unit, or blanks between thousands
     widths = {blanks: [len(split_at_blanks(line, blanks)) for line in sample] for blanks in (" ", WIDE_BLANKS)}
     for has_short_names in (False, True):
         for blanks, sizes in widths.items():

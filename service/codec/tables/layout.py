@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from service.codec.tables.dates import is_clock, looks_like_date
-from service.codec.tables.numerals import is_missing, looks_like_number
+from service.codec.tables.numerals import is_missing, looks_like_number, numbers_in
 from service.codec.tables.rows import Row
 from service.codec.tables.shapes import is_total
 from service.codec.tables.time_columns import TIME_NAMES, choose_times
@@ -77,7 +77,7 @@ def _is_list(rows: Sequence[Row]) -> bool:
     widths = {len(row.cells) for row in rows}
     if len(rows) > 1 and len(widths) == 1:
         return False
-    cells = [cell for row in rows for text in row.cells for cell in text.split()]
+    cells = [cell for row in rows for text in row.cells for cell in numbers_in(text)]
     return len(cells) > 1 and all(looks_like_number(cell) or is_missing(cell) for cell in cells)
 
 
@@ -200,7 +200,22 @@ class _Choice:
         if not numeric and not values:
             named = [column for column in named if column.kind == "text"]
         words = [column for column in free if column.kind == "text" and column not in named]
-        return [*named, *words]
+        return [*named, *words] or self._numbers_as_ids(numeric)
+
+    def _numbers_as_ids(self, numeric: Sequence[Column]) -> list[Column]:
+        """The first column of whole numbers that tells rows of one time apart, where there is no other id."""
+        times = self._times()
+        if not times or not self._repeats_times or len(numeric) < 2:
+            return []
+        for column in numeric:
+            is_whole = all(cell.isdigit() for cell in column.sample if not is_missing(cell))
+            if is_whole and self._repeats([column]) and not self._repeats([*times, column]):
+                name = printable(column.label)
+                self._notes.append(
+                    f"'{name}' was read as the id of series, as rows of one time differ in it; id= names others"
+                )
+                return [column]
+        return []
 
     def _is_code(self, column: Column) -> bool:
         """Whether a column holds codes that look like numbers: by the end of its name, or by zeros before them."""

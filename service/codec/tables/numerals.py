@@ -61,10 +61,13 @@ class NumberFormat(Struct, frozen=True):
     decimal: str = "."
     thousands: str | None = None
     note: str | None = None
+    missing: frozenset[str] = frozenset()  # further words for a value that is missing, in small letters
     k_is_thousand: bool = False  # "1.5 K" is 1500, not a temperature
 
     def parse(self, text: str) -> float | None:
         """The number in `text`, None where it is missing; raises `ValueError` for anything else."""
+        if self.missing and text.strip().lower() in self.missing:
+            return None
         try:
             if self.decimal == "." and "_" not in text:
                 value = float(text)  # what most files hold
@@ -98,6 +101,11 @@ def looks_like_number(text: str) -> bool:
     return bool(_SHAPE.fullmatch(_plain(text)[0]))
 
 
+def numbers_in(text: str) -> list[str]:
+    """The cells of a list that stand in one: a number with its unit, or several between blanks."""
+    return [text] if looks_like_number(text) else text.split()
+
+
 def unit_of(text: str) -> str | None:
     """The currency, unit or per cent sign next to a number; several names of one unit are the same."""
     return _plain(text)[2]
@@ -117,10 +125,12 @@ def find_number_format(cells: Sequence[str], delimiter: str | None, decimal: str
     """The marks of the numbers in `cells`; `decimal` where it is stated."""
     found = _format_of(_with_marks(cells), delimiter, decimal)
     factors = ((cell, abs(_plain(cell)[1])) for cell in cells[:_SAMPLE_SIZE])
-    example, factor = next(((cell, factor) for cell, factor in factors if factor > 1), ("", 1))
+    example, factor = next(((cell, factor) for cell, factor in factors if factor != 1), ("", 1.0))
     if not example:
         return found
     note = f"numbers such as {example.strip()} were multiplied by {factor:.15g}"
+    if factor < 1:
+        note = f"values such as {example.strip()} were read as half of that"
     return replace(found, note=f"{found.note}; {note}" if found.note else note)
 
 
@@ -177,8 +187,10 @@ def _plain(text: str) -> tuple[str, float, str | None]:
         return plain, 1.0, None
     plain = _WHOLE_PRICE.sub("", plain)
     factor = 1.0
+    if plain.startswith("<"):  # less than can be measured
+        plain, factor = plain[1:].lstrip(), 0.5
     if plain.startswith("(") and plain.endswith(")"):
-        plain, factor = plain[1:-1], -1.0
+        plain, factor = plain[1:-1], -factor
     match = _AROUND.fullmatch(plain) if len(plain) <= _MAX_LENGTH else None
     if not match:
         return plain, factor, None

@@ -86,7 +86,7 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     else:
         delimiter = stated_delimiter(delimiter)
     quote = _quote(sample)
-    rows = _without_preamble(_split(text, delimiter, quote))
+    rows = _with_commented_names(_without_preamble(_split(text, delimiter, quote)), lines, delimiter, quote)
     return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
 
 
@@ -252,6 +252,19 @@ def _is_remark(cells: Sequence[str]) -> bool:
     first = cells[0].strip()
     is_comment = _COMMENT.match(first) and (len(cells) == 1 or not (first == "#" or first[1:].isdigit()))
     return bool(is_comment or _RULE.fullmatch(text) or _ROW_COUNT.fullmatch(text))
+
+
+def _with_commented_names(rows: list[Row], lines: Sequence[str], delimiter: str | None, quote: str) -> list[Row]:
+    """`rows` below the names of the columns, where these stand in the comment right above the first value."""
+    number = rows[0].line - 1 if rows else 0
+    if number < 1 or number > len(lines) or not _holds_values(rows[0]):
+        return rows
+    names = lines[number - 1].lstrip("#%/;- ")
+    if names == lines[number - 1] or not names:
+        return rows
+    cells = next((cells for _, cells in _lines(names, delimiter, {"quotechar": quote})), [])
+    row = Row(number, cells)
+    return [row, *rows] if len(cells) == len(rows[0].cells) and not _holds_values(row) else rows
 
 
 def _without_preamble(rows: list[Row]) -> list[Row]:

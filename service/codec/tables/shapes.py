@@ -28,10 +28,12 @@ _TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale averag
 def reshaped(table: Rows) -> Rows:
     """`table` as a wide one, where its rows are series or years; with one row of names, and no columns without any."""
     rows = _with_one_header(_without_empty_ends(table.rows))
-    filled = _filled_down(rows)
+    once = [row for index, row in enumerate(rows) if not index or row.cells != rows[0].cells or _has_values(rows[0])]
+    filled = _filled_down(once)
     notes = (
-        [] if filled is rows else ["names of groups that stand in their first row were read for their other rows, too"]
+        [] if filled is once else ["names of groups that stand in their first row were read for their other rows, too"]
     )
+    notes += [] if len(once) == len(rows) else ["rows that repeat the names of the columns were left out"]
     table = replace(table, rows=filled, notes=[*table.notes, *notes])
     if len(table.rows) < 2:
         return _single_row(table)
@@ -105,6 +107,9 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
     header, body = table.rows[0], table.rows[1:]
     is_name = _is_step if sum(month_of(cell) is not None for cell in header.cells) < _FEWEST_COLUMNS else _is_month
     steps = [index for index, cell in enumerate(header.cells) if is_name(cell) and _holds_numbers(body, index)]
+    digits = [int(header.cells[index]) for index in steps if header.cells[index].strip().isdigit()]
+    if any(a >= b for a, b in pairwise(digits)):  # values, not numbers of steps
+        return None
     totals = [index for index, cell in enumerate(header.cells) if is_total(cell)]
     first = steps[0] if steps else 0
     if first == 0 or len(steps) < _FEWEST_COLUMNS or len(steps) + len(totals) < len(header.cells) - first:
