@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from itertools import pairwise
 
 _HOUR = dt.timedelta(hours=1)
 _LAST_HOUR = 3  # of the day at which clocks are set back anywhere
 _SUNDAY = 6
+_MOST_ROWS = 3600  # of an hour
 
 
 def second_hours(clocks: Sequence[dt.datetime]) -> list[int]:
@@ -17,12 +19,13 @@ def second_hours(clocks: Sequence[dt.datetime]) -> list[int]:
     no further away than an hour, since days that come twice are no clocks that were set back.
     """
     positions: list[int] = []
-    for position in range(1, len(clocks)):
+    backward = [position for position, (first, second) in enumerate(pairwise(clocks), start=1) if second <= first]
+    for position in backward:
         again = clocks[position]
-        if again > clocks[position - 1] or again.weekday() != _SUNDAY or again.hour > _LAST_HOUR:
+        if again.weekday() != _SUNDAY or again.hour > _LAST_HOUR:
             continue
         count = 1
-        while count < position and clocks[position - 1 - count] >= again:
+        while count < min(position, _MOST_ROWS) and clocks[position - 1 - count] >= again:
             count += 1
         before = position - count - 1
         first, second = clocks[position - count : position], clocks[position : position + count]

@@ -313,7 +313,9 @@ class _Reader:
         times, ids = self._roles.times, self._roles.ids
         if len(body) < 2 or not (times or ids):
             return body
-        totals = [row for row in body if self._is_total(row)] if times else []
+        texts = {self._text(row, column) for column in [*times[:1], *ids] for row in body}
+        has_totals = bool(times) and any(map(is_total, texts))
+        totals = [row for row in body if self._is_total(row)] if has_totals else []
         if not times and any(is_total(self._text(body[-1], column)) for column in ids):
             totals = body[-1:]
         if totals and len(totals) < len(body):
@@ -322,7 +324,8 @@ class _Reader:
                 "line {} was left out: it is a total" if len(totals) == 1 else "lines {} were left out as totals"
             )
             self._notes.append(is_or_are.format(lines))
-            body = [row for row in body if row not in totals]
+            lines_of_totals = {id(row) for row in totals}
+            body = [row for row in body if id(row) not in lines_of_totals]
         last = body[-1]
         if len(body) < 2:
             return body

@@ -220,9 +220,10 @@ def _split(text: str, delimiter: str | None, quote: str) -> list[Row]:
 
 def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> list[Row]:
     rows = []
+    has_formulas = '="' in text
     for line, cells in _lines(text, delimiter, dialect):
         if cells and any(cell.strip() for cell in cells) and not _is_remark(cells):
-            rows.append(Row(line, [_FORMULA.sub(r"\1", cell) for cell in cells] if '="' in text else cells))
+            rows.append(Row(line, [_FORMULA.sub(r"\1", cell) for cell in cells] if has_formulas else cells))
     if delimiter in {" ", WIDE_BLANKS} and rows and {len(row.cells) for row in rows[1:]} == {len(rows[0].cells) + 1}:
         rows[0] = Row(rows[0].line, ["", *rows[0].cells])  # numbers of rows have no name in R, and in pandas
     return rows
@@ -272,18 +273,21 @@ def _without_preamble(rows: list[Row]) -> list[Row]:
 
     Columns at the end that hold nothing are cut off: some programs end each line, or some lines, with a delimiter.
     """
-    width = max((_filled(row) for row in rows), default=0)
+    width = max((filled(row) for row in rows), default=0)
     rows = [replace(row, cells=row.cells[:width]) if len(row.cells) > width else row for row in rows]
     width = Counter(len(row.cells) for row in rows).most_common(1)[0][0] if rows else 0
     first = next((index for index, row in enumerate(rows[:20]) if len(row.cells) >= width), 0) if width > 2 else 0
-    while len(rows) > first + 1 < 20 and width > 1 and _filled(rows[first]) == 1 and not _holds_values(rows[first + 1]):
+    while len(rows) > first + 1 < 20 and width > 1 and filled(rows[first]) == 1 and not _holds_values(rows[first + 1]):
         first += 1
     return rows[first:]
 
 
-def _filled(row: Row) -> int:
+def filled(row: Row) -> int:
     """The number of cells up to the last one that holds something."""
-    return max((index for index, cell in enumerate(row.cells, start=1) if cell.strip()), default=0)
+    count = len(row.cells)
+    while count and not row.cells[count - 1].strip():
+        count -= 1
+    return count
 
 
 def _holds_values(row: Row) -> bool:

@@ -14,7 +14,7 @@ from service.codec.tables.date_writings import month_of
 from service.codec.tables.dates import looks_like_date
 from service.codec.tables.grids import is_year, unrolled_grid
 from service.codec.tables.numerals import is_missing, looks_like_number
-from service.codec.tables.rows import Row, Rows
+from service.codec.tables.rows import Row, Rows, filled
 from service.codec.tables.types import printable
 
 _FEWEST_COLUMNS = 3  # of values in a row that is a series
@@ -29,12 +29,14 @@ def reshaped(table: Rows) -> Rows:
     """`table` as a wide one, where its rows are series or years; with one row of names, and no columns without any."""
     rows = _with_one_header(_without_empty_ends(table.rows))
     once = [row for index, row in enumerate(rows) if not index or row.cells != rows[0].cells or _has_values(rows[0])]
-    filled = _filled_down(once)
+    complete = _filled_down(once)
     notes = (
-        [] if filled is once else ["names of groups that stand in their first row were read for their other rows, too"]
+        []
+        if complete is once
+        else ["names of groups that stand in their first row were read for their other rows, too"]
     )
     notes += [] if len(once) == len(rows) else ["rows that repeat the names of the columns were left out"]
-    table = replace(table, rows=filled, notes=[*table.notes, *notes])
+    table = replace(table, rows=complete, notes=[*table.notes, *notes])
     if len(table.rows) < 2:
         return _single_row(table)
     return unrolled_grid(table) or _with_series_in_columns(table) or _without_any_names(table) or table
@@ -136,7 +138,7 @@ def is_total(name: str) -> bool:
 def _without_empty_ends(rows: list[Row]) -> list[Row]:
     """`rows` without columns at their end that hold nothing at all."""
     width = max((len(row.cells) for row in rows), default=0)
-    last_width = max((index + 1 for row in rows for index, cell in enumerate(row.cells) if cell.strip()), default=0)
+    last_width = max(map(filled, rows), default=0)
     return rows if last_width == width else [replace(row, cells=row.cells[:last_width]) for row in rows]
 
 
