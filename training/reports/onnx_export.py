@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from service.contract.manifest import MODEL_FILE, Manifest, read_manifest
 from training.evaluation.evaluate import folders
-from training.fit.export import reload, script
+from training.fit.export import computing_as_served, reload, script
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -151,7 +151,7 @@ def difference(data: bytes, folder: Path) -> float:
             raise ValueError(
                 f"{manifest.name}@{manifest.version} as ONNX cannot be run: {str(error).splitlines()[0]}"
             ) from error
-        with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+        with computing_as_served():
             expected = served(*(torch.from_numpy(value) for value in sample.values())).numpy()
         size = ATOL / RTOL + np.abs(expected) + _size(sample)
         gap = np.abs(answer - expected) / size if answer.shape == expected.shape else np.array(np.inf)
