@@ -146,7 +146,7 @@ class Slot:
         self._started = 0.0
         self._beat, self._beat_seen = 0.0, 0.0
         self._waits: dict[int, float] = {}  # of the process's threads for a processor, in seconds
-        self._waits_seen = 0.0
+        self._waits_seen = self._uncredited = 0.0
 
     def enable(self) -> None:
         """Let a process run here that replaces one in another slot."""
@@ -179,8 +179,13 @@ class Slot:
         accepted would be lost with it.
         """
         if self._waits:
-            starved = min(longest_wait(self._waits, waits), time_now - self._waits_seen)
+            # A wait is counted when it ends: what is more than the time since the last look was before it.
+            self._uncredited += longest_wait(self._waits, waits)
+            starved = min(self._uncredited, time_now - self._waits_seen)
+            self._uncredited -= starved
             self._beat_seen = min(time_now, self._beat_seen + starved)
+        else:
+            self._uncredited = 0.0
         self._waits, self._waits_seen = waits, time_now
 
     def restart_clocks(self, time_now: float) -> None:
