@@ -94,7 +94,7 @@ class Subject:
         return self.network.step(values, lengths, state)
 
     def answer(self, state: Floats) -> Array:
-        """What is answered from `state`: forecasts (R, H, 1 + Q), or log-probabilities (R, 1, 10)."""
+        """What is answered from `state`: forecasts (R, H, 1 + Q), or log-probabilities (R, 1, classes)."""
         if self.forecasts:
             return self.network.forecast(state, self.horizon(HORIZON), self.levels[: len(state)])[0]
         return self.network.read(state)[:, None]
@@ -432,7 +432,7 @@ RULES: dict[str, Rule] = {
         Rule("initial", "the state is one float64 tensor (B, S)", "initial", lambda _: None),
         Rule("types", "all columns of the state after the first `exact` hold float32 numbers", "step", _check_types),
         Rule("sound", "forecasts are finite, and their quantiles never cross", "forecast", _check_sound),
-        Rule("probabilities", "calibrated log-probabilities of ten digits", "read", _check_sound),
+        Rule("probabilities", "calibrated log-probabilities", "read", _check_sound),
         Rule("levels", "a quantile does not depend on the other levels", "forecast", _check_levels),
         Rule("horizon", "step k does not depend on how many steps are asked for", "forecast", _check_horizon),
         Rule("padding", "what stands in the padding never matters", "step", _check_padding),

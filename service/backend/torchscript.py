@@ -70,7 +70,6 @@ SIGNATURES: dict[Task, dict[str, tuple[tuple[str, ...], str]]] = {
     },
 }
 MAX_CACHED_SEASONS = 1024
-CLASSES = 10
 FLOAT64, FLOAT32, INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -141,6 +140,7 @@ class ScriptedNetwork:
         self._threads = threads
         self._module = module
         self._width = manifest.state.width
+        self._classes = manifest.classes
         self._initial: dict[int, Floats] = {}
         self.prices = CallPrices()
         self._calls_to_skip = 0  # before the next one that is measured
@@ -217,23 +217,23 @@ class ScriptedNetwork:
         return new_state, forecasts
 
     def read(self, state: Floats) -> Array:
-        """Log-probabilities (R, 10)."""
+        """Log-probabilities (R, classes)."""
         logarithms: Array = self._call_rows("read", 0, 1, 0, state)
-        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
+        self._check("read()", logarithms, (len(state), self._classes), FLOAT32)
         return logarithms
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
-        """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
+        """State (R, S) after `rows`, and log-probabilities (R, classes) there."""
         new_state, logarithms = self._call_rows("service_finish", rows.shape[1], 1, 0, rows, lengths, state)
         self._check("step()", new_state, state.shape)
-        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
+        self._check("read()", logarithms, (len(state), self._classes), FLOAT32)
         return new_state, logarithms
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
-        """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
+        """State (R, S) after `rows`, and log-probabilities after each of them (R, T, classes)."""
         new_state, logarithms = self._call_rows("trace", 0, rows.shape[1], 0, rows, lengths, state)
         self._check("trace()", new_state, state.shape)
-        self._check("trace()", logarithms, (*rows.shape[:2], CLASSES), FLOAT32)
+        self._check("trace()", logarithms, (*rows.shape[:2], self._classes), FLOAT32)
         return new_state, logarithms
 
     def _check(self, method: str, answer: Array, shape: tuple[int, ...], dtype: np.dtype[Any] = FLOAT64) -> None:

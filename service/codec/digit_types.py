@@ -22,7 +22,6 @@ from service.imaging.report import Preparation
 DEFAULT_MODEL = "digits"
 WIDTH = 28  # numbers in a row
 IMAGE_ROWS = 28  # rows of a whole digit; with fewer, a low score says only that there is more to read
-CLASSES = 10
 
 _ROWS = (
     "top to bottom, 28 numbers each, ink bright on dark; 0..255, or 0..1 when none is above 1; with state only the new "
@@ -151,6 +150,7 @@ class DigitPrediction(Struct, frozen=True, gc=False):
     state: str | None
     preprocessing: Preparation | None
     warnings: list[str]
+    name: str | UnsetType | None = UNSET  # of the label, where the model's are no digits
     number: str | UnsetType = UNSET  # with "all", of a picture; lines are joined by a newline
     number_score: float | UnsetType | None = UNSET
     digits: list[NumberDigit] | UnsetType = UNSET

@@ -308,7 +308,7 @@ CASES: dict[str, Case] = {
         spoil=edit_manifest(lambda manifest: manifest.update(descripton="x")), refused="descripton: Extra inputs"
     ),
     "seven-features": Case(spoil=mistyped(input__features=7), refused="input.features is 7; models of task 'forecast'"),
-    "nine-classes": Case(LSTMDigits, spoil=mistyped(output__classes=9), refused="output.classes is 9"),
+    "nine-classes": Case(LSTMDigits, spoil=mistyped(output__classes=9), refused="output.labels must name the 9"),
     "other-name": Case(
         spoil=edit_manifest(lambda manifest: manifest.update(name="another")), refused="the manifest of another@1"
     ),
