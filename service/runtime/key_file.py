@@ -77,7 +77,7 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def valid_until(self) -> float:
         """Seconds since 1970 after which the key is not valid, infinity for ever.
 
-        A revoked key is never valid, also where a clock is set back, or behind that of the machine where it was revoked.
+        A revoked key is never valid, also where a clock is set back, or behind that of the machine that revoked it.
         """
         if self.revoked is not None:
             return 0.0
