@@ -43,7 +43,7 @@ _MAX_KEY_BYTES = 128
 _MAX_KNOWN = 4096
 _NOBODY = bytes(32)  # the digest that a key without an account is compared with
 _DOUBLED = "send one key, once: several were sent"
-_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86_400: "day"}
+_PERIODS = {1: "a second", 60: "a minute", 3600: "an hour", 86_400: "a day"}
 
 logger = logging.getLogger(__name__)
 
@@ -238,4 +238,4 @@ def _whole(left: int, seconds: float) -> tuple[int, int]:
 
 
 def _text(resource: int, rate: Rate) -> str:
-    return f"{rate.amount} {RESOURCES[resource]} a {_PERIODS[int(rate.seconds)]}"
+    return f"{rate.amount} {RESOURCES[resource]} {_PERIODS[int(rate.seconds)]}"

@@ -93,7 +93,9 @@ class Allowances:
         amount, seconds = rate
         position = self._slot(key) * _BUCKETS + resource
         time_now, full_at = self._clock(), self._full_at[position]
-        then = (max(time_now, full_at)) + count * seconds / amount
+        if full_at > time_now + seconds:  # the rate was raised since: an empty bucket fills as fast as it says now
+            full_at = self._full_at[position] = time_now + seconds
+        then = max(time_now, full_at) + count * seconds / amount
         wait = then - time_now - seconds
         if wait > _ROUNDING:
             return wait
@@ -102,7 +104,7 @@ class Allowances:
 
     def left(self, key: int, resource: int, rate: Rate) -> tuple[int, float]:
         """What a bucket holds, and the seconds until it is full."""
-        seconds = self._full_at[self._slot(key) * _BUCKETS + resource] - self._clock()
+        seconds = min(self._full_at[self._slot(key) * _BUCKETS + resource] - self._clock(), rate.seconds)
         if seconds <= 0.0:
             return rate.amount, 0.0
         return max(0, int(rate.amount * (1.0 - seconds / rate.seconds) + 1e-6)), seconds

@@ -42,6 +42,16 @@ def test_a_bucket_gives_what_it_holds_and_refills_with_time() -> None:
     assert allowances.take(1, 0, 1, RATE) > 0.0
 
 
+def test_a_rate_that_is_raised_counts_from_now_on() -> None:
+    clock = Clock()
+    allowances = Allowances(clock=clock)
+    assert allowances.take(1, 0, 5, Rate(5, 86_400.0)) == 0.0
+    assert allowances.left(1, 0, RATE) == (0, 60.0)
+    assert allowances.take(1, 0, 1, RATE) == pytest.approx(6.0)
+    clock.now += 6.0
+    assert allowances.take(1, 0, 1, RATE) == 0.0
+
+
 def test_what_is_refused_takes_nothing() -> None:
     clock = Clock()
     allowances = Allowances(clock=clock)
