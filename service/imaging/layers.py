@@ -65,5 +65,7 @@ def layers_of(separations: Sequence[Separation]) -> list[list[Layer]]:
             layers.append(Layer(separation, components, n_lines + 1, prior))
         strong = without_faint_areas(separation.ink, mask, separation.level)
         if strong is not None:
-            layers.append(Layer(separation, connected_components(strong), n_lines, _WITHOUT_FAINT, is_without_faint=True))
+            layers.append(
+                Layer(separation, connected_components(strong), n_lines, _WITHOUT_FAINT, is_without_faint=True)
+            )
     return layers_by_way

@@ -12,6 +12,7 @@ import numpy as np
 
 from service.contract.errors import InvalidRequest
 from service.imaging.binarize import Binarized
+from service.imaging.cell_lines import is_frame
 from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane
 from service.imaging.layers import Layer
@@ -95,6 +96,8 @@ def marks_of(reading: Reading | None) -> Outcome:
         choices.append((filled, reading.body, count, prior))
     marks = []
     for ink, mask, n_candidates, prior in choices:
+        if is_frame(mask, view.margin):
+            continue
         share = int(mask.sum()) / max(layout.area, 1)
         marks.append(
             replace(
@@ -107,6 +110,8 @@ def marks_of(reading: Reading | None) -> Outcome:
                 prior=prior + math.log(min(max(share, _LEAST_SHARE), 1.0)),
             )
         )
+    if not marks:
+        return refused("nothing but lines along the sides stands out")
     mask = marks[0].mask
     if layout.at_border and stroke_width(mask) > PARAMETERS.broad_stroke * max(mask.shape):
         return refused("what stands out from the paper is no stroke")
