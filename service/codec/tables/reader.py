@@ -37,6 +37,7 @@ from service.codec.tables.types import (
     bad_table,
     printable,
 )
+from service.codec.tables.workbook import WORKBOOK_MAGIC, read_workbook
 from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, place_moments, read_frequency, spread
 
 _DATED = "date datetime timestamp time day fecha datum data дата 日期 datahora tijd zeitpunkt observation_date"
@@ -65,7 +66,12 @@ class _Series:
 
 
 def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
-    """The series of a CSV file; raises `InvalidRequest` with errors that name line and column and show the cell."""
+    """The series of a CSV file, or of an Excel workbook, whatever its name says.
+
+    Raises `InvalidRequest` with errors that name line and column and show the cell.
+    """
+    if content.startswith(WORKBOOK_MAGIC):
+        return read_table(read_workbook(content), options, limits, "xlsx")
     return read_table(read_rows(content, options.delimiter, options.encoding), options, limits, "csv")
 
 

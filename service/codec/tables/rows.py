@@ -31,10 +31,14 @@ _ROW_COUNT = re.compile(
 _COMMENT = re.compile(r"#(?![,;\t|]|[0-9]+[,;\t|]|$)|#$|//|(?:--|%|;)\s")
 _LIST = re.compile(r"\s*(?:\w+\s*(?:=|<-)\s*)?(?:[\w.]+\(\s*)?[\[(]?\s*([^\[\](){}\"=<]+?),?\s*\]?\)?\s*;?\s*")
 _BINARY = {
-    b"PK\x03\x04": "an Excel workbook or another zip file: save it as CSV",
+    b"PK\x03\x04": "an Excel workbook of this size: save it as CSV",
     b"PAR1": "Parquet: say so in Content-Type",
 }
-_BINARY |= {b"\x1f\x8b": "compressed", b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV", b"%PDF": "PDF"}
+_BINARY |= {
+    b"\x1f\x8b": "compressed: unpack it first (gunzip)",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV",
+    b"%PDF": "PDF",
+}
 _OTHER_TEXT = (
     (("{", "["), "JSON: say so in Content-Type (application/json)"),
     (("<!", "<html", "<?xml", "<table"), "HTML or XML"),
@@ -86,7 +90,7 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     else:
         delimiter = stated_delimiter(delimiter)
     quote = _quote(sample)
-    rows = _with_commented_names(_without_preamble(_split(text, delimiter, quote)), lines, delimiter, quote)
+    rows = _with_commented_names(without_preamble(_split(text, delimiter, quote)), lines, delimiter, quote)
     return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
 
 
@@ -268,7 +272,7 @@ def _with_commented_names(rows: list[Row], lines: Sequence[str], delimiter: str 
     return [row, *rows] if len(cells) == len(rows[0].cells) and not _holds_values(row) else rows
 
 
-def _without_preamble(rows: list[Row]) -> list[Row]:
+def without_preamble(rows: list[Row]) -> list[Row]:
     """`rows` from the first one that is as wide as most are; titles and remarks above it are narrower.
 
     Columns at the end that hold nothing are cut off: some programs end each line, or some lines, with a delimiter.
