@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,7 +67,8 @@ class Account:
         self._rates: list[Rate | None] = [parse_rate(text) if text else None for text in texts]
         self._max_connections = entry.limits.live_connections
         limited = [(name, index, rate) for index, name in enumerate(RESOURCES) if (rate := self._rates[index])]
-        self._limited = [(name.encode(), index, rate) for name, index, rate in limited]
+        self._limits = [(index, rate.amount, rate.seconds) for _, index, rate in limited]
+        self._left = ", ".join(f'"{name}";r=%d;t=%d' for name, *_ in limited)
         policy = ", ".join(f'"{name}";q={rate.amount};w={rate.seconds:.0f}' for name, _, rate in limited)
         self._policy: Header = (b"ratelimit-policy", policy.encode())
 
@@ -123,11 +123,10 @@ class Account:
 
     def headers(self) -> list[Header]:
         """What is left (`RateLimit` of draft-ietf-httpapi-ratelimit-headers); none where nothing is limited."""
-        if not self._limited:
+        if not self._limits:
             return []
-        left, number = self._allowances.left, self._number
-        parts = [b'"%b";r=%d;t=%d' % (name, *_whole(*left(number, which, rate))) for name, which, rate in self._limited]
-        return [self._policy, (b"ratelimit", b", ".join(parts))]
+        left = self._left % tuple(self._allowances.left(self._number, self._limits))
+        return [self._policy, (b"ratelimit", left.encode())]
 
 
 class KeyRing:
@@ -231,10 +230,6 @@ def _key_in(name: bytes, value: bytes) -> bytes:
 
 def _unauthenticated(detail: str) -> AccessDenied:
     return AccessDenied(detail, code="unauthenticated")
-
-
-def _whole(left: int, seconds: float) -> tuple[int, int]:
-    return left, math.ceil(seconds)
 
 
 def _text(resource: int, rate: Rate) -> str:
