@@ -19,7 +19,7 @@ def second_order(past: Past, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     The least-squares fit over the newest values, 40 at most, up to a gap. Three numbers take five values that agree
     with them, or four where p and q are whole numbers; a constant second difference (p = 2, q = -1) takes three. Doubt
-    is 1 where the largest error is 2.5 % of the scale, and sooner for steps that are further ahead than the past is long.
+    is 1 where the largest error is 2.5 % of the scale, and sooner for steps further ahead than the past is long.
     """
     x = past.filled[:, -40:]
     run = past.mask[:, -40:].flip(1).cumprod(1).flip(1)

@@ -123,8 +123,9 @@ def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:
     """Heights above the median in median absolute deviations, within +-8, 0 where missing: (N, W) float32.
 
     One glitch would be all of the variance otherwise, and hide the season. A height beyond 8 between two within 4 is a
-    glitch, and set to 0, where such heights are 3 % of the values or fewer (or one), and most of all that are so high; else they are events. Both medians
-    are of the newest values and of every third and seventh of the older ones: near enough, and three times as fast.
+    glitch, and set to 0, where such heights are 3 % of the values or fewer (or one), and most of all that are so high;
+    else they are events. Both medians are of the newest values and of every third and seventh of the older ones: near
+    enough, and three times as fast.
     """
     sample = torch.cat([memory[:, -128:], memory[:, -512:-128:3], memory[:, :-512:7]], 1)
     median = sample.nanmedian(1, keepdim=True)[0]
