@@ -504,6 +504,18 @@ def test_a_gap_beyond_the_limit_is_refused() -> None:
     assert (error.code, error.errors[0].pointer) == ("series_too_long", "#cell=4,1")
 
 
+@pytest.mark.parametrize("separator", [",", " ", ";", "\t"])
+def test_a_line_may_be_longer_than_a_cell(separator: str) -> None:
+    numbers = [float(number % 37) for number in range(70_000)]
+    line = separator.join(f"{number:.0f}" for number in numbers)
+    assert series(read_csv(line.encode(), TableOptions(), Limits(100_000))) == {None: numbers}
+
+
+def test_a_cell_that_is_too_long_is_refused() -> None:
+    error = refusal("a,b\n1," + "9" * 140_000 + "\n")
+    assert (error.code, error.errors[0].pointer) == ("bad_table", "#row=2")
+
+
 def test_a_cell_is_shown_cut_and_harmless() -> None:
     error = refusal("v\n1\n2\n3\n4\n5\n6\n" + "\x1b[31m" + "x" * 100 + "\n")
     assert "\x1b" not in error.detail
