@@ -20,7 +20,7 @@ from service.contract.errors import InvalidRequest
 DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", ",": "comma", " ": "space"}
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LOOKED_AT = 200  # lines
-_MAX_FIELD = 100_000
+csv.field_size_limit(100_000)  # characters
 _MAX_ROW = 1 << 20  # bytes of a row of a large file
 _RULE = re.compile(r"[-+=| ]*--[-+=| ]*")
 _ROW_COUNT = re.compile(r"\([0-9]+ rows?\)|[0-9]+ rows? in set.*|\([0-9]+ (?:Zeilen|filas|lignes|righe)\)")
@@ -76,11 +76,17 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
         raise bad_table("the table is empty")
     note = None
     if delimiter is None:
-        delimiter, note = _find_delimiter(sample)
+        try:
+            delimiter, note = _find_delimiter(sample)
+        except csv.Error as error:
+            raise bad_table(f"one of the first {_LOOKED_AT} lines: {error}") from error
     else:
         delimiter = _stated(delimiter)
     quote = _quote(sample)
-    rows = _without_preamble(_split(text, delimiter, quote))
+    rows = _split(text, delimiter, quote)
+    if not rows:
+        raise bad_table("the table is empty")
+    rows = _without_preamble(rows)
     return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
 
 
@@ -263,7 +269,6 @@ def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> list[R
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter or "\x1f", skipinitialspace=True, strict=True, **dialect
     )
-    csv.field_size_limit(_MAX_FIELD)
     rows = []
     line = 1
     try:
