@@ -298,9 +298,7 @@ def with_times(call: ForecastCall, timelines: Sequence[Timeline | None], seasons
     """`call` with timelines, and the `seasons` that frequencies suggest unless the values show others."""
     items = call.items
     if call.parameters.season_length is None and call.manifest.input.season:
-        items = [
-            _with_hint(item, season, call.manifest.input) for item, season in zip(items, seasons, strict=True)
-        ]
+        items = [_with_hint(item, season, call.manifest.input) for item, season in zip(items, seasons, strict=True)]
     return replace(call, items=items, timelines=timelines)
 
 
@@ -477,7 +475,7 @@ def season_of(series: SeriesInput, suggested: int) -> int:
 
 
 def _with_hint(item: ForecastItem, season: int, contract: InputContract) -> ForecastItem:
-    """`item` with what its frequency suggests, where nothing is stated: a season, and for days that show it the year."""
+    """`item` with what its frequency suggests, where nothing is stated: a season, and a year of days that shows."""
     if item.season % NO_FLOOR or item.state is not None or not is_likely(item.values, season):
         return item
     has_year = season == _WEEK and contract.seasons == 2 and comes_back(item.values, _YEAR)

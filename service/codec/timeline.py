@@ -204,8 +204,8 @@ def is_likely(values: Floats, season: int) -> bool:
     """Whether `season`, which the name of a frequency suggests, is to be stated to a network: values show no other.
 
     Stated where it cannot be seen it gains more than it harms. Another one shows where values are nearer to those some
-    other number of steps earlier, two to forty, than to those a `season` earlier, by a fifth or more, and nearer than to
-    those a step more or less away.
+    other number of steps earlier, two to forty, than to those a `season` earlier, by a fifth or more, and nearer than
+    to those a step more or less away.
     """
     newest = values[-_COMPARED:]
     if season < 2 or len(newest) <= season + 1 or np.isfinite(newest).sum() < 2:

@@ -78,8 +78,10 @@ def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) ->
     """
     season = torch.tensor([12, 24, 48, 52, 96, 144, 168, 288], device=means.device)
     lag = season.unsqueeze(1)
-    fits = ((3 * lag <= 2 * count.squeeze(1)) & (3 * lag > count.squeeze(1))).t()
     none = torch.ones_like(count, dtype=torch.int64)
+    # A season of which many turns were seen is not one of its multiples; and hardly ever is more to be looked at.
+    fits = (3 * season <= 2 * count) & (3 * season > count) & ((found == 1) | (20 * found > 9 * season))
+    fits = fits & (acf[:, season.clamp(max=acf.shape[1] - 1)] > 0.1)
     if not bool(fits.any()):
         return none
     off = torch.arange(-16, 17, device=means.device).unsqueeze(0)
@@ -94,10 +96,8 @@ def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) ->
     missing = (2 - count / season).clamp(min=0.0)
     least = torch.where(season > 24, 0.55, 0.5) + missing * torch.where((season > 24) & (season < 144), 0.5, 0.25)
     before = acf.gather(1, found.clamp(max=acf.shape[1] - 1)) * (found > 1)
-    # A season of which many turns were seen is not one of its multiples.
-    half = alike.select(2, 5)
-    is_half = (20 * found > 9 * season) & (at > torch.maximum(half, before) + 0.2)
-    is_new = (found == 1) | (20 * found > 11 * season) | is_half
+    of_half = torch.maximum(alike.select(2, 5), before) + 0.2
+    is_new = (found == 1) | (20 * found > 11 * season) | (at > of_half)
     clear = fits & is_new & (near >= highest) & (rise > 0.7) & (at > least) & (at > before + 0.05)
     best, index = torch.where(clear, at, 0.0).max(1, keepdim=True)
     return torch.where(best > 0, season[index], none)
@@ -124,8 +124,9 @@ def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:
     """Heights above the median in median absolute deviations, within +-8, 0 where missing: (N, W) float32.
 
     One glitch would be all of the variance otherwise, and hide the season. A height beyond 8 between two within 4 is a
-    glitch, and set to 0, where such heights are 3 % of the values or fewer (or one), and most of all that are so high; else they are events. Both medians
-    are of the newest values and of every third and seventh of the older ones: near enough, and three times as fast.
+    glitch, and set to 0, where such heights are 3 % of the values or fewer (or one), and most of all that are so high;
+    else they are events. Both medians are of the newest values and of every third and seventh of the older ones: near
+    enough, and three times as fast.
     """
     sample = torch.cat([memory[:, -128:], memory[:, -512:-128:3], memory[:, :-512:7]], 1)
     median = sample.nanmedian(1, keepdim=True)[0]
