@@ -188,7 +188,9 @@ def _on_sheet(picture: Picture, sheet: Mark, region: Mask) -> list[Mark]:
     edge = 1.01 * PARAMETERS.sheet_edge * sheet.longer_side + 1
     free = [mark for mark in look.marks if _is_within(mark, sheet, edge)]
     high = [mark for mark in free if mark.height > PARAMETERS.sheet_digit_height * sheet.height]
-    marks = high or lowered(free, _SMALL_ON_SHEET)
+    # In a few pixels, what is low is the grain of the paper.
+    is_large = max(picture.image.size) > PARAMETERS.plane_side
+    marks = high or (lowered(free, _SMALL_ON_SHEET) if is_large else [])
     if not marks or look.paper_noise > PARAMETERS.sheet_noise * marks[0].ink.contrast:
         return []
     return [replace(mark, enlarged=True) for mark in marks if not mark.at_border]
