@@ -164,6 +164,10 @@ bench-digit-numbers: $(VENV)/.dev ## whole numbers, beside Tesseract where Debia
 fit-digit-trust: $(VENV)/.dev ## the weights of service/imaging/trust.py, printed
 	$(PY) -m benchmarks.digits.trust $(ARGS)
 
+.PHONY: bench-digit-calibration
+bench-digit-calibration: $(VENV)/.dev ## is a score of 0.99 right in 99 of 100, on drawn, print, cells, photographs, shadows?
+	$(PY) -m benchmarks.digits.calibration $(ARGS)
+
 .PHONY: bench-digits
 bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer is trained when absent, ten minutes
 	@test -f build/bench/digits/cnn.pt || $(PY) -m benchmarks.digits.cnn

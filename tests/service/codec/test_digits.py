@@ -235,3 +235,20 @@ def test_another_digit_on_the_same_connection(
 def test_a_reset_without_rows_asks_for_nothing() -> None:
     opening = CODEC.decode_opening(b"{}")
     assert CODEC.message_to_items(b'{"reset": true}', opening, CONTRACT, SequenceState(STATE, 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ({"image": "AAAA"}, '{"inputs": [{"image"'),
+        ({"instances": [[0]]}, '{"inputs": [{"image"'),
+        ({"inputs": [{"pixels": [[0]]}]}, "numbers are 'rows', 28 of 28"),
+        ({"inputs": [{"base64": "AAAA"}]}, "a file in base64 is 'image'"),
+        ({"inputs": [{"url": "https://example.org/a.png"}]}, "fetches nothing"),
+        ({"inputs": [{"image": "AAAA"}], "digits": "all"}, "belongs in 'parameters'"),
+    ],
+)
+def test_names_of_other_services_are_explained(body: dict[str, Any], hint: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        CODEC.decode(Body(json.dumps(body).encode()))
+    assert any(error.code == "unknown_field" and hint in error.detail for error in caught.value.errors)
