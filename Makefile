@@ -148,6 +148,10 @@ bench-serving: $(VENV)/.dev ## this service against others, with wrk; each of th
 bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; ARGS="--model forecaster --values 50"
 	$(PY) -m benchmarks.serving.fairness $(ARGS)
 
+.PHONY: bench-keys
+bench-keys: $(VENV)/.dev ## what an API key costs on the hot path, three services in turn, two minutes
+	$(PY) -m benchmarks.serving.key_cost $(ARGS)
+
 .PHONY: bench-forecasting
 bench-forecasting: $(VENV)/.dev ## our forecasts beside those of statsforecast's methods; ARGS="--model forecaster@4"
 	$(PY) -m benchmarks.forecasting $(ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -30,6 +30,24 @@ _ROWS = (
 
 _IMAGE = "base64 of a PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF file, or a data URL"
 
+_ITEM = '{"image": "…base64…"}'
+_REQUEST = f'{{"inputs": [{_ITEM}]}}'
+
+# Names of other tools, with what they are called here.
+_PICTURES = {
+    name: f"use 'image', the base64 of a picture, in an entry of 'inputs', not '{name}'"
+    for name in ("img", "picture", "photo", "file", "base64", "b64", "image_base64", "image_b64", "content")
+} | {
+    name: f"use 'rows', 28 rows of 28 numbers, in an entry of 'inputs', not '{name}'"
+    for name in ("pixels", "data", "array", "values", "matrix", "grid", "x", "input")
+}
+_OPTIONS = {
+    name: f"use 'stop_at_confidence' in 'parameters', not '{name}'"
+    for name in ("threshold", "confidence", "stop_at", "min_confidence")
+}
+_BELONGS = "it belongs in 'parameters'"
+_PARAMETERS = ("trace", "stop_at_confidence", "return_state", "timeout_ms", "digits")
+
 Confidence = Annotated[float, Meta(gt=0, le=1, description="stop reading at the first row that reaches this score")]
 
 
@@ -40,6 +58,14 @@ class DigitInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     image: Annotated[str, Meta(description=_IMAGE)] | None = None
     item_id: ItemId | None = None
     state: StateToken | None = None
+
+    example: ClassVar[str] = f'{{"rows": […]}} or {_ITEM}'
+    hints: ClassVar[dict[str, str]] = {
+        **_PICTURES,
+        **_OPTIONS,
+        **dict.fromkeys(_PARAMETERS, _BELONGS),
+        "id": "use 'item_id'",
+    }
 
 
 Digits = Annotated[
@@ -56,6 +82,8 @@ class DigitParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False)
     timeout_ms: Timeout | None = None
     digits: Digits = "one"
 
+    hints: ClassVar[dict[str, str]] = _OPTIONS
+
 
 class LiveDigitParameters(DigitParameters, forbid_unknown_fields=True, frozen=True, gc=False):
     """What to answer on a live connection."""
@@ -69,6 +97,15 @@ class DigitRequest(Struct, forbid_unknown_fields=True, frozen=True):
     inputs: Annotated[list[DigitInput], Meta(description="digits", extra_json_schema={"minItems": 1})]
     model: RequestedModel = DEFAULT_MODEL
     parameters: DigitParameters = field(default_factory=DigitParameters)
+
+    example: ClassVar[str] = _REQUEST
+    hints: ClassVar[dict[str, str]] = {
+        **_PICTURES,
+        **_OPTIONS,
+        **dict.fromkeys(_PARAMETERS, _BELONGS),
+        **dict.fromkeys(("image", "rows"), f"it belongs in an entry of 'inputs': {_REQUEST}"),
+        "instances": "use 'inputs'",
+    }
 
 
 class DigitOptions(Struct, forbid_unknown_fields=True, frozen=True, gc=False):

@@ -18,7 +18,7 @@ _GRAPH = 5  # AttributeProto.GRAPH
 def name_values_apart(module: Any) -> None:
     """Inline the graph of `module.forward`, and name every value of it so that no two names share a stem."""
     graph = module.forward.graph
-    torch._C._jit_pass_inline(graph)  # type: ignore[attr-defined]
+    torch._C._jit_pass_inline(graph)
     for number, value in enumerate(_values(graph)):
         stem, dot, _ = value.debugName().partition(".")
         if dot and stem != "self":

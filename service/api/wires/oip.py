@@ -87,7 +87,7 @@ class _Protocol:
     async def metadata(self, request: Request) -> Response:
         manifest = self._model(request).manifest
         versions = [str(entry.version) for entry in self._pipeline.registry.models() if entry.name == manifest.name]
-        tensors = _tensors(manifest)
+        tensors = _declared_tensors(manifest)
         document = {"name": manifest.name, "versions": versions, "platform": "ritmo_torchscript", **tensors}
         return json_answer(document)
 
@@ -188,7 +188,7 @@ def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape}
 
 
-def _tensors(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
+def _declared_tensors(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
     """The inputs and outputs of a model."""
     tensors = _TENSORS[manifest.task]
     if manifest.task == "forecast":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import hashlib
 import io
 import json
@@ -501,7 +500,6 @@ async def starting(models: Path, *names: str, **options: Any) -> AsyncIterator[R
     finally:
         await registry.close()
         shutil.rmtree(folder)
-        gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -33,7 +33,6 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     await registry.loaded()
     yield registry
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_a_new_version_takes_over_and_the_old_one_is_forgotten(registry: Registry, tmp_path: Path) -> None:

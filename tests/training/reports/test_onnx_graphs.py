@@ -90,7 +90,7 @@ class Namesakes(nn.Module):
 def test_no_two_values_share_the_stem_of_a_name() -> None:
     scripted = torch.jit.script(Namesakes())
     onnx_graphs.name_values_apart(scripted)
-    names = [value.debugName() for value in onnx_graphs._values(scripted.forward.graph)]
+    names = [value.debugName() for value in onnx_graphs._values(scripted.forward.graph)]  # type: ignore[attr-defined]
     assert len([name for name in names if name.startswith("off_")]) == 2
     assert not [name for name in names if "." in name]
     assert torch.equal(scripted(numbers(2, 6)), Namesakes()(numbers(2, 6)))
