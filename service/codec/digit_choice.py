@@ -129,7 +129,7 @@ def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> tuple[
         way = weights[-1][1]
         for index in way:
             probabilities = answers[index].probabilities
-            if CLASSES * float(probabilities.min()) < _NO_DIGIT:
+            if len(probabilities) * float(probabilities.min()) < _NO_DIGIT:
                 label = int(probabilities.argmax())
                 box, used = line.pieces[index].box, answers[index].rows_used
                 read.append(NumberDigit(label, float(probabilities[label]), box, number, used))

@@ -36,11 +36,14 @@ _REQUEST = f'{{"inputs": [{_ITEM}]}}'
 # Names of other tools, with what they are called here.
 _PICTURES = {
     name: f"use 'image', the base64 of a picture, in an entry of 'inputs', not '{name}'"
-    for name in ("img", "picture", "photo", "file", "base64", "b64", "image_base64", "image_b64", "content")
+    for name in (
+        *("img", "picture", "photo", "file", "content"),
+        *("base64", "b64", "image_base64", "image_b64", "image_data", "images"),
+    )
 } | {
     name: f"use 'rows', 28 rows of 28 numbers, in an entry of 'inputs', not '{name}'"
-    for name in ("pixels", "data", "array", "values", "matrix", "grid", "x", "input")
-}
+    for name in ("pixels", "data", "array", "values", "matrix", "grid", "digit", "tensor", "x", "X", "input")
+} | {"url": "the service fetches nothing: send the file itself in base64, as 'image'"}
 _OPTIONS = {
     name: f"use 'stop_at_confidence' in 'parameters', not '{name}'"
     for name in ("threshold", "confidence", "stop_at", "min_confidence")
@@ -51,19 +54,8 @@ _PARAMETERS = ("trace", "stop_at_confidence", "return_state", "timeout_ms", "dig
 Confidence = Annotated[float, Meta(gt=0, le=1, description="stop reading at the first row that reaches this score")]
 
 
-_SHAPE = 'send {"inputs": [{"image": "<base64>"}]} or {"inputs": [{"rows": [[28 numbers], …]}]}'
-_PICTURES = ("img", "picture", "photo", "file", "base64", "b64", "image_base64", "image_data")
-_NUMBERS = ("pixels", "data", "values", "matrix", "array", "digit", "tensor", "x", "X")
-
-
 class DigitInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """One digit: either `rows` or `image`."""
-
-    hints: ClassVar[dict[str, str]] = {
-        **dict.fromkeys(_PICTURES, "a file in base64 is 'image'"),
-        **dict.fromkeys(_NUMBERS, "numbers are 'rows', 28 of 28; a file in base64 is 'image'"),
-        "url": "the service fetches nothing: send the file itself in base64, as 'image'",
-    }
 
     rows: Annotated[list[list[float]], Meta(description=_ROWS)] | None = None
     image: Annotated[str, Meta(description=_IMAGE)] | None = None
@@ -104,12 +96,6 @@ class LiveDigitParameters(DigitParameters, forbid_unknown_fields=True, frozen=Tr
 
 class DigitRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """The body of `POST /classify-digit`."""
-
-    hints: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("image", "rows", "instances", "images", *_PICTURES, *_NUMBERS, "url"), _SHAPE
-    ) | dict.fromkeys(
-        ("digits", "trace", "stop_at_confidence", "return_state", "timeout_ms"), "it belongs in 'parameters'"
-    )
 
     inputs: Annotated[list[DigitInput], Meta(description="digits", extra_json_schema={"minItems": 1})]
     model: RequestedModel = DEFAULT_MODEL

@@ -147,7 +147,8 @@ def _is_region(mark: Mark, view: View) -> bool:
     contacts = [int(side.sum()) for side, touches in sides if touches]
     if not contacts:
         return False
-    return sum(contacts) > _REGION_CONTACT * 2 * (height + width) or max(contacts) > ALONG_BORDER * max(mark.mask.shape)
+    longest_side = int(max(mark.mask.shape))
+    return sum(contacts) > _REGION_CONTACT * 2 * (height + width) or max(contacts) > ALONG_BORDER * longest_side
 
 
 def _contact_share(mark: Mark) -> float:

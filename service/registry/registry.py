@@ -288,6 +288,12 @@ class Registry:
             reasons.append("no model could be loaded")
         warnings = [f"{name}: {fault}" for name, fault in {**self._unreadable, **self._ignored}.items()]
         warnings += [f"{v.reference}: {v.reason}" for v in self._versions if v.state == "failed"]
+        known = {v.reference for v in self._versions}
+        warnings += [
+            f"{name}@{number}: the bare name is to mean this version, and it is not there"
+            for name, number in self.plan.defaults.items()
+            if self._scanned and not self._fault and self._only in (None, name) and f"{name}@{number}" not in known
+        ]
         warnings += [f"{v.reference}: {note}" for v in self._versions for note in v.notes]
         if self._scheduler is not None and self._scheduler.restarts:
             warnings.append(f"the inference thread died and was replaced {self._scheduler.restarts} times")
