@@ -70,12 +70,11 @@ def test_the_schemas_notice_a_slip() -> None:
 def test_what_was_checked_last_was_valid_and_is_all_there_is() -> None:
     rows = table.read(RESULTS, Row)
     assert not any(row.faults for row in rows)
-    names = (
-        {path.name for path in (KUBERNETES / "overlays").iterdir()},
-        {p.name for p in (KUBERNETES / "components").iterdir()},
+    overlays, components = (
+        {path.name for path in (KUBERNETES / kind).iterdir()} for kind in ("overlays", "components")
     )
-    assert ({row.overlay for row in rows}, {row.component for row in rows} - {""}) == names
-    assert (set(OVERLAYS), set(COMPONENTS) - {""}) == names
+    assert {row.overlay for row in rows} == set(OVERLAYS) == overlays
+    assert {row.component for row in rows} - {""} == set(COMPONENTS) - {""} == components
 
 
 def test_the_pod_of_kserve_is_valid() -> None:
