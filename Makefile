@@ -154,7 +154,7 @@ bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; A
 	$(PY) -m benchmarks.serving.fairness $(ARGS)
 
 .PHONY: bench-keys
-bench-keys: $(VENV)/.dev ## what an API key costs on the hot path, three services in turn, two minutes
+bench-keys: $(VENV)/.dev ## what an API key costs on the hot path, three services side by side, two minutes
 	$(PY) -m benchmarks.serving.key_cost $(ARGS)
 
 .PHONY: bench-forecasting
