@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.codec.digit_items import PictureItems
-from service.codec.digit_types import CLASSES, WIDTH, NumberDigit
+from service.codec.digit_types import WIDTH, NumberDigit
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.numbers import Line
 from service.imaging.report import Preparation
@@ -97,7 +97,7 @@ def tempered(result: DigitResult, agreement: float) -> DigitResult:
     """`result` with as much of its probability on all digits alike as the hypotheses disagree."""
     if agreement == 1:
         return result
-    uniform = (1 - agreement) / CLASSES
+    uniform = (1 - agreement) / len(result.probabilities)
     trace = None if result.trace is None else agreement * result.trace + uniform
     return replace(result, probabilities=agreement * result.probabilities + uniform, trace=trace)
 
@@ -126,7 +126,7 @@ def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[N
     return digits
 
 
-def blank_reading(state_width: int) -> tuple[DigitItem, DigitResult]:
+def blank_reading(state_width: int, classes: int) -> tuple[DigitItem, DigitResult]:
     """The item and result that stand for an image without ink: no rows, and nothing known."""
-    uniform = np.full(CLASSES, 1 / CLASSES)
+    uniform = np.full(classes, 1 / classes)
     return DigitItem(_NO_ROWS), DigitResult(uniform, None, 0, np.zeros(state_width))

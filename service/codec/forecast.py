@@ -29,7 +29,7 @@ from service.codec.forecast_types import (
     SeriesOpening,
     SeriesPrediction,
 )
-from service.codec.large_forecasts import LARGE, as_array, check_count, decode_large
+from service.codec.large_forecasts import LARGE, as_arrays, decode_large, too_many_series
 from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.statements import (
@@ -251,7 +251,8 @@ class ForecastCodec:
     def check_limits(self, request: ForecastRequest) -> None:
         """Raise `InvalidRequest` where a request has more than the settings allow, or no value."""
         lengths = [len(series.target) for series in request.inputs]
-        check_count(len(lengths), self._settings.max_items)
+        if len(lengths) > self._settings.max_items:
+            raise too_many_series(len(lengths), self._settings.max_items)
         if not lengths or min(lengths) == 0 or max(lengths) > self._settings.max_observations:
             self._check_targets(request)
         self._check_size(request.parameters, len(lengths), sum(lengths))
@@ -324,11 +325,13 @@ def _to_call(
     item_ids: list[str | None] = []
     items: list[ForecastItem] = []
     all_counts: list[Counts] = []
+    shown = [_shown(series.target, state, manifest) for series, state in zip(inputs, resumed_from, strict=True)]
+    arrays = as_arrays(shown)
     for index, (series, state) in enumerate(zip(inputs, resumed_from, strict=True)):
         target = series.target
         if bounds is not None:
             season = season_number(seasons, no_floor[index], manifest.input)
-        values, missing, error = _values(target, manifest, state)
+        values, missing, error = _values(target, *arrays[index], manifest, state)
         if error is not None:
             pointer = f"{pointer_template.format(index)}/target{error.pointer}"
             errors.add(pointer, error.code, error.detail)
@@ -504,13 +507,21 @@ def _answer_numbers(parameters: ForecastParameters, n_series: int, n_values: int
     return width * (n_series * parameters.prediction_length + (n_values if parameters.include else 0))
 
 
-def _values(
-    target: list[float | None], manifest: Manifest, state: SequenceState | None
-) -> tuple[Floats, int, FieldError | None]:
-    """`target` as float64 (NaN = missing), cut to what the model can use; how many are missing; what is wrong with it.
+def _shown(target: list[float | None], state: SequenceState | None, manifest: Manifest) -> list[float | None]:
+    """`target`, cut to what the model can use.
 
-    The pointer of an error is relative to the target. A resumed series is not cut: what came before it is in the
-    state, and nothing may be missing in between.
+    A resumed series is not cut: what came before it is in the state, and nothing may be missing in between.
+    """
+    context = manifest.input.context
+    return target[-context:] if context is not None and state is None and len(target) > context else target
+
+
+def _values(
+    target: list[float | None], values: Floats, is_complete: bool, manifest: Manifest, state: SequenceState | None
+) -> tuple[Floats, int, FieldError | None]:
+    """The `values` of `target` that the model is shown; how many of `target` are missing; what is wrong with it.
+
+    The pointer of an error is relative to the target.
     """
     contract = manifest.input
     length = len(target)
@@ -518,8 +529,7 @@ def _values(
     if total < contract.min_length or (contract.max_length is not None and total > contract.max_length):
         detail = f"{total} values; '{manifest.name}' reads {_lengths(manifest)}"
         return _EMPTY, 0, FieldError("", "length_not_supported", detail)
-    is_cut = state is None and contract.context is not None and length > contract.context
-    values, is_complete = as_array(target[-contract.context :] if is_cut and contract.context else target)
+    is_cut = len(values) < length
     missing = 0 if is_complete and not is_cut else target.count(None)
     error = None
     if missing and not contract.missing:

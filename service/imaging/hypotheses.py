@@ -19,7 +19,7 @@ from service.imaging.mnist import normalized
 from service.imaging.report import Preparation, preparation_of
 from service.imaging.search import search
 from service.imaging.strokes import thickened
-from service.imaging.trust import NO_FEATURES, features_of
+from service.imaging.trust import NO_FEATURES, features_of, features_of_turned
 
 TURNED = -0.2  # logarithm of the weight of a digit that lies or stands on its head, where the upright one is doubtful
 
@@ -70,7 +70,7 @@ def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:
             normalized(np.ascontiguousarray(np.rot90(strength, -quarters))),
             replace(upright.report, turned=90 * quarters),
             upright.prior + TURNED,
-            upright.features,
+            features_of_turned(upright.features),
             is_turned=True,
         )
         for quarters in (1, 2, 3)

@@ -32,6 +32,7 @@ _SMALLEST_CROP = 28  # pixels
 _SMALL_CROP, _CLEAN = 96, 0.004  # pixels; from pixel to pixel, of the full scale: pictures that may be tight crops
 _BROAD = 0.4  # of its longer side, that the strokes of a tight crop are narrower than
 _OTHER_HEIGHT = 0.2  # of a crop's height, that nothing else in a tight one has
+_FILLING = 0.75  # share of either side of a picture, that an empty sheet within a frame has at least
 _SHARP = 0.15  # of the ink's strength from pixel to pixel, that the edges of a tight crop's strokes have at least
 # Logarithms of weights; 0 is the likeliest. Set by hand on drawn scenes, by how often each way to look is right.
 _NO_MARGIN, _OTHER_PAPER = -1.0, -0.3
@@ -60,6 +61,8 @@ def search(picture: Picture) -> Look:
     if inner:
         n_candidates, refusal = inner[0].n_candidates, None
         marks = [*inner, *lowered(marks, _SHEET)]
+    elif region is not None and _fills(marks[0], picture):
+        refusal = InvalidRequest("nothing but an empty sheet stands out", code="blank_image")
     left, top, right, bottom = marks[0].box
     side, longer_side = max(right - left, bottom - top), max(picture.image.size)
     if side < PARAMETERS.small_digit * longer_side and longer_side > PARAMETERS.plane_side:
@@ -70,6 +73,13 @@ def search(picture: Picture) -> Look:
             marks = [replace(mark, n_candidates=n_candidates, enlarged=True) for mark in closer.marks]
             refusal = closer.refusal
     return Look(sorted(marks, key=_prior, reverse=True)[:MAX_MARKS], refusal)
+
+
+def _fills(mark: Mark, picture: Picture) -> bool:
+    """Whether a mark is most of the picture, as no digit with paper around it is."""
+    left, top, right, bottom = mark.box
+    width, height = picture.image.size
+    return right - left > _FILLING * width and bottom - top > _FILLING * height
 
 
 # --- one look --------------------------------------------------------------------------------------------------------

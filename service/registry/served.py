@@ -90,6 +90,7 @@ class ModelVersion:
         self.version = folder.version
         self.folder = folder.folder
         self.digest = digest_of(folder.manifest)  # of the manifest, which holds the digests of the files
+        self.files = folder.files
         self._source = folder
         self.manifest = folder.manifest  # None where it cannot be read
         self.state: State = "failed" if folder.fault else "loading"

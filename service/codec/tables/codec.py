@@ -29,7 +29,7 @@ MAX_HEADER = 4000  # characters
 MAX_NAMES = 20  # of columns in a warning
 IGNORED = "columns_ignored"  # a warning; `notes` of the reading have the same in detail
 TEXT_OPTIONS = frozenset(
-    {"model", "quantile_levels", "freq", "id", "time", "value", "delimiter", "decimal", "encoding"}
+    {"model", "quantile_levels", "freq", "id", "time", "value", "missing", "delimiter", "decimal", "encoding"}
 )  # of the query: never literals
 options_decoder = StrictDecoder(TableOptions)
 _encoder = msgspec.json.Encoder()

@@ -72,7 +72,7 @@ def test_a_picture_may_be_blank_all_the_same() -> None:
     assert chosen(picture(-0.3, refusal=True), [result(3, 0.99)]) is not None
     assert chosen(picture(-0.3, refusal=True), [result(3, 0.5)]) is None
     assert chosen(picture(-0.3), [result(3, 0.5)]) is not None
-    item, answer = blank_reading(5)
+    item, answer = blank_reading(5, 10)
     assert (len(item.rows), answer.rows_used, answer.state.shape) == (0, 0, (5,))
 
 

@@ -67,6 +67,23 @@ def test_flat_lists_are_one_error_that_names_the_shape(inputs: Any, pointer: str
     assert says in error.detail
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"image": "aGVsbG8="}, "it belongs in an entry of 'inputs': {\"inputs\": ["),
+        ({"inputs": [{"base64": "aGVsbG8="}]}, "use 'image'"),
+        ({"inputs": [{"pixels": [ROW]}]}, "use 'rows'"),
+        ({"inputs": [{"rows": [ROW], "trace": True}]}, "it belongs in 'parameters'"),
+        ({"inputs": [{"rows": [ROW]}], "parameters": {"threshold": 0.9}}, "use 'stop_at_confidence'"),
+        ({"inputs": ["aGVsbG8="]}, 'such as {"rows": […]} or {"image": "…base64…"}, not a string'),
+    ],
+)
+def test_what_other_tools_call_it_is_named_as_it_is_called_here(body: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode(**body)
+    assert any(says in error.detail for error in caught.value.errors), caught.value.errors
+
+
 def test_too_many_digits() -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode(inputs=[{"rows": [ROW]}] * 4)

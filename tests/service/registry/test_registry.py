@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
+import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -57,7 +57,6 @@ async def starting(models: Path, **options: object) -> AsyncIterator[Registry]:
         yield registry
     finally:
         await registry.close()
-        gc.unfreeze()  # the registry froze what was alive; the objects of a test must be collected
 
 
 @contextlib.asynccontextmanager
@@ -67,8 +66,9 @@ async def running(models: Path, **options: object) -> AsyncIterator[Registry]:
         yield registry
 
 
+@functools.cache
 def load_unwarmed(folder: Path, device: str) -> LoadedModel:
-    """Without warm-up: what is compared here are names and states."""
+    """Without warm-up, and once for all tests: what is compared here are names and states."""
     return load(folder, device, warm=False)
 
 
@@ -232,7 +232,6 @@ async def test_the_event_loop_turns_while_models_load(models: Path) -> None:
     assert order == ["forecaster@3", "forecaster@2", "forecaster@1", "digits@1", "mean@1"]
     assert registry.ready
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_an_unexpected_error_fails_that_model_alone(models: Path) -> None:
@@ -269,7 +268,6 @@ async def test_draining_gives_up_what_is_being_loaded(models: Path) -> None:
     await asyncio.wait_for(registry.loaded(), 10)
     assert {served.state for served in registry.models()} <= {"loading", "failed"}
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_draining_makes_it_not_ready_while_it_still_answers(models: Path) -> None:

@@ -70,14 +70,16 @@ def test_keys_and_resources_have_buckets_of_their_own() -> None:
             assert allowances.take(key, resource, 10, RATE) > 0.0
 
 
-def test_slots_of_keys_that_are_not_in_use_are_taken_again() -> None:
+def test_slots_of_keys_that_are_not_in_use_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = 64
+    monkeypatch.setattr("service.runtime.allowances.SLOTS", few)
     clock = Clock()
     allowances = Allowances(clock=clock)
-    for key in range(1, 3 * SLOTS):
+    for key in range(1, 3 * few):
         assert allowances.take(key, 0, 10, RATE) == 0.0
         clock.now += 61.0
     assert allowances.connect(1, 1)
-    for key in range(2, 2 * SLOTS):
+    for key in range(2, 2 * few):
         allowances.take(key, 0, 10, RATE)
         clock.now += 61.0
     assert not allowances.connect(1, 1)

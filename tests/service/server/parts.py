@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -28,5 +29,22 @@ def serve_badly(group: WorkerGroup) -> None:
         time.sleep(0.05)
 
 
+def serve_slowly(group: WorkerGroup) -> None:
+    """Beat and be ready, with so much work before each beat that it takes seconds where others want the processor."""
+    group.mark_ready()
+    while True:
+        group.beat()
+        until = time.process_time() + 0.7
+        while time.process_time() < until:
+            pass
+
+
 def fail(group: WorkerGroup) -> None:
     raise SystemExit(3)
+
+
+def burn(processor: int) -> None:
+    """Use all that one processor gives, until killed."""
+    os.sched_setaffinity(0, {processor})
+    while True:
+        pass

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from uvicorn.config import STARTUP_FAILURE
 from service.runtime.worker_group import WorkerGroup
 from service.server.supervisor import HEALTHY_AFTER, MAX_BACKOFF, Slot, Supervisor
 from service.settings import Settings
-from tests.service.server.parts import fail, serve, serve_badly
+from tests.service.server.parts import burn, fail, serve, serve_badly, serve_slowly
 
 TIMEOUT = 200.0
 Part = Callable[[WorkerGroup], None]
@@ -114,6 +115,22 @@ def test_silence_counts_from_the_first_heartbeat() -> None:
     assert slot.silence(65, 80) == 1
 
 
+def test_time_without_a_processor_is_no_silence() -> None:
+    slot = Slot(0)
+    assert slot.silence(50, 50) == 0
+    slot.excuse({1: 7.0, 2: 3.0}, 53)  # the first look tells nothing
+    assert slot.silence(50, 53) == 3
+    slot.excuse({1: 7.5, 2: 11.0}, 62)
+    assert slot.silence(50, 62) == 4
+    slot.excuse({1: 7.5, 2: 15.0}, 64)  # no more than the time that has passed, the rest later
+    assert slot.silence(50, 64) == 4
+    slot.excuse({1: 7.5, 2: 15.0}, 70)
+    assert slot.silence(50, 70) == 8
+    assert slot.silence(71, 71) == 0
+    slot.excuse({1: 0.0, 2: 0.0}, 75)  # measured anew since that beat
+    assert slot.silence(71, 75) == 4
+
+
 def test_a_worker_that_cannot_start_at_first_ends_the_service(
     make: Callable[..., Scripted], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,6 +167,34 @@ def test_a_hung_worker_is_killed_and_replaced(make: Callable[..., Scripted], cap
     supervisor.until(supervisor.both_ready)
     assert "a worker hangs or does not end; it is killed" in caplog.messages
     assert supervisor._shared.restarts == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not count")
+def test_a_worker_that_is_starved_is_not_killed(make: Callable[..., Scripted]) -> None:
+    """Each beat takes 0.7 s of a processor that ten processes share, longer than a worker may be silent."""
+    processor = min(os.sched_getaffinity(0))
+    supervisor = make([serve, serve_slowly], hung_after=4)
+    supervisor.until(supervisor.both_ready)
+    os.sched_setaffinity(supervisor.pids[1], {processor})
+    others = [supervisor._context.Process(target=burn, args=(processor,), daemon=True) for _ in range(9)]
+    for other in others:
+        other.start()
+    beats: list[tuple[float, float]] = []  # and when they were seen
+
+    def two_slow_beats() -> bool:
+        beat = supervisor._shared.heartbeats[1]
+        if not beats or beats[-1][0] != beat:
+            beats.append((beat, time.monotonic()))
+        return sum(later[1] - earlier[1] > 4.5 for earlier, later in pairwise(beats)) >= 2
+
+    try:
+        supervisor.until(two_slow_beats)
+    finally:
+        for other in others:
+            other.kill()
+    assert len(supervisor.pids) == 2
+    assert supervisor._shared.restarts == 0
 
 
 def test_workers_that_were_stopped_with_their_parent_are_not_hung(make: Callable[..., Scripted]) -> None:
