@@ -79,7 +79,7 @@ def _is_near_border(reading: Reading) -> bool:
     """Whether the likeliest candidate lies at the border, as a table's edge does."""
     height, width = reading.masks[0].shape
     (rows, columns), band = reading.layout.box, border_band((height, width))
-    return min(rows.start, columns.start) < band or rows.stop > height - band or columns.stop > width - band
+    return bool(min(rows.start, columns.start) < band or rows.stop > height - band or columns.stop > width - band)
 
 
 def _beside_shade(reading: Reading, outcome: Outcome) -> Outcome:
