@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from service.codec.forecast import with_times
 from service.contract.errors import InvalidRequest
 from service.contract.types import ForecastItem
 from tests.fakes import manifest
@@ -112,13 +114,13 @@ def test_a_frequency_suggests_a_season_unless_the_values_show_another_one() -> N
 
 def test_days_that_show_a_year_have_both_seasons() -> None:
     day = np.arange(800)
-    sales = (200 + 50 * np.sin(2 * np.pi * day / 365.25) + 30 * (day % 7 > 4)).tolist()
-    two = manifest("forecaster")
-    two = two.model_copy(update={"input": two.input.model_copy(update={"seasons": 2})})
-    for series, season in ((sales, 7 + 4096 * 365), (sales[:300], 7)):
-        request = decode(inputs=[{"target": series, "freq": "D"}])
-        assert CODEC.to_items(request, two).items[0].season == season
-        assert CODEC.to_items(request, manifest("forecaster")).items[0].season == 7
+    sales = 200 + 50 * np.sin(2 * np.pi * day / 365.25) + 30 * (day % 7 > 4)
+    one = manifest("forecaster")
+    two = one.model_copy(update={"input": one.input.model_copy(update={"seasons": 2})})
+    call = CODEC.to_items(decode(inputs=[{"target": [1]}]), one)
+    for values, contract, season in ((sales, two, 7 + 4096 * 365), (sales[:300], two, 7), (sales, one, 7)):
+        untold = replace(call, items=[replace(call.items[0], values=values)], manifest=contract)
+        assert with_times(untold, [None], [7]).items[0].season == season
 
 
 def test_a_stated_season_beats_the_frequency() -> None:
