@@ -205,7 +205,7 @@ def is_likely(values: Floats, season: int) -> bool:
 
     Stated where it cannot be seen it gains more than it harms. Another one shows where values are nearer to those some
     other number of steps earlier, two to forty, than to those a `season` earlier, by a fifth or more, and nearer than
-    to those a step more or less away.
+    to those a step more or less away. A curve so smooth that it moves `season` times as far in a season has none.
     """
     newest = values[-_COMPARED:]
     if season < 2 or len(newest) <= season + 1 or np.isfinite(newest).sum() < 2:
@@ -218,7 +218,9 @@ def is_likely(values: Floats, season: int) -> bool:
     known = np.array([np.inf if change is None else change for change in changes])
     inner = known[1:-1]
     other = (inner < known[:-2]) & (inner < known[2:]) & (np.arange(2, longest + 1) % season > 0)
-    return seasonal is not None and not bool((other & (inner < 0.8 * seasonal)).any())
+    if seasonal is None or seasonal > 0.6 * season * known[0]:
+        return False
+    return not bool((other & (inner < 0.8 * seasonal)).any())
 
 
 def comes_back(values: Floats, season: int) -> bool:
