@@ -132,7 +132,7 @@ def create_app(
         LiveEndpoint("/classify-digit/stream", digits, registry, settings, texts, pictures, connections),
     ):
         app.live_endpoints[live.path] = live
-    answer_with_problems(app)
+    answer_with_problems(app, [*app.endpoints, "/models", "/metrics", "/livez", "/readyz", "/docs"])
     declare(app)
     return app
 

@@ -139,6 +139,13 @@ async def test_a_name_means_its_highest_ready_version(models: Path) -> None:
         assert registry.get("mean").manifest.version == 1
 
 
+async def test_a_pinned_version_that_is_not_there_is_told(models: Path) -> None:
+    async with running(models, pins={"forecaster": 9, "mean": 1}) as registry:
+        assert registry.get("forecaster").manifest.version == 2
+        told = [warning for warning in registry.health().warnings if "bare name" in warning]
+        assert told == ["forecaster@9: the bare name is to mean this version, and it is not there"]
+
+
 async def test_unknown_references(models: Path) -> None:
     cases = [
         ("forecastr", "model_not_found", "did you mean 'forecaster'"),

@@ -29,17 +29,29 @@ class Clock:
 def test_a_bucket_gives_what_it_holds_and_refills_with_time() -> None:
     clock = Clock()
     allowances = Allowances(clock=clock)
-    assert allowances.left(1, 0, RATE) == (10, 0.0)
+    assert allowances.left(1, [(0, *RATE)]) == [10, 0]
     assert [allowances.take(1, 0, 1, RATE) for _ in range(10)] == [0.0] * 10
     assert allowances.take(1, 0, 1, RATE) == pytest.approx(6.0)
-    left, seconds = allowances.left(1, 0, RATE)
-    assert (left, round(seconds, 6)) == (0, 60.0)
+    assert allowances.left(1, [(0, *RATE), (2, *RATE)]) == [0, 60, 10, 0]
+    clock.now += 0.5
+    assert allowances.left(1, [(0, *RATE)]) == [0, 60]  # 59.5, rounded up
+    clock.now -= 0.5
     clock.now += 6.0
     assert allowances.take(1, 0, 1, RATE) == 0.0
     assert allowances.take(1, 0, 1, RATE) > 0.0
     clock.now += 1e6  # it never holds more than it is made for
     assert allowances.take(1, 0, 10, RATE) == 0.0
     assert allowances.take(1, 0, 1, RATE) > 0.0
+
+
+def test_a_rate_that_is_raised_counts_from_now_on() -> None:
+    clock = Clock()
+    allowances = Allowances(clock=clock)
+    assert allowances.take(1, 0, 5, Rate(5, 86_400.0)) == 0.0
+    assert allowances.left(1, [(0, *RATE)]) == [0, 60]
+    assert allowances.take(1, 0, 1, RATE) == pytest.approx(6.0)
+    clock.now += 6.0
+    assert allowances.take(1, 0, 1, RATE) == 0.0
 
 
 def test_what_is_refused_takes_nothing() -> None:
