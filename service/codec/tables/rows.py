@@ -86,7 +86,10 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
         raise bad_table("the table is empty")
     note = None
     if delimiter is None:
-        delimiter, note = find_delimiter(sample)
+        try:
+            delimiter, note = find_delimiter(sample)
+        except csv.Error as error:
+            raise bad_table(f"one of the first {_LOOKED_AT} lines: {error}") from error
     else:
         delimiter = stated_delimiter(delimiter)
     quote = _quote(sample)
