@@ -24,7 +24,7 @@ from service.codec.anomalies import (
     find_anomalies,
 )
 from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestParameters, BacktestRequest, plan, score
-from service.codec.common import JSON, TABLES, Body
+from service.codec.common import JSON, READ_TABLES, Body
 from service.codec.forecast import ForecastCall, ForecastCodec, season_of
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput, SeriesOpening
 from service.codec.query import decode_query, refuse_query
@@ -69,7 +69,7 @@ class EvaluationEndpoint(ModelRoute[ForecastRequest, ForecastCall, SeriesOpening
 
     def __init__(self, codec: ForecastCodec, registry: Registry, settings: Settings, pool: FairPool) -> None:
         super().__init__(codec, registry, settings, pool, pool)
-        self.media_types = (JSON, *TABLES)
+        self.media_types = (JSON, *READ_TABLES)
         self._forecasts = codec
         self._settings = settings
         self._tables = TableCodec(codec, settings)

@@ -20,7 +20,7 @@ from service.api.problems import KINDS, MEDIA_TYPE, RETRY_STATUSES, Problem, des
 from service.api.request import MAX_TIMEOUT_MS
 from service.codec.anomalies import AnomalyAnswer, AnomalyOptions, AnomalyRequest
 from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestRequest
-from service.codec.common import JSON, TABLES
+from service.codec.common import JSON, READ_TABLES, TABLES
 from service.codec.digit_types import DigitAnswer, DigitOptions, DigitRequest
 from service.codec.digits import FORM, IMAGES
 from service.codec.forecast_types import ForecastAnswer, ForecastRequest
@@ -80,7 +80,7 @@ DIRECT_ROUTES = {
         answer_example=examples.FORECAST_ANSWER,
         codes=FORECAST_CODES,
         options=TableOptions,
-        files=TABLES,
+        files=READ_TABLES,
         file_answer=TableAnswer,
     ),
     "/backtest": DirectRoute(
@@ -98,7 +98,7 @@ DIRECT_ROUTES = {
         answer_example=examples.BACKTEST_ANSWER,
         codes=FORECAST_CODES,
         options=BacktestOptions,
-        files=TABLES,
+        files=READ_TABLES,
         has_timing=False,
     ),
     "/anomalies": DirectRoute(
@@ -116,7 +116,7 @@ DIRECT_ROUTES = {
         answer_example=examples.ANOMALY_ANSWER,
         codes=FORECAST_CODES,
         options=AnomalyOptions,
-        files=TABLES,
+        files=READ_TABLES,
         has_timing=False,
     ),
     "/classify-digit": DirectRoute(
@@ -238,7 +238,7 @@ def _responses(route: DirectRoute) -> dict[str, Any]:
     content: dict[str, Any] = {JSON: {"schema": schema, "example": route.answer_example}}
     if route.file_answer:
         content[JSON]["schema"] = {"anyOf": [schema, _reference(route.file_answer.__name__)]}
-        content |= {media_type: {"schema": _FILE} for media_type in route.files}
+        content |= {media_type: {"schema": _FILE} for media_type in TABLES}
     success = {
         "description": "one prediction per input, in the order of the inputs",
         "headers": headers,

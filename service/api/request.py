@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.problems import Answer, Header
-from service.codec.common import ANY_IMAGE, JSON, TABLES, UNSPECIFIC, Body, unsupported_media_type
+from service.codec.common import ANY_IMAGE, CSV, CSV_NAMES, JSON, TABLES, UNSPECIFIC, Body, unsupported_media_type
 from service.contract.errors import DeadlineExceeded, InvalidRequest
 
 # Seconds of work before the connection is watched, which takes a task that most requests never need.
@@ -343,6 +343,8 @@ def _media_type(content_type: bytes, media_types: tuple[str, ...]) -> str:
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if media_type in media_types:
         return media_type
+    if media_type in CSV_NAMES and CSV in media_types:
+        return CSV
     if media_type.startswith("application/") and media_type.endswith("+json"):
         return JSON
     if ANY_IMAGE in media_types and (media_type.startswith("image/") or media_type in UNSPECIFIC):

@@ -14,7 +14,7 @@ from typing import Any
 from service.api.inference import InferenceEndpoint, InlineComputation, digest_header, parts
 from service.api.problems import Answer, Header, StreamedAnswer
 from service.api.request import RawRequest
-from service.codec.common import CSV, JSON, PARQUET, TABLES, Body
+from service.codec.common import CSV, JSON, PARQUET, READ_TABLES, XLSX, Body
 from service.codec.forecast import ForecastCall, ForecastCodec
 from service.codec.forecast_types import ForecastRequest, SeriesOpening, SeriesPrediction
 from service.codec.tables.codec import (
@@ -44,7 +44,7 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
 
     def __init__(self, codec: ForecastCodec, registry: Registry, settings: Settings, pool: FairPool) -> None:
         super().__init__(codec, registry, settings, pool, pool)
-        self.media_types = (JSON, *TABLES)
+        self.media_types = (JSON, *READ_TABLES)
         self._tables = TableCodec(codec, settings)
         self._forecasts = codec
         self._settings = settings
@@ -94,12 +94,14 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         report = _progress(request)
         predictions: list[SeriesPrediction] = []
         lengths = [len(series.target) for series in table.inputs]
+        most = model.manifest.input.max_length or self._settings.max_observations
+        paid = model.charge(client, len(lengths), sum([min(length, most) for length in lengths]))
         for part in parts(lengths, self._settings.max_items, self._settings.max_queue_observations):
             size = sum(lengths[part])
             call = await self._in_thread(
                 "prepare", size, client, deadline, self._tables.to_items, table, part, model.manifest
             )
-            result = await model.submit(call.items, deadline, client)
+            result = await model.submit(call.items, deadline, paid)
             size = call.answer_size
             predictions += await self._in_thread(
                 "encode", size, client, deadline, self._tables.predictions, table, call, result.results
@@ -177,7 +179,7 @@ def _accepted(accept: bytes, request_type: str) -> str:
         media_type = part.partition(";")[0].strip()
         if media_type in {JSON, CSV, PARQUET}:
             return media_type
-    return request_type
+    return CSV if request_type == XLSX else request_type
 
 
 def _progress(request: RawRequest) -> Callable[[int, int], None]:

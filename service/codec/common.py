@@ -13,7 +13,10 @@ from service.contract.types import Floats, Item
 
 JSON = "application/json"
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
-TABLES = (CSV, PARQUET)
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+TABLES = (CSV, PARQUET)  # read and written
+READ_TABLES = (*TABLES, XLSX)
+CSV_NAMES = frozenset({"application/csv", "text/tab-separated-values", "application/vnd.ms-excel"})  # of the same
 ANY_IMAGE = "image/*"  # in a route's media types: with any header, an image is known by its first bytes
 # Types that say nothing of the content: of a body sent with none, by curl --data-binary, as any file.
 UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")

@@ -86,6 +86,7 @@ function show(rows, count, answers, mark = 0) {
 function bars(probabilities) {
   const best = probabilities.indexOf(Math.max(...probabilities));
   const items = $("bars").children;
+  if (items.length !== probabilities.length) makeBars(probabilities.length);
   probabilities.forEach((value, digit) => {
     const item = items[digit];
     item.classList.toggle("best", digit === best && value > 0);
@@ -94,8 +95,9 @@ function bars(probabilities) {
   });
 }
 
-function makeBars() {
-  for (let digit = 0; digit < 10; digit++) {
+function makeBars(count = 10) {
+  $("bars").replaceChildren();
+  for (let digit = 0; digit < count; digit++) {
     const item = document.createElement("li");
     const meter = Object.assign(document.createElement("meter"), { min: 0, max: 1, value: 0 });
     meter.setAttribute("aria-label", String(digit));
@@ -141,6 +143,7 @@ function keyboard(event) {
 
 async function picture(file) {
   if (!file) return;
+  if (!file.type.startsWith("image/") && /\.(csv|tsv|tab|txt|dat|xlsx|parquet)$/i.test(file.name)) { document.dispatchEvent(new CustomEvent("table", { detail: file })); return; }
   const image = await createImageBitmap(file).catch(() => null);
   wipe();
   if (image) {
@@ -160,7 +163,8 @@ export function start() {
   $("pen").addEventListener("click", () => setTool(false));
   $("eraser").addEventListener("click", () => setTool(true));
   $("clear").addEventListener("click", clear);
-  $("picture").addEventListener("change", (event) => { picture(event.target.files[0]).catch(fail); });
+  $("picture").addEventListener("change", (event) => { picture(event.target.files[0]).catch(fail); event.target.value = ""; });
+  document.addEventListener("picture", (event) => { picture(event.detail).catch(fail); });
   for (const digit of Object.keys(STROKES)) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: digit });
     button.setAttribute("aria-label", t("drawExample", digit));

@@ -39,9 +39,10 @@ from training.networks.level_candidates import (
     weights_by_age,
     without_glitches,
 )
-from training.networks.past import selected, summed
+from training.networks.past import Past, selected, summed
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
+from training.networks.recurrence import second_order
 from training.networks.season import find_season
 from training.networks.seasonal_candidates import (
     SEASONAL_CANDIDATES,
@@ -533,6 +534,7 @@ class Forecaster(nn.Module):
         more, unexplained, exact, agreement = level_candidates(
             past, season, of_row, ahead, weights, self.damping, shared % self.SECOND
         )
+        exact, doubt, pairs = self.exact_sequence(past, ahead, exact, agreement)
         with_longer, unexplained_longer = more, unexplained
         others = (longer != season).nonzero().select(1, 0)
         if others.shape[0] == season.shape[0]:
@@ -557,11 +559,10 @@ class Forecaster(nn.Module):
         raw = out[:, :, self.CANDIDATES + 1 :]
         median = centre + unit * raw.select(2, self.CENTRE)
         # What has repeated itself exactly, twice or more, goes on so, whatever the weights make of it.
-        doubt = torch.where(2 * season <= stats.select(1, self.COUNT), swing / size, 1.0).unsqueeze(1)
+        unlike = torch.where(2 * season <= stats.select(1, self.COUNT), swing / size, 1.0).unsqueeze(1)
         last_season = candidates.select(2, 1)
-        median = torch.where(present.select(2, 1), last_season + doubt * (median - last_season), median)
-        # So does what has followed a line or a decay exactly; the longer it did, the less is left of the intervals.
-        doubt, pairs = agreement[:, :1], agreement[:, 1:]
+        median = torch.where(present.select(2, 1), last_season + unlike * (median - last_season), median)
+        # So does what has followed a rule exactly; the longer it did, the less is left of the intervals.
         median = exact + doubt * (median - exact)
         width = unit * (doubt + (1 - doubt) / (1 + 0.5 * (pairs - 1).clamp(min=0)))
         if bool(repeats.any()):
@@ -574,6 +575,28 @@ class Forecaster(nn.Module):
         lower = median.unsqueeze(2) - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
         predicted = scale[:, None, None] * torch.cat([lower, median.unsqueeze(2), upper], 2)
         return predicted.clamp(-self.LARGEST, self.LARGEST), torch.where(swing > 0, swing * scale, scale)
+
+    def exact_sequence(
+        self, past: Past, ahead: Tensor, exact: Tensor, agreement: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What goes on exactly at each step `ahead` (N, H), the doubt about it (N, H), and how many values agree.
+
+        `exact` (N, H) and its `agreement` (N, 2) are those of a line or decay. A rule of two values is tried where none
+        of these fits and the changes are smooth.
+        """
+        doubt, pairs = agreement[:, :1].expand_as(exact), agreement[:, 1:]
+        newest, known = past.filled[:, -9:], past.mask[:, -9:]
+        change = (newest[:, 1:] - newest[:, :-1]) * known[:, 1:] * known[:, :-1]
+        bend = (change[:, 1:] - change[:, :-1]) * known[:, :-2]
+        is_smooth = bend.abs().sum(1) < 0.8 * change[:, 1:].abs().sum(1)
+        rows = (is_smooth & (agreement.select(1, 0) > 0.01) & (agreement.select(1, 1) >= 3.9)).nonzero().select(1, 0)
+        if rows.shape[0] == 0:
+            return exact, doubt, pairs
+        path, path_doubt, agreed = second_order(selected(past, rows), ahead[rows])
+        better = path_doubt < doubt[rows]
+        exact = exact.index_copy(0, rows, torch.where(better, path, exact[rows]))
+        pairs = pairs.index_copy(0, rows, torch.where(better.any(1, keepdim=True), agreed, pairs[rows]))
+        return exact, doubt.index_copy(0, rows, torch.minimum(path_doubt, doubt[rows])), pairs
 
     def head(self, of_row: Tensor, of_step: Tensor) -> Tensor:
         """The outputs of the network for every step ahead, from inputs of the rows (N, F) and of the steps (N, H, G).
@@ -654,8 +677,8 @@ class Forecaster(nn.Module):
         beyond = torch.log((step / learned).clamp(min=1.0))[None, :, None]
         return median + (predicted - median) * torch.exp(power * beyond)
 
-    def limits(self, stats: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """What forecasts may not go below or above, (N, 1, 1) each.
+    def limits(self, stats: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What forecasts may not go below or above, and whether they only rise (1) or fall (-1): (N, 1, 1) each.
 
         A history that never went below zero (counts, sales, prices) does not in the forecast either, unless the caller
         said that it may; one that has only ever risen (a counter) does not fall, and one that has only fallen not rise.
@@ -667,12 +690,13 @@ class Forecaster(nn.Module):
         newest = memory[:, -9:]
         newest = newest[:, 1:] - newest[:, :-1]
         if not bool(((newest >= 0).all(1) | (newest <= 0).all(1) | newest.isnan().any(1)).any()):
-            return floor, largest  # hardly ever is more to be looked at
+            return floor, largest, torch.zeros_like(floor)  # hardly ever is more to be looked at
         signs = torch.sign(memory[:, 1:] - memory[:, :-1]).nan_to_num()
         rises, quarter = signs.sum(1), (stats.select(1, self.COUNT) / 4).clamp(8.0, 256.0)
         is_rising = ((signs.amin(1) >= 0) & (rises >= quarter))[:, None, None]
         is_falling = ((signs.amax(1) <= 0) & (-rises >= quarter))[:, None, None]
-        return torch.where(is_rising, last, floor), torch.where(is_falling, last, largest)
+        direction = is_rising.to(torch.float64) - is_falling.to(torch.float64)
+        return torch.where(is_rising, last, floor), torch.where(is_falling, last, largest), direction
 
     def answer(self, predicted: Tensor, stats: Tensor, memory: Tensor, levels: Tensor) -> Tensor:
         """Predicted quantiles (N, H, K), relative to the last value -> mean and requested quantiles (N, H, 1 + Q)."""
@@ -682,7 +706,7 @@ class Forecaster(nn.Module):
         if bool(constant.any()):
             predicted = torch.where(constant[:, None, None], 0.0, predicted)
         last = stats[:, self.LAST, None, None]
-        lowest, highest = self.limits(stats, memory)
+        lowest, highest, direction = self.limits(stats, memory)
         uncorrected = torch.clamp(last + predicted, lowest, highest)
         mean = torch.where(constant[:, None, None], last, (uncorrected * self.shares).sum(2, keepdim=True))
 
@@ -695,4 +719,8 @@ class Forecaster(nn.Module):
         predicted = median + torch.cat([lower, torch.zeros_like(median), upper], 2)
         absolute = torch.clamp(last + predicted, lowest, highest)
         quantiles = interpolate(self.levels, absolute, levels)
-        return torch.cat([mean, torch.clamp(quantiles, lowest, highest)], 2)
+        answer = torch.cat([mean, torch.clamp(quantiles, lowest, highest)], 2)
+        if horizon > 1 and bool((direction != 0).any()):
+            answer = torch.where(direction > 0, answer.cummax(1)[0], answer)
+            answer = torch.where(direction < 0, answer.cummin(1)[0], answer)
+        return answer

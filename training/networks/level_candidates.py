@@ -198,7 +198,7 @@ def autoregression(sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor
     n = sums.select(1, 0).clamp(min=1e-9)
     a, b, aa, ab, bb = (sums.narrow(1, 1, 5) / n.unsqueeze(1)).unbind(1)
     aa, ab, bb = (aa - a * a).clamp(min=0), ab - a * b, (bb - b * b).clamp(min=0)
-    ridge = 0.01 / n.clamp(min=1.0)
+    ridge = 1e-5 / n.clamp(min=1.0)
     factor = ((ab + ridge) / (aa + ridge)).clamp(1e-3, 3.0)
     left = (bb - factor * (2 * ab - factor * aa)).clamp(min=0).sqrt()
     left_by_line = (bb - (2 * ab - aa)).clamp(min=0).sqrt()
@@ -279,7 +279,7 @@ def level_candidates(
     features = torch.cat([bounded, left, swing, noise], 1)
     error = torch.where(is_line, left_by_line, left_of_all)
     enough = pairs >= torch.where(is_line, 1.9, 3.9)
-    doubt = torch.where(enough, (100 * error).clamp(max=1.0), 1.0)
+    doubt = torch.where(enough, (60 * error).clamp(max=1.0), 1.0)
     exact = (seasonal.squeeze(2) + path.select(2, 4)).clamp(-1e60, 1e60)
     return (seasonal + candidates).clamp(-1e30, 1e30), features, exact, torch.cat([doubt, pairs], 1)
 

@@ -33,14 +33,18 @@ _MONTHS = {
     for name in names.split()
 }
 _CLOCK = (
-    r"(?:[T ,:]+(?P<hour>[0-9]{1,2})[:.](?P<minute>[0-9]{2})(?:[:.](?P<second>[0-9]{2})(?:[.,][0-9]+)?)?"
-    r"\s*(?P<half>[AaPp]\.?\s?[Mm]\.?)?(?:\s*(?P<zone>Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?)?"
+    r"(?:[T ,:]+(?P<hour>[0-9]{1,2})[:.hH](?P<minute>[0-9]{2})(?:[:.](?P<second>[0-9]{2})(?:[.,][0-9]+)?)?"
+    r"\s*(?:Uhr)?\s*(?P<half>[AaPp]\.?\s?[Mm]\.?)?"
+    r"(?:\s*(?P<zone>(?:UTC|GMT)?[+-][0-9]{2}:?[0-9]{2}|[A-Z]{3,4}|Z)(?:\s*\([^()]*\))?)?)?"
 )
-_NUMERIC = re.compile(r"(?P<a>[0-9]{1,4})(?P<mark>[./-])\s?(?P<b>[0-9]{1,2})(?P=mark)\s?(?P<c>[0-9]{1,4})\.?" + _CLOCK)
-_MONTH_OF_YEAR = re.compile(r"(?P<a>[0-9]{1,2})[./-](?P<c>[0-9]{4})|(?P<year>[0-9]{4})[./M](?P<month>[0-9]{1,2})")
 _WEEKDAY = r"(?:[^\W\d]+\.?,?\s+)??"
+_NUMERIC = re.compile(
+    _WEEKDAY + r"(?P<a>[0-9]{1,4})(?P<mark>[./-])\s?(?P<b>[0-9]{1,2})(?P=mark)\s?(?P<c>[0-9]{1,4})\.?" + _CLOCK
+)
+_MONTH_OF_YEAR = re.compile(r"0?(?P<a>[0-9]{1,2})[./-](?P<c>[0-9]{4})|(?P<year>[0-9]{4})[./M](?P<month>[0-9]{1,2})")
 _DAY_FIRST = re.compile(
-    _WEEKDAY + r"(?:(?P<day>[0-9]{1,2})\.?(?:\s+de)?[\s/-]+)?(?P<name>[^\W\d]{3,})\.?(?:\s+de[l]?)?"
+    _WEEKDAY
+    + r"(?:(?P<day>[0-9]{1,2})(?:\.|er|º|°|st|nd|rd|th)?(?:\s+de)?[\s/-]+)?(?P<name>[^\W\d]{3,})\.?(?:\s+de[l]?)?"
     r"[\s,'/-]+(?P<year>[0-9]{4}|[0-9]{2})" + _CLOCK
 )
 _NAME_FIRST = re.compile(
@@ -74,6 +78,13 @@ _PERIODS = {
 _DIGITS = re.compile(r"[0-9]{4}|[0-9]{6}|[0-9]{8}|[0-9]{10}|[0-9]{12,14}|[0-9]{16}|[0-9]{19}|[0-9]{10}\.[0-9]+")
 _PER_SECOND = {10: 1, 13: 1_000, 16: 1_000_000, 19: 1_000_000_000}  # of Unix times, by their digits
 _UTC_WORD = re.compile(r"\s*(?:UTC|GMT|Z)$")
+_ZONE_WORD = re.compile(r"\s+([A-Z]{3,4})$")
+# Hours from UTC of the abbreviations that mean one zone to nearly everybody.
+_ZONES = {
+    "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "MEZ": 1, "CEST": 2, "MESZ": 2, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9,
+    "KST": 9, "AEST": 10, "AEDT": 11, "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+    "UTC": 0, "GMT": 0,
+}  # fmt: skip
 _MIDNIGHT = re.compile(r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ]24:00(?::00)?")
 _EXCEL_EPOCH = dt.datetime(1899, 12, 30)  # noqa: DTZ001 (a clock without a zone)
 EXCEL_DAYS = (20_000, 80_000)  # 1954 to 2119
@@ -99,7 +110,12 @@ def read_iso(text: str) -> Moment:
         start = parse_moment(midnight["day"])
         return start._replace(clock=start.clock + dt.timedelta(days=1), precision="s")
     word = _UTC_WORD.search(text)
-    return parse_moment(text[: word.start()] + "Z" if word and len(text) > 11 else text)
+    if word and len(text) > 11:
+        return parse_moment(text[: word.start()] + "Z")
+    zone = _ZONE_WORD.search(text)
+    if zone and zone[1] in _ZONES:
+        return parse_moment(text[: zone.start()])._replace(offset=dt.timedelta(hours=_ZONES[zone[1]]))
+    return parse_moment(text)
 
 
 def read_digits(text: str) -> Moment:
@@ -107,6 +123,10 @@ def read_digits(text: str) -> Moment:
     text = text.strip().removesuffix(".0")
     if not _DIGITS.fullmatch(text):
         raise ValueError("is no date of digits")
+    if len(text) == 10 and text.startswith(("19", "20")):
+        return Moment(
+            _clock(int(text[:4]), int(text[4:6]), int(text[6:8])).replace(hour=int(text[8:])), None, None, "s"
+        )
     if len(text) in _PER_SECOND or "." in text:
         time = dt.datetime.fromtimestamp(float(text) / _PER_SECOND.get(len(text.partition(".")[0]), 1), dt.UTC)
         if not 1971 <= time.year <= 2100:
@@ -215,6 +235,11 @@ def _with_clock(match: re.Match[str], year: int, month: int, day: int, precision
         return Moment(clock, None, None, "s")
     if zone in {"Z", "UTC", "GMT"}:
         return Moment(clock, dt.timedelta(0), None, "s", is_utc=True)
+    if zone.isalpha():
+        if zone not in _ZONES:
+            raise ValueError("has a zone that is not known")
+        return Moment(clock, dt.timedelta(hours=_ZONES[zone]), None, "s")
+    zone = zone.removeprefix("UTC").removeprefix("GMT")
     offset = dt.timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:])) * (-1 if zone[0] == "-" else 1)
     return Moment(clock, offset, None, "s")
 

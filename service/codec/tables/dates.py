@@ -51,7 +51,8 @@ def looks_like_date(text: str) -> bool:
     """Whether a cell is a date in some writing; numbers count only where they can be nothing but a date of digits."""
     text = start_of(text.strip())
     if text.isdigit():
-        return len(text) in {8, 12, 14} and _succeeds(read_digits, text)
+        has_hour = len(text) == 10 and text.startswith(("19", "20"))
+        return (len(text) in {8, 12, 14} or has_hour) and _succeeds(read_digits, text)
     if text.replace(".", "", 1).replace(",", "", 1).isdigit():  # 1234.5 is a value, although it could be a month
         return False
     return any(_succeeds(parser, text) for parser in (read_iso, read_words, *_ORDERS.values()))

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from service.codec.tables.dates import is_clock, looks_like_date
-from service.codec.tables.numerals import is_missing, looks_like_number
+from service.codec.tables.numerals import is_missing, looks_like_number, numbers_in
 from service.codec.tables.rows import Row
 from service.codec.tables.shapes import is_total
 from service.codec.tables.time_columns import TIME_NAMES, choose_times
 from service.codec.tables.types import Cell, Column, Layout, TableOptions, bad_table, printable
+from service.contract.errors import InvalidRequest
 
 _ID_WORDS = """
 id item_id unique_id series_id series item itemid uid key name sku product product_id store store_id store_nbr shop
 sensor sensor_id device device_id station group category region location article artikel filiale produkt producto
 tienda articulo artículo serie magasin produit articolo negozio product_title product_name item_name store_name
 sucursal ciudad city country país pais land pays paese region región ticker symbol entity_id metric
-host channel campaign winkel товар магазин
+host instance node pod channel campaign winkel товар магазин geo customer client cliente kunde kundennummer
+material werk plant lager warehouse depot artikelnummer artikelnr meter zähler zaehler contador compteur cups mpan
+machine maschine asset referencia reference código codigo code brand marca marke marque family familia
 """
+_ID_ENDINGS = ("_id", "_code", "_sku", "_nbr", "_nr", "_key")
 _VALUE_WORDS = """
 value values y target sales qty quantity amount demand count total units revenue observation reading measurement val
 valor valores ventas cantidad importe wert werte umsatz menge absatz anzahl betrag verkäufe ventes valeur quantité
 quantite montant vendite valore quantità verkoop aantal omzet sprzedaż продажи количество сумма 销量 数量 金额 売上
 """
 ID_NAMES, VALUE_NAMES = (frozenset(words.split()) for words in (_ID_WORDS, _VALUE_WORDS))
-_INDEX_NAMES = frozenset({"", "index", "idx", "row", "rownames", "row_names", "nr", "no", "#", "unnamed: 0", "rowid"})
+_LEADING_ZERO = re.compile(r"0[0-9]+\Z")
+_INDEX_NAMES = frozenset(
+    ["", *["index", "idx", "row", "rownames", "row_names", "nr", "no", "#", "unnamed_0", "rowid", "record"]]
+)
 _LOOKED_AT = 1000  # rows
 _SAMPLE_SIZE = 200  # cells
 _KINDS = ("number", "date", "clock", "text", "empty")
@@ -61,7 +69,7 @@ def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool =
         raise bad_table("the table has names of columns, and no rows")
     names = rows[0].cells if has_header else []
     columns = [_column(body, index, names[index].strip() if index < len(names) else "") for index in range(width)]
-    return _Choice(columns, options, has_header, all_values=all_values).roles()
+    return _Choice(columns, body, options, has_header, all_values=all_values).roles()
 
 
 def _is_list(rows: Sequence[Row]) -> bool:
@@ -69,7 +77,7 @@ def _is_list(rows: Sequence[Row]) -> bool:
     widths = {len(row.cells) for row in rows}
     if len(rows) > 1 and len(widths) == 1:
         return False
-    cells = [cell for row in rows for text in row.cells for cell in text.split()]
+    cells = [cell for row in rows for text in row.cells for cell in numbers_in(text)]
     return len(cells) > 1 and all(looks_like_number(cell) or is_missing(cell) for cell in cells)
 
 
@@ -84,11 +92,8 @@ def _check_numbers(row: Row) -> None:
 def _column(body: Sequence[Row], index: int, name: str) -> Column:
     cells = [row.cells[index].strip() for row in body[:_LOOKED_AT] if index < len(row.cells)]
     kind = _kind(cells)
-    counted = (
-        kind == "number"
-        and len(cells) > 1
-        and cells in ([str(i + first) for i in range(len(cells))] for first in (0, 1))
-    )
+    counted = kind == "number" and len(cells) > 1 and cells[0].isdigit() and int(cells[0]) in {0, 1}
+    counted = counted and all(cell.isdigit() and int(cell) == int(cells[0]) + i for i, cell in enumerate(cells))
     return Column(index, name, kind, counted, cells[:: max(1, len(cells) // _SAMPLE_SIZE)])
 
 
@@ -127,8 +132,12 @@ def _has_header(rows: Sequence[Row], width: int) -> bool:
 class _Choice:
     """Chooses the columns for each role, and notes what could be chosen otherwise."""
 
-    def __init__(self, columns: list[Column], options: TableOptions, has_header: bool, *, all_values: bool) -> None:
+    def __init__(
+        self, columns: list[Column], body: Sequence[Row], options: TableOptions, has_header: bool, *, all_values: bool
+    ) -> None:
         self._columns = columns
+        self._body = body
+        self._repeats_times = True  # rows of one time belong to several series
         self._options = options
         self._has_header = has_header
         self._all_values = all_values
@@ -136,6 +145,7 @@ class _Choice:
 
     def roles(self) -> Roles:
         times = self._times()
+        self._repeats_times = not times or self._repeats(times)
         if self._all_values and not (self._options.value or self._options.id):
             series = [column for column in self._columns if column not in times]
             return Roles("wide", series, times, [], [], self._notes, self._has_header)
@@ -172,24 +182,56 @@ class _Choice:
             return self._stated(self._options.time, "time")
         return choose_times(self._columns, self._notes)
 
+    def _repeats(self, columns: Sequence[Column]) -> bool:
+        """Whether two of the first rows have the same cells in all of `columns`."""
+        keys = [
+            tuple(row.cells[column.index] if column.index < len(row.cells) else "" for column in columns)
+            for row in self._body[:_LOOKED_AT]
+        ]
+        return len(set(keys)) < len(keys)
+
     def _ids(self, free: Sequence[Column], values: list[Column] | None) -> list[Column]:
         """The columns that say which series a row belongs to: a usual name first, then columns of words."""
         named = [column for column in free if column.key in ID_NAMES and column.kind in {"text", "number"}]
+        named += [column for column in free if column not in named and self._is_code(column)]
         numeric = [
             column for column in free if column.kind == "number" and column not in named and not self._is_index(column)
         ]
         if not numeric and not values:
             named = [column for column in named if column.kind == "text"]
         words = [column for column in free if column.kind == "text" and column not in named]
-        return [*named, *words]
+        return [*named, *words] or self._numbers_as_ids(numeric)
+
+    def _numbers_as_ids(self, numeric: Sequence[Column]) -> list[Column]:
+        """The first column of whole numbers that tells rows of one time apart, where there is no other id."""
+        times = self._times()
+        if not times or not self._repeats_times or len(numeric) < 2:
+            return []
+        for column in numeric:
+            is_whole = all(cell.isdigit() for cell in column.sample if not is_missing(cell))
+            if is_whole and self._repeats([column]) and not self._repeats([*times, column]):
+                name = printable(column.label)
+                self._notes.append(
+                    f"'{name}' was read as the id of series, as rows of one time differ in it; id= names others"
+                )
+                return [column]
+        return []
+
+    def _is_code(self, column: Column) -> bool:
+        """Whether a column holds codes that look like numbers: by the end of its name, or by zeros before them."""
+        if column.kind != "number" or self._is_index(column) or column.key in TIME_NAMES:
+            return False
+        has_zeros = any(_LEADING_ZERO.match(cell) for cell in column.sample)
+        return column.key.endswith(_ID_ENDINGS) or (has_zeros and bool(column.name))
 
     def _values(self, free: Sequence[Column], is_long: bool) -> list[Column]:
         numbers = [column for column in free if column.kind == "number"]
         plain = [column for column in numbers if not self._is_index(column)]
         numbers = [column for column in plain if column.key not in TIME_NAMES] or plain or numbers
         if not numbers:
-            raise bad_table("no column holds numbers: value= names the column of the values")
+            raise self._without_numbers()
         usual = [column for column in numbers if column.key in VALUE_NAMES]
+        is_long = is_long and self._repeats_times
         if len(numbers) == 1 or not (usual or is_long) or (usual and not is_long and is_total(usual[0].name)):
             return numbers
         chosen = (usual or numbers)[0]
@@ -200,6 +242,21 @@ class _Choice:
         )
         return [chosen]
 
+    def _without_numbers(self) -> InvalidRequest:
+        """The error of a table without a column of numbers: it shows what stands where most numbers are."""
+        detail = "no column holds numbers: value= names the column of the values"
+        words = [column for column in self._columns if column.kind == "text"]
+        shares = {column.index: sum(map(looks_like_number, column.sample)) for column in words}
+        if not shares:
+            return bad_table(detail)
+        index = max(shares, key=lambda index: (shares[index], index))
+        for number, row in enumerate(self._body, start=2 if self._has_header else 1):
+            text = row.cells[index] if index < len(row.cells) else ""
+            if not (looks_like_number(text) or is_missing(text)):
+                cell = Cell(text, row.line, number, index + 1, self._columns[index].name)
+                return bad_table(f"{detail}; {cell.position} is no number", cell.pointer)
+        return bad_table(detail)
+
     def _is_index(self, column: Column) -> bool:
         """Whether a column numbers the rows."""
-        return column.is_counted and self._has_header and column.name.strip().lower() in _INDEX_NAMES
+        return column.is_counted and self._has_header and column.key in _INDEX_NAMES

@@ -8,30 +8,12 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-MISSING = frozenset(
-    {
-        "",
-        "na",
-        "n/a",
-        "n.a.",
-        "nan",
-        "null",
-        "none",
-        "nil",
-        "-",
-        "--",
-        "---",
-        "–",
-        "—",
-        "?",
-        ".",
-        "..",
-        "…",
-        "#n/a",
-        "#nv",
-    }
-    | {"#div/0!", "#value!", "#ref!", "#num!", "nd", "n.d.", "missing", "unknown", "unavailable", "<na>", "nat", "\\n"}
-)
+_MISSING_WORDS = """
+na n/a n.a. n/d n.d. nd s/d s.d. k.a. nan null none nil undefined missing unknown unavailable nat <na> (null) [null]
+<null> - -- --- – — ? . .. … : * \\n #n/a #nv #n/d #¡n/d! #na! #div/0! #¡div/0! #value! #wert! #valor! #¡valor!
+#valeur! #ref! #¡ref! #bezug! #num! #zahl! #¡num! #nombre! #nom? #name? #¿nombre? #null! #nul! #¡nulo! #spill! #calc!
+"""
+MISSING = frozenset(["", "k. a.", "#getting_data", *_MISSING_WORDS.split()])
 # What may stand before or after a number. A list, since any other word makes the cell a name ("Store 1", "5W30").
 _CURRENCIES = """
 US$ R$ A$ C$ NZ$ HK$ S/ $ € £ ¥ ₹ ₩ ₽ ₺ ₴ ₦ ₱ ₪ ฿ ₫ Rs. Rs kr. kr zł Kč Ft lei лв руб. руб 元 円 Fr.
@@ -44,6 +26,7 @@ ug/m3 kB KB MB GB TB KiB MiB GiB h hr hrs min mins s sec ms days Tage días pcs 
 x pts bps items orders users visits
 """
 _FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "Mn": 1e6, "mln": 1e6, "bn": 1e9, "Bn": 1e9, "B": 1e9}
+_FACTORS |= {"Mil": 1e6, "Bil": 1e9}  # of Grafana
 _FACTORS |= {"Tsd": 1e3, "Tsd.": 1e3, "mil": 1e3, "Mio": 1e6, "Mio.": 1e6, "Mill.": 1e6, "Mrd": 1e9, "Mrd.": 1e9}
 _SAME_UNIT = {"EUR": "€", "USD": "$", "US$": "$", "GBP": "£", "lbs": "lb"}
 _SAME_UNIT |= {"hrs": "h", "hr": "h", "sec": "s", "mins": "min"}
@@ -60,10 +43,16 @@ _AROUND = re.compile(
     rf"|\s*(?P<factor>{_choice(_FACTORS)})\s*(?P<currency>{_choice(_CURRENCIES)})?)?"
 )
 _MAX_LENGTH = 80  # of a number with its unit
-_SPACES = re.compile(r"(?<=[0-9])[ \u00a0\u202f\u2009'\u2019](?=[0-9]{3}(?![0-9]))")
+_SPACE = "[ \u00a0\u202f\u2009'\u2019]"  # between thousands
+_SPACED = re.compile(rf"[+-]?[0-9]{{1,3}}(?:{_SPACE}[0-9]{{3}})+(?:[.,][0-9]+)?-?")
+_SPACES = re.compile(_SPACE)
+_WHOLE_PRICE = re.compile(r"(?<=[0-9])[.,](?:-{1,2}|–|—)(?=\s|$)")  # 5,- and 5.– have no cents
 _SHAPE = re.compile(r"[+-]?(?=[.,]?[0-9])(?P<whole>[0-9]*(?:[.,][0-9]+)*)[.,]?(?:[eE][+-]?[0-9]{1,4})?")
 _GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
 _SAMPLE_SIZE = 2000  # cells that are looked at for the decimal mark
+
+
+KELVIN = "K"
 
 
 class NumberFormat(Struct, frozen=True):
@@ -72,9 +61,13 @@ class NumberFormat(Struct, frozen=True):
     decimal: str = "."
     thousands: str | None = None
     note: str | None = None
+    missing: frozenset[str] = frozenset()  # further words for a value that is missing, in small letters
+    k_is_thousand: bool = False  # "1.5 K" is 1500, not a temperature
 
     def parse(self, text: str) -> float | None:
         """The number in `text`, None where it is missing; raises `ValueError` for anything else."""
+        if self.missing and text.strip().lower() in self.missing:
+            return None
         try:
             if self.decimal == "." and "_" not in text:
                 value = float(text)  # what most files hold
@@ -84,7 +77,9 @@ class NumberFormat(Struct, frozen=True):
             pass
         if is_missing(text):
             return None
-        plain, factor, _ = _plain(text)
+        plain, factor, unit = _plain(text)
+        if unit == KELVIN and self.k_is_thousand:
+            factor *= 1000
         if self.thousands:
             plain = plain.replace(self.thousands, "")
         plain = plain.replace(self.decimal, ".") if self.decimal != "." else plain
@@ -106,19 +101,36 @@ def looks_like_number(text: str) -> bool:
     return bool(_SHAPE.fullmatch(_plain(text)[0]))
 
 
+def numbers_in(text: str) -> list[str]:
+    """The cells of a list that stand in one: a number with its unit, or several between blanks."""
+    return [text] if looks_like_number(text) else text.split()
+
+
 def unit_of(text: str) -> str | None:
     """The currency, unit or per cent sign next to a number; several names of one unit are the same."""
     return _plain(text)[2]
+
+
+def counts_thousands(cells: Sequence[str]) -> bool:
+    """Whether the K after numbers means thousands, not kelvins: others have none, or they are too small."""
+    if not any(cell.endswith(KELVIN) for cell in cells):
+        return False
+    present = [cell for cell in cells if not is_missing(cell)]
+    if {unit_of(cell) for cell in present} - {KELVIN} == {None}:
+        return True
+    return any(re.match(r"[+-]?[0-9]{1,2}(?![0-9])", cell.strip()) for cell in present if cell.endswith(KELVIN))
 
 
 def find_number_format(cells: Sequence[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
     """The marks of the numbers in `cells`; `decimal` where it is stated."""
     found = _format_of(_with_marks(cells), delimiter, decimal)
     factors = ((cell, abs(_plain(cell)[1])) for cell in cells[:_SAMPLE_SIZE])
-    example, factor = next(((cell, factor) for cell, factor in factors if factor > 1), ("", 1))
+    example, factor = next(((cell, factor) for cell, factor in factors if factor != 1), ("", 1.0))
     if not example:
         return found
     note = f"numbers such as {example.strip()} were multiplied by {factor:.15g}"
+    if factor < 1:
+        note = f"values such as {example.strip()} were read as half of that"
     return replace(found, note=f"{found.note}; {note}" if found.note else note)
 
 
@@ -173,9 +185,12 @@ def _plain(text: str) -> tuple[str, float, str | None]:
     plain = text.strip().replace("\u2212", "-")
     if _SHAPE.fullmatch(plain):  # what most cells hold
         return plain, 1.0, None
+    plain = _WHOLE_PRICE.sub("", plain)
     factor = 1.0
+    if plain.startswith("<"):  # less than can be measured
+        plain, factor = plain[1:].lstrip(), 0.5
     if plain.startswith("(") and plain.endswith(")"):
-        plain, factor = plain[1:-1], -1.0
+        plain, factor = plain[1:-1], -factor
     match = _AROUND.fullmatch(plain) if len(plain) <= _MAX_LENGTH else None
     if not match:
         return plain, factor, None
@@ -188,4 +203,5 @@ def _plain(text: str) -> tuple[str, float, str | None]:
         number = minus + number
     unit = match["before"] or match["unit"] or match["kelvin"] or match["currency"]
     factor *= _FACTORS.get(match["factor"] or "", 1.0)
-    return _SPACES.sub("", number), factor, _SAME_UNIT.get(unit, unit) if unit else None
+    number = _SPACES.sub("", number) if _SPACED.fullmatch(number) else number
+    return number, factor, _SAME_UNIT.get(unit, unit) if unit else None

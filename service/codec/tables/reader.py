@@ -12,12 +12,21 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from service.codec.forecast_types import ForecastParameters, SeriesInput
+from service.codec.tables.clock_changes import joined_hours, second_hours
 from service.codec.tables.dates import DateFormat, find_date_format, find_excel_format
 from service.codec.tables.layout import Roles, find_roles
-from service.codec.tables.numerals import NumberFormat, find_number_format, is_missing, unit_of
+from service.codec.tables.numerals import (
+    KELVIN,
+    NumberFormat,
+    counts_thousands,
+    find_number_format,
+    is_missing,
+    numbers_in,
+    unit_of,
+)
 from service.codec.tables.rows import Row, Rows, read_rows
 from service.codec.tables.shapes import is_total, reshaped
-from service.codec.tables.time_columns import step_numbers, time_reader
+from service.codec.tables.time_columns import TIME_NAMES, step_numbers, time_reader
 from service.codec.tables.types import (
     Cell,
     Column,
@@ -28,9 +37,11 @@ from service.codec.tables.types import (
     bad_table,
     printable,
 )
+from service.codec.tables.workbook import WORKBOOK_MAGIC, read_workbook
 from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, place_moments, read_frequency, spread
 
 _DATED = "date datetime timestamp time day fecha datum data дата 日期 datahora tijd zeitpunkt observation_date"
+_STAND_INS = frozenset({-99.9, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0})
 _MAX_STEP = 1_000_000
 _OF_NUMBERS = "+-0123456789.,eE "  # characters of numbers without a unit
 _CALENDAR = dt.datetime(2000, 1, 1)  # noqa: DTZ001 (a clock without a zone)
@@ -55,7 +66,12 @@ class _Series:
 
 
 def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
-    """The series of a CSV file; raises `InvalidRequest` with errors that name line and column and show the cell."""
+    """The series of a CSV file, or of an Excel workbook, whatever its name says.
+
+    Raises `InvalidRequest` with errors that name line and column and show the cell.
+    """
+    if content.startswith(WORKBOOK_MAGIC):
+        return read_table(read_workbook(content), options, limits, "xlsx")
     return read_table(read_rows(content, options.delimiter, options.encoding), options, limits, "csv")
 
 
@@ -113,7 +129,7 @@ class _Reader:
         """All numbers of a file as one series, in the order in which one reads them."""
         single = _Series(None, Column(0, "", "number"))
         for position, row in enumerate(self._body):
-            cells = [cell for text in row.cells for cell in text.split() or [""]]
+            cells = [cell for text in row.cells for cell in numbers_in(text) or [""]]
             while len(cells) > 1 and not cells[-1]:  # a comma at the end of a line
                 cells.pop()
             for index, cell in enumerate(cells):
@@ -125,7 +141,7 @@ class _Reader:
         """The series of a long or wide table, in the order in which they appear."""
         moments = self._moments()
         self._check_widths()
-        keys = self._keys(moments)
+        keys = self._keys(_told_apart(moments))
         series_by_key: dict[tuple[str | None, int], _Series] = {}
         for column in self._roles.values:
             for position, row in enumerate(self._body):
@@ -143,10 +159,43 @@ class _Reader:
                 if moments:
                     series.moments.append(moments[position])
         self._errors.check()
-        if self._rows.is_turned and not moments:
-            for entry in series_by_key.values():
+        for entry in series_by_key.values():
+            if self._rows.is_turned and not moments:
                 _cut_end(entry)
+            self._join_hours(entry)
+            self._remove_stand_ins(entry)
         return self._with_values(list(series_by_key.values()))
+
+    def _join_hours(self, entry: _Series) -> None:
+        """Make one hour of an hour that comes twice in local times, as clocks are set back."""
+        if not entry.moments or any(moment.offset is not None for moment in entry.moments):
+            return
+        positions = second_hours([moment.clock for moment in entry.moments])
+        if not positions:
+            return
+        day = entry.moments[positions[0]].clock
+        entry.values = joined_hours(entry.values, positions)
+        left_out = set(positions)
+        entry.moments = [moment for position, moment in enumerate(entry.moments) if position not in left_out]
+        entry.rows = [row for position, row in enumerate(entry.rows) if position not in left_out]
+        self._note_once(
+            f"the hour that comes twice on {day:%Y-%m-%d}, as clocks were set back, was read as the mean of both"
+        )
+
+    def _remove_stand_ins(self, entry: _Series) -> None:
+        """Make missing what only stands for a missing value: -999 and the like among numbers that are far from it."""
+        if self._options.missing is not None:
+            return
+        found = {value for value in entry.values if value is not None and value in _STAND_INS}
+        others = [value for value in entry.values if value is not None and value not in found]
+        if len(found) != 1 or not others or min(others) < min(found) / 5:
+            return
+        entry.values = [None if value in found else value for value in entry.values]
+        self._note_once(f"{found.pop():.15g} was read as a missing value; missing= (empty) reads it as a number")
+
+    def _note_once(self, note: str) -> None:
+        if note not in self._notes:
+            self._notes.append(note)
 
     def _with_values(self, series: list[_Series]) -> list[_Series]:
         """`series` without those that have no value at all."""
@@ -222,7 +271,7 @@ class _Reader:
     def _check_unit(self, series: _Series, text: str, position: int) -> None:
         """Record a unit that differs from that of the values before it."""
         unit = unit_of(text)
-        if unit is None:
+        if unit is None or (unit == KELVIN and self._numbers.k_is_thousand):
             return
         if series.unit is None:
             series.unit = unit
@@ -235,13 +284,19 @@ class _Reader:
         """The marks of the values; those of other numbers decide where the values can be read in two ways."""
         cells = self._cells(self._roles.values)
         if self._roles.layout == "list":
-            cells = [cell for row in self._body for text in row.cells for cell in text.split()]
+            cells = [cell for row in self._body for text in row.cells for cell in numbers_in(text)]
         number_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
         covariates = [column for column in self._roles.ignored if column.kind == "number"]
         if number_format.note and covariates:
             cells = self._cells(covariates) + cells
             common_format = find_number_format(cells, self._rows.delimiter, self._options.decimal)
             number_format = number_format if common_format.note else common_format
+        if self._options.missing is not None:
+            words = frozenset(word.strip().lower() for word in self._options.missing.split(","))
+            number_format = replace(number_format, missing=words)
+        if any(counts_thousands(self._cells([column])) for column in self._roles.values):
+            number_format = replace(number_format, k_is_thousand=True)
+            self._notes.append("numbers before K were multiplied by 1000")
         if number_format.note:
             self._notes.append(number_format.note)
         return number_format
@@ -260,19 +315,35 @@ class _Reader:
                 self._errors.add(f"#row={position + self._first}", "bad_table", detail)
 
     def _without_totals(self, body: list[Row]) -> list[Row]:
-        """`body` without a last row of totals: one that says so, or the only one without a time."""
-        columns = [*self._roles.times, *self._roles.ids]
-        if len(body) < 2 or not columns:
+        """`body` without rows of totals: those that say so and have no time, and a last row without one."""
+        times, ids = self._roles.times, self._roles.ids
+        if len(body) < 2 or not (times or ids):
             return body
+        texts = {self._text(row, column) for column in [*times[:1], *ids] for row in body}
+        has_totals = bool(times) and any(map(is_total, texts))
+        totals = [row for row in body if self._is_total(row)] if has_totals else []
+        if not times and any(is_total(self._text(body[-1], column)) for column in ids):
+            totals = body[-1:]
+        if totals and len(totals) < len(body):
+            lines = ", ".join(str(row.line) for row in totals[:5]) + (" …" if len(totals) > 5 else "")
+            is_or_are = (
+                "line {} was left out: it is a total" if len(totals) == 1 else "lines {} were left out as totals"
+            )
+            self._notes.append(is_or_are.format(lines))
+            lines_of_totals = {id(row) for row in totals}
+            body = [row for row in body if id(row) not in lines_of_totals]
         last = body[-1]
-        if any(is_total(self._text(last, column)) for column in columns):
-            self._notes.append(f"line {last.line} was left out: it is a total")
-            return body[:-1]
-        times = self._roles.times
+        if len(body) < 2:
+            return body
         if times and is_missing(self._text(last, times[0])) and not is_missing(self._text(body[-2], times[0])):
             self._notes.append(f"line {last.line}, the last one, was left out: it has no time, as a total has none")
             return body[:-1]
         return body
+
+    def _is_total(self, row: Row) -> bool:
+        """Whether a row says that it is a total, in place of its time or beside none."""
+        time = self._text(row, self._roles.times[0])
+        return is_total(time) or (is_missing(time) and any(is_total(self._text(row, name)) for name in self._roles.ids))
 
     # --- times -------------------------------------------------------------------------------------------------------
 
@@ -355,9 +426,7 @@ class _Reader:
         if is_reversed:
             entry.values.reverse()
             entry.rows.reverse()
-            note = "the newest rows come first: they were read from the last to the first"
-            if note not in self._notes:
-                self._notes.append(note)
+            self._note_once("the newest rows come first: they were read from the last to the first")
         freq = "D" if self._is_counted else self._options.freq or (usual if len(moments) < 3 else None)
         lines = [self._body[position].line for position in entry.rows]
         try:
@@ -414,16 +483,22 @@ class _Reader:
         id_columns: list[Column] = []
         labels: list[Column] = []
         for column in ids:
-            count = len({self._text(row, column) for row in self._body})
-            if is_long or not moments:
+            texts = [self._text(row, column) for row in self._body]
+            count = len(set(texts))
+            if is_long and (count > 1 or column.key in TIME_NAMES):  # the name of a weekday goes with its day
+                goes_with_time = len(set(zip(moments, texts, strict=True))) == len(set(moments))
+                is_label = count == len(self._body) or goes_with_time
+            elif is_long or not moments:
                 is_label = count == len(self._body)
+            elif column.key in TIME_NAMES:
+                is_label = True
             else:
                 is_label = count > 1 and not self._sorts(column, moments)
             (labels if is_label else id_columns).append(column)
         if labels:
             self._unused += labels
             names = ", ".join(f"'{printable(column.label)}'" for column in labels)
-            reason = "differs in every row" if is_long or not moments else "no two rows have one time"
+            reason = "each time or row has one of its own" if is_long or not moments else "no two rows have one time"
             self._notes.append(f"not taken for ids of series, as {reason}: {names}; id= says otherwise")
         return id_columns
 
@@ -443,6 +518,16 @@ class _Reader:
         if key is None:
             return name[:256] or None
         return f"{key} / {name}"[:256] if several else key[:256]
+
+
+def _told_apart(moments: list[Moment]) -> list[Moment]:
+    """`moments` in which the second hour of clocks that are set back has other times than the first."""
+    if not moments or any(moment.offset is not None for moment in moments):
+        return moments
+    apart = list(moments)
+    for position in second_hours([moment.clock for moment in moments]):
+        apart[position] = apart[position]._replace(offset=dt.timedelta(0))
+    return apart
 
 
 def _cut_end(entry: _Series) -> None:

@@ -13,29 +13,38 @@ from typing import Any, BinaryIO
 from msgspec import Struct
 from msgspec.structs import replace
 
+from service.codec.tables.dates import looks_like_date
+from service.codec.tables.delimiters import WIDE_BLANKS, find_delimiter, split_at_blanks, stated_delimiter
 from service.codec.tables.numerals import is_missing, looks_like_number
 from service.codec.tables.types import bad_table, printable
 from service.contract.errors import InvalidRequest
 
-DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", ",": "comma", " ": "space"}
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LOOKED_AT = 200  # lines
 csv.field_size_limit(100_000)  # characters
 _MAX_ROW = 1 << 20  # bytes of a row of a large file
-_RULE = re.compile(r"[-+=| ]*--[-+=| ]*")
-_ROW_COUNT = re.compile(r"\([0-9]+ rows?\)|[0-9]+ rows? in set.*|\([0-9]+ (?:Zeilen|filas|lignes|righe)\)")
-_COMMENT = re.compile(r"#(?![,;\t|]|$)|#$|//|(?:--|%|;)\s")
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
+_BOXES = str.maketrans("│┃║", "|||")
+_RULE = re.compile(r"[-+=|: ]*--[-+=|: ]*|[─━═┌┐└┘├┤┬┴┼╭╮╰╯╞╪╡╔╗╚╝╠╣╦╩╬╟╢╤╧┏┓┗┛┣┫┳┻╋┠┨| ]+")
+_ROW_COUNT = re.compile(
+    r"\|?\s*\(?[0-9]+ rows?(?: affected)?\)?\s*\|?|[0-9]+ rows? in set.*|\([0-9]+ (?:Zeilen|filas|lignes|righe)\)"
+)
+_COMMENT = re.compile(r"#(?![,;\t|]|[0-9]+[,;\t|]|$)|#$|//|(?:--|%|;)\s")
+_LIST = re.compile(r"\s*(?:\w+\s*(?:=|<-)\s*)?(?:[\w.]+\(\s*)?[\[(]?\s*([^\[\](){}\"=<]+?),?\s*\]?\)?\s*;?\s*")
 _BINARY = {
-    b"PK\x03\x04": "an Excel workbook or another zip file: save it as CSV",
+    b"PK\x03\x04": "an Excel workbook of this size: save it as CSV",
     b"PAR1": "Parquet: say so in Content-Type",
 }
-_BINARY |= {b"\x1f\x8b": "compressed", b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV", b"%PDF": "PDF"}
+_BINARY |= {
+    b"\x1f\x8b": "compressed: unpack it first (gunzip)",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV",
+    b"%PDF": "PDF",
+}
 _OTHER_TEXT = (
     (("{", "["), "JSON: say so in Content-Type (application/json)"),
     (("<!", "<html", "<?xml", "<table"), "HTML or XML"),
 )
 _FOREIGN_WORD = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
+_FORMULA = re.compile(r'\A\s*="(.*)"\s*\Z', re.DOTALL)  # of spreadsheets, so that 00123 stays as it is
 _WIDE_TEXT = (("utf-16-le", 1), ("utf-16-be", 0))  # and where the high bytes of its ASCII characters stand, which are 0
 
 
@@ -64,6 +73,7 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     Raises `InvalidRequest` (`bad_table`) for what is no table of text.
     """
     text, encoding, encoding_note = _decode(content, encoding)
+    text = _unwrapped(text)
     for starts, kind in _OTHER_TEXT:
         if text.lstrip()[:6].lower().startswith(starts):
             raise bad_table(f"this is no CSV: the content is {kind}")
@@ -77,16 +87,16 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     note = None
     if delimiter is None:
         try:
-            delimiter, note = _find_delimiter(sample)
+            delimiter, note = find_delimiter(sample)
         except csv.Error as error:
             raise bad_table(f"one of the first {_LOOKED_AT} lines: {error}") from error
     else:
-        delimiter = _stated(delimiter)
+        delimiter = stated_delimiter(delimiter)
     quote = _quote(sample)
     rows = _split(text, delimiter, quote)
     if not rows:
         raise bad_table("the table is empty")
-    rows = _without_preamble(rows)
+    rows = _with_commented_names(without_preamble(rows), lines, delimiter, quote)
     return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
 
 
@@ -188,68 +198,21 @@ def _decode_as(content: bytes, encoding: str) -> str:
         raise bad_table("encoding is a name such as utf-8, windows-1251 or gb18030", "#/encoding") from error
 
 
+def _unwrapped(text: str) -> str:
+    """`text` with the lines of drawn boxes as pipes, or the list of a program (`c(1, 2)`, `x = [1, 2]`) bare."""
+    if text.lstrip()[:1] in "┌╭╔┏├│┃║":
+        return text.translate(_BOXES)
+    if text.rstrip().rstrip(";").endswith(("]", ")")) and "\n" not in text.strip()[:2]:
+        match = _LIST.fullmatch(text)
+        if match and all(looks_like_number(word) or is_missing(word) for word in re.split(r"[,\s]+", match[1])):
+            return " ".join(match[1].split())
+    return text
+
+
 def _quote(sample: Sequence[str]) -> str:
     """The character around cells: apostrophes where they stand around the first cell of all lines."""
     quoted = all(re.match(r"'[^']*'(?!\w)", line) for line in sample) and not any('"' in line for line in sample)
     return "'" if quoted else '"'
-
-
-def _stated(name: str) -> str:
-    characters = {word: character for character, word in DELIMITERS.items()}
-    delimiter = characters.get(name.strip().lower(), name) if len(name) > 1 else name
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise bad_table("delimiter is one character, or one of " + ", ".join(DELIMITERS.values()), "#/delimiter")
-    return delimiter
-
-
-def _find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
-    """The character that cuts the lines into the same number of cells, and a note where two readings are possible.
-
-    A comma comes last but one, since it may be part of numbers; blanks last, since they may be part of names.
-    """
-    for delimiter in (";", "\t", "|", ","):
-        widths = Counter(len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True))
-        width, count = widths.most_common(1)[0]
-        wide = sum(number for size, number in widths.items() if size > 1)
-        share = max(count / widths.total(), _share_below_title(sample, delimiter, width))
-        is_regular = width > 1 and share >= 0.7
-        if is_regular or (delimiter != "," and wide == widths.total() > 1):
-            return _comma_or_decimals(sample) if delimiter == "," and width == 2 else (delimiter, None)
-    if all(len(line.split()) == len(sample[0].split()) for line in sample) and len(sample[0].split()) > 1:
-        return " ", None
-    is_list = all(
-        looks_like_number(word) or is_missing(word) for line in sample for word in line.replace(",", " ").split()
-    )
-    if is_list and len(sample) > 1 and all(_DECIMAL_COMMA.fullmatch(line.strip()) for line in sample):
-        return None, None
-    if is_list and any("," in line or " " in line.strip() for line in sample):
-        return ("," if any("," in line for line in sample) else " "), None
-    return None, None
-
-
-def _share_below_title(sample: Sequence[str], delimiter: str, width: int) -> float:
-    """The share of lines of `width` cells from the first such line on: a title and remarks stand above a table."""
-    sizes = [len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True)]
-    below = sizes[sizes.index(width) :]
-    return below.count(width) / len(below) if len(below) > 2 else 0.0
-
-
-def _comma_or_decimals(sample: Sequence[str]) -> tuple[str | None, str | None]:
-    """Lines such as `12,5`: two columns, or numbers with a decimal comma."""
-    pairs = [line.strip().split(",") for line in sample]
-    numbers = [pair for pair in pairs if len(pair) == 2 and all(part.lstrip("+-").isdigit() for part in pair)]
-    if len(numbers) < len(pairs) - 1 or (len(pairs[0]) == 2 and numbers and pairs[0] != numbers[0]):
-        return ",", None  # a name or a date in one of the columns, or a header with two names
-    has_zeros = any(len(pair[1]) > 1 and pair[1].startswith("0") for pair in numbers)
-    if has_zeros or len(pairs[0]) == 1:
-        return (
-            None,
-            f"lines such as {sample[-1].strip()} were read as numbers with a decimal comma; delimiter=, cuts them",
-        )
-    return (
-        ",",
-        f"lines such as {sample[-1].strip()} were read as two columns; decimal=, and delimiter=; read one number",
-    )
 
 
 def _split(text: str, delimiter: str | None, quote: str) -> list[Row]:
@@ -266,34 +229,75 @@ def _split(text: str, delimiter: str | None, quote: str) -> list[Row]:
 
 
 def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> list[Row]:
+    rows = []
+    has_formulas = '="' in text
+    for line, cells in _lines(text, delimiter, dialect):
+        if cells and any(cell.strip() for cell in cells) and not _is_remark(cells):
+            rows.append(Row(line, [_FORMULA.sub(r"\1", cell) for cell in cells] if has_formulas else cells))
+    if delimiter in {" ", WIDE_BLANKS} and rows and {len(row.cells) for row in rows[1:]} == {len(rows[0].cells) + 1}:
+        rows[0] = Row(rows[0].line, ["", *rows[0].cells])  # numbers of rows have no name in R, and in pandas
+    return rows
+
+
+def _lines(text: str, delimiter: str | None, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, and the line on which it begins."""
+    if delimiter in {" ", WIDE_BLANKS}:
+        yield from ((number, split_at_blanks(line, delimiter)) for number, line in enumerate(text.splitlines(), 1))
+        return
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter or "\x1f", skipinitialspace=True, strict=True, **dialect
     )
-    rows = []
     line = 1
     try:
         for cells in reader:
             first_line, line = line, reader.line_num + 1
-            if delimiter == " ":
-                cells = [cell for cell in cells if cell]  # noqa: PLW2901 (several blanks are one)
-            if cells and any(cell.strip() for cell in cells) and not _is_remark(cells):
-                rows.append(Row(first_line, cells))
+            yield first_line, cells
     except csv.Error as error:
         raise bad_table(f"line {line}: {error}", f"#row={line}") from error
-    return rows
 
 
 def _is_remark(cells: Sequence[str]) -> bool:
     """Whether a row is a comment, or what databases print around a table: a line of dashes, a number of rows."""
     text = " ".join(cells).strip()
-    is_comment = _COMMENT.match(cells[0].lstrip()) and (len(cells) == 1 or cells[0].strip() != "#")
+    first = cells[0].strip()
+    is_comment = _COMMENT.match(first) and (len(cells) == 1 or not (first == "#" or first[1:].isdigit()))
     return bool(is_comment or _RULE.fullmatch(text) or _ROW_COUNT.fullmatch(text))
 
 
-def _without_preamble(rows: list[Row]) -> list[Row]:
-    """`rows` from the first one that is as wide as most are; titles and remarks above it are narrower."""
-    width = Counter(len(row.cells) for row in rows).most_common(1)[0][0]
-    for index, row in enumerate(rows[:20]):
-        if len(row.cells) >= width:
-            return rows[index:] if width > 2 else rows
-    return rows
+def _with_commented_names(rows: list[Row], lines: Sequence[str], delimiter: str | None, quote: str) -> list[Row]:
+    """`rows` below the names of the columns, where these stand in the comment right above the first value."""
+    number = rows[0].line - 1 if rows else 0
+    if number < 1 or number > len(lines) or not _holds_values(rows[0]):
+        return rows
+    names = lines[number - 1].lstrip("#%/;- ")
+    if names == lines[number - 1] or not names:
+        return rows
+    cells = next((cells for _, cells in _lines(names, delimiter, {"quotechar": quote})), [])
+    row = Row(number, cells)
+    return [row, *rows] if len(cells) == len(rows[0].cells) and not _holds_values(row) else rows
+
+
+def without_preamble(rows: list[Row]) -> list[Row]:
+    """`rows` from the first one that is as wide as most are; titles and remarks above it are narrower.
+
+    Columns at the end that hold nothing are cut off: some programs end each line, or some lines, with a delimiter.
+    """
+    width = max((filled(row) for row in rows), default=0)
+    rows = [replace(row, cells=row.cells[:width]) if len(row.cells) > width else row for row in rows]
+    width = Counter(len(row.cells) for row in rows).most_common(1)[0][0] if rows else 0
+    first = next((index for index, row in enumerate(rows[:20]) if len(row.cells) >= width), 0) if width > 2 else 0
+    while len(rows) > first + 1 < 20 and width > 1 and filled(rows[first]) == 1 and not _holds_values(rows[first + 1]):
+        first += 1
+    return rows[first:]
+
+
+def filled(row: Row) -> int:
+    """The number of cells up to the last one that holds something."""
+    count = len(row.cells)
+    while count and not row.cells[count - 1].strip():
+        count -= 1
+    return count
+
+
+def _holds_values(row: Row) -> bool:
+    return any(looks_like_number(cell) or looks_like_date(cell) for cell in row.cells)

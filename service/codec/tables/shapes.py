@@ -6,39 +6,112 @@ A cell of a turned table keeps the place that it had in the file, for errors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from msgspec.structs import replace
 
 from service.codec.tables.date_writings import month_of
 from service.codec.tables.dates import looks_like_date
+from service.codec.tables.grids import is_year, unrolled_grid
 from service.codec.tables.numerals import is_missing, looks_like_number
-from service.codec.tables.rows import Row, Rows
+from service.codec.tables.rows import Row, Rows, filled
 from service.codec.tables.types import printable
 
 _FEWEST_COLUMNS = 3  # of values in a row that is a series
-_FEWEST_MONTHS = 6
+_MOST_GROUPS = 3  # columns of names that are written once for several rows
 _MOST_HEADERS = 4  # rows of names above the first value
+_TOTAL_STARTS = ("total ", "grand total", "gesamt", "sum of", "subtotal", "sub-total", "sous-total", "zwischensumme")
+_TOTAL_ENDS = (" total", " gesamt", " ergebnis", " subtotal", " totals")
 _TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale average итого всего 合计 总计 totaal razem"
 
 
 def reshaped(table: Rows) -> Rows:
     """`table` as a wide one, where its rows are series or years; with one row of names, and no columns without any."""
-    table = replace(table, rows=_with_one_header(_without_empty_ends(table.rows)))
-    rows = table.rows
-    if len(rows) < 2:
+    rows = _with_one_header(_without_empty_ends(table.rows))
+    once = [row for index, row in enumerate(rows) if not index or row.cells != rows[0].cells or _has_values(rows[0])]
+    complete = _filled_down(once)
+    notes = (
+        []
+        if complete is once
+        else ["names of groups that stand in their first row were read for their other rows, too"]
+    )
+    notes += [] if len(once) == len(rows) else ["rows that repeat the names of the columns were left out"]
+    table = replace(table, rows=complete, notes=[*table.notes, *notes])
+    if len(table.rows) < 2:
+        return _single_row(table)
+    return unrolled_grid(table) or _with_series_in_columns(table) or _without_any_names(table) or table
+
+
+def _single_row(table: Rows) -> Rows:
+    """`table` turned, where it is one row of numbers behind a name."""
+    row = table.rows[0]
+    numbers = row.cells[1:]
+    if len(numbers) < 2 or not row.cells[0].strip() or _is_value(row.cells[0]) or not all(map(_is_value, numbers)):
         return table
-    header, body = rows[0], rows[1:]
-    months = {index: month for index, cell in enumerate(header.cells) if (month := month_of(cell))}
-    if len(months) >= _FEWEST_MONTHS and all(_is_year(row.cells[0]) for row in body):
-        note = "each row was read as a year, each column as a month of it"
-        return replace(table, rows=_years(header, body, months), notes=[*table.notes, note])
-    return _with_series_in_columns(table) or table
+    return replace(table, rows=_turned(Row(row.line, [""] * len(row.cells)), [row], range(1, len(row.cells)), 1))
+
+
+def _is_value(cell: str) -> bool:
+    return looks_like_number(cell) or is_missing(cell)
+
+
+def _without_any_names(table: Rows) -> Rows | None:
+    """`table` turned, where each row has the name of a series before its values, and no column has a name."""
+    rows = table.rows
+    width = len(rows[0].cells)
+    if width <= max(_FEWEST_COLUMNS, len(rows)) or any(len(row.cells) != width for row in rows):
+        return None
+    names = {row.cells[0].strip() for row in rows}
+    if len(names) < len(rows) or any(not name or _is_value(name) or looks_like_date(name) for name in names):
+        return None
+    if not all(_is_value(cell) for row in rows for cell in row.cells[1:]):
+        return None
+    header = Row(rows[0].line, [""] * width)
+    note = "each row was read as a series: its name, then its values"
+    return replace(table, rows=_turned(header, rows, range(1, width), 1), notes=[*table.notes, note], is_turned=True)
+
+
+def _filled_down(rows: list[Row]) -> list[Row]:
+    """`rows` with the names of groups in every row, where the first columns have them in the first row of each alone.
+
+    So write pivot tables, merged cells and the levels of an index.
+    """
+    columns = 0
+    while columns < _MOST_GROUPS and _is_sparse(rows[1:], columns):
+        columns += 1
+    if not columns:
+        return rows
+    filled = [rows[0]]
+    current = [""] * columns
+    for row in rows[1:]:
+        for column in range(columns):
+            cell = row.cells[column]
+            if cell.strip():
+                current[column] = cell
+        filled.append(replace(row, cells=[*current, *row.cells[columns:]]))
+    labels = [tuple(cell for cell in row.cells if not looks_like_number(cell)) for row in filled]
+    return filled if len(set(labels)) == len(labels) else rows
+
+
+def _is_sparse(body: Sequence[Row], column: int) -> bool:
+    """Whether a column holds a name where a group begins, and nothing in the rows below of which the rest is full."""
+    if len(body) < 2 or any(len(row.cells) < column + 2 for row in body) or not body[0].cells[column].strip():
+        return False
+    empty = [row for row in body if not row.cells[column].strip()]
+    names = [row.cells[column].strip() for row in body if row.cells[column].strip()]
+    if not empty or len(empty) + 1 < len(names) or any(looks_like_number(name) and "." in name for name in names):
+        return False
+    return all(row.cells[column + 1].strip() for row in empty) and all(a != b for a, b in pairwise(names))
 
 
 def _with_series_in_columns(table: Rows) -> Rows | None:
     """`table` turned, where its rows are series; None elsewhere."""
     header, body = table.rows[0], table.rows[1:]
-    steps = [index for index, cell in enumerate(header.cells) if _is_step(cell) and _holds_numbers(body, index)]
+    is_name = _is_step if sum(month_of(cell) is not None for cell in header.cells) < _FEWEST_COLUMNS else _is_month
+    steps = [index for index, cell in enumerate(header.cells) if is_name(cell) and _holds_numbers(body, index)]
+    digits = [int(header.cells[index]) for index in steps if header.cells[index].strip().isdigit()]
+    if any(a >= b for a, b in pairwise(digits)):  # values, not numbers of steps
+        return None
     totals = [index for index, cell in enumerate(header.cells) if is_total(cell)]
     first = steps[0] if steps else 0
     if first == 0 or len(steps) < _FEWEST_COLUMNS or len(steps) + len(totals) < len(header.cells) - first:
@@ -59,13 +132,13 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
 def is_total(name: str) -> bool:
     """Whether a name says that its row or column adds up the others."""
     text = name.strip().lower().rstrip(":")
-    return text in _TOTALS.split() or text.startswith(("total ", "grand total", "gesamt", "sum of"))
+    return text in _TOTALS.split() or text.startswith(_TOTAL_STARTS) or text.endswith(_TOTAL_ENDS)
 
 
 def _without_empty_ends(rows: list[Row]) -> list[Row]:
     """`rows` without columns at their end that hold nothing at all."""
     width = max((len(row.cells) for row in rows), default=0)
-    last_width = max((index + 1 for row in rows for index, cell in enumerate(row.cells) if cell.strip()), default=0)
+    last_width = max(map(filled, rows), default=0)
     return rows if last_width == width else [replace(row, cells=row.cells[:last_width]) for row in rows]
 
 
@@ -74,12 +147,18 @@ def _with_one_header(rows: list[Row]) -> list[Row]:
 
     They are put together where those of the first one repeat (several levels of pandas), else the others are units.
     """
+    if rows and rows[0].cells[0] == "TOA5":  # of Campbell's loggers: what wrote it stands above
+        rows = rows[1:]
     first = next((index for index, row in enumerate(rows[:_MOST_HEADERS]) if _has_values(row)), 0)
     if first < 2:
         return rows
     above, names = rows[:first], [cell.strip() for cell in rows[0].cells]
-    if len(set(names)) == len(names) or first > len(rows) - 1:
-        return [rows[0], *rows[first:]] if first == 2 else rows
+    if first > len(rows) - 1:
+        return rows
+    if len(set(names)) == len(names):
+        if first > 2:  # the last row names the rows, as in (Price, Ticker, Date)
+            names[0] = above[-1].cells[0].strip() or names[0]
+        return [replace(rows[0], cells=names), *rows[first:]]
     columns = zip(*(_padded(row.cells, len(rows[first].cells)) for row in above), strict=True)
     joined = [" / ".join(dict.fromkeys(cell.strip() for cell in column if cell.strip())) for column in columns]
     return [Row(above[0].line, joined), *rows[first:]]
@@ -93,16 +172,15 @@ def _has_values(row: Row) -> bool:
     return any(looks_like_number(cell) or looks_like_date(cell) for cell in row.cells)
 
 
-def _is_year(cell: str) -> bool:
-    text = cell.strip()
-    return text.isdigit() and len(text) == 4 and 1600 <= int(text) <= 2200
-
-
 def _is_step(name: str) -> bool:
     """Whether a column is named by a date, or by a number with at most some letters before it (`d_1`, `V2`, `t3`)."""
     text = name.strip()
     digits = text.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_ ")
     return looks_like_date(text) or (digits.isdigit() and len(text) - len(digits) <= 6)
+
+
+def _is_month(name: str) -> bool:
+    return month_of(name) is not None or _is_step(name)
 
 
 def _holds_numbers(body: Sequence[Row], index: int) -> bool:
@@ -120,23 +198,10 @@ def _columns_of_names(body: Sequence[Row], max_columns: int) -> int:
     return 0
 
 
-def _years(header: Row, body: Sequence[Row], months: dict[int, int]) -> list[Row]:
-    """Years of months as a column of months and one of values, up to the last value."""
-    rows = [Row(header.line, ["month", "value"])]
-    for number, row in enumerate(body, start=2):
-        for index, month in months.items():
-            cell = row.cells[index] if index < len(row.cells) else ""
-            positions = [(row.line, number, 1), (row.line, number, index + 1)]
-            rows.append(Row(row.line, [f"{row.cells[0].strip()}-{month:02}", cell], positions))
-    while len(rows) > 1 and is_missing(rows[-1].cells[1]):
-        rows.pop()
-    return rows
-
-
 def _turned(header: Row, body: Sequence[Row], steps: Sequence[int], count: int) -> list[Row]:
     """Series in rows as a column of times, where the names of columns are times, and one for each series."""
     names = [" / ".join(cell.strip() for cell in row.cells[:count]) for row in body]
-    has_times = all(looks_like_date(header.cells[index]) or _is_year(header.cells[index]) for index in steps)
+    has_times = all(looks_like_date(header.cells[index]) or is_year(header.cells[index]) for index in steps)
     lead = ["time"] if has_times else []
     rows = [Row(header.line, [*lead, *names])]
     for index in steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from service.codec.tables.date_writings import month_of
 from service.codec.tables.dates import start_of
@@ -12,6 +13,7 @@ from service.codec.tables.types import Column, printable
 _TIME_WORDS = """
 date time datetime timestamp ts ds t step day month year week quarter period when time_stamp date_time index_date
 yearweek year_week yearmonth year_month yyyymm yyyyww yyyymmdd isoweek day_index time_utc date_utc datetime_utc
+time_period nth_day nth_week nth_month nth_hour periode
 observation_date order_date orderdate sale_date transaction_date period_end period_start interval_start utc_time _time
 fecha hora dia día mes año ano semana trimestre periodo período fecha_hora marca_de_tiempo datum zeit zeitstempel
 zeitpunkt tag monat jahr woche quartal uhrzeit kw kalenderwoche date_heure jour mois annee année semaine heure data ora
@@ -20,7 +22,7 @@ giorno mese anno settimana datahora data_hora mês tijd maand week jaar data_ora
 """
 TIME_NAMES = frozenset(_TIME_WORDS.split())
 _PARTS = {  # of a time, in columns of their own
-    "year": "year yr yyyy año ano jahr annee année anno jaar rok год 年",
+    "year": "year yr yyyy calendar_year año ano jahr annee année anno jaar rok год 年",
     "month": "month mon mth mm mes mês monat mois mese maand miesiąc месяц 月",
     "day": "day dd dia día tag jour giorno dag dzień день day_of_month 日",
     "quarter": "quarter qtr q trimestre quartal kwartaal kwartał квартал",
@@ -28,6 +30,7 @@ _PARTS = {  # of a time, in columns of their own
     "hour": "hour hr hh stunde hora heure ora uur hour_of_day hour_ending he hour_beginning godzina час",
     "minute": "minute min mi minuto",
 }
+_BESIDE_PARTS = frozenset({"name", "number", "no", "num", "calendar", "of", "the", "date", "nr", "short", "long"})
 _RANGES = {
     "year": (1600, 2200), "month": (1, 12), "day": (1, 31), "quarter": (1, 4), "week": (1, 53), "hour": (0, 24),
     "minute": (0, 59),
@@ -41,7 +44,7 @@ _COMBINATIONS = (
     ("year", "week"),
 )
 _NUMBER_AT_END = re.compile(r"(?P<word>\D*?)\s*(?P<number>[0-9]{1,9})")
-_NO_CLOCK = re.compile(r"[T ]0?0:00(?::00(?:\.0+)?)?$")
+_NO_CLOCK = re.compile(r"[T ](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)?\s?[Aa][Mm])$")
 _QUARTER = re.compile(r"\D*([1-4])\D*")
 
 Text = Callable[[Column], str]  # of a cell of one row
@@ -52,9 +55,33 @@ def parts_of(columns: Sequence[Column]) -> dict[str, Column]:
     found: dict[str, Column] = {}
     for part, names in _PARTS.items():
         for column in columns:
-            if part not in found and column.key in names.split() and _fits(part, column):
+            if part not in found and _is_named(column, names.split()) and _fits(part, column):
                 found[part] = column
-    return found
+    return found or _unnamed_parts(columns)
+
+
+def _is_named(column: Column, names: Sequence[str]) -> bool:
+    """Whether one of `names` is that of a column, or the word in it beside `name` or `number` (`Month Name`)."""
+    words = [word for word in column.key.split("_") if word not in _BESIDE_PARTS]
+    return column.key in names or (len(words) == 1 and words[0] in names)
+
+
+def _unnamed_parts(columns: Sequence[Column]) -> dict[str, Column]:
+    """The year and the month, and perhaps the day, in the first columns of a table without names."""
+    if len(columns) < 2 or any(column.name for column in columns) or not _fits("year", columns[0]):
+        return {}
+    years = [int(cell) for cell in columns[0].sample]
+    months = columns[1].sample
+    if years != sorted(years) or not _fits("month", columns[1]) or (years[0] == years[-1] and len(set(months)) == 1):
+        return {}
+    has_days = len(columns) > 3 and _fits("day", columns[2]) and not _ascend(months)
+    return dict(zip(("year", "month", "day") if has_days else ("year", "month"), columns, strict=False))
+
+
+def _ascend(months: Sequence[str]) -> bool:
+    """Whether months follow one another, as those of a monthly series do."""
+    numbers = [int(float(month)) for month in months]
+    return all((b - a) % 12 == 1 for a, b in pairwise(numbers))
 
 
 def _fits(part: str, column: Column) -> bool:
@@ -77,12 +104,13 @@ def choose_times(columns: Sequence[Column], notes: list[str]) -> list[Column]:
         column for column in columns if column.kind == "date"
     ]
     parts = parts_of(columns)
+    dates = [column for column in dates if len(set(column.sample)) > 1] or dates  # not when a file was written
     if dates:
         if len(dates) > 1:
             notes.append(f"times are those of '{printable(dates[0].name)}'; time= names another column")
         return [dates[0], *_clock_beside(dates[0], columns, parts)]
     for names in _COMBINATIONS:
-        if all(name in parts for name in names):
+        if all(name in parts for name in names) and len(columns) > len(names):
             return [parts[name] for name in names]
     numbers = [column for column in usual if column.kind == "number" and len(columns) > 1]
     return numbers[:1] or [column for column in usual if column.kind == "text" and len(columns) > 1][:1]
@@ -91,9 +119,9 @@ def choose_times(columns: Sequence[Column], notes: list[str]) -> list[Column]:
 def _clock_beside(date: Column, columns: Sequence[Column], parts: dict[str, Column]) -> list[Column]:
     """The column of the time of day, or of the hour, that goes with the column of dates."""
     clocks = [column for column in columns if column.kind == "clock"]
-    if clocks:
-        return clocks[:1]
     has_no_clock = all(_NO_CLOCK.search(cell) or ":" not in cell for cell in date.sample)
+    if clocks and has_no_clock:  # else it is how long something took
+        return clocks[:1]
     return [parts["hour"]] if "hour" in parts and has_no_clock else []
 
 

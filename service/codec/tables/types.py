@@ -37,6 +37,9 @@ class TableOptions(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     encoding: Annotated[str, Meta(max_length=32, description="of the text, such as windows-1251")] | None = None
     header: Annotated[bool, Meta(description="whether the first row has names")] | None = None
     date_order: Annotated[DateOrder, Meta(description="of dates such as 03/04/2024")] | None = None
+    missing: Annotated[str, Meta(max_length=200, description="further words or numbers for missing values")] | None = (
+        None
+    )
     include: Annotated[Literal["series"], Meta(description="also answer the series that were read")] | None = None
 
 

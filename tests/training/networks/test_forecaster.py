@@ -113,6 +113,33 @@ def test_a_history_without_negative_values_has_a_forecast_without_them() -> None
     assert (answer >= 0).all()
 
 
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_a_counter_does_not_turn_back(direction: float) -> None:
+    torch.manual_seed(1)
+    network = Forecaster(8, 8, 8).eval()
+    counters = direction * torch.poisson(torch.full((20, 40), 3.0, dtype=torch.float64)).cumsum(1)
+    levels = torch.tensor([[0.1, 0.5, 0.9]], dtype=torch.float64).expand(20, -1)
+    with torch.no_grad():
+        network.out.weight.normal_(0, 1)
+        state = network.step(counters, torch.full((20,), 40), network.initial(torch.zeros(20, dtype=torch.int64)))
+        answer = network.forecast(state, 30, levels)
+    assert (direction * answer.diff(dim=1) >= 0).all()
+    assert (answer.diff(dim=2)[:, :, 1:] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "following"),
+    [
+        ([1.0, 4, 9, 16, 25, 36], [49.0, 64, 81]),
+        ([1.0, 1, 2, 3, 5, 8, 13], [21.0, 34, 55]),
+        ([1.0, 2, 4, 8, 16, 32], [64.0, 128, 256]),
+    ],
+)
+def test_a_sequence_that_people_know_goes_on(values: list[float], following: list[float]) -> None:
+    said = subject(NAME).module.forecast(stepped(subject(NAME).module, values), 3, LEVELS)
+    torch.testing.assert_close(said[0, :, 4], torch.tensor(following, dtype=torch.float64), rtol=0.01, atol=0.01)
+
+
 def test_what_has_repeated_itself_exactly_goes_on_so() -> None:
     module = subject(NAME).module
     pattern = [3.0, 1.0, 4.0, 1.0, 5.0]

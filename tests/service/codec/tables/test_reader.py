@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from service.codec.tables.types import Table, TableOptions
 from service.contract.errors import InvalidRequest
 
 Series = dict[str | None, list[float | None]]
+
+
+EXPORTS: dict[str, Any] = json.loads((Path(__file__).parent / "exports.json").read_text(encoding="utf-8"))
 
 
 def read(content: str | bytes, **options: Any) -> Table:
@@ -281,6 +286,17 @@ def test_a_file_is_read_as_a_person_would(content: str | bytes, expected: Series
     assert following(table)[0] == first_ahead
 
 
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exports_of_programs(name: str) -> None:
+    """What shops, meters, loggers, databases' consoles, statistics offices and spreadsheets write."""
+    export = EXPORTS[name]
+    table = read(export["text"])
+    assert [[entry.item_id, entry.target] for entry in table.inputs] == [
+        [entry["id"], entry["values"]] for entry in export["series"]
+    ]
+    assert following(table)[0] == export["first_ahead"]
+
+
 def test_what_was_understood_is_told() -> None:
     reading = read(FILES["a German spreadsheet"][0]).reading
     assert (reading.layout, reading.rows, reading.series, reading.header) == ("long", 5, 2, True)
@@ -337,6 +353,20 @@ def test_covariates_are_named_as_left_out() -> None:
 @pytest.mark.parametrize(
     ("content", "note"),
     [
+        ("store,date,n\nA,2024-01-01,1\n,2024-01-02,2\nB,2024-01-01,3\n,2024-01-02,4\n", "names of groups"),
+        ("date,n\n2024-01-01,1\ndate,n\n2024-01-02,2\n", "repeat the names of the columns"),
+        ("date,n\n2024-01-01,5\n2024-01-02,-999\n2024-01-03,6\n", "-999 was read as a missing value; missing="),
+        ("date,n\n2024-01-01,5\n2024-01-02,<1\n2024-01-03,6\n", "<1 were read as half"),
+        ("date,n\n2024-01-01,1.5 K\n2024-01-02,1.6 K\n", "before K were multiplied by 1000"),
+        ("d,line,n\n2024-01-01,1,5\n2024-01-01,2,6\n2024-01-02,1,5\n2024-01-02,2,6\n", "'line' was read as the id"),
+        (
+            "t,n\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,4\n2024-10-27 03:00,3\n",
+            "the hour that comes twice on 2024-10-27",
+        ),
+        (
+            "r,month,n\nN,2024-01,5\nN,2024-02,6\nN Total,,11\nS,2024-01,7\nS,2024-02,8\n",
+            "line 4 was left out: it is a total",
+        ),
         ("date,n\n2024-01-01,1.2K\n2024-01-02,900\n", "1.2K were multiplied by 1000"),
         ("date,n\n2024-01-01,$ 5\n2024-01-02,$ 6\n", "units were left out: $ of 'n'"),
         ("date,n\n2024-01-01,1\n2024-01-02,2\n,3\n", "line 4, the last one, was left out"),
@@ -346,12 +376,29 @@ def test_covariates_are_named_as_left_out() -> None:
         ("Produit,Jan-24,Feb-24,Mar-24\nA,1,2,3\nTotal,1,2,3\n", "left out as totals: line 3"),
         (
             "id,date,k,n\n0,2024-01-01,A,1\n1,2024-01-01,B,2\n2,2024-01-02,A,1\n3,2024-01-02,B,2\n",
-            "differs in every row: 'id'",
+            "each time or row has one of its own: 'id'",
         ),
     ],
 )
 def test_what_was_guessed_is_told(content: str, note: str) -> None:
     assert note in " ".join(read(content).reading.notes)
+
+
+def test_what_is_missing_may_be_stated() -> None:
+    content = "date,n\n2024-01-01,5\n2024-01-02,-999\n2024-01-03,closed\n2024-01-04,6\n2024-01-05,6\n2024-01-06,6\n"
+    assert series(read(content, missing="-999,Closed")) == {"n": [5, None, None, 6, 6, 6]}
+    assert series(read("date,n\n2024-01-01,5\n2024-01-02,-999\n", missing="")) == {"n": [5, -999]}
+    assert series(read("date,n\n2024-01-01,-500\n2024-01-02,-999\n")) == {"n": [-500, -999]}
+
+
+@pytest.mark.parametrize("days", ["2024-10-27", "2024-10-28"])
+def test_a_time_that_comes_twice_is_an_hour_only_on_a_sunday_night(days: str) -> None:
+    lines = [f"{days} {hour:02}:{minute:02},1\n" for hour in (1, 2, 2, 3) for minute in (0, 30)]
+    if days == "2024-10-27":
+        assert series(read("t,n\n" + "".join(lines))) == {"n": [1] * 6}
+    else:
+        assert "once more" in refusal("t,n\n" + "".join(lines)).detail
+    assert "once more" in refusal("date,n\n2024-10-26,1\n2024-10-27,1\n2024-10-27,2\n2024-10-28,1\n").detail
 
 
 def test_a_stated_encoding_decides() -> None:
@@ -426,6 +473,7 @@ def test_a_fault_names_line_and_column_and_shows_the_cell(content: str, words: s
         (b"a\x00b", "binary"),
         (b"\xff\xfea", "utf-16"),
         (b"name,colour\na,red\nb,blue\n", "no column holds numbers"),
+        (b"date,open\n2024-01-01,TRUE\n", "line 2, column 2 (open), 'TRUE' is no number"),
         (b'a,b\n"1,2\n3,4\n', "line 2"),
         (b"1, two", "'two' is no number"),
         (b'{"date": "2024-01-01", "v": 1}', "JSON"),
@@ -457,6 +505,18 @@ def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
 def test_a_gap_beyond_the_limit_is_refused() -> None:
     error = refusal("date,value\n2000-01-01,1\n2000-01-02,2\n2024-01-03,3\n", freq="D")
     assert (error.code, error.errors[0].pointer) == ("series_too_long", "#cell=4,1")
+
+
+@pytest.mark.parametrize("separator", [",", " ", ";", "\t"])
+def test_a_line_may_be_longer_than_a_cell(separator: str) -> None:
+    numbers = [float(number % 37) for number in range(70_000)]
+    line = separator.join(f"{number:.0f}" for number in numbers)
+    assert series(read_csv(line.encode(), TableOptions(), Limits(100_000))) == {None: numbers}
+
+
+def test_a_cell_that_is_too_long_is_refused() -> None:
+    error = refusal("a,b\n1," + "9" * 140_000 + "\n")
+    assert (error.code, error.errors[0].pointer) == ("bad_table", "#row=2")
 
 
 def test_a_cell_is_shown_cut_and_harmless() -> None:

@@ -1,0 +1,102 @@
+"""Workbooks as Excel and the programs that write its format make them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from service.codec.tables import workbook
+from service.codec.tables.reader import Limits, read_csv
+from service.codec.tables.types import Table, TableOptions
+from service.contract.errors import InvalidRequest
+from tests.workbooks import CLOCK, DAY, DAYS, SALES, archive, inline, number, row, shared
+
+
+def read(content: bytes) -> Table:
+    return read_csv(content, TableOptions(), Limits(1000))
+
+
+def refusal(content: bytes) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        read(content)
+    return caught.value
+
+
+def first_ahead(table: Table) -> str | None:
+    timeline = table.timelines[0]
+    return timeline.texts(timeline.length, 1)[0] if timeline else None
+
+
+def test_a_sheet_of_dates_and_numbers() -> None:
+    table = read(archive([("Sheet1", SALES)]))
+    assert [(entry.item_id, entry.target) for entry in table.inputs] == [("Sales", [1.5, None, 3.0])]
+    assert first_ahead(table) == "2024-01-04"
+    assert table.reading.format == "xlsx"
+
+
+def test_days_counted_from_1904() -> None:
+    table = read(archive([("Sheet1", SALES)], settings='date1904="1"'))
+    assert first_ahead(table) == "2028-01-05"
+
+
+def test_times_of_day_and_formats_of_ones_own() -> None:
+    rows = row(1, shared("A1", 0), inline("B1", "wait"))
+    for hour in range(3):
+        rows += row(
+            2 + hour, number(f"A{2 + hour}", 45292 + hour / 24, CLOCK), number(f"B{2 + hour}", hour + 0.5, DAYS)
+        )
+    table = read(archive([("Sheet1", rows)]))
+    assert table.inputs[0].target == [0.5, 1.5, 2.5]
+    assert first_ahead(table) == "2024-01-01T03:00:00"
+
+
+def test_a_title_and_empty_columns_before_the_table() -> None:
+    rows = row(2, inline("B2", "Report")) + SALES.replace('r="A', 'r="C').replace('r="B', 'r="D')
+    table = read(archive([("Sheet1", rows)]))
+    assert [(entry.item_id, entry.target) for entry in table.inputs] == [("Sales", [1.5, None, 3.0])]
+
+
+def test_of_several_sheets_the_first_visible_one_with_values() -> None:
+    sheets = [("Hidden", SALES), ("Cover", row(1, inline("A1", "Hello"))), ("Data", SALES), ("More", SALES)]
+    table = read(archive(sheets, state='state="hidden"'))
+    assert "sheet 'Data' was read; not read: Cover, More" in table.reading.notes[0]
+
+
+def test_a_fault_names_the_row_and_the_column_of_the_sheet() -> None:
+    rows = SALES + "".join(row(n, number(f"A{n}", 45290 + n, DAY), number(f"B{n}", n)) for n in range(5, 12))
+    error = refusal(archive([("Sheet1", rows + row(12, number("A12", 45302, DAY), shared("B12", 2)))]))
+    assert "line 12, column 2 (Sales), 'Köln' is no number" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04 and nothing else", "save it as CSV"),
+        (archive([("Sheet1", SALES)])[:500], "save it as CSV"),
+        (archive([("Sheet1", "")]), "no sheet with values"),
+        (archive([("Sheet1", "<row><c")]), "save it as CSV"),
+        (archive([("Sheet1", SALES)], strings='<!DOCTYPE x [<!ENTITY a "b">]><sst/>'), "save it as CSV"),
+        (archive([("Sheet1", SALES)], strings="<sst/>"), "save it as CSV"),
+        (archive([("Sheet1", row(1, number("A1", "1e99", DAY), number("B1", 1)))]), "save it as CSV"),
+    ],
+)
+def test_what_is_no_workbook(content: bytes, words: str) -> None:
+    error = refusal(content)
+    assert (error.code, words in error.detail) == ("bad_table", True)
+
+
+def test_another_archive_is_told() -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("sales.csv", "a\n1\n2\n")
+    assert "no Excel workbook" in refusal(content.getvalue()).detail
+
+
+def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook, "MAX_BYTES", 1 << 16)
+    bomb = archive([("Sheet1", SALES)], strings=f"<sst>{' ' * (1 << 17)}</sst>")
+    assert (refusal(bomb).code, "MiB unpacked" in refusal(bomb).detail) == ("too_many_items", True)
+    monkeypatch.setattr(workbook, "MAX_CELLS", 4)
+    assert "at most 4 cells" in refusal(archive([("Sheet1", SALES)])).detail
