@@ -16,6 +16,7 @@ from service.codec.digits import FORM, DigitCodec
 from service.codec.forecast import ForecastCodec
 from service.codec.query import parse_query
 from service.codec.state_tokens import StateTokens
+from service.codec.tables.codec import TableCodec
 from service.contract.errors import RitmoError
 from service.contract.manifest import Manifest
 from service.imaging.decode import decode
@@ -27,6 +28,7 @@ BOUNDARY = b"multipart/form-data; boundary=b"
 _SETTINGS = Settings(max_items=8, max_observations=500, max_pixels=40_000, max_answer_numbers=5_000)
 _TOKENS = StateTokens([b"a key of a test, long enough"])
 FORECASTS, DIGITS = ForecastCodec(_SETTINGS, _TOKENS), DigitCodec(_SETTINGS, _TOKENS)
+TABLES, _TABLE = TableCodec(FORECASTS, _SETTINGS), "date,shop,sales\n2024-01-01,ä,1\n2024-01-02,ä,2\n".encode()
 SERIES_MODEL, DIGIT_MODEL = manifest("forecaster"), manifest("digits", "classify-digit")
 
 
@@ -88,6 +90,21 @@ def query(content: bytes) -> None:
     DIGITS.decode(Body(b"", "image/png", b"image/png", content))
 
 
+def table(content: bytes) -> None:
+    """A table as text."""
+    TABLES.read(Body(content, "text/csv", b"text/csv", b""))
+
+
+def table_query(content: bytes) -> None:
+    """The query string of a table."""
+    TABLES.read(Body(_TABLE, "text/csv", b"text/csv", content))
+
+
+def table_type(content: bytes) -> None:
+    """The parameters of the content type of a table."""
+    TABLES.read(Body(_TABLE, "text/csv", b"text/csv; " + content, b""))
+
+
 def token(content: bytes) -> None:
     """A state token."""
     state = _TOKENS.open(content.decode("latin-1"), SERIES_MODEL)
@@ -107,6 +124,7 @@ DECODERS: dict[str, Callable[[bytes], None]] = {
     for function in (
         *(forecast, live_forecast, live_opening, digit, live_digit, form, form_type),
         *(image, picture, query, token, model_manifest),
+        *(table, table_query, table_type),
     )
 }
 

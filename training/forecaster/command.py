@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-version", type=int, help="the same, from a committed version's weights")
     parser.add_argument("--weights", type=Path, help="write the trained weights here and stop")
     parser.add_argument("--from-version", type=int, help="skip the fit: an earlier version's weights in today's graph")
+    parser.add_argument("--keep-factors", action="store_true", help="with --from-version: its interval factors, too")
     parser.add_argument("--from-weights", type=Path, help="skip the fit: calibrate and export these weights")
     parser.add_argument(
         "--share",
@@ -57,7 +58,8 @@ def main(arguments: argparse.Namespace) -> None:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     if arguments.from_version is not None:
-        print(export_again(arguments.from_version, version=arguments.version, models=arguments.models))
+        version, models, keeps_factors = arguments.version, arguments.models, arguments.keep_factors
+        print(export_again(arguments.from_version, version=version, models=models, keeps_factors=keeps_factors))
         return
     if arguments.dry_run:
         config = replace(Config(), **changed_fields(arguments, Config()))

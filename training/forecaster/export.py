@@ -85,14 +85,17 @@ def export_forecaster(
     version: int | None,
     models: Path,
     description: str = DESCRIPTION,
+    fitted_on: Sequence[str] | None = None,
 ) -> Path:
     """Calibrate `network`, export it, score the held-out files once and return the folder.
 
-    `fitted` is the record that `forecaster.train` made. Without real series the factors stay as they are.
+    `fitted` is the record that `forecaster.train` made. Without real series the factors stay as they are, and where
+    `fitted_on` says what they were fitted on.
     """
     network.eval()
     is_real = fitted["knobs"]["real"] > 0
-    fitted_on = calibrate(network) if is_real else []
+    if fitted_on is None:
+        fitted_on = calibrate(network) if is_real else []
     held_out = held_out_scores(network) if is_real else []
     curves = curves_of(fitted)
     record = CalibratedRecord(
@@ -161,8 +164,8 @@ def write_folder(
     )
 
 
-def export_again(base_version: int, *, version: int | None, models: Path) -> Path:
-    """A new version of the weights of `base_version` in `models`: in today's graph, with factors fitted anew."""
+def export_again(base_version: int, *, version: int | None, models: Path, keeps_factors: bool = False) -> Path:
+    """A new version of the weights of `base_version` in `models`, in today's graph; factors are fitted anew or kept."""
     network, record = read_version(base_version, models)
     knobs = record["knobs"]
     fitted = record | {
@@ -171,7 +174,10 @@ def export_again(base_version: int, *, version: int | None, models: Path) -> Pat
         "knobs": knobs | {"weights_of_version": base_version, "command_of_weights": record["command"]},
     }
     description = f"{DESCRIPTION}; the weights of version {base_version} in a mended graph"
-    return export_forecaster(network, fitted, version=version, models=models, description=description)
+    fitted_on = record.get("interval_factors_fitted_on", []) if keeps_factors else None
+    return export_forecaster(
+        network, fitted, version=version, models=models, description=description, fitted_on=fitted_on
+    )
 
 
 def commands_of(fitted: dict[str, Any]) -> str:

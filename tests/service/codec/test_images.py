@@ -60,10 +60,14 @@ def test_the_deadline_is_checked_before_each_image() -> None:
         preparer(FieldErrors(), deadline=-math.inf).prepare_base64("not base64!", "#")
 
 
-def test_an_image_has_a_limit_of_bytes() -> None:
-    errors = FieldErrors()
-    assert not preparer(errors, max_bytes=len(IMAGE) - 1).prepare(IMAGE, "#").hypotheses
-    assert [error.code for error in errors.listed] == ["image_too_large"]
+@pytest.mark.parametrize(("room", "codes"), [(1, []), (0, []), (-1, ["image_too_large"])])
+def test_an_image_has_a_limit_of_bytes_and_one_of_pixels(room: int, codes: list[str]) -> None:
+    for errors, options in (
+        (FieldErrors(), {"max_bytes": len(IMAGE) + room}),
+        (FieldErrors(), {"max_pixels": 280 * 280 + room}),
+    ):
+        preparer(errors, **options).prepare(IMAGE, "#")
+        assert [error.code for error in errors.listed] == codes
 
 
 def test_a_blank_image_may_be_an_answer() -> None:

@@ -143,6 +143,18 @@ async def test_messages_of_all_sizes_and_kinds_come_through() -> None:
     assert application.messages[-2]["text"] == "slow"
 
 
+@pytest.mark.parametrize(("extra", "opcode"), [(-1, TEXT), (0, TEXT), (1, CLOSE)])
+@pytest.mark.parametrize("parts", [1, 3])
+async def test_the_largest_message(extra: int, opcode: int, parts: int) -> None:
+    async with live(Application(), ws_max_size=3000) as client:
+        first = frame(TEXT, b"a" * (3000 + extra - 2 * (parts // 2)), final=parts == 1)
+        rest = frame(CONTINUATION, b"a", final=False) + frame(CONTINUATION, b"a")
+        await client.send(first + (rest if parts > 1 else b""))
+        answer = await client.frame()
+        assert answer[0] == opcode
+        assert answer[1][:2] == (struct.pack("!H", 1009) if opcode == CLOSE else str(3000 + extra).encode()[:2])
+
+
 async def test_a_text_that_is_none_ends_the_connection_and_is_no_error_of_the_service(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from training.data.real_series import HELD_OUT, is_for_validation
+from training.forecaster import export
 from training.forecaster.config import Config
 from training.forecaster.export import Sample, export_forecaster, interval_factors
 from training.forecaster.train import train
@@ -53,3 +55,15 @@ def test_the_version_asked_for_is_written(tmp_path: Path) -> None:
     network, record = train(TINY, CPU, None, None)
     folder = export_forecaster(network, record, version=4, models=tmp_path)
     assert folder == tmp_path / "forecaster" / "4"
+
+
+@pytest.mark.parametrize(("keeps", "sources"), [(True, ["a", "b"]), (False, None)])
+def test_an_earlier_versions_factors_are_kept_if_asked(
+    monkeypatch: pytest.MonkeyPatch, keeps: bool, sources: list[str] | None
+) -> None:
+    asked: list[Any] = []
+    record = {"command": "x", "knobs": {}, "interval_factors_fitted_on": ["a", "b"]}
+    monkeypatch.setattr(export, "read_version", lambda *_: (None, record))
+    monkeypatch.setattr(export, "export_forecaster", lambda *_, **options: asked.append(options["fitted_on"]))
+    export.export_again(5, version=6, models=Path(), keeps_factors=keeps)
+    assert asked == [sources]
