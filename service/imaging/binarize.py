@@ -68,12 +68,12 @@ def separations(view: View) -> list[Separation]:
     return ways if len(ways) > 1 else [*ways, *other_papers(view, ink)]
 
 
-def other_papers(view: View, ink: Binarized) -> list[Separation]:
+def other_papers(view: View, ink: Binarized, *, is_doubtful: bool = False) -> list[Separation]:
     """The ink on papers that follow light and shadow more closely than that of `ink`, where anything stands out.
 
-    Empty where that paper is even.
+    Empty where that paper is even, unless that `is_doubtful`.
     """
-    if ink.paper == "even":
+    if ink.paper == "even" and not is_doubtful:
         return []
     plane = view.plane
     inks = [_ink_on(plane, *_uneven_paper(plane, share))[2] for share in _CLOSING_WINDOWS]

@@ -60,11 +60,11 @@ def search(picture: Picture) -> Look:
     marks, refusal = look.marks, look.refusal
     n_candidates = marks[0].n_candidates
     region = region_of_mark(marks[0], picture.image.size)
-    inner = [] if region is None else _on_sheet(picture, marks[0], region)
+    inner = None if region is None else _on_sheet(picture, marks[0], region)
     if inner:
         n_candidates, refusal = inner[0].n_candidates, None
         marks = [*inner, *lowered(marks, _SHEET)]
-    elif region is not None and _fills(marks[0], picture):
+    elif region is not None and inner is None and _fills(marks[0], picture):
         refusal = InvalidRequest("nothing but an empty sheet stands out", code="blank_image")
     left, top, right, bottom = marks[0].box
     side, longer_side = max(right - left, bottom - top), max(picture.image.size)
@@ -98,8 +98,9 @@ def _look_at(view: View) -> Look:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
     first, *further = find_attempts(layers_of(ways))
     marks, paper = first.marks, ways[0].ink
-    if max(view.plane.shape) > _SMALL_CROP:
-        marks = [replace(mark, prior=mark.prior + _REGION) if _is_region(mark, view) else mark for mark in marks]
+    regions = [mark for mark in marks if max(view.plane.shape) > _SMALL_CROP and _is_region(mark, view)]
+    if regions:
+        marks = [mark for mark in marks if mark not in regions] + lowered(regions, _REGION)
     framed: list[Mark] = []
     alternatives: list[Outcome] = []
     for way, attempt in zip(ways[1:], further, strict=True):
@@ -111,7 +112,7 @@ def _look_at(view: View) -> Look:
     if on_margin and on_margin[0].prior > _PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
         marks = lowered(marks, _NO_MARGIN)
     elif len(ways) > 1 and ways[1].view.margin:
-        alternatives = find_attempts(layers_of(other_papers(view, paper)))
+        alternatives = find_attempts(layers_of(other_papers(view, paper, is_doubtful=bool(regions))))
     for alternative in alternatives:
         marks = [*marks, *lowered(alternative.marks, _AFTER_REFUSAL if first.refusal else _OTHER_PAPER)]
     marks = [*marks, *on_margin]
@@ -181,11 +182,11 @@ def _is_tight(mark: Mark, view: View) -> bool:
 # --- further looks ---------------------------------------------------------------------------------------------------
 
 
-def _on_sheet(picture: Picture, sheet: Mark, region: Mask) -> list[Mark]:
-    """What stands on the `region` of a sheet of paper that was taken for the digit, if that is a digit."""
+def _on_sheet(picture: Picture, sheet: Mark, region: Mask) -> list[Mark] | None:
+    """What stands on the `region` of a sheet of paper that was taken for the digit, if it may be one; None: nothing."""
     look = _look_on_region(picture, sheet, region)
     if look is None:
-        return []
+        return None
     edge = 1.01 * PARAMETERS.sheet_edge * sheet.longer_side + 1
     free = [mark for mark in look.marks if _is_within(mark, sheet, edge)]
     high = [mark for mark in free if mark.height > PARAMETERS.sheet_digit_height * sheet.height]

@@ -9,6 +9,7 @@ from service.imaging.binarize import Binarized
 from service.imaging.filters import Mask, Plane, dilate
 from service.imaging.parameters import PARAMETERS
 
+_NO_EDGE = 0.06  # of the contrast, from pixel to pixel: the edges of strokes are sharper, out of focus as they may be
 _THIN_OUTLINE = 0.07  # of its longer side, that the outline of a hollow digit is thinner than
 
 Indices = NDArray[np.intp]
@@ -28,6 +29,8 @@ def is_shade(plane: Plane, ink: Binarized, mask: Mask, box: Box, n_noise: int, *
     width = stroke_width(mask[box])
     if not is_even and _shadow_likeness(mask[box], ink.strength[box], width, ink.contrast) > 0:
         return True
+    if ink.paper == "uneven" and float(np.median(steps(mask[box], plane[box]))) < _NO_EDGE * ink.contrast:
+        return True  # an edge of the estimate of the paper, where the picture has none
     likeness = edge_likeness(plane, mask, is_dark=ink.is_dark, stroke_width=width, count_border=not is_even)
     return likeness > PARAMETERS.max_edge_likeness
 

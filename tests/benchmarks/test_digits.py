@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks import table
-from benchmarks.digits import cnn, handwriting, measure, metrics, plots, report, rows, scenes
+from benchmarks.digits import calibration, cnn, handwriting, measure, metrics, plots, report, rows, scenes
 from benchmarks.digits.picture_sets import Prepared, prepared
 from benchmarks.digits.readers import Planes, microseconds
 from benchmarks.digits.rows import Row, Rows
@@ -199,3 +199,20 @@ def test_a_time_is_that_of_one_digit() -> None:
     calls = []
     assert microseconds(lambda: calls.append(sum(range(20_000))), 10, 0.02) > 0
     assert len(calls) >= 2
+
+
+def test_the_groups_of_the_calibration_are_pictures_and_their_figures_are_counted() -> None:
+    for group in calibration.GROUPS:
+        label, data = next(calibration.material(group, 1))
+        assert Image.open(BytesIO(data)).width > 0
+        assert (label == -1) is (group == calibration.NONE)
+    reads = [
+        calibration.Read(0.995, is_right=True),
+        calibration.Read(0.999, is_right=False),
+        calibration.Read(0.6, is_right=True),
+        calibration.Read(0.0, is_right=False, is_blank=True),
+    ]
+    whole, *ranges = calibration.rows_of("drawn", reads, {"commit": "0123456", "command": "make", "date": "today"})
+    assert (whole.count, whole.blank, whole.right, whole.sure, whole.sure_right) == (4, 1, 2, 2, 1)
+    assert [(row.low, row.count, row.right) for row in ranges] == [(0.5, 1, 1), (0.99, 2, 1)]
+    assert "| drawn | 4 | 1 | 66.7 % | 2 | 50.0 % | 50.0 % |" in calibration.page([whole, *ranges])
