@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -368,7 +369,22 @@ def main(
     logs.configure(settings.log_level if command is settings else "warning")
     for name, near in unknown_variables(os.environ).items():
         logger.warning("%s is no setting%s", name, f"; did you mean {near}?" if near else "")
-    return _serve(settings) if isinstance(command, Settings) else _answer(command, settings, application)
+    if isinstance(command, Settings):
+        return _serve(settings)
+    try:
+        return _answer(command, settings, application)
+    except KeyboardInterrupt:
+        _end_by_interrupt()
+        raise
+
+
+def _end_by_interrupt() -> None:
+    """End as programs do that know nothing of Ctrl-C: at once, without a traceback.
+
+    A thread may be in a call of torch, which aborts a process whose interpreter ends meanwhile.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _serve(settings: Settings) -> int:

@@ -334,7 +334,7 @@ class Settings(EngineSettings, BaseSettings):
             return False
         if self.model_management == "on" or self.api_keys is not None:  # routes that need the scope `admin`
             return True
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return all(map(_is_loopback, (self.host, self.published_host or self.host)))
 
     @property
     def scheme(self) -> str:
@@ -365,6 +365,14 @@ class Settings(EngineSettings, BaseSettings):
         if self.max_observations > self.max_queue_observations:
             raise ValueError("max_observations must not exceed max_queue_observations")
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether `host` is written as this machine alone; the names of others are not looked up."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _networks(text: str | None) -> tuple[Network, ...]:

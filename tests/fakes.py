@@ -70,8 +70,7 @@ class FakeModel:
         self, items: Sequence[Item], deadline: float | None = None, client: Client = ANONYMOUS
     ) -> BatchResult:
         self.items, self.deadline, self.client = items, deadline, client
-        if client.account is not None:
-            client.account.charge(self.manifest.task, len(items), sum(item.length for item in items))
+        self.charge(client, len(items), sum(item.length for item in items))
         if self.hold is not None:
             self.waiting.set()
             try:
@@ -82,6 +81,12 @@ class FakeModel:
         if self.error is not None:
             raise self.error
         return BatchResult([self._result(item) for item in items], 0.001, 0.002)
+
+    def charge(self, client: Client, items: int, values: int) -> Client:
+        """See `Served.charge`."""
+        if client.account is not None:
+            client.account.charge(self.manifest.task, items, values)
+        return client._replace(account=None)
 
     def _result(self, item: Item) -> ForecastResult | DigitResult:
         return self._forecast(item) if isinstance(item, ForecastItem) else self._digit(item)

@@ -28,6 +28,7 @@ from service.contract.manifest import (
     OutputContract,
     Provenance,
     StateContract,
+    read_manifest,
 )
 
 HIDDEN = 16
@@ -138,13 +139,36 @@ class LastValue(nn.Module):
 
 
 class Endless(LastValue):
-    """`LastValue` that never comes back once it has a value to read."""
+    """`LastValue` that never comes back once it has a value to read, unless `let_end` is called with its file."""
+
+    def __init__(self, file: Path) -> None:
+        """`file` is written; a process that loads the model maps it into its memory."""
+        super().__init__()
+        file.write_bytes(bytes(8))
+        self.file = str(file)
 
     @torch.jit.export
     def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
-        while values.size(1) > 0:
+        may_end = torch.from_file(self.file, True, 1, dtype=torch.int64)
+        while values.size(1) > 0 and int(may_end[0]) == 0:
             state = state + 1
         return state
+
+
+def write_endless(models: Path) -> Path:
+    """Write a folder of `endless`, a forecaster that cannot be loaded within any time; the file for `let_end`."""
+    folder, file = write_model(models, "endless", LastValue()), models / ".end"
+    module = script(Endless(file))
+    (folder / MODEL_FILE).write_bytes(module)
+    manifest = read_manifest(folder)
+    manifest.model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
+    return file
+
+
+def let_end(file: Path) -> None:
+    """Have an `Endless` model end: its thread would keep a processor busy for as long as its process lives."""
+    with file.open("r+b") as mapped:
+        mapped.write(b"\x01")
 
 
 class MaskedLSTM(nn.Module):
@@ -245,13 +269,13 @@ class LSTMForecaster(nn.Module):
 class LSTMDigits(nn.Module):
     """An untrained LSTM that reads rows of 28 and answers after each. State: h, c, no exact columns."""
 
-    def __init__(self, hidden: int = HIDDEN, seed: int = 0) -> None:
+    def __init__(self, hidden: int = HIDDEN, seed: int = 0, classes: int = 10) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.hidden = hidden
         self.exact, self.width = 0, 2 * hidden
         self.lstm = MaskedLSTM(28, hidden)
-        self.head = nn.Linear(hidden, 10)
+        self.head = nn.Linear(hidden, classes)
         with torch.no_grad():
             self.head.weight.mul_(12.0)  # confident enough for an early stop to happen
 
@@ -317,8 +341,9 @@ def write_model(
     version: int = 1,
     inputs: InputContract | None = None,
     levels: tuple[float, ...] = (0.1, 0.5, 0.9),
+    labels: tuple[str, ...] = (),
 ) -> Path:
-    """Write `models/<name>/<version>/` with its four files and return the folder."""
+    """Write `models/<name>/<version>/` with its four files and return the folder; `labels` of a reader of no digits."""
     reader = hasattr(module, "read")
     folder = models / name / str(version)
     folder.mkdir(parents=True)
@@ -333,7 +358,9 @@ def write_model(
         description=f"{type(module).__name__} made by a test",
         sha256=hashlib.sha256(data).hexdigest(),
         input=inputs or default_inputs(reader=reader),
-        output=OutputContract(classes=10) if reader else OutputContract(quantile_levels=levels),
+        output=OutputContract(classes=len(labels) or 10, labels=labels)
+        if reader
+        else OutputContract(quantile_levels=levels),
         state=StateContract(width=int(module.width), exact=int(module.exact)),  # type: ignore[arg-type]
         golden=Golden(sha256=hashlib.sha256((folder / GOLDEN_FILE).read_bytes()).hexdigest(), rtol=1e-4, atol=1e-6),
         training=Provenance(

@@ -6,6 +6,7 @@ The table is the map of the project: it says for each package what it may import
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -184,23 +185,32 @@ def imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
 
 def uses(root: Path) -> list[Use]:
     """Every import of every module, wherever it stands, and every attribute reached through an imported name."""
+    return [
+        use
+        for module, path in modules(root).items()
+        for use in uses_in(module, str(path.relative_to(root)), path.read_text(encoding="utf-8"))
+    ]
+
+
+@functools.cache
+def uses_in(module: str, file: str, text: str) -> list[Use]:
+    """Those of one module."""
     result: list[Use] = []
-    for module, path in modules(root).items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names: dict[str, str] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                where = f"{path.relative_to(root)}:{node.lineno}"
-                names.update(imported(node))
-                plain = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                result += [Use(module, name, where) for name in plain or [full for _, full in imported(node)]]
-        attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-        inner = {id(node.value) for node in attributes}  # of a.b.c, only the longest counts
-        result += [
-            Use(module, name, f"{path.relative_to(root)}:{node.lineno}")
-            for node in attributes
-            if id(node) not in inner and (name := chain(node, names))
-        ]
+    tree = ast.parse(text)
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            where = f"{file}:{node.lineno}"
+            names.update(imported(node))
+            plain = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            result += [Use(module, name, where) for name in plain or [full for _, full in imported(node)]]
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    inner = {id(node.value) for node in attributes}  # of a.b.c, only the longest counts
+    result += [
+        Use(module, name, f"{file}:{node.lineno}")
+        for node in attributes
+        if id(node) not in inner and (name := chain(node, names))
+    ]
     return result
 
 

@@ -272,6 +272,25 @@ def test_every_link_leads_somewhere(document: str) -> None:
     assert [link for link in links if not (folder / link).exists()] == []
 
 
+def test_every_test_that_a_document_names_exists() -> None:
+    files = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    functions = {name for content in files.values() for name in re.findall(r"def (test_\w+)\(", content)}
+    for path in [ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        page = path.read_text("utf-8")
+        assert set(re.findall(r"\btests/[\w/]+\.py", page)) <= set(files), path
+        assert set(re.findall(r"(?<![\w/])test_\w+(?!\.py|\w)", page)) <= functions, path
+
+
+def test_every_threat_has_a_defence_and_a_test() -> None:
+    table = text("docs/security.md").partition("| threat | defence | test |")[2]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    for threat, defence, test in rows:
+        assert threat.strip()
+        assert defence.strip()
+        assert re.search(r"tests/[\w/]+\.py|\btest_\w+|`make \w+`", test), threat
+
+
 def test_the_layout_of_the_readme_is_the_layout() -> None:
     [tree] = re.findall(r"^```\n(models/.*?)^```", text("README.md"), re.MULTILINE | re.DOTALL)
     parent = ""

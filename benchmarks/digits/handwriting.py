@@ -161,6 +161,14 @@ def typeset(file: Path, index: int = 0) -> Iterator[Drawing]:
             yield Drawing(cropped(ink), label, file.stem)
 
 
+def letter(file: Path, sign: str) -> Plane:
+    """The ink of any sign of a font."""
+    image = Image.new("L", (3 * HEIGHT, 3 * HEIGHT))
+    pencil = ImageDraw.Draw(image)
+    pencil.text((1.5 * HEIGHT, 1.5 * HEIGHT), sign, font=ImageFont.truetype(file, HEIGHT), fill=255, anchor="mm")
+    return cropped(np.asarray(image, np.float32) / np.float32(255))
+
+
 def enlarged(image: NDArray[np.number], label: int, source: str) -> Drawing:
     """A small raster (8 x 8, 28 x 28 …, ink 0..1) made large by a smooth kernel, paper cut off."""
     scale = HEIGHT / image.shape[0]

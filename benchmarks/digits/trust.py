@@ -1,8 +1,9 @@
 """`python -m benchmarks.digits.trust`: fit the weights of `service.imaging.trust`, and print them.
 
 Drawings with seeds of their own, in easy scenes of the benchmark and in harder ones, are prepared and read with the
-newest `digits`. The weights are those that make the lowered scores likeliest, given which answers were right. What is
-printed besides: how many of the answers with a score of 0.99 are right in each scene, before and after.
+newest `digits`; so are some without any ink. The weights are those that make the lowered scores likeliest, given which
+answers were right. What is printed besides: how many of the answers with a score of 0.99 are right in each scene,
+before and after.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Answer:
     score: float
     is_right: bool
     features: tuple[float, ...]
+    tempered: float = 0.0  # the score as it is answered
 
 
 def cell(ink: Plane, generator: Generator) -> bytes:
@@ -120,6 +122,9 @@ def crossed(ink: Plane, generator: Generator) -> bytes:
     return file(1 - 0.85 * np.asarray(image, np.float32) / 255)
 
 
+# Scenes that are shown without any ink, too: whatever is read then is wrong.
+EMPTY = ("cell", "corner shadow", "squared photograph", "clouded", "shadow", "desk", "form", "ruled")
+_NO_INK = np.zeros((20, 14), np.float32)
 EASY = ("screen", "photograph", "shadow", "ruled", "desk", "form", "tight", "dirty")
 HARD: dict[str, Scene] = {
     "cell": cell,
@@ -132,7 +137,7 @@ HARD: dict[str, Scene] = {
 
 
 def answers(model: LoadedModel, count: int) -> list[Answer]:
-    """The answers to `count` pictures of each tool in each scene, those that are blank left out."""
+    """The answers to `count` pictures of each tool in each scene, and without ink; those that are blank left out."""
     found = []
     scenes = {name: SCENES[name] for name in EASY} | HARD
     for tool in ("mouse", "pen", "marker"):
@@ -140,12 +145,17 @@ def answers(model: LoadedModel, count: int) -> list[Answer]:
         for name, scene in scenes.items():
             generator = np.random.default_rng([SEED, zlib.crc32(name.encode())])
             for drawing in drawings:
-                answer = _answer(model, name, scene(drawing.ink, generator), drawing.label)
+                answer = answer_to(model, name, scene(drawing.ink, generator), drawing.label)
                 found += [] if answer is None else [answer]
+    for name in EMPTY:
+        generator = np.random.default_rng([SEED, zlib.crc32(f"empty {name}".encode())])
+        for _ in range(count):
+            answer = answer_to(model, f"empty {name}", scenes[name](_NO_INK, generator), -1)
+            found += [] if answer is None else [answer]
     return found
 
 
-def _answer(model: LoadedModel, scene: str, data: bytes, label: int) -> Answer | None:
+def answer_to(model: LoadedModel, scene: str, data: bytes, label: int) -> Answer | None:
     """The answer to one picture; None: it is blank."""
     try:
         found, refusal = hypotheses(decode(data, PIXELS))
@@ -159,7 +169,8 @@ def _answer(model: LoadedModel, scene: str, data: bytes, label: int) -> Answer |
     probabilities, features = results[choice.index].probabilities, found[choice.index].features
     agreement = choice.agreement / trust_of(features)
     score = agreement * float(probabilities.max()) + (1 - agreement) / CLASSES
-    return Answer(scene, score, int(probabilities.argmax()) == label, features)
+    tempered = choice.agreement * float(probabilities.max()) + (1 - choice.agreement) / CLASSES
+    return Answer(scene, score, int(probabilities.argmax()) == label, features, tempered)
 
 
 def fitted(found: list[Answer], steps: int = 3000) -> torch.Tensor:
@@ -194,7 +205,7 @@ def main() -> None:
         print(f'    "{name}": {weight:.4f},  # now {WEIGHTS[name]}')
     features = torch.tensor([answer.features for answer in found])
     after = _lowered(torch.tensor([answer.score for answer in found]), features, weights).tolist()
-    for scene in (*EASY, *HARD):
+    for scene in dict.fromkeys(answer.scene for answer in found):
         pairs = [(a.score, s, a.is_right) for a, s in zip(found, after, strict=True) if a.scene == scene]
         sure = [[right for *scores, right in pairs if scores[i] >= SURE] for i in (0, 1)]
         shares = "  ".join(f"{len(s):4d} sure, {100 * np.mean(s or [True]):5.1f} % right" for s in sure)

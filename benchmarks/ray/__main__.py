@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ray.cluster import HEAD, PORT, SECOND, Cluster, enter_own_network, in_own_network
-from benchmarks.table import ROOT, append
+from benchmarks.table import ROOT, append, circumstances
 
 RESULTS = ROOT / "benchmarks/results/ray.csv"
 URL = f"http://{HEAD}:8000"
@@ -78,7 +78,8 @@ class Phases:
         ray.init(address=f"{HEAD}:{PORT}", log_to_driver=False)
         serve.start(proxy_location="HeadOnly", http_options={"host": "0.0.0.0", "port": 8000, "access_log": False})
         self._serve, self._build = serve, build
-        self._row("start of the cluster", recovery_s=start_seconds, note="two nodes")
+        self._start_seconds = start_seconds
+        self._facts = circumstances("make ray-test")
 
     def run(self, only: str = "") -> None:
         """All phases, or one of them."""
@@ -91,6 +92,9 @@ class Phases:
             "node": self._lose_node,
             "autoscaling": self._autoscale,
         }
+        if not only:
+            RESULTS.unlink(missing_ok=True)  # the rows of a whole run take the place of the last one's
+        self._row("start of the cluster", recovery_s=self._start_seconds, note="two nodes")
         for name, phase in phases.items():
             if only in ("", name):
                 phase()
@@ -220,7 +224,8 @@ class Phases:
     ) -> None:
         ends = load["ends"] if load else {}
         row = {
-            "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+            "when": datetime.now(UTC).strftime("%H:%M"),
+            **self._facts,
             "phase": phase,
             "replicas": replicas or "",
             "requests": sum(ends.values()),

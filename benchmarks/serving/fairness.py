@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -174,10 +174,17 @@ def one_round(source: str, port: int, number: int, options: argparse.Namespace) 
 
 
 @contextlib.contextmanager
-def serving(source: str, folder: Path, models: Path, threads: int) -> Iterator[Server]:
-    """A ready server of the source tree in `folder`."""
+def serving(
+    source: str, folder: Path, models: Path, threads: int, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A ready server of the source tree in `folder`; `settings` are further variables of its environment."""
     port = free_port()
-    environment = {"RITMO_MODELS": str(models), "RITMO_PORT": str(port), "RITMO_THREADS": str(threads)}
+    environment = {
+        "RITMO_MODELS": str(models),
+        "RITMO_PORT": str(port),
+        "RITMO_THREADS": str(threads),
+        **(settings or {}),
+    }
     command = [sys.executable, "-m", "service", "serve"]
     log = SCRATCH / "logs" / f"fairness-{source}.log"
     with server(command, port=port, environment=environment, folder=folder, log=log) as process:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +42,7 @@ _MAX_KEY_BYTES = 128
 _MAX_KNOWN = 4096
 _NOBODY = bytes(32)  # the digest that a key without an account is compared with
 _DOUBLED = "send one key, once: several were sent"
-_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86_400: "day"}
+_PERIODS = {1: "a second", 60: "a minute", 3600: "an hour", 86_400: "a day"}
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +66,10 @@ class Account:
         texts = [getattr(entry.limits, name) for name in RESOURCES]
         self._rates: list[Rate | None] = [parse_rate(text) if text else None for text in texts]
         self._max_connections = entry.limits.live_connections
+        self._work = {task: (index, self._rates[index]) for task, index in _WORK.items()}
         limited = [(name, index, rate) for index, name in enumerate(RESOURCES) if (rate := self._rates[index])]
-        self._limited = [(name.encode(), index, rate) for name, index, rate in limited]
+        self._limits = [(index, rate.amount, rate.seconds) for _, index, rate in limited]
+        self._left = ", ".join(f'"{name}";r=%d;t=%d' for name, *_ in limited)
         policy = ", ".join(f'"{name}";q={rate.amount};w={rate.seconds:.0f}' for name, _, rate in limited)
         self._policy: Header = (b"ratelimit-policy", policy.encode())
 
@@ -96,8 +97,7 @@ class Account:
 
         Raises `RateLimited`, and `InvalidRequest` (`too_many_items`) for more than the key may ever send at once.
         """
-        resource = _WORK[task]
-        rate = self._rates[resource]
+        resource, rate = self._work[task]
         count = values if task == "forecast" else items
         if rate is None or not count:
             return
@@ -123,11 +123,10 @@ class Account:
 
     def headers(self) -> list[Header]:
         """What is left (`RateLimit` of draft-ietf-httpapi-ratelimit-headers); none where nothing is limited."""
-        if not self._limited:
+        if not self._limits:
             return []
-        left, number = self._allowances.left, self._number
-        parts = [b'"%b";r=%d;t=%d' % (name, *_whole(*left(number, which, rate))) for name, which, rate in self._limited]
-        return [self._policy, (b"ratelimit", b", ".join(parts))]
+        left = self._left % tuple(self._allowances.left(self._number, self._limits))
+        return [self._policy, (b"ratelimit", left.encode())]
 
 
 class KeyRing:
@@ -233,9 +232,5 @@ def _unauthenticated(detail: str) -> AccessDenied:
     return AccessDenied(detail, code="unauthenticated")
 
 
-def _whole(left: int, seconds: float) -> tuple[int, int]:
-    return left, math.ceil(seconds)
-
-
 def _text(resource: int, rate: Rate) -> str:
-    return f"{rate.amount} {RESOURCES[resource]} a {_PERIODS[int(rate.seconds)]}"
+    return f"{rate.amount} {RESOURCES[resource]} {_PERIODS[int(rate.seconds)]}"

@@ -84,11 +84,14 @@ class AuditLog:
         lines, self._lines = self._lines, []
         if not lines:
             return
+        text, written = memoryview(b"\n".join(lines) + b"\n"), 0
         try:
             with self._path.open("ab", buffering=0) as file:
-                file.write(b"\n".join(lines) + b"\n")
+                while written < len(text):  # a disk that is nearly full takes a part
+                    written += file.write(text[written:]) or 0
         except OSError as error:
-            self._lines = [*lines, *self._lines][:_MAX_LINES]
+            rest = bytes(text[written:-1]).split(b"\n")
+            self._lines = [*rest, *self._lines][:_MAX_LINES]
             if not self._has_failed:
                 logger.error("the audit log %s cannot be written: %s", self._path, error.strerror)
             self._has_failed = True

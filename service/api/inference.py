@@ -97,8 +97,10 @@ async def compute_in_parts(
     model: Served, items: Sequence[Item], settings: Settings, client: Client, deadline: float
 ) -> list[Any]:
     """The results of `items`, computed in parts, each within the limits of a request and half the queue's values."""
+    lengths = [item.length for item in items]
+    client = model.charge(client, len(items), sum(lengths))
     results: list[Any] = []
-    for part in parts([item.length for item in items], settings.max_items, settings.max_queue_observations // 2):
+    for part in parts(lengths, settings.max_items, settings.max_queue_observations // 2):
         results += (await model.submit(items[part], deadline, client)).results
     return results
 

@@ -58,5 +58,5 @@ def create_management_app(
         return Response(await asyncio.to_thread(registry.metrics.render, restarts), media_type=CONTENT_TYPE)
 
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
-    answer_with_problems(app)
+    answer_with_problems(app, ["/livez", "/readyz", "/metrics"])
     return app

@@ -5,8 +5,9 @@ The request is never echoed and no inner detail of an unexpected failure leaves 
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -21,6 +22,20 @@ from service.contract.errors import FieldError, InvalidRequest, RitmoError
 MEDIA_TYPE = "application/problem+json"
 INTERNAL = "internal_error"
 NOT_FOUND, NOT_ALLOWED = "route_not_found", "method_not_allowed"
+_MAX_NAME = 64  # characters of the name of a route that are compared with others
+
+# Names that other services give to such routes.
+_OTHER_NAMES = {
+    **dict.fromkeys(("predict", "predictions", "prediction", "forecasts", "infer", "inference"), "/forecast"),
+    **dict.fromkeys(
+        ("classify", "classify_digit", "classify-digits", "digit", "digits", "recognize", "mnist"), "/classify-digit"
+    ),
+    **dict.fromkeys(("anomaly", "detect", "detect_anomalies", "outliers"), "/anomalies"),
+    **dict.fromkeys(("evaluate", "cross_validation", "backtests"), "/backtest"),
+    **dict.fromkeys(("health", "healthz", "live", "alive", "status"), "/livez"),
+    **dict.fromkeys(("ready", "readiness"), "/readyz"),
+    **dict.fromkeys(("swagger", "api", "help", "documentation", "redoc"), "/docs"),
+}
 
 Header = tuple[bytes, bytes]
 
@@ -166,8 +181,11 @@ def internal(request_id: str) -> Answer:
     return render(RitmoError("", code=INTERNAL), request_id)
 
 
-def from_exception(error: Exception, request_id: str) -> Answer:
-    """The answer to what a FastAPI route raised: an error of the domain, or a refusal of the framework, reworded."""
+def from_exception(error: Exception, request_id: str, meant_route: str = "") -> Answer:
+    """The answer to what a FastAPI route raised: an error of the domain, or a refusal of the framework, reworded.
+
+    `meant_route` is where a request to no route may have wanted to go.
+    """
     if isinstance(error, RitmoError):
         return render(error, request_id)
     if isinstance(error, RequestValidationError):  # a path or query parameter that FastAPI could not read
@@ -176,18 +194,30 @@ def from_exception(error: Exception, request_id: str) -> Answer:
         return internal(request_id)
     headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in (error.headers or {}).items()]
     if error.status_code == KINDS[NOT_FOUND].status:
-        return render(RitmoError("no such route: /docs lists them all", code=NOT_FOUND), request_id, headers)
+        hint = f"; did you mean {meant_route}? " if meant_route else ": "
+        return render(RitmoError(f"no such route{hint}/docs lists them all", code=NOT_FOUND), request_id, headers)
     if error.status_code == KINDS[NOT_ALLOWED].status:
         allowed = dict(headers).get(b"allow", b"another method").decode("latin-1")
         return render(RitmoError(f"this route takes {allowed}", code=NOT_ALLOWED), request_id, headers)
     return internal(request_id)
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """FastAPI's routes answer errors as the direct routes do."""
+def nearest_route(path: str, routes: Collection[str]) -> str:
+    """The one of `routes` that a request to `path`, which is none of them, may have meant; "" where none is similar."""
+    name = path.rstrip("/").rpartition("/")[2][:_MAX_NAME].lower()
+    meant = _OTHER_NAMES.get(name, f"/{name}")
+    if meant in routes:
+        return meant
+    return next(iter(difflib.get_close_matches(meant, routes, n=1, cutoff=0.75)), "")
+
+
+def answer_with_problems(app: FastAPI, routes: Collection[str]) -> None:
+    """FastAPI's routes answer errors as the direct routes do; `routes` are the paths that exist."""
 
     async def refuse(request: Request, error: Exception) -> Response:
-        answer = from_exception(error, request.state.request_id)
+        is_lost = isinstance(error, HTTPException) and error.status_code == KINDS[NOT_FOUND].status
+        meant_route = nearest_route(request.url.path, routes) if is_lost else ""
+        answer = from_exception(error, request.state.request_id, meant_route)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
         return Response(answer.body, answer.status, headers)
 

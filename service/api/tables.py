@@ -94,12 +94,14 @@ class ForecastEndpoint(InferenceEndpoint[ForecastRequest, ForecastCall, SeriesOp
         report = _progress(request)
         predictions: list[SeriesPrediction] = []
         lengths = [len(series.target) for series in table.inputs]
+        most = model.manifest.input.max_length or self._settings.max_observations
+        paid = model.charge(client, len(lengths), sum([min(length, most) for length in lengths]))
         for part in parts(lengths, self._settings.max_items, self._settings.max_queue_observations):
             size = sum(lengths[part])
             call = await self._in_thread(
                 "prepare", size, client, deadline, self._tables.to_items, table, part, model.manifest
             )
-            result = await model.submit(call.items, deadline, client)
+            result = await model.submit(call.items, deadline, paid)
             size = call.answer_size
             predictions += await self._in_thread(
                 "encode", size, client, deadline, self._tables.predictions, table, call, result.results

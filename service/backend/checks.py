@@ -27,6 +27,7 @@ from service.contract.types import Floats
 LOAD_SECONDS = 0.5  # that the rules may take together before a model is served; the rest of them is left out then
 TOLERANCE = 1e-2  # of the size of what is compared: far above rounding in float32, far below a mistake
 ROWS, LOAD_ROWS = 8, 4  # of a call; like its steps, a shape that the service uses, too
+COMPANY = 64  # rows of a large batch
 LENGTHS, LOAD_LENGTHS = (50, 1, 17, 2, 33), (20, 1, 12, 7)
 DIGIT_LENGTHS, DIGIT_LOAD_LENGTHS = (28, 1, 17, 2, 7), (12, 1, 9, 5)
 LEVELS = np.array([0.001, 0.1, 0.5, 0.9, 0.999])
@@ -94,7 +95,7 @@ class Subject:
         return self.network.step(values, lengths, state)
 
     def answer(self, state: Floats) -> Array:
-        """What is answered from `state`: forecasts (R, H, 1 + Q), or log-probabilities (R, 1, 10)."""
+        """What is answered from `state`: forecasts (R, H, 1 + Q), or log-probabilities (R, 1, classes)."""
         if self.forecasts:
             return self.network.forecast(state, self.horizon(HORIZON), self.levels[: len(state)])[0]
         return self.network.read(state)[:, None]
@@ -285,6 +286,26 @@ def _check_alone(subject: Subject) -> None:
         _assert_near(subject.answer(single), answers[single_row], f"{prefix} is answered otherwise")
 
 
+def _check_company(subject: Subject) -> None:
+    """A batch is as large as the service makes it, and the other rows are unlike these."""
+    answers, others = subject.answer(subject.state), COMPANY - subject.n_rows
+    scales = np.linspace(0.0, 1.0 if not subject.forecasts else 9.0, others)
+    filling = subject.values[np.arange(others) % subject.n_rows]
+    filling = filling * scales.reshape(-1, *[1] * (filling.ndim - 1)).astype(filling.dtype)
+    values = np.concatenate([subject.values, filling])
+    lengths = np.concatenate([subject.lengths, subject.lengths[np.arange(others) % subject.n_rows]])
+    fresh = subject.fresh[np.arange(COMPANY) % subject.n_rows]
+    state = subject.step(values, lengths, fresh)
+    levels = np.repeat(LEVELS[None], COMPANY, axis=0)
+    if subject.forecasts:
+        among, _ = subject.network.forecast(state, answers.shape[1], levels)
+    else:
+        among = subject.network.read(state)[:, None]
+    message = f"among {COMPANY} rows, not {subject.n_rows}, a row"
+    _assert_same_state(state[: subject.n_rows], subject.state, f"{message} ends in another state")
+    _assert_near(among[: subject.n_rows], answers, f"{message} is answered otherwise")
+
+
 def _check_resumed(subject: Subject) -> None:
     full_state, outputs = subject.full
     for cut in (1, 8, 12):
@@ -373,6 +394,9 @@ def _check_limits(subject: Subject) -> None:
         state = subject.state[:1]
         longest, _ = subject.network.forecast(state, contract.max_horizon, subject.levels[:1])
         _assert_sound(subject, longest[0], f" of {contract.max_horizon} steps")
+        few = subject.horizon(LONG_HORIZON)
+        fewer, _ = subject.network.forecast(state, few, subject.levels[:1])
+        _assert_near(longest[:, :few], fewer, f"asked for {contract.max_horizon} steps, or for {few}, a step differs")
     limit = min(contract.max_length or CHUNK, CHUNK)
     values = np.resize(subject.values[:, : len(subject.rows[0])], (1, limit, *subject.values.shape[2:]))
     state = subject.step(np.nan_to_num(values), np.array([limit]), subject.fresh[:1])
@@ -432,12 +456,13 @@ RULES: dict[str, Rule] = {
         Rule("initial", "the state is one float64 tensor (B, S)", "initial", lambda _: None),
         Rule("types", "all columns of the state after the first `exact` hold float32 numbers", "step", _check_types),
         Rule("sound", "forecasts are finite, and their quantiles never cross", "forecast", _check_sound),
-        Rule("probabilities", "calibrated log-probabilities of ten digits", "read", _check_sound),
+        Rule("probabilities", "calibrated log-probabilities", "read", _check_sound),
         Rule("levels", "a quantile does not depend on the other levels", "forecast", _check_levels),
         Rule("horizon", "step k does not depend on how many steps are asked for", "forecast", _check_horizon),
         Rule("padding", "what stands in the padding never matters", "step", _check_padding),
         Rule("zero length", "a row of length 0 leaves its state as it was, bit for bit", "step", _check_zero_length),
         Rule("alone", "a row's result depends on that row alone", "step", _check_alone),
+        Rule("company", "a row's result depends on that row alone", "step", _check_company),
         Rule("resumed", "resuming is a first request that starts from another state", "step", _check_resumed),
         Rule("history", "entry t is what forecast answered before values[:, t]", "history", _check_history),
         Rule("trace", "log-probabilities after each row", "trace", _check_history),
@@ -448,7 +473,7 @@ RULES: dict[str, Rule] = {
         Rule("limits", "the lengths and horizons of the manifest", "forecast", _check_limits, at_load=False),
     )
 }
-_COMMON_RULES = ("zero length", "padding", "alone", "resumed")
+_COMMON_RULES = ("zero length", "padding", "alone", "company", "resumed")
 _FORECAST_RULES = (
     "types",
     "sound",

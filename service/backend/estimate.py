@@ -23,21 +23,20 @@ def expected_seconds(network: Priced, items: Sequence[Item], observations: int) 
     The items of a request differ in their observations only, so the first one stands for all.
     """
     item, prices = items[0], network.prices
-    if prices.calls:
-        prices.correct()
     if isinstance(item, ForecastItem):
         kind: Hashable = (item.horizon, len(item.levels), item.history)
     else:
         kind = (item.trace, item.stop is None)
-    of_kind = prices.of_kinds.get(kind)
+    of_kind = None if prices.calls else prices.of_kinds.get(kind)
     if of_kind is None:
         of_kind = prices.of_kinds[kind] = _seconds_of_kind(network, item)
     return len(items) * of_kind[0] + observations * of_kind[1]
 
 
 def _seconds_of_kind(network: Priced, item: Item) -> tuple[float, float]:
-    """What each item like `item` takes among others, and each of its observations besides."""
+    """What each item like `item` takes among others, and each of its observations besides, by the latest calls too."""
     prices, readout, times = network.prices, 1.0, 1
+    prices.correct()
     if isinstance(item, ForecastItem):
         answers_each = item.history
         horizon = horizon_for(item.horizon, network.max_horizon)

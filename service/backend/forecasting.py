@@ -239,8 +239,8 @@ def _result(
         return network.fault(
             "its quantiles do not ascend with their levels" if finite else "its forecast is not finite"
         )
-    if history is not None and _has_gaps(item, history):
-        return network.fault("its history is not finite")
+    if history is not None and (fault := _fault_of_history(item, history)) is not None:
+        return network.fault(fault)
     return ForecastResult(forecast[:, 0], forecast[:, 1:].swapaxes(-1, -2), history, season, state)
 
 
@@ -259,10 +259,13 @@ def _history(item: ForecastItem, pieces: list[Floats]) -> Floats:
     return np.concatenate(pieces) if pieces else np.zeros((0, 1 + len(item.levels)))
 
 
-def _has_gaps(item: ForecastItem, history: Floats) -> bool:
-    """Whether `history` has a number that is not finite past the first observed value."""
-    if np.isfinite(history).all():
-        return False
+def _fault_of_history(item: ForecastItem, history: Floats) -> str | None:
+    """What is wrong with `history`, which may have gaps up to the first observed value; None where nothing is."""
+    if _is_sound(history):
+        return None
     observed = np.isfinite(item.values)
     first = int(observed.argmax()) if observed.any() else len(observed)
-    return not np.isfinite(history[first + 1 :]).all() or bool(np.isinf(history).any())
+    later = history[first + 1 :]
+    if not np.isfinite(later).all() or np.isinf(history).any():
+        return "its history is not finite"
+    return None if _is_sound(later) else "the quantiles of its history do not ascend with their levels"

@@ -2,7 +2,7 @@
 
 `forecast`: `values` (B, T) with NaN for missing, `lengths`, `season` (B,), `levels` (B, Q), `horizon` (), and recorded
 `state` (B, S), `forecast` (B, H, 1 + Q), `history` (B, T, 1 + Q). `classify-digit`: `rows` (B, T, 28), `lengths`, and
-recorded `state` (B, S), `log_probabilities` (B, 10), `trace` (B, T, 10). Padding is not compared.
+recorded `state` (B, S), `log_probabilities` (B, classes), `trace` (B, T, classes). Padding is not compared.
 """
 
 from __future__ import annotations

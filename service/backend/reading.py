@@ -12,7 +12,7 @@ from service.backend.network import Array, IndexedResults, Network, partition
 from service.contract.types import DigitItem, DigitResult, Floats, PaddingStats
 
 SUM_TOLERANCE = 1e-3  # by which the probabilities of float32 logarithms may miss 1
-_NO_TRACE: Floats = np.zeros((0, 10))
+_NO_TRACE: Floats = np.zeros((0, 1))
 
 
 def read_batch(
@@ -141,7 +141,7 @@ class DigitBatch:
 
 
 def _stop(logarithms: Array, confidence: float | None) -> int:
-    """How many rows of log-probabilities (T, 10) to use: up to the first that is confident enough, or all."""
+    """How many rows of log-probabilities (T, classes) to use: up to the first that is confident enough, or all."""
     if confidence is None:
         return len(logarithms)
     reached = np.exp(logarithms.max(axis=1).astype(np.float64)) >= confidence
@@ -149,7 +149,7 @@ def _stop(logarithms: Array, confidence: float | None) -> int:
 
 
 def _probabilities(logarithms: Array) -> Floats:
-    """Log-probabilities (…, 10) as float64 probabilities that sum to 1; NaN where they do not but for rounding."""
+    """Log-probabilities (…, classes) as float64 probabilities that sum to 1; NaN where they do not but for rounding."""
     with np.errstate(over="ignore", invalid="ignore"):  # a number that is not finite becomes a `ModelFault` later
         raw: Floats = np.exp(logarithms.astype(np.float64))
         sums = raw.sum(axis=-1, keepdims=True)
@@ -161,7 +161,7 @@ def _probabilities(logarithms: Array) -> Floats:
 
 
 def _unsoundness(logarithms: Array) -> str:
-    """What is wrong with log-probabilities (T, 10) that are not sound."""
+    """What is wrong with log-probabilities (T, classes) that are not sound."""
     with np.errstate(over="ignore", invalid="ignore"):
         sums = np.exp(logarithms.astype(np.float64)).sum(axis=-1)
     if not np.isfinite(sums).all():

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.backend.buckets import Ints, n_shards
+from service.backend.buckets import MIN_SHARD_ROWS, Ints, n_dear_shards, n_shards
 from service.backend.network import Array, ForecastOutput
 from service.backend.prices import CallPrices, steps_with_levels
+from service.backend.program import forbidden
 from service.backend.sharding import ComputeThreads
 from service.contract.errors import BrokenModel, ModelFault
 from service.contract.files import MAX_MODEL_BYTES, check_archive, read_verified
@@ -70,7 +71,6 @@ SIGNATURES: dict[Task, dict[str, tuple[tuple[str, ...], str]]] = {
     },
 }
 MAX_CACHED_SEASONS = 1024
-CLASSES = 10
 FLOAT64, FLOAT32, INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -95,6 +95,13 @@ def load_module(folder: Path, manifest: Manifest, device: torch.device) -> torch
                 "torch.jit.save(torch.jit.script(module), path)"
             ) from error
         raise BrokenModel(f"{path} is no TorchScript module: {error}") from error
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        fault = forbidden(archive)
+    if fault is not None:
+        raise BrokenModel(
+            f"{path}: {fault}; a model keeps nothing between calls but the state, draws no random numbers and prints "
+            "nothing (docs/models.md)"
+        )
     missing = [name for name in SIGNATURES[manifest.task] if not hasattr(module, name)]
     if missing:
         raise BrokenModel(f"{path} lacks the methods {', '.join(missing)} of task {manifest.task!r}")
@@ -141,8 +148,10 @@ class ScriptedNetwork:
         self._threads = threads
         self._module = module
         self._width = manifest.state.width
+        self._classes = manifest.classes
         self._initial: dict[int, Floats] = {}
         self.prices = CallPrices()
+        self.least_rows = MIN_SHARD_ROWS  # of a shard of `history` or `trace`
         self._calls_to_skip = 0  # before the next one that is measured
 
     @property
@@ -192,7 +201,7 @@ class ScriptedNetwork:
         """Mean and quantiles (R, horizon, 1 + Q), and the season lengths in use (R,)."""
         forecasts, seasons = self._call_rows("service_forecast", 0, horizon, levels.shape[1], state, horizon, levels)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
-        self._check("season()", seasons, (len(state),), INT64)
+        self._check_seasons(seasons, len(state))
         return forecasts, seasons
 
     def finish(
@@ -204,7 +213,7 @@ class ScriptedNetwork:
         )
         self._check("step()", new_state, state.shape)
         self._check("forecast()", forecasts, (len(state), horizon, 1 + levels.shape[1]))
-        self._check("season()", seasons, (len(state),), INT64)
+        self._check_seasons(seasons, len(state))
         return new_state, (forecasts, seasons)
 
     def history(self, values: Array, lengths: Ints, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
@@ -217,23 +226,23 @@ class ScriptedNetwork:
         return new_state, forecasts
 
     def read(self, state: Floats) -> Array:
-        """Log-probabilities (R, 10)."""
+        """Log-probabilities (R, classes)."""
         logarithms: Array = self._call_rows("read", 0, 1, 0, state)
-        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
+        self._check("read()", logarithms, (len(state), self._classes), FLOAT32)
         return logarithms
 
     def finish_reading(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
-        """State (R, S) after `rows`, and log-probabilities (R, 10) there."""
+        """State (R, S) after `rows`, and log-probabilities (R, classes) there."""
         new_state, logarithms = self._call_rows("service_finish", rows.shape[1], 1, 0, rows, lengths, state)
         self._check("step()", new_state, state.shape)
-        self._check("read()", logarithms, (len(state), CLASSES), FLOAT32)
+        self._check("read()", logarithms, (len(state), self._classes), FLOAT32)
         return new_state, logarithms
 
     def trace(self, rows: Array, lengths: Ints, state: Floats) -> tuple[Floats, Array]:
-        """State (R, S) after `rows`, and log-probabilities after each of them (R, T, 10)."""
+        """State (R, S) after `rows`, and log-probabilities after each of them (R, T, classes)."""
         new_state, logarithms = self._call_rows("trace", 0, rows.shape[1], 0, rows, lengths, state)
         self._check("trace()", new_state, state.shape)
-        self._check("trace()", logarithms, (*rows.shape[:2], CLASSES), FLOAT32)
+        self._check("trace()", logarithms, (*rows.shape[:2], self._classes), FLOAT32)
         return new_state, logarithms
 
     def _check(self, method: str, answer: Array, shape: tuple[int, ...], dtype: np.dtype[Any] = FLOAT64) -> None:
@@ -241,6 +250,11 @@ class ScriptedNetwork:
             raise self.fault(f"{method} gave an array of shape {answer.shape}, not {shape}")
         if answer.dtype != dtype:
             raise self.fault(f"{method} gave numbers of {answer.dtype}, not {dtype}")
+
+    def _check_seasons(self, seasons: Ints, rows: int) -> None:
+        self._check("season()", seasons, (rows,), INT64)
+        if min(seasons.tolist()) < 1:
+            raise self.fault(f"season() gave {seasons.min()}; no season is 1")
 
     def _call_rows(
         self, method: str, steps: int, ahead: int, levels: int, first: Any, *more_arguments: Array | int
@@ -254,7 +268,7 @@ class ScriptedNetwork:
         if self._calls_to_skip < 0:
             self._calls_to_skip, started = self.prices.measured_every - 1, self._clock()
         rows, threads = len(first), self._threads.threads
-        shards = 1 if threads == 1 else n_shards(rows, int(steps + steps_with_levels(ahead, levels)), threads)
+        shards = 1 if threads == 1 else self._n_shards(method, rows, steps + steps_with_levels(ahead, levels))
         if shards == 1:
             answer = self._call(method, first, *more_arguments)
         else:
@@ -262,6 +276,13 @@ class ScriptedNetwork:
         if started is not None:
             self.prices.calls.append((method, rows / shards, steps, ahead, levels, self._clock() - started))
         return answer
+
+    def _n_shards(self, method: str, rows: int, steps: float) -> int:
+        threads = self._threads.threads
+        shards = n_shards(rows, int(steps), threads)
+        if shards == 1 and method in ("history", "trace"):
+            return n_dear_shards(rows, self.prices.stepwise.seconds(rows, steps), threads, self.least_rows)
+        return shards
 
     def _call_shards(self, method: str, shard_rows: int, *arguments: Any) -> Any:
         """`method` of `shard_rows` rows in each thread."""
@@ -279,9 +300,10 @@ class ScriptedNetwork:
             tensors = [value if isinstance(value, int) else self._to_tensor(value) for value in arguments]
             try:
                 answer = getattr(self._module, method)(*tensors)
+                # Inside, too: a type or layout that numpy has not is the module's fault.
+                return tuple(map(self._to_array, answer)) if isinstance(answer, tuple) else self._to_array(answer)
             except MODULE_ERRORS as error:
                 raise self._error(method, arguments[0], error) from error
-        return tuple(map(self._to_array, answer)) if isinstance(answer, tuple) else self._to_array(answer)
 
     def _error(self, method: str, first: Array | int, error: Exception) -> Exception:
         """What takes the place of `error`, which `method` raised for arguments of which this is the `first`."""

@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from service.codec.common import ALL_INPUTS, SequenceState
 from service.codec.digit_choice import blank_reading, read_input, read_number
 from service.codec.digit_items import FLAG_HAS_INK, DigitCall, PictureItems, Reading
-from service.codec.digit_types import CLASSES, IMAGE_ROWS, DigitAnswer, DigitPrediction, NumberDigit, TracePoint
+from service.codec.digit_types import IMAGE_ROWS, DigitAnswer, DigitPrediction, NumberDigit, TracePoint
 from service.codec.state_tokens import StateTokens
 from service.codec.strict_json import FieldErrors
 from service.contract.manifest import Manifest
@@ -78,16 +79,18 @@ def _chosen_readings(
             errors = FieldErrors()
             errors.add(ALL_INPUTS.format(0), picture.refusal.code, picture.refusal.detail)
             errors.check()
-        item, result = (read.item, read.result) if read else blank_reading(call.manifest.state.width)
+        item, result = (
+            (read.item, read.result) if read else blank_reading(call.manifest.state.width, call.manifest.classes)
+        )
         items.append(item)
         answers.append(result)
-        digits = None
+        digits, has_signs = None, False
         if call.parameters.digits == "all" and (picture.is_blank or picture.hypotheses):
             n_pieces = sum(len(line.pieces) for line in picture.lines) if read else 0
             pieces = results[picture.lines_first : picture.lines_first + n_pieces]
-            digits = read_number(picture.lines if n_pieces else (), pieces)
+            digits, has_signs = read_number(picture.lines if n_pieces else (), pieces)
         report, agreement = (read.report, read.agreement) if read else (None, 1.0)
-        readings.append(replace(reading, preparation=report, digits=digits, agreement=agreement))
+        readings.append(replace(reading, preparation=report, digits=digits, has_signs=has_signs, agreement=agreement))
     return replace(call, items=items, readings=readings, pictures=None), answers
 
 
@@ -122,12 +125,14 @@ def _predictions(
         warnings = []
         if is_blank:
             warnings.append("no_ink" if state.observations else "blank_image")
-        if state.observations >= IMAGE_ROWS and not is_blank and _untempered(probabilities[label], reading) < unlikely:
+        if state.observations >= IMAGE_ROWS and not is_blank and _untempered(result, reading) < unlikely:
             warnings.append("unlikely_digit")
             if reading.preparation is None and len(item.rows) >= IMAGE_ROWS and _looks_inverted(item.rows):
                 warnings.append("looks_inverted")
         if reading.preparation is not None and reading.preparation.digits > 1:
             warnings.append("several_digits")
+        if reading.has_signs:
+            warnings.append("other_signs")
         predictions.append(
             DigitPrediction(
                 item_id=reading.item_id,
@@ -139,15 +144,17 @@ def _predictions(
                 state=token,
                 preprocessing=reading.preparation,
                 warnings=warnings,
-                **_number(reading.digits),
+                name=_name(call.manifest, None if is_blank and is_whole else label),
+                **_number(reading.digits, call.manifest),
             )
         )
     return predictions
 
 
-def _untempered(score: float, reading: Reading) -> float:
+def _untempered(result: DigitResult, reading: Reading) -> float:
     """The score before hypotheses that disagree lowered it: how like a digit the chosen one is."""
-    return (score - (1 - reading.agreement) / CLASSES) / reading.agreement if reading.agreement < 1 else score
+    score, share = float(result.probabilities.max()), reading.agreement
+    return (score - (1 - share) / len(result.probabilities)) / share if share < 1 else score
 
 
 def _looks_inverted(rows: NDArray[np.float32]) -> bool:
@@ -156,13 +163,20 @@ def _looks_inverted(rows: NDArray[np.float32]) -> bool:
     return bool(rows.mean() > 0.5 and np.median(sides) > 0.5)
 
 
-def _number(digits: list[NumberDigit] | None) -> dict[str, Any]:
+def _name(manifest: Manifest, label: int | None) -> str | UnsetType | None:
+    """The name of a label, where a model's labels have names; None for none."""
+    if not manifest.output.labels:
+        return UNSET
+    return None if label is None else manifest.output.labels[label]
+
+
+def _number(digits: list[NumberDigit] | None, manifest: Manifest) -> dict[str, Any]:
     """The fields that all digits of a picture fill; nothing where they were not asked for."""
     if digits is None:
         return {}
     by_line: dict[int, str] = {}
     for digit in digits:
-        by_line[digit.line] = by_line.get(digit.line, "") + str(digit.label)
+        by_line[digit.line] = by_line.get(digit.line, "") + str(_name(manifest, digit.label) or digit.label)
     score = math.prod(digit.score for digit in digits) if digits else None
     return {"number": "\n".join(by_line.values()), "number_score": score, "digits": digits}
 

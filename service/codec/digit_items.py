@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, MESSAGE, STATE_NUMBERS, SequenceState
-from service.codec.digit_types import CLASSES, WIDTH, DigitInput, DigitOpening, DigitParameters, NumberDigit
+from service.codec.digit_types import WIDTH, DigitInput, DigitOpening, DigitParameters, NumberDigit
 from service.codec.image_cost import ImageLimits
 from service.codec.images import ImagePreparer, PreparedImage
 from service.codec.state_tokens import StateTokens
@@ -62,6 +62,7 @@ class Reading(Struct, frozen=True, eq=False, gc=False):
     earlier_rows: int
     flags: int  # of the rows before, and the scale of these
     digits: list[NumberDigit] | None = None  # all of an image, where they are asked for
+    has_signs: bool = False  # beside these
     agreement: float = 1.0  # that the score was tempered by
 
 
@@ -174,7 +175,9 @@ class _CallBuilder:
             items.append(DigitItem(np.zeros((1, WIDTH), np.float32)))
         traced_rows = sum([len(item.rows) for item in items]) if parameters.trace else 0
         token_numbers = parameters.return_state * self._manifest.state.width // STATE_NUMBERS
-        answer_size = len(self._readings) * (INPUT_NUMBERS + CLASSES + token_numbers) + TRACE_NUMBERS * traced_rows
+        answer_size = (
+            len(self._readings) * (INPUT_NUMBERS + self._manifest.classes + token_numbers) + TRACE_NUMBERS * traced_rows
+        )
         pictures = self._firsts if self._has_pictures else None
         return DigitCall(self._manifest, parameters, items, self._readings, answer_size, pictures)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -22,7 +22,6 @@ from service.imaging.report import Preparation
 DEFAULT_MODEL = "digits"
 WIDTH = 28  # numbers in a row
 IMAGE_ROWS = 28  # rows of a whole digit; with fewer, a low score says only that there is more to read
-CLASSES = 10
 
 _ROWS = (
     "top to bottom, 28 numbers each, ink bright on dark; 0..255, or 0..1 when none is above 1; with state only the new "
@@ -30,6 +29,31 @@ _ROWS = (
 )
 
 _IMAGE = "base64 of a PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF file, or a data URL"
+
+_ITEM = '{"image": "…base64…"}'
+_REQUEST = f'{{"inputs": [{_ITEM}]}}'
+
+# Names of other tools, with what they are called here.
+_PICTURES = (
+    {
+        name: f"use 'image', the base64 of a picture, in an entry of 'inputs', not '{name}'"
+        for name in (
+            *("img", "picture", "photo", "file", "content"),
+            *("base64", "b64", "image_base64", "image_b64", "image_data", "images"),
+        )
+    }
+    | {
+        name: f"use 'rows', 28 rows of 28 numbers, in an entry of 'inputs', not '{name}'"
+        for name in ("pixels", "data", "array", "values", "matrix", "grid", "digit", "tensor", "x", "X", "input")
+    }
+    | {"url": "the service fetches nothing: send the file itself in base64, as 'image'"}
+)
+_OPTIONS = {
+    name: f"use 'stop_at_confidence' in 'parameters', not '{name}'"
+    for name in ("threshold", "confidence", "stop_at", "min_confidence")
+}
+_BELONGS = "it belongs in 'parameters'"
+_PARAMETERS = ("trace", "stop_at_confidence", "return_state", "timeout_ms", "digits")
 
 Confidence = Annotated[float, Meta(gt=0, le=1, description="stop reading at the first row that reaches this score")]
 
@@ -41,6 +65,14 @@ class DigitInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     image: Annotated[str, Meta(description=_IMAGE)] | None = None
     item_id: ItemId | None = None
     state: StateToken | None = None
+
+    example: ClassVar[str] = f'{{"rows": […]}} or {_ITEM}'
+    hints: ClassVar[dict[str, str]] = {
+        **_PICTURES,
+        **_OPTIONS,
+        **dict.fromkeys(_PARAMETERS, _BELONGS),
+        "id": "use 'item_id'",
+    }
 
 
 Digits = Annotated[
@@ -57,6 +89,8 @@ class DigitParameters(Struct, forbid_unknown_fields=True, frozen=True, gc=False)
     timeout_ms: Timeout | None = None
     digits: Digits = "one"
 
+    hints: ClassVar[dict[str, str]] = _OPTIONS
+
 
 class LiveDigitParameters(DigitParameters, forbid_unknown_fields=True, frozen=True, gc=False):
     """What to answer on a live connection."""
@@ -70,6 +104,15 @@ class DigitRequest(Struct, forbid_unknown_fields=True, frozen=True):
     inputs: Annotated[list[DigitInput], Meta(description="digits", extra_json_schema={"minItems": 1})]
     model: RequestedModel = DEFAULT_MODEL
     parameters: DigitParameters = field(default_factory=DigitParameters)
+
+    example: ClassVar[str] = _REQUEST
+    hints: ClassVar[dict[str, str]] = {
+        **_PICTURES,
+        **_OPTIONS,
+        **dict.fromkeys(_PARAMETERS, _BELONGS),
+        **dict.fromkeys(("image", "rows"), f"it belongs in an entry of 'inputs': {_REQUEST}"),
+        "instances": f"use 'inputs': {_REQUEST}",
+    }
 
 
 class DigitOptions(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -114,6 +157,7 @@ class DigitPrediction(Struct, frozen=True, gc=False):
     state: str | None
     preprocessing: Preparation | None
     warnings: list[str]
+    name: str | UnsetType | None = UNSET  # of the label, where the model's are no digits
     number: str | UnsetType = UNSET  # with "all", of a picture; lines are joined by a newline
     number_score: float | UnsetType | None = UNSET
     digits: list[NumberDigit] | UnsetType = UNSET

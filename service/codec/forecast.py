@@ -29,11 +29,12 @@ from service.codec.forecast_types import (
     SeriesOpening,
     SeriesPrediction,
 )
-from service.codec.large_forecasts import LARGE, as_array, check_count, decode_large
+from service.codec.large_forecasts import LARGE, as_arrays, decode_large, too_many_series
 from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.statements import (
     NO_FLOOR,
+    SECOND,
     Bounds,
     bounds_of,
     check_bounds,
@@ -44,10 +45,10 @@ from service.codec.statements import (
     stated_seasons,
 )
 from service.codec.strict_json import FieldErrors, StrictDecoder
-from service.codec.timeline import SENTENCES, Fault, Timeline, check_end, comes_back, from_start
+from service.codec.timeline import SENTENCES, Fault, Timeline, check_end, comes_back, from_start, is_likely
 from service.codec.timing import Timed, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
-from service.contract.manifest import Manifest, Task
+from service.contract.manifest import InputContract, Manifest, Task
 from service.contract.types import Floats, ForecastItem, ForecastResult
 from service.settings import Settings
 
@@ -56,6 +57,7 @@ ANOMALY_ENDS = (0.005, 0.995)  # of the interval beyond which a value is an anom
 
 _EMPTY: Floats = np.empty(0)
 _NO_VALUE = "no value is present"
+_WEEK, _YEAR = 7, 365  # values of a day
 _request_decoder = StrictDecoder(ForecastRequest)
 _opening_decoder = StrictDecoder(SeriesOpening)
 _message_decoder = StrictDecoder(NewValues)
@@ -251,7 +253,8 @@ class ForecastCodec:
     def check_limits(self, request: ForecastRequest) -> None:
         """Raise `InvalidRequest` where a request has more than the settings allow, or no value."""
         lengths = [len(series.target) for series in request.inputs]
-        check_count(len(lengths), self._settings.max_items)
+        if len(lengths) > self._settings.max_items:
+            raise too_many_series(len(lengths), self._settings.max_items)
         if not lengths or min(lengths) == 0 or max(lengths) > self._settings.max_observations:
             self._check_targets(request)
         self._check_size(request.parameters, len(lengths), sum(lengths))
@@ -293,10 +296,10 @@ def sequence_states(call: ForecastCall, results: Sequence[ForecastResult]) -> li
 
 
 def with_times(call: ForecastCall, timelines: Sequence[Timeline | None], seasons: Sequence[int]) -> ForecastCall:
-    """`call` with timelines, and the `seasons` that frequencies suggest where the values show them."""
+    """`call` with timelines, and the `seasons` that frequencies suggest unless the values show others."""
     items = call.items
     if call.parameters.season_length is None and call.manifest.input.season:
-        items = list(map(_with_hint, items, seasons))
+        items = [_with_hint(item, season, call.manifest.input) for item, season in zip(items, seasons, strict=True)]
     return replace(call, items=items, timelines=timelines)
 
 
@@ -324,11 +327,13 @@ def _to_call(
     item_ids: list[str | None] = []
     items: list[ForecastItem] = []
     all_counts: list[Counts] = []
+    shown = [_shown(series.target, state, manifest) for series, state in zip(inputs, resumed_from, strict=True)]
+    arrays = as_arrays(shown)
     for index, (series, state) in enumerate(zip(inputs, resumed_from, strict=True)):
         target = series.target
         if bounds is not None:
             season = season_number(seasons, no_floor[index], manifest.input)
-        values, missing, error = _values(target, manifest, state)
+        values, missing, error = _values(target, *arrays[index], manifest, state)
         if error is not None:
             pointer = f"{pointer_template.format(index)}/target{error.pointer}"
             errors.add(pointer, error.code, error.detail)
@@ -468,15 +473,16 @@ def _timed(prediction: SeriesPrediction, timeline: Timeline | None) -> SeriesPre
 
 
 def season_of(series: SeriesInput, suggested: int) -> int:
-    """The season that a frequency suggests, where the values of `series` come back after it; else 0."""
-    return suggested if comes_back(np.array(series.target, np.float64), suggested) else 0
+    """The season that a frequency suggests, unless the values of `series` show another one; else 0."""
+    return suggested if is_likely(np.array(series.target, np.float64), suggested) else 0
 
 
-def _with_hint(item: ForecastItem, season: int) -> ForecastItem:
-    """`item` with the season that its frequency suggests, where none is stated and its values show that."""
-    if item.season % NO_FLOOR or item.state is not None or not comes_back(item.values, season):
+def _with_hint(item: ForecastItem, season: int, contract: InputContract) -> ForecastItem:
+    """`item` with what its frequency suggests, where nothing is stated: a season, and a year of days that shows."""
+    if item.season % NO_FLOOR or item.state is not None or not is_likely(item.values, season):
         return item
-    return replace(item, season=item.season + season)
+    has_year = season == _WEEK and contract.seasons == 2 and comes_back(item.values, _YEAR)
+    return replace(item, season=item.season + season + (SECOND * _YEAR if has_year else 0))
 
 
 def _warnings(call: ForecastCall, counts: Counts, result: ForecastResult, seasons: tuple[int, ...]) -> dict[str, str]:
@@ -504,13 +510,21 @@ def _answer_numbers(parameters: ForecastParameters, n_series: int, n_values: int
     return width * (n_series * parameters.prediction_length + (n_values if parameters.include else 0))
 
 
-def _values(
-    target: list[float | None], manifest: Manifest, state: SequenceState | None
-) -> tuple[Floats, int, FieldError | None]:
-    """`target` as float64 (NaN = missing), cut to what the model can use; how many are missing; what is wrong with it.
+def _shown(target: list[float | None], state: SequenceState | None, manifest: Manifest) -> list[float | None]:
+    """`target`, cut to what the model can use.
 
-    The pointer of an error is relative to the target. A resumed series is not cut: what came before it is in the
-    state, and nothing may be missing in between.
+    A resumed series is not cut: what came before it is in the state, and nothing may be missing in between.
+    """
+    context = manifest.input.context
+    return target[-context:] if context is not None and state is None and len(target) > context else target
+
+
+def _values(
+    target: list[float | None], values: Floats, is_complete: bool, manifest: Manifest, state: SequenceState | None
+) -> tuple[Floats, int, FieldError | None]:
+    """The `values` of `target` that the model is shown; how many of `target` are missing; what is wrong with it.
+
+    The pointer of an error is relative to the target.
     """
     contract = manifest.input
     length = len(target)
@@ -518,8 +532,7 @@ def _values(
     if total < contract.min_length or (contract.max_length is not None and total > contract.max_length):
         detail = f"{total} values; '{manifest.name}' reads {_lengths(manifest)}"
         return _EMPTY, 0, FieldError("", "length_not_supported", detail)
-    is_cut = state is None and contract.context is not None and length > contract.context
-    values, is_complete = as_array(target[-contract.context :] if is_cut and contract.context else target)
+    is_cut = len(values) < length
     missing = 0 if is_complete and not is_cut else target.count(None)
     error = None
     if missing and not contract.missing:

@@ -47,6 +47,8 @@ _TARGETS = {
     for name in ("values", "data", "series", "y", "history", "observations", "context", "past_values")
 }
 _BELONGS = "it belongs in 'parameters'"
+_SERIES = '{"target": [1, 2, 3]}'
+_REQUEST = f'{{"inputs": [{_SERIES}]}}'
 
 
 class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -71,6 +73,7 @@ class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     lower: Bound = UNSET
     upper: Bound = UNSET
 
+    example: ClassVar[str] = _SERIES
     hints: ClassVar[dict[str, str]] = {
         **_IN_PARAMETERS,
         **{name: hint for name, hint in _SEASONS.items() if name != "freq"},
@@ -78,6 +81,10 @@ class SeriesInput(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
         **dict.fromkeys(("prediction_length", "quantile_levels", "season_length", "return_state", "include"), _BELONGS),
         "id": "use 'item_id'",
         "unique_id": "use 'item_id'",
+        **dict.fromkeys(
+            ("ds", "date", "dates", "time", "times", "datetime", "timestamp", "index"),
+            "use 'timestamps', a list of ISO 8601 times, or 'start' with 'freq'",
+        ),
     }
 
 
@@ -109,6 +116,7 @@ class ForecastRequest(Struct, forbid_unknown_fields=True, frozen=True):
     model: RequestedModel = DEFAULT_MODEL
     parameters: ForecastParameters = field(default_factory=ForecastParameters)
 
+    example: ClassVar[str] = _REQUEST
     hints: ClassVar[dict[str, str]] = {
         **_IN_PARAMETERS,
         **_SEASONS,
@@ -117,7 +125,7 @@ class ForecastRequest(Struct, forbid_unknown_fields=True, frozen=True):
             ("prediction_length", "quantile_levels", "season_length", "return_state", "include", "lower", "upper"),
             _BELONGS,
         ),
-        "target": 'it belongs in an entry of \'inputs\': {"inputs": [{"target": [1, 2, 3]}]}',
+        "target": f"it belongs in an entry of 'inputs': {_REQUEST}",
         "instances": "use 'inputs'",
     }
 

@@ -73,28 +73,33 @@ def decode_large(content: bytes, max_items: int) -> ForecastRequest | None:
     """
     try:
         request = _request_decoder.decode(content)
-        check_count(len(request.inputs), max_items)
+        if len(request.inputs) > max_items:
+            raise too_many_series(len(request.inputs), max_items)
         inputs = [_stored(series) for series in request.inputs]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return ForecastRequest(inputs, request.model, request.parameters)
 
 
-def check_count(n_series: int, max_items: int) -> None:
-    """Refuse a request with too many series."""
-    if n_series > max_items:
-        raise InvalidRequest(f"{n_series} series in one request; at most {max_items}", code="too_many_items")
+def too_many_series(n_series: int, max_items: int) -> InvalidRequest:
+    """The error of a request with more than `max_items` series."""
+    return InvalidRequest(f"{n_series} series in one request; at most {max_items}", code="too_many_items")
 
 
 def _stored(series: SeriesInput) -> SeriesInput:
-    values, _ = as_array(_values_decoder.decode(cast("msgspec.Raw", series.target)))
+    values, _ = _as_array(_values_decoder.decode(cast("msgspec.Raw", series.target)))
     stored = cast("list[float | None]", StoredValues(values))
     return SeriesInput(
         stored, series.item_id, series.state, series.start, series.freq, series.timestamps, series.lower, series.upper
     )
 
 
-def as_array(numbers: list[float | None]) -> tuple[Floats, bool]:
+def as_arrays(targets: Sequence[list[float | None]]) -> list[tuple[Floats, bool]]:
+    """The values of each series as float64, NaN where one is missing, and whether none is."""
+    return [_as_array(numbers) for numbers in targets]
+
+
+def _as_array(numbers: list[float | None]) -> tuple[Floats, bool]:
     """`numbers` as float64, and whether none is missing. `struct` takes a quarter of numpy's time, and refuses None."""
     if isinstance(numbers, StoredValues):
         return numbers.array, not numbers.n_missing

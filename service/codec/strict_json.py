@@ -168,7 +168,7 @@ class _Inspector:
 
     def _struct(self, value: Any, kind: kinds.StructType) -> None:
         if not isinstance(value, dict):
-            self._error("wrong_type", f"must be an object, not {_type_name(value)}")
+            self._error("wrong_type", f"must be an object{_example(kind.cls)}, not {_type_name(value)}")
             return
         fields, required = _fields(kind.cls)
         for name, child in value.items():
@@ -203,6 +203,9 @@ class _Inspector:
         accepted = _number_types(kind.item_type)
         if accepted and _all_numbers(value, accepted):
             return
+        if accepted and len(value) > 1 and set(map(type, value)) == {dict}:
+            self._error("wrong_type", "must be an array of numbers, not of objects")
+            return
         for index, child in enumerate(value):
             if accepted and self.errors.is_full:
                 for start in range(index, len(value), COUNTED):
@@ -217,8 +220,7 @@ class _Inspector:
         is_nested = isinstance(kind, (kinds.ListType, kinds.StructType))
         is_flat = is_nested and len(value) > 1 and _all_numbers(value, _NUMBERS)
         if is_flat and isinstance(kind, kinds.StructType):
-            example = f'{{"{next(iter(_fields(kind.cls)[0]))}": […]}}'
-            self._error("wrong_type", f"must be an array of objects such as {example}, not of numbers")
+            self._error("wrong_type", f"must be an array of objects{_example(kind.cls)}, not of numbers")
         elif is_flat:
             side = math.isqrt(len(value))
             shape = f": send {side} rows of {side}" if side > 1 and side * side == len(value) else ""
@@ -277,6 +279,12 @@ _VISITS: dict[type[kinds.Type], Callable[[_Inspector, Any, Any], None]] = {
     kinds.LiteralType: _Inspector._literal,
     kinds.BoolType: _Inspector._bool,
 }
+
+
+def _example(struct: type[Struct]) -> str:
+    """What is said behind "an object" where one of `struct` is meant; nothing where it has no `example`."""
+    example: str = getattr(struct, "example", "")
+    return f" such as {example}" if example else ""
 
 
 @cache

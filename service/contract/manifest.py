@@ -22,6 +22,7 @@ RECORD_FILE = "training.json"
 MAX_FAULTS = 10  # of a manifest that are named
 DIGIT_FEATURES = 28  # pixels of a row
 DIGIT_CLASSES = 10
+MAX_CLASSES = 100
 
 Task = Literal["forecast", "classify-digit"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -52,7 +53,8 @@ class OutputContract(_Part):
     """What an answer carries."""
 
     quantile_levels: tuple[float, ...] = Field(default=(), description="levels predicted directly; others interpolated")
-    classes: int | None = Field(default=None, description="number of classes of a digit reader")
+    classes: int | None = Field(default=None, description="number of classes of a digit reader; null: 10")
+    labels: tuple[str, ...] = Field(default=(), description="names of the classes where they are not digits, in order")
     unlikely_below: float | None = Field(
         default=None, ge=0, le=1, description="a whole digit with a score below this is probably none; null: not known"
     )
@@ -116,14 +118,25 @@ class Manifest(_Part):
         features, levels = (1 if forecasts else DIGIT_FEATURES), self.output.quantile_levels
         if self.input.features != features:
             raise ValueError(f"input.features is {self.input.features}; models of task {self.task!r} read {features}")
-        if self.output.classes is not None and (forecasts or self.output.classes != DIGIT_CLASSES):
-            allowed = "null" if forecasts else f"{DIGIT_CLASSES} or null"
-            raise ValueError(f"output.classes is {self.output.classes}; of task {self.task!r} it is {allowed}")
+        if forecasts and (self.output.classes is not None or self.output.labels):
+            raise ValueError(f"output.classes and output.labels are not those of task {self.task!r}")
+        if not 2 <= self.classes <= MAX_CLASSES:
+            raise ValueError(f"output.classes is {self.classes}; of task {self.task!r} it is 2 to {MAX_CLASSES}")
+        labels = self.output.labels
+        if self.classes != DIGIT_CLASSES and not labels:
+            raise ValueError(f"output.labels must name the {self.classes} classes, which are not the ten digits")
+        if labels and (len(labels) != self.classes or len(set(labels)) != len(labels)):
+            raise ValueError(f"output.labels must be {self.classes} different names; it has {len(set(labels))}")
         if not all(0 < level < 1 for level in levels) or list(levels) != sorted(set(levels)):
             raise ValueError("output.quantile_levels must ascend, each between 0 and 1")
         if self.input.max_length is not None and self.input.max_length < self.input.min_length:
             raise ValueError("input.max_length is less than input.min_length")
         return self
+
+    @property
+    def classes(self) -> int:
+        """How many classes a digit reader tells apart."""
+        return DIGIT_CLASSES if self.output.classes is None else self.output.classes
 
     @property
     def digest(self) -> str:

@@ -45,8 +45,8 @@ class TrustedKeys:
     def read(cls, path: Path) -> TrustedKeys:
         """The keys in a file, one a line: `ed25519`, the key in base64, a comment. Raises `ValueError`."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_file(path, MAX_SIGNATURE_BYTES).decode().splitlines()
+        except (BrokenModel, UnicodeDecodeError) as error:
             raise ValueError(f"the trusted keys {path} cannot be read: {error}") from error
         keys: dict[str, bytes] = {}
         for number, line in enumerate(lines, 1):

@@ -80,7 +80,7 @@ class DigitResult(Struct, frozen=True, eq=False, gc=False):
     """Probabilities after the last row that was used; `state` belongs to that same row."""
 
     probabilities: Floats  # (10,), sum 1
-    trace: Floats | None  # (rows_used, 10), after each row of this request
+    trace: Floats | None  # (rows_used, classes), after each row of this request
     rows_used: int  # rows of this request that were read
     state: Floats  # (S,)
 

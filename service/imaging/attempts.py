@@ -12,14 +12,20 @@ from service.imaging.cell_lines import CellLines
 from service.imaging.components import connected_components
 from service.imaging.decode import View
 from service.imaging.filters import Mask, dilate
-from service.imaging.layers import LEAST_IN_CELL, Layer
+from service.imaging.layers import LEAST_IN_CELL, WITH_FAINT, Layer
 from service.imaging.layout import layout_of
-from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
+from service.imaging.marks import Mark, Outcome, Reading, border_band, marks_of, refused
 from service.imaging.outlines import body_of
 from service.imaging.strokes import is_shade, is_thin_outline
 
 # Logarithms of weights of a digit in a cell with the cell's lines, and without them; 0 is where it touches none.
 _WITH_LINES, _WITHOUT_LINES = -0.1, -0.3
+ALONG_BORDER = 0.7  # of its longer side, that what is no stroke lies along the border with
+_BESIDE_LINE = 0.16  # share of a cell's shorter side: what stands within that of a side is none of its digit
+_ONLY_LINES = "nothing but the lines of a cell stands out from the paper"
+# Logarithms of weights, of what is found beside shade or beside a mark at the border, and of that one then.
+_BESIDE_SHADE, _AT_BORDER = -0.25, -1.0
+_LEAST_BESIDE = 0.3  # of its height, that what stands free beside it has at least
 
 
 def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
@@ -30,15 +36,21 @@ def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
         base = next(outcomes)
         if first.cell is not None:
             base = _in_cell(first, base)
-        marks = list(base.marks)
+        marks, further = list(base.marks), []
         for layer in variants:
-            marks += lowered(next(outcomes).marks, layer.prior)
-        attempts.append(Outcome(marks, base.refusal))
+            found = lowered(next(outcomes).marks, layer.prior)
+            if layer.is_without_faint and found:
+                marks = lowered(marks, WITH_FAINT)
+            further += found
+        marks += further
+        if first.cell is not None:
+            marks = [mark for mark in marks if not _is_beside_line(mark, first.separation.view)]
+        attempts.append(Outcome(marks, base.refusal) if marks or base.refusal else refused(_ONLY_LINES))
     return attempts
 
 
-def _find_marks(layers: Sequence[Layer]) -> list[Outcome]:
-    """What is found in each of the `layers`."""
+def _find_marks(layers: Sequence[Layer], *, is_first: bool = True) -> list[Outcome]:
+    """What is found in each of the `layers`; `is_first`: and what else, where that is shade."""
     readings: list[Reading | None] = []
     layouts = list(map(layout_of, [layer.components for layer in layers]))
     for layer, layout in zip(layers, layouts, strict=True):
@@ -55,7 +67,37 @@ def _find_marks(layers: Sequence[Layer]) -> list[Outcome]:
             )
             if not reading.is_shade and is_thin_outline(first[layout.box]):
                 reading.body = body_of(first, layout.box)
-    return list(map(marks_of, readings))
+    outcomes = list(map(marks_of, readings))
+    if is_first:
+        for index, reading in enumerate(readings):
+            if reading is not None and (reading.is_shade or _is_near_border(reading)):
+                outcomes[index] = _beside_shade(reading, outcomes[index])
+    return outcomes
+
+
+def _is_near_border(reading: Reading) -> bool:
+    """Whether the likeliest candidate lies at the border, as a table's edge does."""
+    height, width = reading.masks[0].shape
+    (rows, columns), band = reading.layout.box, border_band((height, width))
+    return bool(min(rows.start, columns.start) < band or rows.stop > height - band or columns.stop > width - band)
+
+
+def _beside_shade(reading: Reading, outcome: Outcome) -> Outcome:
+    """What stands free beside what `reading` found in the first place, after the marks of `outcome`."""
+    layer, components = reading.layer, reading.layer.components
+    band, (height, width) = border_band(components.shape), components.shape
+    rest = (components.left >= band) & (components.right <= width - band)
+    rest &= (components.top >= band) & (components.bottom <= height - band)
+    if not _is_near_border(reading):
+        rest &= ~reading.layout.choices[reading.layout.first].selected
+    if not rest.any():
+        return outcome
+    beside = replace(layer, components=connected_components(components.mask(rest)))
+    (found,) = _find_marks([beside], is_first=False)
+    least = _LEAST_BESIDE * (reading.layout.box[0].stop - reading.layout.box[0].start)
+    high = [mark for mark in found.marks if mark.mask.shape[0] > least]
+    first = lowered(outcome.marks, _AT_BORDER) if high else outcome.marks
+    return Outcome([*first, *lowered(high, _BESIDE_SHADE)], outcome.refusal)
 
 
 def lowered(marks: Iterable[Mark], prior: float) -> list[Mark]:
@@ -69,15 +111,28 @@ def _in_cell(layer: Layer, outcome: Outcome) -> Outcome:
     if cell is None or outcome.refusal is not None:
         return outcome
     lines, size = cell.lines, view.plane.shape[0] - 2 * view.margin
-    inside = [mark for mark in outcome.marks if mark.mask.shape[0] >= LEAST_IN_CELL * size]
+    high = [mark for mark in outcome.marks if mark.mask.shape[0] >= LEAST_IN_CELL * size]
+    inside = [mark for mark in high if not _is_beside_line(mark, view)]
     if not inside:
-        return refused("nothing but the lines of a cell stands out from the paper")
+        return refused(_ONLY_LINES)
     near_lines = dilate(np.pad(lines.mask, 1).astype(np.float32), 3)[1:-1, 1:-1] > 0
     if _is_free(inside[0], view, lines) and not (near_lines & cell.mask & ~lines.mask).any():
         return Outcome(inside)
     # The line may be a stroke of a digit that fills the picture, such as the top of a 7.
     (outcome_with_lines,) = _find_marks([Layer(layer.separation, connected_components(cell.mask), cell.n_lines)])
     return Outcome([*lowered(outcome_with_lines.marks, _WITH_LINES), *lowered(inside, _WITHOUT_LINES)])
+
+
+def _is_beside_line(mark: Mark, view: View) -> bool:
+    """Whether a mark in a cell lies so near to one of its sides that it is what was left of the line there."""
+    left, top, right, bottom = view.box
+    reach = _BESIDE_LINE * min(right - left, bottom - top)
+    return (
+        mark.box[2] < left + reach
+        or mark.box[0] > right - reach
+        or mark.box[3] < top + reach
+        or mark.box[1] > bottom - reach
+    )
 
 
 def _is_free(mark: Mark, view: View, lines: CellLines) -> bool:

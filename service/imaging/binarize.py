@@ -17,7 +17,7 @@ from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane, block_mean, box_mean, dilate, erode
 from service.imaging.parameters import PARAMETERS
 
-_CLOSING_WINDOWS = (0.3, 0.15)  # shares of the longer side, tried on paper that is not even
+_CLOSING_WINDOWS = (0.3, 0.15, 0.08)  # shares of the longer side, tried on paper that is not even
 _TWO_KINDS = 0.6  # share of variance that two strengths explain in ink of a pen and of printed lines
 _ONE_KIND = 0.3  # share of all contrast, that the border of a picture has at most where it shows one level
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
@@ -56,7 +56,9 @@ def separations(view: View) -> list[Separation]:
     """
     ink = separate_ink(view.plane)
     if ink is None:
-        return []
+        # Light that changes steeply leaves nothing but narrow strokes to tell ink by.
+        ink = _ink_on(view.plane, *_uneven_paper(view.plane, _CLOSING_WINDOWS[-1]))[2]
+        return [_separation(view, ink)] if _stands_out(ink) else []
     margin = max(3, max(view.plane.shape) // 6)
     ways = [_separation(view, ink)]
     ways += [

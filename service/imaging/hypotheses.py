@@ -19,7 +19,7 @@ from service.imaging.mnist import normalized
 from service.imaging.report import Preparation, preparation_of
 from service.imaging.search import search
 from service.imaging.strokes import thickened
-from service.imaging.trust import NO_FEATURES, features_of
+from service.imaging.trust import NO_FEATURES, features_of, features_of_turned
 
 TURNED = -0.2  # logarithm of the weight of a digit that lies or stands on its head, where the upright one is doubtful
 
@@ -58,9 +58,17 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
         report, features = preparation_of(picture, mark, is_thickened), features_of(mark, is_thickened=is_thickened)
         by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features))
     found = list(by_rows.values())
-    if picture.is_photograph and not picture.rotated:
+    if picture.is_photograph and not picture.rotated and not _is_at_border(found[0].report):
         found += _turned(found[0], inks[0][0])
     return found, look.refusal
+
+
+def _is_at_border(report: Preparation) -> bool:
+    """Whether a mark touches the border of the picture, as a digit that was photographed seldom does."""
+    width, height = report.source_size
+    left, top, right, bottom = report.box
+    reach = max(1.0, 0.01 * max(width, height))
+    return min(left, top) <= reach or right >= width - reach or bottom >= height - reach
 
 
 def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:
@@ -70,7 +78,7 @@ def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:
             normalized(np.ascontiguousarray(np.rot90(strength, -quarters))),
             replace(upright.report, turned=90 * quarters),
             upright.prior + TURNED,
-            upright.features,
+            features_of_turned(upright.features),
             is_turned=True,
         )
         for quarters in (1, 2, 3)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from service.imaging.binarize import Separation
 from service.imaging.cell_lines import CellLines, cell_lines
 from service.imaging.components import Components, connected_components
+from service.imaging.faint_areas import without_faint_areas
 from service.imaging.filters import Mask
 from service.imaging.lines import without_lines
 from service.imaging.thin_lines import without_thin_lines
 
 LEAST_IN_CELL = 0.2  # share of a cell's height, that a digit in it has
+# Logarithms of weights of ink with and without broad areas that are fainter.
+WITH_FAINT, _WITHOUT_FAINT = -1.0, -0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,12 +36,13 @@ class Layer:
     n_lines: int
     prior: float = 0.0
     cell: Cell | None = None
+    is_without_faint: bool = False
 
 
 def layers_of(separations: Sequence[Separation]) -> list[list[Layer]]:
     """The layers of each of the `separations`: first the one without lines along its sides, or from side to side.
 
-    Where other lines run through that, those follow that have none of them.
+    Where other lines run through that, or broad areas are fainter, those follow that have none of them.
     """
     cleared = list(map(without_lines, [separation.mask for separation in separations]))
     cells: list[Cell | None] = []
@@ -59,4 +63,9 @@ def layers_of(separations: Sequence[Separation]) -> list[list[Layer]]:
         ):
             components = connected_components(cleaned if cell is None else cleaned & ~cell.lines.mask)
             layers.append(Layer(separation, components, n_lines + 1, prior))
+        strong = without_faint_areas(separation.ink, mask, separation.level)
+        if strong is not None:
+            layers.append(
+                Layer(separation, connected_components(strong), n_lines, _WITHOUT_FAINT, is_without_faint=True)
+            )
     return layers_by_way

@@ -12,6 +12,7 @@ import numpy as np
 
 from service.contract.errors import InvalidRequest
 from service.imaging.binarize import Binarized
+from service.imaging.cell_lines import is_frame
 from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane
 from service.imaging.layers import Layer
@@ -83,16 +84,20 @@ def marks_of(reading: Reading | None) -> Outcome:
     view, ink = layer.separation.view, layer.separation.ink
     scale = float((view.box[3] - view.box[1]) / (view.plane.shape[0] - 2 * view.margin))
     choices = [
-        (mask, choice.n_candidates, choice.prior) for mask, choice in zip(reading.masks, layout.choices, strict=True)
+        (ink, mask, choice.n_candidates, choice.prior)
+        for mask, choice in zip(reading.masks, layout.choices, strict=True)
     ]
     if reading.body is not None:
         count, prior = layout.choices[layout.first].n_candidates, _FILLED
         if is_hollow(reading.masks[layout.first][layout.box], reading.body[layout.box]):
-            choices = [(mask, n_candidates, before + _OUTLINE) for mask, n_candidates, before in choices]
+            choices = [(ink, mask, n_candidates, before + _OUTLINE) for ink, mask, n_candidates, before in choices]
             prior = 0.0
-        choices.append((reading.body, count, prior))
+        filled = replace(ink, strength=np.maximum(ink.strength, reading.body))
+        choices.append((filled, reading.body, count, prior))
     marks = []
-    for mask, n_candidates, prior in choices:
+    for ink, mask, n_candidates, prior in choices:
+        if is_frame(mask, view.margin):
+            continue
         share = int(mask.sum()) / max(layout.area, 1)
         marks.append(
             replace(
@@ -105,10 +110,17 @@ def marks_of(reading: Reading | None) -> Outcome:
                 prior=prior + math.log(min(max(share, _LEAST_SHARE), 1.0)),
             )
         )
+    if not marks:
+        return refused("nothing but lines along the sides stands out")
     mask = marks[0].mask
     if layout.at_border and stroke_width(mask) > PARAMETERS.broad_stroke * max(mask.shape):
         return refused("what stands out from the paper is no stroke")
     return Outcome(marks)
+
+
+def border_band(shape: tuple[int, ...]) -> int:
+    """Pixels from a side of a view of `shape`, that what lies along it is within."""
+    return max(1, round(0.012 * max(shape)))
 
 
 def refused(reason: str) -> Outcome:

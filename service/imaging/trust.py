@@ -26,6 +26,7 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
         "several": 0.0503,
         "thickened": 0.0,
         "unlikely_way": 0.0,
+        "turned": 0.0,
     }
 )
 NO_FEATURES = (0.0,) * len(WEIGHTS)
@@ -45,7 +46,13 @@ def features_of(mark: Mark, *, is_thickened: bool) -> tuple[float, ...]:
         float(mark.n_candidates > 1),
         float(is_thickened),
         min(-mark.prior, 3.0),
+        0.0,
     )
+
+
+def features_of_turned(upright: Sequence[float]) -> tuple[float, ...]:
+    """The features of a mark that is read another way up than it stands, given those of the upright one."""
+    return (*upright[:-1], 1.0)
 
 
 def trust_of(features: Sequence[float]) -> float:

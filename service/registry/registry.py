@@ -32,7 +32,7 @@ from service.contract.errors import BrokenModel, ModelFault, RitmoError, Unavail
 from service.contract.model_signatures import TrustedKeys
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.planning import first_plan
-from service.registry.repository import digests_of, restrict, scan
+from service.registry.repository import VersionFolder, digests_of, restrict, scan
 from service.registry.served import ModelVersion, Served
 from service.runtime.malloc import malloc_trim
 from service.runtime.model_plan import ModelPlan
@@ -208,7 +208,7 @@ class Registry:
         prepared: dict[tuple[str, str | None], ModelVersion] = {}
         for reference, digest in plan.digests.items():
             served = current.get((reference, digest))
-            if served is None or (reference in plan.retried and served.state != "ready"):
+            if served is None or _may_load_now(served, on_disk.get(reference), retried=reference in plan.retried):
                 [folder] = restrict(repository.versions, {reference: digest})
                 served = ModelVersion(on_disk.get(reference, folder) if digest is None else folder)
                 if served.state == "loading":  # one after the other: the machine serves meanwhile
@@ -278,6 +278,8 @@ class Registry:
             reasons.append("the service is going down")
         if self._scheduler is not None and not self._scheduler.alive:
             reasons.append("the inference thread is not running")
+        if self._scanned and not self._fault and not self._versions and not self._unreadable:
+            reasons.append(f"there are no models in {self._models} any more")
         reasons += [f"{v.reference} is being loaded" for v in self._versions if v.state == "loading"]
         usable = {v.name for v in self._versions if v.state in ("loading", "ready")}
         hopeless = ({v.name for v in self._versions if v.state == "failed"} | set(self._unreadable)) - usable
@@ -286,6 +288,12 @@ class Registry:
             reasons.append("no model could be loaded")
         warnings = [f"{name}: {fault}" for name, fault in {**self._unreadable, **self._ignored}.items()]
         warnings += [f"{v.reference}: {v.reason}" for v in self._versions if v.state == "failed"]
+        known = {v.reference for v in self._versions}
+        warnings += [
+            f"{name}@{number}: the bare name is to mean this version, and it is not there"
+            for name, number in self.plan.defaults.items()
+            if self._scanned and not self._fault and self._only in (None, name) and f"{name}@{number}" not in known
+        ]
         warnings += [f"{v.reference}: {note}" for v in self._versions for note in v.notes]
         if self._scheduler is not None and self._scheduler.restarts:
             warnings.append(f"the inference thread died and was replaced {self._scheduler.restarts} times")
@@ -487,6 +495,16 @@ class Registry:
             restarts=self._scheduler.restarts if self._scheduler else 0,
             queued_work_seconds=self.queued_work_seconds,
         )
+
+
+def _may_load_now(version: ModelVersion, on_disk: VersionFolder | None, *, retried: bool) -> bool:
+    """Whether a version is to be tried again: it was asked for, or files of it came or changed since it failed.
+
+    A folder that is copied slowly fails at first, and its manifest is the same when the rest of it is there.
+    """
+    if version.state == "ready":
+        return False
+    return retried or (version.state == "failed" and on_disk is not None and on_disk.files != version.files)
 
 
 async def _in_daemon_thread(function: Callable[..., T], *arguments: Any) -> T:

@@ -26,6 +26,7 @@ class VersionFolder:
     manifest: Manifest | None
     fault: str | None
     notes: tuple[str, ...] = ()  # what an operator should learn although it can be served
+    files: tuple[tuple[str, int, int], ...] = ()  # name, size and time of change of each when it was looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,21 @@ def _folders(parent: Path) -> list[Path]:
 
 def _version_folder(name: str, folder: Path) -> VersionFolder:
     version = int(folder.name)
+    files = _files(folder)
     try:
         manifest = read_manifest(folder)
         if (manifest.name, manifest.version) != (name, version):
             raise BrokenModel(f"{folder} holds the manifest of {manifest.name}@{manifest.version}")
     except BrokenModel as error:
-        return VersionFolder(name, version, folder, None, error.detail)
+        return VersionFolder(name, version, folder, None, error.detail, files=files)
     notes = () if (folder / RECORD_FILE).is_file() else (f"{RECORD_FILE} is absent: nothing tells how it was trained",)
-    return VersionFolder(name, version, folder, manifest, None, notes)
+    return VersionFolder(name, version, folder, manifest, None, notes, files)
+
+
+def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    files: list[tuple[str, int, int]] = []
+    with contextlib.suppress(OSError):  # one that vanishes meanwhile is missed by what reads it, too
+        for path in folder.iterdir():
+            status = path.stat()
+            files.append((path.name, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(files))

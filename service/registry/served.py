@@ -71,6 +71,16 @@ class Served:
             self._monitor.submit_after(answer, probes)
         return answer
 
+    def charge(self, client: Client, items: int, values: int) -> Client:
+        """`client` for work that is submitted in parts: its account has paid for the whole, or this raises.
+
+        Part by part, a caller would pay again for the first parts with every attempt that ends in a later one.
+        """
+        if client.account is None:
+            return client
+        client.account.charge(self.manifest.task, items, values)
+        return client._replace(account=None)
+
 
 class ModelVersion:
     """One version of a model, from the moment it was found: loading, ready or failed."""
@@ -80,6 +90,7 @@ class ModelVersion:
         self.version = folder.version
         self.folder = folder.folder
         self.digest = digest_of(folder.manifest)  # of the manifest, which holds the digests of the files
+        self.files = folder.files
         self._source = folder
         self.manifest = folder.manifest  # None where it cannot be read
         self.state: State = "failed" if folder.fault else "loading"

@@ -16,7 +16,8 @@ import os
 import time
 import weakref
 from array import array
-from collections.abc import Callable, Iterator, MutableSequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -75,37 +76,51 @@ class Allowances:
         if self._lock is not None:
             weakref.finalize(self, os.close, self._lock)
         self._slots: dict[int, int] = {}  # where each key was found last
+        # `take(key, resource, count, rate)`, with the lock where the memory is shared.
+        self.take: Callable[[int, int, int, Rate], float] = self._take
+        if self._lock is not None:
+            self.take = partial(self._take_with_lock, self._lock)
 
-    def take(self, key: int, resource: int, count: int, rate: Rate) -> float:
+    def _take_with_lock(self, lock: int, key: int, resource: int, count: int, rate: Rate) -> float:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return self._take(key, resource, count, rate)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _take(self, key: int, resource: int, count: int, rate: Rate) -> float:
         """Take `count` out of a bucket of `key` (a number other than 0); the seconds to wait where it has less, else 0.
 
         `count` is at most `rate.amount`.
         """
-        if self._lock is None:
-            return self._take(key, resource, count, rate)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            return self._take(key, resource, count, rate)
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-
-    def _take(self, key: int, resource: int, count: int, rate: Rate) -> float:
         amount, seconds = rate
         position = self._slot(key) * _BUCKETS + resource
         time_now, full_at = self._clock(), self._full_at[position]
-        then = (max(time_now, full_at)) + count * seconds / amount
+        if full_at > time_now + seconds:  # the rate was raised since: an empty bucket fills as fast as it says now
+            full_at = self._full_at[position] = time_now + seconds
+        then = max(time_now, full_at) + count * seconds / amount
         wait = then - time_now - seconds
         if wait > _ROUNDING:
             return wait
         self._full_at[position] = then
         return 0.0
 
-    def left(self, key: int, resource: int, rate: Rate) -> tuple[int, float]:
-        """What a bucket holds, and the seconds until it is full."""
-        seconds = self._full_at[self._slot(key) * _BUCKETS + resource] - self._clock()
-        if seconds <= 0.0:
-            return rate.amount, 0.0
-        return max(0, int(rate.amount * (1.0 - seconds / rate.seconds) + 1e-6)), seconds
+    def left(self, key: int, limits: Sequence[tuple[int, int, float]]) -> list[int]:
+        """What buckets of `key` hold, and the whole seconds until each is full, one after the other.
+
+        `limits`: resource, amount and seconds of each. Every answer to a key with limits tells this, so it is one loop.
+        """
+        first, full_at, time_now = self._slot(key) * _BUCKETS, self._full_at, self._clock()
+        levels: list[int] = []
+        for resource, amount, period in limits:
+            seconds = full_at[first + resource] - time_now
+            if seconds <= 0.0:
+                levels += amount, 0
+            elif seconds >= period:  # as much as there can be, also where the rate was raised since
+                levels += 0, int(period)
+            else:
+                levels += int(amount * (1.0 - seconds / period) + 1e-6), -int(-seconds // 1.0)
+        return levels
 
     def connect(self, key: int, limit: int | None) -> bool:
         """Count one more connection of `key`; False where `limit` are open already, in all processes together."""

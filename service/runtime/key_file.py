@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.runtime.watched_file import UnusableFile
+from service.runtime.watched_file import UnusableFile, read_watched
 
 PREFIX = "ritmo"
 SCOPES = ("infer", "observe", "admin")
@@ -74,9 +75,13 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     @property
     def valid_until(self) -> float:
-        """Seconds since 1970 after which the key is not valid, infinity for ever."""
-        ends = [end.timestamp() for end in (self.expires, self.revoked) if end is not None]
-        return min(ends, default=float("inf"))
+        """Seconds since 1970 after which the key is not valid, infinity for ever.
+
+        A revoked key is never valid, also where a clock is set back, or behind that of the machine that revoked it.
+        """
+        if self.revoked is not None:
+            return 0.0
+        return self.expires.timestamp() if self.expires is not None else float("inf")
 
 
 class KeyDocument(Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,14 +127,14 @@ def id_of(key: bytes) -> bytes | None:
 
 def read_keys(path: Path) -> list[KeyEntry]:
     """The keys in the file at `path`; raises `KeyFileError` where any of it is not as it should be."""
+    return parse_keys(_content(path), str(path))
+
+
+def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise KeyFileError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB")
-    return parse_keys(content, str(path))
+        return read_watched(path, MAX_FILE_BYTES)
+    except UnusableFile as error:
+        raise KeyFileError(str(error)) from error
 
 
 def parse_keys(content: bytes, name: str) -> list[KeyEntry]:
@@ -173,10 +178,7 @@ def check_scopes(scopes: Sequence[str]) -> None:
 
 def read_secrets(path: Path, min_bytes: int) -> list[bytes]:
     """The secrets in the file at `path`, one a line; `#` begins a comment. Raises `KeyFileError`."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
+    content = _content(path)
     lines = [line.strip() for line in content.splitlines()]
     secret = [line for line in lines if line and not line.startswith(b"#")]
     if not secret or not content.endswith(b"\n"):
@@ -227,9 +229,10 @@ def rotate_key(path: Path, key_id: str, overlap: timedelta) -> tuple[str, KeyEnt
         if old.valid_until <= _now().timestamp():
             raise KeyFileError(f"key {key_id} is not valid any more: add a new one")
         lifetime = old.expires - old.created if old.expires else None
-        key, entry = _new_key(old.scopes, old.note, _now() + lifetime if lifetime else None, old.limits)
+        expires = _later(_now(), lifetime) if lifetime is not None else None
+        key, entry = _new_key(old.scopes, old.note, expires, old.limits)
         made.append((key, entry))
-        end = _now() + overlap
+        end = _later(_now(), overlap)
         ended = replace(old, expires=min(old.expires or end, end))
         return [*(ended if each is old else each for each in keys), entry]
 
@@ -251,6 +254,14 @@ def _new_key(scopes: Sequence[str], note: str, expires: datetime | None, limits:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _later(moment: datetime, period: timedelta) -> datetime:
+    """`moment` + `period`, or the last moment there is."""
+    try:
+        return moment + period
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC, microsecond=0)
 
 
 def _with(keys: list[KeyEntry], key_id: str) -> list[KeyEntry]:
@@ -275,27 +286,45 @@ def _changed(path: Path) -> Iterator[Callable[[Change], list[KeyEntry]]]:
         return keys
 
     try:
-        with path.with_name(f".{path.name}.lock").open("ab") as lock:
+        # The folder is locked: a file for the lock could belong to another user than the next one who changes the keys.
+        lock = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield change
+        finally:
+            os.close(lock)
     except OSError as error:
         raise KeyFileError(f"{path} cannot be changed: {error.strerror}") from error
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` next to `path` and put it in its place; a new file is for its owner only, another keeps its mode.
+    """Write `content` next to `path` and put it in its place; a new file is for its owner only.
 
-    Raises `OSError`.
+    Another keeps its mode and its owner, since a service that may not read it any more would never learn of a change. A
+    link goes on naming the same file. Raises `OSError`.
     """
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    path = path.resolve()
+    old = path.stat() if path.exists() else None
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            if old is not None:
+                _keep_access(file.fileno(), old)
             os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _keep_access(descriptor: int, old: os.stat_result) -> None:
+    """Give a file the owner and the mode of `old`. Raises `OSError` where its owner could not read it afterwards."""
+    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+        try:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        except PermissionError:
+            if not old.st_mode & stat.S_IROTH:
+                raise
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +66,28 @@ async def watch(files: Sequence[WatchedFiles]) -> None:
         await asyncio.sleep(SECONDS)
         for each in files:
             each.check()
+
+
+def read_watched(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a regular file of at most `max_bytes`; raises `UnusableFile`.
+
+    A named pipe in its place would hold up its reader for ever, and with it the service.
+    """
+    try:
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer before its kind can be looked at.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnusableFile(f"{path} cannot be read: it is no regular file")
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(max_bytes + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UnusableFile(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > max_bytes:
+        raise UnusableFile(f"{path} is larger than {max_bytes >> 10} KiB")
+    return content
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

@@ -31,6 +31,7 @@ from service.registry.control import ModelControl
 from service.registry.registry import Registry
 from service.registry.repository import folder_state
 from service.runtime import logs
+from service.runtime.malloc import limit_arenas
 from service.runtime.model_plan import Action, Change
 from service.runtime.watched_file import UnusableFile
 from service.runtime.worker_group import WorkerGroup
@@ -311,6 +312,7 @@ def run(
     The result is the exit status.
     """
     logs.configure(settings.log_level)
+    limit_arenas()
     try:
         app = create_app(settings, group=group)
         files = (settings.tls_certificate, settings.tls_key)

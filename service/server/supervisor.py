@@ -37,17 +37,19 @@ from service.runtime import logs
 from service.runtime.descriptors import raise_limit
 from service.runtime.model_plan import Change
 from service.runtime.scratch_folder import scratch_folder
+from service.runtime.starvation import longest_wait, waits
 from service.runtime.worker_group import ModelSet, SharedNumbers, WorkerGroup
 from service.server.exposure import refusal, with_hosts
 from service.server.listener import bind, listen
 from service.server.model_changes import ModelChanges
 from service.settings import Settings
 
-HUNG_AFTER = 10.0  # seconds without a sign of life of the event loop
+HUNG_AFTER = 10.0  # seconds without a sign of life of the event loop, in which the process could have run
 HEALTHY_AFTER = 60.0  # seconds: the replacement of a worker that dies younger starts later and later
 MAX_BACKOFF = 30.0  # seconds before a replacement starts, at most
 _POLL = 0.2  # seconds between two looks at the workers
 _MISSED_BEATS = 3.0  # seconds of silence after which a worker gets no time beyond the drain
+_LATE = 2.0  # seconds of silence from which on it matters whether the worker could have run
 _GRACE = 10.0  # seconds that a worker may need to end, beyond the time that it may take to drain
 
 logger = logging.getLogger(__name__)
@@ -143,6 +145,8 @@ class Slot:
         self._delay = 0.0
         self._started = 0.0
         self._beat, self._beat_seen = 0.0, 0.0
+        self._waits: dict[int, float] = {}  # of the process's threads for a processor, in seconds
+        self._waits_seen = self._uncredited = 0.0
 
     def enable(self) -> None:
         """Let a process run here that replaces one in another slot."""
@@ -152,7 +156,7 @@ class Slot:
     def process_started(self, process: BaseProcess, time_now: float) -> None:
         """A process runs here from `now` on."""
         self.process, self._started, self.deadline = process, time_now, math.inf
-        self._beat, self._beat_seen = 0.0, time_now
+        self._beat, self._beat_seen, self._waits = 0.0, time_now, {}
 
     def worker_died(self, time_now: float, *, was_ready: bool) -> None:
         """Plan the replacement: at once, or later and later when that happens again and again."""
@@ -165,8 +169,24 @@ class Slot:
     def silence(self, heartbeat: float, time_now: float) -> float:
         """Seconds since `heartbeat` changed; 0 before the first beat, while the process still starts."""
         if heartbeat != self._beat:
-            self._beat, self._beat_seen = heartbeat, time_now
+            self._beat, self._beat_seen, self._waits = heartbeat, time_now, {}
         return time_now - self._beat_seen if heartbeat else 0.0
+
+    def excuse(self, waits: dict[int, float], time_now: float) -> None:
+        """Take from the silence what the process waited for a processor since the last look at its `waits`.
+
+        On a machine with more to do than it has processors for, a healthy worker is silent for long, and what it has
+        accepted would be lost with it.
+        """
+        if self._waits:
+            # A wait is counted when it ends: what is more than the time since the last look was before it.
+            self._uncredited += longest_wait(self._waits, waits)
+            starved = min(self._uncredited, time_now - self._waits_seen)
+            self._uncredited -= starved
+            self._beat_seen = min(time_now, self._beat_seen + starved)
+        else:
+            self._uncredited = 0.0
+        self._waits, self._waits_seen = waits, time_now
 
     def restart_clocks(self, time_now: float) -> None:
         """Measure silence from `now` on, without a deadline."""
@@ -363,7 +383,10 @@ class Supervisor:
         """Kill a process that hangs, or does not end in time."""
         if slot.failed_starts and self._is_ready(slot):
             slot.failed_starts = 0
-        silence = slot.silence(self._shared.heartbeats[slot.index], time_now)
+        heartbeat = self._shared.heartbeats[slot.index]
+        if slot.silence(heartbeat, time_now) > _LATE and process.pid is not None:
+            slot.excuse(waits(process.pid), time_now)
+        silence = slot.silence(heartbeat, time_now)
         grace = 0.0 if silence > _MISSED_BEATS else _GRACE
         if silence > self._hung_after or time_now > slot.deadline + grace:
             extra = {"worker": process.pid, "silent_seconds": round(silence, 1)}

@@ -12,11 +12,12 @@ import ssl
 import time
 from pathlib import Path
 
-from service.runtime.watched_file import UnusableFile, WatchedFiles
+from service.runtime.watched_file import UnusableFile, WatchedFiles, read_watched
 
 _EXPIRED = 10  # OpenSSL: X509_V_ERR_CERT_HAS_EXPIRED
 _WARN_DAYS = 14.0
 _DAY = 86_400.0
+_MAX_BYTES = 1 << 20  # of a file; the longest chains have some ten thousand
 _ROUNDS = 8  # of messages in the handshake that tries a certificate; two are enough
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,11 @@ class Certificate:
 
 def new_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """What serves with these files; raises `CertificateError`."""
+    for path in (certificate, key):
+        try:
+            read_watched(path, _MAX_BYTES)  # OpenSSL would wait for what a named pipe never sends
+        except UnusableFile as error:
+            raise CertificateError(f"{certificate} and {key} cannot be used: {error}") from error
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

@@ -86,6 +86,7 @@ function show(rows, count, answers, mark = 0) {
 function bars(probabilities) {
   const best = probabilities.indexOf(Math.max(...probabilities));
   const items = $("bars").children;
+  if (items.length !== probabilities.length) makeBars(probabilities.length);
   probabilities.forEach((value, digit) => {
     const item = items[digit];
     item.classList.toggle("best", digit === best && value > 0);
@@ -94,8 +95,9 @@ function bars(probabilities) {
   });
 }
 
-function makeBars() {
-  for (let digit = 0; digit < 10; digit++) {
+function makeBars(count = 10) {
+  $("bars").replaceChildren();
+  for (let digit = 0; digit < count; digit++) {
     const item = document.createElement("li");
     const meter = Object.assign(document.createElement("meter"), { min: 0, max: 1, value: 0 });
     meter.setAttribute("aria-label", String(digit));

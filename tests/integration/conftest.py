@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.contract.manifest import InputContract
-from tests.integration.servers import ROOT, TIMEOUT, Server, running
+from tests.integration.servers import ROOT, Server, new_client, running
 from tests.models import LastValue, LSTMDigits, LSTMForecaster, RunningMean, write_model
 
 
@@ -60,5 +60,5 @@ def committed() -> Iterator[Server]:
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+    async with new_client(server.url) as client:
         yield client

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.runtime.key_file import KeyLimits, add_key, revoke_key
-from tests.integration.servers import TIMEOUT, Server, running, until
+from tests.integration.servers import TIMEOUT, Server, new_client, running, until
 
 CERTIFICATES = Path(__file__).resolve().parents[1] / "certificates"
 BODY = {"inputs": [{"target": [1.0, 2.0, 3.0]}]}
@@ -29,7 +29,7 @@ BODY = {"inputs": [{"target": [1.0, 2.0, 3.0]}]}
 async def ask(server: Server, key: str = "", body: Any = BODY, **headers: str) -> httpx.Response:
     """A forecast, or GET /models without a body, over a connection of its own: any process may take it."""
     fields = headers | ({"X-API-Key": key} if key else {})
-    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT, trust_env=False) as client:
+    async with new_client(server.url, trust_env=False) as client:
         if body is None:
             return await client.get("/models", headers=fields)
         return await client.post("/forecast", json=body, headers=fields)

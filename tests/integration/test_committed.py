@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.contract.manifest import Manifest, read_manifest
-from tests.integration.servers import ROOT, TIMEOUT, Server
+from tests.integration.servers import ROOT, Server, new_client
 from tests.models import series
 from tests.pictures import drawn, encoded
 
@@ -33,7 +33,7 @@ def name(manifest: Manifest) -> str:
 
 @pytest.fixture
 async def service(committed: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=committed.url, timeout=TIMEOUT) as client:
+    async with new_client(committed.url) as client:
         yield client
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import json
 import shutil
 import signal
@@ -12,12 +11,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from service.contract.manifest import MODEL_FILE, read_manifest
-from tests.integration.servers import TIMEOUT, running, until
-from tests.models import Endless, LastValue, script, write_model
+from tests.integration.servers import TIMEOUT, new_client, running, until
+from tests.models import LastValue, write_endless, write_model
 
 BODY = {"inputs": [{"target": [1, 2, 3]}]}
 LONG = {"inputs": [{"target": [1.0] * 60_000}]}  # takes a second or more
@@ -26,7 +23,7 @@ LONG = {"inputs": [{"target": [1.0] * 60_000}]}  # takes a second or more
 async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
     with running(slow_model, as_command=True, drain_delay_seconds=1.5, drain_seconds=TIMEOUT) as server:
         server.listening()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             first = await client.get("/readyz")  # it listens before its models are loaded, and says so
             if first.status_code != 200:
                 assert (first.status_code, first.json()["code"]) == (503, "model_not_ready")
@@ -52,7 +49,7 @@ async def test_ready_then_draining_then_gone(slow_model: Path) -> None:
 async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model: Path) -> None:
     with running(slow_model, drain_delay_seconds=0, drain_seconds=TIMEOUT) as server:
         server.settled()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             in_flight = asyncio.create_task(client.post("/forecast", json=LONG))
             await asyncio.sleep(0.2)
             server.signal(signal.SIGTERM)
@@ -70,7 +67,7 @@ async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_mo
     }
     with running(slow_model, **options) as server:
         server.settled()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             body = json.dumps({"inputs": [{"target": [1] * 100_000}] * 15}, separators=(",", ":"))
             send = functools.partial(
                 client.post, "/forecast", content=body, headers={"content-type": "application/json"}
@@ -102,7 +99,7 @@ async def test_a_flipped_byte_is_found_at_the_start(one_model: Path, tmp_path: P
     path.write_bytes(data)
     with running(tmp_path) as server:
         server.settled()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             states = {m["name"]: m["state"] for m in (await client.get("/models")).json()["models"]}
             assert states == {"forecaster": "ready", "linear": "failed"}
             refused = await client.post("/forecast", json={"model": "linear", "inputs": [{"target": [1.0] * 50}]})
@@ -114,7 +111,7 @@ async def test_a_flipped_byte_is_found_at_the_start(one_model: Path, tmp_path: P
 async def test_without_models_it_lives_and_is_not_ready(tmp_path: Path) -> None:
     with running(tmp_path / "nowhere") as server:
         server.listening()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             assert (await client.get("/livez")).status_code == 200
             response = await client.get("/readyz")
             assert (response.status_code, response.json()["code"]) == (503, "model_not_ready")
@@ -144,7 +141,7 @@ async def test_two_processes_share_the_port_and_end_together(one_model: Path) ->
             return sum("forecaster@1 is ready" in line for line in server.lines) == 2
 
         await until(both_ready)
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             assert (await client.post("/forecast", json=BODY)).status_code == 200
         server.signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait) == 0
@@ -155,18 +152,14 @@ async def test_two_processes_share_the_port_and_end_together(one_model: Path) ->
 def endless_model(tmp_path: Path) -> Path:
     """`forecaster` loads at once, and `endless` never: reading a value takes for ever."""
     write_model(tmp_path, "forecaster", LastValue())
-    folder = write_model(tmp_path, "endless", LastValue())
-    module = script(Endless())
-    (folder / MODEL_FILE).write_bytes(module)
-    manifest = read_manifest(folder)
-    manifest.model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
+    write_endless(tmp_path)
     return tmp_path
 
 
 async def test_a_stop_is_heard_while_a_model_loads_for_ever(endless_model: Path) -> None:
     with running(endless_model, drain_delay_seconds=0, drain_seconds=5) as server:
         server.listening()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
 
             async def answers() -> bool:
                 return (await client.post("/forecast", json=BODY)).status_code == 200
@@ -180,7 +173,7 @@ async def test_a_stop_is_heard_while_a_model_loads_for_ever(endless_model: Path)
 async def test_a_model_that_loads_for_ever_fails_and_the_others_are_ready(endless_model: Path) -> None:
     with running(endless_model, model_load_seconds=5, drain_delay_seconds=0) as server:
         server.ready()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             models = {model["name"]: model for model in (await client.get("/models")).json()["models"]}
             assert (models["forecaster"]["state"], models["endless"]["state"]) == ("ready", "failed")
             assert (await client.post("/forecast", json=BODY)).status_code == 200

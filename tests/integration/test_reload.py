@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from service.contract.manifest import MODEL_FILE, InputContract
-from tests.integration.servers import TIMEOUT, Server, running, until
+from tests.integration.servers import Server, new_client, running, until
 from tests.models import LastValue, write_model
 
 ROUNDS = int(os.environ.get("RITMO_TEST_RELOADS", "4"))  # of the slow test; 20 take ten minutes on two busy cores
@@ -94,7 +94,7 @@ class Clients:
         await until(condition)
 
     async def _ask(self, number: int) -> None:
-        async with httpx.AsyncClient(base_url=self._server.url, timeout=TIMEOUT) as client:
+        async with new_client(self._server.url) as client:
             while not self.stopping:
                 value = float(number)
                 body = {"inputs": [{"target": [value]}], "model": "forecaster"}
@@ -118,7 +118,7 @@ async def serving(models: Path, **settings: Any) -> AsyncIterator[tuple[Server, 
     write_model(models, "forecaster", LastValue(), inputs=SHORT)
     with running(models, **settings) as server:
         server.ready()
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             yield server, client
 
 
@@ -126,7 +126,7 @@ async def current(server: Server, fresh: int = 8) -> set[int]:
     """The versions that the bare name means, over several connections: several processes answer."""
     versions = set()
     for _ in range(fresh):
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             response = await client.post("/forecast", json={"inputs": [{"target": [1.0]}]})
             versions.add(int(response.json()["model_version"]))
     return versions
@@ -331,7 +331,7 @@ async def test_a_killed_worker_comes_back_with_what_is_served_now(tmp_path: Path
         await until(replaced)
         assert await current(server, fresh=20) == {1}
         for _ in range(10):
-            async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as fresh:
+            async with new_client(server.url) as fresh:
                 assert len((await fresh.get("/models/forecaster")).json()["versions"]) == 2
 
 
@@ -341,7 +341,7 @@ def _is_ready(health: httpx.Response | None) -> bool:
 
 async def _health(server: Server) -> httpx.Response | None:
     try:
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        async with new_client(server.url) as client:
             return await client.get("/readyz")
     except httpx.TransportError:  # taken by the one that died
         return None

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.integration.servers import TIMEOUT, Server, running
+from tests.integration.servers import TIMEOUT, Server, new_client, running
 from tests.models import LSTMDigits, RunningMean, write_model
 
 KEYS = "the first secret of this test", "the other secret of this test"
@@ -36,7 +36,7 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]
 
 
 async def ask(server: Server, path: str, item: dict[str, Any], **parameters: Any) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+    async with new_client(server.url) as client:
         return await client.post(path, json={"inputs": [item], "parameters": parameters})
 
 
@@ -61,7 +61,7 @@ async def test_new_values_are_counted_by_where_they_fell_from_their_interval(rep
         answer = await ask(replicas[0], "/forecast", {"target": [5.0], "state": state}, return_state=True)
         state = prediction(answer)["state"]
         assert len(answer.json()["predictions"]) == 1
-    async with httpx.AsyncClient(base_url=replicas[0].url, timeout=TIMEOUT) as client:
+    async with new_client(replicas[0].url) as client:
         page = (await client.get("/metrics")).text
     assert 'ritmo_interval_outcomes_total{model="forecaster",outcome="below"} 0.0' in page
     counted = re.search(r'ritmo_interval_outcomes_total{model="forecaster",outcome="inside"} (\d+)', page)

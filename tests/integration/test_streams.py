@@ -17,7 +17,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.integration.servers import TIMEOUT, Server, computing, running, sample, until
+from tests.integration.servers import TIMEOUT, Server, computing, new_client, running, sample, until
 
 Document = dict[str, Any]
 RNG = np.random.default_rng(3)
@@ -223,7 +223,7 @@ def bounded(slow_model: Path) -> Iterator[Server]:
 @pytest.fixture
 async def observer(bounded: Server) -> AsyncIterator[httpx.AsyncClient]:
     """A client of `bounded` that reads its metrics."""
-    async with httpx.AsyncClient(base_url=bounded.url, timeout=TIMEOUT) as client:
+    async with new_client(bounded.url) as client:
         yield client
 
 
@@ -279,7 +279,7 @@ async def test_a_drain_that_ends_closes_what_is_still_computed_as_going_away(slo
     with running(slow_model, max_message_bytes=4 << 20, drain_seconds=0.5, timeout_ms=600_000) as server:
         server.ready()
         async with (
-            httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as observer,
+            new_client(server.url) as observer,
             stream(server, {}) as busy,
         ):
             await busy.send(json.dumps({"target": [1.5] * 100_000}))

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.faults.stop_load import StopLoad
 from service.runtime.scratch_folder import scratch_folder
-from tests.integration.servers import TIMEOUT, Server, running, until
+from tests.integration.servers import Server, new_client, running, until
 from tests.models import LastValue, write_model
 
 STARTED = re.compile(r"Started server process \[(\d+)\]")
@@ -28,7 +28,7 @@ def workers(server: Server) -> list[int]:
 
 async def ask(server: Server, path: str, item: dict[str, Any] | None = None, **parameters: Any) -> httpx.Response:
     """One request over a connection of its own, which any of the processes may take."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+    async with new_client(server.url) as client:
         if item is None:
             return await client.get(path)
         return await client.post(path, json={"inputs": [item], "parameters": parameters})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -85,6 +86,27 @@ def test_an_empty_variable_is_refused(name: str, monkeypatch: pytest.MonkeyPatch
 
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "may"),
+    [
+        ({}, True),
+        ({"host": "127.0.0.7"}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "0.0.0.0", "published_host": "127.0.0.1"}, False),  # others of the container's network reach it
+        ({"published_host": "0.0.0.0", "authentication": "none"}, False),  # a proxy in front lets others in
+        ({"host": "127.example.org"}, False),
+        ({"host": "0.0.0.0", "api_keys": "keys.json"}, True),
+        ({"model_management": "off"}, False),
+        ({"model_updates": "none"}, False),
+        ({"host": "0.0.0.0", "model_management": "on"}, True),
+    ],
+)
+def test_who_may_change_what_is_served(changes: dict[str, Any], may: bool) -> None:
+    assert Settings(**changes).models_may_be_managed is may
 
 
 def test_misspelt_variables_are_named_with_the_nearest_setting() -> None:

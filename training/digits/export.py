@@ -69,8 +69,12 @@ def write_folder(
     metrics_of: Metrics,
     version: int | None,
     models: Path,
+    labels: tuple[str, ...] = (),
 ) -> Path:
-    """`training.fit.export.export` with the contract that every reader of this kind has."""
+    """`training.fit.export.export` with the contract that every reader of this kind has.
+
+    `labels` are the names of the classes, where these are not the digits.
+    """
     sample = golden_sample()
     return export(
         reader,
@@ -78,7 +82,7 @@ def write_folder(
         task="classify-digit",
         description=description,
         inputs=InputContract(features=SIDE, min_length=1, max_length=MAX_ROWS, missing=False),
-        outputs=OutputContract(classes=CLASSES, unlikely_below=unlikely),
+        outputs=OutputContract(classes=len(labels) or CLASSES, labels=labels, unlikely_below=unlikely),
         state=StateContract(width=reader.initial(1).shape[1], exact=0),
         golden=lambda module: digit_golden(module, sample),
         record=record,

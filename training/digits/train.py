@@ -31,22 +31,23 @@ TEACHERS: dict[str, Callable[[], nn.Module]] = {"image": ImageReader, "strided":
 class ModelGroup(nn.Module):
     """Readers trained on the same batches, independent of one another."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, classes: int = CLASSES) -> None:
         super().__init__()
         self.names = list(config.sizes)
-        self.members = nn.ModuleList(build(name, config.dropout) for name in config.sizes)
+        self.classes = classes
+        self.members = nn.ModuleList(build(name, config.dropout, classes) for name in config.sizes)
 
     def forward(self, rows: Tensor) -> list[Tensor]:
         """(B, T, 28) -> each member's logits (B, T, 11), or (B, T, 10) of one without a class for no digit."""
         return [member(rows) for member in self.members]
 
 
-def build(size: str, dropout: float) -> nn.Module:
-    """A reader by its size: `256x1` is an LSTM of one layer of 256; the convolutional ones have names."""
+def build(size: str, dropout: float, classes: int = CLASSES) -> nn.Module:
+    """A reader by its size: `256x1` is an LSTM of one layer of 256; the convolutional ones, of digits, have names."""
     if size in TEACHERS:
         return TEACHERS[size]()
     hidden, layers = (int(number) for number in size.split("x"))
-    return RowReader(hidden, layers, dropout)
+    return RowReader(hidden, layers, dropout, classes)
 
 
 @torch.no_grad()
@@ -95,9 +96,10 @@ class DistillationLoss:
         Teachers were trained on MNIST's digits only, so only these have their answers: some digits of other hands are
         sevens to them.
         """
-        classes = torch.where(labels < 0, CLASSES, labels)
-        hard = functional.one_hot(classes, CLASSES + 1) * (1 - self.config.smoothing)
-        hard[:, :CLASSES] += self.config.smoothing / CLASSES
+        count = self.group.classes
+        classes = torch.where(labels < 0, count, labels)
+        hard = functional.one_hot(classes, count + 1) * (1 - self.config.smoothing)
+        hard[:, :count] += self.config.smoothing / count
         target = hard[:, None].expand(-1, canvas.shape[1], -1)
         if self.teachers is None or canvas.shape[1] != SIDE:
             return target
@@ -128,16 +130,19 @@ def train(
     start: dict[str, Tensor] | None = None,
     folder: Path | None = None,
     best: str | None = None,
+    classes: int = CLASSES,
     **options: Any,
 ) -> tuple[ModelGroup, Curves]:
     """Train a group of readers; `start` holds the weights that every member begins from, see `begin_from`.
+
+    `classes` is the number of labels, where they are not the digits.
 
     With `folder` an interrupted run resumes from its checkpoint there. `best` names a measure of the evaluations: the
     weights with its least value are kept. `options` are those of `training.fit.loop.fit`.
     """
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    group = _group(config, start).to(device)
+    group = _group(config, start, classes).to(device)
     sampler = BatchSampler(mnist.train, config, device)
     teachers = None if teachers is None else teachers.to(device)
     steps = max(round(config.epochs * sampler.per_epoch), 1)
@@ -159,7 +164,7 @@ def train(
         DistillationLoss(group, sampler, config, teachers),
         adamw(group, config.peak, config.weight_decay, (0.9, 0.99)),
         plan,
-        evaluate=_evaluation(mnist.validation, device),
+        evaluate=_evaluation(mnist.validation, device, classes),
         folder=folder,
         label="digits",
         **options,
@@ -167,23 +172,23 @@ def train(
     return group, curves
 
 
-def _group(config: Config, start: dict[str, Tensor] | None) -> ModelGroup:
+def _group(config: Config, start: dict[str, Tensor] | None, classes: int) -> ModelGroup:
     torch.manual_seed(config.seed)
-    group = ModelGroup(config)
+    group = ModelGroup(config, classes)
     if start is not None:
         for member in group.members:
             begin_from(member, start)
     return group
 
 
-def _evaluation(digits: Digits, device: torch.device) -> Callable[[nn.Module], dict[str, float]]:
+def _evaluation(digits: Digits, device: torch.device, classes: int) -> Callable[[nn.Module], dict[str, float]]:
     """Accuracy after 14, 21 and 28 rows and the last cross-entropy, for each member of a group."""
     rows, labels = torch.from_numpy(digits.rows()).to(device), torch.from_numpy(digits.labels).to(device)
 
     def evaluate(module: nn.Module) -> dict[str, float]:
         row: dict[str, float] = {}
         for name, logits in logits_of(module, rows).items():
-            right = (logits[..., :CLASSES].argmax(-1) == labels[:, None]).float().mean(0)
+            right = (logits[..., :classes].argmax(-1) == labels[:, None]).float().mean(0)
             row |= {f"{name} row {n}": float(right[n - 1]) for n in (14, 21, 28)}
             row[f"{name} nll"] = float(functional.cross_entropy(logits[:, -1], labels))
         return row

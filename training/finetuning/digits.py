@@ -1,8 +1,8 @@
 """The shipped digit reader, trained on with labelled images of one's own, and kept only where that is better.
 
-Labels that are the ten digits start from the shipped reader whole; other labels, up to ten, from all of it but its last
-layer. The weights with the least cross-entropy on images that choose are kept, or their mean with the shipped ones; one
-temperature for each number of rows read is fitted there too. Images of their own score.
+Labels that are the ten digits start from the shipped reader whole; other labels, up to a hundred, from all of it but
+its last layer. The weights with the least cross-entropy on images that choose are kept, or their mean with the shipped
+ones; one temperature for each number of rows read is fitted there too. Images of their own score.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Reader:
     name: str
     core: RowReader
     temperatures: Tensor
-    probabilities: Floats  # (N, 10), of the images that score
+    probabilities: Floats  # (N, labels), of the images that score
     accuracy: float
     cross_entropy: float
 
@@ -56,12 +56,11 @@ def size_of(core: RowReader) -> str:
     return f"{core.hidden}x{core.layers}"
 
 
-def without_head(core: RowReader, seed: int) -> RowReader:
-    """`core` with an untrained last layer, for labels that are no digits."""
+def without_head(core: RowReader, classes: int, seed: int) -> RowReader:
+    """`core` with an untrained last layer, for so many labels that are no digits."""
     result = copy.deepcopy(core)
     torch.manual_seed(seed)
-    fresh = RowReader(core.hidden, core.layers).head
-    result.head.load_state_dict(fresh.state_dict())
+    result.head = RowReader(core.hidden, core.layers, classes=classes).head
     return result
 
 
@@ -84,6 +83,7 @@ def tune(
         start=start.state_dict(),
         best=f"{size} nll",
         progress=False,
+        classes=start.head.out_features - 1,
         **options,
     )
     trained = group.members[0]
@@ -102,7 +102,7 @@ def _mean(trained: RowReader, start: RowReader, share: float) -> RowReader:
 
 
 def log_probabilities(core: RowReader, scale: Tensor, digits: Digits) -> Tensor:
-    """(N, 10) after the last row."""
+    """(N, labels) after the last row."""
     n_rows = digits.images.shape[1]
     return digit_log_probabilities(logits(core, digits.rows())[:, -1] / scale[n_rows - 1])
 

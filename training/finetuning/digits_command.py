@@ -56,7 +56,7 @@ USUAL = Config(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `ritmo train digits`."""
     parser.add_argument(
-        "folder", type=Path, help="folders named 0 to 9 (or up to ten other labels), idx files, or a CSV of paths"
+        "folder", type=Path, help="folders named 0 to 9 (or up to a hundred other labels), idx files, or a CSV of paths"
     )
     add_common_options(parser)
     parser.add_argument("--start", default=DEFAULT_NAME, help="reader to train on (default: %(default)s)")
@@ -87,7 +87,7 @@ def main(arguments: argparse.Namespace) -> None:
         say(f"note: {note}")
     shipped = scored("shipped", core, scale, scoring) if images.are_digits else None
 
-    start = core if images.are_digits else without_head(core, config.seed)
+    start = core if images.are_digits else without_head(core, len(images.names), config.seed)
     run = identity(config, {"own images": images.digest}, "digits", "finetuning", start=version)
     tuned_core, curves = run_fit(
         arguments, started, steps(config, len(learning)), "training", partial(tune, start, parts, config, identity=run)
@@ -143,7 +143,7 @@ def _write(
             "own_calibration_error": scores.calibration_error(scoring.labels, answers),
         }
 
-    classes = "" if images.are_digits else f"; its classes 0 to {len(images.names) - 1}: {', '.join(images.names)}"
+    classes = "" if images.are_digits else f"; its {len(images.names)} classes: {', '.join(images.names)}"
     return write_folder(
         served(chosen),
         name=arguments.name,
@@ -153,20 +153,20 @@ def _write(
         metrics_of=metrics_of,
         version=arguments.version,
         models=arguments.models,
+        labels=() if images.are_digits else images.names,
     )
 
 
 def _write_report(folder: Path, images: LabelledImages, scoring: Digits, chosen: Reader, curves: Curves) -> None:
     """Confusion, the worst examples, the curves, and the accuracy of every label."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = len(images.names)
-    table = scores.confusion(scoring.labels, chosen.probabilities)[:count, :count]
+    table = scores.confusion(scoring.labels, chosen.probabilities)
     plots.confusion(table, folder / "confusion.png", f"{100 * chosen.accuracy:.2f} % right", images.names)
     of_label = chosen.probabilities[np.arange(len(scoring)), scoring.labels]
     worst = np.argsort(of_label, kind="stable")[:WORST]
     answers = chosen.probabilities.argmax(1)
     captions = [
-        f"{images.names[scoring.labels[i]]}, read {_name(images, answers[i])} ({chosen.probabilities[i].max():.2f})"
+        f"{images.names[scoring.labels[i]]}, read {images.names[answers[i]]} ({chosen.probabilities[i].max():.2f})"
         for i in worst
     ]
     plots.digit_grid(scoring.rows()[worst], captions, folder / "worst.png", "the least likely labels first")
@@ -176,7 +176,3 @@ def _write_report(folder: Path, images: LabelledImages, scoring: Digits, chosen:
     by_label = {name: float(share) for name, share in zip(images.names, right, strict=True)}
     (folder / "accuracy.json").write_text(json.dumps(by_label, indent=1) + "\n", encoding="utf-8")
     say(f"wrote {folder}/confusion.png, worst.png, curves.png, accuracy.json")
-
-
-def _name(images: LabelledImages, answer: int) -> str:
-    return images.names[answer] if answer < len(images.names) else "?"

@@ -26,7 +26,8 @@ from training.finetuning.series import UnusableData
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 MAX_PIXELS = 64_000_000
-CLASSES = 10  # of the contract that digit readers are served by
+CLASSES = 10
+MAX_CLASSES = 100  # of the contract that digit readers are served by
 FEWEST = 6  # images of a label: some to learn from, one at least to choose, one at least to score
 SHARES = (0.15, 0.2)  # of the images of a label, that choose and that score
 DIGITS = tuple(str(digit) for digit in range(CLASSES))
@@ -101,8 +102,8 @@ def _labelled(entries: list[tuple[str, Images]], notes: list[str]) -> LabelledIm
             )
     counts = Counter(label for label, _ in entries)
     names = DIGITS if counts.keys() <= set(DIGITS) else tuple(sorted(counts))
-    if len(names) > CLASSES:
-        raise UnusableData(f"{len(names)} labels: the service answers with up to {CLASSES} classes")
+    if len(names) > MAX_CLASSES:
+        raise UnusableData(f"{len(names)} labels: the service answers with up to {MAX_CLASSES} classes")
     if len(counts) < 2:
         raise UnusableData(f"every image has the label {next(iter(counts))}: there is nothing to tell apart")
     rare = [f"{label} has {count}" for label, count in sorted(counts.items()) if count < FEWEST]

@@ -6,13 +6,14 @@ measured on the reloaded file by the caller's `metrics_of`, never on the module 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ def reload(data: bytes) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\..* is (deprecated|not supported)", DeprecationWarning)
         return torch.jit.load(io.BytesIO(data), map_location="cpu")
+
+
+@contextlib.contextmanager
+def computing_as_served() -> Iterator[None]:
+    """Run modules without gradients, and without TorchScript's optimiser, as the service does."""
+    with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+        yield
 
 
 def forecast_golden(module: Any, sample: Mapping[str, np.ndarray[Any, Any]], horizon: int) -> Arrays:

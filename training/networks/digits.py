@@ -2,10 +2,12 @@
 
 `RowReader` is trained (batches of one height, no padding); `DigitReader` is served: the same weights behind the
 contract of docs/models.md, with ragged batches, resumable state and calibrated answers.
-Shapes: B digits, T rows, 28 columns, H hidden units, 10 digits and an eleventh class for no digit.
+Shapes: B digits, T rows, 28 columns, H hidden units, K labels (the 10 digits), and one more class for none of them.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -25,20 +27,20 @@ REACH = 3  # rows of a stroke
 class RowReader(nn.Module):
     """Strokes in the last three rows, stacked LSTMs, and an answer after every row; causal by construction.
 
-    The answer has eleven classes: the ten digits, and no digit.
+    The answer has a class for each label (the ten digits), and one for none of them.
     """
 
-    def __init__(self, hidden: int = 256, layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(self, hidden: int = 256, layers: int = 1, dropout: float = 0.0, classes: int = CLASSES) -> None:
         super().__init__()
         self.hidden, self.layers = hidden, layers
         self.strokes = nn.Conv2d(1, CHANNELS, (REACH, 3), stride=(1, 2), padding=(0, 1))
         widths = [COLUMNS + STROKES] + [hidden] * (layers - 1)
         self.lstms = nn.ModuleList(_initialised(nn.LSTM(width, hidden, batch_first=True)) for width in widths)
         self.dropout = nn.Dropout(dropout)
-        self.head = SteadyLinear(hidden, CLASSES + 1)
+        self.head = SteadyLinear(hidden, classes + 1)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(B, T, 28), ink 0..1 -> logits after each row (B, T, 11)."""
+        """(B, T, 28), ink 0..1 -> logits after each row (B, T, K + 1)."""
         taller = nn.functional.pad(rows, (0, 0, REACH - 1, 0))
         strokes = self.strokes(taller.unsqueeze(1)).relu().transpose(1, 2).flatten(2)
         x = torch.cat([rows, strokes], 2)
@@ -49,9 +51,10 @@ class RowReader(nn.Module):
 
 
 def digit_log_probabilities(logits: Tensor) -> Tensor:
-    """(..., 11) logits -> (..., 10) log-probabilities: the share of the class for no digit goes to all ten evenly."""
+    """(..., K + 1) logits -> (..., K) log-probabilities: the share of the class for none goes to all others evenly."""
+    labels = logits.shape[-1] - 1
     classes = torch.log_softmax(logits, dim=-1)
-    return logaddexp(classes[..., :10], classes[..., 10:] - 2.302585092994046)
+    return logaddexp(classes[..., :labels], classes[..., labels:] - math.log(labels))
 
 
 def _initialised(lstm: nn.LSTM) -> nn.LSTM:
@@ -106,13 +109,13 @@ class DigitReader(nn.Module):
 
     @torch.jit.export
     def read(self, state: Tensor) -> Tensor:
-        """(B, 10) calibrated log-probabilities; uniform where no row has been read."""
+        """(B, K) calibrated log-probabilities; uniform where no row has been read."""
         top = 2 * (self.layers - 1) * self.hidden
         return self._answer(state[:, top : top + self.hidden].float(), state[:, -1])
 
     @torch.jit.export
     def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """State after the rows, and the log-probabilities after each of them (B, T, 10)."""
+        """State after the rows, and the log-probabilities after each of them (B, T, K)."""
         next_state, outputs = self._run(rows, lengths, state)
         counts = state[:, -1:] + torch.arange(1, rows.size(1) + 1, device=rows.device).unsqueeze(0)
         return next_state, self._answer(outputs, counts)
@@ -122,10 +125,10 @@ class DigitReader(nn.Module):
         return self.read(self.step(rows, lengths, self.initial(rows.size(0))))
 
     def _answer(self, hidden: Tensor, counts: Tensor) -> Tensor:
-        """(..., H) and rows read (...) -> (..., 10)."""
+        """(..., H) and rows read (...) -> (..., K)."""
         temperature = self.temperatures[counts.long().clamp(1, 64) - 1].unsqueeze(-1)
         answer = digit_log_probabilities(self.head(hidden) / temperature)
-        return torch.where(counts.unsqueeze(-1) > 0, answer, torch.full_like(answer, -2.302585092994046))
+        return torch.where(counts.unsqueeze(-1) > 0, answer, torch.full_like(answer, -math.log(answer.shape[-1])))
 
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """-> state after the rows, and the last layer's h after each of them (B, T, H)."""
@@ -179,7 +182,7 @@ def row_reader(weights: dict[str, Tensor]) -> RowReader:
     """The trainable reader inside a served one, from the state_dict of its `DigitReader`: the inverse of exporting."""
     hidden = weights["head.weight"].shape[1]
     layers = sum(name.endswith("weight_hh_l0") for name in weights)
-    reader = RowReader(hidden, layers)
+    reader = RowReader(hidden, layers, classes=len(weights["head.weight"]) - 1)
     dense = weights["strokes.weight"].view(CHANNELS, COLUMNS // 2, REACH, COLUMNS)
     state = {
         # The second of the strided windows lies whole inside the row: columns 1 to 3.

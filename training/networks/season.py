@@ -37,10 +37,14 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     trust = (1.25 * pair_mask.sum(1, keepdim=True) / count).clamp(max=1.0)
     full_acf = (alike.select(1, 0) + trust * alike.select(1, 1)) / (1 + trust)
     acf = full_acf[:, : width // 2 + 1]
-    # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike.
-    rise = (acf - acf.cummin(1)[0])[:, 2:-1]
+    # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike. Where
+    # neighbours are alike and their differences are not, there is noise between the values, and no more.
+    level = alike[:, 0, 1:2]
+    neighbour = torch.where(level > 0.5, level / (1 + trust), acf[:, 1:2])
+    above = torch.cat([acf[:, :1], torch.maximum(acf[:, 1:2], neighbour), acf[:, 2:]], 1)
+    rise = (above - above.cummin(1)[0])[:, 2:-1]
     lag = torch.arange(2, width // 2, dtype=torch.float32, device=memory.device).unsqueeze(0)
-    candidate = peaks(acf) & (2 * lag + 1 <= count) & (rise > 0.2)
+    candidate = peaks(acf) & (2 * lag <= count) & (rise > 0.2)
     candidate = candidate & (acf[:, 2:-1] > 0.12 + 1.8 / (count - lag).clamp(min=1).sqrt())
     exact = exact_repeats(change, products.select(1, 1), count, oldest)
     value = torch.where(exact, 3.0, torch.where(candidate, rise, 0.0))
@@ -49,48 +53,80 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1, keepdim=True) + 2
     # What remains of a straight line is rounding, which repeats itself.
     curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * z.abs().amax(1, keepdim=True)
-    scarce = scarce_season(acf, count)
-    if not bool((best > 0).any()):
-        return torch.where(curved, scarce, 1).select(1, 0), acf
-    refined, repeats = best_by_multiples(full_acf, first, count)
     is_exact = best > 2
-    season = torch.where(is_exact, first, refined)
-    # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
-    clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
-    season = torch.where((best > 0) & clear, season.to(torch.int64), scarce)
+    season = torch.ones_like(first)
+    if bool((best > 0).any()):
+        refined, repeats = best_by_multiples(full_acf, first, count)
+        season = torch.where(is_exact, first, refined)
+        # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
+        clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
+        season = torch.where((best > 0) & clear, season, 1)
+    season = season.to(torch.int64)
+    of_calendar = calendar_season(means.select(1, 0), acf, season, count)
+    season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
     return torch.where(curved, season, 1).select(1, 0), acf
 
 
-def scarce_season(acf: Tensor, count: Tensor) -> Tensor:
-    """A season of the calendar of which one and a half to two turns were seen, 1 where none shows: (N, 1) int64.
+def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) -> Tensor:
+    """A season of the calendar of which one and a half to three turns were seen, 1 where none shows: (N, 1) int64.
 
-    acf (N, lags) float32, count (N, 1). So few turns prove nothing by themselves. What comes back to half of its height
-    (0.7 where a smooth trend has room to do so), after having been unlike, and does so best within 4 % of the hours of
-    a day or the months of a year, has that season.
+    means (N, lags) float32, the mean products of detrended values; acf (N, lags) float32; found (N, 1) int64, what the
+    autocorrelation says; count (N, 1). So few turns prove little by themselves, and the noise between values of five
+    minutes hides a day. So both are looked at in the grain of a twelfth of a season: the autocorrelation of moving
+    averages, and that of the changes between them. A season is what comes back in it best within 4 % of the hours of a
+    day, the days of a year, …, after having been unlike, and better than what was found.
     """
-    lag = torch.tensor([12, 24, 48, 52, 96, 144, 288], device=acf.device).unsqueeze(1)
-    fits = ((3 * lag <= 2 * count.squeeze(1)) & (2 * lag + 1 > count.squeeze(1))).t()
-    found = torch.ones_like(count, dtype=torch.int64)
+    season = torch.tensor([12, 24, 48, 52, 96, 144, 168, 288], device=means.device)
+    lag = season.unsqueeze(1)
+    none = torch.ones_like(count, dtype=torch.int64)
+    # A season of which many turns were seen is not one of its multiples; and hardly ever is more to be looked at.
+    fits = (3 * season <= 2 * count) & (3 * season > count) & ((found == 1) | (20 * found > 9 * season))
+    fits = fits & (acf[:, season.clamp(max=acf.shape[1] - 1)] > 0.1)
     if not bool(fits.any()):
-        return found
-    off = torch.arange(-16, 17, device=acf.device).unsqueeze(0)
-    around = acf[:, (lag + off).clamp(min=2, max=acf.shape[1] - 1)]  # (N, seasons, 33)
+        return none
+    off = torch.arange(-16, 17, device=means.device).unsqueeze(0)
+    parts = torch.tensor([0, 2, 3, 4, 5, 6, 7, 8, 9], device=means.device).unsqueeze(0)  # twelfths; 0 normalises
+    lags = torch.cat([(lag * parts).div(12, rounding_mode="floor"), lag + off], 1)
+    alike = coarse_autocorrelation(means, lags, lag.div(12, rounding_mode="floor"))
+    around, at = alike[:, :, 9:], alike.select(2, 25)
     highest = around.masked_fill(20 * off.abs() > lag + 20, -9.0).amax(2)
     near = around.masked_fill((25 * off.abs() > lag) & (off.abs() > 1), -9.0).amax(2)
-    at = around.select(2, 16)
-    least = torch.where(lag.t() > 24, 0.7, 0.5)
-    rise = at - acf.cummin(1)[0][:, lag.squeeze(1).clamp(max=acf.shape[1] - 1)]
-    clear = fits & (lag.t() + 16 < acf.shape[1]) & (near >= highest) & (rise > 0.7) & (at > least)
+    rise = at - alike[:, :, 1:9].amin(2)
+    # The fewer turns were seen, the more a walk looks like a season, most of all one of some dozen values.
+    missing = (2 - count / season).clamp(min=0.0)
+    least = torch.where(season > 24, 0.55, 0.5) + missing * torch.where((season > 24) & (season < 144), 0.5, 0.25)
+    before = acf.gather(1, found.clamp(max=acf.shape[1] - 1)) * (found > 1)
+    of_half = torch.maximum(alike.select(2, 5), before) + 0.2
+    is_new = (found == 1) | (20 * found > 11 * season) | (at > of_half)
+    clear = fits & is_new & (near >= highest) & (rise > 0.7) & (at > least) & (at > before + 0.05)
     best, index = torch.where(clear, at, 0.0).max(1, keepdim=True)
-    return torch.where(best > 0, lag.squeeze(1)[index], found)
+    return torch.where(best > 0, season[index], none)
+
+
+def coarse_autocorrelation(means: Tensor, lags: Tensor, grain: Tensor) -> Tensor:
+    """The autocorrelation of moving averages of `grain` values, and of changes over as many, their mean: (N, S, L).
+
+    means (N, M) float32, mean products of values so far apart; lags (S, L) int64, the first of them 0; grain (S, 1).
+    Both follow from the mean products of the values themselves: their second and fourth differences, summed twice.
+    """
+    most = 64  # of the lags before 0 that a grain of 288 / 12 reaches
+    symmetric = torch.cat([means[:, 1 : most + 1].flip(1), means], 1).to(torch.float64)
+    sums = torch.constant_pad_nd(symmetric.cumsum(1).cumsum(1), [1, 0])
+    reach = torch.arange(-2, 3, device=means.device) * grain.unsqueeze(2)
+    at = (lags.unsqueeze(2) + reach + most).clamp(0, sums.shape[1] - 1)
+    a, b, c, d, e = sums[:, at].unbind(3)
+    level, change = b + d - 2 * c, 4 * (b + d) - a - e - 6 * c
+    smallest = 1e-12
+    return 0.5 * (level / level[:, :, :1].clamp(min=smallest) + change / change[:, :, :1].clamp(min=smallest))
 
 
 def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:
     """Heights above the median in median absolute deviations, within +-8, 0 where missing: (N, W) float32.
 
     One glitch would be all of the variance otherwise, and hide the season. A height beyond 8 between two within 4 is a
-    glitch, and set to 0, where such heights are 3 % of the values or fewer (or one); else they are events. Both medians
-    are of the newest values and of every third and seventh of the older ones: near enough, and three times as fast.
+    glitch, and set to 0, where such heights are 3 % of the values or fewer (or one), and most of all that are so high;
+    else they are events. Both medians are of the newest values and of every third and seventh of the older ones: near
+    enough, and three times as fast.
     """
     sample = torch.cat([memory[:, -128:], memory[:, -512:-128:3], memory[:, :-512:7]], 1)
     median = sample.nanmedian(1, keepdim=True)[0]
@@ -103,7 +139,8 @@ def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:
     heights = torch.where(present, (above / unit.clamp(min=1e-300)).clamp(-9.0, 9.0), 0.0).to(torch.float32)
     size = torch.constant_pad_nd(heights.abs(), [1, 1])
     glitch = (size[:, 1:-1] > 8.0) & (torch.maximum(size[:, :-2], size[:, 2:]) <= 4.0)
-    is_rare = glitch.sum(1, keepdim=True) <= (0.03 * count).clamp(min=1)
+    n_glitches = glitch.sum(1, keepdim=True)
+    is_rare = (n_glitches <= (0.03 * count).clamp(min=1)) & (2 * n_glitches > (size > 8.0).sum(1, keepdim=True))
     return torch.where(glitch & is_rare, 0.0, heights.clamp(-8.0, 8.0))
 
 
@@ -167,7 +204,7 @@ def best_by_multiples(acf: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor
     (two waves that meet again once), they say nothing, and the highest lag it is.
     """
     low = (0.8 * first).ceil()
-    high = torch.minimum(1.25 * first, 0.5 * (count - 1))
+    high = torch.minimum(1.25 * first, 0.5 * count)
     lag = low + torch.arange(int((high - low).max().clamp(min=0)) + 1, device=acf.device).unsqueeze(0)
     times = lag.unsqueeze(1) * torch.arange(1, 9, device=acf.device)[None, :, None]
     fits = (times <= (0.75 * count).unsqueeze(2)).to(torch.float32)

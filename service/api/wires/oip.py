@@ -24,6 +24,7 @@ from service.codec.digit_types import DigitInput, DigitParameters
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput
 from service.codec.strict_json import suggestion
 from service.contract.errors import InvalidRequest, UnknownModel
+from service.contract.manifest import Manifest
 from service.registry.served import ModelVersion, Served
 from service.runtime.version import version
 
@@ -86,7 +87,7 @@ class _Protocol:
     async def metadata(self, request: Request) -> Response:
         manifest = self._model(request).manifest
         versions = [str(entry.version) for entry in self._pipeline.registry.models() if entry.name == manifest.name]
-        tensors = _TENSORS[manifest.task]
+        tensors = _declared_tensors(manifest)
         document = {"name": manifest.name, "versions": versions, "platform": "ritmo_torchscript", **tensors}
         return json_answer(document)
 
@@ -185,6 +186,15 @@ class _Protocol:
 
 def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape}
+
+
+def _declared_tensors(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
+    """The inputs and outputs of a model."""
+    tensors = _TENSORS[manifest.task]
+    if manifest.task == "forecast":
+        return tensors
+    probabilities = _tensor("probabilities", "FP64", [-1, manifest.classes])
+    return {**tensors, "outputs": [t if t["name"] != "probabilities" else probabilities for t in tensors["outputs"]]}
 
 
 _STATE = _tensor("state", "BYTES", [-1])

@@ -83,6 +83,8 @@ def digit_table(predictions: Predictions) -> str:
             prediction["number" if is_number else "label"],
             prediction["number_score" if is_number else "score"],
         )
+        if not is_number and prediction.get("name") is not None:  # of a label that is no digit
+            text = prediction["name"]
         reading = "-" if text in {None, ""} else str(text).replace("\n", " / ")
         found = prediction["preprocessing"] or {}
         remarks = [*(["light on dark"] if found.get("inverted") is False else []), *prediction["warnings"]]

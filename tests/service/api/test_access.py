@@ -152,10 +152,10 @@ async def test_nixtlas_client_learns_that_its_key_is_good(keyed: Keyed) -> None:
 
 
 class Limited(Harness):
-    def __init__(self, folder: Path, **limits: Any) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any] | None = None, **limits: Any) -> None:
         path = folder / "keys.json"
         self.key, self.entry = add_key(path, ["infer"], limits=KeyLimits(**limits))
-        super().__init__(api_keys=path)
+        super().__init__(api_keys=path, **(settings or {}))
         self.header = {"X-API-Key": self.key}
 
 
@@ -191,6 +191,21 @@ async def test_every_way_to_a_model_counts(tmp_path: Path, path: str) -> None:
         body = {"inputs": [{"name": "target", "shape": [1, 30], "datatype": "FP64", "data": series}]}
     response = await harness.client.post(path, json=body, headers=harness.header)
     assert (response.status_code, response.json()["code"]) == (413, "too_many_items"), response.text
+
+
+@pytest.mark.parametrize("kind", ["table", "nixtla"])
+async def test_what_is_computed_in_parts_is_paid_for_as_a_whole_or_not_at_all(tmp_path: Path, kind: str) -> None:
+    harness = Limited(tmp_path, {"max_items": 2}, observations="8/h")
+    table = "item_id,target\n" + "".join(f"s{series},{value}\n" for series in range(3) for value in range(2))
+    series = {"series": {"y": [1.0] * 6, "sizes": [2, 2, 2]}, "model": "timegpt-1", "h": 1, "freq": "D"}
+    for status, left in ((200, "2"), (429, "2")):  # six values fit; of the next six none is taken
+        if kind == "table":
+            fields = harness.header | {"Content-Type": "text/csv"}
+            response = await harness.client.post("/forecast", content=table, headers=fields)
+        else:
+            response = await harness.client.post("/v2/forecast", json=series, headers=harness.header)
+        assert response.status_code == status, response.text
+        assert response.headers["ratelimit"].startswith(f'"observations";r={left};')
 
 
 # --- live connections ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ async def test_every_outcome_has_a_line_and_no_line_has_the_data(tmp_path: Path)
         ("/forecast", 401, None),
         ("/forecast", 403, keyed.keys["observe"].split("_")[1]),
         ("/forecast", 422, name),
-        ("/models", 200, name),
+        ("/models", 422, name),
         ("/invocations", 200, name),
         ("/forecast/stream", 101, name),
         ("/forecast/stream", 101, name),
@@ -110,6 +111,23 @@ def test_lines_wait_while_the_file_cannot_be_written(
     log.flush()
     assert len(lines(folder / "log")) == 3
     assert "2 lines are lost" in caplog.text
+
+
+def test_a_disk_that_takes_a_part_gets_the_rest_later(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = AuditLog(path)
+    for number in range(20):
+        record(log, f"/{number}")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as on a disk without room, in the middle of a line
+    try:
+        log.flush()
+        assert path.stat().st_size == 1000
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    record(log, "/20")
+    log.flush()
+    assert [entry["path"] for entry in lines(path)] == [f"/{number}" for number in range(21)]
 
 
 def test_a_log_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -102,3 +102,25 @@ def test_an_internal_failure_reveals_nothing(code: str) -> None:
 def test_what_the_framework_raises_is_reworded(error: Exception, status: int, code: str) -> None:
     answer = problems.from_exception(error, "x")
     assert (answer.status, json.loads(answer.body)["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/forecast/", "/forecast"),
+        ("/v1/forecast", "/forecast"),
+        ("/Forecast", "/forecast"),
+        ("/predict", "/forecast"),
+        ("/classify_digit", "/classify-digit"),
+        ("/clasify-digit", "/classify-digit"),
+        ("/health", "/livez"),
+        ("/", ""),
+        ("/favicon.ico", ""),
+        ("/" + "x" * 100_000, ""),
+    ],
+)
+def test_a_route_that_does_not_exist_names_the_one_that_may_be_meant(path: str, meant: str) -> None:
+    routes = ["/forecast", "/classify-digit", "/backtest", "/anomalies", "/livez", "/docs"]
+    assert problems.nearest_route(path, routes) == meant
+    answer = problems.from_exception(HTTPException(404), "x", meant)
+    assert f"did you mean {meant}?" in json.loads(answer.body)["detail"] or not meant

@@ -92,6 +92,8 @@ def test_an_answer_has_the_same_bits_alone_and_in_any_batch(
 ) -> None:
     model = loaded[name]
     assert model.batch_invariant
+    if name == "mean":  # a loop in TorchScript, fifty times slower than a layer
+        count = min(count, 8)
     items = items_for(name, np.random.default_rng(seed), count)
     in_one_batch = model.run(items)
     order = data.draw(st.permutations(range(count)))
@@ -441,15 +443,14 @@ class Counted(ComputeThreads):
 
 
 @pytest.mark.parametrize("name", ["lstm", "wide", "reader"])
-def test_threads_that_share_a_call_change_no_bit(tmp_path: Path, name: str) -> None:
-    folder = write_model(tmp_path, name, {**FORECASTERS, **READERS}[name]())
+def test_threads_that_share_a_call_change_no_bit(loaded: dict[str, LoadedModel], tmp_path: Path, name: str) -> None:
     threads = Counted(3)
-    single, shared = load(folder), load(folder, threads=threads)
+    shared = load(write_model(tmp_path, name, {**FORECASTERS, **READERS}[name]()), threads=threads)
     assert shared.batch_invariant
     n_shared, rng = threads.shared, np.random.default_rng(5)
     for count in (64, 150, 500):
-        items = items_for(name, rng, count, longest=60)
-        for expected, result in zip(single.run(items), shared.run(items), strict=True):
+        items = items_for(name, rng, count, longest=20 if name in FORECASTERS else 60)
+        for expected, result in zip(loaded[name].run(items), shared.run(items), strict=True):
             assert same_bits(expected, result)
     assert threads.shared > n_shared
 

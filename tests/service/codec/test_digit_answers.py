@@ -4,6 +4,7 @@ import base64
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from service.codec.common import Body
@@ -134,3 +135,11 @@ def test_all_digits_of_a_picture() -> None:
     assert "digits" not in one
     batch = CODEC.decode(Body(encoded(image), "image/png", query_string=b"digits=all"))
     assert batch.parameters.digits == "all"
+
+
+def test_labels_that_are_no_digits_are_named() -> None:
+    request = decode(inputs=[{"rows": [ROW]}, {"rows": [[0.0] * 28]}])
+    call = to_items(request)
+    names = tuple("abcdefghij")
+    document = answer(replace(call, manifest=call.manifest.model_copy(update={"output": OutputContract(labels=names)})))
+    assert [(p["label"], p["name"]) for p in document["predictions"]] == [(7, "h"), (None, None)]

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from service import imaging
+from service.contract.errors import InvalidRequest
 from service.imaging import binarize
 from service.imaging.decode import decode
 from service.imaging.hypotheses import hypotheses
@@ -64,3 +65,38 @@ def test_further_papers_are_tried_only_where_the_first_does_not_explain_the_pict
     assert refusal is None
     assert tried[: len(papers)] == papers
     assert (len(tried) == 1) is (light == 1)
+
+
+def squares(turn: float) -> Image.Image:
+    """Squared paper that ends within the picture, on a darker table, with a one of a pen two squares high."""
+    image = Image.new("L", (480, 360), 240)
+    pencil = ImageDraw.Draw(image)
+    for at in range(7, 480, 27):
+        pencil.line((at, 0, at, 360), fill=165, width=2)
+        pencil.line((0, at, 480, at), fill=165, width=2)
+    pencil.line((200, 150, 214, 138, 214, 206), fill=40, width=7)
+    return image.rotate(turn, Image.Resampling.BICUBIC, fillcolor=120)
+
+
+@pytest.mark.parametrize("turn", [-3, 3, 5])
+def test_a_digit_on_squared_paper_is_found_beside_the_table(turn: float) -> None:
+    found, _ = hypotheses(decode(encoded(squares(turn)), 1_000_000))
+    assert any(item.report.box[3] - item.report.box[1] == pytest.approx(72, abs=12) for item in found)
+
+
+def test_an_empty_sheet_in_a_frame_is_blank() -> None:
+    image = Image.new("L", (90, 90), 20)
+    ImageDraw.Draw(image).rectangle((2, 2, 87, 87), fill=255)
+    _, refusal = hypotheses(decode(encoded(image), 1_000_000))
+    assert refusal is not None
+    assert refusal.code == "blank_image"
+
+
+@pytest.mark.parametrize("beside", [(44, 10, 46, 24), (46, 2, 47, 40)])
+def test_what_is_left_of_a_line_beside_the_side_of_a_cell_is_no_digit(beside: tuple[int, int, int, int]) -> None:
+    image = Image.new("L", (50, 50), 235)
+    pencil = ImageDraw.Draw(image)
+    pencil.rectangle((3, 0, 5, 50), fill=60)
+    pencil.rectangle(beside, fill=60)
+    with pytest.raises(InvalidRequest, match="cell"):
+        hypotheses(decode(encoded(image), 1_000_000))

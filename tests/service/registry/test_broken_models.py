@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import hashlib
 import io
 import json
@@ -25,7 +24,7 @@ from service.contract.errors import ModelFault, Unavailable
 from service.contract.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, RECORD_FILE, InputContract
 from service.contract.types import DigitItem, ForecastItem, ForecastResult, Item
 from service.registry.registry import Registry
-from tests.models import Endless, LastValue, LSTMDigits, script, write_model
+from tests.models import Endless, LastValue, LSTMDigits, let_end, script, write_model
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "own-models.md"
 LEVELS = np.array([0.1, 0.5, 0.9])
@@ -133,6 +132,129 @@ class RandomForecast(LastValue):
         return torch.cat((state, state + levels), 1).unsqueeze(1).repeat(1, horizon, 1) + torch.randn(1).double()
 
 
+class RandomForSome(LastValue):
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        end = self._latest(values, lengths, state)[:, -1:]
+        return end + torch.rand_like(end) if bool((end > 1e6).any()) else end
+
+
+class Counts(LastValue):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        self.calls += 1
+        later = 1.0 if self.calls > 1000 else 0.0
+        return later + torch.cat((state, state + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+
+
+class Grows(LastValue):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = [torch.zeros(1)]
+
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        self.kept.append(values.clone())
+        return self._latest(values, lengths, state)[:, -1:]
+
+
+class ChangesItsArguments(LastValue):
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        end = self._latest(values, lengths, state)[:, -1:]
+        values.fill_(7.0)
+        return end
+
+
+class Prints(LastValue):
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        print("step", values.size(0))
+        return self._latest(values, lengths, state)[:, -1:]
+
+
+class MixesMany(LastValue):
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        mean = state if state.size(0) < 16 else state.nanmean(0, keepdim=True).expand(state.size(0), 1)
+        return torch.cat((mean, mean + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+
+
+class HistoryCrosses(LastValue):
+    @torch.jit.export
+    def history(self, values: Tensor, lengths: Tensor, state: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        latest = self._latest(values, lengths, state)
+        mean = latest[:, :-1].unsqueeze(2)
+        spread = torch.where(mean > 1e6, -mean, torch.ones_like(mean))
+        return latest[:, -1:], torch.cat((mean, mean + spread * (levels.unsqueeze(1) - 0.5)), 2)
+
+
+class NegativeSeason(LastValue):
+    @torch.jit.export
+    def season(self, state: Tensor) -> Tensor:
+        return torch.where(state.select(1, 0) > 1e6, -5, 1)
+
+
+class HalfPrecisionForSome(LastValue):
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        answer = torch.cat((state, state + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+        return answer.to(torch.bfloat16) if bool((state > 1e6).any()) else answer
+
+
+class SparseForSome(LastValue):
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        answer = torch.cat((state, state + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+        return answer.to_sparse() if bool((state > 1e6).any()) else answer
+
+
+class WiderForSome(LastValue):
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        end = self._latest(values, lengths, state)[:, -1:]
+        return torch.cat((end, end), 1) if bool((end > 1e6).any()) else end
+
+
+class EmptyForSome(LastValue):
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        answer = torch.cat((state, state + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+        return answer[:0] if bool((state > 1e6).any()) else answer
+
+
+class InfiniteMeanForSome(LastValue):
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        mean = torch.where(state > 1e6, torch.full_like(state, float("inf")), state)
+        return torch.cat((mean, state + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+
+
+class MeanElsewhere(LastValue):
+    @torch.jit.export
+    def forecast(self, state: Tensor, horizon: int, levels: Tensor) -> Tensor:
+        return torch.cat((state + 1e9, state + levels - 0.5), 1).unsqueeze(1).repeat(1, horizon, 1)
+
+
+class FailsOnResuming(LastValue):
+    @torch.jit.export
+    def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
+        if bool((state > 1e6).any()):
+            raise RuntimeError("only fresh series")
+        return self._latest(values, lengths, state)[:, -1:]
+
+
+class TraceTurned(LSTMDigits):
+    @torch.jit.export
+    def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        end, outputs = self._run(rows, lengths, state)
+        return end, torch.log_softmax(self.head(outputs), -1).flip(2)
+
+
 class OtherSignature(LastValue):
     @torch.jit.export
     def forecast(self, state: Tensor, levels: Tensor) -> Tensor:  # type: ignore[override]
@@ -233,8 +355,25 @@ def add_a_file(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
 
 
+def never_end(folder: Path) -> None:
+    replace_model(lambda: script(Endless(end_of(folder.parents[1]))))(folder)
+
+
+def end_of(models: Path) -> Path:
+    """The file that ends the model that never does."""
+    return models.parent / "end"
+
+
 def values(*numbers: float) -> list[Item]:
     return [ForecastItem(np.array(numbers), 12, LEVELS)]
+
+
+def told(*numbers: float) -> list[Item]:
+    return [ForecastItem(np.array(numbers * 3), 12, LEVELS, history=True)]
+
+
+def resumed(number: float) -> list[Item]:
+    return [ForecastItem(np.array([1.0]), 12, LEVELS, state=np.array([number]))]
 
 
 # The cases
@@ -295,7 +434,7 @@ CASES: dict[str, Case] = {
     "float32-initial": Case(Float32Initial, refused=r"initial\(\) is float32"),
     "float32-step": Case(Float32Step, refused=r"step\(\) gave numbers of float32, not float64"),
     "float32-forecast": Case(Float32Forecast, refused=r"forecast\(\) gave numbers of float32, not float64"),
-    "random": Case(RandomForecast, refused="differs from what training recorded"),
+    "random": Case(RandomForecast, refused=r"forecast\(\) draws random numbers"),
     "golden-missing": Case(spoil=remove(GOLDEN_FILE), refused=f"{GOLDEN_FILE} does not exist"),
     "manifest-missing": Case(spoil=remove(MANIFEST_FILE), refused=f"{MANIFEST_FILE} does not exist"),
     "model-missing": Case(spoil=remove(MODEL_FILE), refused=f"{MODEL_FILE} does not exist"),
@@ -308,15 +447,31 @@ CASES: dict[str, Case] = {
         spoil=edit_manifest(lambda manifest: manifest.update(descripton="x")), refused="descripton: Extra inputs"
     ),
     "seven-features": Case(spoil=mistyped(input__features=7), refused="input.features is 7; models of task 'forecast'"),
-    "nine-classes": Case(LSTMDigits, spoil=mistyped(output__classes=9), refused="output.classes is 9"),
+    "nine-classes": Case(LSTMDigits, spoil=mistyped(output__classes=9), refused="output.labels must name the 9"),
     "other-name": Case(
         spoil=edit_manifest(lambda manifest: manifest.update(name="another")), refused="the manifest of another@1"
     ),
-    "never-ends": Case(spoil=replace_model(lambda: script(Endless())), refused="was not loaded within"),
+    "never-ends": Case(spoil=never_end, refused="was not loaded within"),
     "probabilities-sum-to-two": Case(SumsToTwo, refused="its probabilities sum to 2, not to 1"),
     "nan-for-full-ink": Case(
         NaNForFullInk, fault="reading is not finite", asked=lambda: [DigitItem(np.ones((3, 28), np.float32))]
     ),
+    "random-for-some-values": Case(RandomForSome, refused=r"step\(\) draws random numbers"),
+    "counts-its-calls": Case(Counts, refused=r"forecast\(\) changes self.calls"),
+    "memory-grows": Case(Grows, refused="kept, which is the module's, in place"),
+    "changes-its-arguments": Case(ChangesItsArguments, refused="golden sample"),
+    "prints": Case(Prints, refused=r"step\(\) prints"),
+    "mixes-neighbours-of-large-batches": Case(MixesMany, refused="among 64 rows, not 4, a row is answered otherwise"),
+    "crossing-history": Case(HistoryCrosses, fault="quantiles of its history do not ascend", asked=lambda: told(1e9)),
+    "season-below-one": Case(NegativeSeason, fault=r"season\(\) gave -5", asked=lambda: values(1e9)),
+    "bfloat16-for-some-values": Case(HalfPrecisionForSome, fault="BFloat16", asked=lambda: values(1e9)),
+    "sparse-for-some-values": Case(SparseForSome, fault="Sparse layout", asked=lambda: values(1e9)),
+    "wider-state-for-some-values": Case(WiderForSome, fault="raised an error", asked=lambda: values(1e9)),
+    "no-rows-for-some-values": Case(EmptyForSome, fault=r"shape \(0, 12, 4\)", asked=lambda: values(1e9)),
+    "infinite-mean-for-some-values": Case(InfiniteMeanForSome, fault="not finite", asked=lambda: values(1e9)),
+    "mean-is-not-in-history": Case(MeanElsewhere, refused="is not what is answered at step"),
+    "raises-on-resuming": Case(FailsOnResuming, fault="only fresh series", asked=lambda: resumed(1e9)),
+    "trace-is-no-reading": Case(TraceTurned, refused="trace"),
 }
 
 
@@ -353,8 +508,9 @@ async def starting(models: Path, *names: str, **options: Any) -> AsyncIterator[R
         yield registry
     finally:
         await registry.close()
+        if "never-ends" in names:
+            let_end(end_of(models))
         shutil.rmtree(folder)
-        gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import weakref
 from collections.abc import AsyncIterator
 from functools import partial
@@ -32,7 +33,6 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     await registry.loaded()
     yield registry
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_a_new_version_takes_over_and_the_old_one_is_forgotten(registry: Registry, tmp_path: Path) -> None:
@@ -74,3 +74,31 @@ async def test_a_version_that_was_taken_out_is_loaded_again_when_asked_for(regis
     await control.change(Change("load", "forecaster"))
     assert registry.get("forecaster").manifest.version == 1
     assert registry.expects("forecaster@1")
+
+
+async def test_a_folder_that_was_copied_in_part_is_loaded_when_the_rest_has_come(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """Its manifest comes first and stays the same, and so does the digest by which versions are told apart."""
+    control = LocalControl(registry, tmp_path)
+    whole = write_model(tmp_path.parent / f"{tmp_path.name}-elsewhere", "forecaster", LastValue(), version=2)
+    target = tmp_path / "forecaster" / "2"
+    target.mkdir()
+    for name in ("manifest.json", "golden.npz"):
+        (target / name).write_bytes((whole / name).read_bytes())
+        await control.change(Change("reload"))
+        assert registry.get("forecaster").manifest.version == 1
+    (target / "model.pt").write_bytes((whole / "model.pt").read_bytes())
+    await control.change(Change("reload"))
+    assert registry.get("forecaster").manifest.version == 2
+
+
+async def test_without_any_model_left_it_is_not_ready(registry: Registry, tmp_path: Path) -> None:
+    control = LocalControl(registry, tmp_path)
+    assert registry.ready
+    shutil.rmtree(tmp_path / "forecaster")
+    await control.change(Change("reload"))
+    assert registry.health().reasons == (f"there are no models in {tmp_path} any more",)
+    write_model(tmp_path, "forecaster", LastValue())
+    await control.change(Change("reload"))
+    assert registry.ready

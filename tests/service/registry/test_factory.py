@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -35,7 +34,6 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://r") as client:
         await app.state.registry.loaded()
         yield client
-    gc.unfreeze()
 
 
 async def test_an_unsound_answer_is_a_logged_500_that_names_the_model(
@@ -66,7 +64,6 @@ async def test_a_one_shot_registry_loads_the_named_model_only_and_does_not_warm_
     (version,) = registry.models()
     assert (version.reference, version.state, version.batch_invariant) == ("mean@2", "ready", None)
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_a_default_name_means_the_model_that_is_set_for_it(settings: Settings) -> None:
@@ -81,7 +78,6 @@ async def test_a_default_name_means_the_model_that_is_set_for_it(settings: Setti
     await registry.loaded()
     assert registry.get("forecaster@1").manifest.name == "forecaster", "a version is that of the model of this name"
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_a_registry_has_the_limits_of_its_settings(settings: Settings) -> None:
@@ -92,7 +88,6 @@ async def test_a_registry_has_the_limits_of_its_settings(settings: Settings) -> 
     assert registry.get("forecaster").queue.limits.queue_items == 2048
     assert registry.models()[0].batch_invariant is True
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_an_absent_folder_of_models_is_503_for_a_request(tmp_path: Path) -> None:

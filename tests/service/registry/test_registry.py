@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
+import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -57,7 +57,6 @@ async def starting(models: Path, **options: object) -> AsyncIterator[Registry]:
         yield registry
     finally:
         await registry.close()
-        gc.unfreeze()  # the registry froze what was alive; the objects of a test must be collected
 
 
 @contextlib.asynccontextmanager
@@ -67,8 +66,9 @@ async def running(models: Path, **options: object) -> AsyncIterator[Registry]:
         yield registry
 
 
+@functools.cache
 def load_unwarmed(folder: Path, device: str) -> LoadedModel:
-    """Without warm-up: what is compared here are names and states."""
+    """Without warm-up, and once for all tests: what is compared here are names and states."""
     return load(folder, device, warm=False)
 
 
@@ -137,6 +137,13 @@ async def test_a_name_means_its_highest_ready_version(models: Path) -> None:
         assert registry.get("forecaster@1").manifest.version == 1
         assert registry.get("forecaster") is registry.get("forecaster@2")
         assert registry.get("mean").manifest.version == 1
+
+
+async def test_a_pinned_version_that_is_not_there_is_told(models: Path) -> None:
+    async with running(models, pins={"forecaster": 9, "mean": 1}) as registry:
+        assert registry.get("forecaster").manifest.version == 2
+        told = [warning for warning in registry.health().warnings if "bare name" in warning]
+        assert told == ["forecaster@9: the bare name is to mean this version, and it is not there"]
 
 
 async def test_unknown_references(models: Path) -> None:
@@ -232,7 +239,6 @@ async def test_the_event_loop_turns_while_models_load(models: Path) -> None:
     assert order == ["forecaster@3", "forecaster@2", "forecaster@1", "digits@1", "mean@1"]
     assert registry.ready
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_an_unexpected_error_fails_that_model_alone(models: Path) -> None:
@@ -269,7 +275,6 @@ async def test_draining_gives_up_what_is_being_loaded(models: Path) -> None:
     await asyncio.wait_for(registry.loaded(), 10)
     assert {served.state for served in registry.models()} <= {"loading", "failed"}
     await registry.close()
-    gc.unfreeze()
 
 
 async def test_draining_makes_it_not_ready_while_it_still_answers(models: Path) -> None:

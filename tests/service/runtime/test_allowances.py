@@ -29,17 +29,29 @@ class Clock:
 def test_a_bucket_gives_what_it_holds_and_refills_with_time() -> None:
     clock = Clock()
     allowances = Allowances(clock=clock)
-    assert allowances.left(1, 0, RATE) == (10, 0.0)
+    assert allowances.left(1, [(0, *RATE)]) == [10, 0]
     assert [allowances.take(1, 0, 1, RATE) for _ in range(10)] == [0.0] * 10
     assert allowances.take(1, 0, 1, RATE) == pytest.approx(6.0)
-    left, seconds = allowances.left(1, 0, RATE)
-    assert (left, round(seconds, 6)) == (0, 60.0)
+    assert allowances.left(1, [(0, *RATE), (2, *RATE)]) == [0, 60, 10, 0]
+    clock.now += 0.5
+    assert allowances.left(1, [(0, *RATE)]) == [0, 60]  # 59.5, rounded up
+    clock.now -= 0.5
     clock.now += 6.0
     assert allowances.take(1, 0, 1, RATE) == 0.0
     assert allowances.take(1, 0, 1, RATE) > 0.0
     clock.now += 1e6  # it never holds more than it is made for
     assert allowances.take(1, 0, 10, RATE) == 0.0
     assert allowances.take(1, 0, 1, RATE) > 0.0
+
+
+def test_a_rate_that_is_raised_counts_from_now_on() -> None:
+    clock = Clock()
+    allowances = Allowances(clock=clock)
+    assert allowances.take(1, 0, 5, Rate(5, 86_400.0)) == 0.0
+    assert allowances.left(1, [(0, *RATE)]) == [0, 60]
+    assert allowances.take(1, 0, 1, RATE) == pytest.approx(6.0)
+    clock.now += 6.0
+    assert allowances.take(1, 0, 1, RATE) == 0.0
 
 
 def test_what_is_refused_takes_nothing() -> None:
@@ -58,14 +70,16 @@ def test_keys_and_resources_have_buckets_of_their_own() -> None:
             assert allowances.take(key, resource, 10, RATE) > 0.0
 
 
-def test_slots_of_keys_that_are_not_in_use_are_taken_again() -> None:
+def test_slots_of_keys_that_are_not_in_use_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = 64
+    monkeypatch.setattr("service.runtime.allowances.SLOTS", few)
     clock = Clock()
     allowances = Allowances(clock=clock)
-    for key in range(1, 3 * SLOTS):
+    for key in range(1, 3 * few):
         assert allowances.take(key, 0, 10, RATE) == 0.0
         clock.now += 61.0
     assert allowances.connect(1, 1)
-    for key in range(2, 2 * SLOTS):
+    for key in range(2, 2 * few):
         allowances.take(key, 0, 10, RATE)
         clock.now += 61.0
     assert not allowances.connect(1, 1)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from service.runtime.key_file import (
     MAX_KEYS,
+    KeyDocument,
     KeyEntry,
     KeyFileError,
     KeyLimits,
@@ -50,6 +54,36 @@ def test_a_new_file_is_for_its_owner_and_keeps_the_mode_it_is_given(tmp_path: Pa
     add_key(path, ["infer"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [each.name for each in tmp_path.iterdir() if each.name != ".keys.json.lock"] == ["keys.json"]
+
+
+def test_a_link_goes_on_naming_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    file, link = tmp_path / "secrets" / "keys.json", tmp_path / "keys.json"
+    add_key(file, ["infer"])
+    link.symlink_to(file)
+    add_key(link, ["observe"])
+    assert link.is_symlink()
+    assert len(read_keys(file)) == 2
+    assert [each.name for each in file.parent.iterdir()] == ["keys.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the owner of a file")
+def test_a_file_stays_its_owners_whoever_changes_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    add_key(path, ["infer"])
+    os.chown(path, 10001, 10002)
+    add_key(path, ["infer"])
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (10001, 10002, 0o600)
+
+
+def test_a_key_without_an_end_in_sight_can_be_rotated(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    last = datetime(9999, 12, 31, 23, tzinfo=UTC)
+    entry = add_key(path, ["infer"], expires=last)[1]
+    made = replace(entry, created=entry.created - timedelta(days=400))  # as long again goes beyond the last year
+    path.write_bytes(msgspec.json.encode(KeyDocument(1, [made])))
+    assert rotate_key(path, entry.id, timedelta(hours=1))[1].valid_until > last.timestamp()
 
 
 def test_commands_at_once_lose_no_key(tmp_path: Path) -> None:
@@ -140,6 +174,9 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path: Path) -> Non
         read_keys(tmp_path / "none.json")
     with pytest.raises(KeyFileError, match="cannot be read"):
         read_keys(tmp_path)
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(KeyFileError, match="no regular file"):
+        read_keys(tmp_path / "pipe.json")
     path = tmp_path / "large.json"
     path.write_bytes(b" " * (5 << 20))
     with pytest.raises(KeyFileError, match="larger than"):
@@ -184,9 +221,10 @@ def test_what_has_not_the_form_of_a_key_has_no_id(key: bytes) -> None:
     assert id_of(key) is None
 
 
-def test_the_first_end_counts() -> None:
-    ends = KeyEntry("0123456789ab", "ab" * 32, ["infer"], NOW, expires=NOW + timedelta(1), revoked=NOW)
-    assert ends.valid_until == NOW.timestamp()
+def test_a_revoked_key_is_not_valid_by_any_clock() -> None:
+    entry = KeyEntry("0123456789ab", "ab" * 32, ["infer"], NOW, expires=NOW + timedelta(1))
+    assert entry.valid_until == NOW.timestamp() + 86_400
+    assert replace(entry, revoked=NOW).valid_until == 0.0
 
 
 def test_secrets_are_lines(tmp_path: Path) -> None:

@@ -114,6 +114,22 @@ def test_silence_counts_from_the_first_heartbeat() -> None:
     assert slot.silence(65, 80) == 1
 
 
+def test_time_without_a_processor_is_no_silence() -> None:
+    slot = Slot(0)
+    assert slot.silence(50, 50) == 0
+    slot.excuse({1: 7.0, 2: 3.0}, 53)  # the first look tells nothing
+    assert slot.silence(50, 53) == 3
+    slot.excuse({1: 7.5, 2: 11.0}, 62)
+    assert slot.silence(50, 62) == 4
+    slot.excuse({1: 7.5, 2: 15.0}, 64)  # no more than the time that has passed, the rest later
+    assert slot.silence(50, 64) == 4
+    slot.excuse({1: 7.5, 2: 15.0}, 70)
+    assert slot.silence(50, 70) == 8
+    assert slot.silence(71, 71) == 0
+    slot.excuse({1: 0.0, 2: 0.0}, 75)  # measured anew since that beat
+    assert slot.silence(71, 75) == 4
+
+
 def test_a_worker_that_cannot_start_at_first_ends_the_service(
     make: Callable[..., Scripted], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,6 +166,21 @@ def test_a_hung_worker_is_killed_and_replaced(make: Callable[..., Scripted], cap
     supervisor.until(supervisor.both_ready)
     assert "a worker hangs or does not end; it is killed" in caplog.messages
     assert supervisor._shared.restarts == 1
+
+
+def test_a_worker_that_gets_no_processor_is_not_killed(
+    make: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is stopped stands for one that waits for a processor all the time, and then for one that hangs."""
+    supervisor = make([serve], hung_after=2.5)
+    supervisor.until(supervisor.both_ready)
+    with monkeypatch.context() as patch:
+        patch.setattr("service.server.supervisor.waits", lambda pid: {pid: time.monotonic()})
+        os.kill(supervisor.pids[0], signal.SIGSTOP)
+        silent_since = supervisor._shared.heartbeats[0]
+        supervisor.until(lambda: time.monotonic() - silent_since > 6)
+        assert len(supervisor.pids) == 2
+    supervisor.until(lambda: len(supervisor.pids) == 3)
 
 
 def test_workers_that_were_stopped_with_their_parent_are_not_hung(make: Callable[..., Scripted]) -> None:

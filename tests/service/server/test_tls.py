@@ -93,7 +93,7 @@ def test_an_end_that_comes_near_is_logged_once_a_day(
     assert caplog.text.count("expires in 3.0 days") == 1
 
 
-@pytest.mark.parametrize("problem", ["missing", "empty", "other key", "directory", "password"])
+@pytest.mark.parametrize("problem", ["missing", "empty", "other key", "directory", "pipe", "password"])
 def test_at_the_start_they_must_be_usable(tmp_path: Path, problem: str) -> None:
     certificate, key = put(tmp_path, "first", "second" if problem == "other key" else None)
     if problem == "missing":
@@ -102,6 +102,9 @@ def test_at_the_start_they_must_be_usable(tmp_path: Path, problem: str) -> None:
         certificate.write_text("")
     elif problem == "directory":
         key = tmp_path
+    elif problem == "pipe":
+        key.unlink()
+        os.mkfifo(key)
     elif problem == "password":
         key.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n")
     with pytest.raises(CertificateError, match="cannot be used"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from service.backend.model import load
 from service.contract.types import DigitItem
@@ -61,8 +62,30 @@ def test_other_labels_are_told_in_description_and_record(tmp_path: Path, models:
     assert train(folder, tmp_path, "--epochs", "2") == 0
     model = load(models / "mine" / "1", warm=False)
     assert "apple, pear" in model.manifest.description
+    assert model.manifest.output.labels == ("apple", "pear")
+    answer = model.run([DigitItem(rows=np.zeros((28, 28), np.float32))])[0]
+    assert answer.probabilities.shape == (2,)  # type: ignore[union-attr]
     record = json.loads((models / "mine" / "1" / "training.json").read_text())
     assert record["knobs"]["labels"] == ["apple", "pear"]
+
+
+@pytest.mark.slow
+def test_more_labels_than_digits(tmp_path: Path, models: Path) -> None:
+    """Each digit under three names, turned by how its label is: thirty labels."""
+    write_folders(tmp_path / "upright", 200)
+    for turns in range(3):
+        for file in sorted((tmp_path / "upright").glob("*/*.png")):
+            target = tmp_path / "signs" / f"{file.parent.name} turned {turns}" / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(file) as image:
+                image.rotate(90 * turns, fillcolor=255).save(target)
+    assert train(tmp_path / "signs", tmp_path, "--epochs", "2") == 0
+    model = load(models / "mine" / "1", warm=False)
+    assert len(model.manifest.output.labels) == model.manifest.output.classes == 30
+    answer = model.run([DigitItem(rows=np.zeros((28, 28), np.float32))])[0]
+    assert answer.probabilities.shape == (30,)  # type: ignore[union-attr]
+    assert sum(answer.probabilities) == pytest.approx(1)  # type: ignore[union-attr]
+    assert (tmp_path / "report" / "confusion.png").is_file()
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, models: Path) -> None:

@@ -1,0 +1,137 @@
+"""`python -m benchmarks.serving.key_cost`: what a key costs on the hot path, in processor time of the service.
+
+Three services run side by side: one that asks for no key, one that asks for a key, and one whose key has limits, which
+are counted for each request and told in its answer. All are asked at the same time, so that other work on the machine
+falls on all alike, and compared within a round. The goal for a key is less than 5 % in the median of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import table
+from benchmarks.serving.fairness import serving
+from benchmarks.serving.load import Load, Request, require_wrk, run, write_requests
+from benchmarks.serving.processes import Server
+from benchmarks.table import ROOT, head, line
+from service.runtime.key_file import KeyLimits, add_key
+
+MEASURED = ROOT / "benchmarks/results/key-cost.csv"
+OPEN, KEYED, LIMITED = "no key", "a key", "a key with three limits"
+GOAL = 0.05
+MODEL, VALUES = "rnn-20", 60
+CONNECTIONS = 32  # to each of the three
+_NEVER_REACHED = "1000000000/s"
+_NO_LIMITS = KeyLimits(_NEVER_REACHED, _NEVER_REACHED, _NEVER_REACHED)  # counted like any other
+
+
+@dataclass(frozen=True)
+class Row:
+    """One service in one round; `cpu_us` is processor time of the service for a request, in microseconds."""
+
+    service: str
+    round: int
+    requests: int
+    failed: int
+    cpu_us: float
+    date: str
+    machine: str
+    cores: int
+    command: str
+    commit: str
+
+
+def costs(rows: Sequence[Row]) -> dict[str, float]:
+    """By how much each service with a key costs more than the one without: the median of the rounds' ratios, less 1."""
+    rounds: defaultdict[int, dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        rounds[row.round][row.service] = row.cpu_us
+    return {
+        name: float(np.median([times[name] / times[OPEN] for times in rounds.values()])) - 1
+        for name in (KEYED, LIMITED)
+    }
+
+
+def report(rows: Sequence[Row]) -> list[str]:
+    """A table, as lines of Markdown."""
+    more = {OPEN: "", **{name: f"{cost:+.1%}" for name, cost in costs(rows).items()}}
+    lines = [*head(["service", "processor time a request, median", "more"])]
+    for name, cost in more.items():
+        median = np.median([row.cpu_us for row in rows if row.service == name])
+        lines.append(line([name, f"{median:.0f} µs", cost]))
+    return lines
+
+
+def measure(rounds: int, seconds: int) -> list[Row]:
+    """Every service in every round; raises `RuntimeError` where one refused a request."""
+    require_wrk()
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        shutil.copytree(ROOT / "models" / MODEL, folder / "models" / MODEL)
+        servers: dict[str, Server] = {}
+        for service, limits in ((OPEN, None), (KEYED, KeyLimits()), (LIMITED, _NO_LIMITS)):
+            file, settings, header = folder / f"{len(servers)}.json", {}, ("", "")
+            if limits is not None:
+                header = ("Authorization", f"Bearer {add_key(file, ['infer'], limits=limits)[0]}")
+                settings = {"RITMO_API_KEYS": str(file)}
+            write_requests(folder / service, _requests(header))
+            process = serving("key-cost", ROOT, folder / "models", 1, settings)
+            servers[service] = stack.enter_context(process)
+        rows: list[Row] = []
+        facts: dict[str, Any] = table.circumstances(
+            f"python -m benchmarks.serving.key_cost --rounds {rounds} --seconds {seconds}"
+        )
+        for number in range(-1, rounds):  # the first meets every shape of batch, and is left out
+            for service, (load, used) in _asked(servers, folder, seconds).items():
+                if load.failed:
+                    raise RuntimeError(f"{service}: {load.failed} requests failed")
+                if number >= 0:
+                    rows.append(Row(service, number, load.requests, load.failed, 1e6 * used / load.requests, **facts))
+        return rows
+
+
+def _asked(servers: Mapping[str, Server], folder: Path, seconds: int) -> dict[str, tuple[Load, float]]:
+    """What came of asking all services at the same time, and the processor seconds that each took."""
+    before = {name: process.cpu_seconds() for name, process in servers.items()}
+    with ThreadPoolExecutor(len(servers)) as threads:
+        loads = {
+            name: threads.submit(run, process.port, folder / name, connections=CONNECTIONS, seconds=seconds)
+            for name, process in servers.items()
+        }
+    return {name: (loads[name].result(), process.cpu_seconds() - before[name]) for name, process in servers.items()}
+
+
+def _requests(header: tuple[str, str]) -> list[Request]:
+    random_numbers = np.random.default_rng(0)
+    series = np.round(random_numbers.normal(10, 1, (64, VALUES)), 2).tolist()
+    bodies = [json.dumps({"model": MODEL, "inputs": [{"target": values}]}).encode() for values in series]
+    return [Request("/forecast", body, extra_header=header) for body in bodies]
+
+
+def main() -> int:
+    """Measure, write the rows, print the table; 1 where a key costs more than the goal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=3, help="of a round")
+    options = parser.parse_args()
+    rows = measure(options.rounds, options.seconds)
+    table.write(MEASURED, Row, rows)
+    print("\n".join(report(rows)))
+    return int(costs(rows)[KEYED] >= GOAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
