@@ -373,16 +373,29 @@ def csv_of(table: Any) -> bytes:
 
 
 def as_sent(table: Any, text: str) -> Any:
-    """CSV in the kind of `table`: a frame of the same library, else text."""
+    """CSV in the kind of `table`: a frame of the same library, with the ids as they were, else text."""
     if hasattr(table, "write_csv"):
         import polars as pl
 
-        return pl.read_csv(io.StringIO(text), try_parse_dates=True)
+        answer = pl.read_csv(io.StringIO(text), try_parse_dates=True, schema_overrides={"item_id": pl.String})
+        are_numbers = _are_numbers(answer["item_id"], [table[name] for name in table.columns])
+        return answer.with_columns(pl.col("item_id").cast(pl.Int64)) if are_numbers else answer
     if hasattr(table, "to_csv"):
         import pandas as pd
 
-        return pd.read_csv(io.StringIO(text), parse_dates=["timestamp"] if "timestamp" in text[:40] else None)
+        dates = ["timestamp"] if "timestamp" in text[:40] else None
+        answer = pd.read_csv(io.StringIO(text), parse_dates=dates, dtype={"item_id": str})
+        flat = table.reset_index()
+        are_numbers = _are_numbers(answer["item_id"], [flat[name] for name in flat.columns])
+        return answer.astype({"item_id": "int64"}) if are_numbers else answer
     return text
+
+
+def _are_numbers(ids: Any, columns: Sequence[Any]) -> bool:
+    """Whether the ids of series stood in a column of whole numbers, and in none of text."""
+    wanted = {str(name) for name in ids}
+    found = [column for column in columns if wanted <= {str(value) for value in column}]
+    return bool(found) and all("int" in str(column.dtype).lower() for column in found)
 
 
 def forecasts_in(answer: Json) -> list[Forecast]:

@@ -45,7 +45,7 @@ class RequestRecorder:
         seconds = time.monotonic() - request.started
         self._metrics.record(route, request.model, status, seconds)
         if self._access_log:
-            _log(request.scope, request.request_id, request.model, status, seconds)
+            self._log(request.scope, request.request_id, request.model, status, seconds)
         if self._audit is not None:
             request.scope[SIZE] = request.body_bytes
             self._add_to_audit(self._audit, request.scope, request.request_id, status, seconds, request.model)
@@ -59,7 +59,8 @@ class RequestRecorder:
         the scope has another than the request."""
         self._metrics.record(route, "", status, seconds)
         if self._access_log:
-            _log({**scope, "method": method or scope["method"]}, name, "", status, seconds)
+            logged = {**scope, "method": method or scope["method"]}
+            self._log(logged, name, str(scope.get(MODEL, "")), status, seconds)
         if self._audit is not None:
             self._add_to_audit(self._audit, scope, name, status, seconds)
 
@@ -82,14 +83,15 @@ class RequestRecorder:
             model=model or scope.get(MODEL, ""),
         )
 
-
-def _log(scope: Scope, name: str, model: str, status: int, seconds: float) -> None:
-    fields = {
-        "request_id": name,
-        "method": scope["method"],
-        "path": scope["path"],
-        "model": model,
-        "status": status,
-        "duration_ms": round(seconds * 1e3, 3),
-    }
-    logger.info("request", extra=fields)
+    def _log(self, scope: Scope, name: str, model: str, status: int, seconds: float) -> None:
+        account = account_of(scope)
+        fields = {
+            "request_id": name,
+            "client": account.id if account is not None else self._clients.address(scope, dict(scope["headers"])),
+            "method": scope["method"],
+            "path": scope["path"],
+            "model": model,
+            "status": status,
+            "duration_ms": round(seconds * 1e3, 3),
+        }
+        logger.info("request", extra=fields)

@@ -53,6 +53,9 @@ async def test_frames(client: AsyncClient) -> None:
     frame = pandas.DataFrame({"id": ["a", "a"], "date": ["2024-01-01", "2024-01-02"], "y": [1.0, 2.0]})
     answer = await client.forecast_table(frame)
     assert answer["timestamp"].iloc[0] == pandas.Timestamp("2024-01-03")
+    for name in ("007", 7):  # ids come back as they were
+        frame["id"] = [name, name]
+        assert (await client.forecast_table(frame))["item_id"].tolist() == [name]
 
 
 async def test_digits(client: AsyncClient, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ async def _answer(content: bytes, request: Request, tools: _Tools) -> Response:
     except (ValueError, RecursionError):
         return json_answer(_error(None, _Fault(PARSE_ERROR, "the body is not JSON")), 400)
     if isinstance(message, list) and 0 < len(message) <= MAX_BATCH:
-        answers = [await _answer_one(one, spoken, tools) for one in message]
+        answers = [await _answer_one(entry, spoken, tools) for entry in message]
         documents = [document for document, _ in answers if document is not None]
         return json_answer(documents) if documents else Response(status_code=202)
     document, status = await _answer_one(message, spoken, tools)

@@ -21,16 +21,17 @@ def second_hours(clocks: Sequence[dt.datetime]) -> list[int]:
     positions: list[int] = []
     backward = [position for position, (first, second) in enumerate(pairwise(clocks), start=1) if second <= first]
     for position in backward:
-        again = clocks[position]
-        if again.weekday() != _SUNDAY or again.hour > _LAST_HOUR:
+        repeated = clocks[position]
+        if repeated.weekday() != _SUNDAY or repeated.hour > _LAST_HOUR:
             continue
         count = 1
-        while count < min(position, _MOST_ROWS) and clocks[position - 1 - count] >= again:
+        while count < min(position, _MOST_ROWS) and clocks[position - 1 - count] >= repeated:
             count += 1
-        before = position - count - 1
+        preceding = position - count - 1
         first, second = clocks[position - count : position], clocks[position : position + count]
-        is_within_hour = first[-1] - again < _HOUR and before >= 0 and _HOUR >= again - clocks[before] > dt.timedelta(0)
-        if first == second and is_within_hour:
+        if first != second or preceding < 0 or first[-1] - repeated >= _HOUR:
+            continue
+        if dt.timedelta(0) < repeated - clocks[preceding] <= _HOUR:
             positions += range(position, position + count)
     return positions
 
@@ -45,8 +46,8 @@ def joined_hours(values: Sequence[float | None], positions: Sequence[int]) -> li
             end += 1
         count = end - start
         for position in positions[start:end]:
-            both = [value for value in (values[position - count], values[position]) if value is not None]
-            joined[position - count] = sum(both) / len(both) if both else None
+            pair = [value for value in (values[position - count], values[position]) if value is not None]
+            joined[position - count] = sum(pair) / len(pair) if pair else None
         start = end
     left_out = set(positions)
     return [value for position, value in enumerate(joined) if position not in left_out]

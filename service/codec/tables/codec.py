@@ -60,7 +60,9 @@ class TableCodec:
         """The tables that a file of a request is cut into; raises `InvalidRequest`, also while it is read on."""
         options = decode_query(body.query_string, options_decoder, TEXT_OPTIONS)
         if options.include is not None:
-            raise InvalidRequest("include: not with a table of this size", code="too_many_items")
+            limit = f"a table of at most {self._settings.max_body_bytes} bytes"
+            advice = "larger ones are answered while they are read, to curl or by `ritmo forecast`"
+            raise InvalidRequest(f"include=series goes with {limit}; {advice}", code="too_many_items")
         if body.media_type == CSV and options.encoding is None:
             options = replace(options, encoding=_charset(body.content_type))
         if body.file is None:

@@ -79,7 +79,7 @@ _DIGITS = re.compile(r"[0-9]{4}|[0-9]{6}|[0-9]{8}|[0-9]{10}|[0-9]{12,14}|[0-9]{1
 _PER_SECOND = {10: 1, 13: 1_000, 16: 1_000_000, 19: 1_000_000_000}  # of Unix times, by their digits
 _UTC_WORD = re.compile(r"\s*(?:UTC|GMT|Z)$")
 _ZONE_WORD = re.compile(r"\s+([A-Z]{3,4})$")
-# Hours from UTC of the abbreviations that mean one zone to nearly everybody.
+# Hours from UTC of the abbreviations that mean one zone alone.
 _ZONES = {
     "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "MEZ": 1, "CEST": 2, "MESZ": 2, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9,
     "KST": 9, "AEST": 10, "AEDT": 11, "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,

@@ -35,6 +35,8 @@ def find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
     words = [word for line in sample for word in line.split()]
     if len(words) > len(sample) and _are_decimals(words):
         return " ", f"{words[0]} was read as a number with a decimal comma; delimiter=, and decimal=. cut it in two"
+    if 2 * sum(map(_is_one_number, sample)) >= len(sample):
+        return None, None
     for delimiter in (";", "\t", "|", ","):
         widths = Counter(_widths(sample, delimiter))
         width, count = widths.most_common(1)[0]
@@ -44,6 +46,11 @@ def find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
         if is_regular or (delimiter != "," and wide == widths.total() > 1):
             return _comma_or_decimals(sample) if delimiter == "," and width == 2 else (delimiter, None)
     return _blanks(sample) or _list_delimiter(sample)
+
+
+def _is_one_number(line: str) -> bool:
+    """Whether a line is a number with its unit, or with blanks between thousands."""
+    return looks_like_number(line) and bool(line.strip().strip("0123456789+-.,"))
 
 
 def split_at_blanks(line: str, delimiter: str) -> list[str]:
@@ -56,8 +63,6 @@ def split_at_blanks(line: str, delimiter: str) -> list[str]:
 
 def _blanks(sample: Sequence[str]) -> tuple[str, None] | None:
     """Blanks as the delimiter, where all lines have as many cells; the names may lack that of the numbers of rows."""
-    if 2 * sum(looks_like_number(line) and len(line.split()) > 1 for line in sample) >= len(sample):
-        return None  # a number and its unit, or blanks between thousands
     widths = {blanks: [len(split_at_blanks(line, blanks)) for line in sample] for blanks in (" ", WIDE_BLANKS)}
     for has_short_names in (False, True):
         for blanks, sizes in widths.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -184,11 +185,12 @@ class _Choice:
 
     def _repeats(self, columns: Sequence[Column]) -> bool:
         """Whether two of the first rows have the same cells in all of `columns`."""
-        keys = [
-            tuple(row.cells[column.index] if column.index < len(row.cells) else "" for column in columns)
-            for row in self._body[:_LOOKED_AT]
-        ]
+        keys = [self._key_of(row, columns) for row in self._body[:_LOOKED_AT]]
         return len(set(keys)) < len(keys)
+
+    @staticmethod
+    def _key_of(row: Row, columns: Sequence[Column]) -> tuple[str, ...]:
+        return tuple(row.cells[column.index] if column.index < len(row.cells) else "" for column in columns)
 
     def _ids(self, free: Sequence[Column], values: list[Column] | None) -> list[Column]:
         """The columns that say which series a row belongs to: a usual name first, then columns of words."""
@@ -209,13 +211,21 @@ class _Choice:
             return []
         for column in numeric:
             is_whole = all(cell.isdigit() for cell in column.sample if not is_missing(cell))
-            if is_whole and self._repeats([column]) and not self._repeats([*times, column]):
+            is_value = column.key in VALUE_NAMES or not self._is_panel(times, column)
+            if is_whole and not is_value and not self._repeats([*times, column]):
                 name = printable(column.label)
                 self._notes.append(
                     f"'{name}' was read as the id of series, as rows of one time differ in it; id= names others"
                 )
                 return [column]
         return []
+
+    def _is_panel(self, times: Sequence[Column], column: Column) -> bool:
+        """Whether a column has few more texts than rows have the same time, as ids of series have."""
+        rows = self._body[:_LOOKED_AT]
+        texts = {self._key_of(row, [column]) for row in rows}
+        most_rows = max(Counter(self._key_of(row, times) for row in rows).values())
+        return len(texts) <= 2 * most_rows and len(texts) < len(rows)
 
     def _is_code(self, column: Column) -> bool:
         """Whether a column holds codes that look like numbers: by the end of its name, or by zeros before them."""

@@ -187,8 +187,8 @@ class _Reader:
         if self._options.missing is not None:
             return
         found = {value for value in entry.values if value is not None and value in _STAND_INS}
-        others = [value for value in entry.values if value is not None and value not in found]
-        if len(found) != 1 or not others or min(others) < min(found) / 5:
+        remaining = [value for value in entry.values if value is not None and value not in found]
+        if len(found) != 1 or not remaining or min(remaining) < min(found) / 5:
             return
         entry.values = [None if value in found else value for value in entry.values]
         self._note_once(f"{found.pop():.15g} was read as a missing value; missing= (empty) reads it as a number")
@@ -524,10 +524,10 @@ def _told_apart(moments: list[Moment]) -> list[Moment]:
     """`moments` in which the second hour of clocks that are set back has other times than the first."""
     if not moments or any(moment.offset is not None for moment in moments):
         return moments
-    apart = list(moments)
+    distinct = list(moments)
     for position in second_hours([moment.clock for moment in moments]):
-        apart[position] = apart[position]._replace(offset=dt.timedelta(0))
-    return apart
+        distinct[position] = distinct[position]._replace(offset=dt.timedelta(0))
+    return distinct
 
 
 def _cut_end(entry: _Series) -> None:

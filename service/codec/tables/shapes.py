@@ -28,14 +28,15 @@ _TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale averag
 def reshaped(table: Rows) -> Rows:
     """`table` as a wide one, where its rows are series or years; with one row of names, and no columns without any."""
     rows = _with_one_header(_without_empty_ends(table.rows))
-    once = [row for index, row in enumerate(rows) if not index or row.cells != rows[0].cells or _has_values(rows[0])]
-    complete = _filled_down(once)
+    names = [] if not rows or _has_values(rows[0]) else rows[0].cells
+    distinct = [row for index, row in enumerate(rows) if not index or row.cells != names]
+    complete = _filled_down(distinct)
     notes = (
         []
-        if complete is once
+        if complete is distinct
         else ["names of groups that stand in their first row were read for their other rows, too"]
     )
-    notes += [] if len(once) == len(rows) else ["rows that repeat the names of the columns were left out"]
+    notes += [] if len(distinct) == len(rows) else ["rows that repeat the names of the columns were left out"]
     table = replace(table, rows=complete, notes=[*table.notes, *notes])
     if len(table.rows) < 2:
         return _single_row(table)

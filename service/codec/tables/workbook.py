@@ -76,8 +76,8 @@ class _Workbook:
         for name, path in self._sheets:
             rows = list(self._sheet_rows(path))
             if sum(len(row.cells) for row in rows) > 1:
-                others = [printable(other) for other, _ in self._sheets if other != name]
-                note = f"sheet '{printable(name)}' was read; not read: {', '.join(others[:5])}" if others else None
+                unread = [printable(title) for title, _ in self._sheets if title != name]
+                note = f"sheet '{printable(name)}' was read; not read: {', '.join(unread[:5])}" if unread else None
                 return Rows(without_preamble(rows), "utf-8", None, [note] if note else [])
         raise bad_table("the workbook has no sheet with values")
 
@@ -155,7 +155,7 @@ def _path(target: str) -> str:
 
 
 def _is(element: Element, name: str) -> bool:
-    """Whether an element has that name, in whichever of the two namespaces of the standard."""
+    """Whether an element has that name, in either namespace of the standard."""
     return element.tag.rpartition("}")[2] == name
 
 

@@ -82,6 +82,7 @@ async def test_the_access_log_is_off_unless_asked_for(harness: Harness, caplog: 
         "forecaster",
     )
     assert first["duration_ms"] > 0
+    assert first["client"] == second["client"] == "127.0.0.1"
     assert (second["path"], second["method"]) == ("/livez", "GET")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.codec.common import CSV, PARQUET
+from service.codec.common import CSV, PARQUET, XLSX
 from tests.service.api.harness import BODY, Harness, problem
+from tests.workbooks import SALES, archive
 
 LONG = "id,date,y\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-02,5\nb,2024-01-03,6\n"
 
@@ -151,7 +152,8 @@ async def test_what_is_wrong_with_the_first_part_is_a_problem(monkeypatch: pytes
     document = problem(await served(many(100).replace("s9,", "s1,"), **limits), 422, "bad_table")
     assert "once more" in document["detail"]
     problem(await served(many(100), max_table_bytes=0, **limits), 413, "body_too_large")
-    problem(await served(many(100), "?include=series", **limits), 413, "too_many_items")
+    document = problem(await served(many(100), "?include=series", **limits), 413, "too_many_items")
+    assert f"at most {limits['max_body_bytes']} bytes" in document["detail"]
 
 
 async def test_a_fault_in_a_later_part_ends_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,3 +244,19 @@ async def test_parquet_there_and_back(harness: Harness) -> None:
 async def test_parquet_that_is_none(harness: Harness) -> None:
     response = await harness.client.post("/forecast", content=b"no", headers={"Content-Type": PARQUET})
     assert response.json()["code"] in {"bad_table", "unsupported_media_type"}
+
+
+@pytest.mark.parametrize(
+    ("media_type", "content"),
+    [
+        (XLSX, archive([("Sheet1", SALES)])),
+        ("text/csv", archive([("Sheet1", SALES)])),
+        ("application/vnd.ms-excel", b"Date,Sales\n2024-01-01,1.5\n2024-01-03,3\n"),
+        ("text/tab-separated-values", b"Date\tSales\n2024-01-01\t1.5\n2024-01-03\t3\n"),
+        ("application/csv; charset=utf-16", "Date,Sales\n2024-01-01,1.5\n2024-01-03,3\n".encode("utf-16")),
+    ],
+)
+async def test_workbooks_and_other_names_of_csv(harness: Harness, media_type: str, content: bytes) -> None:
+    response = await harness.client.post("/forecast", content=content, headers={"Content-Type": media_type})
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert response.text.splitlines()[1].startswith("Sales,2024-01-0")

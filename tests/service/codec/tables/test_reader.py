@@ -401,6 +401,11 @@ def test_a_time_that_comes_twice_is_an_hour_only_on_a_sunday_night(days: str) ->
     assert "once more" in refusal("date,n\n2024-10-26,1\n2024-10-27,1\n2024-10-27,2\n2024-10-28,1\n").detail
 
 
+def test_numbers_of_rows_of_one_time_are_no_ids() -> None:
+    rows = "".join(f"2024-01-{1 + i // 2:02},{i * 7 % 23},{i}\n" for i in range(20))
+    assert "once more" in refusal("date,orders,visitors\n" + rows).detail
+
+
 def test_a_stated_encoding_decides() -> None:
     content = "Дата;Продажи\n01.01.2024;5\n02.01.2024;6\n".encode("koi8-r")
     assert series(read(content, encoding="koi8-r")) == {"Продажи": [5, 6]}
