@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import uvloop
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -456,6 +459,25 @@ async def test_too_many_connections_are_refused(protocol: type[asyncio.Protocol]
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
     async with running(Protocol, Settings(keep_alive_seconds=0.05)) as server:
         assert (await server.ask(post(b"/a", b"hello"))).endswith(b"b'hello']")  # the server ends it
+
+
+def test_a_request_that_came_before_an_idle_connection_was_to_close_is_answered() -> None:
+    """On a busy machine the event loop is late: the connection's time is over, and the request has not been read."""
+
+    async def late() -> bytes:
+        loop, request = asyncio.get_running_loop(), post(b"/a", b"hello")
+        async with running(Protocol, Settings(keep_alive_seconds=0.2)) as server:
+            with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as connection:
+                connection.setblocking(False)
+                await loop.sock_sendall(connection, request)
+                first = await loop.sock_recv(connection, 1 << 16)
+                assert first.endswith(b"b'hello']")
+                connection.send(request)
+                time.sleep(0.5)  # noqa: ASYNC251 (the event loop of the server is held up)
+                return await loop.sock_recv(connection, 1 << 16)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # which looks at its clocks first
+        assert runner.run(late()).endswith(b"b'hello']")
 
 
 async def test_the_application_is_told_when_a_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
