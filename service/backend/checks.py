@@ -27,7 +27,7 @@ from service.contract.types import Floats
 LOAD_SECONDS = 0.5  # that the rules may take together before a model is served; the rest of them is left out then
 TOLERANCE = 1e-2  # of the size of what is compared: far above rounding in float32, far below a mistake
 ROWS, LOAD_ROWS = 8, 4  # of a call; like its steps, a shape that the service uses, too
-COMPANY = 64  # rows of a large batch
+COMPANY = 32  # rows of a large batch
 LENGTHS, LOAD_LENGTHS = (50, 1, 17, 2, 33), (20, 1, 12, 7)
 DIGIT_LENGTHS, DIGIT_LOAD_LENGTHS = (28, 1, 17, 2, 7), (12, 1, 9, 5)
 LEVELS = np.array([0.001, 0.1, 0.5, 0.9, 0.999])
@@ -473,7 +473,7 @@ RULES: dict[str, Rule] = {
         Rule("limits", "the lengths and horizons of the manifest", "forecast", _check_limits, at_load=False),
     )
 }
-_COMMON_RULES = ("zero length", "padding", "alone", "company", "resumed")
+_COMMON_RULES = ("zero length", "padding", "alone", "resumed")
 _FORECAST_RULES = (
     "types",
     "sound",
@@ -482,8 +482,9 @@ _FORECAST_RULES = (
     *_COMMON_RULES,
     "history",
     "missing",
+    "company",
     "gap",
     "extremes",
     "limits",
 )
-_DIGIT_RULES = ("types", "probabilities", *_COMMON_RULES, "trace", "any ink", "limits")
+_DIGIT_RULES = ("types", "probabilities", *_COMMON_RULES, "trace", "company", "any ink", "limits")

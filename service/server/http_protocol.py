@@ -60,6 +60,7 @@ from service.server.live_protocol import LiveProtocol
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
 _BODY_SECONDS = 0.02  # for a small body that follows its head
+_LATE_LOOK = 0.01  # seconds until the next look at a connection that was to close, and has a request to be read
 _HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
@@ -312,16 +313,20 @@ class Protocol(HttpToolsProtocol):
             return scope is None
         return cycle.response_complete and cycle.scope is self.scope
 
-    def close_if_idle(self) -> None:
-        """Close the connection unless a request has arrived, read or not: closing would destroy it."""
-        if self.is_idle and not self.transport.is_closing():
-            descriptor = self.transport.get_extra_info("socket").fileno()
-            unread = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
-            if not unread:
-                # The transport closes in the next round of the event loop; the client must hear of it before it sends.
-                with socket.socket(fileno=os.dup(descriptor)) as connection, contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_WR)
-                self.transport.close()
+    def close_if_idle(self) -> bool:
+        """Close the connection unless a request has arrived, read or not: closing would destroy it; whether it is."""
+        if self.transport.is_closing():
+            return True
+        if not self.is_idle:
+            return False
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]:
+            return False
+        # The transport closes in the next round of the event loop; the client must hear of it before it sends.
+        with socket.socket(fileno=os.dup(descriptor)) as connection, contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+        self.transport.close()
+        return True
 
     def data_received(self, data: bytes) -> None:
         """uvicorn's method, with limits, and with a way back from an upgrade that is declined."""
@@ -569,8 +574,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse(RitmoError(f"nothing of the body arrived for {seconds:g} s", code="request_timeout"))
         elif self._unframed and not self.transport.is_closing():
             self._refuse(RitmoError(f"the request's head did not arrive within {seconds:g} s", code="request_timeout"))
-        else:
+        elif self._is_half_closed or not self.is_idle:
             self.transport.close()
+        elif not self.close_if_idle():
+            # An event loop that is late (the machine is busy) looks at its clocks before it reads what has come.
+            self._reading.start(_LATE_LOOK)
 
     def _head_size(self) -> int:
         """Bytes of the head as it is sent without superfluous white space."""

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import uvloop
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -456,6 +459,34 @@ async def test_too_many_connections_are_refused(protocol: type[asyncio.Protocol]
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
     async with running(Protocol, Settings(keep_alive_seconds=0.05)) as server:
         assert (await server.ask(post(b"/a", b"hello"))).endswith(b"b'hello']")  # the server ends it
+
+
+def test_a_request_that_came_before_an_idle_connection_was_to_close_is_answered() -> None:
+    """On a busy machine the event loop is late: while it reads others, a connection's time ends, and its request comes.
+
+    uvloop looks at its clocks before it reads again.
+    """
+
+    async def answers() -> list[bytes]:
+        loop, request = asyncio.get_running_loop(), post(b"/a", b"hello")
+        async with running(Protocol, Settings(keep_alive_seconds=0.2)) as server:
+            others, signal = socket.socketpair()
+            with others, signal, socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as connection:
+                connection.setblocking(False)
+
+                def read_others() -> None:
+                    loop.remove_reader(others)
+                    connection.send(request)
+                    time.sleep(0.5)
+
+                await loop.sock_sendall(connection, request)
+                first = await loop.sock_recv(connection, 1 << 16)
+                loop.add_reader(others, read_others)
+                signal.send(b"x")
+                return [first, await loop.sock_recv(connection, 1 << 16)]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert all(answer.endswith(b"b'hello']") for answer in runner.run(answers()))
 
 
 async def test_the_application_is_told_when_a_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
