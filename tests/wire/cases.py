@@ -312,7 +312,7 @@ FORECASTS = [
         forecast("linear", {"target": [0.5], "state": "<token 0>"}),
     ),
     case("the default model", forecast(None, wave(30))),
-    case("model@version", forecast("forecaster@4", wave(30)), forecast("sines@2", mixture(30))),
+    case("model@version", forecast("forecaster@5", wave(30)), forecast("sines@2", mixture(30))),
     case("no levels", forecast(None, wave(30), quantile_levels=[])),
     case("no levels, with history", forecast(None, wave(8), quantile_levels=[], include=["history"])),
     case("one level", forecast(None, wave(30), quantile_levels=[0.5], prediction_length=2)),

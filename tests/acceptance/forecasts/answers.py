@@ -1,6 +1,6 @@
 """The cases of a kind, asked over HTTP; `python -m tests.acceptance.forecasts.answers` prints how many were right.
 
-A service is started with all versions of `forecaster` in a folder of models; `--model forecaster@4` asks one of them.
+A service is started with all versions of `forecaster` in a folder of models; `--model forecaster@5` asks one of them.
 """
 
 from __future__ import annotations
