@@ -22,8 +22,8 @@ from benchmarks.digits import handwriting
 from benchmarks.digits.scenes import SCENES, Scene, blurred, file, placed, resized, smooth
 from service.backend.model import LoadedModel, load
 from service.codec.digit_choice import chosen
-from service.codec.digit_types import CLASSES
 from service.codec.digit_items import picture_items
+from service.codec.digit_types import CLASSES
 from service.codec.images import PreparedImage
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
