@@ -27,6 +27,7 @@ BATCH = 64  # series in a request
 SECONDS = 1.0  # for which requests are repeated when they are timed
 MIN_REPEATS = 3
 # A request of 64 long series with all digits is larger and slower than the service's defaults allow.
+WARM_SECONDS = 600.0  # for all models to be warmed up on one busy core
 LIMITS = {"RITMO_MAX_BODY_BYTES": str(64 << 20), "RITMO_TIMEOUT_MS": "600000"}
 
 
@@ -117,7 +118,7 @@ def running_service(models: Path, model: str) -> Iterator[Service]:
     log = SCRATCH / "logs" / "forecasting.log"
     with server(launch.command, port=port, environment=variables, folder=launch.folder, log=log) as process:
         first_answer(process, first.requests[0])
-        wait_until_warm(process, contestant)
+        wait_until_warm(process, contestant, WARM_SECONDS)
         with contextlib.closing(Service(process, models)) as service:
             yield service
 

@@ -143,12 +143,12 @@ def _wait_for_all_processes(process: Server, workload: Workload) -> None:
             time.sleep(0.1)
 
 
-def wait_until_warm(process: Server, contestant: Contestant) -> None:
+def wait_until_warm(process: Server, contestant: Contestant, seconds: float = START_TIMEOUT) -> None:
     """Wait until every process, as far as `READY_STREAK` fresh connections meet them, is as fast as it will be."""
-    until, streak = time.monotonic() + START_TIMEOUT, 0
+    until, streak = time.monotonic() + seconds, 0
     while streak < READY_STREAK:
         if time.monotonic() > until:
-            raise InvalidServer(f"it is not warm within {START_TIMEOUT:.0f} s:\n{process.log_tail()}")
+            raise InvalidServer(f"it is not warm within {seconds:.0f} s:\n{process.log_tail()}")
         streak = streak + 1 if contestant.is_warm(process.port) else 0
         if not streak:
             time.sleep(0.2)
