@@ -60,6 +60,11 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[train,dev,fuzz]'
 	@touch $@
 
+$(VENV)/.deploy: $(VENV)/.dev
+	@echo 'Installing schemas of Kubernetes'
+	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[train,dev,deploy]'
+	@touch $@
+
 # Everything that some test wants and is skipped without: parquet, the browser's driver, a Kubernetes schema, tracing.
 ALL_EXTRAS := train,dev,fuzz,client,nixtla,onnx,parquet,browser,signing,tracing,deploy
 $(VENV)/.all: $(VENV)/.dev
@@ -149,7 +154,7 @@ bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; A
 	$(PY) -m benchmarks.serving.fairness $(ARGS)
 
 .PHONY: bench-keys
-bench-keys: $(VENV)/.dev ## what an API key costs on the hot path, three services in turn, two minutes
+bench-keys: $(VENV)/.dev ## what an API key costs on the hot path, three services side by side, two minutes
 	$(PY) -m benchmarks.serving.key_cost $(ARGS)
 
 .PHONY: bench-forecasting
@@ -163,6 +168,10 @@ bench-digit-numbers: $(VENV)/.dev ## whole numbers, beside Tesseract where Debia
 .PHONY: fit-digit-trust
 fit-digit-trust: $(VENV)/.dev ## the weights of service/imaging/trust.py, printed
 	$(PY) -m benchmarks.digits.trust $(ARGS)
+
+.PHONY: bench-digit-calibration
+bench-digit-calibration: $(VENV)/.dev ## is a score of 0.99 right in 99 of 100, on drawn, print, cells, photographs, shadows?
+	$(PY) -m benchmarks.digits.calibration $(ARGS)
 
 .PHONY: bench-digits
 bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer is trained when absent, ten minutes
@@ -211,6 +220,11 @@ build/ray/.ray: requirements.txt deploy/ray/requirements.txt
 .PHONY: ray-test
 ray-test: build/ray/.ray ## two nodes of Ray in a network of their own: scale, kill, roll; rows in benchmarks/results; needs root
 	build/ray/bin/python -m benchmarks.ray $(ARGS)
+
+.PHONY: kubernetes-test
+kubernetes-test: $(VENV)/.deploy ## the manifests by Kubernetes' schemas of every release; rows in benchmarks/results; needs kubectl
+	$(PY) -m benchmarks.manifests
+	$(PY) -m pytest tests/deploy/test_kubernetes.py
 
 # --- housekeeping ----------------------------------------------------------------------------------------------------
 

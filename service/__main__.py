@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 import os
 import secrets
+import signal
 import sys
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _IMAGE = "image/png"  # stands for every image: the service recognises the format by the content
 _CSV = "text/csv"
+_PARQUET = "application/vnd.apache.parquet"
+_GZIP_MAGIC = b"\x1f\x8b"
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +118,7 @@ class _TableCommand(_OneShotCommand):
     delimiter: str | None = Field(default=None, description="between cells: a character, or tab, semicolon …")
     decimal: str | None = Field(default=None, description="decimal mark: . or ,")
     header: bool | None = Field(default=None, description="whether the first row has names: true or false")
+    missing: str | None = Field(default=None, description="further words for missing values; empty: -999 is a number")
     date_order: str | None = Field(default=None, description="of dates such as 03/04/2024: dmy, mdy or ymd")
     encoding: str | None = Field(default=None, description="of the text, such as windows-1251; unset: found by looking")
     plot: Path | None = Field(default=None, description="also draw a plot, into this file: .html, or .png")
@@ -132,7 +138,7 @@ class _TableCommand(_OneShotCommand):
         from service.codec.forecast_types import DEFAULT_MODEL
         from service.codec.tables.codec import read_file
 
-        body = _read(self.file)
+        body = _unpacked(_read(self.file))
         if _is_json(body):
             if self.plot is not None:
                 raise ValueError("--plot needs a table or numbers, not a JSON request")
@@ -140,7 +146,8 @@ class _TableCommand(_OneShotCommand):
         names = self.model_fields_set - EngineSettings.model_fields.keys() - {"file", "output", "plot"}
         options = {name: getattr(self, name) for name in sorted(names)}
         table = read_file(body, _query({name: value for name, value in options.items() if name != "windows"}))
-        return _Request(f"{path}?{_query(options | more)}", _CSV, body, self.model or DEFAULT_MODEL, table)
+        media_type = _PARQUET if table.reading.format == "parquet" else _CSV
+        return _Request(f"{path}?{_query(options | more)}", media_type, body, self.model or DEFAULT_MODEL, table)
 
     def _draw(self, plots: list[Plot], title: str, notes: Sequence[str], table: str = "") -> None:
         """Write the plots to the file that was named."""
@@ -362,7 +369,22 @@ def main(
     logs.configure(settings.log_level if command is settings else "warning")
     for name, near in unknown_variables(os.environ).items():
         logger.warning("%s is no setting%s", name, f"; did you mean {near}?" if near else "")
-    return _serve(settings) if isinstance(command, Settings) else _answer(command, settings, application)
+    if isinstance(command, Settings):
+        return _serve(settings)
+    try:
+        return _answer(command, settings, application)
+    except KeyboardInterrupt:
+        _end_by_interrupt()
+        raise
+
+
+def _end_by_interrupt() -> None:
+    """End as programs do that know nothing of Ctrl-C: at once, without a traceback.
+
+    A thread may be in a call of torch, which aborts a process whose interpreter ends meanwhile.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _serve(settings: Settings) -> int:
@@ -431,6 +453,16 @@ def _form(files: Sequence[str], bodies: Sequence[bytes]) -> tuple[str, bytes]:
 
 def _read(file: str) -> bytes:
     return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+
+
+def _unpacked(body: bytes) -> bytes:
+    """What is in a file that gzip has packed; other files as they are; raises `ValueError`."""
+    if not body.startswith(_GZIP_MAGIC):
+        return body
+    try:
+        return gzip.decompress(body)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"the file is no whole gzip file: {error}") from error
 
 
 def _is_json(body: bytes) -> bool:

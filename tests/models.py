@@ -28,6 +28,7 @@ from service.contract.manifest import (
     OutputContract,
     Provenance,
     StateContract,
+    read_manifest,
 )
 
 HIDDEN = 16
@@ -138,13 +139,36 @@ class LastValue(nn.Module):
 
 
 class Endless(LastValue):
-    """`LastValue` that never comes back once it has a value to read."""
+    """`LastValue` that never comes back once it has a value to read, unless `let_end` is called with its file."""
+
+    def __init__(self, file: Path) -> None:
+        """`file` is written; a process that loads the model maps it into its memory."""
+        super().__init__()
+        file.write_bytes(bytes(8))
+        self.file = str(file)
 
     @torch.jit.export
     def step(self, values: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
-        while values.size(1) > 0:
+        may_end = torch.from_file(self.file, True, 1, dtype=torch.int64)
+        while values.size(1) > 0 and int(may_end[0]) == 0:
             state = state + 1
         return state
+
+
+def write_endless(models: Path) -> Path:
+    """Write a folder of `endless`, a forecaster that cannot be loaded within any time; the file for `let_end`."""
+    folder, file = write_model(models, "endless", LastValue()), models / ".end"
+    module = script(Endless(file))
+    (folder / MODEL_FILE).write_bytes(module)
+    manifest = read_manifest(folder)
+    manifest.model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
+    return file
+
+
+def let_end(file: Path) -> None:
+    """Have an `Endless` model end: its thread would keep a processor busy for as long as its process lives."""
+    with file.open("r+b") as mapped:
+        mapped.write(b"\x01")
 
 
 class MaskedLSTM(nn.Module):

@@ -288,7 +288,8 @@ def plot(rows: Sequence[CalibrationRow], path: Path) -> None:
     """Accuracy over score, a curve for each group of digits."""
     figure = Figure((7, 5), 96)
     axes = figure.subplots()
-    for index, group in enumerate(name for name in GROUPS if name != NONE):
+    groups = [name for name in GROUPS if name != NONE and any(row.group == name for row in rows)]
+    for index, group in enumerate(groups):
         own = [row for row in rows if row.group == group and row.score is not None and row.count >= 5]
         axes.plot(
             [row.score for row in own],
@@ -325,9 +326,10 @@ def main() -> None:
             f"{whole.sure_right}/{whole.sure} sure",
             flush=True,
         )
-    table.write(options.output / "digits-calibration.csv", CalibrationRow, rows)
-    (options.output / "digits-calibration.md").write_text(page(rows), encoding="utf-8")
-    plot(rows, options.output / "digits-calibration.png")
+        # After each group, since a shared machine may end a long run.
+        table.write(options.output / "digits-calibration.csv", CalibrationRow, rows)
+        (options.output / "digits-calibration.md").write_text(page(rows), encoding="utf-8")
+        plot(rows, options.output / "digits-calibration.png")
 
 
 if __name__ == "__main__":

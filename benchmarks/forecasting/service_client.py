@@ -19,7 +19,7 @@ from benchmarks.forecasting.windows import LEVELS, Floats, Part
 from benchmarks.serving import workloads
 from benchmarks.serving.contestants import SCRATCH, ritmo
 from benchmarks.serving.load import Request
-from benchmarks.serving.measure import first_answer
+from benchmarks.serving.measure import first_answer, wait_until_warm
 from benchmarks.serving.processes import Server, free_port, server
 from service.contract.manifest import Manifest, read_manifest
 
@@ -107,15 +107,17 @@ class Service:
 
 @contextlib.contextmanager
 def running_service(models: Path, model: str) -> Iterator[Service]:
-    """A service on `models`, one process with one thread on a free port, from the first answer of `model` on."""
+    """A service on `models`, one process with one thread on a free port, as soon as it is as fast as it will be."""
     dialect = workloads.ritmo(model)
     first = workloads.Workload("first", [dialect.encode([1.0, 2.0, 3.0])], dialect.decode)
     port = free_port()
-    launch = ritmo("ritmo", models, lambda: first, lambda _: []).launch(port, 1)
+    contestant = ritmo("ritmo", models, lambda: first, lambda _: [])
+    launch = contestant.launch(port, 1)
     variables = {**launch.variables, **LIMITS}
     log = SCRATCH / "logs" / "forecasting.log"
     with server(launch.command, port=port, environment=variables, folder=launch.folder, log=log) as process:
         first_answer(process, first.requests[0])
+        wait_until_warm(process, contestant)
         with contextlib.closing(Service(process, models)) as service:
             yield service
 

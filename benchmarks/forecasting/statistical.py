@@ -13,7 +13,7 @@ from benchmarks.forecasting.scoring import Forecasts
 from benchmarks.forecasting.windows import Part, filled
 from benchmarks.serving import environments
 
-METHODS = ("SeasonalNaive", "AutoETS", "AutoTheta", "DynamicOptimizedTheta", "AutoARIMA")
+METHODS = ("SeasonalNaive", "AutoETS", "AutoTheta", "DynamicOptimizedTheta", "AutoARIMA", "AutoCES", "MSTL")
 LIMIT = 20  # seconds of CPU time for a series; beyond it the seasonal naive forecast is scored
 ENVIRONMENT = "statsforecast"
 RELEASE = environments.REQUIREMENTS[ENVIRONMENT][0]

@@ -79,6 +79,7 @@ class Phases:
         serve.start(proxy_location="HeadOnly", http_options={"host": "0.0.0.0", "port": 8000, "access_log": False})
         self._serve, self._build = serve, build
         self._start_seconds = start_seconds
+        self._facts = circumstances("make ray-test")
 
     def run(self, only: str = "") -> None:
         """All phases, or one of them."""
@@ -224,7 +225,7 @@ class Phases:
         ends = load["ends"] if load else {}
         row = {
             "when": datetime.now(UTC).strftime("%H:%M"),
-            **circumstances("make ray-test"),
+            **self._facts,
             "phase": phase,
             "replicas": replicas or "",
             "requests": sum(ends.values()),

@@ -49,7 +49,7 @@ def measure(
         cold = time.monotonic() - start
         _wait_for_all_processes(process, first)
         check(process, first)
-        _wait_until_warm(process, contestant)
+        wait_until_warm(process, contestant)
         time.sleep(1.0)
         idle = process.memory()
         for workload in (first, *contestant.other_workloads(port)):
@@ -143,7 +143,7 @@ def _wait_for_all_processes(process: Server, workload: Workload) -> None:
             time.sleep(0.1)
 
 
-def _wait_until_warm(process: Server, contestant: Contestant) -> None:
+def wait_until_warm(process: Server, contestant: Contestant) -> None:
     """Wait until every process, as far as `READY_STREAK` fresh connections meet them, is as fast as it will be."""
     until, streak = time.monotonic() + START_TIMEOUT, 0
     while streak < READY_STREAK:

@@ -66,6 +66,7 @@ class Account:
         texts = [getattr(entry.limits, name) for name in RESOURCES]
         self._rates: list[Rate | None] = [parse_rate(text) if text else None for text in texts]
         self._max_connections = entry.limits.live_connections
+        self._work = {task: (index, self._rates[index]) for task, index in _WORK.items()}
         limited = [(name, index, rate) for index, name in enumerate(RESOURCES) if (rate := self._rates[index])]
         self._limits = [(index, rate.amount, rate.seconds) for _, index, rate in limited]
         self._left = ", ".join(f'"{name}";r=%d;t=%d' for name, *_ in limited)
@@ -96,8 +97,7 @@ class Account:
 
         Raises `RateLimited`, and `InvalidRequest` (`too_many_items`) for more than the key may ever send at once.
         """
-        resource = _WORK[task]
-        rate = self._rates[resource]
+        resource, rate = self._work[task]
         count = values if task == "forecast" else items
         if rate is None or not count:
             return

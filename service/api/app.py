@@ -99,7 +99,8 @@ def create_app(
     app.state.registry, app.state.control = registry, control
     app.state.budget, app.state.request_metrics = budget, metrics
     app.include_router(health_router(registry, problem_responses(("model_not_ready", "draining")), group))
-    app.include_router(models_router(registry, settings, problem_responses(("model_not_found",))))
+    no_query, unknown = problem_responses(("unknown_field",)), problem_responses(("model_not_found",))
+    app.include_router(models_router(registry, settings, no_query, unknown))
     page = _page(registry.metrics, group)
     app.add_api_route("/metrics", page, tags=["health"], summary="Prometheus", response_class=_MetricsPage)
     forecasts, digits = ForecastCodec(settings, tokens), DigitCodec(settings, tokens)

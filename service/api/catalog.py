@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
+from service.codec.query import refuse_query
 from service.codec.strict_json import suggestion
 from service.contract.errors import RitmoError, UnknownModel
 from service.contract.manifest import InputContract, OutputContract, Provenance, Task
@@ -62,16 +63,28 @@ class Model(BaseModel):
     limits: Limits
 
 
-def models_router(registry: Registry, settings: Settings, unknown: dict[int | str, dict[str, Any]]) -> APIRouter:
-    """The two routes; `unknown` declares the answer for a name that is not served."""
-    router = APIRouter(tags=["models"])
+async def refuse_any_query(request: Request) -> None:
+    """Refuse the fields of a query, on a route that has none: what was meant by them would not be done."""
+    if request.scope["query_string"]:
+        hint = ": a version is named in the body, as JSON" if request.method == "POST" else ""
+        refuse_query(request.scope["query_string"], f"this route takes no query fields{hint}")
+
+
+def models_router(
+    registry: Registry,
+    settings: Settings,
+    no_query: dict[int | str, dict[str, Any]],
+    unknown: dict[int | str, dict[str, Any]],
+) -> APIRouter:
+    """The two routes; `no_query` and `unknown` declare the answers for a query, and for a name that is not served."""
+    router = APIRouter(tags=["models"], dependencies=[Depends(refuse_any_query)])
     limits = limits_of(settings)
 
-    @router.get("/models", summary="Every version of every model")
+    @router.get("/models", summary="Every version of every model", responses=no_query)
     async def models() -> ModelList:
         return ModelList(models=_versions(registry), limits=limits)
 
-    @router.get("/models/{name}", summary="All versions of one model", responses=unknown)
+    @router.get("/models/{name}", summary="All versions of one model", responses=no_query | unknown)
     async def model(name: str) -> Model:
         return model_document(registry, name, limits)
 

@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from msgspec import Meta, Struct
 
-from service.api.catalog import Limits, Model, model_document
+from service.api.catalog import Limits, Model, model_document, refuse_any_query
 from service.api.wires.common import with_errors
 from service.codec.common import JSON
 from service.codec.strict_json import StrictDecoder
@@ -64,7 +64,7 @@ def management_router(
     registry: Registry, control: ModelControl, limits: Limits, problems: dict[int | str, Any]
 ) -> APIRouter:
     """The routes; `problems` are the declared answers of a failure. Which callers they take, `Access` decides."""
-    router = APIRouter(tags=["models"])
+    router = APIRouter(tags=["models"], dependencies=[Depends(refuse_any_query)])
 
     async def change(action: Action, name: str, request: Request) -> Model:
         content = await _content(request)
@@ -105,6 +105,7 @@ def oip_repository_router(control: ModelControl) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     async def change(request: Request, action: Action) -> Response:
+        await refuse_any_query(request)
         await apply_change(control, Change(action, request.path_params["name"], await _version_of(request)))
         return Response(b"{}", media_type="application/json")
 

@@ -40,6 +40,7 @@ ROWS = (1, 2, 4, 8, 12, *range(16, 129, 8))
 MAX_CALL_ROWS = 1024
 # Fewest rows of a shard, and fewest rows x steps: these take 0.25 to 0.7 ms, and to wake a thread takes 0.1.
 MIN_SHARD_ROWS, MIN_SHARD_WORK = 32, 1024
+DEAR_CALL = 0.002  # seconds, from which threads share a call that answers every step, however few rows it has
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # then multiples of 64
 LEVELS = (1, 3, 5, 9, 19, 49, 99)
 CALL_COST, STEP_COST = 700, 1.0
@@ -53,11 +54,15 @@ class CallLimits:
     stepwise: CallPrice = field(default_factory=CallPrice)  # of `history` or `trace`
     readout: CallPrice = field(default_factory=CallPrice)  # of `forecast` or `read`
     threads: int = 1
+    least_rows: int = MIN_SHARD_ROWS  # of a shard of a call that answers every step
 
     def allows(self, price: CallPrice, rows: int, steps: float) -> bool:
         """Whether a call of that `price` may have `rows` rows of `steps` steps: where most of its time is the same for
         any number of rows, fewer of them would not help."""
-        shard = rows / n_shards(rows, int(steps), self.threads)
+        shards = n_shards(rows, int(steps), self.threads)
+        if shards == 1 and price is self.stepwise:
+            shards = n_dear_shards(rows, price.seconds(rows, steps), self.threads, self.least_rows)
+        shard = rows / shards
         seconds = price.seconds(shard, steps)
         return seconds <= LONGEST_CALL or seconds - price.seconds(0, steps) <= LONGEST_CALL / 4
 
@@ -216,6 +221,18 @@ def n_shards(rows: int, steps: int, threads: int) -> int:
     for shards in range(min(threads, rows // MIN_SHARD_ROWS), 1, -1):
         if rows % (8 * shards) == 0 and (rows > ROWS[-1] or rows * steps >= shards * MIN_SHARD_WORK):
             return shards
+    return 1
+
+
+def n_dear_shards(rows: int, seconds: float, threads: int, least_rows: int) -> int:
+    """The same for a call that answers every step and takes `seconds`: a few rows of it may be worth a thread.
+
+    A shard has `least_rows` rows or more, from which on the kernels agree on every row.
+    """
+    if seconds >= DEAR_CALL:
+        for shards in range(min(threads, rows // least_rows), 1, -1):
+            if rows % shards == 0 and rows // shards in ROWS:
+                return shards
     return 1
 
 

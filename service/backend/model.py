@@ -156,6 +156,8 @@ class LoadedModel:
             )
         prices = self.network.prices
         prices.fit()
-        limits = CallLimits(prices.step, prices.stepwise, prices.readout, self.network.threads)
+        least_rows = invariance.least_rows
+        limits = CallLimits(prices.step, prices.stepwise, prices.readout, self.network.threads, least_rows)
+        self.network.least_rows = least_rows
         self._pad(invariance.least_rows, invariance.least_steps, limits)
         self.batch_invariant, self.batch_deviation = invariance.exact, invariance.deviation

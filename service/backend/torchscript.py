@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.backend.buckets import Ints, n_shards
+from service.backend.buckets import MIN_SHARD_ROWS, Ints, n_dear_shards, n_shards
 from service.backend.network import Array, ForecastOutput
 from service.backend.prices import CallPrices, steps_with_levels
 from service.backend.program import forbidden
@@ -151,6 +151,7 @@ class ScriptedNetwork:
         self._classes = manifest.classes
         self._initial: dict[int, Floats] = {}
         self.prices = CallPrices()
+        self.least_rows = MIN_SHARD_ROWS  # of a shard of `history` or `trace`
         self._calls_to_skip = 0  # before the next one that is measured
 
     @property
@@ -267,7 +268,7 @@ class ScriptedNetwork:
         if self._calls_to_skip < 0:
             self._calls_to_skip, started = self.prices.measured_every - 1, self._clock()
         rows, threads = len(first), self._threads.threads
-        shards = 1 if threads == 1 else n_shards(rows, int(steps + steps_with_levels(ahead, levels)), threads)
+        shards = 1 if threads == 1 else self._n_shards(method, rows, steps + steps_with_levels(ahead, levels))
         if shards == 1:
             answer = self._call(method, first, *more_arguments)
         else:
@@ -275,6 +276,13 @@ class ScriptedNetwork:
         if started is not None:
             self.prices.calls.append((method, rows / shards, steps, ahead, levels, self._clock() - started))
         return answer
+
+    def _n_shards(self, method: str, rows: int, steps: float) -> int:
+        threads = self._threads.threads
+        shards = n_shards(rows, int(steps), threads)
+        if shards == 1 and method in ("history", "trace"):
+            return n_dear_shards(rows, self.prices.stepwise.seconds(rows, steps), threads, self.least_rows)
+        return shards
 
     def _call_shards(self, method: str, shard_rows: int, *arguments: Any) -> Any:
         """`method` of `shard_rows` rows in each thread."""

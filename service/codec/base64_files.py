@@ -43,6 +43,8 @@ def _fault(text: str) -> str:
     """What is wrong with base64 `text`, line breaks and padding taken away."""
     if not text:
         return "an empty text"
+    if re.match(r"https?:", text):
+        return "a web address, which is not fetched: send the file itself in base64"
     if stray := re.search(r"[^A-Za-z0-9+/]", text):
         return f"not base64: character {stray.start() + 1} is none of its letters"
     return "not base64: it is cut, as its length shows"

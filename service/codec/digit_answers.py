@@ -84,13 +84,13 @@ def _chosen_readings(
         )
         items.append(item)
         answers.append(result)
-        digits = None
+        digits, has_signs = None, False
         if call.parameters.digits == "all" and (picture.is_blank or picture.hypotheses):
             n_pieces = sum(len(line.pieces) for line in picture.lines) if read else 0
             pieces = results[picture.lines_first : picture.lines_first + n_pieces]
-            digits = read_number(picture.lines if n_pieces else (), pieces)
+            digits, has_signs = read_number(picture.lines if n_pieces else (), pieces)
         report, agreement = (read.report, read.agreement) if read else (None, 1.0)
-        readings.append(replace(reading, preparation=report, digits=digits, agreement=agreement))
+        readings.append(replace(reading, preparation=report, digits=digits, has_signs=has_signs, agreement=agreement))
     return replace(call, items=items, readings=readings, pictures=None), answers
 
 
@@ -131,6 +131,8 @@ def _predictions(
                 warnings.append("looks_inverted")
         if reading.preparation is not None and reading.preparation.digits > 1:
             warnings.append("several_digits")
+        if reading.has_signs:
+            warnings.append("other_signs")
         predictions.append(
             DigitPrediction(
                 item_id=reading.item_id,

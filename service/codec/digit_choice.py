@@ -25,6 +25,9 @@ _BELIEF = 4  # the power of a score, that a hypothesis of another label counts w
 _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.6)  # the weight of an image being blank, where the likeliest view of it says so
+_NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is none; it is spread evenly over the ten
+_BRACKET_AMONG = 3  # characters, that a line has where a bracket is told by its height
+_BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
 
 
@@ -102,9 +105,13 @@ def tempered(result: DigitResult, agreement: float) -> DigitResult:
     return replace(result, probabilities=agreement * result.probabilities + uniform, trace=trace)
 
 
-def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[NumberDigit]:
-    """The digits of `lines`, given the `results` of their pieces in order: the likeliest way through each lattice."""
+def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> tuple[list[NumberDigit], bool]:
+    """The digits of `lines`, given the `results` of their pieces in order, and whether there are other signs.
+
+    Of each lattice the likeliest way is taken, less what the network takes for no digit.
+    """
     digits: list[NumberDigit] = []
+    has_signs = False
     first = 0
     for number, line in enumerate(lines, 1):
         answers = results[first : first + len(line.pieces)]
@@ -118,12 +125,27 @@ def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> list[N
             weight = weight_before + math.log(score) + piece.prior
             if weight > weights[piece.stop][0]:
                 weights[piece.stop] = weight, (*path, index)
-        for index in weights[-1][1]:
+        read = []
+        way = weights[-1][1]
+        for index in way:
             probabilities = answers[index].probabilities
-            label = int(probabilities.argmax())
-            box, used = line.pieces[index].box, answers[index].rows_used
-            digits.append(NumberDigit(label, float(probabilities[label]), box, number, used))
-    return digits
+            if len(probabilities) * float(probabilities.min()) < _NO_DIGIT:
+                label = int(probabilities.argmax())
+                box, used = line.pieces[index].box, answers[index].rows_used
+                read.append(NumberDigit(label, float(probabilities[label]), box, number, used))
+        kept = [digit for digit in read if not _is_bracket(digit, read)]
+        has_signs |= line.has_signs or len(kept) < len(way)
+        digits += kept
+    return digits, has_signs
+
+
+def _is_bracket(digit: NumberDigit, line: Sequence[NumberDigit]) -> bool:
+    """Whether what is read as a one is a bracket or bar: higher than the digits beside it, and reaching below."""
+    if digit.label != 1 or len(line) < _BRACKET_AMONG:
+        return False
+    height = float(np.median([other.box[3] - other.box[1] for other in line]))
+    bottom = float(np.median([other.box[3] for other in line]))
+    return digit.box[3] - digit.box[1] > _BRACKET_HEIGHT * height and digit.box[3] - bottom > _BRACKET_BELOW * height
 
 
 def blank_reading(state_width: int, classes: int) -> tuple[DigitItem, DigitResult]:

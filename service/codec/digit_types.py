@@ -34,13 +34,20 @@ _ITEM = '{"image": "…base64…"}'
 _REQUEST = f'{{"inputs": [{_ITEM}]}}'
 
 # Names of other tools, with what they are called here.
-_PICTURES = {
-    name: f"use 'image', the base64 of a picture, in an entry of 'inputs', not '{name}'"
-    for name in ("img", "picture", "photo", "file", "base64", "b64", "image_base64", "image_b64", "content")
-} | {
-    name: f"use 'rows', 28 rows of 28 numbers, in an entry of 'inputs', not '{name}'"
-    for name in ("pixels", "data", "array", "values", "matrix", "grid", "x", "input")
-}
+_PICTURES = (
+    {
+        name: f"use 'image', the base64 of a picture, in an entry of 'inputs', not '{name}'"
+        for name in (
+            *("img", "picture", "photo", "file", "content"),
+            *("base64", "b64", "image_base64", "image_b64", "image_data", "images"),
+        )
+    }
+    | {
+        name: f"use 'rows', 28 rows of 28 numbers, in an entry of 'inputs', not '{name}'"
+        for name in ("pixels", "data", "array", "values", "matrix", "grid", "digit", "tensor", "x", "X", "input")
+    }
+    | {"url": "the service fetches nothing: send the file itself in base64, as 'image'"}
+)
 _OPTIONS = {
     name: f"use 'stop_at_confidence' in 'parameters', not '{name}'"
     for name in ("threshold", "confidence", "stop_at", "min_confidence")
@@ -104,7 +111,7 @@ class DigitRequest(Struct, forbid_unknown_fields=True, frozen=True):
         **_OPTIONS,
         **dict.fromkeys(_PARAMETERS, _BELONGS),
         **dict.fromkeys(("image", "rows"), f"it belongs in an entry of 'inputs': {_REQUEST}"),
-        "instances": "use 'inputs'",
+        "instances": f"use 'inputs': {_REQUEST}",
     }
 
 

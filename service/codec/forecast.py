@@ -34,6 +34,7 @@ from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.statements import (
     NO_FLOOR,
+    SECOND,
     Bounds,
     bounds_of,
     check_bounds,
@@ -44,10 +45,10 @@ from service.codec.statements import (
     stated_seasons,
 )
 from service.codec.strict_json import FieldErrors, StrictDecoder
-from service.codec.timeline import SENTENCES, Fault, Timeline, check_end, comes_back, from_start
+from service.codec.timeline import SENTENCES, Fault, Timeline, check_end, comes_back, from_start, is_likely
 from service.codec.timing import Timed, place_inputs
 from service.contract.errors import FieldError, InvalidRequest
-from service.contract.manifest import Manifest, Task
+from service.contract.manifest import InputContract, Manifest, Task
 from service.contract.types import Floats, ForecastItem, ForecastResult
 from service.settings import Settings
 
@@ -56,6 +57,7 @@ ANOMALY_ENDS = (0.005, 0.995)  # of the interval beyond which a value is an anom
 
 _EMPTY: Floats = np.empty(0)
 _NO_VALUE = "no value is present"
+_WEEK, _YEAR = 7, 365  # values of a day
 _request_decoder = StrictDecoder(ForecastRequest)
 _opening_decoder = StrictDecoder(SeriesOpening)
 _message_decoder = StrictDecoder(NewValues)
@@ -294,10 +296,10 @@ def sequence_states(call: ForecastCall, results: Sequence[ForecastResult]) -> li
 
 
 def with_times(call: ForecastCall, timelines: Sequence[Timeline | None], seasons: Sequence[int]) -> ForecastCall:
-    """`call` with timelines, and the `seasons` that frequencies suggest where the values show them."""
+    """`call` with timelines, and the `seasons` that frequencies suggest unless the values show others."""
     items = call.items
     if call.parameters.season_length is None and call.manifest.input.season:
-        items = list(map(_with_hint, items, seasons))
+        items = [_with_hint(item, season, call.manifest.input) for item, season in zip(items, seasons, strict=True)]
     return replace(call, items=items, timelines=timelines)
 
 
@@ -471,15 +473,16 @@ def _timed(prediction: SeriesPrediction, timeline: Timeline | None) -> SeriesPre
 
 
 def season_of(series: SeriesInput, suggested: int) -> int:
-    """The season that a frequency suggests, where the values of `series` come back after it; else 0."""
-    return suggested if comes_back(np.array(series.target, np.float64), suggested) else 0
+    """The season that a frequency suggests, unless the values of `series` show another one; else 0."""
+    return suggested if is_likely(np.array(series.target, np.float64), suggested) else 0
 
 
-def _with_hint(item: ForecastItem, season: int) -> ForecastItem:
-    """`item` with the season that its frequency suggests, where none is stated and its values show that."""
-    if item.season % NO_FLOOR or item.state is not None or not comes_back(item.values, season):
+def _with_hint(item: ForecastItem, season: int, contract: InputContract) -> ForecastItem:
+    """`item` with what its frequency suggests, where nothing is stated: a season, and a year of days that shows."""
+    if item.season % NO_FLOOR or item.state is not None or not is_likely(item.values, season):
         return item
-    return replace(item, season=item.season + season)
+    has_year = season == _WEEK and contract.seasons == 2 and comes_back(item.values, _YEAR)
+    return replace(item, season=item.season + season + (SECOND * _YEAR if has_year else 0))
 
 
 def _warnings(call: ForecastCall, counts: Counts, result: ForecastResult, seasons: tuple[int, ...]) -> dict[str, str]:

@@ -26,11 +26,11 @@ def parse_query(query_string: bytes) -> dict[str, str]:
     return dict(fields)
 
 
-def refuse_query(query_string: bytes) -> None:
-    """Raise `InvalidRequest` (`unknown_field`) for every field of `query_string`, which accompanies a JSON body."""
+def refuse_query(query_string: bytes, detail: str = "a JSON body takes no query fields: it holds them itself") -> None:
+    """Raise `InvalidRequest` (`unknown_field`) with `detail` for every field of `query_string`."""
     errors = FieldErrors()
     for name in parse_query(query_string):
-        errors.add(json_pointer([name]), "unknown_field", "a JSON body takes no query fields: it holds them itself")
+        errors.add(json_pointer([name]), "unknown_field", detail)
     errors.check()
 
 

@@ -45,6 +45,7 @@ SENTENCES = {
     OFF_START: "the timestamps stand on other days than the frequency says: the forecast goes on on theirs",
 }
 MAX_TEXT = 64  # characters of a time
+_COMPARED = 1024  # newest values that are looked at for a season
 _MIN_FILLED = 0.4  # of the steps between the first and the last time: with fewer the spacing was guessed wrongly
 _MAX_YEAR = np.datetime64("10000-01-01", "us")
 _ZERO = dt.timedelta(0)
@@ -199,15 +200,43 @@ def check_end(timeline: Timeline, horizon: int) -> None:
         raise Fault("with this step the forecast goes beyond the year 9999", "freq")
 
 
-def comes_back(values: Floats, season: int) -> bool:
-    """Whether values are nearer to those one `season` earlier than to those just before, by a fifth or more.
+def is_likely(values: Floats, season: int) -> bool:
+    """Whether `season`, which the name of a frequency suggests, is to be stated to a network: values show no other.
 
-    A season that only the name of a frequency suggests is stated to a network on this condition.
+    Stated where it cannot be seen it gains more than it harms. Another one shows where values are nearer to those some
+    other number of steps earlier, two to forty, than to those a `season` earlier, by a fifth or more, and nearer than
+    to those a step more or less away. A curve so smooth that it moves `season` times as far in a season has none.
+    """
+    newest = values[-_COMPARED:]
+    if season < 2 or len(newest) <= season + 1 or np.isfinite(newest).sum() < 2:
+        return False
+    if comes_back(newest, season):
+        return True
+    seasonal = _mean_change(newest, season)
+    longest = min(40, len(newest) // 2)
+    changes = [_mean_change(newest, lag) for lag in range(1, longest + 2)]
+    known = np.array([np.inf if change is None else change for change in changes])
+    inner = known[1:-1]
+    other = (inner < known[:-2]) & (inner < known[2:]) & (np.arange(2, longest + 1) % season > 0)
+    if seasonal is None or seasonal > 0.6 * season * known[0]:
+        return False
+    return not bool((other & (inner < 0.8 * seasonal)).any())
+
+
+def comes_back(values: Floats, season: int) -> bool:
+    """Whether values are nearer to those one `season` earlier than to others within it, by a fifth or more.
+
+    Others are those just before, or those a quarter to three quarters of a season earlier: a temperature hardly changes
+    in an hour.
     """
     if season < 2 or len(values) < 2 * season + 1:
         return False
     seasonal, naive = _mean_change(values, season), _mean_change(values, 1)
-    return seasonal is not None and naive is not None and seasonal < 0.8 * naive
+    if seasonal is None or naive is None:
+        return False
+    parts = (season // 4, season // 2, 3 * season // 4) if season > 7 else ()
+    within = [change for lag in parts if (change := _mean_change(values, lag)) is not None]
+    return seasonal < 0.8 * max(naive, sum(within) / max(1, len(within)))
 
 
 def parse_moment(text: str) -> Moment:

@@ -14,15 +14,18 @@ from service.imaging.decode import View
 from service.imaging.filters import Mask, dilate
 from service.imaging.layers import LEAST_IN_CELL, WITH_FAINT, Layer
 from service.imaging.layout import layout_of
-from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
+from service.imaging.marks import Mark, Outcome, Reading, border_band, marks_of, refused
 from service.imaging.outlines import body_of
 from service.imaging.strokes import is_shade, is_thin_outline
 
 # Logarithms of weights of a digit in a cell with the cell's lines, and without them; 0 is where it touches none.
 _WITH_LINES, _WITHOUT_LINES = -0.1, -0.3
+ALONG_BORDER = 0.7  # of its longer side, that what is no stroke lies along the border with
 _BESIDE_LINE = 0.16  # share of a cell's shorter side: what stands within that of a side is none of its digit
 _ONLY_LINES = "nothing but the lines of a cell stands out from the paper"
-_BESIDE_SHADE = -0.2  # logarithm of the weight of what is found beside shade
+# Logarithms of weights, of what is found beside shade or beside a mark at the border, and of that one then.
+_BESIDE_SHADE, _AT_BORDER = -0.25, -1.0
+_LEAST_BESIDE = 0.3  # of its height, that what stands free beside it has at least
 
 
 def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
@@ -67,22 +70,34 @@ def _find_marks(layers: Sequence[Layer], *, is_first: bool = True) -> list[Outco
     outcomes = list(map(marks_of, readings))
     if is_first:
         for index, reading in enumerate(readings):
-            if reading is not None and reading.is_shade:
+            if reading is not None and (reading.is_shade or _is_near_border(reading)):
                 outcomes[index] = _beside_shade(reading, outcomes[index])
     return outcomes
 
 
+def _is_near_border(reading: Reading) -> bool:
+    """Whether the likeliest candidate lies at the border, as a table's edge does."""
+    height, width = reading.masks[0].shape
+    (rows, columns), band = reading.layout.box, border_band((height, width))
+    return bool(min(rows.start, columns.start) < band or rows.stop > height - band or columns.stop > width - band)
+
+
 def _beside_shade(reading: Reading, outcome: Outcome) -> Outcome:
-    """What stands free beside the shade that `reading` found in the first place, refused as `outcome` says."""
+    """What stands free beside what `reading` found in the first place, after the marks of `outcome`."""
     layer, components = reading.layer, reading.layer.components
-    rest = ~reading.layout.choices[reading.layout.first].selected
-    if reading.layout.at_border:
-        rest &= components.contact == 0
+    band, (height, width) = border_band(components.shape), components.shape
+    rest = (components.left >= band) & (components.right <= width - band)
+    rest &= (components.top >= band) & (components.bottom <= height - band)
+    if not _is_near_border(reading):
+        rest &= ~reading.layout.choices[reading.layout.first].selected
     if not rest.any():
         return outcome
     beside = replace(layer, components=connected_components(components.mask(rest)))
     (found,) = _find_marks([beside], is_first=False)
-    return Outcome(lowered(found.marks, _BESIDE_SHADE), outcome.refusal)
+    least = _LEAST_BESIDE * (reading.layout.box[0].stop - reading.layout.box[0].start)
+    high = [mark for mark in found.marks if mark.mask.shape[0] > least]
+    first = lowered(outcome.marks, _AT_BORDER) if high else outcome.marks
+    return Outcome([*first, *lowered(high, _BESIDE_SHADE)], outcome.refusal)
 
 
 def lowered(marks: Iterable[Mark], prior: float) -> list[Mark]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from service.imaging.binarize import Binarized, stronger_ink
-from service.imaging.filters import Mask, Plane, erode
+from service.imaging.filters import Mask, Plane, dilate, erode
 
 _FAINT = 0.75  # strength of ink, of the full one: below it is faint
 _LEAST_SHARE = 0.15  # of the ink, that is faint where there are such areas
@@ -24,13 +24,14 @@ def without_faint_areas(ink: Binarized, mask: Mask, level: float) -> Mask | None
     if faint.sum() < _LEAST_SHARE * count:
         return None
     plane: Plane = faint.astype(ink.strength.dtype)
-    if (erode(plane, _EDGE) > 0).sum() < _BROAD_SHARE * count:
+    core = erode(plane, _EDGE)
+    if (core > 0).sum() < _BROAD_SHARE * count:
         return None
     stronger = stronger_ink(ink)
     if stronger is None or stronger <= level:
         return None
     strong = mask & (ink.strength > stronger)
-    return strong if _step_between(ink.strength, strong, mask & ~strong) > _LEAST_STEP else None
+    return strong if _step_between(ink.strength, strong, dilate(core, _EDGE) > 0) > _LEAST_STEP else None
 
 
 def _step_between(strength: Plane, strong: Mask, faint: Mask) -> float:

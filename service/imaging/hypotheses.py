@@ -58,9 +58,17 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
         report, features = preparation_of(picture, mark, is_thickened), features_of(mark, is_thickened=is_thickened)
         by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features))
     found = list(by_rows.values())
-    if picture.is_photograph and not picture.rotated:
+    if picture.is_photograph and not picture.rotated and not _is_at_border(found[0].report):
         found += _turned(found[0], inks[0][0])
     return found, look.refusal
+
+
+def _is_at_border(report: Preparation) -> bool:
+    """Whether a mark touches the border of the picture, as a digit that was photographed seldom does."""
+    width, height = report.source_size
+    left, top, right, bottom = report.box
+    reach = max(1.0, 0.01 * max(width, height))
+    return min(left, top) <= reach or right >= width - reach or bottom >= height - reach
 
 
 def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:

@@ -118,6 +118,11 @@ def marks_of(reading: Reading | None) -> Outcome:
     return Outcome(marks)
 
 
+def border_band(shape: tuple[int, ...]) -> int:
+    """Pixels from a side of a view of `shape`, that what lies along it is within."""
+    return max(1, round(0.012 * max(shape)))
+
+
 def refused(reason: str) -> Outcome:
     """No marks, because of `reason`."""
     return Outcome([], InvalidRequest(reason, code="blank_image"))

@@ -38,6 +38,8 @@ _PLATE_FILL = 0.45  # of a plate's area, that the digits on it leave free at lea
 _TALL = 0.75  # of a character's height, that strokes have which may be digits of their own
 _JOINED, _CUT = -1.0, -0.2  # logarithms of weights; 0 is a character as it stands
 _JOINED_APART, _JOINED_NEAR = 15.0, 0.04  # what a wider gap than this share of the height lowers the first one by
+_LOW_SIGN = 0.35  # of a character's height, that a point or dash beside it is lower than
+_LEAST_SIGN, _SIGN_BELOW = 0.1, 0.25  # of the height, that a point is large, and that a comma reaches below a line
 _SAME_LINE = 0.5  # share of the lower height, that characters of one line have in common
 
 
@@ -52,19 +54,21 @@ class Piece(Struct, frozen=True, eq=False, gc=False):
 
 
 class Line(Struct, frozen=True, eq=False, gc=False):
-    """The pieces of one line; its places are 0 to `places`."""
+    """The pieces of one line; its places are 0 to `places`. `has_signs`: lower marks stand among them."""
 
     pieces: tuple[Piece, ...]
     places: int
+    has_signs: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Characters:
-    """The characters of a view, each as a mask (H, W)."""
+    """The characters of a view, each as a mask (H, W), and the boxes of all other marks: rows and columns."""
 
     view: View
     ink: Binarized
     masks: list[Mask]
+    others: list[tuple[slice, slice]]
 
     def bounds(self) -> Bounds:
         """The box of them all, in pixels of the decoded image."""
@@ -96,7 +100,16 @@ def _characters(view: View) -> _Characters | None:
         mask &= ~lines.mask
     components = connected_components(mask)
     candidates = digit_candidates(components)[0]
-    return _Characters(view, ink, [components.mask(candidate) for candidate in candidates]) if candidates else None
+    if not candidates:
+        return None
+    others = [
+        (
+            slice(int(components.top[i]), int(components.bottom[i])),
+            slice(int(components.left[i]), int(components.right[i])),
+        )
+        for i in np.flatnonzero(~np.any(candidates, axis=0) & (components.contact == 0))
+    ]
+    return _Characters(view, ink, [components.mask(candidate) for candidate in candidates], others)
 
 
 def _closer(picture: Picture, characters: _Characters) -> _Characters | None:
@@ -139,8 +152,10 @@ def _line(picture: Picture, characters: _Characters, members: Sequence[int]) -> 
     pieces: list[Piece] = []
     position = 0
     previous: tuple[Mask, int] | None = None
+    has_signs = False
     for index in members:
-        mask = characters.masks[index]
+        mask, sign = _without_sign(characters.masks[index])
+        has_signs |= sign
         parts = _tall_parts(mask) or list(_parts(mask, _cuts(mask)))
         stop = position + max(len(parts), 1)
         pieces.append(_piece(picture, characters, mask, position, stop, 0.0))
@@ -150,7 +165,34 @@ def _line(picture: Picture, characters: _Characters, members: Sequence[int]) -> 
             prior = _JOINED - _JOINED_APART * max(gap - _JOINED_NEAR, 0.0)
             pieces.append(_piece(picture, characters, previous[0] | mask, previous[1], stop, prior))
         previous, position = (mask, position), stop
-    return Line(tuple(pieces), position)
+    boxes = [bounding_slices(characters.masks[index]) for index in members]
+    return Line(tuple(pieces), position, has_signs or _has_signs(boxes, characters.others))
+
+
+def _without_sign(mask: Mask) -> tuple[Mask, bool]:
+    """A character less a low mark beside it, such as a decimal point, and whether there was one."""
+    components = connected_components(mask)
+    tallest = int(components.height.argmax())
+    height = components.height[tallest]
+    is_sign = (components.height < _LOW_SIGN * height) & (
+        (components.left >= components.right[tallest]) | (components.right <= components.left[tallest])
+    )
+    return (components.mask(~is_sign), True) if is_sign.any() else (mask, False)
+
+
+def _has_signs(boxes: Sequence[tuple[slice, slice]], others: Sequence[tuple[slice, slice]]) -> bool:
+    """Whether lower marks, such as points and dashes, stand among the characters in `boxes` or just before them."""
+    top, bottom = min(rows.start for rows, _ in boxes), max(rows.stop for rows, _ in boxes)
+    left, right = min(columns.start for _, columns in boxes), max(columns.stop for _, columns in boxes)
+    height = bottom - top
+    return any(
+        max(rows.stop - rows.start, columns.stop - columns.start) > _LEAST_SIGN * height
+        and top <= rows.start
+        and rows.stop <= bottom + _SIGN_BELOW * height
+        and left - height <= columns.start
+        and columns.stop <= right
+        for rows, columns in others
+    )
 
 
 def _gap_in_one(first: Mask, second: Mask) -> float | None:

@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 
 from service.contract.errors import InvalidRequest
-from service.imaging.attempts import find_attempts, lowered
+from service.imaging.attempts import ALONG_BORDER, find_attempts, lowered
 from service.imaging.binarize import other_papers, separations
 from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask
 from service.imaging.layers import layers_of
-from service.imaging.marks import Bounds, Mark, Outcome
+from service.imaging.marks import Bounds, Mark, Outcome, border_band
 from service.imaging.parameters import PARAMETERS
 from service.imaging.sheets import region_of_mark
 from service.imaging.strokes import steps, stroke_width
@@ -36,8 +36,11 @@ _FILLING = 0.75  # share of either side of a picture, that an empty sheet within
 _SHARP = 0.15  # of the ink's strength from pixel to pixel, that the edges of a tight crop's strokes have at least
 # Logarithms of weights; 0 is the likeliest. Set by hand on drawn scenes, by how often each way to look is right.
 _NO_MARGIN, _OTHER_PAPER = -1.0, -0.3
-_PERHAPS_TIGHT, _LOOSE, _AFTER_REFUSAL = -0.4, -2.0, -1.0
-_SHEET = -3.0
+_PERHAPS_TIGHT, _LOOSE, _AFTER_REFUSAL = -0.4, -2.0, -0.4
+_SHEET, _SMALL_ON_SHEET = -3.0, -0.3
+_LEAST_ON_SHEET = 0.08  # of a sheet's height, that a digit on it has
+_BROAD_REGION, _REGION_SHARE = 0.2, 0.4  # of its longer side, and of the sides of its box: of no tight crop's digit
+_REGION, _REGION_CONTACT = -2.5, 0.2  # and the share of the border that what is no stroke lies along
 
 _prior = attrgetter("prior")
 
@@ -95,6 +98,8 @@ def _look_at(view: View) -> Look:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
     first, *further = find_attempts(layers_of(ways))
     marks, paper = first.marks, ways[0].ink
+    if max(view.plane.shape) > _SMALL_CROP:
+        marks = [replace(mark, prior=mark.prior + _REGION) if _is_region(mark, view) else mark for mark in marks]
     framed: list[Mark] = []
     alternatives: list[Outcome] = []
     for way, attempt in zip(ways[1:], further, strict=True):
@@ -118,14 +123,50 @@ def _look_at(view: View) -> Look:
 def _weighed_on_margin(view: View, marks: Sequence[Mark]) -> list[Mark]:
     """The marks on a margin of either level, the likeliest first: in a tight crop, one that reaches all its sides."""
     is_small = max(view.plane.shape) <= _SMALL_CROP
-    prior = 0.0 if is_small or float(np.median(np.abs(np.diff(view.plane, axis=1)))) < _CLEAN else _PERHAPS_TIGHT
+    prior = 0.0 if is_small or _is_clean(view) else _PERHAPS_TIGHT
     weighed = [replace(mark, prior=mark.prior + (prior if _is_tight(mark, view) else _LOOSE)) for mark in marks]
     return sorted(weighed, key=_prior, reverse=True)
+
+
+def _is_clean(view: View) -> bool:
+    """Whether a view has no grain, as pictures have that no camera took."""
+    return float(np.median(np.abs(np.diff(view.plane, axis=1)))) < _CLEAN
+
+
+def _is_region(mark: Mark, view: View) -> bool:
+    """Whether a mark lies along so much of the border, or so close along it, that it is paper, table or shadow."""
+    height, width = view.plane.shape
+    x, y = (view.box[2] - view.box[0]) / width, (view.box[3] - view.box[1]) / height
+    band = border_band(view.plane.shape)
+    sides = (
+        (mark.mask[:band].any(axis=0), mark.box[1] < view.box[1] + band * y),
+        (mark.mask[-band:].any(axis=0), mark.box[3] > view.box[3] - band * y),
+        (mark.mask[:, :band].any(axis=1), mark.box[0] < view.box[0] + band * x),
+        (mark.mask[:, -band:].any(axis=1), mark.box[2] > view.box[2] - band * x),
+    )
+    contacts = [int(side.sum()) for side, touches in sides if touches]
+    if not contacts:
+        return False
+    longest_side = int(max(mark.mask.shape))
+    return sum(contacts) > _REGION_CONTACT * 2 * (height + width) or max(contacts) > ALONG_BORDER * longest_side
+
+
+def _contact_share(mark: Mark) -> float:
+    """The share of the sides of its box, that a mark lies along."""
+    mask = mark.mask
+    return float(np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1])).mean())
 
 
 def _is_tight(mark: Mark, view: View) -> bool:
     """Whether a mark reaches all four sides of a view, as one stroke that is sharp and not too broad."""
     is_stroke = stroke_width(mark.mask) < _BROAD * max(mark.mask.shape)
+    is_large = max(view.plane.shape) > _SMALL_CROP
+    if (
+        is_large
+        and stroke_width(mark.mask) > _BROAD_REGION * max(mark.mask.shape)
+        and _contact_share(mark) > _REGION_SHARE
+    ):
+        return False
     if not is_stroke or mark.other_height > _OTHER_HEIGHT * (view.box[3] - view.box[1]):
         return False
     x, y = (
@@ -145,18 +186,26 @@ def _on_sheet(picture: Picture, sheet: Mark, region: Mask) -> list[Mark]:
     look = _look_on_region(picture, sheet, region)
     if look is None:
         return []
-    digit, noise = look.marks[0], look.paper_noise
     edge = 1.01 * PARAMETERS.sheet_edge * sheet.longer_side + 1
+    free = [mark for mark in look.marks if _is_within(mark, sheet, edge)]
+    high = [mark for mark in free if mark.height > PARAMETERS.sheet_digit_height * sheet.height]
+    # In a few pixels, what is low is the grain of the paper.
+    is_large = max(picture.image.size) > PARAMETERS.plane_side
+    marks = high or (lowered(free, _SMALL_ON_SHEET) if is_large else [])
+    if not marks or look.paper_noise > PARAMETERS.sheet_noise * marks[0].ink.contrast:
+        return []
+    return [replace(mark, enlarged=True) for mark in marks if not mark.at_border]
+
+
+def _is_within(digit: Mark, sheet: Mark, edge: float) -> bool:
+    """Whether a mark is high enough for a digit on a sheet, and stands free of its edges."""
     is_free = (
         digit.box[0] > sheet.box[0] + edge
         and digit.box[1] > sheet.box[1] + edge
         and digit.box[2] < sheet.box[2] - edge
         and digit.box[3] < sheet.box[3] - edge
     )
-    is_high = digit.height > PARAMETERS.sheet_digit_height * sheet.height
-    if noise > PARAMETERS.sheet_noise * digit.ink.contrast or not is_high or not is_free:
-        return []
-    return [replace(mark, enlarged=True) for mark in look.marks if not mark.at_border]
+    return is_free and digit.height > _LEAST_ON_SHEET * sheet.height
 
 
 def _look_on_region(picture: Picture, sheet: Mark, region: Mask) -> Look | None:

@@ -17,6 +17,7 @@ import time
 import weakref
 from array import array
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -75,21 +76,23 @@ class Allowances:
         if self._lock is not None:
             weakref.finalize(self, os.close, self._lock)
         self._slots: dict[int, int] = {}  # where each key was found last
+        # `take(key, resource, count, rate)`, with the lock where the memory is shared.
+        self.take: Callable[[int, int, int, Rate], float] = self._take
+        if self._lock is not None:
+            self.take = partial(self._take_with_lock, self._lock)
 
-    def take(self, key: int, resource: int, count: int, rate: Rate) -> float:
+    def _take_with_lock(self, lock: int, key: int, resource: int, count: int, rate: Rate) -> float:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return self._take(key, resource, count, rate)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _take(self, key: int, resource: int, count: int, rate: Rate) -> float:
         """Take `count` out of a bucket of `key` (a number other than 0); the seconds to wait where it has less, else 0.
 
         `count` is at most `rate.amount`.
         """
-        if self._lock is None:
-            return self._take(key, resource, count, rate)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            return self._take(key, resource, count, rate)
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-
-    def _take(self, key: int, resource: int, count: int, rate: Rate) -> float:
         amount, seconds = rate
         position = self._slot(key) * _BUCKETS + resource
         time_now, full_at = self._clock(), self._full_at[position]

@@ -28,7 +28,7 @@ from service.server.connection import ConnectionLimits, Deadline, Flow
 
 _PIECE = 1 << 10  # bytes that are parsed at once
 _TURN_SECONDS = 0.002  # of parsing, until other connections have their turn
-_POLICY_VIOLATION, _TRY_LATER = 1008, 1013  # close codes (RFC 6455 7.4.1 and its registry)
+_NO_TEXT, _POLICY_VIOLATION, _TRY_LATER = 1007, 1008, 1013  # close codes (RFC 6455 7.4.1 and its registry)
 _FIELDS_OF_HANDSHAKE = frozenset((b"host", b"upgrade", b"connection", b"origin"))
 _PREFIX_OF_HANDSHAKE = b"sec-websocket-"
 
@@ -242,8 +242,19 @@ class LiveProtocol(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         """uvicorn's method; the message is counted until the application receives it."""
         size = len(self.frames[0])
+        if self.curr_msg_data_type == "text" and not _is_utf8(self.frames[0]):
+            self._end(_NO_TEXT, "the text is not UTF-8")  # uvicorn would log it as an error of the service
+            return
         super().send_receive_event_to_app()
         if not self.close_sent:
             self._is_reading = False
             self._sizes.append(size)
             self._queued += size
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

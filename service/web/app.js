@@ -39,6 +39,16 @@ setLanguage(language.value);
 series.start();
 digit.start();
 setTheme(theme.value);
+document.addEventListener("picture", () => select(tabs[1]));
+document.addEventListener("table", () => select(tabs[0]));
+// A file that is dropped beside the views is opened as well: the browser would leave the page for it.
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  const file = event.dataTransfer.files[0];
+  if (event.defaultPrevented || !file) return;
+  event.preventDefault();
+  document.dispatchEvent(new CustomEvent(file.type.startsWith("image/") ? "picture" : "table", { detail: file }));
+});
 language.addEventListener("change", () => { localStorage.setItem("language", language.value); setLanguage(language.value); });
 theme.addEventListener("change", () => setTheme(theme.value));
 select(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);

@@ -74,7 +74,7 @@ export class Chart {
     const options = {
       width: this.width(), height: HEIGHT, series, scales: { x: { time: false } },
       bands: pairs.map((_, index) => ({ series: [3 + 2 * index, 4 + 2 * index], fill: `rgba(${band}, 0.18)` })),
-      axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => Number.isInteger(tick) ? name(tick) : ""), space: labels ? 100 : 50 },
+      axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => Number.isInteger(tick) ? shorter(name(tick)) : ""), space: labels ? 60 + 6 * shorter(labels[0] ?? "").length : 50 },
         { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => number(tick, 6)) }],
       hooks: { draw: [(u) => overlay(u, { x, past, marks, now, breaks, ink, wrong })] },
     };
@@ -83,6 +83,9 @@ export class Chart {
     this.element.setAttribute("aria-label", sentence);
   }
 }
+
+// A time as an axis shows it: without what is the same for nearly all (seconds of zero, the distance from UTC).
+function shorter(time) { return time.replace(/(T\d\d:\d\d)(:00)?(\.0+)?(Z|[+-]\d\d:\d\d)?(\[.*\])?$/, "$1").replace("T", " "); }
 
 // A dashed line where a forecast begins, and a ring around each value that was a surprise.
 function overlay(u, { x, past, marks, now, breaks, ink, wrong }) {

@@ -143,6 +143,7 @@ function keyboard(event) {
 
 async function picture(file) {
   if (!file) return;
+  if (!file.type.startsWith("image/") && /\.(csv|tsv|tab|txt|dat|xlsx|parquet)$/i.test(file.name)) { document.dispatchEvent(new CustomEvent("table", { detail: file })); return; }
   const image = await createImageBitmap(file).catch(() => null);
   wipe();
   if (image) {
@@ -162,7 +163,8 @@ export function start() {
   $("pen").addEventListener("click", () => setTool(false));
   $("eraser").addEventListener("click", () => setTool(true));
   $("clear").addEventListener("click", clear);
-  $("picture").addEventListener("change", (event) => { picture(event.target.files[0]).catch(fail); });
+  $("picture").addEventListener("change", (event) => { picture(event.target.files[0]).catch(fail); event.target.value = ""; });
+  document.addEventListener("picture", (event) => { picture(event.detail).catch(fail); });
   for (const digit of Object.keys(STROKES)) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: digit });
     button.setAttribute("aria-label", t("drawExample", digit));

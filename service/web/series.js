@@ -8,6 +8,12 @@ import { number, percent, t } from "./text.js";
 const $ = (id) => document.getElementById(id);
 const chart = new Chart($("chart")), tested = new Chart($("tested"));
 let answer = null, scores = null, timer = 0, running = null, stream = null;
+let opened = null; // a file as it is, until the text is changed: its bytes are sent, since the service finds its encoding
+
+const PARQUET = "application/vnd.apache.parquet";
+const SHOWN = 200_000; // characters of a file that the text area holds
+const body = () => opened?.file ?? $("text").value;
+const kind = () => (opened && /\.parquet$/i.test(opened.file.name) ? PARQUET : "text/csv");
 
 function query() {
   const level = Number($("level").value) / 100, side = (p) => Number(((1 - p) / 2).toFixed(4));
@@ -31,13 +37,12 @@ async function ask() {
   stopLive();
   $("series-error").hidden = true;
   running?.abort();
-  const text = $("text").value;
-  if (!text.trim()) { answer = null; chart.clear(); show(); return; }
+  if (!opened && !$("text").value.trim()) { answer = null; chart.clear(); show(); return; }
   $("status").textContent = t("working");
   running = new AbortController();
   const options = query();
   options.set("include", "series");
-  answer = await post(`forecast?${options}`, text, "text/csv", "application/json", running.signal);
+  answer = await post(`forecast?${options}`, body(), kind(), "application/json", running.signal);
   forget();
   choices();
   show();
@@ -87,6 +92,9 @@ function numbers(prediction, keys) {
   });
 }
 
+// What a command reads: the text, or the name of a file that is no text or too long for a command.
+const source = () => (opened && (opened.text === null || opened.text.length > SHOWN) ? { name: opened.file.name, type: kind() } : { text: opened?.text ?? $("text").value });
+
 async function copy(text) {
   try { await navigator.clipboard.writeText(text); } catch {
     const area = Object.assign(document.createElement("textarea"), { value: text });
@@ -97,7 +105,7 @@ async function copy(text) {
 }
 
 async function download() {
-  const text = await post(`forecast?${query()}`, $("text").value, "text/csv", "text/csv");
+  const text = await post(`forecast?${query()}`, body(), kind(), "text/csv");
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: "forecast.csv" });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -106,7 +114,7 @@ async function download() {
 async function backtest() {
   $("copied").textContent = t("working");
   const options = new URLSearchParams({ prediction_length: $("horizon").value, include: "forecasts" });
-  scores = await post(`backtest?${options}`, $("text").value, "text/csv");
+  scores = await post(`backtest?${options}`, body(), kind());
   $("copied").textContent = "";
   const table = document.createElement("table");
   table.createCaption().textContent = t("scoresOf");
@@ -156,11 +164,28 @@ async function live() {
 
 function stopLive() { stream?.close(); stream = null; $("live").setAttribute("aria-pressed", "false"); }
 
-async function open(file) { if (file) { $("text").value = await file.text(); later(0); } }
+// What a file holds, as text: UTF-8, UTF-16 by its mark, else Windows-1252; nothing of a workbook or Parquet.
+function decoded(bytes) {
+  const start = String.fromCharCode(...bytes.subarray(0, 4));
+  if (start === "PK\x03\x04" || start === "PAR1" || start.startsWith("\x1f\x8b")) return null;
+  if (start.startsWith("\xff\xfe")) return new TextDecoder("utf-16le").decode(bytes);
+  if (start.startsWith("\xfe\xff")) return new TextDecoder("utf-16be").decode(bytes);
+  try { return new TextDecoder("utf-8", { fatal: true }).decode(bytes); } catch { return new TextDecoder("windows-1252").decode(bytes); }
+}
+
+async function open(file) {
+  if (!file) return;
+  if (file.type.startsWith("image/")) { document.dispatchEvent(new CustomEvent("picture", { detail: file })); return; }
+  const text = decoded(new Uint8Array(await file.arrayBuffer()));
+  opened = { file, text };
+  $("text").value = text === null ? t("opened", file.name) : text.slice(0, SHOWN);
+  later(0);
+}
 
 function begin(name) {
   const example = SERIES[name]?.();
   if (!example) return;
+  opened = null;
   $("text").value = example.text;
   $("horizon").value = example.horizon;
   $("horizon-out").textContent = example.horizon;
@@ -168,8 +193,9 @@ function begin(name) {
 }
 
 export function start() {
-  $("text").addEventListener("input", () => later());
-  $("file").addEventListener("change", (event) => { open(event.target.files[0]).catch(fail); });
+  $("text").addEventListener("input", () => { opened = null; later(); });
+  $("file").addEventListener("change", (event) => { open(event.target.files[0]).catch(fail); event.target.value = ""; });
+  document.addEventListener("table", (event) => { open(event.detail).catch(fail); });
   $("example").addEventListener("change", (event) => begin(event.target.value));
   for (const option of $("example").querySelectorAll("option[value]:not([value=''])")) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: option.textContent });
@@ -181,14 +207,14 @@ export function start() {
     $(id).addEventListener("input", () => { $(`${id}-out`).textContent = $(id).value + unit; if ($("text").value.trim()) later(120); });
   $("which").addEventListener("change", show);
   $("download").addEventListener("click", () => { download().catch(fail); });
-  $("curl").addEventListener("click", () => copy(curl($("text").value, query())));
-  $("python").addEventListener("click", () => copy(python($("text").value, query())));
+  $("curl").addEventListener("click", () => copy(curl(source(), query())));
+  $("python").addEventListener("click", () => copy(python(source(), query())));
   $("backtest").addEventListener("click", () => { backtest().catch((error) => { $("copied").textContent = error.message; }); });
   $("live").addEventListener("click", () => { live().catch((error) => { stopLive(); fail(error); }); });
   const zone = $("series");
   zone.addEventListener("dragover", (event) => { event.preventDefault(); zone.classList.add("dropping"); });
   zone.addEventListener("dragleave", () => zone.classList.remove("dropping"));
-  zone.addEventListener("drop", (event) => { event.preventDefault(); zone.classList.remove("dropping"); open(event.dataTransfer.files[0]).catch(fail); });
+  zone.addEventListener("drop", (event) => { zone.classList.remove("dropping"); if (!event.dataTransfer.files.length) return; event.preventDefault(); open(event.dataTransfer.files[0]).catch(fail); });
   document.addEventListener("language", () => { if (!stream) { show(); chart.redraw(); } });
   document.addEventListener("theme", () => { chart.redraw(); tested.redraw(); });
   show();

@@ -3,7 +3,7 @@ const TEXTS = {
   en: {
     skip: "Skip to the content", views: "Views", tabSeries: "Series", tabDigit: "Digits", language: "Language", theme: "Colours", key: "Key",
     themeAuto: "Auto", themeLight: "Light", themeDark: "Dark", docs: "API", yourSeries: "Your series",
-    pasteHint: "Paste numbers, a column of a spreadsheet or CSV, or drop a file", openFile: "Open a file", examples: "Examples",
+    pasteHint: "Paste numbers, a column of a spreadsheet or CSV, or drop a file (CSV, Excel)", openFile: "Open a file", examples: "Examples",
     choose: "choose …", exampleShop: "Sales of a shop, monthly", examplePower: "Electric load, hourly",
     exampleVisits: "Visits of two sites, daily", live: "Live demo", horizon: "Steps ahead", level: "Interval", forecast: "Forecast",
     which: "Series", download: "Download CSV", copyCurl: "Copy as curl", copyPython: "Copy as Python",
@@ -21,12 +21,13 @@ const TEXTS = {
     welcome: "Ready to try:", actual: "what came", forecasts: "forecast from before",
     tested: (o) => `${o.name}${o.count} forecasts of ${o.steps} steps, each from what was known before, beside what came.`,
     best: (name) => `The least error has: ${name}.`, anomalies: (n) => `${n} surprising so far.`,
+    opened: (name) => `(${name})`,
     liveStatus: (n) => `Live: ${n} values sent one by one, the next is forecast.`,
   },
   es: {
     skip: "Ir al contenido", views: "Vistas", tabSeries: "Series", tabDigit: "Dígitos", language: "Idioma", theme: "Colores", key: "Clave",
     themeAuto: "Automático", themeLight: "Claro", themeDark: "Oscuro", docs: "API", yourSeries: "Tu serie",
-    pasteHint: "Pega números, una columna de una hoja de cálculo o CSV, o suelta un archivo", openFile: "Abrir archivo",
+    pasteHint: "Pega números, una columna de una hoja de cálculo o CSV, o suelta un archivo (CSV, Excel)", openFile: "Abrir archivo",
     examples: "Ejemplos", choose: "elige …", exampleShop: "Ventas de una tienda, por mes", examplePower: "Demanda eléctrica, por hora",
     exampleVisits: "Visitas de dos sitios, por día", live: "Demo en vivo", horizon: "Pasos por delante", level: "Intervalo",
     forecast: "Pronóstico", which: "Serie", download: "Descargar CSV", copyCurl: "Copiar como curl", copyPython: "Copiar como Python",
@@ -44,6 +45,7 @@ const TEXTS = {
     welcome: "Para probar ahora mismo:", actual: "lo ocurrido", forecasts: "pronóstico de antes",
     tested: (o) => `${o.name}${o.count} pronósticos de ${o.steps} pasos, cada uno con lo conocido hasta entonces, junto a lo ocurrido.`,
     best: (name) => `El menor error lo tiene: ${name}.`, anomalies: (n) => `${n} sorprendentes hasta ahora.`,
+    opened: (name) => `(${name})`,
     liveStatus: (n) => `En vivo: ${n} valores enviados uno a uno; se pronostica el siguiente.`,
   },
 };

@@ -5,9 +5,12 @@ Skipped where either is absent: `make install-all` and `apt-get install chromium
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.servers import ROOT, Server, running
+from tests.workbooks import archive, inline, row
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -33,6 +37,16 @@ SALES = "Datum;Filiale;Umsatz\n" + "".join(
     for shop, value in (("Köln", 90), ("Bonn", 20))
     for day in range(1, 29)
 )
+
+
+def workbook_of(table: str) -> bytes:
+    """A table as the first sheet of a workbook."""
+    rows = ""
+    for number, line in enumerate(table.splitlines(), start=1):
+        rows += row(
+            number, *(inline(f"{letter}{number}", cell) for letter, cell in zip("ABC", line.split(";"), strict=True))
+        )
+    return archive([("Sales", rows)])
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +151,12 @@ async def test_download_and_copies(page: Page) -> None:
     for button, word in (("#curl", "curl 'http://127.0.0.1"), ("#python", "urllib.request")):
         await page.click(button)
         await expect(page, "#copied").to_have_text("Copied")
-        assert word in await page.evaluate("navigator.clipboard.readText()")
+        copied = await page.evaluate("navigator.clipboard.readText()")
+        assert word in copied
+        command = ["sh", "-c", copied] if button == "#curl" else [sys.executable, "-c", copied]
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        output, _ = await process.communicate()
+        assert output.decode().splitlines()[1].startswith("Köln,2024-01-29,")
 
 
 @pytest.mark.parametrize("digit", ["0", "3", "7"])
@@ -167,20 +186,55 @@ async def test_a_digit_is_drawn_with_the_mouse_and_with_keys(page: Page) -> None
     await expect(page, "#verdict").to_contain_text("1, with")
 
 
-async def test_a_picture_that_is_dropped_is_read(page: Page) -> None:
-    await page.click("#tab-digit")
-    content = base64.b64encode((ROOT / "docs/seven.png").read_bytes()).decode()
+async def drop(page: Page, selector: str, name: str, kind: str, content: bytes) -> None:
+    """Drop a file on an element."""
     await page.evaluate(
-        """content => {
+        """([selector, name, type, content]) => {
             const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
             const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], "seven.png", { type: "image/png" }));
+            transfer.items.add(new File([bytes], name, { type }));
             const drop = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
-            document.getElementById("digit").dispatchEvent(drop);
+            document.querySelector(selector).dispatchEvent(drop);
         }""",
-        content,
+        [selector, name, kind, base64.b64encode(content).decode()],
     )
+
+
+@pytest.mark.parametrize("selector", ["#digit", "#series", "header"])
+async def test_a_picture_that_is_dropped_is_read(page: Page, selector: str) -> None:
+    if selector == "#digit":
+        await page.click("#tab-digit")
+    await drop(page, selector, "seven.png", "image/png", (ROOT / "docs/seven.png").read_bytes())
     await expect(page, "#verdict").to_contain_text("7, with")
+    await expect(page, "#verdict").to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "selector"),
+    [
+        ("sales.csv", SALES.encode("cp1252"), "#series"),
+        ("sales.csv", SALES.encode("utf-16"), "#digit"),
+        ("sales.xlsx", workbook_of(SALES), "header"),
+    ],
+)
+async def test_files_that_are_dropped_are_forecast(page: Page, name: str, content: bytes, selector: str) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.click("#tab-digit")
+    await drop(page, selector, name, "", content)
+    await expect(page, "#status").to_contain_text("Köln: 28 values")
+    await page.click("#curl")
+    await expect(page, "#copied").to_have_text("Copied")
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert ("@'sales.xlsx'" if name.endswith("xlsx") else "Köln") in copied
+    await page.fill("#text", "1 2 3 4 5 6")
+    await expect(page, "#status").to_contain_text("6 values")
+
+
+async def test_what_cannot_be_read_says_so(page: Page) -> None:
+    await drop(page, "#series", "sales.xls", "", b"\xd0\xcf\x11\xe0 and more")
+    await expect(page, "#series-error").to_contain_text("an old Excel workbook: save it as CSV")
+    await drop(page, "#series", "sales.csv.gz", "", b"\x1f\x8b\x08")
+    await expect(page, "#series-error").to_contain_text("unpack it first")
 
 
 async def test_it_speaks_spanish(page: Page) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import json
 import shutil
 import signal
@@ -14,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from service.contract.manifest import MODEL_FILE, read_manifest
 from tests.integration.servers import TIMEOUT, new_client, running, until
-from tests.models import Endless, LastValue, script, write_model
+from tests.models import LastValue, write_endless, write_model
 
 BODY = {"inputs": [{"target": [1, 2, 3]}]}
 LONG = {"inputs": [{"target": [1.0] * 60_000}]}  # takes a second or more
@@ -154,11 +152,7 @@ async def test_two_processes_share_the_port_and_end_together(one_model: Path) ->
 def endless_model(tmp_path: Path) -> Path:
     """`forecaster` loads at once, and `endless` never: reading a value takes for ever."""
     write_model(tmp_path, "forecaster", LastValue())
-    folder = write_model(tmp_path, "endless", LastValue())
-    module = script(Endless())
-    (folder / MODEL_FILE).write_bytes(module)
-    manifest = read_manifest(folder)
-    manifest.model_copy(update={"sha256": hashlib.sha256(module).hexdigest()}).write(folder)
+    write_endless(tmp_path)
     return tmp_path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -22,6 +23,7 @@ from service.runtime.version import version
 from service.settings import PREFIX, Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
 from tests.pictures import drawn, encoded
+from tests.workbooks import archive, inline, row
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS: list[str] = []  # name of the model of each request that reached `application`
@@ -105,6 +107,32 @@ def test_forecast_a_table_to_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (status, out) == (2, "")
     status, out, _ = run(capsys, "forecast", file, "--output", "csv", "--quantile-levels", "0.5", "--header")
     assert (status, out.splitlines()[0]) == (0, "item_id,timestamp,mean,0.5")
+
+
+def test_files_of_other_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line.split(";") for line in SALES.splitlines()]
+    rows = [
+        row(number, *(inline(f"{letter}{number}", cell) for letter, cell in zip("ABC", cells, strict=True)))
+        for number, cells in enumerate(lines, start=1)
+    ]
+    files = {"sales.xlsx": archive([("Sales", "".join(rows))]), "sales.csv.gz": gzip.compress(SALES.encode("utf-16"))}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        status, out, _ = run(capsys, "forecast", tmp_path / name, "--output", "csv", "--quantile-levels", "0.5")
+        assert (status, out.splitlines()[1]) == (0, "Köln,2024-01-03,2.5,2.5")
+    (tmp_path / "cut.gz").write_bytes(files["sales.csv.gz"][:-9])
+    assert "no whole gzip file" in run(capsys, "forecast", tmp_path / "cut.gz")[2]
+
+
+def test_a_parquet_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"date": ["2024-01-01", "2024-01-02", "2024-01-03"], "sales": [1.0, 2.0, 2.0]})
+    pq.write_table(table, tmp_path / "sales.parquet")
+    status, out, _ = run(capsys, "forecast", tmp_path / "sales.parquet", "--output", "csv", "--missing", "1.0")
+    assert (status, out.splitlines()[1][:18]) == (0, "sales,2024-01-04,2")
 
 
 def test_faults_of_a_table_name_the_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,6 +394,7 @@ def test_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -
                     "--output",
                     "--plot",
                     "--encoding",
+                    "--missing",
                 ),
             },
         ),
@@ -382,6 +411,7 @@ def test_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -
                     "--windows",
                     "--plot",
                     "--encoding",
+                    "--missing",
                 ),
             },
         ),

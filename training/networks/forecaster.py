@@ -34,6 +34,7 @@ from training.networks.level_candidates import (
     LEVEL_CANDIDATES,
     fixed_phases,
     level_candidates,
+    may_have_glitches,
     unexplained_features,
     weights_by_age,
     without_glitches,
@@ -45,6 +46,7 @@ from training.networks.recurrence import second_order
 from training.networks.season import find_season
 from training.networks.seasonal_candidates import (
     SEASONAL_CANDIDATES,
+    SECOND,
     choose_seasons,
     season_levels,
     seasonal_candidates,
@@ -77,7 +79,7 @@ MEMORY = 1024
 # sample of values in all of them (the same remainder by 3), and no longer season counts before the next width.
 WIDTHS = (128, 224, 512, MEMORY)
 REACHES = (77, 215, 431, 1 << 60)
-BLOCK = 256 * MEMORY  # remembered values of the read-outs that a history makes at a time
+BLOCK = 128 * MEMORY  # remembered values of the read-outs that a history makes at a time
 STRIDE = 8
 SEASONS = 2  # columns of the seasons in the memory: season and longer season, and as many of their strengths
 LAGS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256, 512)
@@ -109,6 +111,7 @@ class Forecaster(nn.Module):
         "SCALE",
         "SEASON",
         "SEASONAL_CANDIDATES",
+        "SECOND",
         "REACHES",
         "SEASONS",
         "COUNT",
@@ -121,6 +124,7 @@ class Forecaster(nn.Module):
     ABS_SLOW, ABS_SLOW_W, LARGEST, LAST = ABS_SLOW, ABS_SLOW_W, LARGEST, LAST
     HIGHEST, LEARNED_HORIZON, LOWEST = HIGHEST, LEARNED_HORIZON, LOWEST
     MEMORY, SCALE, SEASON, SEASONAL_CANDIDATES = MEMORY, SCALE, SEASON, SEASONAL_CANDIDATES
+    SECOND = SECOND
     COUNT, STEPS, STRIDE = COUNT, STEPS, STRIDE
 
     def __init__(self, fast: int = 64, slow: int = 128, width: int = 160) -> None:
@@ -217,15 +221,19 @@ class Forecaster(nn.Module):
             return state
         values, lengths, _ = self.without_gap_in_front(values, lengths, state)
         stats, memory, _, _, hidden, _ = self.read_in(values, lengths, state)
+        return self.state_after(lengths, state, stats, memory, hidden)
+
+    def state_after(self, lengths: Tensor, state: Tensor, stats: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
+        """The state after `state` and the `lengths` values (B,) of which `read_in` made the others."""
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, stats.shape[2])
         stats = stats.gather(1, last).select(1, 0)
-        newest = torch.arange(self.MEMORY, device=values.device).unsqueeze(0) + lengths.unsqueeze(1)
+        newest = torch.arange(self.MEMORY, device=memory.device).unsqueeze(0) + lengths.unsqueeze(1)
         remembered = memory.gather(1, newest)
         late, is_due = self.since_look(stats.select(1, self.STEPS), state.select(1, self.STEPS))
         seasons = self.seasons_in(state)
         if bool(is_due.any()):
             seen = (
-                memory.gather(1, newest - late.clamp(max=values.shape[1]).unsqueeze(1))
+                memory.gather(1, newest - torch.minimum(late, lengths).unsqueeze(1))
                 if bool((late > 0).any())
                 else remembered
             )
@@ -254,7 +262,8 @@ class Forecaster(nn.Module):
         if steps == 0:
             return state, values.new_zeros(rows, 0, 1 + levels.shape[1])
         values, lengths, skipped = self.without_gap_in_front(values, lengths, state)
-        stats, memory, fast_units, slow_units, _, _ = self.read_in(values, lengths, state)
+        stats, memory, fast_units, slow_units, hidden, _ = self.read_in(values, lengths, state)
+        end = self.state_after(lengths, state, stats, memory, hidden)
         previous = torch.cat([self.statistics_in(state).unsqueeze(1), stats[:, :-1]], 1)
         first_fast, first_slow = self.hidden(state)
         fast_units = torch.cat([first_fast.unsqueeze(1), fast_units[:, :-1]], 1)
@@ -264,7 +273,7 @@ class Forecaster(nn.Module):
         predictions = torch.where((previous.select(2, self.COUNT) > 0).unsqueeze(2), answers, float("nan"))
         origin = torch.arange(steps, device=values.device).unsqueeze(0) - skipped.unsqueeze(1)
         moved = predictions.gather(1, origin.clamp(min=0).unsqueeze(2).expand(-1, -1, predictions.shape[2]))
-        return self.step(values, lengths, state), torch.where((origin >= 0).unsqueeze(2), moved, float("nan"))
+        return end, torch.where((origin >= 0).unsqueeze(2), moved, float("nan"))
 
     @torch.jit.export
     def season(self, state: Tensor) -> Tensor:
@@ -398,23 +407,49 @@ class Forecaster(nn.Module):
         """`answers_before` from a memory of W values and the new ones, (B, W + T)."""
         rows, steps = previous.shape[0], previous.shape[1]
         width = memory.shape[1] - steps
-        block = max(1, self.BLOCK // (rows * width))  # bounds the memory of a long history
-        known = self.seasons_before(previous, seasons, memory, block)
-        answers: list[Tensor] = []
-        for start in range(0, steps, block):
-            stop = min(start + block, steps)
-            position = torch.arange(start, stop, device=memory.device).unsqueeze(0).expand(rows, -1)
-            windows = self.windows(memory, position, width).flatten(0, 1)
-            stats = previous[:, start:stop].flatten(0, 1)
-            ahead = torch.ones(stats.shape[0], 1, dtype=torch.int64, device=memory.device)
-            predicted, _ = self.read_out(
-                units[:, start:stop].flatten(0, 1), stats, known[:, start:stop].flatten(0, 1), windows, ahead
-            )
-            block_levels = levels.unsqueeze(1).expand(-1, stop - start, -1).flatten(0, 1)
-            answers.append(
-                self.answer(predicted, stats, windows, block_levels).select(1, 0).unflatten(0, (rows, stop - start))
-            )
-        return torch.cat(answers, 1)
+        known = self.seasons_before(previous, seasons, memory, max(1, self.BLOCK // (rows * width)))
+        key = self.shared_seasons(previous, known, memory).flatten()
+        place = torch.arange(rows * steps, device=memory.device)
+        row, position = place.div(steps, rounding_mode="floor"), place.remainder(steps)
+        views = memory.unfold(1, width, 1)
+        units, previous, known = units.flatten(0, 1), previous.flatten(0, 1), known.flatten(0, 1)
+        answers = torch.zeros(rows * steps, 1 + levels.shape[1], dtype=torch.float64, device=memory.device)
+        block = max(1, self.BLOCK // width)  # bounds the memory of a long history
+        distinct = torch.unique(key)
+        for number in range(distinct.shape[0]):
+            shared = int(distinct[number])
+            members = (key == shared).nonzero().select(1, 0)
+            for start in range(0, members.shape[0], block):
+                at = members[start : start + block]
+                windows, stats = views[row[at], position[at]], previous[at]
+                ahead = torch.ones(at.shape[0], 1, dtype=torch.int64, device=memory.device)
+                predicted, _ = self.read_out(units[at], stats, known[at], windows, ahead, shared)
+                answers[at] = self.answer(predicted, stats, windows, levels[row[at]]).select(1, 0)
+        return answers.unflatten(0, (rows, steps))
+
+    def shared_seasons(self, previous: Tensor, known: Tensor, memory: Tensor) -> Tensor:
+        """Season + SECOND * longer season where several values of a row share them, 0 elsewhere: (B, T) int64.
+
+        `previous` statistics (B, T, COLUMNS) and the seasons `known` (B, T, 2 SEASONS) before each value; memory
+        (B, W + T). Read-outs of the same seasons need no index for every value of their past, if that has no gap, holds
+        both seasons twice, and no value of it may be a glitch. Each row decides that for itself: what its neighbours
+        are must not change its bits.
+        """
+        steps = previous.shape[1]
+        present = torch.isfinite(memory)
+        count = torch.constant_pad_nd(present.to(torch.int64).cumsum(1), [1, 0])
+        begin = torch.arange(steps, device=memory.device).unsqueeze(0)
+        end = begin + (memory.shape[1] - steps)
+        first = torch.maximum(present.to(torch.int64).argmax(1, keepdim=True), begin)
+        observed = count[:, memory.shape[1] - steps : -1] - count[:, :steps]
+        season, longer = known.select(2, 0).to(torch.int64), known.select(2, 1).to(torch.int64)
+        key = season + self.SECOND * longer
+        is_usable = (observed == end - first) & (2 * torch.maximum(season, longer) <= observed)
+        scale = self.statistics.scale(previous).amin(1, keepdim=True)
+        is_usable = is_usable & ~may_have_glitches(memory / scale).unsqueeze(1)
+        key = torch.where(is_usable, key, 0)
+        shared_by = (key.unsqueeze(2) == key.unsqueeze(1)).sum(2)
+        return torch.where(shared_by >= 8, key, 0)
 
     def seasons_before(self, previous: Tensor, seasons: Tensor, memory: Tensor, block: int) -> Tensor:
         """The seasons known before each of T new values, as `step` would know them: (B, T, 2 SEASONS).
@@ -468,19 +503,20 @@ class Forecaster(nn.Module):
         return views[rows, position]
 
     def read_out(
-        self, units: Tensor, stats: Tensor, seasons: Tensor, memory: Tensor, ahead: Tensor
+        self, units: Tensor, stats: Tensor, seasons: Tensor, memory: Tensor, ahead: Tensor, shared: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Forecast quantiles at LEVELS for the steps `ahead`, relative to the last value.
 
         units (N, fast + slow), stats (N, COLUMNS), seasons (N, 2 SEASONS), memory (N, W), ahead (N, H) int64 >= 1.
+        `shared` is not 0 where all have the same seasons, see `shared_seasons`.
         Returns (N, H, K) float64, in the series' units less its last value, and the mean absolute seasonal change (N,).
         """
         last, scale = stats.select(1, self.LAST), self.statistics.scale(stats)
         season, longer = seasons.select(1, 0).to(torch.int64), seasons.select(1, 1).to(torch.int64)
         # From here on in scales, whose squares are finite; NaN stays NaN.
         relative = ((memory - last.unsqueeze(1)) / scale.unsqueeze(1)).clamp(-1e30, 1e30)
-        past = summed(without_glitches(relative))
-        level, older_level, swing, repeats = season_levels(past, season)
+        past = summed(relative if shared > 0 else without_glitches(relative))
+        level, older_level, swing, repeats = season_levels(past, season, shared % self.SECOND)
         # A change of nothing says that the season explains everything; where nothing was compared, nothing is known.
         swing = torch.where(torch.isnan(swing), 1.0, swing)
         size = swing.clamp(min=1e-3)
@@ -495,12 +531,16 @@ class Forecaster(nn.Module):
         slope = (level - older_level) / season.to(torch.float64)
         of_row = torch.stack([slope, -heights.select(1, 1), stats.select(1, self.GAP)], 1)
         weights = self.weightings[self.weightings.shape[0] - relative.shape[1] :]
-        more, unexplained, exact, agreement = level_candidates(past, season, of_row, ahead, weights, self.damping)
+        more, unexplained, exact, agreement = level_candidates(
+            past, season, of_row, ahead, weights, self.damping, shared % self.SECOND
+        )
         exact, doubt, pairs = self.exact_sequence(past, ahead, exact, agreement)
         with_longer, unexplained_longer = more, unexplained
         others = (longer != season).nonzero().select(1, 0)
         if others.shape[0] == season.shape[0]:
-            with_longer, unexplained_longer, _, _ = level_candidates(past, longer, of_row, ahead, weights, self.damping)
+            with_longer, unexplained_longer, _, _ = level_candidates(
+                past, longer, of_row, ahead, weights, self.damping, shared // self.SECOND
+            )
         elif others.shape[0] > 0:
             of_others, features, _, _ = level_candidates(
                 selected(past, others), longer[others], of_row[others], ahead[others], weights, self.damping

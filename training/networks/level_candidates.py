@@ -38,6 +38,14 @@ def without_glitches(relative: Tensor) -> Tensor:
     return relative.masked_fill(torch.constant_pad_nd(glitch & rare, [1, 1]), float("nan"))
 
 
+def may_have_glitches(relative: Tensor) -> Tensor:
+    """Whether some value of each row (N, W), in scales, may be what `without_glitches` takes out: (N,)."""
+    change = relative[:, 1:] - relative[:, :-1]
+    into, out = change[:, :-1], change[:, 1:]
+    distance = torch.minimum(into.abs(), out.abs())
+    return ((distance > 30) & ((into + out).abs() < 0.2 * distance)).any(1)
+
+
 def season_profile(past: Past, season: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """The mean distance of each phase from the moving average of one season, by age, and that of every value's phase.
 
@@ -65,6 +73,31 @@ def season_profile(past: Past, season: Tensor, slope: Tensor) -> tuple[Tensor, T
     profile = sums / phases.scatter_add(1, phase, past.mask).clamp(min=1)
     profile = torch.where(season.unsqueeze(1) > 1, profile, 0.0)
     return profile, profile.gather(1, phase)
+
+
+def season_profile_of_one(past: Past, season: int, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """`season_profile` where all rows have the same season, twice or more, and no gaps behind their first value."""
+    rows, width = past.values.shape[0], past.values.shape[1]
+    if season == 1:
+        zeros = torch.zeros(rows, 1, dtype=torch.float64, device=past.values.device)
+        return zeros, zeros
+    half, middle = season // 2, 0.5 * (season - 1)
+    moving = (past.total[:, season:] - past.total[:, : width + 1 - season]) / season  # by the first of the season
+    average = torch.cat([moving[:, :1].expand(-1, half), moving, moving[:, -1:].expand(-1, season - 1 - half)], 1)
+    column = torch.arange(width, device=past.values.device).unsqueeze(0)
+    first = width - past.count[:, -1:].to(torch.int64)
+    if bool((first > 0).any()):
+        begin = torch.minimum(torch.maximum(column - half, first), torch.full_like(first, width - season))
+        average = torch.where(column < first + half, moving.gather(1, first), average)
+    else:
+        begin = (column - half).clamp(0, width - season)
+    average = average + slope.unsqueeze(1) * ((column - begin).to(torch.float64) - middle)
+    turns = (width + season - 1) // season
+    missing = turns * season - width
+    off = torch.constant_pad_nd((past.filled - average) * past.mask, [missing, 0]).unflatten(1, (turns, season))
+    counts = torch.constant_pad_nd(past.mask, [missing, 0]).unflatten(1, (turns, season))
+    oldest_first = off.sum(1) / counts.sum(1).clamp(min=1)
+    return oldest_first.flip(1), oldest_first.repeat(1, turns)[:, missing:]
 
 
 def fixed_phases(past: Past, season: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,6 +157,38 @@ def weighted_sums(x: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     )
 
 
+def weighted_sums_without_gaps(x: Tensor, past: Past, weights: Tensor, first: Tensor) -> Tensor:
+    """`weighted_sums` where nothing is missing behind the first value, at index `first` (N, 1).
+
+    A sum over the older values of all pairs is that over all values but the newest, a step of age later.
+    """
+    n_weights = weights.shape[1]
+    t = torch.arange(1 - x.shape[1], 1, dtype=torch.float64, device=x.device).unsqueeze(1)
+    channels = torch.stack([past.mask, x, x * x, x * torch.constant_pad_nd(x, [1, -1])], 1)
+    sums = channels @ torch.cat([weights, t * weights, t * t * weights], 1)
+    plain, with_t = sums.narrow(2, 0, n_weights), sums.narrow(2, n_weights, n_weights)
+    n, total, squares, ab = plain.unbind(1)
+    with_tt = sums.narrow(2, 2 * n_weights, n_weights)
+    newest, oldest = x[:, -1:], x.gather(1, first)
+    oldest_weight, later = weights[first.squeeze(1)], weights[-1:] / weights[-2:-1]
+    return torch.stack(
+        [
+            n,
+            total,
+            with_t.select(1, 0),
+            with_tt.select(1, 0),
+            with_t.select(1, 1),
+            n - oldest_weight,
+            later * (total - newest),
+            total - oldest_weight * oldest,
+            later * (squares - newest * newest).clamp(min=0),
+            ab,
+            (squares - oldest_weight * oldest * oldest).clamp(min=0),
+        ],
+        1,
+    )
+
+
 def autoregression(sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """b = constant + factor a by least squares, drawn to a factor of 1: factor, constant and what is left (N, D).
 
@@ -150,7 +215,7 @@ def continued(start: Tensor, factor: Tensor, constant: Tensor, steps: Tensor) ->
 
 
 def level_candidates(
-    past: Past, season: Tensor, of_row: Tensor, ahead: Tensor, weights: Tensor, damping: Tensor
+    past: Past, season: Tensor, of_row: Tensor, ahead: Tensor, weights: Tensor, damping: Tensor, shared: int = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The forecasts of this module for every step ahead (N, H, LEVEL_CANDIDATES), less the last value.
 
@@ -158,12 +223,18 @@ def level_candidates(
     the trend, height of the last value above zero where the series was never below it, else 0, and steps since then.
     In order: the profile on three smoothed levels and on the mean; on an autoregression of the last 40 values and of
     all; on damped lines of the last 10 and 40; in proportion to the level; with Theta's half of the trend.
+    `shared` is the season of all rows, where they have the same one and no gaps, else 0.
     Also returns what the methods leave unexplained, spreads in scales and factors (N, FEATURES); and the continuation
     of an exact line or decay (N, H), with the doubt about it, 0..1, and how many pairs of values agree (N, 2).
     """
     height, gap = of_row.narrow(1, 1, 1), of_row.narrow(1, 2, 1)
-    profile, at_phase = season_profile(past, season, of_row.select(1, 0))
-    sums = weighted_sums((past.filled - at_phase) * past.mask, past.mask, weights)
+    if shared > 0:
+        profile, at_phase = season_profile_of_one(past, shared, of_row.select(1, 0))
+        first = past.values.shape[1] - past.count[:, -1:].to(torch.int64)
+        sums = weighted_sums_without_gaps((past.filled - at_phase) * past.mask, past, weights, first)
+    else:
+        profile, at_phase = season_profile(past, season, of_row.select(1, 0))
+        sums = weighted_sums((past.filled - at_phase) * past.mask, past.mask, weights)
     weight = sums.narrow(1, 0, 1).clamp(min=1e-9)
     levels, mean_t, mean_tt, mean_tx = (sums.narrow(1, 1, 4) / weight).unbind(1)
     slopes = (mean_tx - mean_t * levels) / ((mean_tt - mean_t * mean_t).clamp(min=1e-9) + 2.0)

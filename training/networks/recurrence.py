@@ -19,7 +19,8 @@ def second_order(past: Past, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     The least-squares fit over the newest values, 40 at most, up to a gap. Three numbers take five values that agree
     with them, or four where p and q are whole numbers; a constant second difference (p = 2, q = -1) takes three. Doubt
-    is 1 where the largest error is 2.5 % of the scale, and sooner for steps further ahead than the past is long.
+    is 1 where the largest error is 2.5 % of the scale, and sooner for steps that are further ahead than the past is
+    long.
     """
     x = past.filled[:, -40:]
     run = past.mask[:, -40:].flip(1).cumprod(1).flip(1)
@@ -41,7 +42,7 @@ def second_order(past: Past, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     bent_error = (dc - 2 * db + da).abs().amax(1, keepdim=True)
     is_bent = (n >= 3) & (bent_error <= (error + 1e-9) * 1.5 + torch.where(enough & is_regular, 0.0, 1e9))
     p, q = torch.where(is_bent, 2.0, p), torch.where(is_bent, -1.0, q)
-    error = torch.where(is_bent, bent_error, error)
+    error = torch.where(is_bent, 5 * bent_error, error)  # three agree more easily than five
     constant = c0 - p * b0 - q * a0
     usable = is_bent | (enough & is_regular)
     beyond = 1 + ahead.to(torch.float64) / count

@@ -44,7 +44,7 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     above = torch.cat([acf[:, :1], torch.maximum(acf[:, 1:2], neighbour), acf[:, 2:]], 1)
     rise = (above - above.cummin(1)[0])[:, 2:-1]
     lag = torch.arange(2, width // 2, dtype=torch.float32, device=memory.device).unsqueeze(0)
-    candidate = peaks(acf) & (2 * lag + 1 <= count) & (rise > 0.2)
+    candidate = peaks(acf) & (2 * lag <= count) & (rise > 0.2)
     candidate = candidate & (acf[:, 2:-1] > 0.12 + 1.8 / (count - lag).clamp(min=1).sqrt())
     exact = exact_repeats(change, products.select(1, 1), count, oldest)
     value = torch.where(exact, 3.0, torch.where(candidate, rise, 0.0))
@@ -78,8 +78,10 @@ def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) ->
     """
     season = torch.tensor([12, 24, 48, 52, 96, 144, 168, 288], device=means.device)
     lag = season.unsqueeze(1)
-    fits = ((3 * lag <= 2 * count.squeeze(1)) & (3 * lag > count.squeeze(1))).t()
     none = torch.ones_like(count, dtype=torch.int64)
+    # A season of which many turns were seen is not one of its multiples; and hardly ever is more to be looked at.
+    fits = (3 * season <= 2 * count) & (3 * season > count) & ((found == 1) | (20 * found > 9 * season))
+    fits = fits & (acf[:, season.clamp(max=acf.shape[1] - 1)] > 0.1)
     if not bool(fits.any()):
         return none
     off = torch.arange(-16, 17, device=means.device).unsqueeze(0)
@@ -94,9 +96,8 @@ def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) ->
     missing = (2 - count / season).clamp(min=0.0)
     least = torch.where(season > 24, 0.55, 0.5) + missing * torch.where((season > 24) & (season < 144), 0.5, 0.25)
     before = acf.gather(1, found.clamp(max=acf.shape[1] - 1)) * (found > 1)
-    # A season of which many turns were seen is not one of its multiples.
-    half = alike.select(2, 5)
-    is_new = (found == 1) | (20 * found > 11 * season) | ((20 * found > 9 * season) & (at > half + 0.2))
+    of_half = torch.maximum(alike.select(2, 5), before) + 0.2
+    is_new = (found == 1) | (20 * found > 11 * season) | (at > of_half)
     clear = fits & is_new & (near >= highest) & (rise > 0.7) & (at > least) & (at > before + 0.05)
     best, index = torch.where(clear, at, 0.0).max(1, keepdim=True)
     return torch.where(best > 0, season[index], none)
@@ -203,7 +204,7 @@ def best_by_multiples(acf: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor
     (two waves that meet again once), they say nothing, and the highest lag it is.
     """
     low = (0.8 * first).ceil()
-    high = torch.minimum(1.25 * first, 0.5 * (count - 1))
+    high = torch.minimum(1.25 * first, 0.5 * count)
     lag = low + torch.arange(int((high - low).max().clamp(min=0)) + 1, device=acf.device).unsqueeze(0)
     times = lag.unsqueeze(1) * torch.arange(1, 9, device=acf.device)[None, :, None]
     fits = (times <= (0.75 * count).unsqueeze(2)).to(torch.float32)

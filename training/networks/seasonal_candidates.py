@@ -98,12 +98,15 @@ def longer_season(season: Tensor, acf: Tensor, steps: Tensor) -> tuple[Tensor, T
     )
 
 
-def season_levels(past: Past, season: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def season_levels(past: Past, season: Tensor, shared: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Means of the last season and of the one before (N,), and the mean absolute change over a season (N,).
 
     The change is NaN where no two values lie a season apart. The fourth is whether some value is what it was a season
-    ago, (N,): without that no phase can be fixed.
+    ago, (N,): without that no phase can be fixed. `shared` is the season of all rows, where they have the same one and
+    no gaps behind their first value, else 0.
     """
+    if shared > 0:
+        return season_levels_of_one(past, shared)
     width = past.values.shape[1]
     edges = (width - season.unsqueeze(1) * torch.arange(3, device=season.device).unsqueeze(0)).clamp(min=0)
     t, c = past.total.gather(1, edges), past.count.gather(1, edges)
@@ -116,6 +119,22 @@ def season_levels(past: Past, season: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     older = torch.where(c.select(1, 1) > c.select(1, 2), means.select(1, 1), means.select(1, 0))
     repeats = ((change <= 1e-9) & (pairs > 0)).any(1) & (season > 1)
     return means.select(1, 0), older, swing, repeats
+
+
+def season_levels_of_one(past: Past, season: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`season_levels` where all rows have the same season, and no gaps behind their first value."""
+    width = past.values.shape[1]
+    edges = [max(width - turns * season, 0) for turns in range(3)]
+    t, c = past.total[:, edges], past.count[:, edges]
+    means = (t[:, :-1] - t[:, 1:]) / (c[:, :-1] - c[:, 1:]).clamp(min=1)
+    older = torch.where(c.select(1, 1) > c.select(1, 2), means.select(1, 1), means.select(1, 0))
+    start = min(season, width)
+    older_mask = past.mask[:, : width - start]
+    change = (past.filled[:, start:] - past.filled[:, : width - start]).abs() * older_mask
+    swing = change.sum(1) / past.count.select(1, width - start)
+    if season == 1:
+        return means.select(1, 0), older, swing, torch.zeros_like(swing, dtype=torch.bool)
+    return means.select(1, 0), older, swing, ((change <= 1e-9) & (older_mask > 0)).any(1)
 
 
 def seasonal_candidates(

@@ -20,6 +20,7 @@ from statsforecast import models as sf
 
 INTERVALS = (20, 40, 60, 80, 95)  # their ends are the quantiles 0.4, 0.6, 0.3, … 0.025, 0.975
 LONGEST_SEASON = 48  # for AutoARIMA: its cost grows with the square of the season; AutoETS has a limit (24) of its own
+DAYS = (24, 48, 96, 144)  # values in a day, for MSTL: it gets the week too where two of them were seen
 
 
 def model(method: str, season: int, length: int) -> object:
@@ -27,6 +28,11 @@ def model(method: str, season: int, length: int) -> object:
     if method == "AutoARIMA":
         season = season if season <= LONGEST_SEASON else 1
         return sf.AutoARIMA(season_length=season, approximation=length > 150 or season > 12)
+    if method == "MSTL" and season == 1:
+        return sf.AutoETS(season_length=1, model="ZZN")  # what MSTL does with what seasons leave
+    if method == "MSTL":
+        week = 7 * season
+        return sf.MSTL(season_length=[season, week] if season in DAYS and length > 2 * week else [season])
     return getattr(sf, method)(season_length=season)
 
 

@@ -24,6 +24,7 @@ VERSIONS = ("2026-07-28",)
 EARLIER_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26")
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMETERS = -32700, -32600, -32601, -32602
 UNSUPPORTED_VERSION = -32022
+MAX_BATCH = 20  # messages
 _CACHE = {"resultType": "complete", "ttlMs": 3_600_000, "cacheScope": "public"}
 _INSTRUCTIONS = "Forecasts of time series with intervals, backtests of them, and digits read from pictures."
 
@@ -104,27 +105,50 @@ def mcp_router(pipeline: Pipeline) -> APIRouter:
 
 
 async def _answer(content: bytes, request: Request, tools: _Tools) -> Response:
-    """The answer to one message; a notification has none."""
+    """The answer to one message, or to a batch of them, which revision 2025-03-26 has; notifications have none."""
+    spoken = request.headers.get("mcp-protocol-version")
+    try:
+        message = json.loads(content)
+    except (ValueError, RecursionError):
+        return json_answer(_error(None, _Fault(PARSE_ERROR, "the body is not JSON")), 400)
+    if isinstance(message, list) and 0 < len(message) <= MAX_BATCH:
+        answers = [await _answer_one(one, spoken, tools) for one in message]
+        documents = [document for document, _ in answers if document is not None]
+        return json_answer(documents) if documents else Response(status_code=202)
+    document, status = await _answer_one(message, spoken, tools)
+    return Response(status_code=202) if document is None else json_answer(document, status)
+
+
+async def _answer_one(message: Any, spoken: str | None, tools: _Tools) -> tuple[dict[str, Any] | None, int]:
+    """The answer to one message, None to a notification, and the status of a response with it alone."""
     number: object = None
     try:
-        try:
-            message = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise _Fault(PARSE_ERROR, "the body is not JSON") from error
         if not isinstance(message, dict) or not isinstance(message.get("method"), str):
-            raise _Fault(INVALID_REQUEST, "send one request of JSON-RPC 2.0")
+            detail = f"send one request of JSON-RPC 2.0, or up to {MAX_BATCH} in an array"
+            raise _Fault(INVALID_REQUEST, detail)
         if "id" not in message:
-            return Response(status_code=202)
+            return None, 202
         number = message["id"]
-        _check_version(request.headers.get("mcp-protocol-version"))
+        _check_version(spoken)
         parameters = message.get("params") or {}
         if not isinstance(parameters, dict):
             raise _Fault(INVALID_PARAMETERS, "params must be an object")
         result = await _result(message["method"], parameters, tools)
     except _Fault as fault:
-        status = 404 if fault.document["code"] == METHOD_NOT_FOUND else 400
-        return json_answer({"jsonrpc": "2.0", "id": number, "error": fault.document}, status)
-    return json_answer({"jsonrpc": "2.0", "id": number, "result": result})
+        return _error(number, fault), _status(fault, spoken)
+    return {"jsonrpc": "2.0", "id": number, "result": result}, 200
+
+
+def _error(number: object, fault: _Fault) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "error": fault.document}
+
+
+def _status(fault: _Fault, spoken: str | None) -> int:
+    """The status of an error: to clients of earlier revisions, 404 says that a session has ended."""
+    code = fault.document["code"]
+    if code in {METHOD_NOT_FOUND, INVALID_PARAMETERS} and spoken not in VERSIONS:
+        return 200
+    return 404 if code == METHOD_NOT_FOUND else 400
 
 
 def _check_version(name: str | None) -> None:

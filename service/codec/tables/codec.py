@@ -106,8 +106,12 @@ class TableCodec:
 
 def read_file(content: bytes, query: str) -> Table:
     """The table in a file on this machine, with options as in the query; raises `ValueError` with all that is wrong."""
+    limits = Limits(1 << 30)
     try:
-        return read_csv(content, decode_query(query.encode(), options_decoder, TEXT_OPTIONS), Limits(1 << 30))
+        options = decode_query(query.encode(), options_decoder, TEXT_OPTIONS)
+        if content.startswith(b"PAR1"):
+            return read_table(parquet.read_rows(content), options, limits, "parquet")
+        return read_csv(content, options, limits)
     except InvalidRequest as error:
         details = [fault.detail for fault in error.errors] or [error.detail]
         raise ValueError("\n".join(details)) from error

@@ -36,7 +36,7 @@ def find_delimiter(sample: Sequence[str]) -> tuple[str | None, str | None]:
     if len(words) > len(sample) and _are_decimals(words):
         return " ", f"{words[0]} was read as a number with a decimal comma; delimiter=, and decimal=. cut it in two"
     for delimiter in (";", "\t", "|", ","):
-        widths = Counter(len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True))
+        widths = Counter(_widths(sample, delimiter))
         width, count = widths.most_common(1)[0]
         wide = sum(number for size, number in widths.items() if size > 1)
         share = max(count / widths.total(), _share_below_title(sample, delimiter, width))
@@ -86,9 +86,17 @@ def _are_decimals(words: Sequence[str]) -> bool:
     return 2 * marked > len(words) and all(_DECIMAL_COMMA.fullmatch(word) for word in words)
 
 
+def _widths(sample: Sequence[str], delimiter: str) -> list[int]:
+    """The number of cells of each row."""
+    try:
+        return [len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True)]
+    except csv.Error:  # a cell that is too long: the whole of a long line, where another character separates
+        return [line.count(delimiter) + 1 for line in sample]
+
+
 def _share_below_title(sample: Sequence[str], delimiter: str, width: int) -> float:
     """The share of lines of `width` cells from the first such line on: a title and remarks stand above a table."""
-    sizes = [len(cells) for cells in csv.reader(sample, delimiter=delimiter, skipinitialspace=True)]
+    sizes = _widths(sample, delimiter)
     below = sizes[sizes.index(width) :]
     return below.count(width) / len(below) if len(below) > 2 else 0.0
 

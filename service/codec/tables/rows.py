@@ -21,7 +21,7 @@ from service.contract.errors import InvalidRequest
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _LOOKED_AT = 200  # lines
-_MAX_FIELD = 100_000
+csv.field_size_limit(100_000)  # characters
 _MAX_ROW = 1 << 20  # bytes of a row of a large file
 _BOXES = str.maketrans("│┃║", "|||")
 _RULE = re.compile(r"[-+=|: ]*--[-+=|: ]*|[─━═┌┐└┘├┤┬┴┼╭╮╰╯╞╪╡╔╗╚╝╠╣╦╩╬╟╢╤╧┏┓┗┛┣┫┳┻╋┠┨| ]+")
@@ -86,11 +86,17 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
         raise bad_table("the table is empty")
     note = None
     if delimiter is None:
-        delimiter, note = find_delimiter(sample)
+        try:
+            delimiter, note = find_delimiter(sample)
+        except csv.Error as error:
+            raise bad_table(f"one of the first {_LOOKED_AT} lines: {error}") from error
     else:
         delimiter = stated_delimiter(delimiter)
     quote = _quote(sample)
-    rows = _with_commented_names(without_preamble(_split(text, delimiter, quote)), lines, delimiter, quote)
+    rows = _split(text, delimiter, quote)
+    if not rows:
+        raise bad_table("the table is empty")
+    rows = _with_commented_names(without_preamble(rows), lines, delimiter, quote)
     return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
 
 
@@ -241,7 +247,6 @@ def _lines(text: str, delimiter: str | None, dialect: dict[str, Any]) -> Iterato
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter or "\x1f", skipinitialspace=True, strict=True, **dialect
     )
-    csv.field_size_limit(_MAX_FIELD)
     line = 1
     try:
         for cells in reader:

@@ -41,7 +41,7 @@ def read_workbook(content: bytes) -> Rows:
         zipfile.BadZipFile,
         zlib.error,
         ParseError,
-        KeyError,
+        LookupError,
         ValueError,
         OverflowError,
         NotImplementedError,

@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="folder of models (default: models/)")
-    parser.add_argument("--versions", nargs=2, default=["2", "5"], help="older and newer (default: %(default)s)")
+    parser.add_argument("--versions", nargs=2, default=["3", "6"], help="older and newer (default: %(default)s)")
     options = parser.parse_args()
     kinds = [kind for kind in KINDS if not kind.__name__.startswith(KINDS_WITHOUT_PICTURE)]
     per_kind = [(kind.__name__, list(itertools.islice(kind(), 9))[::3]) for kind in kinds]

@@ -56,7 +56,7 @@ async def test_every_outcome_has_a_line_and_no_line_has_the_data(tmp_path: Path)
         ("/forecast", 401, None),
         ("/forecast", 403, keyed.keys["observe"].split("_")[1]),
         ("/forecast", 422, name),
-        ("/models", 200, name),
+        ("/models", 422, name),
         ("/invocations", 200, name),
         ("/forecast/stream", 101, name),
         ("/forecast/stream", 101, name),

@@ -16,3 +16,9 @@ async def test_models(harness: Harness) -> None:
     assert [v["version"] for v in linear["versions"]] == ["1"]
     assert linear["versions"][0]["input"]["max_length"] == 50
     assert "'digits'" in problem(await harness.client.get("/models/digist"), 404, "model_not_found")["detail"]
+
+
+async def test_a_query_is_refused(harness: Harness) -> None:
+    for path in ("/models", "/models/linear"):
+        document = problem(await harness.client.get(f"{path}?state=ready&x=1"), 422, "unknown_field")
+        assert [error["pointer"] for error in document["errors"]] == ["#/state", "#/x"]

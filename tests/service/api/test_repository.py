@@ -41,6 +41,16 @@ async def test_a_repository_request_that_is_none(path: str, body: bytes, status:
         assert (await harness.client.post(path, content=body, headers=JSON)).status_code == status
 
 
+@pytest.mark.parametrize("path", [*ROUTES, *OIP_ROUTES])
+async def test_a_query_is_refused_and_changes_nothing(path: str) -> None:
+    """A version in the query would be taken for none: every version would be unloaded."""
+    harness = Harness(model_management="on")
+    async with harness.client:
+        response = await harness.client.post(f"{path}?version=1")
+    assert response.status_code == 422
+    assert "#/version: this route takes no query fields" in response.text
+
+
 async def test_every_status_is_documented() -> None:
     harness = Harness(model_management="on")
     async with harness.client:

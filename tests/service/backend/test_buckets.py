@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service.backend.buckets import (
     CALL_COST,
     CHUNK,
+    DEAR_CALL,
     FULL,
     LENGTHS,
     MAX_CALL_ROWS,
@@ -18,6 +19,7 @@ from service.backend.buckets import (
     ShapeBuckets,
     horizon_for,
     levels_for,
+    n_dear_shards,
     n_shards,
     rows_for_threads,
 )
@@ -121,3 +123,11 @@ def test_small_calls_are_not_shared() -> None:
     assert n_shards(128, 50, 1) == 1
     assert [n_shards(rows, 50, 4) for rows in (1, 32, 56, 64, 96, 128)] == [1, 1, 1, 2, 3, 4]
     assert [n_shards(64, steps, 2) for steps in (1, 31, 32)] == [1, 1, 2]
+
+
+def test_dear_calls_are_shared_whatever_their_rows() -> None:
+    dear, threads, least_rows = DEAR_CALL, 4, 2
+    shards = [n_dear_shards(rows, dear, threads, least_rows) for rows in (1, 2, 4, 8, 12, 24)]
+    assert shards == [1, 1, 2, 4, 3, 3]
+    assert n_dear_shards(8, 0.5 * dear, threads, least_rows) == 1
+    assert n_dear_shards(8, dear, 1, least_rows) == 1

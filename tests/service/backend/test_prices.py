@@ -104,3 +104,11 @@ def test_threads_that_share_a_call_allow_it_more_rows() -> None:
     rows = (64, 128, 192, 256)
     alone, shared = (ShapeBuckets(rows=rows, limits=CallLimits(step=TRUE, threads=n)) for n in (1, 2))
     assert shared.max_rows_of(32, TRUE) > alone.max_rows_of(32, TRUE)
+
+
+def test_threads_that_share_a_call_of_few_dear_steps_allow_it_more_rows() -> None:
+    dear = CallPrice(call=1e-3, step=7e-5)
+    alone, shared = (
+        ShapeBuckets(limits=CallLimits(stepwise=dear, threads=threads, least_rows=1)) for threads in (1, 2)
+    )
+    assert shared.max_rows_of(STEPWISE_CHUNK, dear) == 2 * alone.max_rows_of(STEPWISE_CHUNK, dear)

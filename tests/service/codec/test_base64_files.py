@@ -36,7 +36,14 @@ def test_every_form_decodes(form: str, length: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("not base64!", "character 11"), ("é", "character 1"), ("abcde", "cut"), ("  ", "empty"), ('""', "empty")],
+    [
+        ("not base64!", "character 11"),
+        ("https://x.org/a.png", "web address"),
+        ("é", "character 1"),
+        ("abcde", "cut"),
+        ("  ", "empty"),
+        ('""', "empty"),
+    ],
 )
 def test_what_is_wrong_is_said(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):

@@ -95,13 +95,32 @@ def piece(start: int, stop: int, prior: float = 0.0) -> Piece:
 def test_the_likeliest_way_through_a_line_is_the_number(scores: tuple[float, ...], number: str) -> None:
     line = Line((piece(0, 2, math.log(0.9)), piece(0, 1), piece(1, 2)), 2)
     answers = [result(label, score) for label, score in zip((8, 4, 5), scores, strict=True)]
-    digits = read_number([line, line], answers * 2)
+    digits, has_signs = read_number([line, line], answers * 2)
+    assert not has_signs
     assert "".join(str(digit.label) for digit in digits if digit.line == 2) == number
     assert [digit.line for digit in digits] == [1] * len(number) + [2] * len(number)
 
 
 def test_no_lines_are_no_number() -> None:
-    assert read_number([], []) == []
+    assert read_number([], []) == ([], False)
+
+
+def test_what_the_network_takes_for_no_digit_is_no_part_of_the_number() -> None:
+    line = Line((piece(0, 1), piece(1, 2)), 2)
+    digits, has_signs = read_number([line], [result(8, 0.1), result(5, 0.99)])
+    assert ([digit.label for digit in digits], has_signs) == ([5], True)
+    assert read_number([Line((piece(0, 1),), 1)], [result(8, 0.12)]) == ([], True)
+    assert read_number([Line((piece(0, 1),), 1, has_signs=True)], [result(8, 0.99)])[1], "a point beside the digit"
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "number"), [(-8, 128, "5"), (-10, 104, "51"), (30, 128, "51"), (0, 100, "51")]
+)
+def test_what_is_higher_than_the_digits_and_reaches_below_them_is_no_one(top: int, bottom: int, number: str) -> None:
+    boxes = [(0, 0, 60, 100), (70, top, 90, bottom), (100, 2, 160, 101)]
+    line = Line(tuple(Piece(ROWS, box, at, at + 1, 0.0) for at, box in enumerate(boxes)), 3)
+    digits, has_signs = read_number([line], [result(5, 0.99), result(1, 0.99), result(3, 0.99)])
+    assert ("".join(str(digit.label) for digit in digits), has_signs) == (f"{number}3", number == "5")
 
 
 def test_the_score_is_lower_where_sure_hypotheses_disagree() -> None:

@@ -67,23 +67,6 @@ def test_flat_lists_are_one_error_that_names_the_shape(inputs: Any, pointer: str
     assert says in error.detail
 
 
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        ({"image": "aGVsbG8="}, "it belongs in an entry of 'inputs': {\"inputs\": ["),
-        ({"inputs": [{"base64": "aGVsbG8="}]}, "use 'image'"),
-        ({"inputs": [{"pixels": [ROW]}]}, "use 'rows'"),
-        ({"inputs": [{"rows": [ROW], "trace": True}]}, "it belongs in 'parameters'"),
-        ({"inputs": [{"rows": [ROW]}], "parameters": {"threshold": 0.9}}, "use 'stop_at_confidence'"),
-        ({"inputs": ["aGVsbG8="]}, 'such as {"rows": […]} or {"image": "…base64…"}, not a string'),
-    ],
-)
-def test_what_other_tools_call_it_is_named_as_it_is_called_here(body: dict[str, Any], says: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        decode(**body)
-    assert any(says in error.detail for error in caught.value.errors), caught.value.errors
-
-
 def test_too_many_digits() -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode(inputs=[{"rows": [ROW]}] * 4)
@@ -235,3 +218,23 @@ def test_another_digit_on_the_same_connection(
 def test_a_reset_without_rows_asks_for_nothing() -> None:
     opening = CODEC.decode_opening(b"{}")
     assert CODEC.message_to_items(b'{"reset": true}', opening, CONTRACT, SequenceState(STATE, 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ({"image": "AAAA"}, '{"inputs": [{"image"'),
+        ({"instances": [[0]]}, '{"inputs": [{"image"'),
+        ({"inputs": [{"pixels": [[0]]}]}, "use 'rows', 28 rows of 28 numbers"),
+        ({"inputs": [{"base64": "AAAA"}]}, "use 'image'"),
+        ({"inputs": [{"rows": [ROW], "trace": True}]}, "it belongs in 'parameters'"),
+        ({"inputs": [{"rows": [ROW]}], "parameters": {"threshold": 0.9}}, "use 'stop_at_confidence'"),
+        ({"inputs": ["AAAA"]}, 'such as {"rows": […]} or {"image": "…base64…"}, not a string'),
+        ({"inputs": [{"url": "https://example.org/a.png"}]}, "fetches nothing"),
+        ({"inputs": [{"image": "AAAA"}], "digits": "all"}, "belongs in 'parameters'"),
+    ],
+)
+def test_names_of_other_services_are_explained(body: dict[str, Any], hint: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        CODEC.decode(Body(json.dumps(body).encode()))
+    assert any(hint in error.detail for error in caught.value.errors), caught.value.errors

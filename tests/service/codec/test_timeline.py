@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.timeline import Fault, check_end, comes_back, from_start, from_timestamps, parse_moment, spread
+from service.codec.timeline import (
+    Fault,
+    check_end,
+    comes_back,
+    from_start,
+    from_timestamps,
+    is_likely,
+    parse_moment,
+    spread,
+)
 
 LIMIT = 1000
 
@@ -185,3 +194,24 @@ def test_a_suggested_season_must_be_seen_in_the_values() -> None:
     assert not comes_back(rng.normal(0, 1, 200).cumsum(), 7)
     assert not comes_back(np.full(50, np.nan), 7)
     assert not comes_back(np.ones(50), 7)
+
+
+def test_a_smooth_day_comes_back_though_neighbours_are_nearer() -> None:
+    rng = np.random.default_rng(1)
+    hour = np.arange(96)
+    assert comes_back(12 + 6 * np.sin(2 * np.pi * hour / 24) + rng.normal(0, 0.3, 96), 24)
+    assert not comes_back(rng.normal(0, 1, 96).cumsum(), 24)
+
+
+def test_a_suggested_season_is_likely_unless_another_one_shows() -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.normal(0, 1, 60)
+    assert is_likely(noise.cumsum(), 7)
+    assert is_likely(noise[:12], 7)
+    assert is_likely(np.tile([0.0, 1, 2], 20) + 0.1 * noise, 12)  # quarters of a year are in it
+    assert not is_likely(np.tile([1.0, 2, 3], 20), 7)
+    assert not is_likely(10.0 * (np.arange(60) % 10 == 9), 7)
+    assert not is_likely(noise[:8], 7)
+    assert not is_likely(100 * (1 - 0.9 ** np.arange(30)), 7)
+    assert not is_likely(np.full(60, np.nan), 7)
+    assert not is_likely(noise, 1)

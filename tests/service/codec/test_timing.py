@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from service.codec.forecast import with_times
 from service.contract.errors import InvalidRequest
 from service.contract.types import ForecastItem
 from tests.fakes import manifest
@@ -100,12 +102,25 @@ def test_filled_gaps_count_among_the_values_of_a_request() -> None:
 WEEKS = [0, 0, 1, 2, 3, 8, 9] * 5
 
 
-def test_a_frequency_suggests_a_season_that_the_values_must_show() -> None:
+def test_a_frequency_suggests_a_season_unless_the_values_show_another_one() -> None:
     noise = np.random.default_rng(1).normal(size=40).tolist()
     assert items({"target": WEEKS, "freq": "D"})[0].season == 7
     assert items({"target": WEEKS, "start": "2024-01-01", "freq": "D"})[0].season == 7
-    assert items({"target": noise, "freq": "D"})[0].season == 0
+    assert items({"target": noise, "freq": "D"})[0].season == 7
+    assert items({"target": [1, 2, 3] * 10, "freq": "D"})[0].season == 0
+    assert items({"target": noise[:7], "freq": "D"})[0].season == 0
     assert items({"target": WEEKS, "freq": "h"})[0].season == 0
+
+
+def test_days_that_show_a_year_have_both_seasons() -> None:
+    day = np.arange(800)
+    sales = 200 + 50 * np.sin(2 * np.pi * day / 365.25) + 30 * (day % 7 > 4)
+    one = manifest("forecaster")
+    two = one.model_copy(update={"input": one.input.model_copy(update={"seasons": 2})})
+    call = CODEC.to_items(decode(inputs=[{"target": [1]}]), one)
+    for values, contract, season in ((sales, two, 7 + 4096 * 365), (sales[:300], two, 7), (sales, one, 7)):
+        untold = replace(call, items=[replace(call.items[0], values=values)], manifest=contract)
+        assert with_times(untold, [None], [7]).items[0].season == season
 
 
 def test_a_stated_season_beats_the_frequency() -> None:

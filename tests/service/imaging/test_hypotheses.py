@@ -283,7 +283,7 @@ def test_a_small_digit_is_cut_out_with_a_margin(gap: int, specks: int) -> None:
         (16, 100, 0, True),
         (10, 100, 0, False),  # too near to the sheet's edge
         (90, 60, 0, True),
-        (90, 40, 0, False),  # too low
+        (90, 12, 0, False),  # too low
         (90, 100, 14, True),
         (90, 100, 28, False),  # too noisy
     ],

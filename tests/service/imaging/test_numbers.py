@@ -106,3 +106,14 @@ def test_a_plate_that_its_number_covers_is_looked_at() -> None:
         wall[62:138, 60 + 52 * index : 92 + 52 * index] = 20
     (line,) = lines_of_digits(picture(wall))
     assert len(whole(line)) == 6
+
+
+@pytest.mark.parametrize("beside", [4, 30])
+def test_a_point_is_a_sign_and_no_part_of_a_digit(beside: int) -> None:
+    plane = np.full((200, 300), 255)
+    plane[40:160, 40:90] = plane[40:160, 200:250] = 20
+    (without,) = lines_of_digits(picture(plane))
+    plane[146:160, 90 + beside : 104 + beside] = 20
+    (line,) = lines_of_digits(picture(plane))
+    assert (without.has_signs, line.has_signs) == (False, True)
+    assert [piece.box for piece in line.pieces] == [piece.box for piece in without.pieces]

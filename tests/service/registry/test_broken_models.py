@@ -24,7 +24,7 @@ from service.contract.errors import ModelFault, Unavailable
 from service.contract.manifest import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, RECORD_FILE, InputContract
 from service.contract.types import DigitItem, ForecastItem, ForecastResult, Item
 from service.registry.registry import Registry
-from tests.models import Endless, LastValue, LSTMDigits, script, write_model
+from tests.models import Endless, LastValue, LSTMDigits, let_end, script, write_model
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "own-models.md"
 LEVELS = np.array([0.1, 0.5, 0.9])
@@ -355,6 +355,15 @@ def add_a_file(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
 
 
+def never_end(folder: Path) -> None:
+    replace_model(lambda: script(Endless(end_of(folder.parents[1]))))(folder)
+
+
+def end_of(models: Path) -> Path:
+    """The file that ends the model that never does."""
+    return models.parent / "end"
+
+
 def values(*numbers: float) -> list[Item]:
     return [ForecastItem(np.array(numbers), 12, LEVELS)]
 
@@ -442,7 +451,7 @@ CASES: dict[str, Case] = {
     "other-name": Case(
         spoil=edit_manifest(lambda manifest: manifest.update(name="another")), refused="the manifest of another@1"
     ),
-    "never-ends": Case(spoil=replace_model(lambda: script(Endless())), refused="was not loaded within"),
+    "never-ends": Case(spoil=never_end, refused="was not loaded within"),
     "probabilities-sum-to-two": Case(SumsToTwo, refused="its probabilities sum to 2, not to 1"),
     "nan-for-full-ink": Case(
         NaNForFullInk, fault="reading is not finite", asked=lambda: [DigitItem(np.ones((3, 28), np.float32))]
@@ -499,6 +508,8 @@ async def starting(models: Path, *names: str, **options: Any) -> AsyncIterator[R
         yield registry
     finally:
         await registry.close()
+        if "never-ends" in names:
+            let_end(end_of(models))
         shutil.rmtree(folder)
 
 

@@ -143,6 +143,17 @@ async def test_messages_of_all_sizes_and_kinds_come_through() -> None:
     assert application.messages[-2]["text"] == "slow"
 
 
+async def test_a_text_that_is_none_ends_the_connection_and_is_no_error_of_the_service(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    application = Application()
+    async with live(application) as client:
+        await client.send(frame(TEXT, b"a\xff"))
+        opcode, payload = await client.frame()
+        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1007))
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_the_end_of_either_side_is_answered() -> None:
     application = Application()
     async with live(application) as client:

@@ -113,6 +113,33 @@ def test_a_history_without_negative_values_has_a_forecast_without_them() -> None
     assert (answer >= 0).all()
 
 
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_a_counter_does_not_turn_back(direction: float) -> None:
+    torch.manual_seed(1)
+    network = Forecaster(8, 8, 8).eval()
+    counters = direction * torch.poisson(torch.full((20, 40), 3.0, dtype=torch.float64)).cumsum(1)
+    levels = torch.tensor([[0.1, 0.5, 0.9]], dtype=torch.float64).expand(20, -1)
+    with torch.no_grad():
+        network.out.weight.normal_(0, 1)
+        state = network.step(counters, torch.full((20,), 40), network.initial(torch.zeros(20, dtype=torch.int64)))
+        answer = network.forecast(state, 30, levels)
+    assert (direction * answer.diff(dim=1) >= 0).all()
+    assert (answer.diff(dim=2)[:, :, 1:] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "following"),
+    [
+        ([1.0, 4, 9, 16, 25, 36], [49.0, 64, 81]),
+        ([1.0, 1, 2, 3, 5, 8, 13], [21.0, 34, 55]),
+        ([1.0, 2, 4, 8, 16, 32], [64.0, 128, 256]),
+    ],
+)
+def test_a_sequence_that_people_know_goes_on(values: list[float], following: list[float]) -> None:
+    said = subject(NAME).module.forecast(stepped(subject(NAME).module, values), 3, LEVELS)
+    torch.testing.assert_close(said[0, :, 4], torch.tensor(following, dtype=torch.float64), rtol=0.01, atol=0.01)
+
+
 def test_what_has_repeated_itself_exactly_goes_on_so() -> None:
     module = subject(NAME).module
     pattern = [3.0, 1.0, 4.0, 1.0, 5.0]
@@ -161,3 +188,47 @@ def test_a_history_looks_for_seasons_as_seldom_as_a_step(monkeypatch: pytest.Mon
         looked.clear()
         network.history(series[:, 130:194], torch.tensor([64]), state, LEVELS)
     assert sum(looked) <= 10  # every eighth of 64 values, and once for the state
+
+
+def test_read_outs_of_the_same_seasons_give_what_each_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds of series with and without a season, of an odd and an even one, of two, and of counts, short and long."""
+    network: Any = build("forecaster")
+    torch.nn.init.normal_(network.out.weight, std=0.1)
+    generator = torch.Generator().manual_seed(0)
+    t = torch.arange(1164, dtype=torch.float64)
+    noise = torch.randn(len(t), dtype=torch.float64, generator=generator)
+    waves = [10 * torch.sin(2 * math.pi * t / season) for season in (24, 7, 365)]
+    sales = torch.poisson(3 + 2 * (t % 7 < 5).double(), generator=generator)
+    kinds = [noise, noise.cumsum(0), waves[0] + noise, waves[1] + noise, waves[1] + waves[2] + noise, sales]
+    shares: list[Tensor] = []
+    find = network.shared_seasons
+
+    def noted(*arguments: Tensor) -> Any:
+        shares.append(find(*arguments))
+        return shares[-1]
+
+    for seen in (40, 300, 1100):
+        series = torch.stack([kind[1100 - seen :] for kind in kinds])
+        fresh, counts = network.initial(torch.zeros(len(kinds), dtype=torch.int64)), torch.full((len(kinds),), seen)
+        levels = LEVELS.expand(len(kinds), -1)
+        with torch.no_grad():
+            state = network.step(series[:, :seen], counts, fresh)
+            arguments = series[:, seen:], torch.full((len(kinds),), 64), state, levels
+            monkeypatch.setattr(network, "shared_seasons", noted)
+            end, history = network.history(*arguments)
+            monkeypatch.setattr(network, "shared_seasons", lambda *rest: torch.zeros_like(find(*rest)))
+            _, alone = network.history(*arguments)
+            assert torch.equal(end.nan_to_num(), network.step(*arguments[:3]).nan_to_num())
+        torch.testing.assert_close(history, alone, rtol=1e-9, atol=1e-9)
+    assert torch.cat([share.flatten() for share in shares]).gt(0).double().mean() > 0.5
+
+
+def test_rows_that_read_less_than_since_the_last_look_go_with_others() -> None:
+    """One value more of a resumed series, beside a series that looks for its season in the same call."""
+    module = subject(NAME).module
+    series = torch.sin(torch.arange(80, dtype=torch.float64))
+    resumed = stepped(module, series[:69].tolist())
+    values = torch.stack([series[69:79], series[:10]])
+    state = module.step(values, torch.tensor([1, 10]), torch.cat([resumed, module.initial(torch.tensor([0]))]))
+    alone = module.step(values[:1, :1], torch.tensor([1]), resumed)
+    torch.testing.assert_close(state[:1], alone, rtol=1e-6, atol=1e-6, equal_nan=True)

@@ -83,6 +83,33 @@ def test_a_day_or_a_year_shows_before_its_second_turn_ends(season: int) -> None:
     assert seasons(*other).count(season) == 0
 
 
+def test_a_day_of_five_minutes_shows_in_noise_before_its_second_turn_ends() -> None:
+    rng = np.random.default_rng(8)
+    days = [sine(288, rng.uniform(1.7, 1.95), 0.3, rng) for _ in range(40)]
+    assert np.mean([found == 288 for found in seasons(*days)]) >= 0.7
+    walks = rng.normal(size=(100, 520)).cumsum(1)
+    assert seasons(*walks).count(288) <= 3
+
+
+def test_noise_between_the_values_of_a_smooth_series_is_no_season() -> None:
+    rng = np.random.default_rng(9)
+    rows = [sine(400, 1.2, 0.1, rng) for _ in range(40)]
+    assert sum(1 < found <= 4 for found in seasons(*rows)) <= 1
+
+
+def test_a_month_with_a_peak_recurs_every_twelve_months_and_not_every_second_year() -> None:
+    rng = np.random.default_rng(10)
+    month = np.arange(36) % 12
+    rows = [100 + 60.0 * (month == 11) + 20 * (month == 10) + rng.normal(0, 4, 36) for _ in range(20)]
+    assert seasons(*rows).count(12) >= 18
+
+
+def test_two_weeks_of_days_show_the_week() -> None:
+    rng = np.random.default_rng(11)
+    week = np.array([8200.0, 10400, 9100, 7600, 12000, 15000, 6000])
+    assert seasons(*(np.tile(week, 2) + rng.normal(0, 300, 14) for _ in range(20))).count(7) >= 18
+
+
 def test_few_values_of_a_walk_have_no_season_of_the_calendar() -> None:
     rng = np.random.default_rng(6)
     walks = [rng.normal(size=int(rng.integers(18, 100))).cumsum() for _ in range(300)]

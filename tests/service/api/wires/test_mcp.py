@@ -74,3 +74,25 @@ async def test_errors_of_the_protocol(harness: Harness) -> None:
     for content, code in ((b"{", -32700), (b"[]", -32600), (b'{"id": 1}', -32600)):
         response = await harness.client.post("/mcp", content=content)
         assert (response.status_code, response.json()["error"]["code"]) == (400, code)
+
+
+async def test_errors_are_no_end_of_a_session_to_clients_of_earlier_revisions(harness: Harness) -> None:
+    body = {"jsonrpc": "2.0", "id": 7, "method": "prompts/list"}
+    for headers in ({}, {"MCP-Protocol-Version": "2025-06-18"}):
+        response = await harness.client.post("/mcp", json=body, headers=headers)
+        assert (response.status_code, response.json()["error"]["code"]) == (200, -32601)
+
+
+async def test_a_batch_is_answered_in_its_order(harness: Harness) -> None:
+    ping, unknown = ({"jsonrpc": "2.0", "id": name, "method": name} for name in ("ping", "nothing"))
+    notification = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    response = await harness.client.post("/mcp", json=[ping, notification, unknown, 5])
+    assert response.status_code == 200
+    assert [(one["id"], one.get("error", {}).get("code")) for one in response.json()] == [
+        ("ping", None),
+        ("nothing", -32601),
+        (None, -32600),
+    ]
+    assert (await harness.client.post("/mcp", json=[notification, notification])).status_code == 202
+    refused = await harness.client.post("/mcp", json=[ping] * 21)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, -32600)

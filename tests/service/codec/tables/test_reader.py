@@ -467,6 +467,9 @@ def test_a_fault_names_line_and_column_and_shows_the_cell(content: str, words: s
         (b"", "empty"),
         (b"\n \n", "empty"),
         (b"a,b\n", "no rows"),
+        (b",,,\n,,,\n", "empty"),
+        (b'""\n""\n', "empty"),
+        (b"," * 200_000 + b"\n1\n", "field larger"),
         (b"a\x00b", "binary"),
         (b"\xff\xfea", "utf-16"),
         (b"name,colour\na,red\nb,blue\n", "no column holds numbers"),
@@ -502,6 +505,18 @@ def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
 def test_a_gap_beyond_the_limit_is_refused() -> None:
     error = refusal("date,value\n2000-01-01,1\n2000-01-02,2\n2024-01-03,3\n", freq="D")
     assert (error.code, error.errors[0].pointer) == ("series_too_long", "#cell=4,1")
+
+
+@pytest.mark.parametrize("separator", [",", " ", ";", "\t"])
+def test_a_line_may_be_longer_than_a_cell(separator: str) -> None:
+    numbers = [float(number % 37) for number in range(70_000)]
+    line = separator.join(f"{number:.0f}" for number in numbers)
+    assert series(read_csv(line.encode(), TableOptions(), Limits(100_000))) == {None: numbers}
+
+
+def test_a_cell_that_is_too_long_is_refused() -> None:
+    error = refusal("a,b\n1," + "9" * 140_000 + "\n")
+    assert (error.code, error.errors[0].pointer) == ("bad_table", "#row=2")
 
 
 def test_a_cell_is_shown_cut_and_harmless() -> None:
