@@ -24,7 +24,7 @@ from service.imaging.trust import trust_of
 _BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
 _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
-_BLANK = math.log(0.6)  # the weight of an image being blank, where the likeliest view of it says so
+_BLANK = math.log(0.5)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is none; it is spread evenly over the ten
 _BRACKET_AMONG = 3  # characters, that a line has where a bracket is told by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits

@@ -111,7 +111,9 @@ def _in_cell(layer: Layer, outcome: Outcome) -> Outcome:
     if cell is None or outcome.refusal is not None:
         return outcome
     lines, size = cell.lines, view.plane.shape[0] - 2 * view.margin
-    high = [mark for mark in outcome.marks if mark.mask.shape[0] >= LEAST_IN_CELL * size]
+    # A picture that was reduced is no cell that was cut out: the lines may be the edges of a page.
+    is_reduced = view.box[3] - view.box[1] > size
+    high = [mark for mark in outcome.marks if is_reduced or mark.mask.shape[0] >= LEAST_IN_CELL * size]
     inside = [mark for mark in high if not _is_beside_line(mark, view)]
     if not inside:
         return refused(_ONLY_LINES)
