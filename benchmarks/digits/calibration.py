@@ -138,7 +138,7 @@ def grid_cell(ink: Plane, generator: Generator) -> bytes:
     image = Image.fromarray(np.uint8(255 * plane.clip(0, 1)))
     image = image.rotate(float(generator.normal(0, 1.5)), Image.Resampling.BICUBIC, fillcolor=150)
     light = 1 + 0.1 * smooth(generator, plane.shape, 2)
-    soft = blurred(np.asarray(image, np.float32) / 255, float(generator.uniform(0.3, 0.9)))
+    soft = blurred(np.asarray(image, np.float32) / np.float32(255), float(generator.uniform(0.3, 0.9)))
     return file(soft * light + generator.normal(0, 0.012, plane.shape), "JPEG", quality=80)
 
 
@@ -190,7 +190,7 @@ GROUPS: dict[str, tuple[Scene, ...]] = {
 def letters() -> list[Drawing]:
     """Letters and signs in fonts held out of training; the label stands for none."""
     fonts = [Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf" for name in HELD_OUT_FONTS]
-    return [Drawing(-1, handwriting.letter(font, sign), f"{font.stem} {sign}") for font in fonts for sign in _LETTERS]
+    return [Drawing(handwriting.letter(font, sign), -1, f"{font.stem} {sign}") for font in fonts for sign in _LETTERS]
 
 
 def material(group: str, count: int) -> Iterator[tuple[int, bytes]]:
@@ -292,7 +292,7 @@ def plot(rows: Sequence[CalibrationRow], path: Path) -> None:
     for index, group in enumerate(groups):
         own = [row for row in rows if row.group == group and row.score is not None and row.count >= 5]
         axes.plot(
-            [row.score for row in own],
+            [row.score or 0.0 for row in own],
             [row.right / row.count for row in own],
             marker=".",
             label=group,

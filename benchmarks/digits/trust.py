@@ -23,9 +23,9 @@ from benchmarks.digits.scenes import SCENES, Scene, blurred, file, placed, resiz
 from service.backend.model import LoadedModel, load
 from service.codec.digit_choice import chosen
 from service.codec.digit_items import picture_items
-from service.codec.digit_types import CLASSES
 from service.codec.images import PreparedImage
 from service.contract.errors import InvalidRequest
+from service.contract.manifest import DIGIT_CLASSES
 from service.contract.types import DigitResult
 from service.imaging.decode import decode
 from service.imaging.filters import Plane
@@ -170,8 +170,8 @@ def answer_to(model: LoadedModel, scene: str, data: bytes, label: int) -> Answer
         return None
     probabilities, features = results[choice.index].probabilities, found[choice.index].features
     agreement = choice.agreement / trust_of(features)
-    score = agreement * float(probabilities.max()) + (1 - agreement) / CLASSES
-    tempered = choice.agreement * float(probabilities.max()) + (1 - choice.agreement) / CLASSES
+    score = agreement * float(probabilities.max()) + (1 - agreement) / DIGIT_CLASSES
+    tempered = choice.agreement * float(probabilities.max()) + (1 - choice.agreement) / DIGIT_CLASSES
     return Answer(scene, score, int(probabilities.argmax()) == label, features, tempered)
 
 
@@ -192,7 +192,7 @@ def fitted(found: list[Answer], steps: int = 3000) -> torch.Tensor:
 
 def _lowered(scores: torch.Tensor, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     trust = torch.exp(-(features * weights).sum(1))
-    return trust * scores + (1 - trust) / CLASSES
+    return trust * scores + (1 - trust) / DIGIT_CLASSES
 
 
 def main() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import math
+from functools import partial
 
 import pytest
 
@@ -62,11 +63,12 @@ def test_the_deadline_is_checked_before_each_image() -> None:
 
 @pytest.mark.parametrize(("room", "codes"), [(1, []), (0, []), (-1, ["image_too_large"])])
 def test_an_image_has_a_limit_of_bytes_and_one_of_pixels(room: int, codes: list[str]) -> None:
-    for errors, options in (
-        (FieldErrors(), {"max_bytes": len(IMAGE) + room}),
-        (FieldErrors(), {"max_pixels": 280 * 280 + room}),
+    for limited in (
+        partial(preparer, max_bytes=len(IMAGE) + room),
+        partial(preparer, max_pixels=280 * 280 + room),
     ):
-        preparer(errors, **options).prepare(IMAGE, "#")
+        errors = FieldErrors()
+        limited(errors).prepare(IMAGE, "#")
         assert [error.code for error in errors.listed] == codes
 
 
