@@ -37,7 +37,7 @@ def mirror(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 @pytest.fixture(autouse=True)
 def _as_written() -> Iterator[None]:
     """Exported networks are computed as they are written: to optimize a graph takes seconds, and saves a test none."""
-    with torch.jit.optimized_execution(False):
+    with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
         yield
 
 

@@ -29,7 +29,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         knobs={"fast": 8, "slow": 4, "width": 8},
         curves=[],
     )
-    with torch.jit.optimized_execution(False):
+    with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
         write_folder(
             network,
             name="forecaster",
