@@ -23,9 +23,9 @@ _WITH_LINES, _WITHOUT_LINES = -0.1, -0.3
 ALONG_BORDER = 0.7  # of its longer side, that what is no stroke lies along the border with
 _BESIDE_LINE = 0.16  # share of a cell's shorter side: what stands within that of a side is none of its digit
 _ONLY_LINES = "nothing but the lines of a cell stands out from the paper"
-# Logarithms of weights, of what is found beside shade or beside a mark at the border, and of that one then.
+# Logarithms of weights, of what is found next to shade or next to a mark at the border, and of that one then.
 _BESIDE_SHADE, _AT_BORDER = -0.25, -1.0
-_LEAST_BESIDE = 0.3  # of its height, that what stands free beside it has at least
+_LEAST_BESIDE = 0.3  # of its height, that what stands free next to it has at least
 
 
 def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
@@ -83,19 +83,19 @@ def _is_near_border(reading: Reading) -> bool:
 
 
 def _beside_shade(reading: Reading, outcome: Outcome) -> Outcome:
-    """What stands free beside what `reading` found in the first place, after the marks of `outcome`."""
+    """What stands free next to what `reading` found in the first place, after the marks of `outcome`."""
     layer, components = reading.layer, reading.layer.components
     band, (height, width) = border_band(components.shape), components.shape
-    rest = (components.left >= band) & (components.right <= width - band)
-    rest &= (components.top >= band) & (components.bottom <= height - band)
+    is_free = (components.left >= band) & (components.right <= width - band)
+    is_free &= (components.top >= band) & (components.bottom <= height - band)
     if not _is_near_border(reading):
-        rest &= ~reading.layout.choices[reading.layout.first].selected
-    if not rest.any():
+        is_free &= ~reading.layout.choices[reading.layout.first].selected
+    if not is_free.any():
         return outcome
-    beside = replace(layer, components=connected_components(components.mask(rest)))
-    (found,) = _find_marks([beside], is_first=False)
-    least = _LEAST_BESIDE * (reading.layout.box[0].stop - reading.layout.box[0].start)
-    high = [mark for mark in found.marks if mark.mask.shape[0] > least]
+    free = replace(layer, components=connected_components(components.mask(is_free)))
+    (found,) = _find_marks([free], is_first=False)
+    min_height = _LEAST_BESIDE * (reading.layout.box[0].stop - reading.layout.box[0].start)
+    high = [mark for mark in found.marks if mark.mask.shape[0] > min_height]
     first = lowered(outcome.marks, _AT_BORDER) if high else outcome.marks
     return Outcome([*first, *lowered(high, _BESIDE_SHADE)], outcome.refusal)
 

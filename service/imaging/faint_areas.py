@@ -37,8 +37,8 @@ def without_faint_areas(ink: Binarized, mask: Mask, level: float) -> Mask | None
 def _step_between(strength: Plane, strong: Mask, faint: Mask) -> float:
     """The median step of the strength from faint pixels to strong ones next to them; 0 where none touch."""
     steps = []
-    for first, second in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        touch = (strong[first] & faint[second]) | (faint[first] & strong[second])
-        steps.append(np.abs(strength[first] - strength[second])[touch])
+    for plane, high, low in ((strength, strong, faint), (strength.T, strong.T, faint.T)):
+        touch = (high[:-1] & low[1:]) | (low[:-1] & high[1:])
+        steps.append(np.abs(np.diff(plane, axis=0))[touch])
     between = np.concatenate(steps)
     return float(np.median(between)) if len(between) else 0.0

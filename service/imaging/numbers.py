@@ -38,7 +38,7 @@ _PLATE_FILL = 0.45  # of a plate's area, that the digits on it leave free at lea
 _TALL = 0.75  # of a character's height, that strokes have which may be digits of their own
 _JOINED, _CUT = -1.0, -0.2  # logarithms of weights; 0 is a character as it stands
 _JOINED_APART, _JOINED_NEAR = 15.0, 0.04  # what a wider gap than this share of the height lowers the first one by
-_LOW_SIGN = 0.35  # of a character's height, that a point or dash beside it is lower than
+_LOW_SIGN = 0.35  # of a character's height, that a point or dash next to it is lower than
 _LEAST_SIGN, _SIGN_BELOW = 0.1, 0.25  # of the height, that a point is large, and that a comma reaches below a line
 _SAME_LINE = 0.5  # share of the lower height, that characters of one line have in common
 
@@ -170,7 +170,7 @@ def _line(picture: Picture, characters: _Characters, members: Sequence[int]) -> 
 
 
 def _without_sign(mask: Mask) -> tuple[Mask, bool]:
-    """A character less a low mark beside it, such as a decimal point, and whether there was one."""
+    """A character less a low mark next to it, such as a decimal point, and whether there was one."""
     components = connected_components(mask)
     tallest = int(components.height.argmax())
     height = components.height[tallest]
