@@ -379,7 +379,7 @@ def main(
 
 
 def _end_by_interrupt() -> None:
-    """End as programs do that know nothing of Ctrl-C: at once, without a traceback.
+    """End as programs do that do not handle Ctrl-C: at once, without a traceback.
 
     A thread may be in a call of torch, which aborts a process whose interpreter ends meanwhile.
     """

@@ -38,7 +38,7 @@ from training.folders import MODELS
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 SEED = 60_000
 NONE = "no digit"
-EDGES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0)  # of the ranges of score, whose accuracy is drawn
+EDGES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0)  # of the ranges of score for which accuracy is drawn
 _LETTERS = "ACDEFHJKMNPRTUVWXYadefhkmnprtwx@#&%?"  # none is a digit in any hand
 _NO_INK = np.zeros((20, 14), np.float32)
 

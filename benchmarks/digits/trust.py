@@ -124,7 +124,7 @@ def crossed(ink: Plane, generator: Generator) -> bytes:
     return file(1 - 0.85 * np.asarray(image, np.float32) / 255)
 
 
-# Scenes that are shown without any ink, too: whatever is read then is wrong.
+# Scenes that are shown without any ink, too: anything read then is wrong.
 EMPTY = ("cell", "corner shadow", "squared photograph", "clouded", "shadow", "desk", "form", "ruled")
 _NO_INK = np.zeros((20, 14), np.float32)
 EASY = ("screen", "photograph", "shadow", "ruled", "desk", "form", "tight", "dirty")

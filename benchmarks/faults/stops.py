@@ -103,7 +103,7 @@ async def _signalled(service: Service, name: str) -> None:
     if name == "SIGUSR2":
         await asyncio.to_thread(until, lambda: len(workers_of(service)) > 1 and not before & set(workers_of(service)))
     if name == "SIGHUP":
-        await asyncio.sleep(1)  # the models are looked at anew beside the requests
+        await asyncio.sleep(1)  # the models are looked at anew during the requests
     if name in {"SIGHUP", "SIGUSR2"}:
         service.signal(signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""Faults of the work that is asked for: its price, its share of the queue, and the time before it is begun."""
+"""Faults of requested work: its price, its share of the queue, and the time before it is begun."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ class Phases:
         os.kill(random.choice(self._cluster.replicas()), signal.SIGKILL)
 
     def _continue_series(self) -> str:
-        """Thirty series, each begun by one replica and continued by whichever comes."""
+        """Thirty series, each begun by one replica and continued by any."""
         continued = 0
         for number in range(30):
             first = forecast({"target": [1, 2, 3, 4, 5, 6 + number]}, return_state=True)

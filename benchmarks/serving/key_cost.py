@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving.key_cost`: what a key costs on the hot path, in processor time of the service.
 
 Three services run side by side: one that asks for no key, one that asks for a key, and one whose key has limits, which
-are counted for each request and told in its answer. All are asked at the same time, so that other work on the machine
+are counted for each request and stated in its answer. All are asked at the same time, so that other work on the machine
 falls on all alike, and compared within a round. The goal for a key is less than 5 % in the median of the rounds.
 
 On a machine with other work that median is off by several percent. So the calls that a key adds to a request are timed

@@ -26,7 +26,7 @@ _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.5)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is none; it is spread evenly over the ten
-_BRACKET_AMONG = 3  # characters, that a line has where a bracket is told by its height
+_BRACKET_AMONG = 3  # characters, that a line has where a bracket is recognised by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
 
@@ -140,7 +140,7 @@ def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> tuple[
 
 
 def _is_bracket(digit: NumberDigit, line: Sequence[NumberDigit]) -> bool:
-    """Whether what is read as a one is a bracket or bar: higher than the digits beside it, and reaching below."""
+    """Whether what is read as a one is a bracket or bar: higher than the digits next to it, and reaching below."""
     if digit.label != 1 or len(line) < _BRACKET_AMONG:
         return False
     height = float(np.median([other.box[3] - other.box[1] for other in line]))

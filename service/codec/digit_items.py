@@ -62,7 +62,7 @@ class Reading(Struct, frozen=True, eq=False, gc=False):
     earlier_rows: int
     flags: int  # of the rows before, and the scale of these
     digits: list[NumberDigit] | None = None  # all of an image, where they are asked for
-    has_signs: bool = False  # beside these
+    has_signs: bool = False  # in addition to these
     agreement: float = 1.0  # that the score was tempered by
 
 

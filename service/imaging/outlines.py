@@ -27,7 +27,7 @@ def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
 def is_hollow(outline: Mask, body: Mask) -> bool:
     """Whether masks (h, w), cut to their box, are those of a hollow digit: ink lies along the body, which is a stroke.
 
-    The loops of a digit that is drawn with a thin pen are broader than strokes, and have open strokes beside them.
+    The loops of a digit that is drawn with a thin pen are broader than strokes, and have open strokes next to them.
     """
     along = outline & _grown(body & ~outline, 4)
     return bool(along.sum() > _ALONG * outline.sum() and stroke_width(body) < _BROADEST * max(body.shape))

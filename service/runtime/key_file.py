@@ -286,7 +286,7 @@ def _changed(path: Path) -> Iterator[Callable[[Change], list[KeyEntry]]]:
         return keys
 
     try:
-        # The folder is locked: a file for the lock could belong to another user than the next one who changes the keys.
+        # The folder is locked: a file for the lock could belong to another user than the next one that changes keys.
         lock = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -218,7 +218,7 @@ class Protocol(HttpToolsProtocol):
     """One connection."""
 
     flow: Flow
-    cycle: Cycle  # of the request whose head was parsed last
+    cycle: Cycle  # of the last head that was parsed
     draining = False  # whether answers end the connection
     connected_at = math.inf  # time of the event loop
     upgrade_declined = False  # of the request whose head was just parsed

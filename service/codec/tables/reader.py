@@ -341,7 +341,7 @@ class _Reader:
         return body
 
     def _is_total(self, row: Row) -> bool:
-        """Whether a row says that it is a total, in place of its time or beside none."""
+        """Whether a row says that it is a total, in place of its time or next to none."""
         time = self._text(row, self._roles.times[0])
         return is_total(time) or (is_missing(time) and any(is_total(self._text(row, name)) for name in self._roles.ids))
 

@@ -61,7 +61,7 @@ def parts_of(columns: Sequence[Column]) -> dict[str, Column]:
 
 
 def _is_named(column: Column, names: Sequence[str]) -> bool:
-    """Whether one of `names` is that of a column, or the word in it beside `name` or `number` (`Month Name`)."""
+    """Whether one of `names` is that of a column, or the word in it next to `name` or `number` (`Month Name`)."""
     words = [word for word in column.key.split("_") if word not in _BESIDE_PARTS]
     return column.key in names or (len(words) == 1 and words[0] in names)
 
@@ -95,7 +95,7 @@ def _fits(part: str, column: Column) -> bool:
 
 
 def choose_times(columns: Sequence[Column], notes: list[str]) -> list[Column]:
-    """The columns of a time: dates first, with a time of day or an hour beside them; then parts of dates; then names.
+    """The columns of a time: dates first, with a time of day or an hour next to them; then parts of dates; then names.
 
     What could be chosen otherwise is added to `notes`.
     """

@@ -164,7 +164,7 @@ def _children(root: Element, name: str) -> Iterator[Element]:
 
 
 def _text_of(item: Element) -> str:
-    """The text of a string, without the readings beside East Asian characters."""
+    """The text of a string, without the readings next to East Asian characters."""
     parts: list[str] = []
     for child in item:
         if _is(child, "t"):

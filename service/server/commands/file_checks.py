@@ -31,7 +31,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def check_models(settings: Settings) -> Iterator[Finding]:
-    """Whether each version is whole, signed where that is asked for, and safe from others; none of it is run."""
+    """Whether each version is whole, signed where that is required, and safe from others; none of it is run."""
     trusted = None
     if settings.trusted_keys is not None:
         try:

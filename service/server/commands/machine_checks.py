@@ -69,7 +69,7 @@ def check_software(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_device(device: str, torch: Any) -> Iterator[Finding]:
-    """Whether the GPU that is asked for is there."""
+    """Whether the requested GPU is there."""
     if not device.startswith("cuda"):
         return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
