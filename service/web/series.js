@@ -120,10 +120,10 @@ async function backtest() {
   table.createCaption().textContent = t("scoresOf");
   const head = table.createTHead().insertRow();
   for (const name of [t("method"), "MASE", "WQL", t("coverage")]) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col" }));
-  const body = table.createTBody();
+  const rows = table.createTBody();
   const ranked = Object.entries(scores.methods).sort(([, a], [, b]) => (a.mase ?? Infinity) - (b.mase ?? Infinity));
   for (const [name, score] of ranked) {
-    const row = body.insertRow();
+    const row = rows.insertRow();
     row.classList.toggle("best", name === scores.best);
     for (const value of [name.replaceAll("_", " "), ...[score.mase, score.wql].map((one) => one === null ? "–" : number(one, 3)), score.coverage === null ? "–" : percent(score.coverage)]) row.insertCell().textContent = value;
   }

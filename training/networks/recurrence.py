@@ -23,7 +23,7 @@ def second_order(past: Past, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     long.
     """
     x = past.filled[:, -40:]
-    run = past.mask[:, -40:].flip(1).cumprod(1).flip(1)
+    run = ((1 - past.mask[:, -40:]).flip(1).cumsum(1) == 0).flip(1).to(torch.float64)
     a, b, c, known = x[:, :-2], x[:, 1:-1], x[:, 2:], run[:, :-2]
     n = known.sum(1, keepdim=True)
     count = n.clamp(min=1)

@@ -60,8 +60,7 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
         season = torch.where(is_exact, first, refined)
         # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
         clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
-        season = torch.where((best > 0) & clear, season, 1)
-    season = season.to(torch.int64)
+        season = torch.where((best > 0) & clear, season, 1).to(torch.int64)
     of_calendar = calendar_season(means.select(1, 0), acf, season, count)
     season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
     return torch.where(curved, season, 1).select(1, 0), acf
