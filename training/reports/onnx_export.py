@@ -93,6 +93,7 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"wrote {partial.replace(path)}")
 
 
+@torch.jit.optimized_execution(True)  # type: ignore[attr-defined]  # the exporter asks it for types
 def onnx_file(folder: Path) -> bytes:
     """The model in `folder` as the bytes of an ONNX file; `ValueError` names an operator that ONNX has not."""
     from torch.onnx import errors
