@@ -93,6 +93,13 @@ def computing_as_served() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def computing_optimized() -> Iterator[None]:
+    """Run modules with TorchScript's optimiser, which the exporter to ONNX asks for types."""
+    with torch.jit.optimized_execution(True):  # type: ignore[attr-defined]
+        yield
+
+
 def forecast_golden(module: Any, sample: Mapping[str, np.ndarray[Any, Any]], horizon: int) -> Arrays:
     """A golden file's content: `sample` (values, lengths, season, levels) with a forecaster's outputs for it."""
     values, lengths, levels = (torch.from_numpy(sample[k]) for k in ("values", "lengths", "levels"))

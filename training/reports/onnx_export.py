@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from service.contract.manifest import MODEL_FILE, Manifest, read_manifest
 from training.evaluation.evaluate import folders
-from training.fit.export import computing_as_served, reload, script
+from training.fit.export import computing_as_served, computing_optimized, reload, script
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -93,7 +93,7 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"wrote {partial.replace(path)}")
 
 
-@torch.jit.optimized_execution(True)  # type: ignore[attr-defined]  # the exporter asks it for types
+@computing_optimized()
 def onnx_file(folder: Path) -> bytes:
     """The model in `folder` as the bytes of an ONNX file; `ValueError` names an operator that ONNX has not."""
     from torch.onnx import errors
