@@ -89,10 +89,10 @@ def ritmo(
         return Launch(command, {"RITMO_STATE_KEYS": STATE_KEY}, ROOT)
 
     packages = ("ritmo", "torch", "uvicorn", "fastapi", "msgspec")
-    return Contestant(name, launch, first, other_workloads, packages=packages, is_warm=_is_warm)
+    return Contestant(name, launch, first, other_workloads, packages=packages, is_warm=is_warm)
 
 
-def _is_warm(port: int) -> bool:
+def is_warm(port: int) -> bool:
     """Whether the service has found the shapes and prices of all its models, which it does behind the requests."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/models") as answer:
         models = json.load(answer)["models"]

@@ -26,7 +26,7 @@ from typing import Self
 import numpy as np
 
 from benchmarks import table
-from benchmarks.serving.contestants import ROOT, SCRATCH
+from benchmarks.serving.contestants import ROOT, SCRATCH, is_warm
 from benchmarks.serving.processes import Server, free_port, server
 
 RESULT = ROOT / "benchmarks" / "results" / "serving-fairness.csv"
@@ -177,7 +177,7 @@ def one_round(source: str, port: int, number: int, options: argparse.Namespace) 
 def serving(
     source: str, folder: Path, models: Path, threads: int, settings: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """A ready server of the source tree in `folder`; `settings` are further variables of its environment."""
+    """A ready and warm server of the source tree in `folder`; `settings` are further variables of its environment."""
     port = free_port()
     environment = {
         "RITMO_MODELS": str(models),
@@ -189,7 +189,7 @@ def serving(
     log = SCRATCH / "logs" / f"fairness-{source}.log"
     with server(command, port=port, environment=environment, folder=folder, log=log) as process:
         until = time.monotonic() + 180
-        while not _is_ready(port):
+        while not (_is_ready(port) and is_warm(port)):
             if time.monotonic() > until or not process.alive:
                 raise RuntimeError(process.log_tail())
             time.sleep(0.2)
