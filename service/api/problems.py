@@ -181,10 +181,10 @@ def internal(request_id: str) -> Answer:
     return render(RitmoError("", code=INTERNAL), request_id)
 
 
-def from_exception(error: Exception, request_id: str, meant_route: str = "") -> Answer:
+def from_exception(error: Exception, request_id: str, advice: str = "") -> Answer:
     """The answer to what a FastAPI route raised: an error of the domain, or a refusal of the framework, reworded.
 
-    `meant_route` is where a request to no route may have wanted to go.
+    `advice` is what to say of a route that does not exist (`routes_advice`).
     """
     if isinstance(error, RitmoError):
         return render(error, request_id)
@@ -194,8 +194,7 @@ def from_exception(error: Exception, request_id: str, meant_route: str = "") -> 
         return internal(request_id)
     headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in (error.headers or {}).items()]
     if error.status_code == KINDS[NOT_FOUND].status:
-        hint = f"; did you mean {meant_route}? " if meant_route else ": "
-        return render(RitmoError(f"no such route{hint}/docs lists them all", code=NOT_FOUND), request_id, headers)
+        return render(RitmoError(f"no such route{advice}", code=NOT_FOUND), request_id, headers)
     if error.status_code == KINDS[NOT_ALLOWED].status:
         allowed = dict(headers).get(b"allow", b"another method").decode("latin-1")
         return render(RitmoError(f"this route takes {allowed}", code=NOT_ALLOWED), request_id, headers)
@@ -211,13 +210,20 @@ def nearest_route(path: str, routes: Collection[str]) -> str:
     return next(iter(difflib.get_close_matches(meant, routes, n=1, cutoff=0.75)), "")
 
 
+def routes_advice(path: str, routes: Collection[str]) -> str:
+    """What follows "no such route" in the answer to a request to `path`, where `routes` exist."""
+    listing = "/docs lists them all" if "/docs" in routes else f"there are {', '.join(routes)}"
+    meant = nearest_route(path, routes)
+    return f"; did you mean {meant}? {listing}" if meant else f": {listing}"
+
+
 def answer_with_problems(app: FastAPI, routes: Collection[str]) -> None:
     """FastAPI's routes answer errors as the direct routes do; `routes` are the paths that exist."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         is_lost = isinstance(error, HTTPException) and error.status_code == KINDS[NOT_FOUND].status
-        meant_route = nearest_route(request.url.path, routes) if is_lost else ""
-        answer = from_exception(error, request.state.request_id, meant_route)
+        advice = routes_advice(request.url.path, routes) if is_lost else ""
+        answer = from_exception(error, request.state.request_id, advice)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
         return Response(answer.body, answer.status, headers)
 

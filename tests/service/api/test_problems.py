@@ -122,5 +122,13 @@ def test_what_the_framework_raises_is_reworded(error: Exception, status: int, co
 def test_a_route_that_does_not_exist_names_the_one_that_may_be_meant(path: str, meant: str) -> None:
     routes = ["/forecast", "/classify-digit", "/backtest", "/anomalies", "/livez", "/docs"]
     assert problems.nearest_route(path, routes) == meant
-    answer = problems.from_exception(HTTPException(404), "x", meant)
-    assert f"did you mean {meant}?" in json.loads(answer.body)["detail"] or not meant
+    answer = problems.from_exception(HTTPException(404), "x", problems.routes_advice(path, routes))
+    detail = json.loads(answer.body)["detail"]
+    assert detail == f"no such route{f'; did you mean {meant}?' if meant else ':'} /docs lists them all"
+
+
+def test_where_there_is_no_documentation_the_routes_are_named() -> None:
+    assert (
+        problems.routes_advice("/health", ["/livez", "/readyz"]) == "; did you mean /livez? there are /livez, /readyz"
+    )
+    assert problems.routes_advice("/forecast", ["/livez", "/readyz"]) == ": there are /livez, /readyz"
