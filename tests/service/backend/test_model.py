@@ -243,17 +243,12 @@ def test_short_series_are_answered_before_long_ones(loaded: dict[str, LoadedMode
     assert (set(order[:2]), order[2:]) == ({1, 3}, [2, 0])
 
 
-def test_items_are_priced_by_what_is_asked_of_them(loaded: dict[str, LoadedModel]) -> None:
-    model = loaded["lstm"]
-
-    def price(length: int, horizon: int = 1, levels: int = 2, *, history: bool = False) -> float:
-        item = ForecastItem(np.ones(length), horizon, np.arange(levels) / 100 + 0.01, history=history)
-        return model.seconds([item], length)
-
-    assert 0 < price(10) < price(2_000)
-    assert price(1_000) < price(1_000, history=True)
-    assert price(10, 1) <= price(10, 60) <= price(10, 60, 99)
-    assert model.seconds([ForecastItem(np.ones(10), 1, LEVELS)] * 100, 1000) == pytest.approx(100 * price(10))
+def test_items_are_priced_by_the_calls_of_the_warm_up(loaded: dict[str, LoadedModel]) -> None:
+    # What costs more than what is tested in test_estimate.py: here the prices are measured, on whatever machine.
+    model, plain = loaded["lstm"], ForecastItem(np.ones(10), 1, LEVELS)
+    assert model.seconds([plain], 10) > 0
+    assert model.seconds([replace(plain, history=True)], 10) > 0
+    assert model.seconds([plain] * 100, 1000) == pytest.approx(100 * model.seconds([plain], 10))
 
 
 def test_digits_are_priced_by_rows_and_by_whether_each_row_is_answered(loaded: dict[str, LoadedModel]) -> None:
