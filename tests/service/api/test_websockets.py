@@ -164,6 +164,23 @@ async def test_the_deadline_of_the_opening_holds_for_every_message() -> None:
     await client.end()
 
 
+async def test_one_connection_more_than_there_may_be_is_refused() -> None:
+    harness = Harness(max_live_connections=2)
+    async with connected(harness) as below, connected(harness) as on:
+        above = Client(harness)
+        refusal = await above.raw()
+        assert (refusal["type"], refusal["status"]) == ("websocket.http.response.start", 503)
+        assert dict(refusal["headers"])[b"retry-after"] == b"5"
+        assert json.loads((await above.raw())["body"])["code"] == "queue_full"
+        await above.end()
+        for client in (below, on):
+            client.say({"target": [1]})
+            assert (await client.answer())["context"]["observations"] == 1
+    async with connected(harness) as again:
+        again.say({"target": [1]})
+        assert (await again.answer())["context"]["observations"] == 1
+
+
 async def test_large_messages_share_the_memory_of_large_bodies() -> None:
     harness = Harness(max_held_bytes=100_000)
     harness.forecaster.hold = asyncio.Event()
