@@ -1,8 +1,8 @@
 """The stages of the digit reader's training: each from the files of the earlier ones, and the file that each leaves.
 
 Each round begins from the mean of the weights that the earlier rounds ended with (Izmailov et al., 2018). Rounds come
-in series: `taught`, `wide`, `signs`. For each series the reader before it counts as one round, and the reader after it is
-a share of that one and the rest the mean of the series (`EARLIER_SHARES`).
+in series: `taught`, `wide`, `signs`. For each series the reader before it counts as one round, and the reader after it
+is a share of that one and the rest the mean of the series (`EARLIER_SHARES`).
 """
 
 from __future__ import annotations
