@@ -77,8 +77,9 @@ class _Workbook:
             rows = list(self._sheet_rows(path))
             if sum(len(row.cells) for row in rows) > 1:
                 unread = [printable(title) for title, _ in self._sheets if title != name]
-                note = f"sheet '{printable(name)}' was read; not read: {', '.join(unread[:5])}" if unread else None
-                return Rows(without_preamble(rows), "utf-8", None, [note] if note else [])
+                notes = [f"sheet '{printable(name)}' was read; not read: {', '.join(unread[:5])}"] if unread else []
+                rows, left_out = without_preamble(rows)
+                return Rows(rows, "utf-8", None, notes + left_out)
         raise bad_table("the workbook has no sheet with values")
 
     def _content(self, name: str, limit: int) -> bytes:
