@@ -39,6 +39,7 @@ async def counted(server: Server, sample: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
 
 
+@pytest.mark.slow
 async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness, counters, tokens; one is killed and replaced; then the parent is killed, and no process stays."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
