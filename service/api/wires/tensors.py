@@ -38,7 +38,7 @@ def parse_tensors(head: dict[str, Any], binary: bytes) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     offset = 0
     for entry in inputs:
-        name, size = entry.get("name"), (entry.get("parameters") or {}).get("binary_data_size")
+        name, size = entry.get("name"), parameters_of(entry).get("binary_data_size")
         if not isinstance(name, str) or name in tensors:
             raise bad("every input has a name of its own")
         if size is None:
@@ -51,6 +51,14 @@ def parse_tensors(head: dict[str, Any], binary: bytes) -> dict[str, Tensor]:
     if offset != len(binary):
         raise bad(f"{len(binary) - offset} bytes of the body belong to no input")
     return tensors
+
+
+def parameters_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a request, an input or an output; raises `InvalidRequest` where they are no object."""
+    parameters = entry.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise bad("parameters must be an object")
+    return parameters
 
 
 def to_bytes(tensor: Tensor) -> bytes:
@@ -81,9 +89,9 @@ def _shape(name: str, entry: dict[str, Any], available: int) -> tuple[int, ...]:
 
 def _datatype(name: str, entry: dict[str, Any]) -> str:
     datatype = entry.get("datatype")
-    if datatype != "BYTES" and datatype not in DTYPES:
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DTYPES):
         raise bad(f"{name}: datatype must be BYTES or one of {', '.join(DTYPES)}")
-    return str(datatype)
+    return datatype
 
 
 def _from_json(name: str, entry: dict[str, Any]) -> Tensor:
