@@ -11,7 +11,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -22,6 +22,7 @@ from service.api.wires.tensors import Tensor, bad, datatype_of, parameters_of, p
 from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitInput, DigitParameters
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput
+from service.codec.large_forecasts import StoredValues
 from service.codec.strict_json import suggestion
 from service.contract.errors import InvalidRequest, UnknownModel
 from service.contract.manifest import Manifest
@@ -150,7 +151,7 @@ class _Protocol:
             _states(parsed.tensors),
         )
         inputs = [
-            SeriesInput([None if value != value else value for value in row.tolist()], None, state)  # noqa: PLR0124 (NaN)
+            SeriesInput(cast("list[float | None]", StoredValues(row)), None, state)
             for row, state in zip(rows, states or [None] * len(rows), strict=True)
         ]
         if any(np.isinf(row).any() for row in rows):

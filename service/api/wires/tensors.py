@@ -23,6 +23,7 @@ DTYPES = {
     **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
 }
 Tensor = NDArray[Any]
+_NUMBERS = {int, float, bool, type(None)}
 
 
 def bad(detail: str) -> InvalidRequest:
@@ -101,14 +102,13 @@ def _from_json(name: str, entry: dict[str, Any]) -> Tensor:
     flat = _flat(data, name)
     shape = _shape(name, entry, len(flat))
     if datatype == "BYTES":
-        if not all(isinstance(text, str) for text in flat):
+        if not set(map(type, flat)) <= {str}:
             raise bad(f"{name}: BYTES are strings")
         return np.array(flat, object).reshape(shape)
-    numbers = [math.nan if value is None else value for value in flat]
-    if any(isinstance(value, str) or not isinstance(value, int | float) for value in numbers):
+    if not set(map(type, flat)) <= _NUMBERS:
         raise bad(f"{name}: the data must be numbers")
     try:
-        return np.array(numbers, np.float64).reshape(shape)
+        return np.array(flat, np.float64).reshape(shape)  # None becomes NaN
     except (OverflowError, ValueError) as error:
         raise bad(f"{name}: a number is out of range") from error
 
@@ -117,9 +117,10 @@ def _flat(data: Sequence[Any], name: str) -> list[Any]:
     """The elements of nested lists, row after row."""
     level = list(data)
     for _ in range(8):
-        if not any(isinstance(value, list) for value in level):
+        kinds = set(map(type, level))
+        if list not in kinds:
             return level
-        if not all(isinstance(value, list) for value in level):
+        if len(kinds) > 1:
             raise bad(f"{name}: lists and numbers side by side")
         level = [value for row in level for value in row]
     raise bad(f"{name}: the data is nested too deeply")
