@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.inference import compute_in_parts
 from service.api.problems import describe, headers_of
-from service.api.request import MODEL, SIZE
+from service.api.request import MAX_TIMEOUT_MS, MODEL, SIZE
 from service.codec.common import JSON
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
@@ -66,7 +67,7 @@ class Pipeline(Struct, frozen=True, eq=False):
 
     def deadline(self, timeout_ms: int | None = None) -> float:
         """The deadline (`time.monotonic()`) of a request that begins now."""
-        return time.monotonic() + (timeout_ms or self.settings.timeout_ms) / 1000
+        return time.monotonic() + min(timeout_ms or self.settings.timeout_ms, MAX_TIMEOUT_MS) / 1000
 
     async def compute(self, model: Served, items: Sequence[Item], deadline: float) -> list[Any]:
         """The results of `items`, in parts that the queue of the model takes."""
@@ -99,6 +100,28 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
         yield b"".join(parts)
     finally:
         budget.release(size)
+
+
+@contextmanager
+def held(budget: ByteBudget, count: int) -> Iterator[None]:
+    """`count` more bytes are held while the block runs, such as those of an inflated body; raises `Unavailable`."""
+    budget.acquire(count)
+    try:
+        yield
+    finally:
+        budget.release(count)
+
+
+def parse_json(content: bytes) -> Any:
+    """The document in `content`, of which any part may be sent back; raises `ValueError` or `RecursionError`.
+
+    It is UTF-8, and no text has half of a surrogate pair, which UTF-8 cannot say.
+    """
+    text = content.decode()
+    document = json.loads(text)
+    if "\\u" in text:
+        _encode(document)
+    return document
 
 
 def inflate(content: bytes, encoding: str, limit: int) -> bytes:

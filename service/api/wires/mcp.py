@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from service.api.wires.common import Pipeline, body_of, json_answer, with_errors
+from service.api.wires.common import Pipeline, body_of, json_answer, parse_json, with_errors
 from service.codec.backtest import BacktestParameters, plan, score
 from service.codec.common import Body
 from service.codec.forecast import season_of
@@ -108,7 +108,7 @@ async def _answer(content: bytes, request: Request, tools: _Tools) -> Response:
     """The answer to one message, or to a batch of them, which revision 2025-03-26 has; notifications have none."""
     spoken = request.headers.get("mcp-protocol-version")
     try:
-        message = json.loads(content)
+        message = parse_json(content)
     except (ValueError, RecursionError):
         return json_answer(_error(None, _Fault(PARSE_ERROR, "the body is not JSON")), 400)
     if isinstance(message, list) and 0 < len(message) <= MAX_BATCH:

@@ -6,7 +6,9 @@ cent as it was sent. What the networks do not do (covariates, fine-tuning) is re
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,29 +17,35 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from service.api.access import account_of
-from service.api.wires.common import Pipeline, body_of, inflate, json_answer, with_errors
+from service.api.wires.common import Pipeline, body_of, held, inflate, json_answer, with_errors
+from service.codec.large_forecasts import as_arrays
 from service.contract.errors import InvalidRequest, UnknownModel
 from service.contract.types import Floats, ForecastItem, ForecastResult
 from service.registry.served import Served
+from service.settings import Settings
+
+R = TypeVar("R")
 
 DEFAULT_MODEL = "forecaster"
 DEFAULT_LEVEL = 99.0  # of anomalies
-MAX_BYTES = 64 << 20  # of an inflated body: all series of a frame come in one
+MAX_BYTES = 32 << 20  # of an inflated body: all series of a frame come in one
+PIECE = 256 << 10  # bytes of numbers that are lists of Python's at a time
+MAX_LEVELS = 100
 DEFAULT_CONTEXT = 4096
 _THEIRS = ("timegpt", "azureai")
 
 Level = Annotated[float, Meta(ge=0, lt=100)]
-Numbers = list[float | None]
+NULL = msgspec.Raw(b"null")
 
 
 class NixtlaSeries(Struct, frozen=True):
-    """All series, flat; `sizes` says how long each is."""
+    """All series, flat; `sizes` says how long each is. Long lists are decoded once their length is known."""
 
-    y: Numbers
-    sizes: list[int]
-    X: Any = None
-    X_future: Any = None
-    categorical_exog: Any = None
+    y: msgspec.Raw
+    sizes: msgspec.Raw
+    X: msgspec.Raw = NULL
+    X_future: msgspec.Raw = NULL
+    categorical_exog: msgspec.Raw = NULL
 
 
 class NixtlaRequest(Struct, frozen=True):
@@ -46,17 +54,29 @@ class NixtlaRequest(Struct, frozen=True):
     series: NixtlaSeries
     model: str = DEFAULT_MODEL
     h: int = 1
-    level: list[Level] | float | None = None
+    level: msgspec.Raw = NULL
     n_windows: int = 1
     step_size: int | None = None
     full_history: bool = False
     finetune_steps: int = 0
-    finetuned_model_id: Any = None
+    finetuned_model_id: msgspec.Raw = NULL
     multivariate: bool = False
-    hist_exog: Any = None
+    hist_exog: msgspec.Raw = NULL
 
 
+class Query(NamedTuple):
+    """A request that was read."""
+
+    request: NixtlaRequest
+    levels: _Levels
+    series: list[Floats]
+
+
+_NOTHING = (NULL, msgspec.Raw(b"[]"), msgspec.Raw(b"false"))
 _decoder = msgspec.json.Decoder(NixtlaRequest)
+_numbers_decoder = msgspec.json.Decoder(list[float | None])
+_sizes_decoder = msgspec.json.Decoder(list[Annotated[int, Meta(ge=1, le=1 << 40)]])
+_levels_decoder = msgspec.json.Decoder(list[Level] | Level | None)
 
 
 def nixtla_router(pipeline: Pipeline) -> APIRouter:
@@ -100,103 +120,78 @@ class _Wire:
         )
 
     async def forecast(self, request: Request) -> Response:
-        query, series, model = await self._read(request)
-        levels = _Levels(query.level)
-        results = await self._compute(
-            request, model, [ForecastItem(values, query.h, levels.computed) for values in series], query.h
-        )
-        mean = np.concatenate([result.mean for result in results])
-        rows = np.concatenate([result.quantiles for result in results], axis=1)
-        return json_answer(
-            {"mean": mean.tolist(), "intervals": levels.named(rows), "weights_x": None, "feature_contributions": None}
-        )
+        query, model = await self._read(request)
+        h = query.request.h
+        self._check_numbers(len(query.series) * h, query.levels, h, model)
+        items = [ForecastItem(values, h, query.levels.computed) for values in query.series]
+        return await self._answer(request, model, items, _forecasts, query)
 
     async def cross_validation(self, request: Request) -> Response:
-        query, series, model = await self._read(request)
-        if query.full_history:
-            return await self._history(request, query, series, model, anomalies=False)
-        levels = _Levels(query.level)
-        step = query.step_size or query.h
-        if not 1 <= query.n_windows <= 1000 or step < 1:
+        query, model = await self._read(request)
+        if query.request.full_history:
+            return await self._history(request, query, model, anomalies=False)
+        n_windows, h = query.request.n_windows, query.request.h
+        step = query.request.step_size or h
+        if not 1 <= n_windows <= 1000 or step < 1:
             raise InvalidRequest("n_windows and step_size must be positive", code="out_of_range")
-        items: list[ForecastItem] = []
-        positions: list[int] = []
-        sizes: list[int] = []
-        start = 0
-        for values in series:
-            first = len(values) - query.h - (query.n_windows - 1) * step
-            if first < 1:
-                raise InvalidRequest("a series is too short for so many windows", code="length_not_supported")
-            for cut in range(first, len(values) - query.h + 1, step):
-                items.append(ForecastItem(values[:cut], query.h, levels.computed))
-                positions += range(start + cut, start + cut + query.h)
-            sizes.append(query.n_windows * query.h)
-            start += len(values)
-        results = await self._compute(request, model, items, query.h)
-        mean = np.concatenate([result.mean for result in results])
-        rows = np.concatenate([result.quantiles for result in results], axis=1)
-        return json_answer({"idxs": positions, "sizes": sizes, "mean": mean.tolist(), "intervals": levels.named(rows)})
+        if min(map(len, query.series)) - h - (n_windows - 1) * step < 1:
+            raise InvalidRequest("a series is too short for so many windows", code="length_not_supported")
+        self._check_numbers(len(query.series) * n_windows * h, query.levels, h, model)
+        make = partial(_windows, query, n_windows, step)
+        items, positions = await self._in_thread(request, "nixtla windows", n_windows * len(query.series), make)
+        return await self._answer(request, model, items, _cross_validation, query, positions)
 
     async def anomaly_detection(self, request: Request) -> Response:
-        query, series, model = await self._read(request)
-        return await self._history(
-            request,
-            replace(query, level=99.0 if query.level is None else query.level),
-            series,
-            model,
-            anomalies=True,
-        )
+        query, model = await self._read(request)
+        if query.request.level == NULL:
+            query = query._replace(levels=_Levels(DEFAULT_LEVEL))
+        return await self._history(request, query, model, anomalies=True)
 
-    async def _history(
-        self, request: Request, query: NixtlaRequest, series: list[Floats], model: Served, *, anomalies: bool
-    ) -> Response:
+    async def _history(self, request: Request, query: Query, model: Served, *, anomalies: bool) -> Response:
         """One step ahead of every value but the first that the model uses."""
-        levels = _Levels(query.level)
-        results = await self._compute(
-            request, model, [ForecastItem(values, 1, levels.computed, history=True) for values in series], 1
-        )
-        parts, sizes, actual = [], [], []
-        for values, result in zip(series, results, strict=True):
-            history = result.history if result.history is not None else np.zeros((0, 1 + len(levels.computed)))
-            observed = values[len(values) - len(history) :]
-            finite = np.isfinite(history).all(axis=1)
-            first = int(finite.argmax()) if finite.any() else len(history)
-            parts.append(history[first:])
-            actual.append(observed[first:])
-            sizes.append(len(history) - first)
-        rows = np.concatenate(parts)
-        answer: dict[str, Any] = {"sizes": sizes, "mean": rows[:, 0].tolist(), "intervals": levels.named(rows[:, 1:].T)}
-        if anomalies:
-            values = np.concatenate(actual)
-            low, high = rows[:, 1], rows[:, -1]
-            answer |= {"anomaly": ((values < low) | (values > high)).tolist(), "weights_x": None}
-        return json_answer(answer)
+        self._check_numbers(sum(map(len, query.series)), query.levels, 1, model)
+        items = [ForecastItem(values, 1, query.levels.computed, history=True) for values in query.series]
+        return await self._answer(request, model, items, _history_answer, query, anomalies)
 
-    async def _compute(
-        self, request: Request, model: Served, items: list[ForecastItem], horizon: int
-    ) -> list[ForecastResult]:
-        pipeline = self._pipeline.of(request)
+    def _check_numbers(self, steps: int, levels: _Levels, horizon: int, model: Served) -> None:
+        """Raise `InvalidRequest` where an answer of `steps`, `horizon` at once, would be too much for the model."""
         contract = model.manifest.input
         if contract.max_horizon is not None and horizon > contract.max_horizon:
             raise InvalidRequest(
                 f"'{model.manifest.name}' looks at most {contract.max_horizon} steps ahead", code="out_of_range"
             )
-        width = 1 + len(items[0].levels)
-        numbers = width * sum(len(item.values) if item.history else item.horizon for item in items)
+        numbers = steps * (1 + len(levels.computed))
         if numbers > self._pipeline.settings.max_answer_numbers:
             raise InvalidRequest(f"the answer would hold {numbers} numbers: send fewer series", code="too_many_items")
-        cut = [replace(item, values=item.values[-(contract.context or len(item.values)) :]) for item in items]
-        for item in cut:
-            _check_values(item.values, model)
-        return cast(list[ForecastResult], await pipeline.compute(model, cut, pipeline.deadline()))
 
-    async def _read(self, request: Request) -> tuple[NixtlaRequest, list[Floats], Served]:
+    async def _answer(
+        self,
+        request: Request,
+        model: Served,
+        items: list[ForecastItem],
+        answer: Callable[..., dict[str, Any]],
+        *args: Any,
+    ) -> Response:
+        """The answer that `answer` makes of the results of `items` and of `args`; long lists in a thread."""
+        pipeline = self._pipeline.of(request)
+        deadline, size = pipeline.deadline(), len(items)
+        cut = await pipeline.in_thread("nixtla items", size, deadline, _cut, items, model)
+        results = await pipeline.compute(model, cut, deadline)
+        return await pipeline.in_thread("nixtla answer", size, deadline, lambda: json_answer(answer(results, *args)))
+
+    async def _read(self, request: Request) -> tuple[Query, Served]:
         encoding = request.headers.get("content-encoding", "").strip().lower()
         pipeline = self._pipeline.of(request)
         async with body_of(request, pipeline) as content:
             deadline = pipeline.deadline()
-            query, series = await pipeline.in_thread("nixtla", len(content), deadline, _series, content, encoding)
-        return query, series, self._model(query.model)
+            plain = await pipeline.in_thread("inflate", len(content), deadline, inflate, content, encoding, MAX_BYTES)
+            with held(pipeline.budget, max(0, len(plain) - len(content))):
+                query = await pipeline.in_thread("nixtla", len(plain), deadline, _query, plain, pipeline.settings)
+        return query, self._model(query.request.model)
+
+    def _in_thread(self, request: Request, kind: str, size: int, function: Callable[[], R]) -> Awaitable[R]:
+        pipeline = self._pipeline.of(request)
+        return pipeline.in_thread(kind, size, pipeline.deadline(), function)
 
     def _model(self, name: str) -> Served:
         """The model of that name; the names of Nixtla's own mean the default forecaster."""
@@ -241,28 +236,126 @@ class _Levels:
 
 def _sides(level: float) -> tuple[float, float]:
     """The quantiles at both ends of an interval, rounded: (1 - 80 / 100) / 2 is 0.0999…98."""
-    low = round((1 - level / 100) / 2, 8)
+    low = max(round((1 - level / 100) / 2, 8), 1e-8)
     return low, round(1 - low, 8)
 
 
-def _series(content: bytes, encoding: str) -> tuple[NixtlaRequest, list[Floats]]:
-    """The request in a body and its series; raises `InvalidRequest`."""
+def _query(content: bytes, settings: Settings) -> Query:
+    """The request in a body, its levels and its series; raises `InvalidRequest`."""
     try:
-        query = _decoder.decode(inflate(content, encoding, MAX_BYTES))
+        query = _decoder.decode(content)
+        levels = _levels_of(query.level)
+        sizes = _sizes_of(query.series.sizes, settings.max_queue_items)
+        values = _values_of(query.series.y, settings.max_queue_observations)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         code = "wrong_type" if isinstance(error, msgspec.ValidationError) else "malformed_json"
         raise InvalidRequest(f"the request cannot be read: {error}", code=code) from error
     flat = query.series
     for name, value in (("X", flat.X), ("X_future", flat.X_future), ("categorical_exog", flat.categorical_exog)):
-        if value is not None:
+        if value != NULL:
             raise InvalidRequest(f"{name}: exogenous variables are not read by these networks", code="unknown_field")
-    if query.finetune_steps > 0 or query.finetuned_model_id is not None or query.multivariate or query.hist_exog:
+    is_tuned = query.finetune_steps > 0 or query.finetuned_model_id != NULL or query.multivariate
+    if is_tuned or query.hist_exog not in _NOTHING:
         raise InvalidRequest(
             "fine-tuning, exogenous and multivariate series are not offered here", code="unknown_field"
         )
-    if not flat.sizes or min(flat.sizes) < 1 or sum(flat.sizes) != len(flat.y):
+    if not sizes or sum(sizes) != len(values):
         raise InvalidRequest("sizes must be the lengths of the series in y", code="out_of_range")
     if query.h < 1:
         raise InvalidRequest("h must be at least 1", code="out_of_range")
-    values = np.array(flat.y, np.float64)
-    return query, np.split(values, np.cumsum(flat.sizes)[:-1])
+    return Query(query, levels, np.split(values, np.cumsum(sizes)[:-1]))
+
+
+def _levels_of(raw: msgspec.Raw) -> _Levels:
+    if _n_commas(raw) >= MAX_LEVELS:
+        raise InvalidRequest(f"level: at most {MAX_LEVELS} of them", code="out_of_range")
+    return _Levels(_levels_decoder.decode(raw))
+
+
+def _sizes_of(raw: msgspec.Raw, most: int) -> list[int]:
+    if _n_commas(raw) >= most:
+        raise InvalidRequest(f"at most {most} series in one request", code="too_many_items")
+    return _sizes_decoder.decode(raw)
+
+
+def _values_of(raw: msgspec.Raw, most: int) -> Floats:
+    """The numbers in a list, of which only a part at a time is a list of Python's: that takes 32 bytes a number."""
+    if _n_commas(raw) >= most:
+        raise InvalidRequest(f"at most {most} values in one request", code="too_many_items")
+    if len(memoryview(raw)) <= PIECE:
+        (values,) = as_arrays([_numbers_decoder.decode(raw)])
+        return values[0]
+    content = bytes(raw).strip()
+    parts: list[Floats] = []
+    start = 0
+    while start < len(content):
+        comma = content.find(b",", start + PIECE)
+        end = comma if comma >= 0 else len(content)
+        piece = (b"" if start == 0 else b"[") + content[start:end] + (b"]" if comma >= 0 else b"")
+        parts.append(as_arrays([_numbers_decoder.decode(piece)])[0][0])
+        start = end + 1
+    return np.concatenate(parts)
+
+
+def _n_commas(raw: msgspec.Raw) -> int:
+    return int(np.count_nonzero(np.frombuffer(raw, np.uint8) == ord(",")))
+
+
+def _cut(items: list[ForecastItem], model: Served) -> list[ForecastItem]:
+    """`items` with as many values as the model uses; raises `InvalidRequest` for those that it cannot read."""
+    context = model.manifest.input.context
+    cut = [replace(item, values=item.values[-(context or len(item.values)) :]) for item in items]
+    for item in cut:
+        _check_values(item.values, model)
+    return cut
+
+
+def _windows(query: Query, n_windows: int, step: int) -> tuple[list[ForecastItem], list[int]]:
+    """An item for each window of each series, and the places in y of all values that they forecast."""
+    h, levels = query.request.h, query.levels.computed
+    items: list[ForecastItem] = []
+    positions: list[int] = []
+    start = 0
+    for values in query.series:
+        for cut in range(len(values) - h - (n_windows - 1) * step, len(values) - h + 1, step):
+            items.append(ForecastItem(values[:cut], h, levels))
+            positions += range(start + cut, start + cut + h)
+        start += len(values)
+    return items, positions
+
+
+def _forecasts(results: list[ForecastResult], query: Query) -> dict[str, Any]:
+    mean = np.concatenate([result.mean for result in results])
+    rows = np.concatenate([result.quantiles for result in results], axis=1)
+    return {
+        "mean": mean.tolist(),
+        "intervals": query.levels.named(rows),
+        "weights_x": None,
+        "feature_contributions": None,
+    }
+
+
+def _cross_validation(results: list[ForecastResult], query: Query, positions: list[int]) -> dict[str, Any]:
+    forecasts = _forecasts(results, query)
+    sizes = [query.request.n_windows * query.request.h] * len(query.series)
+    return {"idxs": positions, "sizes": sizes, "mean": forecasts["mean"], "intervals": forecasts["intervals"]}
+
+
+def _history_answer(results: list[ForecastResult], query: Query, anomalies: bool) -> dict[str, Any]:
+    parts, sizes, actual = [], [], []
+    for values, result in zip(query.series, results, strict=True):
+        history = result.history if result.history is not None else np.zeros((0, 1 + len(query.levels.computed)))
+        observed = values[len(values) - len(history) :]
+        finite = np.isfinite(history).all(axis=1)
+        first = int(finite.argmax()) if finite.any() else len(history)
+        parts.append(history[first:])
+        actual.append(observed[first:])
+        sizes.append(len(history) - first)
+    rows = np.concatenate(parts)
+    intervals = query.levels.named(rows[:, 1:].T)
+    answer: dict[str, Any] = {"sizes": sizes, "mean": rows[:, 0].tolist(), "intervals": intervals}
+    if anomalies:
+        values = np.concatenate(actual)
+        low, high = rows[:, 1], rows[:, -1]
+        answer |= {"anomaly": ((values < low) | (values > high)).tolist(), "weights_x": None}
+    return answer

@@ -11,17 +11,18 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
-from service.api.wires.common import Pipeline, body_of, inflate, json_answer, with_errors
-from service.api.wires.tensors import Tensor, bad, datatype_of, parse_tensors, to_bytes
+from service.api.wires.common import Pipeline, body_of, inflate, json_answer, parse_json, with_errors
+from service.api.wires.tensors import Tensor, bad, datatype_of, parameters_of, parse_tensors, to_bytes
 from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitInput, DigitParameters
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput
+from service.codec.large_forecasts import StoredValues
 from service.codec.strict_json import suggestion
 from service.contract.errors import InvalidRequest, UnknownModel
 from service.contract.manifest import Manifest
@@ -145,9 +146,12 @@ class _Protocol:
             raise InvalidRequest("quantile_levels are numbers with commas between", code="wrong_type") from error
         if not all(0 < level < 1 for level in parameters.quantile_levels) or len(parameters.quantile_levels) > 99:
             raise InvalidRequest("quantile_levels are up to 99 numbers between 0 and 1", code="out_of_range")
-        rows, states = _sequences(parsed.tensors, "target", 2), _states(parsed.tensors)
+        rows, states = (
+            _sequences(parsed.tensors, "target", 2, self._pipeline.settings.max_items),
+            _states(parsed.tensors),
+        )
         inputs = [
-            SeriesInput([None if value != value else value for value in row.tolist()], None, state)  # noqa: PLR0124 (NaN)
+            SeriesInput(cast("list[float | None]", StoredValues(row)), None, state)
             for row, state in zip(rows, states or [None] * len(rows), strict=True)
         ]
         if any(np.isinf(row).any() for row in rows):
@@ -157,9 +161,7 @@ class _Protocol:
         return self._pipeline.forecasts.to_items(request, model.manifest)
 
     def _digit_call(self, parsed: Infer, model: Served, deadline: float) -> Any:
-        rows, states = _sequences(parsed.tensors, "rows", 3), _states(parsed.tensors)
-        if len(rows) > self._pipeline.settings.max_items:
-            raise InvalidRequest(f"at most {self._pipeline.settings.max_items} digits", code="too_many_items")
+        rows, states = _sequences(parsed.tensors, "rows", 3, self._pipeline.settings.max_items), _states(parsed.tensors)
         if any(not np.isfinite(row).all() or (row < 0).any() or (row > 255).any() for row in rows):
             raise InvalidRequest("rows: every number must be in 0..255", code="out_of_range")
         inputs = [
@@ -228,14 +230,12 @@ def _parse(content: bytes, headers: dict[str, str], limit: int, model: Served) -
             )
         split = int(length)
     try:
-        head = json.loads(content[:split])
+        head = parse_json(content[:split])
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("the head of the request is no JSON", code="malformed_json") from error
     if not isinstance(head, dict):
         raise bad("the request must be an object")
-    parameters = head.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise bad("parameters must be an object")
+    parameters = parameters_of(head)
     task = model.manifest.task
     allowed = (*(_FORECAST_OPTIONS if task == "forecast" else _DIGIT_OPTIONS), *_OF_CLIENTS)
     _refuse_unknown("parameter", list(parameters), allowed)
@@ -251,7 +251,7 @@ def _parse(content: bytes, headers: dict[str, str], limit: int, model: Served) -
 
 def _check_classification(outputs: list[dict[str, Any]]) -> None:
     for entry in outputs:
-        count = (entry.get("parameters") or {}).get("classification")
+        count = parameters_of(entry).get("classification")
         if count and (type(count) is not int or count < 1 or entry["name"] != "probabilities"):
             raise bad("classification: a number of classes, of the output 'probabilities'")
 
@@ -263,13 +263,15 @@ def _refuse_unknown(kind: str, names: list[str], allowed: tuple[str, ...]) -> No
             raise InvalidRequest(detail, code="unknown_field")
 
 
-def _sequences(tensors: dict[str, Tensor], name: str, dimensions: int) -> list[Tensor]:
-    """The rows of input `name`, each cut to its length."""
+def _sequences(tensors: dict[str, Tensor], name: str, dimensions: int, most: int) -> list[Tensor]:
+    """The rows of input `name`, at most so many, each cut to its length."""
     if name not in tensors:
         raise InvalidRequest(f"the input '{name}' is required", code="missing_field")
     tensor = tensors[name]
     if tensor.ndim != dimensions or tensor.dtype == object:
         raise bad(f"{name}: must have {dimensions} dimensions, and numbers")
+    if len(tensor) > most:
+        raise InvalidRequest(f"{name}: at most {most} rows in one request", code="too_many_items")
     if "lengths" not in tensors:
         return list(tensor)
     lengths = tensors["lengths"]
@@ -290,8 +292,10 @@ def _states(tensors: dict[str, Tensor]) -> list[str | None] | None:
 
 
 def _positive_integer(options: dict[str, Any], name: str, default: int | None) -> Any:
-    value = options.get(name, default)
-    if value is not None and (type(value) is not int or not 1 <= value <= 1_000_000):
+    value = options.get(name)
+    if value is None:
+        return default
+    if type(value) is not int or not 1 <= value <= 1_000_000:
         raise InvalidRequest(f"{name} must be a whole number from 1 to 1000000", code="out_of_range")
     return value
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from msgspec import Struct
 
 from service.api.wires.common import Pipeline, body_of, json_answer, with_errors
 from service.codec.common import JSON, Body
@@ -22,6 +23,20 @@ from service.contract.errors import InvalidRequest
 
 _COVARIATES = ("past_covariates", "future_covariates")
 _SERIES = ("inputs", "instances", "dataframe_records", "dataframe_split")  # one of them holds the series
+NULL = msgspec.Raw(b"null")
+_NOTHING = (NULL, msgspec.Raw(b"[]"), msgspec.Raw(b"{}"))  # covariates that are none
+
+
+class Frame(Struct):
+    """A frame in parts; its cells are decoded where they belong."""
+
+    columns: list[str]
+    data: list[list[msgspec.Raw]]
+
+
+_fields_decoder: Any = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_frame_decoder = msgspec.json.Decoder(Frame)
 
 
 def sagemaker_router(pipeline: Pipeline) -> APIRouter:
@@ -39,7 +54,12 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
     async def answer(content: bytes, request: Request, pipeline: Pipeline) -> Response:
         media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         codec: Any = pipeline.digits if media_type in IMAGES else pipeline.forecasts
-        body = Body(content, media_type) if media_type in IMAGES else Body(_as_forecast(content, media_type))
+        if media_type not in (*IMAGES, JSON):
+            raise InvalidRequest("send application/json, or an image", code="unsupported_media_type")
+        body = Body(content, media_type)
+        if media_type == JSON:
+            size, most = len(content), pipeline.settings.max_items
+            body = Body(await pipeline.in_thread("invocation", size, pipeline.deadline(), _as_forecast, content, most))
         decoded = await pipeline.in_thread("decode", len(content), pipeline.deadline(), codec.decode, body)
         model = pipeline.registry.get(decoded.model)
         deadline = pipeline.deadline(decoded.parameters.timeout_ms)
@@ -60,30 +80,24 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
     return router
 
 
-def _as_forecast(content: bytes, media_type: str) -> bytes:
-    """The body of `POST /forecast` that means the same."""
-    if media_type != JSON:
-        raise InvalidRequest("send application/json, or an image", code="unsupported_media_type")
+def _as_forecast(content: bytes, max_items: int) -> bytes:
+    """The body of `POST /forecast` that means the same; members that are not renamed stay as they came."""
     try:
-        document = msgspec.json.decode(content)
-    except msgspec.DecodeError:
+        document = _fields_decoder.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return content  # the codec words the error
-    if not isinstance(document, dict):
-        return content
     _rename(document)
-    if not isinstance(document.get("inputs"), list):
-        return msgspec.json.encode(document)
-    parameters = document.get("parameters")
-    freq = parameters.pop("freq", None) if isinstance(parameters, dict) else None
-    for index, series in enumerate(document["inputs"]):
-        if not isinstance(series, dict):
-            continue
+    try:
+        series, freq = _series_of(document, max_items), _freq_of(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.encode(document)  # likewise
+    for index, fields in enumerate(series):
         for name in _COVARIATES:
-            if series.pop(name, None):
+            if fields.pop(name, NULL) not in _NOTHING:
                 raise InvalidRequest(f"#/inputs/{index}/{name}: covariates are not read", code="unknown_field")
-        if freq is not None:
-            series.setdefault("freq", freq)
-    return msgspec.json.encode(document)
+        if freq not in _NOTHING:
+            fields.setdefault("freq", freq)
+    return msgspec.json.encode(document | {"inputs": series})
 
 
 def _rename(document: dict[str, Any]) -> None:
@@ -98,16 +112,38 @@ def _rename(document: dict[str, Any]) -> None:
                 document[ours] = _records(document[ours])
 
 
-def _records(frame: object) -> list[dict[str, Any]]:
+def _series_of(document: dict[str, Any], max_items: int) -> list[dict[str, Any]]:
+    """The members of each series; raises `msgspec.DecodeError` where there are none."""
+    items = document.get("inputs", NULL)
+    if isinstance(items, msgspec.Raw):
+        items = _items_decoder.decode(items)
+    if len(items) > max_items:
+        raise InvalidRequest(f"{len(items)} series in one request; at most {max_items}", code="too_many_items")
+    return [_fields_decoder.decode(item) if isinstance(item, msgspec.Raw) else item for item in items]
+
+
+def _freq_of(document: dict[str, Any]) -> msgspec.Raw:
+    """The member `freq` of the parameters, which is taken out of them."""
+    if "parameters" not in document:
+        return NULL
+    parameters = _fields_decoder.decode(document["parameters"])
+    freq: msgspec.Raw = parameters.pop("freq", NULL)
+    document["parameters"] = parameters
+    return freq
+
+
+def _records(frame: msgspec.Raw) -> list[dict[str, Any]]:
     """The rows of a frame that is split into `columns` and `data`; raises `InvalidRequest`."""
-    columns, data = (frame.get("columns"), frame.get("data")) if isinstance(frame, dict) else (None, None)
-    if not isinstance(columns, list) or not isinstance(data, list):
-        raise InvalidRequest("#/dataframe_split: must have arrays columns and data", code="wrong_type")
-    for index, row in enumerate(data):
-        if not isinstance(row, list) or len(row) != len(columns):
-            detail = f"#/dataframe_split/data/{index}: must be an array of {len(columns)} cells"
+    try:
+        split = _frame_decoder.decode(frame)
+    except msgspec.ValidationError as error:
+        detail = f"#/dataframe_split: must have arrays columns and data: {error}"
+        raise InvalidRequest(detail, code="wrong_type") from error
+    for index, row in enumerate(split.data):
+        if len(row) != len(split.columns):
+            detail = f"#/dataframe_split/data/{index}: must be an array of {len(split.columns)} cells"
             raise InvalidRequest(detail, code="wrong_type")
-    return [dict(zip(map(str, columns), row, strict=True)) for row in data]
+    return [dict(zip(split.columns, row, strict=True)) for row in split.data]
 
 
 def _flat(prediction: dict[str, Any]) -> dict[str, Any]:

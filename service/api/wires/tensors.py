@@ -23,6 +23,7 @@ DTYPES = {
     **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
 }
 Tensor = NDArray[Any]
+_NUMBERS = {int, float, bool, type(None)}
 
 
 def bad(detail: str) -> InvalidRequest:
@@ -38,7 +39,7 @@ def parse_tensors(head: dict[str, Any], binary: bytes) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     offset = 0
     for entry in inputs:
-        name, size = entry.get("name"), (entry.get("parameters") or {}).get("binary_data_size")
+        name, size = entry.get("name"), parameters_of(entry).get("binary_data_size")
         if not isinstance(name, str) or name in tensors:
             raise bad("every input has a name of its own")
         if size is None:
@@ -51,6 +52,14 @@ def parse_tensors(head: dict[str, Any], binary: bytes) -> dict[str, Tensor]:
     if offset != len(binary):
         raise bad(f"{len(binary) - offset} bytes of the body belong to no input")
     return tensors
+
+
+def parameters_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a request, an input or an output; raises `InvalidRequest` where they are no object."""
+    parameters = entry.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise bad("parameters must be an object")
+    return parameters
 
 
 def to_bytes(tensor: Tensor) -> bytes:
@@ -81,9 +90,9 @@ def _shape(name: str, entry: dict[str, Any], available: int) -> tuple[int, ...]:
 
 def _datatype(name: str, entry: dict[str, Any]) -> str:
     datatype = entry.get("datatype")
-    if datatype != "BYTES" and datatype not in DTYPES:
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DTYPES):
         raise bad(f"{name}: datatype must be BYTES or one of {', '.join(DTYPES)}")
-    return str(datatype)
+    return datatype
 
 
 def _from_json(name: str, entry: dict[str, Any]) -> Tensor:
@@ -93,14 +102,13 @@ def _from_json(name: str, entry: dict[str, Any]) -> Tensor:
     flat = _flat(data, name)
     shape = _shape(name, entry, len(flat))
     if datatype == "BYTES":
-        if not all(isinstance(text, str) for text in flat):
+        if not set(map(type, flat)) <= {str}:
             raise bad(f"{name}: BYTES are strings")
         return np.array(flat, object).reshape(shape)
-    numbers = [math.nan if value is None else value for value in flat]
-    if any(isinstance(value, str) or not isinstance(value, int | float) for value in numbers):
+    if not set(map(type, flat)) <= _NUMBERS:
         raise bad(f"{name}: the data must be numbers")
     try:
-        return np.array(numbers, np.float64).reshape(shape)
+        return np.array(flat, np.float64).reshape(shape)  # None becomes NaN
     except (OverflowError, ValueError) as error:
         raise bad(f"{name}: a number is out of range") from error
 
@@ -109,9 +117,10 @@ def _flat(data: Sequence[Any], name: str) -> list[Any]:
     """The elements of nested lists, row after row."""
     level = list(data)
     for _ in range(8):
-        if not any(isinstance(value, list) for value in level):
+        kinds = set(map(type, level))
+        if list not in kinds:
             return level
-        if not all(isinstance(value, list) for value in level):
+        if len(kinds) > 1:
             raise bad(f"{name}: lists and numbers side by side")
         level = [value for row in level for value in row]
     raise bad(f"{name}: the data is nested too deeply")
