@@ -196,7 +196,8 @@ async def tab_to(page: Page, selector: str) -> None:
                 const shown = focused.type === "file" ? focused.parentElement : focused;
                 const width = shown.getBoundingClientRect().width;
                 const is_seen = getComputedStyle(shown).outlineStyle !== "none" && width > 1;
-                return [focused.matches(selector), is_seen, focused.outerHTML.slice(0, 80)];
+                const is_outside = focused === document.body;
+                return [focused.matches(selector), is_seen || is_outside, focused.outerHTML.slice(0, 80)];
             }""",
             selector,
         )
