@@ -139,6 +139,9 @@ class FakeRegistry:
                 if model.state != "ready":
                     raise Unavailable(f"{reference} is being loaded", code="model_not_ready", retry_after=2.5)
                 return model
+        name, _, number = reference.partition("@")
+        if any(name == model.name for model in self.served):
+            raise UnknownModel(f"model {name!r} has no version {number!r}", code="version_not_found")
         raise UnknownModel("there is no such model", code="model_not_found")
 
     def models(self) -> list[FakeModel]:

@@ -34,6 +34,7 @@ from service.api.wires.common import Pipeline
 from service.api.wires.mcp import mcp_router
 from service.api.wires.nixtla import nixtla_router
 from service.api.wires.oip import oip_router
+from service.api.wires.refusals import reworded
 from service.api.wires.sagemaker import sagemaker_router
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
@@ -132,7 +133,7 @@ def create_app(
         LiveEndpoint("/classify-digit/stream", digits, registry, settings, texts, pictures, connections),
     ):
         app.live_endpoints[live.path] = live
-    answer_with_problems(app, [*app.endpoints, "/models", "/metrics", "/livez", "/readyz", "/docs"])
+    answer_with_problems(app, [*app.endpoints, "/models", "/metrics", "/livez", "/readyz", "/docs"], reworded)
     declare(app)
     return app
 

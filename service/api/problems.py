@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -217,13 +217,18 @@ def routes_advice(path: str, routes: Collection[str]) -> str:
     return f"; did you mean {meant}? {listing}" if meant else f": {listing}"
 
 
-def answer_with_problems(app: FastAPI, routes: Collection[str]) -> None:
-    """FastAPI's routes answer errors as the direct routes do; `routes` are the paths that exist."""
+def answer_with_problems(
+    app: FastAPI, routes: Collection[str], reworded: Callable[[Answer, str], Answer] = lambda answer, _path: answer
+) -> None:
+    """FastAPI's routes answer errors as the direct routes do; `routes` are the paths that exist.
+
+    `reworded` makes of an answer, and the path that was asked for, what the clients of another protocol read.
+    """
 
     async def refuse(request: Request, error: Exception) -> Response:
         is_lost = isinstance(error, HTTPException) and error.status_code == KINDS[NOT_FOUND].status
         advice = routes_advice(request.url.path, routes) if is_lost else ""
-        answer = from_exception(error, request.state.request_id, advice)
+        answer = reworded(from_exception(error, request.state.request_id, advice), request.url.path)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
         return Response(answer.body, answer.status, headers)
 

@@ -28,6 +28,7 @@ ROUTES: tuple[tuple[str, str, frozenset[str]], ...] = (
     ("GET", r"/metrics", OBSERVE),
     # SageMaker, Model Context Protocol
     ("POST", r"/invocations|/mcp", INFER),
+    ("GET", r"/version", READ),
     # Open Inference Protocol
     ("GET", rf"/v2/?|{_OIP_MODEL}(/ready)?", READ),
     ("GET", rf"/v2/models/stats|{_OIP_MODEL}/stats", READ),

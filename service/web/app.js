@@ -5,6 +5,11 @@ import { firstLanguage, setLanguage } from "./text.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
+function choose(tab) {
+  select(tab);
+  history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`);
+}
+
 function select(tab) {
   for (const one of tabs) {
     const chosen = one === tab;
@@ -12,16 +17,15 @@ function select(tab) {
     one.tabIndex = chosen ? 0 : -1;
     document.getElementById(one.getAttribute("aria-controls")).hidden = !chosen;
   }
-  history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`);
 }
 
 for (const tab of tabs) {
-  tab.addEventListener("click", () => select(tab));
+  tab.addEventListener("click", () => choose(tab));
   tab.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
-    select(next);
+    choose(next);
     next.focus();
   });
 }
@@ -39,8 +43,8 @@ setLanguage(language.value);
 series.start();
 digit.start();
 setTheme(theme.value);
-document.addEventListener("picture", () => select(tabs[1]));
-document.addEventListener("table", () => select(tabs[0]));
+document.addEventListener("picture", () => choose(tabs[1]));
+document.addEventListener("table", () => choose(tabs[0]));
 // A file that is dropped beside the views is opened as well: the browser would leave the page for it.
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {

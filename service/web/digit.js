@@ -129,9 +129,17 @@ function clear() {
   show([], 28, []);
 }
 
+function showNib(shown) {
+  const nib = $("nib");
+  nib.hidden = !shown;
+  nib.style.left = `${cursor.x / 2.8}%`;
+  nib.style.top = `${cursor.y / 2.8}%`;
+  nib.classList.toggle("inks", cursor.inks);
+}
+
 function keyboard(event) {
   const moves = { ArrowUp: [0, -8], ArrowDown: [0, 8], ArrowLeft: [-8, 0], ArrowRight: [8, 0] };
-  if (event.key === " ") { cursor.inks = !cursor.inks; event.preventDefault(); return; }
+  if (event.key === " ") { cursor.inks = !cursor.inks; event.preventDefault(); showNib(true); return; }
   const move = moves[event.key];
   if (!move) return;
   event.preventDefault();
@@ -139,11 +147,12 @@ function keyboard(event) {
   cursor.x = Math.min(270, Math.max(10, cursor.x + move[0]));
   cursor.y = Math.min(270, Math.max(10, cursor.y + move[1]));
   if (cursor.inks) { line(from, [cursor.x, cursor.y]); later(); }
+  showNib(true);
 }
 
 async function picture(file) {
   if (!file) return;
-  if (!file.type.startsWith("image/") && /\.(csv|tsv|tab|txt|dat|xlsx|parquet)$/i.test(file.name)) { document.dispatchEvent(new CustomEvent("table", { detail: file })); return; }
+  if (!file.type.startsWith("image/") && /\.(csv|tsv|tab|txt|dat|sql|xlsx|parquet)$/i.test(file.name)) { document.dispatchEvent(new CustomEvent("table", { detail: file })); return; }
   const image = await createImageBitmap(file).catch(() => null);
   wipe();
   if (image) {
@@ -160,6 +169,8 @@ export function start() {
   pad.addEventListener("pointermove", (event) => { if (drawing) { const to = place(event); line(drawing, to); drawing = to; } });
   for (const name of ["pointerup", "pointercancel"]) pad.addEventListener(name, () => { if (drawing) { drawing = null; later(); } });
   pad.addEventListener("keydown", keyboard);
+  pad.addEventListener("focus", () => showNib(pad.matches(":focus-visible")));
+  for (const name of ["blur", "pointerdown"]) pad.addEventListener(name, () => showNib(false));
   $("pen").addEventListener("click", () => setTool(false));
   $("eraser").addEventListener("click", () => setTool(true));
   $("clear").addEventListener("click", clear);

@@ -186,6 +186,77 @@ async def test_a_digit_is_drawn_with_the_mouse_and_with_keys(page: Page) -> None
     await expect(page, "#verdict").to_contain_text("1, with")
 
 
+async def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the element has the focus, which is to be seen."""
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        found = await page.evaluate(
+            """selector => {
+                const focused = document.activeElement;
+                const shown = focused.type === "file" ? focused.parentElement : focused;
+                const width = shown.getBoundingClientRect().width;
+                const is_seen = getComputedStyle(shown).outlineStyle !== "none" && width > 1;
+                const is_outside = focused === document.body;
+                return [focused.matches(selector), is_seen || is_outside, focused.outerHTML.slice(0, 80)];
+            }""",
+            selector,
+        )
+        assert found[1], f"the focus is not to be seen: {found[2]}"
+        if found[0]:
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+async def test_series_with_the_keyboard_alone(page: Page) -> None:
+    await tab_to(page, ".skip")
+    await tab_to(page, "#tab-series")
+    await tab_to(page, "#language")
+    await tab_to(page, "#text")
+    await page.keyboard.type("1,2,3,4,5,6,7,8,9,10")
+    await expect(page, "#status").to_contain_text("10 values")
+    await tab_to(page, "#file")
+    await tab_to(page, "#example")
+    await page.keyboard.press("ArrowDown")
+    await expect(page, "#status").to_contain_text("season of 12")
+    await tab_to(page, "#horizon")
+    await page.keyboard.press("Home")
+    await expect(page, "#values tbody tr").to_have_count(1)
+    await page.keyboard.press("ArrowRight")
+    await expect(page, "#values tbody tr").to_have_count(2)
+    await tab_to(page, "#level")
+    await page.keyboard.press("ArrowRight")
+    await expect(page, "#status").to_contain_text("82 %")
+    await tab_to(page, "#download")
+    async with page.expect_download():
+        await page.keyboard.press("Enter")
+    await tab_to(page, "#backtest")
+    await page.keyboard.press("Space")
+    await expect(page, "#scores tbody tr").to_have_count(5)
+    await tab_to(page, "#values summary")
+    await page.keyboard.press("Enter")
+    await expect(page, "#values table").to_be_visible()
+
+
+async def test_digits_with_the_keyboard_alone(page: Page) -> None:
+    await tab_to(page, "#tab-series")
+    await page.keyboard.press("ArrowRight")
+    await expect(page, "#digit").to_be_visible()
+    await tab_to(page, "#pad")
+    await expect(page, "#nib").to_be_visible()
+    await page.keyboard.press("Space")
+    for _ in range(20):
+        await page.keyboard.press("ArrowDown")
+    await expect(page, "#verdict").to_contain_text("1, with")
+    await tab_to(page, "#clear")
+    await expect(page, "#nib").to_be_hidden()
+    await page.keyboard.press("Enter")
+    await expect(page, "#verdict").not_to_contain_text("1, with")
+    await tab_to(page, "#picture")
+    await tab_to(page, "#strokes button:nth-child(4)")
+    await page.keyboard.press("Enter")
+    await expect(page, "#verdict").to_contain_text("3, with")
+
+
 async def drop(page: Page, selector: str, name: str, kind: str, content: bytes) -> None:
     """Drop a file on an element."""
     await page.evaluate(

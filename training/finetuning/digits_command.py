@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Read, score, train, choose, write; raises `UnusableData` for what cannot be done, in a sentence."""
     started = time.monotonic()
-    check_name(arguments.name)
+    check_name(arguments.name, arguments.models, "classify-digit", DEFAULT_NAME)
     core, scale, version = _shipped(arguments.start, arguments.models)
     images = read_images(arguments.folder)
     config = replace(USUAL, sizes=(size_of(core),), **changed_fields(arguments, USUAL))

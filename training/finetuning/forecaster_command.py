@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Read, backtest, tune, calibrate, choose, write; raises `UnusableData` for what cannot be done, in a sentence."""
     started = time.monotonic()
-    check_name(arguments.name)
+    check_name(arguments.name, arguments.models, "forecast", DEFAULT_NAME)
     config = replace(Config(), **changed_fields(arguments, Config()))
     if arguments.dry_run:
         config = replace(config, steps=DRY_STEPS, evaluate_every=DRY_STEPS, values=1000, windows=4, test_windows=8)

@@ -9,12 +9,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
+from service.contract.errors import BrokenModel
 from service.contract.manifest import MANIFEST_FILE, read_manifest
 from training.finetuning.series import UnusableData
 from training.fit.interrupt import Interrupt
@@ -52,10 +53,19 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: %(default)s)")
 
 
-def check_name(name: str) -> None:
-    """Raise `UnusableData` for a name that no model can have."""
+def check_name(name: str, models: Path, task: str, default_name: str) -> None:
+    """Raise `UnusableData` for a name that no model can have, that of the default model, and one of another task."""
     if not NAME.fullmatch(name):
         raise UnusableData(f"--name {name}: a name is up to 64 small letters, digits and hyphens, such as shops")
+    if name == default_name:
+        detail = "that is the model that answers by default; take another name, and --default to replace it"
+        raise UnusableData(f"--name {name}: {detail}")
+    for path in models.glob(f"{name}/[0-9]*/{MANIFEST_FILE}"):
+        other = task
+        with suppress(BrokenModel):
+            other = read_manifest(path.parent).task
+        if other != task:
+            raise UnusableData(f"--name {name}: {models} has a model of that name for {other}; take another name")
 
 
 @contextmanager

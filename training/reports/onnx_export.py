@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,9 @@ class Reading(nn.Module):
         """(B, classes) float32."""
         answer: Tensor = self.model.read(self.model.step(rows, lengths, self.model.initial(rows.size(0))))
         return answer
+
+
+_OPERATOR = re.compile(r"operator '(aten::\w+)'|implementation for (\w+)\(")  # that torch or onnxruntime misses
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,10 +124,21 @@ def onnx_file(folder: Path) -> bytes:
                 dynamo=False,
             )
         except (errors.OnnxExporterError, RuntimeError) as error:
-            raise ValueError(
-                f"{manifest.name}@{manifest.version} cannot be written as ONNX: {str(error).splitlines()[0]}"
-            ) from error
+            raise ValueError(refusal(manifest, "cannot be written as ONNX", error)) from error
     return onnx_graphs.repaired(buffer.getvalue())
+
+
+def refusal(manifest: Manifest, what: str, error: Exception) -> str:
+    """Why a model is not exported, in a sentence: the operator that is lacking, where the error names one."""
+    text = str(error)
+    operator = _OPERATOR.search(text)
+    if operator:
+        reason = f"there is nothing for its operator {operator[1] or operator[2]}"
+    elif "scalar type" in text:
+        reason = "the exporter cannot follow the types of its numbers"
+    else:
+        reason = text.strip().partition("\n")[0].partition(". ")[0]
+    return f"{manifest.name}@{manifest.version} {what}: {reason}"
 
 
 def difference(data: bytes, folder: Path) -> float:
@@ -141,17 +156,13 @@ def difference(data: bytes, folder: Path) -> float:
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except (faults.Fail, faults.InvalidGraph, faults.NotImplemented, faults.RuntimeException) as error:
-        raise ValueError(
-            f"{manifest.name}@{manifest.version} as ONNX cannot be run: {str(error).splitlines()[0]}"
-        ) from error
+        raise ValueError(refusal(manifest, "cannot be run by onnxruntime", error)) from error
     worst = 0.0
     for sample in samples(manifest):
         try:
             [answer] = session.run(None, sample)
         except (faults.Fail, faults.InvalidArgument, faults.RuntimeException) as error:
-            raise ValueError(
-                f"{manifest.name}@{manifest.version} as ONNX cannot be run: {str(error).splitlines()[0]}"
-            ) from error
+            raise ValueError(refusal(manifest, "cannot be run by onnxruntime", error)) from error
         with computing_as_served():
             expected = served(*(torch.from_numpy(value) for value in sample.values())).numpy()
         size = ATOL / RTOL + np.abs(expected) + _size(sample)

@@ -178,6 +178,8 @@ class _Protocol:
         try:
             return self._pipeline.registry.get(f"{name}@{number}" if number else name)
         except UnknownModel as error:
+            if error.code == "version_not_found":
+                raise
             names = [entry.name for entry in self._pipeline.registry.models()]
             raise UnknownModel(f"there is no model '{name[:64]}'{suggestion(name, names)}", code=error.code) from error
 

@@ -4,7 +4,8 @@ The body is that of `POST /forecast`, but that `freq` may stand in `parameters` 
 an image is answered as `POST /classify-digit` does. Covariates and series of several dimensions are refused.
 
 The same routes serve Vertex AI, which names the series `instances`, and clients of MLflow's scoring server, which send
-them as rows of a frame (`dataframe_records`, `dataframe_split`) and parameters as `params`, and ask `GET /health`.
+them as rows of a frame (`dataframe_records`, `dataframe_split`) and parameters as `params`, and ask `GET /health` and
+`GET /version`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from msgspec import Struct
 
 from service.api.wires.common import Pipeline, body_of, json_answer, with_errors
 from service.codec.common import JSON, Body
 from service.codec.digits import IMAGES
 from service.contract.errors import InvalidRequest
+from service.runtime.version import version
 
+_ANY_IMAGE = "application/x-image"  # what SageMaker's own clients call an image of any format
 _COVARIATES = ("past_covariates", "future_covariates")
 _SERIES = ("inputs", "instances", "dataframe_records", "dataframe_split")  # one of them holds the series
 NULL = msgspec.Raw(b"null")
@@ -40,7 +44,7 @@ _frame_decoder = msgspec.json.Decoder(Frame)
 
 
 def sagemaker_router(pipeline: Pipeline) -> APIRouter:
-    """The three routes."""
+    """The four routes."""
     router = APIRouter(include_in_schema=False)
 
     async def ping() -> Response:
@@ -53,9 +57,11 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
 
     async def answer(content: bytes, request: Request, pipeline: Pipeline) -> Response:
         media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        media_type = IMAGES[0] if media_type == _ANY_IMAGE else media_type  # its first bytes say what it is
         codec: Any = pipeline.digits if media_type in IMAGES else pipeline.forecasts
         if media_type not in (*IMAGES, JSON):
-            raise InvalidRequest("send application/json, or an image", code="unsupported_media_type")
+            detail = "send application/json, or an image; a table such as CSV goes to POST /forecast"
+            raise InvalidRequest(detail, code="unsupported_media_type")
         body = Body(content, media_type)
         if media_type == JSON:
             size, most = len(content), pipeline.settings.max_items
@@ -74,8 +80,12 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
             return json_answer(document)
         return json_answer({"predictions": [_flat(prediction) for prediction in document["predictions"]]})
 
-    router.add_api_route("/ping", ping)
-    router.add_api_route("/health", ping)
+    async def version_of_service() -> Response:
+        return PlainTextResponse(version())
+
+    for path in ("/ping", "/health"):
+        router.add_api_route(path, ping)
+    router.add_api_route("/version", version_of_service)
     router.add_api_route("/invocations", with_errors(invocations), methods=["POST"])
     return router
 

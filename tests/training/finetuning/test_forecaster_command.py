@@ -13,6 +13,7 @@ import pytest
 from service.backend.model import load
 from service.contract.manifest import read_manifest
 from service.contract.types import ForecastItem
+from tests.models import LSTMDigits, write_model
 from tests.training.finetuning.retail import shops, write_csv
 from training.finetuning import options
 from training.finetuning.__main__ import main
@@ -91,6 +92,7 @@ def test_a_killed_run_goes_on_and_another_one_does_not(
     ("words", "sentence"),
     [
         (["--name", "My Shops"], "small letters"),
+        (["--name", "forecaster"], "answers by default; take another name, and --default"),
         (["--name", "shops", "--start", "nothing"], "has no nothing to start from"),
         (["--name", "shops", "--start", "forecaster@9"], "has no forecaster@9"),
         (["--name", "shops", "--horizon", "0"], "--horizon is 1 to"),
@@ -105,3 +107,11 @@ def test_what_is_wrong_is_said_in_a_sentence(
     assert sentence in err
     assert "Traceback" not in err
     assert not (models / "shops").exists()
+
+
+def test_the_name_of_a_model_of_another_task_is_refused(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(models, "strokes", LSTMDigits())
+    assert train(tmp_path, models, "--name", "strokes") == 2
+    assert "has a model of that name for classify-digit" in capsys.readouterr().err

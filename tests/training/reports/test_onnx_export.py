@@ -57,6 +57,25 @@ def test_the_shipped_models_answer_alike_for_all_kinds_of_input(tmp_path: Path, 
     assert path.stat().st_size > 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("Exporting the operator 'aten::diag' to ONNX opset version 20 is not supported", "its operator aten::diag"),
+        ("[E] : 9 : Could not find an implementation for RNN(14) node with name '/RNN'", "its operator RNN"),
+        (
+            "Cannot determine scalar type for this '<class 'x'>' instance. [Caused by the value",
+            "the types of its numbers",
+        ),
+        ("Something else. With more\nand more", "Something else"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_a_sentence(words: str, reason: str) -> None:
+    manifest = read_manifest(MODELS / "digits" / "4")
+    sentence = onnx_export.refusal(manifest, "cannot be written as ONNX", RuntimeError(words))
+    assert sentence.startswith("digits@4 cannot be written as ONNX: ")
+    assert sentence.endswith(reason)
+
+
 class Operators(nn.Module):
     """What `onnx_operators` adds, one output each."""
 

@@ -200,6 +200,23 @@ async def test_malformed_requests_are_refused_in_a_few_words(
     assert harness.forecaster.items == ()
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("GET", "/v2/models/digits/config", "no such route"),  # tritonclient: get_model_config
+        ("GET", "/v2/trace/setting", "no such route"),
+        ("GET", "/v2/models/digits/infer", "this route takes POST"),
+        ("GET", "/v2/models/digits/versions/99", "has no version '99'"),
+    ],
+)
+async def test_what_there_is_not_is_said_as_its_clients_read_it(
+    harness: Harness, method: str, path: str, words: str
+) -> None:
+    response = await harness.client.request(method, path)
+    assert response.headers["content-type"] == "application/json"
+    assert words in response.json()["error"]
+
+
 async def test_wires_can_be_switched_off() -> None:
     harness = Harness(wires="sagemaker")
     async with harness.app.router.lifespan_context(harness.app), harness.client:

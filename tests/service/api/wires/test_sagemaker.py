@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.runtime.version import version
 from tests.pictures import drawn, encoded
 from tests.service.api.harness import Harness
 
@@ -17,6 +18,11 @@ async def test_ping_says_whether_it_is_ready(harness: Harness) -> None:
     assert (await harness.client.get("/ping")).status_code == 200
     harness.registry.is_ready = False
     assert (await harness.client.get("/ping")).status_code == 503
+
+
+async def test_mlflow_asks_for_a_version(harness: Harness) -> None:
+    response = await harness.client.get("/version")
+    assert (response.status_code, response.text) == (200, version())
 
 
 async def test_the_json_of_chronos_endpoints(harness: Harness) -> None:
@@ -76,8 +82,9 @@ async def test_what_is_not_offered_is_refused(harness: Harness, body: dict[str, 
     assert words in response.json()["error"]
 
 
-async def test_a_picture(harness: Harness) -> None:
-    headers = {"Content-Type": "image/png"}
+@pytest.mark.parametrize("media_type", ["image/png", "application/x-image"])
+async def test_a_picture(harness: Harness, media_type: str) -> None:
+    headers = {"Content-Type": media_type}
     response = await harness.client.post("/invocations", content=encoded(drawn(), "png"), headers=headers)
     assert response.json()["predictions"][0]["label"] == 8
 
