@@ -25,7 +25,8 @@ _BESIDE_LINE = 0.16  # share of a cell's shorter side: what stands within that o
 _ONLY_LINES = "nothing but the lines of a cell stands out from the paper"
 # Logarithms of weights, of what is found next to shade or next to a mark at the border, and of that one then.
 _BESIDE_SHADE, _AT_BORDER = -0.25, -1.0
-_LEAST_BESIDE = 0.3  # of its height, that what stands free next to it has at least
+# Of its height, and of the longer side of the view, that what stands free next to it has at least one of.
+_LEAST_BESIDE, _LEAST_FREE = 0.3, 0.075
 
 
 def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
@@ -70,7 +71,7 @@ def _find_marks(layers: Sequence[Layer], *, is_first: bool = True) -> list[Outco
     outcomes = list(map(marks_of, readings))
     if is_first:
         for index, reading in enumerate(readings):
-            if reading is not None and (reading.is_shade or _is_near_border(reading)):
+            if reading is not None and (reading.is_shade or _is_edge_in_cell(reading) or _is_near_border(reading)):
                 outcomes[index] = _beside_shade(reading, outcomes[index])
     return outcomes
 
@@ -80,6 +81,15 @@ def _is_near_border(reading: Reading) -> bool:
     height, width = reading.masks[0].shape
     (rows, columns), band = reading.layout.box, border_band((height, width))
     return bool(min(rows.start, columns.start) < band or rows.stop > height - band or columns.stop > width - band)
+
+
+def _is_edge_in_cell(reading: Reading) -> bool:
+    """Whether the likeliest candidate is what was left of a line along a side of a cell, or of the edge of a page."""
+    if reading.layer.cell is None:
+        return False
+    height, width = reading.masks[0].shape
+    (rows, columns), reach = reading.layout.box, _BESIDE_LINE * min(height, width)
+    return bool(min(rows.stop, columns.stop) < reach or rows.start > height - reach or columns.start > width - reach)
 
 
 def _beside_shade(reading: Reading, outcome: Outcome) -> Outcome:
@@ -94,7 +104,9 @@ def _beside_shade(reading: Reading, outcome: Outcome) -> Outcome:
         return outcome
     free = replace(layer, components=connected_components(components.mask(is_free)))
     (found,) = _find_marks([free], is_first=False)
-    min_height = _LEAST_BESIDE * (reading.layout.box[0].stop - reading.layout.box[0].start)
+    min_height = min(
+        _LEAST_BESIDE * (reading.layout.box[0].stop - reading.layout.box[0].start), _LEAST_FREE * max(height, width)
+    )
     high = [mark for mark in found.marks if mark.mask.shape[0] > min_height]
     first = lowered(outcome.marks, _AT_BORDER) if high else outcome.marks
     return Outcome([*first, *lowered(high, _BESIDE_SHADE)], outcome.refusal)

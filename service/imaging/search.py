@@ -40,6 +40,8 @@ _PERHAPS_TIGHT, _LOOSE, _AFTER_REFUSAL = -0.4, -2.0, -0.4
 _SHEET, _SMALL_ON_SHEET = -3.0, -0.3
 _LEAST_ON_SHEET = 0.08  # of a sheet's height, that a digit on it has
 _BROAD_REGION, _REGION_SHARE = 0.2, 0.4  # of its longer side, and of the sides of its box: of no tight crop's digit
+_MANY = 50  # components beside the likeliest mark, that squares of paper between printed lines may be
+_FULL, _SQUARE = 0.97, 0.55  # of its box, that an empty sheet fills, and of its height, its width
 _REGION, _REGION_CONTACT = -2.5, 0.2  # and the share of the border that what is no stroke lies along
 
 _prior = attrgetter("prior")
@@ -66,6 +68,8 @@ def search(picture: Picture) -> Look:
         marks = [*inner, *lowered(marks, _SHEET)]
     elif region is not None and inner is None and _fills(marks[0], picture):
         refusal = InvalidRequest("nothing but an empty sheet stands out", code="blank_image")
+    elif marks[0].mask.mean() > _FULL and _is_wide(marks[0]) and _fills(marks[0], picture):
+        refusal = InvalidRequest("nothing but an empty sheet within a frame stands out", code="blank_image")
     left, top, right, bottom = marks[0].box
     side, longer_side = max(right - left, bottom - top), max(picture.image.size)
     if side < PARAMETERS.small_digit * longer_side and longer_side > PARAMETERS.plane_side:
@@ -83,6 +87,12 @@ def _fills(mark: Mark, picture: Picture) -> bool:
     left, top, right, bottom = mark.box
     width, height = picture.image.size
     return right - left > _FILLING * width and bottom - top > _FILLING * height
+
+
+def _is_wide(mark: Mark) -> bool:
+    """Whether a mark that is all ink is too wide for a one that was cut out without a margin."""
+    height, width = mark.mask.shape
+    return width > _SQUARE * height
 
 
 # --- one look --------------------------------------------------------------------------------------------------------
@@ -108,11 +118,13 @@ def _look_at(view: View) -> Look:
             framed += attempt.marks
         else:
             alternatives.append(attempt)
+    has_margin = len(ways) > 1 and ways[1].view.margin > 0
+    is_doubtful = bool(regions) or (bool(marks) and marks[0].n_noise > _MANY)
     on_margin = _weighed_on_margin(view, framed) if framed else []
     if on_margin and on_margin[0].prior > _PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
         marks = lowered(marks, _NO_MARGIN)
-    elif len(ways) > 1 and ways[1].view.margin:
-        alternatives = find_attempts(layers_of(other_papers(view, paper, is_doubtful=bool(regions))))
+    elif has_margin or (is_doubtful and not alternatives):
+        alternatives = find_attempts(layers_of(other_papers(view, paper, is_doubtful=is_doubtful)))
     for alternative in alternatives:
         marks = [*marks, *lowered(alternative.marks, _AFTER_REFUSAL if first.refusal else _OTHER_PAPER)]
     marks = [*marks, *on_margin]

@@ -92,7 +92,7 @@ _SIGNS = replace(
 )
 STAGES |= {
     "signs": replace(_SIGNS, seed=21),
-    "signs-2": replace(_SIGNS, peak=8e-4, seed=22),
+    "signs-2": replace(_SIGNS, epochs=1.0, peak=8e-4, seed=22),
 }
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 WIDE_ROUNDS = [stage for stage in STAGES if stage.startswith("wide")]

@@ -18,6 +18,7 @@ from service.contract.errors import InvalidRequest
 from service.imaging import binarize
 from service.imaging.decode import decode
 from service.imaging.hypotheses import hypotheses
+from service.imaging.search import search
 from tests.pictures import drawn, encoded
 
 FOLDER = str(Path(imaging.__file__).parent)
@@ -100,3 +101,44 @@ def test_what_is_left_of_a_line_beside_the_side_of_a_cell_is_no_digit(beside: tu
     pencil.rectangle(beside, fill=60)
     with pytest.raises(InvalidRequest, match="cell"):
         hypotheses(decode(encoded(image), 1_000_000))
+
+
+def squared_page(light: Any, table: list[tuple[int, int]]) -> Image.Image:
+    """A page of squared paper in some light (360, 480), a dark table along a side, a small zero at (303, 231)."""
+    image = Image.new("L", (480, 360), 240)
+    pencil = ImageDraw.Draw(image)
+    for at in range(7, 480, 24):
+        pencil.line((at, 0, at, 360), fill=150, width=2)
+        pencil.line((0, at, 480, at), fill=150, width=2)
+    pencil.ellipse((293, 213, 313, 249), outline=40, width=5)
+    lit = Image.fromarray(np.uint8(np.asarray(image) * light))
+    if table:
+        ImageDraw.Draw(lit).polygon([(float(x), float(y)) for x, y in table], fill=60)
+    turned = np.asarray(lit.rotate(1.5, Image.Resampling.BICUBIC, fillcolor=90), np.float32)
+    grain = np.random.default_rng(3).normal(0, 3, turned.shape)
+    return Image.fromarray(np.uint8((turned + grain).clip(0, 255)))
+
+
+_Y, _X = np.mgrid[:360, :480]
+
+
+@pytest.mark.parametrize(
+    ("light", "table"),
+    [
+        (0.6 + 0.4 * _Y / 360, [(0, 120), (14, 120), (22, 360), (0, 360)]),
+        (0.45 + 0.55 * np.clip(_Y / 360 - _X / 480 + 0.4, 0, 1), []),
+    ],
+    ids=["table along a side", "bright squares"],
+)
+def test_a_small_digit_on_squared_paper_is_found_beside_what_is_larger(
+    light: Any, table: list[tuple[int, int]]
+) -> None:
+    look = search(decode(encoded(squared_page(light, table)), 1_000_000))
+    boxes = [mark.box for mark in look.marks]
+    assert any(280 < box[0] < 300 and 200 < box[1] < 220 and box[2] < 340 and box[3] < 275 for box in boxes), boxes
+
+
+def test_a_white_sheet_within_a_line_at_the_very_border_is_blank() -> None:
+    plane = np.full((90, 90), 255, np.uint8)
+    plane[[0, -1]] = plane[:, [0, -1]] = 100
+    assert search(decode(encoded(Image.fromarray(plane)), 1_000_000)).refusal is not None
