@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backend.prices import CallPrice, steps_with_levels
+from service.runtime import compiled
 
 Ints = NDArray[np.int64]
 
@@ -164,6 +165,11 @@ class ShapeBuckets:
 
     def _cheapest(self, bounds: Ints, buckets: Ints) -> list[int]:
         """Those of `bounds`, between rows of different length, at which it costs the least to cut."""
+        if compiled.in_use is not None:
+            steps = np.array((0, *buckets[bounds[1:] - 1]))
+            return compiled.in_use.cheapest_cuts(
+                bounds, steps, self._max_rows[steps], self.rows_for, CALL_COST, STEP_COST
+            )[::-1]
         counts = bounds - bounds[:, None]  # of the rows from one bound (line) to another (column)
         steps = np.array((0, *buckets[bounds[1:] - 1]))
         max_rows = self._max_rows[steps]

@@ -52,9 +52,11 @@ from service.api.dispatch import cut_off
 from service.api.fast_path import MAX_BYTES, FastRequest
 from service.api.problems import Answer, render
 from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
+from service.api.single_forecasts import SingleForecast, SingleForecasts
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
+from service.runtime.fair_share import ANONYMOUS
 from service.server.connection import ConnectionLimits, Deadline, Flow
-from service.server.known_heads import KnownHeads
+from service.server.known_heads import END, KnownHead, KnownHeads
 from service.server.live_protocol import LiveProtocol
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
@@ -88,7 +90,7 @@ class Cycle(RequestResponseCycle):
     counted = 0  # of them, when the last piece was counted
     length: int | None = None  # of the body as declared, 0 where it is not; None before it was looked up
     _event: asyncio.Event | None = None
-    fast: FastRequest | None = None  # where the request is answered without a task
+    fast: FastRequest | SingleForecast | None = None  # where the request is answered without a task
 
     def __init__(
         self, protocol: Protocol, scope: Any, *, keep_alive: bool, expect_100_continue: bool, body: bytes = b""
@@ -252,6 +254,9 @@ class Protocol(HttpToolsProtocol):
         self._is_half_closed = False
         self._known_heads = known_heads or KnownHeads()
         self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
+        self._singles: SingleForecasts | None = getattr(self.app, "single_forecasts", None)
+        self._client = ANONYMOUS  # of these, for the shares of the queue
+        self._single: Cycle | None = None  # of all forecasts that these begin on this connection
         self._unstarted: Any = None  # the application that is to answer the request whose head was parsed last
         self._starting = Deadline(self.loop, self._start_task)  # of its body, without a task that waits for it
         self._successor: LiveProtocol | None = None  # once the connection is a live one
@@ -342,7 +347,8 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
             cycle: Cycle | None = self.cycle
             if cycle is not None and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
-                self._known_heads.learn(data, cycle.scope)
+                is_plain = self._singles is not None and self._singles.takes(cycle.scope)
+                self._known_heads.learn(data, cycle.scope, asks_plainly=is_plain)
 
     @property
     def _is_between_requests(self) -> bool:
@@ -359,6 +365,8 @@ class Protocol(HttpToolsProtocol):
         if found is None:
             return False
         head, digits, body_at = found
+        if head.asks_plainly and not self.flow.write_paused and self._begin_single(data, head, body_at):
+            return True
         fields = head.fields.copy()
         fields[head.length_at] = (b"content-length", digits)
         scope: Any = self._scope_of_all | head.scope
@@ -377,6 +385,48 @@ class Protocol(HttpToolsProtocol):
         if not cycle.response_complete:
             self._reading.clear()
         return True
+
+    def _begin_single(self, data: bytes, head: KnownHead, body_at: int) -> bool:
+        """Have a forecast of the simplest form computed; False where nothing has happened."""
+        singles, cycle = self._singles, self._single
+        if singles is None:
+            return False
+        if cycle is None:
+            scope = self._scope_of_all | head.scope | {"headers": []}
+            cycle = self._single = Cycle(self, scope, keep_alive=True, expect_100_continue=False)
+            cycle.more_body = False
+            self._client = singles.find_client(scope, {})
+        fast = singles.begin(data, body_at, self._received_at, self._client, self)
+        if fast is None:
+            return False
+        cycle.keep_alive = not self.draining
+        cycle.response_started = cycle.response_complete = False
+        cycle.fast = fast
+        self.scope = cycle.scope
+        self.cycle = self.running = cycle
+        self._reading.clear()
+        return True
+
+    def reply(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer the forecast that was begun."""
+        cycle = self._single
+        if cycle is not None:
+            cycle.default_headers = self.server_state.default_headers
+            cycle.reply(status, headers, body)
+
+    def reply_well(self, answer: bytes) -> None:
+        """Answer it with status 200: `answer` is all but the first lines."""
+        cycle = self._single
+        if cycle is None or not cycle.keep_alive:
+            fields, _, body = answer.partition(END)
+            lines = [line.partition(b": ") for line in fields.splitlines()]
+            self.reply(200, [(name, value) for name, _, value in lines], body)
+            return
+        cycle.response_started = cycle.response_complete = True
+        cycle.fast = None
+        first_lines = self._known_heads.first_lines(self.server_state.default_headers)
+        self.transport.write(first_lines + answer)
+        self.on_response_complete()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from service.runtime import compiled
 from service.runtime.cpu_quota import available
 from service.server.commands.findings import MIB, Finding
 from service.server.listener import bind
@@ -64,7 +65,7 @@ def check_software(settings: Settings) -> Iterator[Finding]:
             "fault", "software", f"torch cannot be imported: {error}: install it again, for this processor and system"
         )
         return
-    yield Finding("ok", "software", text)
+    yield Finding("ok", "software", f"{text}; {compiled.in_words(settings.compiled)}")
     yield from _check_device(settings.device, torch)
 
 

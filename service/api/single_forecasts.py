@@ -1,0 +1,238 @@
+"""`POST /forecast` in its simplest form, one series and nothing but its values, with few objects for each request.
+
+What is checked, computed, answered and counted is the same as on the other ways (`service.api.dispatch`,
+`service.api.fast_path`): whatever is not of this form, or would not be answered, is left to them.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from asyncio import Future
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from msgspec import Struct
+from starlette.types import Scope
+
+from service.api.access import Access
+from service.api.byte_budget import ByteBudget
+from service.api.clients import ClientFinder
+from service.api.fast_path import MAX_BYTES
+from service.api.inference import FREE_NUMBERS, digest_header
+from service.api.problems import Answer
+from service.api.request import complete_headers, request_id
+from service.api.request_metrics import RequestMetrics
+from service.api.request_recorder import CLIENT_CLOSED_REQUEST
+from service.codec.common import JSON
+from service.codec.forecast import ForecastCodec
+from service.codec.forecast_types import DEFAULT_MODEL
+from service.codec.single_forecasts import SingleForm, single_form
+from service.contract.errors import RitmoError
+from service.contract.types import BatchResult
+from service.registry.registry import Registry
+from service.registry.served import Served
+from service.runtime.compiled import Functions
+from service.runtime.fair_share import Client
+from service.settings import Settings
+
+PATH = "/forecast"
+_MAX_FORMS = 256  # that are kept: all are forgotten when they are too many
+_PLAIN_ACCEPT = (b"*/*", JSON.encode())
+# Fields that change nothing of the answer to a request whose connection stays.
+_TRANSPORT_FIELDS = {b"accept-encoding", b"connection", b"content-length", b"host", b"user-agent"}
+_WITHOUT_EFFECT = frozenset({b"accept", b"accept-language", b"content-type"} | _TRANSPORT_FIELDS)
+
+
+class Connection(Protocol):
+    """What a request needs of its connection."""
+
+    def reply(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send an answer."""
+
+    def reply_well(self, answer: bytes) -> None:
+        """Send an answer of status 200, whose first lines are the connection's own."""
+
+
+class _Kind(Struct, frozen=True, eq=False):
+    """Requests for the same of the same model."""
+
+    served: weakref.ref[Served]  # a version that was replaced goes with its last request
+    form: SingleForm
+    head: bytes  # of an answer, from its first field of its own to its time in the queue
+
+
+class SingleForecast:
+    """A request that is being computed."""
+
+    __slots__ = (
+        "_connection",
+        "_held_bytes",
+        "_kind",
+        "_n_values",
+        "_results",
+        "_route",
+        "_served",
+        "_started",
+        "request_id",
+    )
+
+    def __init__(
+        self,
+        route: SingleForecasts,
+        served: Served,
+        kind: _Kind,
+        connection: Connection,
+        held_bytes: int,
+        n_values: int,
+        started: float,
+    ) -> None:
+        self._route = route
+        self._served = served
+        self._kind = kind
+        self._connection = connection
+        self._held_bytes = held_bytes
+        self._n_values = n_values
+        self._started = started
+        self._results: Future[BatchResult] | None = None
+        self.request_id = request_id(None)
+
+    def begin(self, values: bytes, deadline: float, client: Client) -> None:
+        """Have it computed; raises what keeps it from that."""
+        item = self._kind.form.item(np.frombuffer(values))
+        self._results = self._served.submit([item], deadline, client, self._settled)
+
+    def cancel(self, answer: Answer | None = None) -> None:
+        """Drop what is being computed: the connection is lost, or `answer` is sent instead."""
+        results, self._results = self._results, None
+        if results is not None:
+            results.cancel()
+        if answer is None:
+            self._close(CLIENT_CLOSED_REQUEST)
+        else:
+            self._reply(answer)
+
+    def _settled(self, results: Future[BatchResult]) -> None:
+        self._results = None  # they refer to this method
+        kind = self._kind
+        try:
+            result = results.result()
+            forecast = result.results[0]
+            text = self._route.write_answer(
+                kind.head,
+                kind.form.pieces,
+                kind.form.numbers(forecast),
+                self._n_values,
+                forecast.season,
+                result.queue_seconds * 1e3,
+                result.compute_seconds * 1e3,
+                self.request_id,
+            )
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
+            self._reply(self._route.fail(error, self.request_id))
+            return
+        self._connection.reply_well(text)
+        self._close(200)
+
+    def _reply(self, answer: Answer) -> None:
+        self._connection.reply(answer.status, complete_headers(answer, self.request_id), answer.body)
+        self._close(answer.status)
+
+    def _close(self, status: int) -> None:
+        route = self._route
+        route.budget.release(self._held_bytes)
+        route.metrics.record(PATH, self._served.manifest.name, status, time.monotonic() - self._started)
+
+
+class SingleForecasts:
+    """Begins the requests of the simplest form."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        codec: ForecastCodec,
+        registry: Registry,
+        settings: Settings,
+        access: Access,
+        budget: ByteBudget,
+        metrics: RequestMetrics,
+        fail: Callable[[Exception, str], Answer],
+    ) -> None:
+        """`access` has no keys, so that its checks depend on a request's head alone; `fail` answers an exception."""
+        self._read_request = functions.read_request
+        self.write_answer = functions.write_answer
+        self._codec = codec
+        self._registry = registry
+        self._access = access
+        self._longest = settings.max_observations
+        self._max_body = min(settings.max_body_bytes, MAX_BYTES)
+        self._timeout = settings.timeout_ms / 1000
+        self._kinds: dict[tuple[str | None, int, tuple[float, ...] | None], _Kind] = {}
+        self.budget = budget
+        self.metrics = metrics
+        self.fail = fail
+        self.find_client = ClientFinder().find
+
+    def takes(self, scope: Scope) -> bool:
+        """Whether a request with the head in `scope` is allowed, and asks for nothing but what its body says."""
+        try:
+            self._access.check(scope, PATH, lambda _: True)
+        except RitmoError:
+            return False
+        fields: list[tuple[bytes, bytes]] = scope["headers"]
+        values = dict(fields)
+        return (
+            len(values) == len(fields)
+            and _WITHOUT_EFFECT.issuperset(values)
+            and values.get(b"content-type") == JSON.encode()
+            and values.get(b"accept", b"*/*") in _PLAIN_ACCEPT
+            and scope["path"] == scope["root_path"] + PATH
+            and scope["method"] == "POST"
+            and not scope["query_string"]
+        )
+
+    def begin(
+        self, data: bytes, body_at: int, started: float, client: Client, connection: Connection
+    ) -> SingleForecast | None:
+        """Have the request computed whose body begins at `body_at` of `data`; None where nothing has happened.
+
+        `started`: when its first byte came (`time.monotonic()`).
+        """
+        n_bytes = len(data) - body_at
+        asked = self._read_request(data, body_at) if n_bytes <= self._max_body else None
+        if asked is None:
+            return None
+        reference, content, steps, levels = asked
+        try:
+            served = self._registry.get(reference or DEFAULT_MODEL)
+            kind = self._kinds.get((reference, steps, levels))
+            if kind is None or kind.served() is not served:
+                kind = self._add(served, reference, steps, levels)
+            n_values = len(content) >> 3
+            if kind is None or n_values not in kind.form.lengths:
+                return None
+            self.budget.acquire(n_bytes)
+        except RitmoError:
+            return None
+        request = SingleForecast(self, served, kind, connection, n_bytes, n_values, started)
+        try:
+            request.begin(content, started + self._timeout, client)
+        except RitmoError:
+            self.budget.release(n_bytes)
+            return None
+        return request
+
+    def _add(self, served: Served, reference: str | None, steps: int, levels: tuple[float, ...] | None) -> _Kind | None:
+        """The kind of such requests to `served`, made and kept; None where they are not answered here."""
+        if served.manifest.task != "forecast":
+            return None
+        form = single_form(self._codec, reference or DEFAULT_MODEL, steps, levels, served.manifest, self._longest)
+        if form is None or form.answer_size > FREE_NUMBERS:
+            return None
+        if len(self._kinds) >= _MAX_FORMS:
+            self._kinds.clear()
+        name, digest = digest_header(served.manifest.sha256)
+        head = b"content-type: application/json\r\n%b: %b\r\nserver-timing: queue;dur=" % (name, digest)
+        kind = self._kinds[reference, steps, levels] = _Kind(weakref.ref(served), form, head)
+        return kind
