@@ -129,6 +129,8 @@ class SingleForecast:
                 result.compute_seconds * 1e3,
                 self.request_id,
             )
+            if text is None:
+                raise RuntimeError("the numbers of a forecast do not fit its text")
         except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
             self._reply(self._route.fail(error, self.request_id))
             return
@@ -168,7 +170,7 @@ class SingleForecasts:
         self._longest = settings.max_observations
         self._max_body = min(settings.max_body_bytes, MAX_BYTES)
         self._timeout = settings.timeout_ms / 1000
-        self._kinds: dict[tuple[str | None, int, tuple[float, ...] | None], _Kind] = {}
+        self._kinds: dict[tuple[str, int, tuple[float, ...] | None], _Kind] = {}
         self.budget = budget
         self.metrics = metrics
         self.fail = fail
@@ -203,9 +205,10 @@ class SingleForecasts:
         asked = self._read_request(data, body_at) if n_bytes <= self._max_body else None
         if asked is None:
             return None
-        reference, content, steps, levels = asked
+        name, content, steps, levels = asked
+        reference = DEFAULT_MODEL if name is None else name
         try:
-            served = self._registry.get(reference or DEFAULT_MODEL)
+            served = self._registry.get(reference)
             kind = self._kinds.get((reference, steps, levels))
             if kind is None or kind.served() is not served:
                 kind = self._add(served, reference, steps, levels)
@@ -218,21 +221,21 @@ class SingleForecasts:
         request = SingleForecast(self, served, kind, connection, n_bytes, n_values, started)
         try:
             request.begin(content, started + self._timeout, client)
-        except RitmoError:
+        except Exception:  # noqa: BLE001 (the other ways meet it again, and answer it)
             self.budget.release(n_bytes)
             return None
         return request
 
-    def _add(self, served: Served, reference: str | None, steps: int, levels: tuple[float, ...] | None) -> _Kind | None:
+    def _add(self, served: Served, reference: str, steps: int, levels: tuple[float, ...] | None) -> _Kind | None:
         """The kind of such requests to `served`, made and kept; None where they are not answered here."""
         if served.manifest.task != "forecast":
             return None
-        form = single_form(self._codec, reference or DEFAULT_MODEL, steps, levels, served.manifest, self._longest)
+        form = single_form(self._codec, reference, steps, levels, served.manifest, self._longest)
         if form is None or form.answer_size > FREE_NUMBERS:
             return None
         if len(self._kinds) >= _MAX_FORMS:
             self._kinds.clear()
-        name, digest = digest_header(served.manifest.sha256)
-        head = b"content-type: application/json\r\n%b: %b\r\nserver-timing: queue;dur=" % (name, digest)
+        field, digest = digest_header(served.manifest.sha256)
+        head = b"content-type: application/json\r\n%b: %b\r\nserver-timing: queue;dur=" % (field, digest)
         kind = self._kinds[reference, steps, levels] = _Kind(weakref.ref(served), form, head)
         return kind

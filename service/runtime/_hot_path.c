@@ -108,59 +108,91 @@ static double quotient(uint64_t digits, int places)
     return ldexp((double)bits, excess - 63 - shift_digits + shift_divisor);
 }
 
-/* A number of at most 19 digits without an exponent; whether one came. Minus zero is none. */
-static int take_number(Text *text, double *number)
-{
-    uint64_t digits = 0;
-    int count = 0, places = 0, is_negative = 0;
+#endif
 
-    skip_space(text);
-    if (text->at < text->end && *text->at == '-') {
-        is_negative = 1;
+/* Pass over the digits that come; whether there were any. */
+static int skip_digits(Text *text)
+{
+    const char *first = text->at;
+
+    while (is_digit(text))
         text->at++;
-    }
-    if (!is_digit(text))
-        return 0;
-    if (*text->at == '0') {
-        text->at++;
-        if (is_digit(text))
-            return 0;
-    }
-    for (; is_digit(text); text->at++, count++) {
-        if (count == 19)
-            return 0;
-        digits = 10 * digits + (uint64_t)(*text->at - '0');
-    }
-    if (text->at < text->end && *text->at == '.') {
-        text->at++;
-        if (!is_digit(text))
-            return 0;
-        for (; is_digit(text); text->at++, places++, count += digits != 0) {
-            if (count == 19 || places == 19)
-                return 0;
-            digits = 10 * digits + (uint64_t)(*text->at - '0');
+    return text->at > first;
+}
+
+/* The number that is written from `first` to `end`, without an exponent and with at most 19 digits behind its zeros and
+   19 places; whether it is such a one, and not zero. */
+static int convert(const char *first, const char *end, double *number)
+{
+#ifdef __SIZEOF_INT128__
+    uint64_t digits = 0;
+    int count = 0, places = 0, is_fraction = 0;
+    const char *at = first;
+
+    if (*at == '-')
+        at++;
+    for (; at < end; at++) {
+        if (*at == '.') {
+            is_fraction = 1;
+            continue;
         }
+        digits = 10 * digits + (uint64_t)(*at - '0');
+        places += is_fraction;
+        count += digits != 0;
+        if (count > 19 || places > 19)
+            return 0;
     }
-    if (text->at < text->end && (*text->at == 'e' || *text->at == 'E'))
+    if (digits == 0)
         return 0;
-    if (digits == 0 && is_negative)
-        return 0;
-    *number = digits == 0 ? 0.0 : quotient(digits, places);
-    if (is_negative)
+    *number = quotient(digits, places);
+    if (*first == '-')
         *number = -*number;
     return 1;
+#else
+    (void)first;
+    (void)end;
+    (void)number;
+    return 0;
+#endif
 }
 
-#else
-
+/* A finite number; whether one came. Zero with a sign is none: whether it keeps it is the decoder's affair. */
 static int take_number(Text *text, double *number)
 {
-    (void)text;
-    (void)number;
-    return 0; /* without integers of 128 bits the Python code reads everything */
-}
+    const char *first;
+    char *stop;
+    int has_exponent = 0;
 
-#endif
+    skip_space(text);
+    first = text->at;
+    if (text->at < text->end && *text->at == '-')
+        text->at++;
+    if (text->at < text->end && *text->at == '0')
+        text->at++;
+    else if (!skip_digits(text))
+        return 0;
+    if (text->at < text->end && *text->at == '.') {
+        text->at++;
+        if (!skip_digits(text))
+            return 0;
+    }
+    if (text->at < text->end && (*text->at == 'e' || *text->at == 'E')) {
+        has_exponent = 1;
+        text->at++;
+        if (text->at < text->end && (*text->at == '+' || *text->at == '-'))
+            text->at++;
+        if (!skip_digits(text))
+            return 0;
+    }
+    if (!has_exponent && convert(first, text->at, number))
+        return 1;
+    *number = PyOS_string_to_double(first, &stop, NULL); /* rounds correctly, too, and stops at the latest at a zero byte */
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return stop == text->at && isfinite(*number) && !(*number == 0.0 && *first == '-');
+}
 
 /* A list of 1 to `most` numbers, or of none where `may_be_empty`; how many, -1 where there is no such list. */
 static Py_ssize_t take_numbers(Text *text, double *numbers, Py_ssize_t most, int may_be_empty)
@@ -462,7 +494,7 @@ static PyObject *fill_rows(PyObject *module, PyObject *const *arguments, Py_ssiz
 
 PyDoc_STRVAR(cheapest_cuts_doc,
 "cheapest_cuts(bounds, steps, max_rows, rows_for, call_cost, step_cost, /)\n--\n\n"
-"See `service.backend.buckets.ShapeBuckets`: those of `bounds`, in descending order, between which rows cost least.\n"
+"See `service.backend.buckets.ShapeBuckets`: those of `bounds` between which the rows cost least.\n"
 "`steps` and `max_rows` (int64) are those of the rows up to each bound, `rows_for` the buckets of rows.");
 
 static PyObject *cheapest_cuts_of(const Py_buffer *buffers, double call_cost, double step_cost)
@@ -504,6 +536,8 @@ static PyObject *cheapest_cuts_of(const Py_buffer *buffers, double call_cost, do
         if (end == 0)
             break;
     }
+    if (chosen != NULL && PyList_Reverse(chosen) < 0)
+        Py_CLEAR(chosen);
     return chosen;
 }
 

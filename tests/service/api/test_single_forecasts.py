@@ -1,0 +1,310 @@
+"""Forecasts of one series on their shortest way: the same answers, counts and refusals as on the other ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.api.app import create_app
+from service.api.single_forecasts import SingleForecasts
+from service.batching.queue import ModelQueue
+from service.contract.errors import Unavailable
+from service.contract.manifest import InputContract
+from service.runtime import compiled
+from service.server.http_protocol import Protocol
+from service.settings import Settings
+from tests.models import LastValue, LSTMDigits, LSTMForecaster, write_model
+from tests.service.server.harness import TIMEOUT, Running, until
+
+pytestmark = pytest.mark.skipif(compiled.built is None, reason="no C compiler was there at installation")
+HEAD = b"POST /forecast HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+VARIES = re.compile(rb"(?<=dur=)[\d.]+|(?<=x-request-id: )\S+|(?<=\"request_id\":\")[^\"]+")
+PARAMETERS: dict[str, Any] = {"prediction_length": 3}
+
+
+def body(*target: Any, parameters: Any = PARAMETERS, model: str = "lstm", **fields: Any) -> bytes:
+    return json.dumps({"model": model, "inputs": [{"target": target, **fields}], "parameters": parameters}).encode()
+
+
+SIMPLE = {
+    "plain": body(1.5, 2, -0.25),
+    "default levels and length": body(1.0, 2.0, parameters={}),
+    "other levels, unsorted, no median": body(1.0, 2.0, parameters={"quantile_levels": [0.9, 0.25]}),
+    "no levels": body(1.0, 2.0, parameters={"quantile_levels": []}),
+    "many levels and steps": body(*range(50), parameters={"prediction_length": 9, "quantile_levels": [0.1, 0.001]}),
+    "by version": body(1.0, model="lstm@1"),
+    "spaced": json.dumps(json.loads(body(1.0, 2.0)), indent=2).encode(),
+    "the longest that is read": body(*range(60), model="short"),
+}
+OTHERS = {
+    "an id": body(1.0, item_id="a"),
+    "a missing value": body(1.0, None),
+    "two series": json.dumps({"model": "lstm", "inputs": [{"target": [1]}, {"target": [2, 3]}]}).encode(),
+    "longer than is read": body(*range(70), model="short"),
+    "a long answer": body(1.0, parameters={"prediction_length": 900}),
+    "too far": body(1.0, parameters={"prediction_length": 1001}),
+    "no such model": body(1.0, model="nobody"),
+    "an empty name": body(1.0, model=""),
+    "a model of another task": body(1.0, model="digits"),
+    "no values": body(),
+    "a word": body("one"),
+    "an unknown field": body(1.0, parameters={"horizon": 2}),
+    "no JSON": b'{"inputs":',
+    "a timeout": body(1.0, parameters={"timeout_ms": 60000}),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_model(folder, "lstm", LSTMForecaster())
+    short = InputContract(features=1, min_length=1, max_length=None, context=64, missing=True, season=True)
+    write_model(folder, "short", LastValue(), inputs=short)
+    write_model(folder, "digits", LSTMDigits())
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def serving(models: Path, **changes: Any) -> AsyncIterator[Running]:
+    settings = Settings(models=models, threads=1, allowed_hosts="local", **changes)
+    app: Any = create_app(settings)
+    async with app.router.lifespan_context(app):
+        server = Running(Protocol, settings, app)
+        await until(lambda: app.state.registry.health().ready)
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.stop()
+            assert app.state.budget.held_bytes == 0
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each request that might go the shortest way did."""
+    results: list[bool] = []
+    begin = SingleForecasts.begin
+
+    def recorded(*arguments: Any) -> Any:
+        request = begin(*arguments)
+        results.append(request is not None)
+        return request
+
+    monkeypatch.setattr(SingleForecasts, "begin", recorded)
+    return results
+
+
+async def answers(server: Running, contents: list[bytes], *fields: bytes) -> list[bytes]:
+    """The answers to requests on one connection, but for what varies."""
+    reader, writer = await server.connect()
+    received = []
+    async with asyncio.timeout(TIMEOUT):
+        for content in contents:
+            lines = b"".join(field + b"\r\n" for field in fields)
+            writer.write(HEAD + lines + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+            head = await reader.readuntil(b"\r\n\r\n")
+            [length] = re.findall(rb"content-length: (\d+)", head)
+            received.append(VARIES.sub(b"-", head + await reader.readexactly(int(length))))
+    writer.close()
+    return received
+
+
+async def test_every_answer_is_the_same_to_the_byte(models: Path, begun: list[bool]) -> None:
+    contents = [*SIMPLE.values(), *OTHERS.values(), *SIMPLE.values()]
+    first = SIMPLE["plain"]  # its head is known from then on
+    async with serving(models) as server:
+        received = await answers(server, [first, *contents])
+        assert begun == [True] * len(SIMPLE) + [False] * len(OTHERS) + [True] * len(SIMPLE)
+        counted = server.application.state.registry.metrics.render()  # type: ignore[attr-defined]
+    begun.clear()
+    async with serving(models, compiled="off") as server:
+        assert compiled.in_use is None
+        assert await answers(server, [first, *contents]) == received
+        assert begun == []
+        expected = server.application.state.registry.metrics.render()  # type: ignore[attr-defined]
+    counts = re.compile(rb"^ritmo_(?:requests_total|request_seconds_count|items_total).*", re.MULTILINE)
+    assert counts.findall(counted) == counts.findall(expected) != []
+
+
+@pytest.mark.parametrize(
+    ("field", "is_plain"),
+    [
+        (b"Accept: */*", True),
+        (b"User-Agent: a", True),
+        (b"Accept: text/csv", False),
+        (b"X-Request-Timeout-Ms: 1000", False),
+        (b"X-Request-Id: mine", False),
+        (b"Content-Encoding: identity", False),
+        (b"Traceparent: 0", False),
+    ],
+)
+async def test_a_head_that_asks_for_more_takes_another_way(
+    models: Path, begun: list[bool], field: bytes, is_plain: bool
+) -> None:
+    async with serving(models) as server:
+        first, second = await answers(server, [SIMPLE["plain"]] * 2, field)
+        assert first == second
+        assert begun == [True] * is_plain
+
+
+async def test_a_host_that_is_not_ours_is_refused_again(models: Path, begun: list[bool]) -> None:
+    async with serving(models) as server:
+        content = SIMPLE["plain"]
+        request = HEAD.replace(b"127.0.0.1", b"evil.example") + b"Content-Length: %d\r\n\r\n" % len(content) + content
+        received = await server.ask(
+            request, 0.05, request, 0.05, request.replace(b"Host", b"Connection: close\r\nHost")
+        )
+        assert received.count(b"HTTP/1.1 403") == 3
+        assert begun == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"access_log": True}, {"cors_origins": "*"}, {"trusted_proxies": "10.0.0.0/8"}, {"compiled": "off"}]
+)
+async def test_what_needs_to_know_more_of_a_request_takes_another_way(models: Path, changes: dict[str, Any]) -> None:
+    async with serving(models, **changes) as server:
+        assert server.application.single_forecasts is None  # type: ignore[attr-defined]
+
+
+async def test_a_full_queue_refuses_as_ever(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(models) as server:
+        first = await answers(server, [SIMPLE["plain"]])
+        with monkeypatch.context() as patch:
+
+            def submit(*_: Any) -> Any:
+                raise Unavailable("full", code="queue_full", retry_after=2.0)
+
+            patch.setattr(ModelQueue, "submit", submit)
+            [refusal] = await answers(server, [SIMPLE["plain"]])
+            assert refusal.startswith((b"HTTP/1.1 429", b"HTTP/1.1 503"))
+            assert b"\r\nretry-after: 2\r\n" in refusal
+        assert await answers(server, [SIMPLE["plain"]]) == first
+
+
+async def test_a_model_that_fails_is_a_problem(
+    models: Path, begun: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(models) as server:
+        answered = await answers(server, [SIMPLE["plain"], SIMPLE["plain"]])
+        registry = server.application.state.registry  # type: ignore[attr-defined]
+        network = registry.get("lstm").model.network
+        monkeypatch.setattr(network, "finish", lambda *_: (np.full((1, 1), np.nan), _not_finite(*_)))
+        contents = [SIMPLE["plain"], body(1.0, item_id="long way")]
+        problem, expected = await answers(server, contents)
+        assert begun == [True, True, False]
+        assert problem == expected
+        assert problem.startswith(b"HTTP/1.1 500")
+        monkeypatch.undo()
+        assert (await answers(server, [SIMPLE["plain"]]))[0] == answered[0]
+
+
+def _not_finite(values: Any, _lengths: Any, states: Any, horizon: int, levels: Any) -> Any:
+    return np.full((len(values), horizon, 1 + levels.shape[1]), np.nan), np.ones(len(states), np.int64)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The submissions that were made; they are not computed."""
+    held: list[Any] = []
+    monkeypatch.setattr("service.batching.scheduler.Scheduler._wake_or_run_inline", lambda _self: None)
+    submit = ModelQueue.submit
+
+    def recorded(*arguments: Any) -> Any:
+        held.append(submit(*arguments))
+        return held[-1]
+
+    monkeypatch.setattr(ModelQueue, "submit", recorded)
+    return held
+
+
+async def begin(server: Running, begun: list[bool]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Protocol]:
+    """A connection on which a forecast is being computed."""
+    reader, writer = await server.connect()
+    content = SIMPLE["plain"]
+    writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+    await until(lambda: True in begun)
+    [connection] = [c for c in server.server.server_state.connections if isinstance(c, Protocol)]
+    return reader, writer, connection
+
+
+@contextlib.asynccontextmanager
+async def computing(
+    models: Path, begun: list[bool], request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Running, asyncio.StreamReader, asyncio.StreamWriter, Protocol, list[Any]]]:
+    async with serving(models) as server, asyncio.timeout(TIMEOUT):
+        await answers(server, [SIMPLE["plain"]])
+        await until(lambda: not server.server.server_state.connections)
+        held: list[Any] = request.getfixturevalue("held")
+        reader, writer, connection = await begin(server, begun)
+        yield server, reader, writer, connection, held
+        writer.close()
+
+
+async def test_a_client_that_leaves_cancels_the_work(
+    models: Path, begun: list[bool], request: pytest.FixtureRequest
+) -> None:
+    async with computing(models, begun, request) as (server, _, writer, _, held):
+        writer.transport.abort()
+        await until(held[0].cancelled)
+        metrics = server.application.state.registry.metrics.render().decode()  # type: ignore[attr-defined]
+        assert 'status="499"' in metrics
+
+
+async def test_a_server_that_can_wait_no_longer_says_so(
+    models: Path, begun: list[bool], request: pytest.FixtureRequest
+) -> None:
+    async with computing(models, begun, request) as (_, reader, _, connection, held):
+        connection.drain()
+        connection.cut()
+        received = await reader.read()
+        assert received.startswith(b"HTTP/1.1 503")
+        assert b"\r\nconnection: close\r\n" in received
+        assert b'"draining"' in received
+        assert held[0].cancelled()
+
+
+async def test_an_answer_while_the_server_drains_ends_the_connection(
+    models: Path, begun: list[bool], request: pytest.FixtureRequest
+) -> None:
+    async with computing(models, begun, request) as (server, reader, _, connection, held):
+        connection.drain()
+        registry = server.application.state.registry  # type: ignore[attr-defined]
+        registry._scheduler._wake.put(None)
+        received = await reader.read()
+        assert received.startswith(b"HTTP/1.1 200")
+        assert b"\r\nconnection: close\r\n" in received
+        assert held[0].done()
+
+
+async def test_a_request_behind_it_waits_for_its_answer(
+    models: Path, begun: list[bool], request: pytest.FixtureRequest
+) -> None:
+    async with computing(models, begun, request) as (server, reader, writer, connection, _):
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        await until(lambda: bool(connection.pipeline))
+        server.application.state.registry._scheduler._wake.put(None)  # type: ignore[attr-defined]
+        received = await reader.read()
+        assert received.index(b'"predictions"') < received.index(b"HTTP/1.1 200", 10)
+
+
+async def test_a_deadline_that_passes_is_a_problem(
+    models: Path, begun: list[bool], request: pytest.FixtureRequest
+) -> None:
+    async with computing(models, begun, request) as (_, reader, _, _, held):
+        for entry in begun_entries(held):
+            entry.deadline = 0.0
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 504")
+
+
+def begun_entries(held: list[Any]) -> list[Any]:
+    scheduler = held[0].release.__self__
+    return [scheduler._pending[future] for future in held]
