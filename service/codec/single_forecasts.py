@@ -61,7 +61,7 @@ def single_form(
     """
     parameters = ForecastParameters(steps) if levels is None else ForecastParameters(steps, [*levels])
     contract = manifest.input
-    sample = [0.0] * contract.min_length
+    sample: list[float | None] = [0.0] * contract.min_length
     request = ForecastRequest([SeriesInput(sample)], reference, parameters)
     codec.check_limits(request)
     call = codec.to_items(request, manifest)

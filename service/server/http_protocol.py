@@ -347,8 +347,9 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
             cycle: Cycle | None = self.cycle
             if cycle is not None and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
-                is_plain = self._singles is not None and self._singles.takes(cycle.scope)
-                self._known_heads.learn(data, cycle.scope, asks_plainly=is_plain)
+                scope: Any = cycle.scope
+                is_plain = self._singles is not None and self._singles.takes(scope)
+                self._known_heads.learn(data, scope, asks_plainly=is_plain)
 
     @property
     def _is_between_requests(self) -> bool:

@@ -173,7 +173,7 @@ def test_the_longest_series_and_all_levels_are_read(functions: compiled.Function
 
 @needs_extension
 def test_arguments_of_other_types_are_errors(functions: Any) -> None:
-    arguments = {
+    arguments: dict[str, list[tuple[Any, ...]]] = {
         "read_request": [("text", 0), (b"", "0"), (b"",)],
         "find_head": [(b"", []), ("", {}), (b"",)],
         "fill_rows": [([], np.zeros((1, 1)), np.zeros(1, np.int64)), ((), 1, 2), ([1], np.zeros((1, 1)), np.zeros(1))],
