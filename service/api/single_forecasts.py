@@ -38,7 +38,8 @@ from service.runtime.fair_share import Client
 from service.settings import Settings
 
 PATH = "/forecast"
-_MAX_FORMS = 256  # that are kept: all are forgotten when they are too many
+_MAX_KINDS = 1024  # that are kept: all are forgotten when they are too many
+_Key = tuple[str, int, tuple[float, ...] | None]  # what is asked: model, steps, levels
 _PLAIN_ACCEPT = (b"*/*", JSON.encode())
 # Fields that change nothing of the answer to a request whose connection stays.
 _TRANSPORT_FIELDS = {b"accept-encoding", b"connection", b"content-length", b"host", b"user-agent"}
@@ -170,7 +171,8 @@ class SingleForecasts:
         self._longest = settings.max_observations
         self._max_body = min(settings.max_body_bytes, MAX_BYTES)
         self._timeout = settings.timeout_ms / 1000
-        self._kinds: dict[tuple[str, int, tuple[float, ...] | None], _Kind] = {}
+        self._kinds: dict[_Key, _Kind] = {}
+        self._seen: dict[_Key, weakref.ref[Served] | None] = {}  # by which version it is not answered here, if by any
         self.budget = budget
         self.metrics = metrics
         self.fail = fail
@@ -205,14 +207,15 @@ class SingleForecasts:
         asked = self._read_request(data, body_at) if n_bytes <= self._max_body else None
         if asked is None:
             return None
-        name, content, steps, levels = asked
+        name, values, steps, levels = asked
         reference = DEFAULT_MODEL if name is None else name
+        key = reference, steps, levels
         try:
             served = self._registry.get(reference)
-            kind = self._kinds.get((reference, steps, levels))
+            kind = self._kinds.get(key)
             if kind is None or kind.served() is not served:
-                kind = self._add(served, reference, steps, levels)
-            n_values = len(content) >> 3
+                kind = self._kind_of(served, key)
+            n_values = len(values) >> 3
             if kind is None or n_values not in kind.form.lengths:
                 return None
             self.budget.acquire(n_bytes)
@@ -220,22 +223,41 @@ class SingleForecasts:
             return None
         request = SingleForecast(self, served, kind, connection, n_bytes, n_values, started)
         try:
-            request.begin(content, started + self._timeout, client)
+            request.begin(values, started + self._timeout, client)
         except Exception:  # noqa: BLE001 (the other ways meet it again, and answer it)
             self.budget.release(n_bytes)
             return None
         return request
 
-    def _add(self, served: Served, reference: str, steps: int, levels: tuple[float, ...] | None) -> _Kind | None:
-        """The kind of such requests to `served`, made and kept; None where they are not answered here."""
-        if served.manifest.task != "forecast":
+    def _kind_of(self, served: Served, key: _Key) -> _Kind | None:
+        """The kind of requests that ask for `key`; None where they are not answered here, and the first time: to make
+        one takes as long as an answer, and would not pay for what is asked once."""
+        if key not in self._seen:
+            if len(self._seen) >= _MAX_KINDS:
+                self._seen.clear()
+                self._kinds.clear()
+            self._seen[key] = None
             return None
-        form = single_form(self._codec, reference, steps, levels, served.manifest, self._longest)
-        if form is None or form.answer_size > FREE_NUMBERS:
+        unable = self._seen[key]
+        if unable is not None and unable() is served:
             return None
-        if len(self._kinds) >= _MAX_FORMS:
-            self._kinds.clear()
-        field, digest = digest_header(served.manifest.sha256)
-        head = b"content-type: application/json\r\n%b: %b\r\nserver-timing: queue;dur=" % (field, digest)
-        kind = self._kinds[reference, steps, levels] = _Kind(weakref.ref(served), form, head)
+        _, steps, levels = key
+        kind = self._new_kind(served, steps, levels)
+        if kind is None:
+            self._seen[key] = weakref.ref(served)
+        else:
+            self._kinds[key] = kind
         return kind
+
+    def _new_kind(self, served: Served, steps: int, levels: tuple[float, ...] | None) -> _Kind | None:
+        manifest = served.manifest
+        if manifest.task != "forecast":
+            return None
+        try:
+            form = single_form(self._codec, steps, levels, manifest, self._longest, FREE_NUMBERS)
+        except RitmoError:
+            return None
+        if form is None:
+            return None
+        head = b"content-type: application/json\r\n%b: %b\r\n" % digest_header(manifest.sha256)
+        return _Kind(weakref.ref(served), form, head + b"server-timing: queue;dur=")

@@ -36,7 +36,6 @@ class SingleForm(Struct, frozen=True, eq=False):
     levels: Floats
     rows: tuple[int, ...] | None  # of the quantiles, those that are answered; None: all
     pieces: tuple[bytes, ...]  # of the text of an answer, between its numbers
-    answer_size: int  # see `service.codec.common.Call`
     lengths: range  # of the series that the model reads to their beginning
 
     def item(self, values: Floats) -> ForecastItem:
@@ -52,33 +51,34 @@ class SingleForm(Struct, frozen=True, eq=False):
 
 
 def single_form(
-    codec: ForecastCodec, reference: str, steps: int, levels: Sequence[float] | None, manifest: Manifest, longest: int
+    codec: ForecastCodec, steps: int, levels: Sequence[float] | None, manifest: Manifest, longest: int, most: int
 ) -> SingleForm | None:
-    """The form of forecasts of one series by the model of `manifest`, to which requests refer by `reference`.
+    """The form of forecasts of one series by the model of `manifest`.
 
-    `longest`: values of a series that are read by the settings. None where the text is not as expected. Raises
-    `InvalidRequest` where the model cannot serve such requests.
+    `longest`: values of a series that the settings allow; `most`: numbers of an answer, counted as in
+    `service.codec.common.Call`. None for larger answers, and where the text is not as expected. Raises `InvalidRequest`
+    where the model cannot serve such requests.
     """
     parameters = ForecastParameters(steps) if levels is None else ForecastParameters(steps, [*levels])
     contract = manifest.input
     sample: list[float | None] = [0.0] * contract.min_length
-    request = ForecastRequest([SeriesInput(sample)], reference, parameters)
+    request = ForecastRequest([SeriesInput(sample)], manifest.name, parameters)
     codec.check_limits(request)
     call = codec.to_items(request, manifest)
+    if call.answer_size > most:
+        return None
     item = call.items[0]
     rows = np.arange(1.0 + len(item.levels))[:, None].repeat(steps, axis=1) + _FIRST_ROW
     result = ForecastResult(rows[0], rows[1:], None, _SEASON, np.zeros(0))
     marked = codec.encode(replace(call, counts=[Counts(_OBSERVATIONS, 0, 0, 0)]), [result])
     found = [match.lastindex for match in _MARKS.finditer(marked)]
-    answered = call.levels.requested
+    answered, limits = call.levels.requested, (longest, contract.max_length, contract.context)
     if found != [1] * (1 + len(answered)) + [2, 2, 3]:
         return None
-    most = min(n for n in (longest, contract.max_length, contract.context) if n is not None)
     return SingleForm(
         steps=steps,
         levels=item.levels,
         rows=None if answered == tuple(range(len(item.levels))) else answered,
         pieces=tuple(_MARKS.sub(_CUT, marked).split(_CUT)),
-        answer_size=call.answer_size,
-        lengths=range(contract.min_length, most + 1),
+        lengths=range(contract.min_length, 1 + min(n for n in limits if n is not None)),
     )

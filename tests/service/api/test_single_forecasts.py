@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.api import single_forecasts
 from service.api.app import create_app
 from service.api.single_forecasts import SingleForecasts
 from service.batching.queue import ModelQueue
@@ -121,16 +122,16 @@ async def answers(server: Running, contents: list[bytes], *fields: bytes) -> lis
 
 
 async def test_every_answer_is_the_same_to_the_byte(models: Path, begun: list[bool]) -> None:
-    contents = [*SIMPLE.values(), *OTHERS.values(), *SIMPLE.values()]
-    first = SIMPLE["plain"]  # its head is known from then on
+    # The head is known from the first request on, what is asked from its first time on.
+    contents = [SIMPLE["plain"], *SIMPLE.values(), *OTHERS.values(), *SIMPLE.values(), *OTHERS.values()]
     async with serving(models) as server:
-        received = await answers(server, [first, *contents])
-        assert begun == [True] * len(SIMPLE) + [False] * len(OTHERS) + [True] * len(SIMPLE)
+        received = await answers(server, contents)
+        assert begun[len(SIMPLE) :] == [False] * len(OTHERS) + [True] * len(SIMPLE) + [False] * len(OTHERS)
         counted = server.application.state.registry.metrics.render()  # type: ignore[attr-defined]
     begun.clear()
     async with serving(models, compiled="off") as server:
         assert compiled.in_use is None
-        assert await answers(server, [first, *contents]) == received
+        assert await answers(server, contents) == received
         assert begun == []
         expected = server.application.state.registry.metrics.render()  # type: ignore[attr-defined]
     counts = re.compile(rb"^ritmo_(?:requests_total|request_seconds_count|items_total).*", re.MULTILINE)
@@ -153,9 +154,9 @@ async def test_a_head_that_asks_for_more_takes_another_way(
     models: Path, begun: list[bool], field: bytes, is_plain: bool
 ) -> None:
     async with serving(models) as server:
-        first, second = await answers(server, [SIMPLE["plain"]] * 2, field)
-        assert first == second
-        assert begun == [True] * is_plain
+        first, second, third = await answers(server, [SIMPLE["plain"]] * 3, field)
+        assert first == second == third
+        assert begun == [False, True] * is_plain
 
 
 async def test_a_host_that_is_not_ours_is_refused_again(models: Path, begun: list[bool]) -> None:
@@ -186,7 +187,7 @@ async def test_a_full_queue_refuses_as_ever(models: Path, monkeypatch: pytest.Mo
                 raise Unavailable("full", code="queue_full", retry_after=2.0)
 
             patch.setattr(ModelQueue, "submit", submit)
-            [refusal] = await answers(server, [SIMPLE["plain"]])
+            refusal = (await answers(server, [SIMPLE["plain"]] * 3))[-1]
             assert refusal.startswith((b"HTTP/1.1 429", b"HTTP/1.1 503"))
             assert b"\r\nretry-after: 2\r\n" in refusal
         assert await answers(server, [SIMPLE["plain"]]) == first
@@ -201,8 +202,9 @@ async def test_a_model_that_fails_is_a_problem(
     async with serving(models) as server:
         registry = server.application.state.registry  # type: ignore[attr-defined]
         monkeypatch.setattr(registry.get("lstm").model.network, "finish", finish)
-        problem, expected, _ = await answers(server, [SIMPLE["plain"]] * 2 + [body(1.0, item_id="another way")])
-        assert begun == [True, False]
+        plain = SIMPLE["plain"]
+        *_, problem, expected = await answers(server, [plain, plain, plain, body(1.0, item_id="another way")])
+        assert begun == [False, True, False]
         assert problem == expected
         assert problem.startswith(b"HTTP/1.1 500")
 
@@ -233,8 +235,10 @@ async def computing(
     text = HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content
     async with serving(models) as server, asyncio.timeout(TIMEOUT):
         reader, writer = await server.connect()
-        writer.write(text)
-        await reader.readuntil(b"]}]}")
+        for _ in range(2):
+            writer.write(text)
+            await reader.readuntil(b"]}]}")
+        begun.clear()
         held: list[Any] = request.getfixturevalue("held")
         writer.write(text)
         await until(lambda: begun == [True])
@@ -303,3 +307,23 @@ async def test_a_deadline_that_passes_is_a_problem(
         held[0].release.__self__._pending[held[0]].deadline = 0.0
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 504")
+
+
+async def test_what_is_asked_is_forgotten_when_it_is_too_much(
+    models: Path, begun: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single_forecasts, "_MAX_KINDS", 2)
+    async with serving(models) as server:
+        lengths = (1, 1, 1, 2, 3, 1, 1, 3)
+        await answers(server, [body(1.0, parameters={"prediction_length": length}) for length in lengths])
+        assert begun == [False, True, False, False, False, True, True]
+
+
+async def test_another_version_answers_from_the_moment_it_is_served(models: Path, begun: list[bool]) -> None:
+    async with serving(models) as server:
+        registry = server.application.state.registry  # type: ignore[attr-defined]
+        contents = [SIMPLE["plain"]] * 3
+        assert b'"model":"lstm"' in (await answers(server, contents))[-1]
+        registry._by_reference["lstm"] = registry.get("short")
+        assert all(b'"model":"short"' in answer for answer in await answers(server, contents))
+        assert begun == [False, True, True, True]
