@@ -1,4 +1,4 @@
-"""`POST /forecast` in its simplest form, one series and nothing but its values, with few objects for each request.
+"""`POST /forecast` in its simplest form, one series with nothing but values and an id, with few objects for each request.
 
 What is checked, computed, answered and counted is the same as on the other ways (`service.api.dispatch`,
 `service.api.fast_path`): whatever is not of this form, or would not be answered, is left to them.
@@ -42,8 +42,9 @@ _MAX_KINDS = 1024  # that are kept: all are forgotten when they are too many
 _Key = tuple[str, int, tuple[float, ...] | None]  # what is asked: model, steps, levels
 _PLAIN_ACCEPT = (b"*/*", JSON.encode())
 # Fields that change nothing of the answer to a request whose connection stays.
+_BROWSER_FIELDS = {b"accept-language", b"cache-control", b"pragma", b"sec-fetch-mode"}
 _TRANSPORT_FIELDS = {b"accept-encoding", b"connection", b"content-length", b"host", b"user-agent"}
-_WITHOUT_EFFECT = frozenset({b"accept", b"accept-language", b"content-type"} | _TRANSPORT_FIELDS)
+_WITHOUT_EFFECT = frozenset({b"accept", b"content-type"} | _TRANSPORT_FIELDS | _BROWSER_FIELDS)
 
 
 class Connection(Protocol):
@@ -70,7 +71,9 @@ class SingleForecast:
     __slots__ = (
         "_connection",
         "_held_bytes",
+        "_item_id",
         "_kind",
+        "_n_missing",
         "_n_values",
         "_results",
         "_route",
@@ -86,7 +89,6 @@ class SingleForecast:
         kind: _Kind,
         connection: Connection,
         held_bytes: int,
-        n_values: int,
         started: float,
     ) -> None:
         self._route = route
@@ -94,13 +96,13 @@ class SingleForecast:
         self._kind = kind
         self._connection = connection
         self._held_bytes = held_bytes
-        self._n_values = n_values
         self._started = started
         self._results: Future[BatchResult] | None = None
         self.request_id = request_id(None)
 
-    def begin(self, values: bytes, deadline: float, client: Client) -> None:
+    def begin(self, values: bytes, n_missing: int, item_id: str | None, deadline: float, client: Client) -> None:
         """Have it computed; raises what keeps it from that."""
+        self._n_values, self._n_missing, self._item_id = len(values) >> 3, n_missing, item_id
         item = self._kind.form.item(np.frombuffer(values))
         self._results = self._served.submit([item], deadline, client, self._settled)
 
@@ -123,8 +125,10 @@ class SingleForecast:
             text = self._route.write_answer(
                 kind.head,
                 kind.form.pieces,
+                self._item_id,
                 kind.form.numbers(forecast),
                 self._n_values,
+                self._n_missing,
                 forecast.season,
                 result.queue_seconds * 1e3,
                 result.compute_seconds * 1e3,
@@ -207,7 +211,7 @@ class SingleForecasts:
         asked = self._read_request(data, body_at) if n_bytes <= self._max_body else None
         if asked is None:
             return None
-        name, values, steps, levels = asked
+        name, values, n_missing, item_id, steps, levels = asked
         reference = DEFAULT_MODEL if name is None else name
         key = reference, steps, levels
         try:
@@ -216,14 +220,14 @@ class SingleForecasts:
             if kind is None or kind.served() is not served:
                 kind = self._kind_of(served, key)
             n_values = len(values) >> 3
-            if kind is None or n_values not in kind.form.lengths:
+            if kind is None or n_values not in kind.form.lengths or (n_missing and not kind.form.reads_missing):
                 return None
             self.budget.acquire(n_bytes)
         except RitmoError:
             return None
-        request = SingleForecast(self, served, kind, connection, n_bytes, n_values, started)
+        request = SingleForecast(self, served, kind, connection, n_bytes, started)
         try:
-            request.begin(values, started + self._timeout, client)
+            request.begin(values, n_missing, item_id, started + self._timeout, client)
         except Exception:  # noqa: BLE001 (the other ways meet it again, and answer it)
             self.budget.release(n_bytes)
             return None

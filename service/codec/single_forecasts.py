@@ -1,4 +1,4 @@
-"""Forecasts of one series each, of which nothing is stated but its values: what is the same in all of them, made once.
+"""Forecasts of one series each, of which nothing is stated but values and an id: what is the same in all of them, made once.
 
 A request and the answer to it go through `ForecastCodec` once for each model, number of steps and list of levels; what
 its item and its text are then is used again for the others, in which only the numbers differ.
@@ -20,9 +20,10 @@ from service.contract.manifest import Manifest
 from service.contract.types import Floats, ForecastItem, ForecastResult
 
 # What no answer has: they mark the places of the numbers in the text.
-_OBSERVATIONS, _SEASON = 987_654_321, 876_543_210
+_OBSERVATIONS, _MISSING, _SEASON = 987_654_321, 765_432_109, 876_543_210
+_ID = "765-432-109-987"
 _FIRST_ROW = 7_654_000.5  # the mean; those of the quantiles follow
-_MARKS = re.compile(rb"\[(7654\d\d\d\.5)(?:,\1)*\]|(987654321)|(876543210)")
+_MARKS = re.compile(rb"\[(7654\d\d\d\.5)(?:,\1)*\]|(987654321|765432109|876543210)|(\"765-432-109-987\")")
 
 _CUT = b"\0"  # no JSON has it
 
@@ -36,6 +37,7 @@ class SingleForm(Struct, frozen=True, eq=False):
     levels: Floats
     rows: tuple[int, ...] | None  # of the quantiles, those that are answered; None: all
     pieces: tuple[bytes, ...]  # of the text of an answer, between its numbers
+    reads_missing: bool
     lengths: range  # of the series that the model reads to their beginning
 
     def item(self, values: Floats) -> ForecastItem:
@@ -62,7 +64,7 @@ def single_form(
     parameters = ForecastParameters(steps) if levels is None else ForecastParameters(steps, [*levels])
     contract = manifest.input
     sample: list[float | None] = [0.0] * contract.min_length
-    request = ForecastRequest([SeriesInput(sample)], manifest.name, parameters)
+    request = ForecastRequest([SeriesInput(sample, _ID)], manifest.name, parameters)
     codec.check_limits(request)
     call = codec.to_items(request, manifest)
     if call.answer_size > most:
@@ -70,15 +72,16 @@ def single_form(
     item = call.items[0]
     rows = np.arange(1.0 + len(item.levels))[:, None].repeat(steps, axis=1) + _FIRST_ROW
     result = ForecastResult(rows[0], rows[1:], None, _SEASON, np.zeros(0))
-    marked = codec.encode(replace(call, counts=[Counts(_OBSERVATIONS, 0, 0, 0)]), [result])
+    marked = codec.encode(replace(call, counts=[Counts(_OBSERVATIONS, _MISSING, 0, 0)]), [result])
     found = [match.lastindex for match in _MARKS.finditer(marked)]
     answered, limits = call.levels.requested, (longest, contract.max_length, contract.context)
-    if found != [1] * (1 + len(answered)) + [2, 2, 3]:
+    if found != [3] + [1] * (1 + len(answered)) + [2] * 4:
         return None
     return SingleForm(
         steps=steps,
         levels=item.levels,
         rows=None if answered == tuple(range(len(item.levels))) else answered,
         pieces=tuple(_MARKS.sub(_CUT, marked).split(_CUT)),
+        reads_missing=contract.missing,
         lengths=range(contract.min_length, 1 + min(n for n in limits if n is not None)),
     )

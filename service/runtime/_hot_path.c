@@ -16,7 +16,7 @@
 #define MAX_LENGTH_DIGITS 6
 #define MAX_VALUES 2048 /* of a series */
 #define MAX_LEVELS 99   /* quantile levels of a request, as ForecastParameters has it */
-#define MAX_MODEL 256   /* characters of a model's name, as RequestedModel has it */
+#define MAX_NAME 256    /* characters of a model's name and of an id, as RequestedModel and ItemId have it */
 #define MAX_STEPS 1000000
 
 static PyObject *wrong_arguments(const char *text)
@@ -194,18 +194,34 @@ static int take_number(Text *text, double *number)
     return stop == text->at && isfinite(*number) && !(*number == 0.0 && *first == '-');
 }
 
-/* A list of 1 to `most` numbers, or of none where `may_be_empty`; how many, -1 where there is no such list. */
-static Py_ssize_t take_numbers(Text *text, double *numbers, Py_ssize_t most, int may_be_empty)
+static int take_null(Text *text)
+{
+    skip_space(text);
+    if (text->end - text->at < 4 || memcmp(text->at, "null", 4) != 0)
+        return 0;
+    text->at += 4;
+    return 1;
+}
+
+/* A list of at most `most` numbers; how many, -1 where there is no such list. Where nulls are allowed they become NaN,
+   and `nulls` counts them. */
+static Py_ssize_t take_numbers(Text *text, double *numbers, Py_ssize_t most, Py_ssize_t *nulls)
 {
     Py_ssize_t count = 0;
 
     if (!take(text, '['))
         return -1;
-    if (may_be_empty && take(text, ']'))
+    if (take(text, ']'))
         return 0;
     do {
-        if (count == most || !take_number(text, &numbers[count]))
+        if (count == most)
             return -1;
+        if (nulls != NULL && take_null(text)) {
+            numbers[count] = Py_NAN;
+            ++*nulls;
+        } else if (!take_number(text, &numbers[count])) {
+            return -1;
+        }
         count++;
     } while (take(text, ','));
     return take(text, ']') ? count : -1;
@@ -214,8 +230,8 @@ static Py_ssize_t take_numbers(Text *text, double *numbers, Py_ssize_t most, int
 /* --- a request ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    const char *model; /* NULL: none is named */
-    Py_ssize_t model_length, n_values, n_levels; /* n_levels: -1 where none are stated */
+    const char *model, *item_id; /* NULL: there is none */
+    Py_ssize_t model_length, id_length, n_values, n_missing, n_levels; /* n_levels: -1 where none are stated */
     long steps;
     double values[MAX_VALUES], levels[MAX_LEVELS];
 } Request;
@@ -251,7 +267,7 @@ static int take_parameters(Text *text, Request *request)
             if (!take_steps(text, &request->steps))
                 return 0;
         } else if (is_name(name, length, "quantile_levels") && request->n_levels < 0) {
-            request->n_levels = take_numbers(text, request->levels, MAX_LEVELS, 1);
+            request->n_levels = take_numbers(text, request->levels, MAX_LEVELS, NULL);
             if (request->n_levels < 0)
                 return 0;
             for (i = 0; i < request->n_levels; i++)
@@ -264,17 +280,31 @@ static int take_parameters(Text *text, Request *request)
     return take(text, '}');
 }
 
-/* [{"target": [...]}]: one series, and nothing else about it. */
+/* [{"target": [...], "item_id": "..."}]: one series, with a value that is not missing, and nothing else but its id. */
 static int take_inputs(Text *text, Request *request)
 {
     const char *name;
     Py_ssize_t length;
+    int has_id = 0;
 
-    if (!take(text, '[') || !take(text, '{') || !take_string(text, &name, &length) || !take(text, ':'))
+    if (!take(text, '[') || !take(text, '{'))
         return 0;
-    if (!is_name(name, length, "target"))
-        return 0;
-    request->n_values = take_numbers(text, request->values, MAX_VALUES, 0);
+    do {
+        if (!take_string(text, &name, &length) || !take(text, ':'))
+            return 0;
+        if (is_name(name, length, "target") && !request->n_values) {
+            request->n_values = take_numbers(text, request->values, MAX_VALUES, &request->n_missing);
+            if (request->n_values <= request->n_missing)
+                return 0;
+        } else if (is_name(name, length, "item_id") && !has_id) {
+            has_id = 1;
+            if (!take_null(text)
+                && (!take_string(text, &request->item_id, &request->id_length) || request->id_length > MAX_NAME))
+                return 0;
+        } else {
+            return 0;
+        }
+    } while (take(text, ','));
     return request->n_values > 0 && take(text, '}') && take(text, ']');
 }
 
@@ -284,8 +314,8 @@ static int take_request(Text *text, Request *request)
     Py_ssize_t length;
     int has_parameters = 0;
 
-    request->model = NULL;
-    request->model_length = request->n_values = 0;
+    request->model = request->item_id = NULL;
+    request->model_length = request->id_length = request->n_values = request->n_missing = 0;
     request->n_levels = -1;
     request->steps = 1;
     if (!take(text, '{'))
@@ -297,7 +327,7 @@ static int take_request(Text *text, Request *request)
             if (!take_inputs(text, request))
                 return 0;
         } else if (is_name(name, length, "model") && request->model == NULL) {
-            if (!take_string(text, &request->model, &request->model_length) || request->model_length > MAX_MODEL)
+            if (!take_string(text, &request->model, &request->model_length) || request->model_length > MAX_NAME)
                 return 0;
         } else if (is_name(name, length, "parameters") && !has_parameters) {
             has_parameters = 1;
@@ -316,7 +346,8 @@ static int take_request(Text *text, Request *request)
 PyDoc_STRVAR(read_request_doc,
 "read_request(data, start, /)\n--\n\n"
 "The request for a forecast in the JSON that begins at `start` of the bytes `data`: (name of the model or None, values\n"
-"as float64 in bytes, steps ahead, quantile levels in a tuple or None); None where it is not of the simplest form.");
+"as float64 in bytes, how many of them are missing, id or None, steps ahead, quantile levels in a tuple or None); None\n"
+"where it is not of the simplest form.");
 
 static PyObject *read_request(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
@@ -351,8 +382,9 @@ static PyObject *read_request(PyObject *module, PyObject *const *arguments, Py_s
     }
     if (levels == NULL)
         return NULL;
-    return Py_BuildValue("(z#y#lN)", request.model, request.model_length, (const char *)request.values,
-                         request.n_values * (Py_ssize_t)sizeof(double), request.steps, levels);
+    return Py_BuildValue("(z#y#nz#lN)", request.model, request.model_length, (const char *)request.values,
+                         request.n_values * (Py_ssize_t)sizeof(double), request.n_missing, request.item_id,
+                         request.id_length, request.steps, levels);
 }
 
 /* --- the head of a request ------------------------------------------------------------------------------------------ */
@@ -573,22 +605,20 @@ static PyObject *cheapest_cuts(PyObject *module, PyObject *const *arguments, Py_
 
 /* --- an answer ------------------------------------------------------------------------------------------------------ */
 
-#define MAX_PARTS (MAX_LEVELS + 8)
+#define MAX_PIECES (MAX_LEVELS + 8)
+#define MAX_PARTS (2 * MAX_PIECES + 2) /* a number behind each piece, and the marks around an id */
 
 /* Parts of bytes that are put together; their lengths are added up as they come. */
 typedef struct {
-    const char *first[2 * MAX_PARTS];
-    Py_ssize_t length[2 * MAX_PARTS], count, size;
+    const char *first[MAX_PARTS];
+    Py_ssize_t length[MAX_PARTS], count, size;
 } Parts;
 
-static int add(Parts *parts, const char *first, Py_ssize_t length)
+static void add(Parts *parts, const char *first, Py_ssize_t length)
 {
-    if (parts->count == 2 * MAX_PARTS)
-        return 0;
     parts->first[parts->count] = first;
     parts->length[parts->count++] = length;
     parts->size += length;
-    return 1;
 }
 
 static char *copy(const Parts *parts, char *to)
@@ -603,42 +633,53 @@ static char *copy(const Parts *parts, char *to)
 }
 
 PyDoc_STRVAR(write_answer_doc,
-"write_answer(head, pieces, numbers, n_values, season, queue_ms, compute_ms, request_id, /)\n--\n\n"
-"An answer of status 200 with its head: `head` up to the time in the queue, the `pieces` of text of the body between\n"
-"the rows of `numbers`, b'[[...],[...]]', then `n_values` twice and `season`. None where these do not fit together.");
+"write_answer(head, pieces, item_id, numbers, n_values, n_missing, season, queue_ms, compute_ms, request_id, /)\n--\n\n"
+"An answer of status 200 with its head: `head` up to the time in the queue, and the `pieces` of text of the body between\n"
+"the id, the rows of `numbers`, b'[[...],[...]]', then `n_values`, `n_missing`, `n_values` again and `season`. None where\n"
+"these do not fit together. An id has nothing that JSON would escape.");
 
 static PyObject *write_answer(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     Parts body = {.count = 0, .size = 0};
     PyObject *answer = NULL, *pieces;
-    const char *row, *end, *stop, *name;
-    char lengths[24], season[24], size[24], *queue = NULL, *compute = NULL, *to;
-    Py_ssize_t i, n_pieces, name_length, head_size;
-    long long n_values, season_length;
+    const char *row, *end, *stop, *name, *item_id = NULL;
+    char numbers[3][24], size[24], *queue = NULL, *compute = NULL, *to;
+    Py_ssize_t i, n_pieces, name_length, id_length = 0;
     double queue_ms, compute_ms;
     Parts head = {.count = 0, .size = 0};
 
     (void)module;
-    if (count != 8 || !PyBytes_CheckExact(arguments[0]) || !PyTuple_CheckExact(arguments[1])
-        || !PyBytes_CheckExact(arguments[2]) || !PyUnicode_CheckExact(arguments[7]))
-        return wrong_arguments("write_answer takes bytes, a tuple, bytes, four numbers and a string");
-    n_values = PyLong_AsLongLong(arguments[3]);
-    season_length = PyLong_AsLongLong(arguments[4]);
-    queue_ms = PyFloat_AsDouble(arguments[5]);
-    compute_ms = PyFloat_AsDouble(arguments[6]);
-    if (PyErr_Occurred() || (name = PyUnicode_AsUTF8AndSize(arguments[7], &name_length)) == NULL)
+    if (count != 10 || !PyBytes_CheckExact(arguments[0]) || !PyTuple_CheckExact(arguments[1])
+        || !(arguments[2] == Py_None || PyUnicode_CheckExact(arguments[2])) || !PyBytes_CheckExact(arguments[3])
+        || !PyUnicode_CheckExact(arguments[9]))
+        return wrong_arguments("write_answer takes bytes, a tuple, an id, bytes, five numbers and a string");
+    for (i = 0; i < 3; i++)
+        PyOS_snprintf(numbers[i], sizeof numbers[i], "%lld", PyLong_AsLongLong(arguments[4 + i]));
+    queue_ms = PyFloat_AsDouble(arguments[7]);
+    compute_ms = PyFloat_AsDouble(arguments[8]);
+    if (PyErr_Occurred() || (name = PyUnicode_AsUTF8AndSize(arguments[9], &name_length)) == NULL)
+        return NULL;
+    if (arguments[2] != Py_None && (item_id = PyUnicode_AsUTF8AndSize(arguments[2], &id_length)) == NULL)
         return NULL;
     pieces = arguments[1];
     n_pieces = PyTuple_GET_SIZE(pieces);
     for (i = 0; i < n_pieces; i++)
         if (!PyBytes_CheckExact(PyTuple_GET_ITEM(pieces, i)))
             return wrong_arguments("a piece is bytes");
-    if (n_pieces < 5 || n_pieces > MAX_PARTS)
+    if (n_pieces < 7 || n_pieces > MAX_PIECES)
         Py_RETURN_NONE;
 #define PIECE(i) PyBytes_AS_STRING(PyTuple_GET_ITEM(pieces, i)), PyBytes_GET_SIZE(PyTuple_GET_ITEM(pieces, i))
-    row = PyBytes_AS_STRING(arguments[2]);
-    end = row + PyBytes_GET_SIZE(arguments[2]) - 1; /* at the last bracket */
-    for (i = 0; i < n_pieces - 4; i++) {
+    add(&body, PIECE(0));
+    if (item_id == NULL) {
+        add(&body, "null", 4);
+    } else {
+        add(&body, "\"", 1);
+        add(&body, item_id, id_length);
+        add(&body, "\"", 1);
+    }
+    row = PyBytes_AS_STRING(arguments[3]);
+    end = row + PyBytes_GET_SIZE(arguments[3]) - 1; /* at the last bracket */
+    for (i = 1; i < n_pieces - 5; i++) {
         row++; /* a bracket or a comma before the row */
         stop = row < end ? memchr(row, ']', (size_t)(end - row)) : NULL;
         if (stop == NULL)
@@ -649,15 +690,15 @@ static PyObject *write_answer(PyObject *module, PyObject *const *arguments, Py_s
     }
     if (row != end)
         Py_RETURN_NONE;
-    PyOS_snprintf(lengths, sizeof lengths, "%lld", n_values);
-    PyOS_snprintf(season, sizeof season, "%lld", season_length);
     add(&body, PIECE(i));
-    add(&body, lengths, (Py_ssize_t)strlen(lengths));
+    add(&body, numbers[0], (Py_ssize_t)strlen(numbers[0]));
     add(&body, PIECE(i + 1));
-    add(&body, lengths, (Py_ssize_t)strlen(lengths));
+    add(&body, numbers[1], (Py_ssize_t)strlen(numbers[1]));
     add(&body, PIECE(i + 2));
-    add(&body, season, (Py_ssize_t)strlen(season));
+    add(&body, numbers[0], (Py_ssize_t)strlen(numbers[0]));
     add(&body, PIECE(i + 3));
+    add(&body, numbers[2], (Py_ssize_t)strlen(numbers[2]));
+    add(&body, PIECE(i + 4));
 #undef PIECE
     queue = PyOS_double_to_string(queue_ms, 'f', 3, 0, NULL);
     compute = PyOS_double_to_string(compute_ms, 'f', 3, 0, NULL);
@@ -673,8 +714,7 @@ static PyObject *write_answer(PyObject *module, PyObject *const *arguments, Py_s
         add(&head, id, sizeof id - 1);
         add(&head, name, name_length);
         add(&head, END, 4);
-        head_size = head.size;
-        answer = PyBytes_FromStringAndSize(NULL, head_size + body.size);
+        answer = PyBytes_FromStringAndSize(NULL, head.size + body.size);
         if (answer != NULL) {
             to = copy(&head, PyBytes_AS_STRING(answer));
             copy(&body, to);

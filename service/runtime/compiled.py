@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
-# Name of the model, values as float64, steps ahead, quantile levels; None where none is stated.
-Asked = tuple[str | None, bytes, int, tuple[float, ...] | None]
+# Name of the model, values as float64, how many are missing, id, steps ahead, quantile levels; None: it is not stated.
+Asked = tuple[str | None, bytes, int, str | None, int, tuple[float, ...] | None]
 
 
 class Functions(Protocol):
@@ -45,8 +45,10 @@ class Functions(Protocol):
         self,
         head: bytes,
         pieces: tuple[bytes, ...],
+        item_id: str | None,
         numbers: bytes,
         n_values: int,
+        n_missing: int,
         season: int,
         queue_ms: float,
         compute_ms: float,

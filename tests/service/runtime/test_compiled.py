@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,11 @@ requests = st.fixed_dictionaries(
     {"inputs": st.lists(series, min_size=1, max_size=2)},
     optional={"model": texts, "parameters": parameters, "other": st.none()},
 )
-SIMPLE = {"model": "lstm", "inputs": [{"target": [1.5, -2, 0.001]}], "parameters": {"prediction_length": 3}}
+SIMPLE = {
+    "model": "lstm",
+    "inputs": [{"target": [1.5, -2, None], "item_id": "a"}],
+    "parameters": {"prediction_length": 3},
+}
 
 
 def check(functions: compiled.Functions, content: bytes) -> bool:
@@ -96,17 +99,19 @@ def check(functions: compiled.Functions, content: bytes) -> bool:
     if asked is None:
         return False
     request = _request_decoder.decode(content)
-    model, values, steps, quantile_levels = asked
+    model, values, n_missing, item_id, steps, quantile_levels = asked
     [entry] = request.inputs
-    assert list(struct.unpack(f"{len(values) // 8}d", values)) == entry.target
-    assert [math.copysign(1, value) for value in entry.target if value is not None] == [
-        math.copysign(1, value) for value in np.frombuffer(values)
-    ]
+    array = np.frombuffer(values)
+    expected = np.array([math.nan if value is None else value for value in entry.target])
+    np.testing.assert_array_equal(array, expected)
+    np.testing.assert_array_equal(np.signbit(array[~np.isnan(array)]), np.signbit(expected[~np.isnan(expected)]))
+    assert (n_missing, item_id) == (entry.target.count(None), entry.item_id)
+    assert n_missing < len(entry.target)
     assert (DEFAULT_MODEL if model is None else model, steps) == (request.model, request.parameters.prediction_length)
     if quantile_levels is not None:
         assert list(quantile_levels) == request.parameters.quantile_levels
-    rest = (entry.item_id, entry.state, entry.start, entry.freq, entry.timestamps, request.parameters.season_length)
-    assert rest == (None,) * 6
+    rest = (entry.state, entry.start, entry.freq, entry.timestamps, request.parameters.season_length)
+    assert rest == (None,) * 5
     assert (request.parameters.timeout_ms, request.parameters.return_state) == (None, False)
     return True
 
@@ -151,6 +156,11 @@ def test_what_python_writes_is_read(functions: compiled.Functions, target: list[
         b'{"inputs":[{"target":[]}]}',
         b'{"inputs":[{"target":[1]}],"inputs":[{"target":[1]}]}',
         b'{"inputs":[{"target":[1]}],"model":null}',
+        b'{"inputs":[{"target":[null]}]}',
+        b'{"inputs":[{"target":[nul]}]}',
+        b'{"inputs":[{"item_id":"a"}]}',
+        b'{"inputs":[{"target":[1],"item_id":"a","item_id":"a"}]}',
+        b'{"inputs":[{"target":[1],"item_id":"' + b"a" * 257 + b'"}]}',
         b'{"inputs":[{"target":[1]}],"parameters":{"prediction_length":1,"prediction_length":1}}',
         b'{"inputs":[{"target":[1]}]} x',
         b'{"inputs":[{"target":[1' + b",1" * 2048 + b"]}]}",
@@ -178,7 +188,13 @@ def test_arguments_of_other_types_are_errors(functions: Any) -> None:
         "find_head": [(b"", []), ("", {}), (b"",)],
         "fill_rows": [([], np.zeros((1, 1)), np.zeros(1, np.int64)), ((), 1, 2), ([1], np.zeros((1, 1)), np.zeros(1))],
         "cheapest_cuts": [(1, 2, 3, 4, 5, 6), (np.zeros(1),) * 6, (np.zeros(1),)],
-        "write_answer": [(b"", (), b"", 1, 1, 1.0, 1.0, b""), (b"", (1,) * 5, b"", 1, 1, 1.0, 1.0, ""), (b"",)],
+        "write_answer": [
+            (b"", (), None, b"", 1, 0, 1, 1.0, 1.0, b""),
+            (b"", (), b"", b"", 1, 0, 1, 1.0, 1.0, ""),
+            (b"", (), None, b"", 1, 0, "1", 1.0, 1.0, ""),
+            (b"", (1,) * 7, None, b"", 1, 0, 1, 1.0, 1.0, ""),
+            (b"",),
+        ],
     }
     for name, calls in arguments.items():
         for call in calls:
@@ -298,19 +314,20 @@ def test_bounds_of_no_rows_are_refused(functions: compiled.Functions) -> None:
 @by_example
 @given(
     st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=3), min_size=1, max_size=4),
+    st.none() | st.text("abc", max_size=5),
     st.floats(0, 1e7),
     st.integers(0, 2**62),
 )
 def test_an_answer_is_put_together(
-    functions: compiled.Functions, rows: list[list[float]], milliseconds: float, number: int
+    functions: compiled.Functions, rows: list[list[float]], item_id: str | None, milliseconds: float, number: int
 ) -> None:
-    pieces = tuple(b"<%d>" % index for index in range(len(rows) + 4))
+    pieces = tuple(b"<%d>" % index for index in range(len(rows) + 6))
     numbers = [json.dumps(row).replace(" ", "").encode() for row in rows]
     text = functions.write_answer(
-        b"dur=", pieces, b"[" + b",".join(numbers) + b"]", number, 7, milliseconds, 0.0005, "an-id"
+        b"dur=", pieces, item_id, b"[" + b",".join(numbers) + b"]", number, 3, 7, milliseconds, 0.0005, "an-id"
     )
-    body = b"".join(piece + row for piece, row in zip(pieces, numbers, strict=False))
-    body += b"<%d>%d<%d>%d<%d>7<%d>" % (len(rows), number, len(rows) + 1, number, len(rows) + 2, len(rows) + 3)
+    inserted = [json.dumps(item_id).encode(), *numbers, b"%d" % number, b"3", b"%d" % number, b"7", b""]
+    body = b"".join(piece + part for piece, part in zip(pieces, inserted, strict=True))
     head = b"dur=%.3f, compute;dur=%.3f\r\ncontent-length: %d\r\n" % (milliseconds, 0.0005, len(body))
     assert text == head + b"x-request-id: an-id\r\n\r\n" + body
 
@@ -318,8 +335,12 @@ def test_an_answer_is_put_together(
 @needs_extension
 @pytest.mark.parametrize("numbers", [b"", b"[]", b"[[1]]", b"[[1],[2],[3]]", b"[[1],[2]", b"[[1],[2"])
 def test_numbers_that_do_not_fit_their_pieces_are_left_to_python(functions: compiled.Functions, numbers: bytes) -> None:
-    pieces = (b"a",) * 6
-    assert functions.write_answer(b"", pieces, numbers, 1, 1, 0.0, 0.0, "") is None
-    assert functions.write_answer(b"", pieces, b"[[1],[2]]", 1, 1, 0.0, 0.0, "") is not None
-    assert functions.write_answer(b"", pieces[:4], b"[[1],[2]]", 1, 1, 0.0, 0.0, "") is None
-    assert functions.write_answer(b"", pieces * 40, b"[[1],[2]]", 1, 1, 0.0, 0.0, "") is None
+    def write(pieces: tuple[bytes, ...], numbers: bytes) -> bytes | None:
+        return functions.write_answer(b"", pieces, None, numbers, 1, 0, 1, 0.0, 0.0, "")
+
+    pieces = (b"a",) * 8
+    assert write(pieces, numbers) is None
+    assert write(pieces, b"[[1],[2]]") is not None
+    assert write(pieces[:6], b"[[1],[2]]") is None
+    assert write(pieces * 40, b"[[1],[2]]") is None
+    assert write((b"a",) * 107, b"[" + b",".join([b"[1]"] * 101) + b"]") is not None
