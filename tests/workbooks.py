@@ -33,7 +33,9 @@ def inline(place: str, text: str) -> str:
     return f'<c r="{place}" t="inlineStr"><is><t>{text}</t></is></c>'
 
 
-def archive(sheets: Sequence[tuple[str, str]], *, settings: str = "", strings: str = STRINGS, state: str = "") -> bytes:
+def archive(
+    sheets: Sequence[tuple[str, str]], *, settings: str = "", strings: str | bytes = STRINGS, state: str = ""
+) -> bytes:
     """A workbook of sheets: their names, and the rows of each as XML; `state` is that of the first sheet."""
     names = "".join(
         f'<sheet name="{name}" sheetId="{i}" r:id="rId{i}" {state if i == 1 else ""}/>'
@@ -42,7 +44,7 @@ def archive(sheets: Sequence[tuple[str, str]], *, settings: str = "", strings: s
     targets = "".join(
         f'<Relationship Id="rId{i}" Target="worksheets/sheet{i}.xml"/>' for i in range(1, len(sheets) + 1)
     )
-    parts = {
+    parts: dict[str, str | bytes] = {
         "xl/workbook.xml": f"<workbook {MAIN} {RELATION}><workbookPr {settings}/><sheets>{names}</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": f"<Relationships>{targets}</Relationships>",
         "xl/styles.xml": STYLES,

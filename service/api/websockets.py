@@ -34,6 +34,7 @@ from service.api.request import DISCONNECT_CHECK_SECONDS, id_header, request_id
 from service.api.request_metrics import RequestMetrics
 from service.api.sessions import Session
 from service.codec.common import CallT, Codec, OpeningT, RequestT
+from service.codec.query import refuse_query
 from service.contract.errors import AccessDenied, InvalidRequest, RateLimited, RitmoError, Unavailable
 from service.metrics.store import Counter
 from service.registry.registry import Registry
@@ -156,10 +157,12 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         await receive()  # websocket.connect
         account = account_of(scope)
         try:
+            if scope["query_string"]:
+                refuse_query(scope["query_string"], "the first message of a live connection holds its options")
             self.connections.check()
             if account is not None:
                 account.connect()
-        except (Unavailable, RateLimited) as error:
+        except (InvalidRequest, Unavailable, RateLimited) as error:
             answer = render(error, name)
             await refuse_handshake(scope, receive, send, answer, name)
             self.connections.metrics.record(self.path, "", answer.status, 0)

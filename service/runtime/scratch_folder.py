@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 PREFIX = "ritmo-"
 _LOCK = "lock"
@@ -29,13 +30,24 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """
     parent = parent or Path(tempfile.gettempdir())
     _sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    try:
-        with (folder / _LOCK).open("wb") as lock:
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            lock = stack.enter_context((folder / _LOCK).open("wb"))
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            # A process that starts at the same time takes a folder without a locked file for an abandoned one.
+            if _is_in(folder, lock):
+                break
+        yield folder
+
+
+def _is_in(folder: Path, lock: BinaryIO) -> bool:
+    """Whether the opened `lock` is still the one in `folder`, which nobody else has deleted."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), (folder / _LOCK).stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sweep(parent: Path) -> None:

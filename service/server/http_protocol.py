@@ -252,6 +252,7 @@ class Protocol(HttpToolsProtocol):
         self._unparsed = b""  # what came behind requests that wait
         self._is_deaf = False  # whether nothing more is parsed, since what came last was no request
         self._is_half_closed = False
+        self._refusal: Answer | None = None  # to what came behind the last request, once that has its answer
         self._known_heads = known_heads or KnownHeads()
         self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
         self._singles: SingleForecasts | None = getattr(self.app, "single_forecasts", None)
@@ -437,7 +438,8 @@ class Protocol(HttpToolsProtocol):
         cycle: Cycle | None = self.cycle
         if self.flow.is_ending or cycle is None or cycle.more_body or cycle.response_complete:
             return False
-        self.drain()
+        if self._refusal is None:
+            self.drain()
         if not self.transport.can_write_eof():  # TLS, which ends both directions at once
             return False
         self._is_half_closed = True
@@ -646,8 +648,8 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, error: RitmoError) -> None:
         """Take no more requests from this connection, and answer the one that is being received with `error`.
 
-        The application answers where it has begun to read; where an earlier request waits for its answer, that answer
-        ends the connection.
+        The application answers where it has begun to read; where earlier requests wait for their answers, this one
+        comes behind them.
         """
         self._reading.clear()
         self._unparsed = b""
@@ -658,10 +660,14 @@ class Protocol(HttpToolsProtocol):
             return
         answer = render(error, request_id(None))
         self._limits.record_refusal(answer.status, max(0.0, time.monotonic() - self._received_at))
-        if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
-            self.flow.has_backlog = True
+        if cycle is None or cycle.response_complete:
+            self._send_refusal(answer)
             return
+        self._refusal = answer
+        self.flow.has_backlog = True
+        self.flow.pause_reading()
+
+    def _send_refusal(self, answer: Answer) -> None:
         headers = [*self.server_state.default_headers, *answer.headers]
         lines = [name + b": " + value for name, value in headers]
         lines += [b"content-length: %d" % len(answer.body), b"connection: close"]
@@ -797,6 +803,9 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
             if not self.pipeline and not self._is_deaf:
                 self._parse_rest()
+            return
+        if self._refusal is not None:
+            self._send_refusal(self._refusal)
             return
         self.flow.resume_reading()
         if not self._unframed and not self._is_half_closed:

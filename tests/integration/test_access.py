@@ -112,6 +112,7 @@ async def test_the_file_of_keys_is_read_again_and_a_broken_one_is_not(one_model:
         assert (await ask(server, other)).status_code == 200
 
 
+@pytest.mark.slow
 async def test_a_key_expires_while_the_service_runs(one_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     add_key(path, ["infer"])

@@ -22,7 +22,7 @@ def management_url(server: Server) -> str:
     return f"http://127.0.0.1:{found[1]}"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_probes_are_answered_beside_a_full_port(one_model: Path, workers: int) -> None:
     """The serving port is out of reach: its backlog is full of connections that say nothing."""
     with running(one_model, workers=workers, management_port=0) as server, httpx.Client(timeout=TIMEOUT) as client:

@@ -39,6 +39,7 @@ async def counted(server: Server, sample: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
 
 
+@pytest.mark.slow
 async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness, counters, tokens; one is killed and replaced; then the parent is killed, and no process stays."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -63,8 +64,12 @@ async def test_two_processes_are_one_service(one_model: Path, tmp_path: Path, mo
         assert {answer.json()["predictions"][0]["context"]["observations"] for answer in answers} == {3}
         sample = 'ritmo_requests_total{code="200",model="forecaster",route="/forecast"}'
         assert [await counted(server, sample) for _ in range(10)] == [40.0] * 10
-        assert await counted(server, "ritmo_queue_items{") == 0
-        assert await counted(server, 'ritmo_model_state{model="forecaster",state="ready"') == 2
+
+        async def seen_by_both() -> bool:  # each process writes down its state once a second
+            models = await counted(server, 'ritmo_model_state{model="forecaster",state="ready"')
+            return models == 2 and await counted(server, "ritmo_queue_items{") == 0
+
+        await until(seen_by_both)
         assert await counted(server, "ritmo_process_restarts_total") == 0
 
         killed, survivor = workers(server)

@@ -37,13 +37,13 @@ def _glyph(generator: np.random.Generator, label: int, kind: str) -> Images:
             ink = ink.filter(ImageFilter.MaxFilter(3) if generator.random() < 0.6 else ImageFilter.MinFilter(3))
         ink = _hollow(generator, ink) if kind == "typed hollow" else ink
     elif kind == "upstroke":
-        ink = _canvas_of(_long_upstroke(generator), HIGH * generator.uniform(0.04, 0.14))
+        ink = stroked(_long_upstroke(generator), HIGH * generator.uniform(0.04, 0.14))
     else:
         parts = _strokes(generator, label)
         if kind == "broken":
             parts = _broken(generator, parts)
         width = {"pen": np.exp(generator.uniform(np.log(0.02), np.log(0.3))), "hollow": generator.uniform(0.13, 0.26)}
-        ink = _canvas_of(parts, HIGH * float(width.get(kind, generator.uniform(0.05, 0.12))))
+        ink = stroked(parts, HIGH * float(width.get(kind, generator.uniform(0.05, 0.12))))
         ink = _hollow(generator, ink) if kind == "hollow" else ink
     pixels = np.asarray(ink.crop(ink.getbbox()))
     return _cut(generator, pixels) if kind == "cut" else pixels
@@ -80,7 +80,8 @@ def _long_upstroke(generator: np.random.Generator) -> list[Stroke]:
     return parts
 
 
-def _canvas_of(parts: list[Stroke], width: float) -> Image.Image:
+def stroked(parts: list[Stroke], width: float) -> Image.Image:
+    """The strokes, in pixels, by a round pen; 255 = ink."""
     low = np.concatenate(parts).min(axis=0)
     high = np.concatenate(parts).max(axis=0)
     size = np.ceil(high - low).astype(int) + 2 * MARGIN

@@ -37,6 +37,7 @@ class Distortion:
     lined: float = 0.04  # share with a line across
     coarse: float = 0.1  # share at a third of the resolution
     moire: float = 0.0  # share behind waves of light
+    squared: float = 0.0  # share with what is left of the lines of squared paper
     free_scale: tuple[float, float] = (0.75, 1.7)  # vertical scale on a free canvas
 
 
@@ -111,6 +112,7 @@ def photograph(images: Tensor, d: Distortion) -> Tensor:
     images = torch.where(chosen[1] < d.contrast, _contrasted(images), images)
     images = torch.where(chosen[5] < d.coarse, _coarse(images), images)
     images = torch.where(chosen[6] < d.moire, _behind_waves(images), images) if d.moire else images
+    images = _on_squares(images, d.squared) if d.squared else images
     images = torch.where((chosen[2] < d.erased) & _patch(images), 0.0, images)
     images = torch.where((chosen[3] < d.lined) & _line(images), torch.rand_like(chosen[3]), images)
     return torch.where(chosen[4] < d.noise, _grained(images), images)
@@ -124,6 +126,25 @@ def _behind_waves(images: Tensor) -> Tensor:
     x = torch.arange(columns, device=images.device)[None, None, :]
     along = (x * torch.cos(math.pi * angle) + y * torch.sin(math.pi * angle)) * 2 * math.pi / (2.2 + 6.8 * length)
     return images * (1 - (0.2 + 0.5 * depth) * (0.5 + 0.5 * torch.sin(along + 2 * math.pi * phase)))
+
+
+def _on_squares(images: Tensor, share: float) -> Tensor:
+    """Parts of a grid of lines, 6 to 20 pixels apart and turned by a little, over a `share` of the images."""
+    batch, rows, columns = images.shape
+    device = images.device
+    chosen, gap, tilt, width, level, left = torch.rand(6, batch, 1, 1, device=device)
+    phases = torch.rand(2, batch, 1, 1, device=device)
+    y = torch.arange(rows, device=device, dtype=torch.float32)[None, :, None]
+    x = torch.arange(columns, device=device, dtype=torch.float32)[None, None, :]
+    gap, tilt = 6 + 14 * gap, 0.16 * (tilt - 0.5)
+    lines = torch.zeros_like(images)
+    for along, phase in zip((x + tilt * y, y - tilt * x), phases, strict=True):
+        distance = (torch.remainder(along / gap + phase, 1) - 0.5).abs() * gap
+        lines = torch.maximum(lines, (0.9 + 0.7 * width - distance).clamp(0, 1))
+    # Preparation has taken some of them away, in patches.
+    patches = functional.interpolate(torch.rand(batch, 1, 4, 4, device=device), size=(rows, columns), mode="bilinear")
+    lines = lines * (0.1 + 0.6 * level) * (patches[:, 0] < 0.3 + 0.7 * left)
+    return torch.where(chosen < share, torch.maximum(images, lines), images)
 
 
 def _blurred(images: Tensor) -> Tensor:

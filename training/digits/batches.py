@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data import display_digits, drawn_digits, pen_digits, typeset_digits
+from training.data import display_digits, drawn_digits, pen_digits, sign_images, typeset_digits
 from training.data.mnist import Digits
 from training.digits.config import Config
 from training.fit.batches import BatchOrder
@@ -21,6 +21,7 @@ class BatchSampler:
         generated += [drawn_digits.other_images(config.others, 2), typeset_digits.typed_others(config.others, 4)]
         generated += [display_digits.display_digits(config.displays, 7), pen_digits.pen_digits(config.pens, 8)]
         generated += [display_digits.display_others(config.displays // 4, 9)]
+        generated += [sign_images.sign_images(config.signs, 10)]
         images = np.concatenate([digits.images, *(images for images, _ in generated)])
         labels = np.concatenate([digits.labels, *(labels for _, labels in generated)])
         self.images, self.labels = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)

@@ -16,15 +16,16 @@ import torch
 
 from training.data import mnist
 from training.data.mnist import Digits, Mnist
-from training.digits.config import STAGES, WIDE_ROUNDS, Config
+from training.digits.config import SIGN_ROUNDS, STAGES, Config
 from training.digits.export import export_digits
 from training.digits.stages import (
+    EARLIER_SHARES,
     Checkpoint,
     blended_weights,
     combined_record,
     exported_checkpoint,
     load_stages,
-    reader_before,
+    reader_before_signs,
     stage_file,
     train_stage,
 )
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     add_destination_options(parser)
     parser.add_argument("--stage", choices=STAGES, help="train this stage only; no export")
-    parser.add_argument("--start", type=Path, help="folder of an exported reader: only the wide rounds, from it")
+    parser.add_argument("--start", type=Path, help="folder of an exported reader: only the rounds of signs, from it")
     add_run_options(parser, FOLDER)
     parser.add_argument("--name", default="digits", help="name to serve the reader under (default: %(default)s)")
 
@@ -63,7 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
     if changed and arguments.stage is None:
         raise SystemExit(f"--{next(iter(changed))} changes the configuration of one stage: name it with --stage")
     exported = None if arguments.start is None else exported_checkpoint(arguments.start)
-    stages = list(STAGES if exported is None else WIDE_ROUNDS) if arguments.stage is None else [arguments.stage]
+    stages = list(STAGES if exported is None else SIGN_ROUNDS) if arguments.stage is None else [arguments.stage]
     if arguments.dry_run:
         _try_out(replace(STAGES[stages[0]], **changed), device)
         return
@@ -90,8 +91,9 @@ def _try_out(config: Config, device: torch.device) -> None:
 
 def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], exported: Checkpoint | None) -> None:
     last = list(checkpoints.values())[-1]
-    beginning = reader_before(arguments.folder, exported)
-    reader = replace(last, weights=blended_weights(beginning, [checkpoints[stage] for stage in WIDE_ROUNDS]))
+    beginning = exported or reader_before_signs(arguments.folder)
+    rounds = [checkpoints[stage] for stage in SIGN_ROUNDS]
+    reader = replace(last, weights=blended_weights(beginning, rounds, EARLIER_SHARES[1]))
     folder = export_digits(
         {size: reader.member(size) for size in reader.weights},
         combined_record(checkpoints if exported is None else {"start": exported, **checkpoints}),

@@ -3,7 +3,8 @@
 `teacher` and `teacher-2` are convolutional networks over whole images; `labels` is the reader, trained on labels alone;
 the rounds `taught`, `taught-2` … train it on with the teachers' answers added to the labels. The rounds `wide`,
 `wide-2` … widen what it reads (other levels of paper and ink, displays, unusual pens, other crops), with the reader
-that they begin from as their teacher.
+that they begin from as their teacher. The rounds `signs`, `signs-2` … show it more of what is no digit, and parts of
+squared paper and dense fog besides; again with the reader before them as teacher.
 
 The names of the fields are options of the command and keys of the `knobs` of a record, so they do not change.
 """
@@ -39,7 +40,9 @@ class Config:
     others: int = 3000  # drawn images of no digit, and as many typed ones
     displays: int = 0  # digits of displays, and a quarter as many of their letters
     pens: int = 0  # digits of unusual pens
+    signs: int = 0  # letters, signs and doodles that are no digit
     levels: float = 0.0  # share of the canvases with other levels of paper and ink
+    fogged: float = 0.0  # share of the canvases in dense fog, besides
     reframed: float = 0.0  # share of the images with another frame
     bfloat16: bool = True  # matrix products of training in bfloat16; slower on a CPU that has none
     seed: int = 0
@@ -79,5 +82,18 @@ STAGES |= {
     "wide": replace(_WIDE, seed=11),
     "wide-2": replace(_WIDE, epochs=5.0, peak=8e-4, seed=12),
 }
+_SIGNS = replace(
+    _WIDE,
+    epochs=3.0,
+    peak=1.2e-3,
+    signs=14_000,
+    fogged=0.04,
+    distortion=Distortion(untouched=0.3, moire=0.05, squared=0.08),
+)
+STAGES |= {
+    "signs": replace(_SIGNS, seed=21),
+    "signs-2": replace(_SIGNS, peak=8e-4, seed=22),
+}
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 WIDE_ROUNDS = [stage for stage in STAGES if stage.startswith("wide")]
+SIGN_ROUNDS = [stage for stage in STAGES if stage.startswith("signs")]

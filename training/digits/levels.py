@@ -17,6 +17,21 @@ from training.digits.augment import SIDE
 OCTAVES = (2, 3, 5, 9, 17, 33)  # control points of fog, from coarse to fine
 
 
+def densely_fogged(canvas: Tensor, share: float) -> Tensor:
+    """A `share` of the canvases (B, T, 28), those from the middle on, behind fog two to four times as strong as ink."""
+    count = round(share * len(canvas))
+    if count == 0:
+        return canvas
+    middle = slice(len(canvas) // 2, len(canvas) // 2 + count)
+    behind = canvas[middle]
+    strength = torch.exp(_uniform(behind, math.log(2), math.log(4)))
+    grain = 0.03 * _uniform(behind, 0, 1) * torch.randn_like(behind)
+    fogged = (behind + strength * fog(behind)) / (1 + strength) + grain
+    changed = canvas.clone()
+    changed[middle] = fogged.clamp(0, 1)
+    return changed
+
+
 def relevelled(canvas: Tensor, share: float) -> Tensor:
     """Paper and ink at other levels on a `share` of the canvases (B, T, 28), ink 0..1; the kinds in turn."""
     count = round(share * len(canvas))

@@ -1,7 +1,8 @@
 """The stages of the digit reader's training: each from the files of the earlier ones, and the file that each leaves.
 
-Each round begins from the mean of the weights that the earlier rounds ended with (Izmailov et al., 2018); for the wide
-rounds the mean of all others counts as one. The reader is `OTHERS_SHARE` of that one and the rest the mean of the wide.
+Each round begins from the mean of the weights that the earlier rounds ended with (Izmailov et al., 2018). Rounds come
+in series: `taught`, `wide`, `signs`. For each series the reader before it counts as one round, and the reader after it
+is a share of that one and the rest the mean of the series (`EARLIER_SHARES`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from service.contract.manifest import MODEL_FILE, RECORD_FILE
 from training.data import mnist
-from training.digits.config import ROUNDS, STAGES, WIDE_ROUNDS, Config
+from training.digits.config import ROUNDS, SIGN_ROUNDS, STAGES, WIDE_ROUNDS, Config
 from training.digits.train import ModelGroup, build, train
 from training.fit import distributed
 from training.fit.export import reload
@@ -25,7 +26,9 @@ from training.fit.record import command_line, current_commit, identity, stage_re
 from training.networks.convolutional import Committee
 from training.networks.digits import row_reader
 
-OTHERS_SHARE = 0.4  # chosen on validation digits: more of it reads MNIST better, less of it other material
+# Of the reader before the wide rounds, and before the rounds of signs. Chosen on validation digits: more of it reads
+# MNIST better, less of it other material.
+EARLIER_SHARES = 0.4, 0.4
 Weights = dict[str, dict[str, Tensor]]  # member -> state_dict of its network
 
 
@@ -100,14 +103,16 @@ def train_stage(
 ) -> Checkpoint:
     """Train one stage; a round needs the files of the earlier stages in `folder`.
 
-    With an `exported` reader the first of the wide rounds begins from that one.
+    With an `exported` reader a series of rounds begins from that one.
     """
     commit, data = current_commit(), mnist.load()
     committee, start = None, None
     if stage in ROUNDS:
         committee, start = _teachers_and_start(stage, config, folder)
     elif stage in WIDE_ROUNDS:
-        committee, start = _reader_and_start(stage, folder, exported)
+        committee, start = _reader_and_start(stage, WIDE_ROUNDS, folder, exported or reader_before_wide(folder))
+    elif stage in SIGN_ROUNDS:
+        committee, start = _reader_and_start(stage, SIGN_ROUNDS, folder, exported or reader_before_signs(folder))
     group, curves = train(
         data,
         config,
@@ -134,24 +139,31 @@ def _teachers_and_start(stage: str, config: Config, folder: Path) -> tuple[Commi
     return committee, next(iter(reader.weights.values()))
 
 
-def _reader_and_start(stage: str, folder: Path, exported: Checkpoint | None) -> tuple[Committee, dict[str, Tensor]]:
-    """The one teacher of a wide round, which is the reader that these rounds began from; the weights to begin from."""
-    reader = reader_before(folder, exported)
-    finished_rounds = load_stages(folder, WIDE_ROUNDS[: WIDE_ROUNDS.index(stage)])
+def _reader_and_start(
+    stage: str, series: Sequence[str], folder: Path, reader: Checkpoint
+) -> tuple[Committee, dict[str, Tensor]]:
+    """The one teacher of a round, which is the `reader` that its `series` began from; the weights to begin from."""
+    finished_rounds = load_stages(folder, series[: series.index(stage)])
     return Committee(reader.members()), next(iter(mean_weights([reader, *finished_rounds]).values()))
 
 
-def reader_before(folder: Path, exported: Checkpoint | None) -> Checkpoint:
-    """The reader that the wide rounds begin from: `exported`, else the mean of the other rounds in `folder`."""
-    rounds = load_stages(folder, ROUNDS) if exported is None else [exported]
+def reader_before_wide(folder: Path) -> Checkpoint:
+    """The reader that the wide rounds begin from: the mean of the rounds with teachers in `folder`."""
+    rounds = load_stages(folder, ROUNDS)
     return replace(rounds[-1], weights=mean_weights(rounds))
 
 
-def blended_weights(beginning: Checkpoint, wide: Sequence[Checkpoint]) -> Weights:
-    """The weights of the reader: those of `beginning`, which the wide rounds began from, with the mean of these."""
-    mean = mean_weights(wide)
+def reader_before_signs(folder: Path) -> Checkpoint:
+    """The reader that the rounds of signs begin from: the one after the wide rounds in `folder`."""
+    wide = load_stages(folder, WIDE_ROUNDS)
+    return replace(wide[-1], weights=blended_weights(reader_before_wide(folder), wide, EARLIER_SHARES[0]))
+
+
+def blended_weights(beginning: Checkpoint, rounds: Sequence[Checkpoint], share: float) -> Weights:
+    """The weights of a reader: a `share` of those of `beginning`, which the `rounds` began from, and their mean."""
+    mean = mean_weights(rounds)
     return {
-        size: {name: torch.lerp(mean[size][name], weights[name], OTHERS_SHARE) for name in weights}
+        size: {name: torch.lerp(mean[size][name], weights[name], share) for name in weights}
         for size, weights in beginning.weights.items()
     }
 

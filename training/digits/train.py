@@ -14,7 +14,7 @@ from training.data.mnist import Digits, Mnist
 from training.digits.augment import SIDE, pen, photograph, warp
 from training.digits.batches import BatchSampler
 from training.digits.config import Config
-from training.digits.levels import reframed, relevelled
+from training.digits.levels import densely_fogged, reframed, relevelled
 from training.fit import distributed
 from training.fit.loop import Curves, Plan, fit
 from training.fit.optimizer import adamw
@@ -79,7 +79,8 @@ class DistillationLoss:
         canvas, share_read = warp(images, self.config.distortion, rows, free=free)
         pictures = photograph(canvas, self.config.distortion)
         if self.config.levels:
-            pictures = levelled(relevelled(pictures, self.config.levels))
+            pictures = relevelled(pictures, self.config.levels)
+            pictures = levelled(densely_fogged(pictures, self.config.fogged))
         mine = distributed.rows_of_rank(len(labels))
         canvas, labels, from_mnist, share_read = canvas[mine], labels[mine], from_mnist[mine], share_read[mine]
         # The teachers read the digit without the defects of a photograph.

@@ -154,16 +154,16 @@ def confusion(table: NDArray[np.int64], path: Path, title: str, labels: Sequence
 
     `labels` are the names of the classes, where they are not their numbers.
     """
-    more = max(len(table) / 10, 1.0)
-    figure = Figure((4.6 * more**0.8, 4.4 * more**0.8), DPI)
+    scale = max(len(table) / 10, 1.0)
+    figure = Figure((4.6 * scale**0.8, 4.4 * scale**0.8), DPI)
     axis = figure.subplots()
     axis.imshow(np.log1p(table), cmap="Blues")
     top = np.log1p(table).max()
     for (row, column), count in np.ndenumerate(table):
-        if not count and more > 1:  # the zeros of many classes would hide what there is
+        if not count and scale > 1:  # the zeros of many classes would hide what there is
             continue
         colour = "white" if np.log1p(count) > 0.6 * top else INK
-        axis.text(column, row, str(count), ha="center", va="center", fontsize=7 / more**0.2, color=colour)
+        axis.text(column, row, str(count), ha="center", va="center", fontsize=7 / scale**0.2, color=colour)
     ticks = range(len(table))
     axis.set(xlabel="answer", ylabel="label", xticks=ticks, yticks=ticks, title=title)
     if labels is not None:

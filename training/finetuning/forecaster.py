@@ -166,8 +166,8 @@ def error_of(network: torch.nn.Module, validation: SeriesFile, config: Config) -
 
 def _mean_score(result: backtest.FileScore) -> float:
     """The geometric mean of MASE and WQL; one alone where the other is not known."""
-    known = [value for value in (result.mase, result.wql) if math.isfinite(value)]
-    return float(np.exp(np.mean(np.log(np.maximum(known, 1e-12))))) if known else math.inf
+    scores = [value for value in (result.mase, result.wql) if math.isfinite(value)]
+    return float(np.exp(np.mean(np.log(np.maximum(scores, 1e-12))))) if scores else math.inf
 
 
 def calibrated(network: Forecaster, file: SeriesFile, horizon: int) -> Forecaster:

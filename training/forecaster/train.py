@@ -180,21 +180,21 @@ def grow(weights: dict[str, Tensor], network: Forecaster) -> None:
         if new.shape == value.shape:
             new.copy_(value)
         elif name.startswith("out."):
-            more = len(new) - len(value)
+            candidates = len(new) - len(value)
             new.fill_(0.0 if name.endswith("weight") else -3.0)
             new[:SEASONAL_CANDIDATES].copy_(value[:SEASONAL_CANDIDATES])
-            new[SEASONAL_CANDIDATES + more :].copy_(value[SEASONAL_CANDIDATES:])
+            new[SEASONAL_CANDIDATES + candidates :].copy_(value[SEASONAL_CANDIDATES:])
         else:
             new.zero_()
             new[:, : value.shape[1]].copy_(value)
     network.load_state_dict(grown)
 
 
-def mean_of(network: Forecaster, other: Forecaster, share: float) -> Forecaster:
+def mean_of(network: Forecaster, second: Forecaster, share: float) -> Forecaster:
     """A network with the mean of the weights, `share` of it those of `network`."""
     mean = copy.deepcopy(network)
-    others = other.state_dict()
-    weights = {name: share * value + (1 - share) * others[name] for name, value in network.state_dict().items()}
+    second_weights = second.state_dict()
+    weights = {name: share * value + (1 - share) * second_weights[name] for name, value in network.state_dict().items()}
     mean.load_state_dict(weights)
     mean.restore_fixed_weights()
     return mean

@@ -76,47 +76,60 @@ def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) ->
     day, the days of a year, …, after having been unlike, and better than what was found.
     """
     season = torch.tensor([12, 24, 48, 52, 96, 144, 168, 288], device=means.device)
-    lag = season.unsqueeze(1)
     none = torch.ones_like(count, dtype=torch.int64)
     # A season of which many turns were seen is not one of its multiples; and hardly ever is more to be looked at.
     fits = (3 * season <= 2 * count) & (3 * season > count) & ((found == 1) | (20 * found > 9 * season))
     fits = fits & (acf[:, season.clamp(max=acf.shape[1] - 1)] > 0.1)
     if not bool(fits.any()):
         return none
+    # Few rows fit more than a season or two: each pair of a row and a season that fits is looked at for itself.
+    row, which = fits.nonzero().unbind(1)
+    at, is_clear = comes_back(means[row], season[which], acf[row], found[row], count[row])
+    value = torch.zeros(fits.shape, dtype=torch.float64, device=means.device)
+    value = value.index_put((row, which), torch.where(is_clear, at, 0.0))
+    best, index = value.max(1, keepdim=True)
+    return torch.where(best > 0, season[index], none)
+
+
+def comes_back(means: Tensor, season: Tensor, acf: Tensor, found: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """How well a season of the calendar comes back, (P,) float64, and whether that is clear, (P,) bool.
+
+    The P pairs of a row and a season (P,) are those for which `calendar_season` says what the others are.
+    """
+    lag = season.unsqueeze(1)
     off = torch.arange(-16, 17, device=means.device).unsqueeze(0)
     parts = torch.tensor([0, 2, 3, 4, 5, 6, 7, 8, 9], device=means.device).unsqueeze(0)  # twelfths; 0 normalises
     lags = torch.cat([(lag * parts).div(12, rounding_mode="floor"), lag + off], 1)
     alike = coarse_autocorrelation(means, lags, lag.div(12, rounding_mode="floor"))
-    around, at = alike[:, :, 9:], alike.select(2, 25)
-    highest = around.masked_fill(20 * off.abs() > lag + 20, -9.0).amax(2)
-    near = around.masked_fill((25 * off.abs() > lag) & (off.abs() > 1), -9.0).amax(2)
-    rise = at - alike[:, :, 1:9].amin(2)
+    around, at = alike[:, 9:], alike[:, 25:26]
+    highest = around.masked_fill(20 * off.abs() > lag + 20, -9.0).amax(1, keepdim=True)
+    near = around.masked_fill((25 * off.abs() > lag) & (off.abs() > 1), -9.0).amax(1, keepdim=True)
+    rise = at - alike[:, 1:9].amin(1, keepdim=True)
     # The fewer turns were seen, the more a walk looks like a season, most of all one of some dozen values.
-    missing = (2 - count / season).clamp(min=0.0)
-    least = torch.where(season > 24, 0.55, 0.5) + missing * torch.where((season > 24) & (season < 144), 0.5, 0.25)
+    missing = (2 - count / lag).clamp(min=0.0)
+    least = torch.where(lag > 24, 0.55, 0.5) + missing * torch.where((lag > 24) & (lag < 144), 0.5, 0.25)
     before = acf.gather(1, found.clamp(max=acf.shape[1] - 1)) * (found > 1)
-    of_half = torch.maximum(alike.select(2, 5), before) + 0.2
-    is_new = (found == 1) | (20 * found > 11 * season) | (at > of_half)
-    clear = fits & is_new & (near >= highest) & (rise > 0.7) & (at > least) & (at > before + 0.05)
-    best, index = torch.where(clear, at, 0.0).max(1, keepdim=True)
-    return torch.where(best > 0, season[index], none)
+    of_half = torch.maximum(alike[:, 5:6], before) + 0.2
+    is_new = (found == 1) | (20 * found > 11 * lag) | (at > of_half)
+    clear = is_new & (near >= highest) & (rise > 0.7) & (at > least) & (at > before + 0.05)
+    return at.select(1, 0), clear.select(1, 0)
 
 
 def coarse_autocorrelation(means: Tensor, lags: Tensor, grain: Tensor) -> Tensor:
-    """The autocorrelation of moving averages of `grain` values, and of changes over as many, their mean: (N, S, L).
+    """The autocorrelation of moving averages of `grain` values, and of changes over as many, their mean: (P, L).
 
-    means (N, M) float32, mean products of values so far apart; lags (S, L) int64, the first of them 0; grain (S, 1).
+    means (P, M) float32, mean products of values so far apart; lags (P, L) int64, the first of them 0; grain (P, 1).
     Both follow from the mean products of the values themselves: their second and fourth differences, summed twice.
     """
     most = 64  # of the lags before 0 that a grain of 288 / 12 reaches
     symmetric = torch.cat([means[:, 1 : most + 1].flip(1), means], 1).to(torch.float64)
     sums = torch.constant_pad_nd(symmetric.cumsum(1).cumsum(1), [1, 0])
-    reach = torch.arange(-2, 3, device=means.device) * grain.unsqueeze(2)
-    at = (lags.unsqueeze(2) + reach + most).clamp(0, sums.shape[1] - 1)
-    a, b, c, d, e = sums[:, at].unbind(3)
+    reach = torch.arange(-2, 3, device=means.device) * grain
+    at = (lags.unsqueeze(2) + reach.unsqueeze(1) + most).clamp(0, sums.shape[1] - 1)
+    a, b, c, d, e = sums.gather(1, at.flatten(1)).unflatten(1, (lags.shape[1], 5)).unbind(2)
     level, change = b + d - 2 * c, 4 * (b + d) - a - e - 6 * c
     smallest = 1e-12
-    return 0.5 * (level / level[:, :, :1].clamp(min=smallest) + change / change[:, :, :1].clamp(min=smallest))
+    return 0.5 * (level / level[:, :1].clamp(min=smallest) + change / change[:, :1].clamp(min=smallest))
 
 
 def robust_heights(memory: Tensor, present: Tensor, count: Tensor) -> Tensor:

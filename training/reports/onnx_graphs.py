@@ -90,10 +90,10 @@ def _name_outputs_apart(graphs: list[Any]) -> None:
     from onnx import helper
 
     for graph in graphs:
-        seen: set[str] = set()
+        names: set[str] = set()
         for position, output in enumerate(graph.output):
-            if output.name in seen:
+            if output.name in names:
                 name = f"{output.name}_{position}"
                 graph.node.append(helper.make_node("Identity", [output.name], [name], name=name))
                 output.name = name
-            seen.add(output.name)
+            names.add(output.name)

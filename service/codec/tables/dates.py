@@ -115,13 +115,22 @@ def _two_way(cells: Sequence[str], readable: list[DateOrder], prefers_day_first:
     if "." in cells[0] and "dmy" in candidates:  # with points, the day comes first
         return DateFormat(_ORDERS["dmy"], "dmy")
     preferred: DateOrder = "dmy" if prefers_day_first or "mdy" not in candidates else "mdy"
-    chosen = preferred if preferred in candidates else candidates[0]
+    likely = _without_odd_months(cells, candidates)
+    chosen = preferred if preferred in likely else likely[0]
     if len(candidates) == 1:
         return DateFormat(_ORDERS[chosen], chosen)
     words = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
     alternative = next(name for name in candidates if name != chosen)
     note = f"dates such as {cells[0]} were read as {words[chosen]}; date_order={alternative} reads them otherwise"
     return DateFormat(_ORDERS[chosen], chosen, note)
+
+
+def _without_odd_months(cells: Sequence[str], orders: list[DateOrder]) -> list[DateOrder]:
+    """`orders` without one that makes months of one day in their middle, where another makes days that follow."""
+    clocks = {order: [_ORDERS[order](cell).clock for cell in dict.fromkeys(cells)] for order in orders}
+    daily = [order for order in orders if all(abs(b - a) == dt.timedelta(1) for a, b in pairwise(clocks[order]))]
+    odd = [order for order in orders if len({clock.day for clock in clocks[order]}) == 1 and clocks[order][0].day > 1]
+    return [order for order in orders if order not in odd] if daily and len(clocks[orders[0]]) > 2 else orders
 
 
 def _is_ordered(clocks: list[dt.datetime]) -> bool:

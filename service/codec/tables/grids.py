@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from service.codec.tables.date_writings import month_of
 from service.codec.tables.dates import is_clock, looks_like_date, start_of
 from service.codec.tables.numerals import is_missing
-from service.codec.tables.rows import Row, Rows
+from service.codec.tables.rows import Row, Rows, is_year
 
 _FEWEST_COLUMNS = 6
 _QUARTER = re.compile(r"(?:[QTKqtk]|[Qq]tr)\.?\s?([1-4])")
@@ -37,12 +37,6 @@ def unrolled_grid(table: Rows) -> Rows | None:
         if grid is table and all(map(looks_like_date, names)) and not any(":" in name for name in names):
             return _days(grid)
     return None
-
-
-def is_year(cell: str) -> bool:
-    """Whether a cell is a year."""
-    text = cell.strip()
-    return text.isdigit() and len(text) == 4 and 1600 <= int(text) <= 2200
 
 
 def _days(grid: Rows) -> Rows | None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.codec.tables.dates import is_clock, looks_like_date
 from service.codec.tables.numerals import is_missing, looks_like_number, numbers_in
@@ -70,7 +71,19 @@ def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool =
         raise bad_table("the table has names of columns, and no rows")
     names = rows[0].cells if has_header else []
     columns = [_column(body, index, names[index].strip() if index < len(names) else "") for index in range(width)]
+    columns = _with_distinct_names(columns)
     return _Choice(columns, body, options, has_header, all_values=all_values).roles()
+
+
+def _with_distinct_names(columns: list[Column]) -> list[Column]:
+    """`columns` of which those of numbers that have the name of one before them are numbered: `sales (2)`."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for column in columns:
+        seen[column.name] += 1
+        is_second = seen[column.name] > 1 and column.name and column.kind == "number"
+        distinct.append(replace(column, name=f"{column.name} ({seen[column.name]})") if is_second else column)
+    return distinct
 
 
 def _is_list(rows: Sequence[Row]) -> bool:
@@ -138,6 +151,7 @@ class _Choice:
     ) -> None:
         self._columns = columns
         self._body = body
+        self._time_columns: list[Column] = []
         self._repeats_times = True  # rows of one time belong to several series
         self._options = options
         self._has_header = has_header
@@ -145,7 +159,7 @@ class _Choice:
         self._notes: list[str] = []
 
     def roles(self) -> Roles:
-        times = self._times()
+        times = self._time_columns = self._times()
         self._repeats_times = not times or self._repeats(times)
         if self._all_values and not (self._options.value or self._options.id):
             series = [column for column in self._columns if column not in times]
@@ -156,9 +170,17 @@ class _Choice:
         if values is None:
             values = self._values([column for column in free if column not in ids], bool(ids))
         assigned = [*times, *values, *ids]
-        ignored = [column for column in self._columns if column not in assigned and not self._is_index(column)]
-        ignored = [column for column in ignored if column.kind != "empty"]
+        ignored = [column for column in self._columns if column not in assigned]
+        self._note_left_out([column for column in ignored if self._is_index(column)], "numbers of rows")
+        self._note_left_out([column for column in ignored if column.kind == "empty" and column.name], "without values")
+        ignored = [column for column in ignored if column.kind != "empty" and not self._is_index(column)]
         return Roles("long" if ids else "wide", values, times, ids, ignored, self._notes, self._has_header)
+
+    def _note_left_out(self, columns: Sequence[Column], reason: str) -> None:
+        """Say that columns were left out which nobody would take for values."""
+        if columns:
+            listed = ", ".join(f"'{printable(column.label)}'" for column in columns)
+            self._notes.append(f"left out, as {reason}: {listed}")
 
     def _stated(self, names: str | None, option: str) -> list[Column]:
         return [self._named(name.strip(), option) for name in (names or "").split(",") if name.strip()]
@@ -206,7 +228,7 @@ class _Choice:
 
     def _numbers_as_ids(self, numeric: Sequence[Column]) -> list[Column]:
         """The first column of whole numbers that tells rows of one time apart, where there is no other id."""
-        times = self._times()
+        times = self._time_columns
         if not times or not self._repeats_times or len(numeric) < 2:
             return []
         for column in numeric:

@@ -12,8 +12,10 @@ _MISSING_WORDS = """
 na n/a n.a. n/d n.d. nd s/d s.d. k.a. nan null none nil undefined missing unknown unavailable nat <na> (null) [null]
 <null> - -- --- – — ? . .. … : * \\n #n/a #nv #n/d #¡n/d! #na! #div/0! #¡div/0! #value! #wert! #valor! #¡valor!
 #valeur! #ref! #¡ref! #bezug! #num! #zahl! #¡num! #nombre! #nom? #name? #¿nombre? #null! #nul! #¡nulo! #spill! #calc!
+n.v.
 """
-MISSING = frozenset(["", "k. a.", "#getting_data", *_MISSING_WORDS.split()])
+_MISSING_PHRASES = ("", "k. a.", "no data", "sin dato", "sin datos", "keine daten", "#getting_data")
+MISSING = frozenset([*_MISSING_PHRASES, *_MISSING_WORDS.split()])
 # What may stand before or after a number. A list, since any other word makes the cell a name ("Store 1", "5W30").
 _CURRENCIES = """
 US$ R$ A$ C$ NZ$ HK$ S/ $ € £ ¥ ₹ ₩ ₽ ₺ ₴ ₦ ₱ ₪ ฿ ₫ Rs. Rs kr. kr zł Kč Ft lei лв руб. руб 元 円 Fr.

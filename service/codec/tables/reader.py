@@ -161,10 +161,17 @@ class _Reader:
         self._errors.check()
         for entry in series_by_key.values():
             if self._rows.is_turned and not moments:
-                _cut_end(entry)
+                self._cut_end(entry)
             self._join_hours(entry)
             self._remove_stand_ins(entry)
         return self._with_values(list(series_by_key.values()))
+
+    def _cut_end(self, entry: _Series) -> None:
+        """Cut the missing values at the end of a series that was a row: shorter ones are filled up with empty cells."""
+        if any(value is not None for value in entry.values) and entry.values[-1] is None:
+            while entry.values[-1] is None:
+                entry.values.pop()
+            self._note_once("empty cells at the end of a row were left out: the series ends before them")
 
     def _join_hours(self, entry: _Series) -> None:
         """Make one hour of an hour that comes twice in local times, as clocks are set back."""
@@ -265,7 +272,9 @@ class _Reader:
         try:
             return self._numbers.parse(text)
         except ValueError as error:
-            self._errors.at_cell(self._cell_of(text, position, column), str(error))
+            has_words = not any(map(str.isdigit, text))
+            hint = "; missing= names words for missing values" if has_words else ""
+            self._errors.at_cell(self._cell_of(text, position, column), f"{error}{hint}")
             return None
 
     def _check_unit(self, series: _Series, text: str, position: int) -> None:
@@ -528,12 +537,6 @@ def _told_apart(moments: list[Moment]) -> list[Moment]:
     for position in second_hours([moment.clock for moment in moments]):
         distinct[position] = distinct[position]._replace(offset=dt.timedelta(0))
     return distinct
-
-
-def _cut_end(entry: _Series) -> None:
-    """Cut the missing values at the end of a series that was a row: shorter ones are filled up with empty cells."""
-    while entry.values and entry.values[-1] is None:
-        entry.values.pop()
 
 
 def _is_ordered(clocks: Sequence[dt.datetime]) -> bool:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from service.codec.tables.dates import looks_like_date
 from service.codec.tables.delimiters import WIDE_BLANKS, find_delimiter, split_at_blanks, stated_delimiter
 from service.codec.tables.numerals import is_missing, looks_like_number
+from service.codec.tables.sql import find_statement, read_inserts
 from service.codec.tables.types import bad_table, printable
 from service.contract.errors import InvalidRequest
 
@@ -43,6 +44,8 @@ _OTHER_TEXT = (
     (("{", "["), "JSON: say so in Content-Type (application/json)"),
     (("<!", "<html", "<?xml", "<table"), "HTML or XML"),
 )
+# Of Windows-1250, where Windows-1252 has a sign that stands in no word: ż, ł and ą within one, ż behind a letter.
+_POLISH = re.compile(rb"[A-Za-z][\xb3\xb9\xbf][A-Za-z\x80-\xff]|[a-z]\xbf|\sz\xb3(?![A-Za-z])")
 _FOREIGN_WORD = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
 _FORMULA = re.compile(r'\A\s*="(.*)"\s*\Z', re.DOTALL)  # of spreadsheets, so that 00123 stays as it is
 _WIDE_TEXT = (("utf-16-le", 1), ("utf-16-be", 0))  # and where the high bytes of its ASCII characters stand, which are 0
@@ -65,6 +68,7 @@ class Rows(Struct, frozen=True, eq=False):
     notes: list[str]
     is_turned: bool = False  # every column but that of times is a series
     quote: str = '"'
+    is_sql: bool = False
 
 
 def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None) -> Rows:
@@ -73,6 +77,10 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     Raises `InvalidRequest` (`bad_table`) for what is no table of text.
     """
     text, encoding, encoding_note = _decode(content, encoding)
+    if find_statement(text):
+        inserted, notes = read_inserts(text)
+        rows = [Row(line, cells) for line, cells in inserted]
+        return Rows(rows, encoding, ",", [*filter(None, [encoding_note]), *notes], is_sql=True)
     text = _unwrapped(text)
     for starts, kind in _OTHER_TEXT:
         if text.lstrip()[:6].lower().startswith(starts):
@@ -93,11 +101,13 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     else:
         delimiter = stated_delimiter(delimiter)
     quote = _quote(sample)
-    rows = _split(text, delimiter, quote)
+    rows, comments = _split(text, delimiter, quote)
     if not rows:
         raise bad_table("the table is empty")
-    rows = _with_commented_names(without_preamble(rows), lines, delimiter, quote)
-    return Rows(rows, encoding, delimiter, [text for text in (encoding_note, note) if text], quote=quote)
+    rows, notes = without_preamble(rows)
+    rows = _with_commented_names(rows, lines, delimiter, quote)
+    notes += _comment_notes([comment for comment in comments if comment.line != rows[0].line])
+    return Rows(rows, encoding, delimiter, [*filter(None, (encoding_note, note)), *notes], quote=quote)
 
 
 def row_parts(file: BinaryIO, delimiter: str | None, encoding: str | None, part_bytes: int) -> Iterator[Rows]:
@@ -108,13 +118,18 @@ def row_parts(file: BinaryIO, delimiter: str | None, encoding: str | None, part_
     first = read_rows(_up_to_row(file, part_bytes), delimiter, encoding)
     if first.encoding.startswith("utf-16"):
         raise bad_table("a table of this size is not read in UTF-16: write it in UTF-8")
+    if first.is_sql:
+        raise bad_table("a table of this size is not read from SQL: export it as CSV")
     yield first
     file.seek(0)
     line = _up_to_row(file, part_bytes).count(b"\n")
     while content := _up_to_row(file, part_bytes):
         text = content.decode(first.encoding.replace("windows-", "cp"), "replace")
-        rows = _split(text, first.delimiter, first.quote)
-        yield replace(first, rows=[replace(row, line=row.line + line) for row in rows])
+        rows, comments = (
+            [replace(row, line=row.line + line) for row in found]
+            for found in _split(text, first.delimiter, first.quote)
+        )
+        yield replace(first, rows=rows, notes=_comment_notes(comments))
         line += content.count(b"\n")
 
 
@@ -133,7 +148,7 @@ def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
     """The text of a file, its encoding, and a note where that is a guess.
 
     It is the stated one, else that of the byte order mark, else UTF-16 where every other byte is zero, else UTF-8, else
-    Windows-1252.
+    Windows-1252, or what the letters of its words say.
     """
     for magic, kind in _BINARY.items():
         if content.startswith(magic):
@@ -168,6 +183,8 @@ def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
 def _likely_encoding(content: bytes) -> str:
     """The encoding of text that is no UTF-8: one of another script where words hold nothing but bytes above 127."""
     words = re.findall(rb"[A-Za-z\x80-\xff]{3,}", content[:65_536])
+    if _POLISH.search(content[:65_536]):
+        return "cp1250"
     foreign = [word for word in words if min(word) > 127]
     if 2 * len(foreign) < len([word for word in words if max(word) > 127]) or not foreign:
         return "cp1252"
@@ -215,8 +232,8 @@ def _quote(sample: Sequence[str]) -> str:
     return "'" if quoted else '"'
 
 
-def _split(text: str, delimiter: str | None, quote: str) -> list[Row]:
-    """The rows of `text`, without blank lines and comments.
+def _split(text: str, delimiter: str | None, quote: str) -> tuple[list[Row], list[Row]]:
+    """The rows of `text` without blank lines, and its comments.
 
     A quote within a quoted cell is doubled (RFC 4180) or, where that gives no table, preceded by a backslash.
     """
@@ -228,15 +245,31 @@ def _split(text: str, delimiter: str | None, quote: str) -> list[Row]:
         return _parsed(text, delimiter, {"quotechar": quote, "escapechar": "\\", "doublequote": False})
 
 
-def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> list[Row]:
-    rows = []
+def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> tuple[list[Row], list[Row]]:
+    rows, comments = [], []
     has_formulas = '="' in text
     for line, cells in _lines(text, delimiter, dialect):
-        if cells and any(cell.strip() for cell in cells) and not _is_remark(cells):
+        if not cells or not any(cell.strip() for cell in cells):
+            continue
+        if not _is_remark(cells):
             rows.append(Row(line, [_FORMULA.sub(r"\1", cell) for cell in cells] if has_formulas else cells))
+        elif _is_comment(cells) and any(map(str.isalnum, "".join(cells))):
+            comments.append(Row(line, cells))
     if delimiter in {" ", WIDE_BLANKS} and rows and {len(row.cells) for row in rows[1:]} == {len(rows[0].cells) + 1}:
         rows[0] = Row(rows[0].line, ["", *rows[0].cells])  # numbers of rows have no name in R, and in pandas
-    return rows
+    return rows, comments
+
+
+def _comment_notes(comments: Sequence[Row]) -> list[str]:
+    """What to say about comments."""
+    return [f"left out as comments: {named_lines(comments)}"] if comments else []
+
+
+def named_lines(rows: Sequence[Row]) -> str:
+    """The lines of `rows`, and what is in the first of them: `lines 1, 2, 4 ('# of station 7' …)`."""
+    numbers = ", ".join(str(row.line) for row in rows[:5]) + (" …" if len(rows) > 5 else "")
+    text = printable(" ".join(cell.strip() for cell in rows[0].cells if cell.strip()))
+    return f"line {numbers} ('{text}')" if len(rows) == 1 else f"lines {numbers} ('{text}' …)"
 
 
 def _lines(text: str, delimiter: str | None, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
@@ -259,26 +292,29 @@ def _lines(text: str, delimiter: str | None, dialect: dict[str, Any]) -> Iterato
 def _is_remark(cells: Sequence[str]) -> bool:
     """Whether a row is a comment, or what databases print around a table: a line of dashes, a number of rows."""
     text = " ".join(cells).strip()
+    return bool(_is_comment(cells) or _RULE.fullmatch(text) or _ROW_COUNT.fullmatch(text))
+
+
+def _is_comment(cells: Sequence[str]) -> bool:
     first = cells[0].strip()
-    is_comment = _COMMENT.match(first) and (len(cells) == 1 or not (first == "#" or first[1:].isdigit()))
-    return bool(is_comment or _RULE.fullmatch(text) or _ROW_COUNT.fullmatch(text))
+    return bool(_COMMENT.match(first) and (len(cells) == 1 or not (first == "#" or first[1:].isdigit())))
 
 
 def _with_commented_names(rows: list[Row], lines: Sequence[str], delimiter: str | None, quote: str) -> list[Row]:
     """`rows` below the names of the columns, where these stand in the comment right above the first value."""
     number = rows[0].line - 1 if rows else 0
-    if number < 1 or number > len(lines) or not _holds_values(rows[0]):
+    if number < 1 or number > len(lines) or not holds_values(rows[0]):
         return rows
     names = lines[number - 1].lstrip("#%/;- ")
     if names == lines[number - 1] or not names:
         return rows
     cells = next((cells for _, cells in _lines(names, delimiter, {"quotechar": quote})), [])
     row = Row(number, cells)
-    return [row, *rows] if len(cells) == len(rows[0].cells) and not _holds_values(row) else rows
+    return [row, *rows] if len(cells) == len(rows[0].cells) and not holds_values(row) else rows
 
 
-def without_preamble(rows: list[Row]) -> list[Row]:
-    """`rows` from the first one that is as wide as most are; titles and remarks above it are narrower.
+def without_preamble(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """`rows` from the first one that is as wide as most are, and a note on what is above it: titles, remarks.
 
     Columns at the end that hold nothing are cut off: some programs end each line, or some lines, with a delimiter.
     """
@@ -286,9 +322,9 @@ def without_preamble(rows: list[Row]) -> list[Row]:
     rows = [replace(row, cells=row.cells[:width]) if len(row.cells) > width else row for row in rows]
     width = Counter(len(row.cells) for row in rows).most_common(1)[0][0] if rows else 0
     first = next((index for index, row in enumerate(rows[:20]) if len(row.cells) >= width), 0) if width > 2 else 0
-    while len(rows) > first + 1 < 20 and width > 1 and filled(rows[first]) == 1 and not _holds_values(rows[first + 1]):
+    while len(rows) > first + 1 < 20 and width > 1 and filled(rows[first]) == 1 and not holds_values(rows[first + 1]):
         first += 1
-    return rows[first:]
+    return rows[first:], [f"left out above the table: {named_lines(rows[:first])}"] if first else []
 
 
 def filled(row: Row) -> int:
@@ -299,5 +335,12 @@ def filled(row: Row) -> int:
     return count
 
 
-def _holds_values(row: Row) -> bool:
+def holds_values(row: Row) -> bool:
+    """Whether a row has a number or a date, so that it is none of names."""
     return any(looks_like_number(cell) or looks_like_date(cell) for cell in row.cells)
+
+
+def is_year(cell: str) -> bool:
+    """Whether a cell is a year."""
+    text = cell.strip()
+    return text.isdigit() and len(text) == 4 and 1600 <= int(text) <= 2200

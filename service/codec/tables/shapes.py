@@ -12,14 +12,16 @@ from msgspec.structs import replace
 
 from service.codec.tables.date_writings import month_of
 from service.codec.tables.dates import looks_like_date
-from service.codec.tables.grids import is_year, unrolled_grid
+from service.codec.tables.grids import unrolled_grid
+from service.codec.tables.headers import with_one_header
 from service.codec.tables.numerals import is_missing, looks_like_number
-from service.codec.tables.rows import Row, Rows, filled
+from service.codec.tables.rows import Row, Rows, filled, holds_values, is_year, named_lines
 from service.codec.tables.types import printable
 
+_SAMPLE_SIZE = 200  # rows that are looked at
 _FEWEST_COLUMNS = 3  # of values in a row that is a series
 _MOST_GROUPS = 3  # columns of names that are written once for several rows
-_MOST_HEADERS = 4  # rows of names above the first value
+_MOST_HEADERS = 2  # rows of names below the first one
 _TOTAL_STARTS = ("total ", "grand total", "gesamt", "sum of", "subtotal", "sub-total", "sous-total", "zwischensumme")
 _TOTAL_ENDS = (" total", " gesamt", " ergebnis", " subtotal", " totals")
 _TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale average итого всего 合计 总计 totaal razem"
@@ -27,8 +29,9 @@ _TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale averag
 
 def reshaped(table: Rows) -> Rows:
     """`table` as a wide one, where its rows are series or years; with one row of names, and no columns without any."""
-    rows = _with_one_header(_without_empty_ends(table.rows))
-    names = [] if not rows or _has_values(rows[0]) else rows[0].cells
+    rows, remarks = _without_remarks(_without_empty_ends(table.rows))
+    rows, left_out = with_one_header(rows)
+    names = [] if not rows or holds_values(rows[0]) else rows[0].cells
     distinct = [row for index, row in enumerate(rows) if not index or row.cells != names]
     complete = _filled_down(distinct)
     notes = (
@@ -37,7 +40,7 @@ def reshaped(table: Rows) -> Rows:
         else ["names of groups that stand in their first row were read for their other rows, too"]
     )
     notes += [] if len(distinct) == len(rows) else ["rows that repeat the names of the columns were left out"]
-    table = replace(table, rows=complete, notes=[*table.notes, *notes])
+    table = replace(table, rows=complete, notes=[*table.notes, *remarks, *left_out, *notes])
     if len(table.rows) < 2:
         return _single_row(table)
     return unrolled_grid(table) or _with_series_in_columns(table) or _without_any_names(table) or table
@@ -107,7 +110,8 @@ def _is_sparse(body: Sequence[Row], column: int) -> bool:
 
 def _with_series_in_columns(table: Rows) -> Rows | None:
     """`table` turned, where its rows are series; None elsewhere."""
-    header, body = table.rows[0], table.rows[1:]
+    header = table.rows[0]
+    body, remarks = _with_numbers(header, table.rows[1:])
     is_name = _is_step if sum(month_of(cell) is not None for cell in header.cells) < _FEWEST_COLUMNS else _is_month
     steps = [index for index, cell in enumerate(header.cells) if is_name(cell) and _holds_numbers(body, index)]
     digits = [int(header.cells[index]) for index in steps if header.cells[index].strip().isdigit()]
@@ -122,12 +126,29 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
     if count == 0 or any(looks_like_date(row.cells[0]) for row in series[:200]):
         return None
     notes = ["each row was read as a series, each column as a time"]
+    notes += [f"left out, as no number is in them: {named_lines(remarks)}"] if remarks else []
     left_out = [f"line {row.line}" for row in body if row not in series]
     left_out += [f"column '{printable(header.cells[index])}'" for index in totals]
     if left_out:
         notes.append(f"left out as totals: {', '.join(left_out)}")
     rows = _turned(header, series, steps, count)
     return replace(table, rows=rows, notes=[*table.notes, *notes], is_turned=True)
+
+
+def _with_numbers(header: Row, body: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows that have a number in a column named by a date, and those that have words alone there, such as codes."""
+    dated = [index for index, cell in enumerate(header.cells) if looks_like_date(cell)]
+    if len(dated) < _FEWEST_COLUMNS:
+        return body, []
+    words = []
+    for row in body:
+        present = [row.cells[index] for index in dated if index < len(row.cells) and not is_missing(row.cells[index])]
+        if present and not any(map(looks_like_number, present)):
+            words.append(row)
+    if not words or len(words) == len(body):
+        return body, []
+    lines = {row.line for row in words}
+    return [row for row in body if row.line not in lines], words
 
 
 def is_total(name: str) -> bool:
@@ -143,34 +164,39 @@ def _without_empty_ends(rows: list[Row]) -> list[Row]:
     return rows if last_width == width else [replace(row, cells=row.cells[:last_width]) for row in rows]
 
 
-def _with_one_header(rows: list[Row]) -> list[Row]:
-    """`rows` with one row of names where several stand above the first value.
+def _without_remarks(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """`rows` without what is no row of the table below its names and at its end, and notes on that.
 
-    They are put together where those of the first one repeat (several levels of pandas), else the others are units.
+    Statistics offices write what a series is, its unit and its source there.
     """
-    if rows and rows[0].cells[0] == "TOA5":  # of Campbell's loggers: what wrote it stands above
-        rows = rows[1:]
-    first = next((index for index, row in enumerate(rows[:_MOST_HEADERS]) if _has_values(row)), 0)
-    if first < 2:
-        return rows
-    above, names = rows[:first], [cell.strip() for cell in rows[0].cells]
-    if first > len(rows) - 1:
-        return rows
-    if len(set(names)) == len(names):
-        if first > 2:  # the last row names the rows, as in (Price, Ticker, Date)
-            names[0] = above[-1].cells[0].strip() or names[0]
-        return [replace(rows[0], cells=names), *rows[first:]]
-    columns = zip(*(_padded(row.cells, len(rows[first].cells)) for row in above), strict=True)
-    joined = [" / ".join(dict.fromkeys(cell.strip() for cell in column if cell.strip())) for column in columns]
-    return [Row(above[0].line, joined), *rows[first:]]
+    if not rows or len(rows[0].cells) < 2:
+        return rows, []
+    has_times = _mostly_dates(rows)
+    above = 0
+    while has_times and above + 1 < len(rows) and _is_outside(rows[above + 1], has_times=True):
+        above += 1
+    above = above if above > _MOST_HEADERS else 0
+    end = len(rows)
+    while end > above + 3 and _is_outside(rows[end - 1], has_times=has_times):
+        end -= 1
+    notes = [f"left out below the names of columns: {named_lines(rows[1 : above + 1])}"] if above else []
+    notes += [f"left out below the table: {named_lines(rows[end:])}"] if end < len(rows) else []
+    return [*rows[:1], *rows[above + 1 : end]], notes
 
 
-def _padded(cells: list[str], width: int) -> list[str]:
-    return cells[:width] + [""] * (width - len(cells))
+def _mostly_dates(rows: Sequence[Row]) -> bool:
+    """Whether the first column is one of times."""
+    cells = [row.cells[0] for row in rows[1:] if row.cells and row.cells[0].strip()]
+    cells = cells[-_SAMPLE_SIZE:]
+    return len(cells) > 1 and 2 * sum(looks_like_date(cell) or is_year(cell) for cell in cells) > len(cells)
 
 
-def _has_values(row: Row) -> bool:
-    return any(looks_like_number(cell) or looks_like_date(cell) for cell in row.cells)
+def _is_outside(row: Row, *, has_times: bool) -> bool:
+    """Whether a row is none of the table: text and no number, and where rows have no times, a single cell of text."""
+    first, others = row.cells[0].strip(), [cell for cell in row.cells[1:] if not is_missing(cell)]
+    if not first or looks_like_number(first) or looks_like_date(first) or is_total(first) or is_missing(first):
+        return False
+    return not others or (has_times and not any(map(looks_like_number, others)))
 
 
 def _is_step(name: str) -> bool:

@@ -45,6 +45,8 @@ _COMBINATIONS = (
 )
 _NUMBER_AT_END = re.compile(r"(?P<word>\D*?)\s*(?P<number>[0-9]{1,9})")
 _NO_CLOCK = re.compile(r"[T ](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)?\s?[Aa][Mm])$")
+_UNIX_NAME = re.compile(r"epoch|unix|time|zeit|hora|heure|date|(?:^|_)(?:ts|ms)(?:$|_)")
+_UNIX_TIME = re.compile(r"1[0-9]{9}(?:\.[0-9]+|[0-9]{3}|[0-9]{6}|[0-9]{9})?")  # seconds, milliseconds, …: 2001 to 2033
 _QUARTER = re.compile(r"\D*([1-4])\D*")
 
 Text = Callable[[Column], str]  # of a cell of one row
@@ -113,7 +115,20 @@ def choose_times(columns: Sequence[Column], notes: list[str]) -> list[Column]:
         if all(name in parts for name in names) and len(columns) > len(names):
             return [parts[name] for name in names]
     numbers = [column for column in usual if column.kind == "number" and len(columns) > 1]
+    numbers = _unix_times(columns, notes) or numbers
     return numbers[:1] or [column for column in usual if column.kind == "text" and len(columns) > 1][:1]
+
+
+def _unix_times(columns: Sequence[Column], notes: list[str]) -> list[Column]:
+    """The first column that has no name, or one with `epoch`, `time` … in it, and holds nothing but Unix times."""
+    for column in columns if len(columns) > 1 else ():
+        cells = [cell for cell in column.sample if cell]
+        is_named = not column.name or _UNIX_NAME.search(column.key)
+        if is_named and cells and all(map(_UNIX_TIME.fullmatch, cells)):
+            if column.key not in TIME_NAMES:
+                notes.append(f"'{printable(column.label)}' was read as Unix times; time= (empty) reads it as values")
+            return [column]
+    return []
 
 
 def _clock_beside(date: Column, columns: Sequence[Column], parts: dict[str, Column]) -> list[Column]:

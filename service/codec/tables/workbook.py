@@ -12,8 +12,8 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from xml.etree import ElementTree as ET
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree import ElementTree as ET  # nosec B405
+from xml.etree.ElementTree import Element, ParseError  # nosec B405
 
 from service.codec.tables.rows import Row, Rows, without_preamble
 from service.codec.tables.types import bad_table, printable
@@ -77,8 +77,9 @@ class _Workbook:
             rows = list(self._sheet_rows(path))
             if sum(len(row.cells) for row in rows) > 1:
                 unread = [printable(title) for title, _ in self._sheets if title != name]
-                note = f"sheet '{printable(name)}' was read; not read: {', '.join(unread[:5])}" if unread else None
-                return Rows(without_preamble(rows), "utf-8", None, [note] if note else [])
+                notes = [f"sheet '{printable(name)}' was read; not read: {', '.join(unread[:5])}"] if unread else []
+                rows, left_out = without_preamble(rows)
+                return Rows(rows, "utf-8", None, notes + left_out)
         raise bad_table("the workbook has no sheet with values")
 
     def _content(self, name: str, limit: int) -> bytes:
@@ -88,12 +89,12 @@ class _Workbook:
         if len(content) > limit:
             detail = f"a part of a workbook may have {limit >> 20} MiB unpacked: save it as CSV"
             raise InvalidRequest(detail, code="too_many_items")
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        if b"\0" in content or b"<!DOCTYPE" in content or b"<!ENTITY" in content:  # in UTF-16, zeros part the letters
             raise ValueError("a workbook defines no entities")
         return content
 
     def _part(self, name: str) -> Element:
-        return ET.fromstring(self._content(name, MAX_BYTES))  # noqa: S314 (bounded, and without entities)
+        return ET.fromstring(self._content(name, MAX_BYTES))  # noqa: S314  # nosec B314
 
     def _shared_strings(self) -> list[str]:
         return [_text_of(item) for item in self._part("xl/sharedStrings.xml") if _is(item, "si")]
@@ -111,7 +112,7 @@ class _Workbook:
 
     def _sheet_rows(self, path: str) -> Iterator[Row]:
         n_cells = number = 0
-        for _, row in ET.iterparse(io.BytesIO(self._content(path, MAX_SHEET_BYTES))):  # noqa: S314 (as above)
+        for _, row in ET.iterparse(io.BytesIO(self._content(path, MAX_SHEET_BYTES))):  # noqa: S314  # nosec B314
             if not _is(row, "row"):
                 continue
             number = int(row.get("r", number + 1))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from service.api.byte_budget import SMALL
+from service.codec.common import CSV
 from service.codec.large_forecasts import LARGE
 from tests.service.api.harness import JSON, ROW, Harness, problem
 
@@ -102,3 +104,39 @@ async def test_a_limit(
         assert response.status_code == 200, response.text
     path, body = sized(limit + step)
     problem(await limited.client.post(path, content=body, headers=JSON), status, code)
+
+
+@pytest.mark.parametrize("is_declared", [True, False], ids=["declared", "in pieces"])
+async def test_the_largest_table(is_declared: bool) -> None:
+    """What a client declares is refused before it arrives, and what it does not declare as soon as it is too much."""
+    harness = Harness(max_body_bytes=500, max_table_bytes=2000)
+    rows = b"id,date,y\n" + b"".join(b"a,2024-01-%02d,%d\n" % (day, day) for day in range(1, 29))
+
+    async def pieces(content: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 300):
+            yield content[start : start + 300]
+
+    async with harness.app.router.lifespan_context(harness.app), harness.client:
+        for size in (1999, 2000, 2001):
+            content = rows.ljust(size, b"\n")
+            body = content if is_declared else pieces(content)
+            response = await harness.client.post("/forecast", content=body, headers={"Content-Type": CSV})
+            if size <= 2000:
+                assert response.status_code == 200, response.text
+            else:
+                assert "at most 2000 bytes" in problem(response, 413, "body_too_large")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit"), [(1000, 1000), (4 * SMALL, 3 * SMALL)], ids=["small", "large, which leave a quarter"]
+)
+async def test_the_bytes_that_are_held(budget: int, limit: int) -> None:
+    harness = Harness(max_body_bytes=1 << 20, max_held_bytes=budget)
+    async with harness.app.router.lifespan_context(harness.app), harness.client:
+        for size in (limit - 1, limit):
+            path, body = padded(size)
+            assert (await harness.client.post(path, content=body, headers=JSON)).status_code == 200
+        path, body = padded(limit + 1)
+        response = await harness.client.post(path, content=body, headers=JSON)
+        assert int(response.headers["retry-after"]) >= 1
+        problem(response, 503, "queue_full")

@@ -21,11 +21,14 @@ GUARD_SECONDS = 30.0  # for what takes none
 class Client:
     """The other end of a connection."""
 
-    def __init__(self, harness: Harness, path: str = "/forecast/stream", extensions: bool = True) -> None:
+    def __init__(
+        self, harness: Harness, path: str = "/forecast/stream", extensions: bool = True, query: bytes = b""
+    ) -> None:
         self._to_server: asyncio.Queue[Message] = asyncio.Queue()
         self._to_client: asyncio.Queue[Message] = asyncio.Queue()
         self.broken: Exception | None = None  # what sending to this client raises
-        scope: Scope = {"type": "websocket", "path": path, "headers": [(b"x-request-id", b"mine")], "query_string": b""}
+        scope: Scope = {"type": "websocket", "path": path, "headers": [(b"x-request-id", b"mine")]}
+        scope["query_string"] = query
         if extensions:
             scope["extensions"] = {"websocket.http.response": {}}
         self._to_server.put_nowait({"type": "websocket.connect"})
@@ -162,6 +165,36 @@ async def test_the_deadline_of_the_opening_holds_for_every_message() -> None:
     assert harness.forecaster.deadline < default
     client.leave()
     await client.end()
+
+
+async def test_the_options_of_a_connection_are_not_looked_for_in_its_address() -> None:
+    client = Client(Harness(), query=b"model=naive&x=1")
+    refusal = await client.raw()
+    assert (refusal["type"], refusal["status"]) == ("websocket.http.response.start", 422)
+    problem = json.loads((await client.raw())["body"])
+    assert [(fault["pointer"], fault["code"]) for fault in problem["errors"]] == [
+        ("#/model", "unknown_field"),
+        ("#/x", "unknown_field"),
+    ]
+    assert "first message" in problem["errors"][0]["detail"]
+    await client.end()
+
+
+async def test_one_connection_more_than_there_may_be_is_refused() -> None:
+    harness = Harness(max_live_connections=2)
+    async with connected(harness) as below, connected(harness) as on:
+        above = Client(harness)
+        refusal = await above.raw()
+        assert (refusal["type"], refusal["status"]) == ("websocket.http.response.start", 503)
+        assert dict(refusal["headers"])[b"retry-after"] == b"5"
+        assert json.loads((await above.raw())["body"])["code"] == "queue_full"
+        await above.end()
+        for client in (below, on):
+            client.say({"target": [1]})
+            assert (await client.answer())["context"]["observations"] == 1
+    async with connected(harness) as again:
+        again.say({"target": [1]})
+        assert (await again.answer())["context"]["observations"] == 1
 
 
 async def test_large_messages_share_the_memory_of_large_bodies() -> None:

@@ -51,6 +51,23 @@ async def test_a_client_alone_may_fill_nearly_half_of_the_queue(
     assert scheduler.share.room == scheduler.share.seconds == 0
 
 
+@pytest.mark.parametrize("measure", ["items", "observations", "seconds"])
+async def test_the_last_request_of_a_client_that_fits(scheduler: Scheduler, measure: str) -> None:
+    """Of a queue of 100, a client that holds 40 may add 10: as much as is left free then, but for the reserve."""
+    limits = Limits(**{f"queue_{measure}": 100})
+    queue = scheduler.new_queue("queue", Doubler(), limits, price=priced if measure == "seconds" else free)
+    item = StubItem(1)
+    async with BlockedQueue(scheduler, Limits(queue_items=1 << 60, queue_observations=1 << 60)):
+        held = [queue.submit([item] * 20, client=Client("a", 0)) for _ in range(2)]
+        for below_or_on in (9, 10):
+            queue.submit([item] * below_or_on, client=Client("a", 0)).cancel()
+        with pytest.raises(Unavailable) as above:
+            queue.submit([item] * 11, client=Client("a", 0))
+        assert above.value.code == "queue_full"
+        assert above.value.retry_after == (40.0 if measure == "seconds" else 1.0)
+    await asyncio.gather(*held)
+
+
 async def test_room_is_free_again_once_a_submission_is_settled_cancelled_or_refused(scheduler: Scheduler) -> None:
     queue = scheduler.new_queue("queue", Doubler(), Limits(queue_seconds=10.0), price=priced)
     async with BlockedQueue(scheduler):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -15,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 OWNER = """
 import sys, time
 from pathlib import Path
+from typing import BinaryIO
 from service.runtime.scratch_folder import scratch_folder
 with scratch_folder(Path(sys.argv[1])) as folder:
     (folder / "file").touch()
@@ -65,3 +68,23 @@ def test_the_folders_of_other_users_stay(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / f"{PREFIX}link").symlink_to(abandoned)
     with scratch_folder(tmp_path):
         assert not abandoned.exists()
+
+
+def test_a_process_that_starts_at_the_same_time_does_not_take_the_folder_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+
+    def swept_before_it_is_locked(lock: BinaryIO, operation: int) -> None:
+        if not taken:
+            taken.append(*tmp_path.iterdir())
+            with scratch_folder(tmp_path):
+                assert not taken[0].exists()
+        flock(lock, operation)
+
+    flock = fcntl.flock
+    monkeypatch.setattr("fcntl.flock", swept_before_it_is_locked)
+    with scratch_folder(tmp_path) as folder:
+        assert folder.exists()
+        assert folder not in taken
+    assert not list(tmp_path.iterdir())

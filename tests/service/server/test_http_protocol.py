@@ -102,13 +102,33 @@ async def test_what_is_no_request_is_a_problem(name: str) -> None:
         assert server.metric('ritmo_requests_total{code="400"') == (not reached)
 
 
-async def test_garbage_behind_a_request_costs_it_no_answer() -> None:
+BAD_SECOND: dict[str, tuple[bytes, int]] = {
+    "garbage": (b"\x00\x01garbage\r\n\r\n", 400),
+    "no host": (b"GET /a HTTP/1.1\r\n\r\n", 400),
+    "a bad length": (UNREADABLE["a bad length"][0], 400),  # type: ignore[dict-item]
+    "a large head": (b"GET /a HTTP/1.1\r\nHost: test\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("waiting", [1, 3])
+@pytest.mark.parametrize("name", BAD_SECOND)
+async def test_a_bad_request_behind_others_has_its_own_answer_after_theirs(name: str, waiting: int) -> None:
+    bad, status = BAD_SECOND[name]
     async with running(Protocol) as server:
-        received = await server.ask(post(b"/slow", b"1") + b"\x00\x01garbage\r\n\r\n")
+        received = await server.ask(post(b"/slow", b"1") * waiting + bad)
+        *answers, refusal = [b"HTTP/1.1 " + text for text in received.split(b"HTTP/1.1 ")[1:]]
+        assert len(answers) == waiting
+        assert all(text.startswith(b"HTTP/1.1 200 OK\r\n") and b"connection: close" not in text for text in answers)
+        assert refusal.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nconnection: close\r\n" in refusal
+        assert server.metric(f'ritmo_requests_total{{code="{status}"') == 1
+
+
+async def test_a_bad_request_behind_the_last_one_has_no_answer() -> None:
+    async with running(Protocol) as server:
+        received = await server.ask(post(b"/slow", b"1", CLOSE) + b"\x00\x01garbage\r\n\r\n")
         assert received.startswith(b"HTTP/1.1 200 OK\r\n")
         assert received.count(b"HTTP/1.1 ") == 1
-        assert b"\r\nconnection: close\r\n" in received
-        assert server.metric('ritmo_requests_total{code="400"') == 1
 
 
 OFFER = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")

@@ -13,11 +13,11 @@ from service.contract.manifest import read_manifest
 from training.data import drawn_digits, mnist
 from training.data.mnist import Digits, Mnist
 from training.digits import command
-from training.digits.config import ROUNDS, STAGES, WIDE_ROUNDS, Config
+from training.digits.config import ROUNDS, SIGN_ROUNDS, STAGES, WIDE_ROUNDS, Config
 from training.digits.stages import Checkpoint, stage_file
 from training.fit.errors import OtherRun
 
-TINY = "--epochs 1 --batch 20 --drawn 5 --others 5 --ones 5 --displays 4 --pens 8 --free 0 --no-bfloat16"
+TINY = "--epochs 1 --batch 20 --drawn 5 --others 5 --ones 5 --displays 4 --pens 8 --signs 13 --free 0 --no-bfloat16"
 
 
 def _parsed(*arguments: str) -> argparse.Namespace:
@@ -66,6 +66,6 @@ def test_the_stages_train_on_one_another(tmp_path: Path, monkeypatch: pytest.Mon
     for stage in STAGES:
         sizes = [] if stage.startswith("teacher") else ["--sizes", "6x1"]
         command.main(_parsed("--stage", stage, *sizes, *tiny))
-    rounds = [Checkpoint.load(stage_file(tmp_path, stage)) for stage in (*ROUNDS, *WIDE_ROUNDS)]
-    assert rounds[-1].knobs["final"] == STAGES[WIDE_ROUNDS[-1]].final
+    rounds = [Checkpoint.load(stage_file(tmp_path, stage)) for stage in (*ROUNDS, *WIDE_ROUNDS, *SIGN_ROUNDS)]
+    assert rounds[-1].knobs["final"] == STAGES[SIGN_ROUNDS[-1]].final
     assert rounds[-1].member("6x1")(torch.rand(1, 28, 28)).shape == (1, 28, 11)

@@ -276,6 +276,66 @@ FILES: dict[str, tuple[str | bytes, Series, str | None]] = {  # content, series,
         {"a\nb": [1, 2]},
         "2024-01-03",
     ),
+    "years in merged cells above months": (
+        ",2023,,,2024,,\nRegion,Oct,Nov,Dec,Jan,Feb,Mar\nNorth,1,2,3,4,5,6\nSouth,7,8,9,10,11,12\n",
+        {"North": [1, 2, 3, 4, 5, 6], "South": [7, 8, 9, 10, 11, 12]},
+        "2024-04",
+    ),
+    "groups in merged cells": (
+        "Date,Sales,,Returns,\n,North,South,North,South\n2024-01-01,1,2,0,9\n2024-01-02,3,4,1,8\n",
+        {"Sales / North": [1, 3], "Sales / South": [2, 4], "Returns / North": [0, 1], "Returns / South": [9, 8]},
+        "2024-01-03",
+    ),
+    "flags of Eurostat": (
+        "freq,unit,geo\\TIME_PERIOD,2023-01 ,2023-02 ,2023-03 \nM,PC,DE,1.5 ,2.0 p,: c\nM,PC,FR,1.1 ,1.2 ,1.3 b\n",
+        {"M / PC / DE": [1.5, 2, None], "M / PC / FR": [1.1, 1.2, 1.3]},
+        "2023-04",
+    ),
+    "a source below": (
+        "Jahr;Monat;Index\n2023;November;114,3\n2023;Dezember;115,2\n2024;Januar;116,1\n2024;Februar;117\n2024;März;118\n"
+        "__________\n© Amt; Stand heute\n",
+        {"Index": [114.3, 115.2, 116.1, 117, 118]},
+        "2024-04",
+    ),
+    "rows of codes": (
+        '"Libellé";"2023-01";"2023-02";"2023-03"\n"Prix";"115,6";"116,8";"117,8"\n"Codes";"A";"A";"A"\n',
+        {"Prix": [115.6, 116.8, 117.8]},
+        "2023-04",
+    ),
+    "what a series is, below its name": (
+        '"Title","CPIH"\n"CDID","L522"\n"Source","MM23"\n"Release date","15-05-2024"\n"2024 JAN","1"\n'
+        '"2024 FEB","2"\n"2024 MAR","3"\n"2024 APR","4"\n',
+        {"CPIH": [1, 2, 3, 4]},
+        "2024-05",
+    ),
+    "Polish in Windows-1250": (
+        "Miesiąc;Sprzedaż\nsty 2024;1 234,50 zł\nlut 2024;900,00 zł\n".encode("cp1250"),
+        {"Sprzedaż": [1234.5, 900]},
+        "2024-03",
+    ),
+    "decimal commas below a name": (
+        "Umsatz\n1.234,5\n2.345,6\n3.456,7\n",
+        {"Umsatz": [1234.5, 2345.6, 3456.7]},
+        None,
+    ),
+    "powers of ten": ("t,v\n0,1.0E+3\n1,1.1E+3\n2,1.2E+3\n", {"v": [1000, 1100, 1200]}, None),
+    "Unix times without names": (
+        "1704067200.123 21.5\n1704067260.125 21.6\n1704067320.119 nan\n1704067380.122 21.9\n",
+        {None: [21.5, 21.6, None, 21.9]},
+        "2024-01-01T00:04:00.123000Z",
+    ),
+    "an epoch": ("epoch_ms,t\n1704067200000,1\n1704067260000,2\n", {"t": [1, 2]}, "2024-01-01T00:02:00Z"),
+    "days of April, not fourths of months": (
+        "Date,n\n01-04-2024,1\n02-04-2024,2\n03-04-2024,3\n",
+        {"n": [1, 2, 3]},
+        "2024-04-04",
+    ),
+    "columns of one name": ("date,K,K\n2024-01-01,1,2\n2024-01-02,3,4\n", {"K": [1, 3], "K (2)": [2, 4]}, "2024-01-03"),
+    "SQL": (
+        "INSERT INTO sales (day, qty) VALUES\n('2024-01-01', 5),\n('2024-01-02', NULL),\n('2024-01-03', 7);\n",
+        {"qty": [5, None, 7]},
+        "2024-01-04",
+    ),
 }
 
 
@@ -370,6 +430,19 @@ def test_covariates_are_named_as_left_out() -> None:
         ("date,n\n2024-01-01,1.2K\n2024-01-02,900\n", "1.2K were multiplied by 1000"),
         ("date,n\n2024-01-01,$ 5\n2024-01-02,$ 6\n", "units were left out: $ of 'n'"),
         ("date,n\n2024-01-01,1\n2024-01-02,2\n,3\n", "line 4, the last one, was left out"),
+        (
+            "My shop;;\nby Ann;;\ndate;a;b\n2024-01-01;1;2\n2024-01-02;2;2\n",
+            "above the table: lines 1, 2 ('My shop' …)",
+        ),
+        ("date,n\n# a gap\n2024-01-01,1\n2024-01-02,2\n", "left out as comments: line 2 ('# a gap')"),
+        ("date,n\n,°C\n2024-01-01,1\n2024-01-02,2\n", "next to the names of columns: line 2 ('°C')"),
+        ("date,n\n2024-01-01,1\n2024-01-02,2\nSource: us,\n", "below the table: line 4 ('Source: us')"),
+        (",date,n\n0,2024-01-01,1\n1,2024-01-02,2\n", "left out, as numbers of rows: '1'"),
+        ("date,n,remark\n2024-01-01,1,\n2024-01-02,2,\n", "left out, as without values: 'remark'"),
+        ("id,d_1,d_2,d_3\nx,3,0,1\ny,2,2,\n", "empty cells at the end of a row"),
+        ("Date,n\n01-04-2024,1\n02-04-2024,2\n03-04-2024,3\n", "date_order=mdy reads them otherwise"),
+        ("epoch,n\n1704067200,1\n1704067260,2\n", "'epoch' was read as Unix times; time= (empty)"),
+        ("INSERT INTO a VALUES (1);\nINSERT INTO a VALUES (2);\nINSERT INTO b VALUES (3);", "left out: those of b"),
         ("Month,n\nJanuary,1\nFebruary,2\n", "'Month' holds no times in a known writing ('January')"),
         ("Date,n\n45292,1\n45293,2\n", "a spreadsheet's days (2024-01-01)"),
         ("Date,HE,n\n2024-01-01,1,1\n2024-01-01,2,2\n", "hour 1 begins at midnight"),

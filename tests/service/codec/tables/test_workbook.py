@@ -11,7 +11,7 @@ from service.codec.tables import workbook
 from service.codec.tables.reader import Limits, read_csv
 from service.codec.tables.types import Table, TableOptions
 from service.contract.errors import InvalidRequest
-from tests.workbooks import CLOCK, DAY, DAYS, SALES, archive, inline, number, row, shared
+from tests.workbooks import CLOCK, DAY, DAYS, MAIN, SALES, archive, inline, number, row, shared
 
 
 def read(content: bytes) -> Table:
@@ -70,6 +70,12 @@ def test_a_fault_names_the_row_and_the_column_of_the_sheet() -> None:
     assert "line 12, column 2 (Sales), 'Köln' is no number" in error.detail
 
 
+ENTITIES = (
+    f'<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE x [<!ENTITY a "Date">]><sst {MAIN}>'
+    "<si><t>&a;</t></si><si><t>Sales</t></si></sst>"
+)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -78,6 +84,7 @@ def test_a_fault_names_the_row_and_the_column_of_the_sheet() -> None:
         (archive([("Sheet1", "")]), "no sheet with values"),
         (archive([("Sheet1", "<row><c")]), "save it as CSV"),
         (archive([("Sheet1", SALES)], strings='<!DOCTYPE x [<!ENTITY a "b">]><sst/>'), "save it as CSV"),
+        (archive([("Sheet1", SALES)], strings=ENTITIES.encode("utf-16")), "save it as CSV"),
         (archive([("Sheet1", SALES)], strings="<sst/>"), "save it as CSV"),
         (archive([("Sheet1", row(1, number("A1", "1e99", DAY), number("B1", 1)))]), "save it as CSV"),
     ],
