@@ -1,4 +1,4 @@
-"""`POST /forecast` in its simplest form, one series with nothing but values and an id, with few objects for each request.
+"""`POST /forecast` in its simplest form, one series with values and an id alone, with few objects for each request.
 
 What is checked, computed, answered and counted is the same as on the other ways (`service.api.dispatch`,
 `service.api.fast_path`): whatever is not of this form, or would not be answered, is left to them.

@@ -1,4 +1,4 @@
-"""Forecasts of one series each, of which nothing is stated but values and an id: what is the same in all of them, made once.
+"""Forecasts of one series each, with values and an id alone: what is the same in all of them, made once.
 
 A request and the answer to it go through `ForecastCodec` once for each model, number of steps and list of levels; what
 its item and its text are then is used again for the others, in which only the numbers differ.
