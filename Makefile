@@ -280,5 +280,5 @@ audit: build/supply-chain/.installed ## bandit over what is served and shipped
 
 .PHONY: clean
 clean: ## remove the environment, caches and build output
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info service/runtime/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find service training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

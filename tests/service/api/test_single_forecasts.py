@@ -82,6 +82,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _same_functions_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests behind these use what the ones before used."""
+    monkeypatch.setattr(compiled, "in_use", compiled.in_use)
+
+
 @contextlib.asynccontextmanager
 async def serving(models: Path, **changes: Any) -> AsyncIterator[Running]:
     settings = Settings(models=models, threads=1, allowed_hosts="local", **changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def functions(monkeypatch: pytest.MonkeyPatch) -> compiled.Functions:
 
 
 def test_the_extension_is_built_where_the_project_is_checked() -> None:
-    if os.environ.get("CI"):
+    if os.environ.get("CI") and shutil.which("gcc"):
         assert compiled.built is not None
 
 
@@ -284,11 +285,9 @@ def test_rows_are_cut_as_python_cuts_them(
     shapes = buckets.ShapeBuckets(least_rows, least_steps)
     counts = np.array(lengths)
     expected = [(group.rows.tolist(), group.steps) for group in shapes.split(counts)]
-    compiled.in_use = functions
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "in_use", functions)
         assert [(group.rows.tolist(), group.steps) for group in shapes.split(counts)] == expected
-    finally:
-        compiled.in_use = None
 
 
 @needs_extension
