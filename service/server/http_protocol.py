@@ -4,7 +4,8 @@ ASGI sends an answer in two messages, and uvicorn builds and writes its head and
 dispatcher has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status,
 headers and body, which becomes one write. A body that has arrived completely is passed on without waiting for it.
 
-A small request whose head was parsed before, and that is complete on arrival, takes no parser (`known_heads`).
+A small request whose head was parsed before, and that is complete on arrival, takes no parser (`known_heads`). Where it
+is a forecast of one series, the connection keeps one cycle for all of them (`service.api.single_forecasts`).
 
 What arrives is parsed piece by piece. Requests that wait behind another one on their connection end the parsing, so
 that no more than a piece of them is ever unpacked; the rest stays as it came, and no more is read. All of it is counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import socket
@@ -17,7 +18,7 @@ import pytest
 
 from service.api import single_forecasts
 from service.api.app import create_app
-from service.api.single_forecasts import SingleForecasts
+from service.api.single_forecasts import SingleForecast, SingleForecasts
 from service.batching.queue import ModelQueue
 from service.batching.scheduler import Scheduler
 from service.contract.errors import Unavailable
@@ -339,3 +340,23 @@ async def test_another_version_answers_from_the_moment_it_is_served(models: Path
         registry._by_reference["lstm"] = registry.get("short")
         assert all(b'"model":"short"' in answer for answer in await answers(server, contents))
         assert begun == [False, True, True, True]
+
+
+async def test_a_request_leaves_nothing_for_the_garbage_collector(models: Path, begun: list[bool]) -> None:
+    async with serving(models) as server:
+        await answers(server, [SIMPLE["plain"]] * 3)
+        reader, writer = await server.connect()
+        text = HEAD + b"Content-Length: %d\r\n\r\n" % len(SIMPLE["plain"]) + SIMPLE["plain"]
+        gc.collect()
+        gc.disable()
+        try:
+            begun.clear()
+            for _ in range(4):
+                writer.write(text)
+                await reader.readuntil(b"]}]}")
+            assert begun == [True] * 3
+            left = [found for found in gc.get_objects() if isinstance(found, SingleForecast)]
+        finally:
+            gc.enable()
+        assert len(left) <= 1  # the last batch is remembered
+        writer.close()
