@@ -19,6 +19,8 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # --no-compile: the bytecode of all packages takes as long as the installation itself. COMPILE writes that of serving
 # alone, even where PYTHONDONTWRITEBYTECODE is set: a start costs 2.6 s of CPU with it and 5.4 s without.
 INSTALL := $(PIP) install --quiet --no-compile
+# Installing the service compiles it, too, where there is a compiler.
+EXTENSION := setup.py service/runtime/_hot_path.c
 COMPILE := PYTHONDONTWRITEBYTECODE= $(PY) -c 'import service.server.server'
 # On Linux the suffix (+cpu) names the build, so that no other index can answer with several gigabytes of CUDA instead.
 # macOS has one build only, and no suffix.
@@ -41,7 +43,7 @@ $(VENV)/.torch-$(TORCH_BUILD): Makefile
 	@rm -f $(VENV)/.torch-* && touch $@
 
 # Every file is compared with its hash. A CUDA build of torch also needs NVIDIA's packages, in the releases it names.
-$(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml requirements.txt
+$(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml requirements.txt $(EXTENSION)
 	@echo 'Installing the service'
 	@$(INSTALL) --retries 2 --no-deps --require-hashes --requirement requirements.txt
 	@test $(TORCH_BUILD) = cpu || $(INSTALL) --retries 2 --constraint constraints.txt '$(TORCH)'
@@ -49,7 +51,7 @@ $(VENV)/.serve: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml requirements.txt
 	@$(COMPILE)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt
+$(VENV)/.dev: $(VENV)/.torch-$(TORCH_BUILD) pyproject.toml constraints.txt $(EXTENSION)
 	@echo 'Installing the service, training and the development tools'
 	@$(INSTALL) --retries 2 --constraint constraints.txt --editable '.[train,dev]'
 	@$(COMPILE)
@@ -278,5 +280,5 @@ audit: build/supply-chain/.installed ## bandit over what is served and shipped
 
 .PHONY: clean
 clean: ## remove the environment, caches and build output
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info service/runtime/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find service training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

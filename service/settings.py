@@ -227,6 +227,9 @@ class Settings(EngineSettings, BaseSettings):
         pattern=r"^https?://\S+$",
         description="OTLP/HTTP collector that gets a span of every request (extra tracing); unset: no traces",
     )
+    compiled: Literal["on", "off"] = Field(
+        default="on", description="small requests by the extension in C, where it was built; off: in pure Python"
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
     access_log: bool = Field(default=False, description="log a line for every request (costs about 10 us each)")
 

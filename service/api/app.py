@@ -15,7 +15,7 @@ from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
 from service.api.catalog import limits_of, models_router
 from service.api.clients import ClientFinder
-from service.api.dispatch import Application
+from service.api.dispatch import Application, failure
 from service.api.evaluation import AnomalyEndpoint, BacktestEndpoint
 from service.api.health import health_router
 from service.api.inference import InferenceEndpoint
@@ -26,6 +26,7 @@ from service.api.repository import CODES as MANAGEMENT_CODES
 from service.api.repository import management_router, oip_repository_router
 from service.api.request_metrics import RequestMetrics
 from service.api.request_recorder import RequestRecorder
+from service.api.single_forecasts import SingleForecasts
 from service.api.tables import ForecastEndpoint
 from service.api.thread_pools import new_pool
 from service.api.tracing import NO_TELEMETRY, Tracing
@@ -43,6 +44,7 @@ from service.metrics.page import CONTENT_TYPE, Metrics
 from service.registry.control import GroupControl, LocalControl, ModelControl
 from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
+from service.runtime import compiled
 from service.runtime.allowances import Allowances
 from service.runtime.fair_pool import FairPool
 from service.runtime.key_file import read_secrets
@@ -69,6 +71,7 @@ def create_app(
     closes the live connections. `group`: where several processes serve.
     """
     settings = settings or Settings()
+    compiled.in_use = compiled.chosen(settings.compiled)
     if registry is None:
         registry = make_registry(settings, Metrics(group.folder), group) if group else make_registry(settings)
     control = _model_control(settings, registry, group)
@@ -109,6 +112,7 @@ def create_app(
     app.endpoints["/forecast"] = app.fast_endpoints["/forecast"] = forecasting
     app.endpoints["/backtest"] = BacktestEndpoint(forecasts, registry, settings, texts)
     app.endpoints["/anomalies"] = AnomalyEndpoint(forecasts, registry, settings, texts)
+    app.single_forecasts = _single_forecasts(app, forecasts, registry, settings)
     reading = InferenceEndpoint(digits, registry, settings, texts, pictures)
     app.endpoints["/classify-digit"] = app.fast_endpoints["/classify-digit"] = reading
     pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
@@ -142,6 +146,19 @@ def create_one_shot_app(settings: Settings, model: str) -> Application:
     """The application for one answer of one model: it loads no other, and no other process can reach it."""
     alone = settings.model_copy(update=dict.fromkeys(("api_keys", "allowed_hosts", "audit_log")))
     return create_app(alone, registry=one_shot_registry(alone, model))
+
+
+def _single_forecasts(
+    app: Application, codec: ForecastCodec, registry: Registry, settings: Settings
+) -> SingleForecasts | None:
+    """The shortest way of a forecast, where nothing is to be known of a request but what is asked."""
+    needs_more = settings.access_log or settings.audit_log or settings.traces_endpoint or settings.origins
+    if compiled.in_use is None or needs_more or settings.proxies or settings.api_keys is not None:
+        return None
+    access = Access(settings.hosts, (), None)
+    return SingleForecasts(
+        compiled.in_use, codec, registry, settings, access, app.state.budget, app.state.request_metrics, failure
+    )
 
 
 def _key_ring(settings: Settings, group: WorkerGroup | None) -> KeyRing | None:

@@ -35,6 +35,7 @@ from service.api.request import (
     send_answer,
 )
 from service.api.request_recorder import RequestRecorder
+from service.api.single_forecasts import SingleForecasts
 from service.api.websockets import refuse_handshake
 from service.api.wires.refusals import refuse
 from service.codec.common import Body
@@ -86,6 +87,7 @@ class Application(FastAPI):
         self._cross_origin = CrossOrigin(origins) if origins else None
         self.endpoints: dict[str, Endpoint] = {}
         self.fast_endpoints: dict[str, FastEndpoint] = {}
+        self.single_forecasts: SingleForecasts | None = None  # where nothing else is to be done with a request
         self.live_endpoints: dict[str, ASGIApp] = {}
         self._budget = budget
         self._clients = clients
@@ -193,7 +195,7 @@ class Application(FastAPI):
             if account is not None:
                 reply = functools.partial(_reply_with_allowance, reply, account)
         request = RawRequest(scope, _nothing_more, self._budget, self._watcher, self._clients)
-        fast = FastRequest(request, reply, _failure, functools.partial(self._recorder.record, path))
+        fast = FastRequest(request, reply, failure, functools.partial(self._recorder.record, path))
         return fast if fast.begin(endpoint, content) else None
 
     @staticmethod
@@ -214,7 +216,7 @@ class Application(FastAPI):
                 raise
             return None
         except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
-            return _failure(error, request.request_id)
+            return failure(error, request.request_id)
         finally:
             request.stop_watching()
 
@@ -273,11 +275,11 @@ async def _send_parts(answer: StreamedAnswer, request: RawRequest, send: Send) -
             raise
         return None
     except Exception as error:  # noqa: BLE001 (every exception ends the answer)
-        failure = _failure(error, request.request_id)
+        cause = failure(error, request.request_id)
         logger.warning("an answer ended early: %s", error, extra={"request_id": request.request_id})
         last = f"\n# the answer ends here: {error}\n" if isinstance(error, RitmoError) else "\n# the answer ends here\n"
         await send({"type": "http.response.body", "body": last.encode(), "more_body": True})
-        return failure  # the server closes the connection of an answer that has no end
+        return cause  # the server closes the connection of an answer that has no end
     finally:
         request.stop_watching()
         await answer.parts.aclose()
@@ -297,7 +299,7 @@ def _add_allowance(answer: Answer, scope: Scope) -> None:
         answer.headers.extend(account.headers())
 
 
-def _failure(error: Exception, name: str) -> Answer:
+def failure(error: Exception, name: str) -> Answer:
     """The answer to a request that ended in `error`, logged where that is a failure of the service."""
     if not isinstance(error, RitmoError):
         logger.error("a request failed", exc_info=error, extra={"request_id": name})

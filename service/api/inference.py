@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 MAX_INLINE_BYTES = 64 << 10  # of a body: decoding it takes half a millisecond
 MAX_INLINE_NUMBERS = 20_000  # of a request or an answer: making items of them, or encoding them, takes a millisecond
-_FREE_NUMBERS = 2_000  # of an answer: what they take is not looked at before they are computed
+FREE_NUMBERS = 2_000  # of an answer: what they take is not looked at before they are computed
 _BYTES_PER_NUMBER = 24  # of an answer: as text, and as it was computed
 _JSON_BYTES = JSON.encode()
 
@@ -158,7 +158,7 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         if n_numbers > MAX_INLINE_NUMBERS:
             return None
         call = codec.to_items(decoded, model.manifest, deadline)
-        if call.answer_size > _FREE_NUMBERS:
+        if call.answer_size > FREE_NUMBERS:
             return None
         return InlineComputation(codec, call, model, model.submit(call.items, deadline, request.client, on_settled))
 
@@ -177,7 +177,7 @@ class InferenceEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
             call = await self._inputs.run(f"{codec.task} prepare", n_numbers, client, deadline, prepare)
         else:
             call = codec.to_items(decoded, model.manifest, deadline)
-        if call.answer_size > _FREE_NUMBERS:
+        if call.answer_size > FREE_NUMBERS:
             request.hold(call.answer_size * _BYTES_PER_NUMBER)
         return call, model, await model.submit(call.items, deadline, client), deadline
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backend.prices import CallPrice, steps_with_levels
+from service.runtime import compiled
 
 Ints = NDArray[np.int64]
 
@@ -164,9 +165,11 @@ class ShapeBuckets:
 
     def _cheapest(self, bounds: Ints, buckets: Ints) -> list[int]:
         """Those of `bounds`, between rows of different length, at which it costs the least to cut."""
-        counts = bounds - bounds[:, None]  # of the rows from one bound (line) to another (column)
         steps = np.array((0, *buckets[bounds[1:] - 1]))
         max_rows = self._max_rows[steps]
+        if compiled.in_use is not None:
+            return compiled.in_use.cheapest_cuts(bounds, steps, max_rows, self.rows_for, CALL_COST, STEP_COST)
+        counts = bounds - bounds[:, None]  # of the rows from one bound (line) to another (column)
         full_calls, remainder = np.divmod(np.maximum(counts, 0), max_rows)
         rows = full_calls * max_rows + self.rows_for[remainder]
         prices = ((full_calls + (remainder > 0)) * (CALL_COST + STEP_COST * steps) + rows * steps).T.tolist()

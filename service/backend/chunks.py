@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.backend.buckets import CHUNK, STEPWISE_CHUNK, Ints, ShapeBuckets
 from service.backend.network import Array
 from service.contract.types import PaddingStats
+from service.runtime import compiled
 
 CancelledRows = Callable[[], Collection[int]]  # indices of the inputs that need no answer any more
 
@@ -114,6 +115,10 @@ def pack(sequences: Sequence[NDArray[Any]], rows: int, steps: int) -> tuple[NDAr
     """`sequences` right-padded with zeros to `(rows, steps, …)`, and lengths `(rows,)`; then copies of the last."""
     n_sequences = len(sequences)
     counts = np.empty(rows, np.int64)
+    if compiled.in_use is not None:
+        dense = np.zeros((rows, steps, *sequences[0].shape[1:]), sequences[0].dtype)
+        compiled.in_use.fill_rows(sequences, dense, counts)
+        return dense, counts
     counts[:n_sequences] = [len(sequence) for sequence in sequences]
     counts[n_sequences:] = counts[n_sequences - 1]
     dense = np.zeros((rows, steps, *sequences[0].shape[1:]), sequences[0].dtype)

@@ -1,4 +1,4 @@
-"""The operating system as the service meets it: logs, memory of the C library, CPU quota, processes of one service.
+"""The machine as the service meets it: logs, memory, CPU quota, processes of one service, functions in C.
 
 It imports nothing else of this project. `registry`, `api`, `server` and the command line call it.
 """

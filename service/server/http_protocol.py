@@ -4,7 +4,8 @@ ASGI sends an answer in two messages, and uvicorn builds and writes its head and
 dispatcher has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status,
 headers and body, which becomes one write. A body that has arrived completely is passed on without waiting for it.
 
-A small request whose head was parsed before, and that is complete on arrival, takes no parser (`known_heads`).
+A small request whose head was parsed before, and that is complete on arrival, takes no parser (`known_heads`). Where it
+is a forecast of one series, the connection keeps one cycle for all of them (`service.api.single_forecasts`).
 
 What arrives is parsed piece by piece. Requests that wait behind another one on their connection end the parsing, so
 that no more than a piece of them is ever unpacked; the rest stays as it came, and no more is read. All of it is counted
@@ -52,9 +53,11 @@ from service.api.dispatch import cut_off
 from service.api.fast_path import MAX_BYTES, FastRequest
 from service.api.problems import Answer, render
 from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
+from service.api.single_forecasts import SingleForecast, SingleForecasts
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
+from service.runtime.fair_share import ANONYMOUS
 from service.server.connection import ConnectionLimits, Deadline, Flow
-from service.server.known_heads import KnownHeads
+from service.server.known_heads import END, KnownHead, KnownHeads
 from service.server.live_protocol import LiveProtocol
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
@@ -88,7 +91,7 @@ class Cycle(RequestResponseCycle):
     counted = 0  # of them, when the last piece was counted
     length: int | None = None  # of the body as declared, 0 where it is not; None before it was looked up
     _event: asyncio.Event | None = None
-    fast: FastRequest | None = None  # where the request is answered without a task
+    fast: FastRequest | SingleForecast | None = None  # where the request is answered without a task
 
     def __init__(
         self, protocol: Protocol, scope: Any, *, keep_alive: bool, expect_100_continue: bool, body: bytes = b""
@@ -253,6 +256,9 @@ class Protocol(HttpToolsProtocol):
         self._refusal: Answer | None = None  # to what came behind the last request, once that has its answer
         self._known_heads = known_heads or KnownHeads()
         self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
+        self._singles: SingleForecasts | None = getattr(self.app, "single_forecasts", None)
+        self._client = ANONYMOUS  # of these, for the shares of the queue
+        self._single: Cycle | None = None  # of all forecasts that these begin on this connection
         self._unstarted: Any = None  # the application that is to answer the request whose head was parsed last
         self._starting = Deadline(self.loop, self._start_task)  # of its body, without a task that waits for it
         self._successor: LiveProtocol | None = None  # once the connection is a live one
@@ -343,7 +349,9 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
             cycle: Cycle | None = self.cycle
             if cycle is not None and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
-                self._known_heads.learn(data, cycle.scope)
+                scope: Any = cycle.scope
+                is_plain = self._singles is not None and self._singles.takes(scope)
+                self._known_heads.learn(data, scope, asks_plainly=is_plain)
 
     @property
     def _is_between_requests(self) -> bool:
@@ -360,6 +368,8 @@ class Protocol(HttpToolsProtocol):
         if found is None:
             return False
         head, digits, body_at = found
+        if head.asks_plainly and not self.flow.write_paused and self._begin_single(data, head, body_at):
+            return True
         fields = head.fields.copy()
         fields[head.length_at] = (b"content-length", digits)
         scope: Any = self._scope_of_all | head.scope
@@ -378,6 +388,48 @@ class Protocol(HttpToolsProtocol):
         if not cycle.response_complete:
             self._reading.clear()
         return True
+
+    def _begin_single(self, data: bytes, head: KnownHead, body_at: int) -> bool:
+        """Have a forecast of the simplest form computed; False where nothing has happened."""
+        singles, cycle = self._singles, self._single
+        if singles is None:
+            return False
+        if cycle is None:
+            scope = self._scope_of_all | head.scope | {"headers": []}
+            cycle = self._single = Cycle(self, scope, keep_alive=True, expect_100_continue=False)
+            cycle.more_body = False
+            self._client = singles.find_client(scope, {})
+        fast = singles.begin(data, body_at, self._received_at, self._client, self)
+        if fast is None:
+            return False
+        cycle.keep_alive = not self.draining
+        cycle.response_started = cycle.response_complete = False
+        cycle.fast = fast
+        self.scope = cycle.scope
+        self.cycle = self.running = cycle
+        self._reading.clear()
+        return True
+
+    def reply(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer the forecast that was begun."""
+        cycle = self._single
+        if cycle is not None:
+            cycle.default_headers = self.server_state.default_headers
+            cycle.reply(status, headers, body)
+
+    def reply_well(self, answer: bytes) -> None:
+        """Answer it with status 200: `answer` is all but the first lines."""
+        cycle = self._single
+        if cycle is None or not cycle.keep_alive:
+            fields, _, body = answer.partition(END)
+            lines = [line.partition(b": ") for line in fields.splitlines()]
+            self.reply(200, [(name, value) for name, _, value in lines], body)
+            return
+        cycle.response_started = cycle.response_complete = True
+        cycle.fast = None
+        first_lines = self._known_heads.first_lines(self.server_state.default_headers)
+        self.transport.write(first_lines + answer)
+        self.on_response_complete()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).

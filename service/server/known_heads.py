@@ -6,10 +6,13 @@ request that was complete on arrival is remembered with what came of it, and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from service.runtime import compiled
 
 END = b"\r\n\r\n"
 _LENGTH_FIELDS = b"\r\nContent-Length: ", b"\r\ncontent-length: "  # as nearly all clients write it
@@ -26,6 +29,7 @@ class KnownHead(Struct, frozen=True, eq=False):
     scope: dict[str, Any]
     fields: list[tuple[bytes, bytes]]
     length_at: int
+    asks_plainly: bool = False  # whether a request with it asks for nothing but what its body says
 
 
 class KnownHeads:
@@ -33,10 +37,21 @@ class KnownHeads:
 
     def __init__(self) -> None:
         self._heads: dict[bytes, KnownHead] = {}
+        self._headers: Sequence[tuple[bytes, bytes]] = ()  # of which `_first_lines` were made
+        self._first_lines = b""
+
+    def first_lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The first lines of an answer of status 200: these `headers`, the same list for a second or more."""
+        if headers is not self._headers:
+            self._headers = headers
+            self._first_lines = STATUS_LINE[200] + b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._first_lines
 
     def find(self, data: bytes) -> tuple[KnownHead, bytes, int] | None:
         """The head with which `data` begins, the digits of its length, and where the body begins that it says follows;
         None where it is not known, or `data` is not just head and body."""
+        if compiled.in_use is not None:
+            return compiled.in_use.find_head(data, self._heads)
         end = data.find(END, 0, _MAX_HEAD) + 4
         if end < 4:
             return None
@@ -53,8 +68,8 @@ class KnownHeads:
             return None
         return head, digits, end
 
-    def learn(self, data: bytes, scope: Mapping[str, Any]) -> None:
-        """Remember the head with which `data` begins.
+    def learn(self, data: bytes, scope: Mapping[str, Any], *, asks_plainly: bool = False) -> None:
+        """Remember the head with which `data` begins, and what the application says of it.
 
         That is one request, which the parser found complete, and after which the connection stays.
         """
@@ -74,4 +89,6 @@ class KnownHeads:
         if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()
         kept = {key: scope[key] for key in ("http_version", "method", "path", "raw_path", "query_string", "extensions")}
-        self._heads[head[:start] + b"\r" + rest] = KnownHead(kept, [*fields], names.index(b"content-length"))
+        self._heads[head[:start] + b"\r" + rest] = KnownHead(
+            kept, [*fields], names.index(b"content-length"), asks_plainly
+        )

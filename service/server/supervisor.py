@@ -33,7 +33,7 @@ from uvicorn.config import STARTUP_FAILURE
 from service.metrics.store import mark_process_dead
 from service.registry.planning import first_plan
 from service.registry.repository import folder_state, manifest_digests
-from service.runtime import logs
+from service.runtime import compiled, logs
 from service.runtime.descriptors import raise_limit
 from service.runtime.model_plan import Change
 from service.runtime.scratch_folder import scratch_folder
@@ -69,6 +69,7 @@ def serve(settings: Settings) -> int:
         logger.error("%s", error.strerror or error)
         return STARTUP_FAILURE
     _check_descriptors(settings)
+    logger.info("%s", compiled.in_words(settings.compiled))
     if settings.workers == 1:
         return _run(settings, listeners, None, management)
     with contextlib.ExitStack() as stack:

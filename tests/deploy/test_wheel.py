@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "ritmo", "service", "training", "deploy")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "ritmo", "service", "training", "deploy")
 
 
 def build(checkout: Path, target: Path, umask: int) -> Path:

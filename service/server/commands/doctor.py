@@ -21,6 +21,7 @@ from service.server.commands.findings import Check, Finding
 from service.server.commands.machine_checks import (
     check_clock,
     check_descriptors,
+    check_extension,
     check_memory,
     check_ports,
     check_processes,
@@ -33,8 +34,9 @@ from service.settings import Settings, unknown_variables
 
 _MARKS = {"ok": "ok    ", "advice": "advice", "fault": "FAULT "}
 CHECKS: tuple[Check, ...] = (
-    *(check_software, check_processors, check_memory, check_descriptors, check_processes, check_clock, check_user),
-    *(check_temporary_files, check_ports, check_models, check_keys, check_certificate, check_audit_log, check_proxies),
+    *(check_software, check_extension, check_processors, check_memory, check_descriptors, check_processes),
+    *(check_clock, check_user, check_temporary_files, check_ports, check_models),
+    *(check_keys, check_certificate, check_audit_log, check_proxies),
 )
 
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from service.runtime import compiled
 from service.runtime.cpu_quota import available
 from service.server.commands.findings import MIB, Finding
 from service.server.listener import bind
@@ -66,6 +67,16 @@ def check_software(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("ok", "software", text)
     yield from _check_device(settings.device, torch)
+
+
+def check_extension(settings: Settings) -> Iterator[Finding]:
+    """Whether small requests are served by the functions in C, or why not."""
+    text = compiled.in_words(settings.compiled)
+    if compiled.built is None and settings.compiled == "on":
+        text += ": with one (gcc, python3-dev), install it again for 1.3 times as many answers a second"
+        yield Finding("advice", "extension", text)
+    else:
+        yield Finding("ok", "extension", text)
 
 
 def _check_device(device: str, torch: Any) -> Iterator[Finding]:

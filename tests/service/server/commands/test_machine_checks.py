@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from service.runtime import compiled
 from service.server.commands import machine_checks
 from tests.service.server.commands.test_doctor import found
 
@@ -32,6 +33,15 @@ def test_another_release_of_torch(models: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("importlib.metadata.version", version)
     assert "uvicorn is not installed" in found("software")[0].text
+
+
+def test_an_extension_that_was_not_built(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "built", None)
+    [finding] = found("extension")
+    assert finding.level == "advice"
+    assert "no C compiler was there" in finding.text
+    monkeypatch.setenv("RITMO_COMPILED", "off")
+    assert found("extension") == []
 
 
 def test_torch_that_cannot_be_imported(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
