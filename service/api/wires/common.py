@@ -83,6 +83,9 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
     Raises `InvalidRequest` (`body_too_large`), `Unavailable`, and `DeadlineExceeded` where it does not arrive in time.
     """
     limit, budget = pipeline.settings.max_body_bytes, pipeline.budget
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and (len(declared) > len(str(limit)) or int(declared) > limit):
+        raise InvalidRequest(f"a body has at most {limit} bytes", code="body_too_large")
     parts: list[bytes] = []
     size = 0
     try:

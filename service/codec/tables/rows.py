@@ -21,6 +21,8 @@ from service.codec.tables.types import bad_table, printable
 from service.contract.errors import InvalidRequest
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+# Python's text codecs that are no charsets; that of punycode takes the square of a text's length.
+_NO_CHARSETS = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem")
 _LOOKED_AT = 200  # lines
 csv.field_size_limit(100_000)  # characters
 _MAX_ROW = 1 << 20  # bytes of a row of a large file
@@ -205,8 +207,8 @@ def _is_encoded(letters: bytes, encoding: str) -> bool:
 def _decode_as(content: bytes, encoding: str) -> str:
     """The text of `content` in an encoding that was stated."""
     try:
-        is_text = codecs.lookup(encoding)._is_text_encoding
-        if not is_text:
+        codec = codecs.lookup(encoding)
+        if not codec._is_text_encoding or codec.name in _NO_CHARSETS:
             raise LookupError(encoding)
         return content.decode(encoding)
     except (LookupError, ValueError) as error:

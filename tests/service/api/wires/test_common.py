@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -93,7 +93,8 @@ async def test_strange_values_in_any_place_are_no_fault_of_the_service(name: str
     for place in places(document):
         for text in STRANGE:
             response = await harness.client.post(path, content=replaced(document, place, text), headers=JSON)
-            assert response.status_code < 500, (place, text[:60], response.text)
+            # A deadline may be what is strange.
+            assert response.status_code < 500 or response.status_code == 504, (place, text[:60], response.text)
 
 
 @pytest.mark.parametrize("fields", [b'"y":[1,%b1],"sizes":[1]', b'"y":[1],"sizes":[1,%b1]'], ids=["values", "sizes"])
@@ -104,6 +105,17 @@ async def test_what_inflates_to_long_lists_is_refused_before_they_are_lists(harn
     response = await harness.client.post("/v2/forecast", content=body, headers=headers)
     assert (response.status_code, response.json()["code"]) == (413, "too_many_items")
     assert harness.app.state.budget.held_bytes == 0
+
+
+async def test_a_body_that_is_declared_too_long_is_not_waited_for(harness: Harness) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        raise AssertionError("it is read")
+        yield b""
+
+    for length in ("200001", "9" * 30):
+        headers = JSON | {"Content-Length": length}
+        response = await harness.client.post("/mcp", content=never(), headers=headers)
+        assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
 async def test_a_tensor_of_many_empty_rows_is_refused(harness: Harness) -> None:
