@@ -140,6 +140,9 @@ DIRECT_ROUTES = {
     ),
 }
 
+_LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+_KEY = "key"  # the name of the security scheme
+_BEARER = {"type": "http", "scheme": "bearer", "description": "an API key, where the service was started with keys"}
 _FILE = {"type": "string", "format": "binary"}
 _TIMEOUT = {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS}
 _REQUEST_HEADERS = (  # name, schema, description
@@ -180,7 +183,12 @@ def problem_responses(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, license_info=_LICENSE, routes=app.routes
+    )
+    document["servers"] = [{"url": "."}]  # beside the document, so that it holds under any prefix
+    document["security"] = [{}, {_KEY: []}]
+    document["components"]["securitySchemes"] = {_KEY: _BEARER}
     types = [
         kind
         for route in DIRECT_ROUTES.values()
@@ -195,6 +203,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for operation in path.values():
             if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
                 operation["responses"].pop("422", None)
+            if not any(status.startswith("4") for status in operation["responses"]):
+                refusals = problem_responses(("host_not_allowed",))
+                operation["responses"] |= {str(status): response for status, response in refusals.items()}
     for name, route in DIRECT_ROUTES.items():
         # The options are parameters and fields of a form, not a schema of their own.
         options = document["components"]["schemas"].pop(route.options.__name__)["properties"] if route.options else {}

@@ -169,7 +169,8 @@ def _without_remarks(rows: list[Row]) -> tuple[list[Row], list[str]]:
 
     Statistics offices write what a series is, its unit and its source there.
     """
-    if not rows or len(rows[0].cells) < 2:
+    may_be = len(rows) > 3 and len(rows[0].cells) > 1
+    if not may_be or not any(_is_outside(row, has_times=True) for row in (rows[1], rows[-1])):
         return rows, []
     has_times = _mostly_dates(rows)
     above = 0
@@ -186,8 +187,7 @@ def _without_remarks(rows: list[Row]) -> tuple[list[Row], list[str]]:
 
 def _mostly_dates(rows: Sequence[Row]) -> bool:
     """Whether the first column is one of times."""
-    cells = [row.cells[0] for row in rows[1:] if row.cells and row.cells[0].strip()]
-    cells = cells[-_SAMPLE_SIZE:]
+    cells = [row.cells[0] for row in rows[1:][-_SAMPLE_SIZE:] if row.cells and row.cells[0].strip()]
     return len(cells) > 1 and 2 * sum(looks_like_date(cell) or is_year(cell) for cell in cells) > len(cells)
 
 

@@ -63,6 +63,17 @@ def test_the_document_is_valid() -> None:
     validate(DOCUMENT)
 
 
+def test_linters_find_what_they_ask_for() -> None:
+    """Redocly's recommended rules: a licence, servers, security, and a refusal of every operation."""
+    assert DOCUMENT["info"]["license"]["identifier"] == "Apache-2.0"
+    assert DOCUMENT["servers"] == [{"url": "."}], "under any prefix"
+    assert DOCUMENT["security"] == [{}, {"key": []}], "a key is needed only where the service has some"
+    for path in DOCUMENT["paths"].values():
+        for operation in path.values():
+            assert operation["operationId"]
+            assert any(status.startswith("4") for status in operation["responses"])
+
+
 async def test_the_document_is_served(client: httpx.AsyncClient) -> None:
     assert (await client.get("/openapi.json")).json() == json.loads(json.dumps(DOCUMENT))
     assert "openapi.json" in (await client.get("/docs")).text
