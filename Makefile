@@ -175,6 +175,10 @@ fit-digit-trust: $(VENV)/.dev ## the weights of service/imaging/trust.py, printe
 bench-digit-calibration: $(VENV)/.dev ## is a score of 0.99 right in 99 of 100, on drawn, print, cells, photographs, shadows?
 	$(PY) -m benchmarks.digits.calibration $(ARGS)
 
+.PHONY: bench-digit-kinds
+bench-digit-kinds: $(VENV)/.dev ## which kinds of pictures are read, and the worst of each
+	$(PY) -m benchmarks.digits.kinds $(ARGS)
+
 .PHONY: bench-digits
 bench-digits: $(VENV)/.dev ## digit readers, a usual choice among them; the peer is trained when absent, ten minutes
 	@test -f build/bench/digits/cnn.pt || $(PY) -m benchmarks.digits.cnn

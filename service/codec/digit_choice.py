@@ -26,6 +26,7 @@ _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.5)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is none; it is spread evenly over the ten
+_LIKELIER = 2.0  # than the answer, that a hypothesis without a digit is where it begins to lower the score
 _BRACKET_AMONG = 3  # characters, that a line has where a bracket is recognised by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
@@ -42,8 +43,8 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     """The likeliest label of a picture, in its likeliest hypothesis; the first of equals.
 
     A hypothesis weighs as much as the network believes it, and its prior says. Where others that are believed as well
-    say another label, the score is not to be trusted so far: `agreement` is below 1. The turned ones are considered
-    where the best upright one is doubtful. None: the image is blank in the
+    say another label, or one far likelier that there is no digit, the score is not to be trusted so far: `agreement`
+    is below 1. The turned ones are considered where the best upright one is doubtful. None: the image is blank in the
     likeliest view of it, and no other is believed enough.
     """
     scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
@@ -60,7 +61,17 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     beliefs = {index: math.exp(_BELIEF * math.log(scores[index]) + priors[index]) for index in considered}
     agreement = sum(belief for index, belief in beliefs.items() if labels[index] == labels[best])
     share = agreement / sum(beliefs.values())
+    if len(considered) > 1:
+        none = max(
+            _none_share(results[index]) ** _BELIEF * math.exp(priors[index]) for index in considered if index != best
+        )
+        share /= 1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2
     return Choice(best, (1.0 if share > _AGREED else share) * trust_of(picture.hypotheses[best].features))
+
+
+def _none_share(result: DigitResult) -> float:
+    """The share of belief that there is no digit: it is spread evenly over the labels."""
+    return len(result.probabilities) * float(result.probabilities.min())
 
 
 class InputReading(Struct, frozen=True, eq=False, gc=False):
@@ -129,7 +140,7 @@ def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> tuple[
         way = weights[-1][1]
         for index in way:
             probabilities = answers[index].probabilities
-            if len(probabilities) * float(probabilities.min()) < _NO_DIGIT:
+            if _none_share(answers[index]) < _NO_DIGIT:
                 label = int(probabilities.argmax())
                 box, used = line.pieces[index].box, answers[index].rows_used
                 read.append(NumberDigit(label, float(probabilities[label]), box, number, used))

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     add_destination_options(parser)
     parser.add_argument("--stage", choices=STAGES, help="train this stage only; no export")
-    parser.add_argument("--start", type=Path, help="folder of an exported reader: only the rounds of signs, from it")
+    parser.add_argument("--start", type=Path, help="folder of an exported reader: only the round of signs, from it")
     add_run_options(parser, FOLDER)
     parser.add_argument("--name", default="digits", help="name to serve the reader under (default: %(default)s)")
 

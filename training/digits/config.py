@@ -3,7 +3,7 @@
 `teacher` and `teacher-2` are convolutional networks over whole images; `labels` is the reader, trained on labels alone;
 the rounds `taught`, `taught-2` … train it on with the teachers' answers added to the labels. The rounds `wide`,
 `wide-2` … widen what it reads (other levels of paper and ink, displays, unusual pens, other crops), with the reader
-that they begin from as their teacher. The rounds `signs`, `signs-2` … show it more of what is no digit, and parts of
+that they begin from as their teacher. The round `signs` shows it more of what is no digit, and parts of
 squared paper and dense fog besides; again with the reader before them as teacher.
 
 The names of the fields are options of the command and keys of the `knobs` of a record, so they do not change.
@@ -90,10 +90,7 @@ _SIGNS = replace(
     fogged=0.04,
     distortion=Distortion(untouched=0.3, moire=0.05, squared=0.08),
 )
-STAGES |= {
-    "signs": replace(_SIGNS, seed=21),
-    "signs-2": replace(_SIGNS, epochs=1.0, peak=8e-4, seed=22),
-}
+STAGES |= {"signs": replace(_SIGNS, seed=21)}
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 WIDE_ROUNDS = [stage for stage in STAGES if stage.startswith("wide")]
 SIGN_ROUNDS = [stage for stage in STAGES if stage.startswith("signs")]

@@ -28,7 +28,7 @@ from training.networks.digits import row_reader
 
 # Of the reader before the wide rounds, and before the rounds of signs. Chosen on validation digits: more of it reads
 # MNIST better, less of it other material.
-EARLIER_SHARES = 0.4, 0.4
+EARLIER_SHARES = 0.4, 0.3
 Weights = dict[str, dict[str, Tensor]]  # member -> state_dict of its network
 
 

@@ -6,241 +6,58 @@ answered as the service does it, without HTTP between. docs/digits.md has the ra
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from functools import cache
-from typing import Any, cast
-
-import numpy as np
 import pytest
-from numpy.random import Generator
-from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from benchmarks.digits import handwriting
-from benchmarks.digits.scenes import file, resized
-from service.backend.model import LoadedModel, load
-from service.codec.common import Body
-from service.codec.digits import DigitCodec
-from service.codec.state_tokens import StateTokens
-from service.contract.errors import InvalidRequest
-from service.contract.types import DigitResult
-from service.settings import Settings
-from training.evaluation.evaluate import folders
-from training.folders import MODELS
-
-Plane = NDArray[np.float32]
-COUNT = 30
-CODEC = DigitCodec(Settings(), StateTokens([b"a key of a test, long enough"]))
+from benchmarks.digits.kinds import (
+    COUNT,
+    answer,
+    digit_pictures,
+    display_pictures,
+    empty_pictures,
+    graded,
+    newest,
+    number_pictures,
+    upstroke_pictures,
+)
+from benchmarks.digits.picture_kinds import DIGITS, box_of_a_form, sheet_on_a_table
+from benchmarks.digits.scenes import Scene
 
 pytestmark = pytest.mark.timeout(300)
 
 
-@cache
-def model() -> LoadedModel:
-    """The newest committed version of `digits`."""
-    return load(folders(MODELS, ["digits"])[0], warm=False)
-
-
-def answer(data: bytes, query: bytes = b"") -> dict[str, Any] | None:
-    """The prediction for a picture; None: it is blank."""
-    try:
-        call = CODEC.to_items(CODEC.decode(Body(data, "image/png", query_string=query)), model().manifest)
-        results = cast("list[DigitResult]", model().run(call.items))
-        prediction: dict[str, Any] = json.loads(CODEC.encode(call, results))["predictions"][0]
-    except InvalidRequest as error:
-        if error.code != "blank_image":
-            raise
-        return None
-    return prediction
-
-
-def paper(ink: Plane, margin: float = 0.4) -> Plane:
-    """Dark ink on white with a margin, a share of the longer side."""
-    return np.asarray(1 - np.pad(ink, round(margin * max(ink.shape))), np.float32)
-
-
-def tilted(sheet: Plane, degrees: float, table: float) -> Plane:
-    """A sheet on a table, turned."""
-    image, shape = (Image.fromarray(np.uint8(255 * plane)) for plane in (sheet, np.ones_like(sheet)))
-    image, shape = (one.rotate(degrees, Image.Resampling.BICUBIC, expand=True) for one in (image, shape))
-    whole = Image.new("L", (round(1.5 * image.width), round(1.3 * image.height)), round(255 * table))
-    whole.paste(image, ((whole.width - image.width) // 2, (whole.height - image.height) // 2), shape)
-    return np.asarray(np.asarray(whole, np.float32) / 255, np.float32)
-
-
-# --- kinds: from the ink of a digit to a file ------------------------------------------------------------------------
-
-
-def tight(ink: Plane, generator: Generator) -> bytes:
-    """What segmentation cuts out: no margin, either way round."""
-    small = resized(ink, float(generator.integers(28, 90)))
-    return file(1 - small if generator.random() < 0.5 else small)
-
-
-def sheet_on_a_table(ink: Plane, generator: Generator) -> bytes:
-    small = resized(ink, 120)
-    sheet = paper(small, 0.5) * 0.9
-    return file(tilted(sheet, float(generator.uniform(-20, 20)), float(generator.uniform(0.2, 0.45))))
-
-
-def box_of_a_form(ink: Plane, generator: Generator) -> bytes:
-    """In a printed box, with a margin around that."""
-    side = int(generator.integers(50, 120))
-    plane = np.ones((side, side), np.float32)
-    small = resized(ink, side * float(generator.uniform(0.5, 0.62)))
-    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
-    plane[top : top + small.shape[0], left : left + small.shape[1]] -= small
-    near, line = int(generator.integers(2, 6)), int(generator.integers(1, 3))
-    for place in (slice(near, near + line), slice(side - near - line, side - near)):
-        plane[place, near : side - near] = plane[near : side - near, place] = 0.1
-    return file(plane.clip(0, 1))
-
-
-def underlined_twice(ink: Plane, generator: Generator) -> bytes:
-    small = resized(ink, 120)
-    plane = paper(small)
-    margin = round(0.4 * max(small.shape))
-    below = margin + small.shape[0] + int(generator.integers(8, 14))
-    for start in (below, below + int(generator.integers(12, 20))):
-        plane[start : start + 5, margin - 10 : margin + small.shape[1] + 10] = 0.1
-    return file(plane)
-
-
-def ruled(ink: Plane, generator: Generator) -> bytes:
-    """Squared paper, printed darkly, turned by up to 4 degrees."""
-    side, gap = 260, int(generator.integers(30, 60))
-    lines = np.full((side, side), 0.95, np.float32)
-    lines[::gap] = lines[1::gap] = 0.55
-    lines[:, ::gap] = lines[:, 1::gap] = 0.55
-    image = Image.fromarray(np.uint8(255 * lines)).rotate(float(generator.uniform(-4, 4)), Image.Resampling.BICUBIC)
-    plane = np.asarray(image, np.float32)[30:-30, 30:-30] / 255
-    small = resized(ink, 100)
-    top, left = (200 - small.shape[0]) // 2, (200 - small.shape[1]) // 2
-    part = plane[top : top + small.shape[0], left : left + small.shape[1]].copy()
-    plane = plane.copy()
-    plane[top : top + small.shape[0], left : left + small.shape[1]] = part * (1 - small) + 0.12 * small
-    return file(plane)
-
-
-def soft_shadow(ink: Plane, generator: Generator) -> bytes:
-    """A shadow over one half of the paper."""
-    plane = paper(resized(ink, 120), 0.5)
-    shade = np.ones(plane.shape, np.float32)
-    shade[:, int(plane.shape[1] * generator.uniform(0.3, 0.7)) :] = float(generator.uniform(0.45, 0.65))
-    soft = Image.fromarray(np.uint8(255 * shade)).filter(ImageFilter.GaussianBlur(float(generator.uniform(1, 6))))
-    return file(np.asarray(0.9 * plane * np.asarray(soft, np.float32) / 255 + generator.normal(0, 0.01, plane.shape)))
-
-
-def hollow(ink: Plane, _: Generator) -> bytes:
-    """The outline of broad strokes alone."""
-    shape = Image.fromarray(np.uint8(255 * (np.pad(resized(ink, 180), 30) > 0.5)))
-    outer, inner = shape.filter(ImageFilter.MaxFilter(3)), shape.filter(ImageFilter.MinFilter(5))
-    return file(1 - np.asarray(ImageChops.subtract(outer, inner), np.float32) / 255)
-
-
-def turned_photograph(ink: Plane, generator: Generator) -> bytes:
-    """A photograph by a camera that was held sideways, without EXIF."""
-    plane = 0.85 * paper(resized(ink, 150), 0.5)
-    lit = plane * np.linspace(0.85, 1, plane.shape[1], dtype=np.float32)
-    quarters = 1 if generator.random() < 0.5 else 3
-    return file(np.rot90(lit, quarters) + generator.normal(0, 0.01, np.rot90(lit, quarters).shape), "JPEG", quality=85)
-
-
-DIGITS: dict[str, tuple[Callable[[Plane, Generator], bytes], float]] = {
-    "tight": (tight, 0.95),
-    "sheet on a table": (sheet_on_a_table, 0.95),
-    "box of a form": (box_of_a_form, 0.95),
-    "underlined twice": (underlined_twice, 0.95),
-    "squared paper, turned": (ruled, 0.95),
-    "soft shadow": (soft_shadow, 0.9),
-    "hollow": (hollow, 0.9),
-    "turned photograph": (turned_photograph, 0.8),
-}
-TOOLS = {"hollow": "marker"}
+def wrong_among(pictures: list[tuple[str, bytes]]) -> list[str]:
+    """What was answered where that is not the digit, or the whole number."""
+    grades = [graded(newest(), truth, data) for truth, data in pictures]
+    return [said for grade, said in grades if grade < 0]
 
 
 @pytest.mark.parametrize("kind", DIGITS)
 def test_a_kind_of_picture_is_read(kind: str) -> None:
-    scene, share = DIGITS[kind]
-    generator = np.random.default_rng(len(kind))
-    wrong = []
-    for drawing in handwriting.drawings(COUNT, TOOLS.get(kind, "pen"), 7):
-        prediction = answer(scene(drawing.ink, generator))
-        label = None if prediction is None else prediction["label"]
-        if label != drawing.label:
-            wrong.append(f"{drawing.label} read as {label}")
-    assert len(wrong) <= (1 - share) * COUNT, wrong
-
-
-def display(label: int, thick: int, wide: int) -> bytes:
-    """A digit of seven segments, black on white."""
-    left, right, top, middle, bottom = 80, 80 + wide, 80, 180, 280
-    ends = {
-        "a": (left, top, right, top),
-        "b": (right, top, right, middle),
-        "c": (right, middle, right, bottom),
-        "d": (left, bottom, right, bottom),
-        "e": (left, middle, left, bottom),
-        "f": (left, top, left, middle),
-        "g": (left, middle, right, middle),
-    }
-    lit = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")[label]
-    image = Image.new("L", (right + 80, bottom + 80), 255)
-    pencil = ImageDraw.Draw(image)
-    for letter in lit:
-        pencil.line(ends[letter], fill=10, width=thick)
-    return file(np.asarray(image, np.float32) / 255)
+    wrong = wrong_among(list(digit_pictures(kind, COUNT)))
+    assert len(wrong) <= (1 - DIGITS[kind][1]) * COUNT, wrong
 
 
 def test_digits_of_displays_are_read() -> None:
-    wrong = []
-    for label in range(10):
-        for thick in (16, 22, 30):
-            prediction = answer(display(label, thick, 110 + thick))
-            if prediction is None or prediction["label"] != label:
-                wrong.append(f"{label} read as {prediction and prediction['label']}")
+    wrong = wrong_among(list(display_pictures(COUNT)))
     assert len(wrong) <= 1, wrong
 
 
 def test_ones_with_a_long_upstroke_are_ones() -> None:
-    generator = np.random.default_rng(8)
-    wrong = []
-    for reach in np.linspace(0.15, 0.6, COUNT):
-        image = Image.new("L", (260, 280), 255)
-        fall = reach * generator.uniform(0.9, 1.5)
-        points = [(150 - 180 * reach, 40 + 180 * fall), (150, 40), (150 + generator.normal(0, 6), 240)]
-        ImageDraw.Draw(image).line([(float(x), float(y)) for x, y in points], fill=20, width=12, joint="curve")
-        prediction = answer(file(np.asarray(image, np.float32) / 255))
-        if prediction is None or prediction["label"] != 1:
-            wrong.append(f"{reach:.2f} read as {prediction and prediction['label']}")
+    wrong = wrong_among(list(upstroke_pictures(COUNT)))
     assert len(wrong) <= 0.1 * COUNT, wrong
 
 
 @pytest.mark.parametrize("scene", [box_of_a_form, sheet_on_a_table], ids=["box", "sheet"])
-def test_an_empty_place_is_blank_or_no_digit(scene: Callable[[Plane, Generator], bytes]) -> None:
-    generator = np.random.default_rng(5)
+def test_an_empty_place_is_blank_or_no_digit(scene: Scene) -> None:
     read = []
-    for _ in range(COUNT):
-        prediction = answer(scene(np.zeros((200, 140), np.float32), generator))
+    for _, data in empty_pictures(scene, COUNT):
+        prediction = answer(newest(), data)
         if prediction is not None and "unlikely_digit" not in prediction["warnings"]:
             read.append(f"{prediction['label']} {prediction['score']:.2f}")
     assert len(read) <= 0.05 * COUNT, read
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
-def test_numbers_are_read_whole(count: int) -> None:
-    generator = np.random.default_rng(count)
-    drawings = handwriting.drawings(COUNT, "pen", 11)
-    wrong = []
-    for _ in range(COUNT):
-        chosen = [drawings[int(index)] for index in generator.integers(len(drawings), size=count)]
-        inks = [resized(drawing.ink, 80) for drawing in chosen]
-        height, gap = max(ink.shape[0] for ink in inks), int(generator.integers(10, 24))
-        parts = [np.pad(ink, ((0, height - ink.shape[0]), (0, gap))) for ink in inks]
-        plane = 0.95 - 0.85 * np.pad(np.concatenate(parts, axis=1), int(generator.integers(10, 60)))
-        number = "".join(str(drawing.label) for drawing in chosen)
-        prediction = answer(file(plane), b"digits=all")
-        if prediction is None or prediction["number"] != number:
-            wrong.append(f"{number} read as {prediction and prediction['number']}")
+@pytest.mark.parametrize("n_digits", [2, 3, 5])
+def test_numbers_are_read_whole(n_digits: int) -> None:
+    wrong = wrong_among(list(number_pictures(n_digits, COUNT)))
     assert len(wrong) <= 0.1 * COUNT, wrong

@@ -139,3 +139,14 @@ def test_the_score_is_lower_where_sure_hypotheses_disagree() -> None:
     assert answer.probabilities.sum() == pytest.approx(1)
     assert answer.probabilities[3] < 0.6
     assert tempered(one, 1.0) is one
+
+
+def test_a_far_likelier_hypothesis_without_a_digit_lowers_the_score() -> None:
+    no_digit = result(8, 0.11)
+    far = chosen(picture(0.0, -2.0), [no_digit, result(1, 0.999)])
+    near = chosen(picture(0.0, -0.3), [no_digit, result(1, 0.999)])
+    assert far is not None
+    assert near is not None
+    assert (far.index, near.index) == (1, 1)
+    assert far.agreement < 0.3
+    assert near.agreement > 0.99

@@ -100,7 +100,7 @@ def test_defects_stay_within_the_ink_s_bounds_and_touch_their_share_only(images:
     assert photographs.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["contrast", "erased", "noise", "blurred", "lined", "coarse"])
+@pytest.mark.parametrize("kind", ["contrast", "erased", "noise", "blurred", "lined", "coarse", "squared"])
 def test_each_defect_changes_the_image(images: Tensor, kind: str) -> None:
     shares = {"contrast": 0.0, "erased": 0.0, "noise": 0.0, "blurred": 0.0, "lined": 0.0, "coarse": 0.0, kind: 1.0}
     changed = (photograph(images, Distortion(**shares)) - images).abs().sum((1, 2)) > 0.5  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from training.data.drawn_digits import digit_images
 from training.digits import levels
-from training.digits.levels import fog, reframed, relevelled
+from training.digits.levels import densely_fogged, fog, reframed, relevelled
 
 
 @pytest.fixture
@@ -39,6 +39,17 @@ def test_fog_fills_the_scale(images: Tensor) -> None:
     assert clouds.shape == images.shape
     assert torch.equal(clouds.amin((1, 2)), torch.zeros(60))
     assert torch.equal(clouds.amax((1, 2)), torch.ones(60))
+
+
+def test_dense_fog_lies_over_its_share_in_the_middle_of_the_batch(images: Tensor) -> None:
+    foggy = densely_fogged(images, 0.2)
+    assert torch.equal(foggy[:30], images[:30])
+    assert torch.equal(foggy[42:], images[42:])
+    assert float(foggy[30:42].amin((1, 2)).max()) >= 0
+    assert float(foggy[30:42].amax()) <= 1
+    spread = (foggy[30:42] - images[30:42]).std((1, 2))
+    assert float(spread.min()) > 0.05
+    assert torch.equal(densely_fogged(images, 0.0), images)
 
 
 def test_the_last_images_have_another_frame(images: Tensor) -> None:
