@@ -302,8 +302,8 @@ class _Reader:
         return number_format
 
     def _cells(self, columns: Sequence[Column]) -> list[str]:
-        indexes = {column.index for column in columns}
-        return [cell for row in self._body for index, cell in enumerate(row.cells) if index in indexes]
+        indexes = sorted({column.index for column in columns})
+        return [row.cells[index] for row in self._body for index in indexes if index < len(row.cells)]
 
     def _check_widths(self) -> None:
         """Record rows with more cells than the table has columns, but for empty ones at their ends."""
