@@ -130,6 +130,12 @@ def _has_header(rows: Sequence[Row], width: int) -> bool:
     return any(cell.strip().lower() in usual for cell in first)
 
 
+def _others(columns: Sequence[Column], *taken: Sequence[Column]) -> list[Column]:
+    """Those `columns` that are not among the `taken` ones."""
+    indexes = {column.index for group in taken for column in group}
+    return [column for column in columns if column.index not in indexes]
+
+
 class _Choice:
     """Chooses the columns for each role, and notes what could be chosen otherwise."""
 
@@ -148,16 +154,15 @@ class _Choice:
         times = self._times()
         self._repeats_times = not times or self._repeats(times)
         if self._all_values and not (self._options.value or self._options.id):
-            series = [column for column in self._columns if column not in times]
+            series = _others(self._columns, times)
             return Roles("wide", series, times, [], [], self._notes, self._has_header)
         values = self._stated(self._options.value, "value") if self._options.value else None
-        free = [column for column in self._columns if column not in times and column not in (values or [])]
+        free = _others(self._columns, times, values or [])
         ids = self._stated(self._options.id, "id") if self._options.id else self._ids(free, values)
         if values is None:
-            values = self._values([column for column in free if column not in ids], bool(ids))
-        assigned = [*times, *values, *ids]
-        ignored = [column for column in self._columns if column not in assigned and not self._is_index(column)]
-        ignored = [column for column in ignored if column.kind != "empty"]
+            values = self._values(_others(free, ids), bool(ids))
+        rest = _others(self._columns, times, values, ids)
+        ignored = [column for column in rest if column.kind != "empty" and not self._is_index(column)]
         return Roles("long" if ids else "wide", values, times, ids, ignored, self._notes, self._has_header)
 
     def _stated(self, names: str | None, option: str) -> list[Column]:
@@ -195,13 +200,12 @@ class _Choice:
     def _ids(self, free: Sequence[Column], values: list[Column] | None) -> list[Column]:
         """The columns that say which series a row belongs to: a usual name first, then columns of words."""
         named = [column for column in free if column.key in ID_NAMES and column.kind in {"text", "number"}]
-        named += [column for column in free if column not in named and self._is_code(column)]
-        numeric = [
-            column for column in free if column.kind == "number" and column not in named and not self._is_index(column)
-        ]
+        named += [column for column in _others(free, named) if self._is_code(column)]
+        rest = _others(free, named)
+        numeric = [column for column in rest if column.kind == "number" and not self._is_index(column)]
         if not numeric and not values:
             named = [column for column in named if column.kind == "text"]
-        words = [column for column in free if column.kind == "text" and column not in named]
+        words = [column for column in _others(free, named) if column.kind == "text"]
         return [*named, *words] or self._numbers_as_ids(numeric)
 
     def _numbers_as_ids(self, numeric: Sequence[Column]) -> list[Column]:

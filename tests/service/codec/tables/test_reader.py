@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -534,3 +535,17 @@ def test_a_cell_is_shown_cut_and_harmless() -> None:
 def test_options_are_those_of_a_request() -> None:
     parameters = parameters_of(TableOptions(prediction_length=3, quantile_levels="0.9, 0.5", season_length=7))
     assert (parameters.prediction_length, parameters.quantile_levels, parameters.season_length) == (3, [0.9, 0.5], 7)
+
+
+def test_the_work_for_a_wide_table_grows_with_its_columns_not_with_their_square() -> None:
+    def seconds(columns: int) -> float:
+        names = ",".join(f"c{number}" for number in range(columns))
+        rows = "".join(f"2024-01-{day:02}{',1' * columns}\n" for day in range(1, 13))
+        began = time.thread_time()
+        table = read_csv(f"date,{names}\n{rows}".encode(), TableOptions(), Limits(10_000))
+        assert len(table.inputs) == columns
+        return time.thread_time() - began
+
+    seconds(10)  # compiles expressions
+    few, many = min(seconds(200) for _ in range(3)), seconds(200 * 16)
+    assert many < 50 * few  # by the square: 256 times
