@@ -38,6 +38,7 @@ _INDEX_NAMES = frozenset(
     ["", *["index", "idx", "row", "rownames", "row_names", "nr", "no", "#", "unnamed_0", "rowid", "record"]]
 )
 _LOOKED_AT = 1000  # rows
+MAX_COLUMNS = 1 << 16  # what each of them is, is looked at one by one
 _SAMPLE_SIZE = 200  # cells
 _KINDS = ("number", "date", "clock", "text", "empty")
 
@@ -62,6 +63,9 @@ def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool =
     if _is_list(rows) and options.value is options.time is options.id is None:
         return Roles("list", [], [], [], [], [], has_header=False)
     width = max(len(row.cells) for row in rows[:_LOOKED_AT])
+    if width > MAX_COLUMNS:
+        detail = f"a table has at most {MAX_COLUMNS} columns, not {width}: send it as rows of series, time and value"
+        raise bad_table(detail)
     has_header = options.header if options.header is not None else _has_header(rows, width)
     body = rows[1:] if has_header else rows
     if len(rows) == 1 and not has_header:

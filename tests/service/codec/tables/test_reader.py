@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.codec.tables.layout import MAX_COLUMNS
 from service.codec.tables.reader import Limits, parameters_of, read_csv
 from service.codec.tables.types import Table, TableOptions
 from service.contract.errors import InvalidRequest
@@ -535,6 +536,12 @@ def test_a_cell_is_shown_cut_and_harmless() -> None:
 def test_options_are_those_of_a_request() -> None:
     parameters = parameters_of(TableOptions(prediction_length=3, quantile_levels="0.9, 0.5", season_length=7))
     assert (parameters.prediction_length, parameters.quantile_levels, parameters.season_length) == (3, [0.9, 0.5], 7)
+
+
+def test_the_number_of_columns_is_bounded() -> None:
+    for words in (MAX_COLUMNS, MAX_COLUMNS + 1):
+        detail = refusal(" ".join(["a"] * words)).detail
+        assert (f"at most {MAX_COLUMNS} columns" in detail) == (words > MAX_COLUMNS)
 
 
 def test_the_work_for_a_wide_table_grows_with_its_columns_not_with_their_square() -> None:
