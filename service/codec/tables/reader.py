@@ -203,7 +203,8 @@ class _Reader:
         if not present:
             raise bad_table("there is no number in the table, only missing values")
         if len(present) < len(series):
-            names = [f"'{printable(entry.name or '')}'" for entry in series if entry not in present]
+            kept = set(map(id, present))
+            names = [f"'{printable(entry.name or '')}'" for entry in series if id(entry) not in kept]
             listed = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
             self._notes.append(f"{len(names)} series without any value were left out: {listed}")
         return present

@@ -122,7 +122,8 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
     if count == 0 or any(looks_like_date(row.cells[0]) for row in series[:200]):
         return None
     notes = ["each row was read as a series, each column as a time"]
-    left_out = [f"line {row.line}" for row in body if row not in series]
+    kept = set(map(id, series))
+    left_out = [f"line {row.line}" for row in body if id(row) not in kept]
     left_out += [f"column '{printable(header.cells[index])}'" for index in totals]
     if left_out:
         notes.append(f"left out as totals: {', '.join(left_out)}")
