@@ -557,7 +557,8 @@ def months_by_years(rows: int) -> str:
 
 
 def halves_without_values(series: int) -> str:
-    rows = "".join(f"s{number},2024-01-01,{'1' if number % 2 else ''}\n" for number in range(series))
+    times = ("2024-01-01", "2024-01-02")
+    rows = "".join(f"s{number},{time},{'1' if number % 2 else ''}\n" for number in range(series) for time in times)
     return f"id,date,y\n{rows}"
 
 
