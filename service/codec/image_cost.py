@@ -1,8 +1,8 @@
 """What a picture costs to decode, bounded by what its file says before a pixel is decoded.
 
 The number of pixels does not bound it: a progressive JPEG may go over the whole image once for every few bytes
-(libjpeg-turbo's LJT-01-003), Pillow reads the parts of a PNG and the runs of a run-length encoded BMP one by one in
-Python, and compressed text in a PNG may be much longer than its file.
+(libjpeg-turbo's LJT-01-003), Pillow reads the parts of a PNG and of a JPEG's head and the runs of a run-length encoded
+BMP one by one in Python, and compressed text in a PNG may be much longer than its file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from service.contract.errors import InvalidRequest
 
 _PNG, _BMP, _JPEG = b"\x89PNG\r\n\x1a\n", b"BM", b"\xff\xd8"
 _START_OF_SCAN = b"\xff\xda"  # in the data of a scan, a byte of 0xFF is always followed by 0
+_MARK, _SCAN = 0xFF, 0xDA
+_BARE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))  # nothing belongs to them
 _RUN_LENGTHS = (1, 2)  # compression of a BMP: 8 and 4 bits a pixel
 _COMPRESSION_AT = 30  # position in the file
 
@@ -38,6 +40,8 @@ def check_cost(data: bytes, limits: ImageLimits) -> None:
         scans = data.count(_START_OF_SCAN)
         if scans > limits.scans:
             raise _too_costly(f"{scans} scans; at most {limits.scans}")
+        if _has_more_segments(data, limits.chunks):
+            raise _too_costly(f"more than {limits.chunks} segments or bytes between them")
     elif data.startswith(_PNG):
         if _has_more_chunks(data, limits.chunks):
             raise _too_costly(f"more than {limits.chunks} chunks")
@@ -56,6 +60,24 @@ def _has_more_chunks(data: bytes, max_chunks: int) -> bool:
         (length,) = struct.unpack_from(">I", data, position)
         position += 12 + length
     return position + 8 <= len(data)
+
+
+def _has_more_segments(data: bytes, most: int) -> bool:
+    """Whether a JPEG's head has more than `most` segments, fill bytes and bytes of junk, which are read singly."""
+    position = len(_JPEG)
+    for _ in range(most):
+        if position + 4 > len(data):
+            return False
+        mark, kind = data[position], data[position + 1]
+        if mark != _MARK or kind == _MARK:
+            position += 1
+        elif kind == _SCAN:
+            return False
+        elif kind in _BARE_MARKERS:
+            position += 2
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return True
 
 
 def _too_costly(detail: str) -> InvalidRequest:

@@ -39,6 +39,7 @@ _INDEX_NAMES = frozenset(
     ["", *["index", "idx", "row", "rownames", "row_names", "nr", "no", "#", "unnamed_0", "rowid", "record"]]
 )
 _LOOKED_AT = 1000  # rows
+MAX_COLUMNS = 1 << 16  # what each of them is, is looked at one by one
 _SAMPLE_SIZE = 200  # cells
 _KINDS = ("number", "date", "clock", "text", "empty")
 
@@ -63,6 +64,9 @@ def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool =
     if _is_list(rows) and options.value is options.time is options.id is None:
         return Roles("list", [], [], [], [], [], has_header=False)
     width = max(len(row.cells) for row in rows[:_LOOKED_AT])
+    if width > MAX_COLUMNS:
+        detail = f"a table has at most {MAX_COLUMNS} columns, not {width}: send it as rows of series, time and value"
+        raise bad_table(detail)
     has_header = options.header if options.header is not None else _has_header(rows, width)
     body = rows[1:] if has_header else rows
     if len(rows) == 1 and not has_header:
@@ -143,6 +147,12 @@ def _has_header(rows: Sequence[Row], width: int) -> bool:
     return any(cell.strip().lower() in usual for cell in first)
 
 
+def _others(columns: Sequence[Column], *taken: Sequence[Column]) -> list[Column]:
+    """Those `columns` that are not among the `taken` ones."""
+    indexes = {column.index for group in taken for column in group}
+    return [column for column in columns if column.index not in indexes]
+
+
 class _Choice:
     """Chooses the columns for each role, and notes what could be chosen otherwise."""
 
@@ -162,15 +172,14 @@ class _Choice:
         times = self._time_columns = self._times()
         self._repeats_times = not times or self._repeats(times)
         if self._all_values and not (self._options.value or self._options.id):
-            series = [column for column in self._columns if column not in times]
+            series = _others(self._columns, times)
             return Roles("wide", series, times, [], [], self._notes, self._has_header)
         values = self._stated(self._options.value, "value") if self._options.value else None
-        free = [column for column in self._columns if column not in times and column not in (values or [])]
+        free = _others(self._columns, times, values or [])
         ids = self._stated(self._options.id, "id") if self._options.id else self._ids(free, values)
         if values is None:
-            values = self._values([column for column in free if column not in ids], bool(ids))
-        assigned = [*times, *values, *ids]
-        ignored = [column for column in self._columns if column not in assigned]
+            values = self._values(_others(free, ids), bool(ids))
+        ignored = _others(self._columns, times, values, ids)
         self._note_left_out([column for column in ignored if self._is_index(column)], "numbers of rows")
         self._note_left_out([column for column in ignored if column.kind == "empty" and column.name], "without values")
         ignored = [column for column in ignored if column.kind != "empty" and not self._is_index(column)]
@@ -217,13 +226,12 @@ class _Choice:
     def _ids(self, free: Sequence[Column], values: list[Column] | None) -> list[Column]:
         """The columns that say which series a row belongs to: a usual name first, then columns of words."""
         named = [column for column in free if column.key in ID_NAMES and column.kind in {"text", "number"}]
-        named += [column for column in free if column not in named and self._is_code(column)]
-        numeric = [
-            column for column in free if column.kind == "number" and column not in named and not self._is_index(column)
-        ]
+        named += [column for column in _others(free, named) if self._is_code(column)]
+        rest = _others(free, named)
+        numeric = [column for column in rest if column.kind == "number" and not self._is_index(column)]
         if not numeric and not values:
             named = [column for column in named if column.kind == "text"]
-        words = [column for column in free if column.kind == "text" and column not in named]
+        words = [column for column in _others(free, named) if column.kind == "text"]
         return [*named, *words] or self._numbers_as_ids(numeric)
 
     def _numbers_as_ids(self, numeric: Sequence[Column]) -> list[Column]:

@@ -210,7 +210,8 @@ class _Reader:
         if not present:
             raise bad_table("there is no number in the table, only missing values")
         if len(present) < len(series):
-            names = [f"'{printable(entry.name or '')}'" for entry in series if entry not in present]
+            kept = set(map(id, present))
+            names = [f"'{printable(entry.name or '')}'" for entry in series if id(entry) not in kept]
             listed = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
             self._notes.append(f"{len(names)} series without any value were left out: {listed}")
         return present
@@ -311,8 +312,8 @@ class _Reader:
         return number_format
 
     def _cells(self, columns: Sequence[Column]) -> list[str]:
-        indexes = {column.index for column in columns}
-        return [cell for row in self._body for index, cell in enumerate(row.cells) if index in indexes]
+        indexes = sorted({column.index for column in columns})
+        return [row.cells[index] for row in self._body for index in indexes if index < len(row.cells)]
 
     def _check_widths(self) -> None:
         """Record rows with more cells than the table has columns, but for empty ones at their ends."""

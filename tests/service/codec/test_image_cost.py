@@ -113,3 +113,25 @@ def test_the_largest_that_are_allowed_are_prepared_in_bounded_time(data: bytes) 
     started = time.thread_time()
     ImagePreparer(ImageLimits(), math.inf, FieldErrors()).prepare(data, "#")
     assert time.thread_time() - started < SECONDS
+
+
+@pytest.mark.parametrize(
+    "part", [b"\xff", b"\x00", b"\xff\x01", b"\xff\xfe\x00\x02"], ids=["fill", "junk", "bare markers", "comments"]
+)
+def test_the_parts_of_the_head_of_a_jpeg_are_bounded(part: bytes) -> None:
+    data = encoded(drawn(), "JPEG")
+    own = next(most for most in range(50) if _is_read(data, most))  # segments that it has anyway
+    for count in (9, 10):
+        assert _is_read(data[:2] + part * count + data[2:], own + 10)
+    assert not _is_read(data[:2] + part * 11 + data[2:], own + 10)
+    with pytest.raises(InvalidRequest, match="more than 50 segments") as caught:
+        check_cost(data[:2] + part * 1000 + data[2:], LIMITS)
+    assert caught.value.code == "image_too_large"
+
+
+def _is_read(data: bytes, most: int) -> bool:
+    try:
+        check_cost(data, ImageLimits(chunks=most))
+    except InvalidRequest:
+        return False
+    return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -607,3 +609,39 @@ def test_a_cell_is_shown_cut_and_harmless() -> None:
 def test_options_are_those_of_a_request() -> None:
     parameters = parameters_of(TableOptions(prediction_length=3, quantile_levels="0.9, 0.5", season_length=7))
     assert (parameters.prediction_length, parameters.quantile_levels, parameters.season_length) == (3, [0.9, 0.5], 7)
+
+
+def test_the_number_of_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.codec.tables.layout.MAX_COLUMNS", 100)
+    for words in (99, 100, 101):
+        assert ("at most 100 columns" in refusal(" ".join(["a"] * words)).detail) == (words > 100)
+
+
+def wide(columns: int) -> str:
+    rows = "".join(f"2024-01-{day:02}{',1' * columns}\n" for day in range(1, 13))
+    return f"date,{','.join(f'c{number}' for number in range(columns))}\n{rows}"
+
+
+def months_by_years(rows: int) -> str:
+    """A series in each row: their numbers look like years."""
+    body = "".join(f"{year}{',1' * 12}\n" for year in range(1000, 1000 + rows))
+    return f"year,{','.join(map(str, range(1, 13)))}\n{body}"
+
+
+def halves_without_values(series: int) -> str:
+    times = ("2024-01-01", "2024-01-02")
+    rows = "".join(f"s{number},{time},{'1' if number % 2 else ''}\n" for number in range(series) for time in times)
+    return f"id,date,y\n{rows}"
+
+
+@pytest.mark.parametrize("table", [wide, months_by_years, halves_without_values])
+def test_the_work_for_a_table_grows_with_its_size_not_with_its_square(table: Callable[[int], str]) -> None:
+    def seconds(size: int) -> float:
+        content = table(size).encode()
+        began = time.thread_time()
+        read_csv(content, TableOptions(), Limits(1_000_000))
+        return time.thread_time() - began
+
+    seconds(10)  # compiles expressions
+    few, many = min(seconds(200) for _ in range(3)), seconds(200 * 16)
+    assert many < 50 * few  # by the square: 256 times
