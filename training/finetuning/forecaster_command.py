@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from service.backend.model import load
+from service.contract.errors import BrokenModel
 from training.evaluation import plots
 from training.finetuning import report
 from training.finetuning.forecaster import Candidate, Config, best, candidates, score, tune
@@ -136,10 +138,17 @@ def _write(
     config: Config,
     record: Record,
 ) -> Path:
-    """The model's folder; its metrics are those of the exported file, beside the shipped forecaster's."""
+    """The model's folder; its metrics are those of the exported file, beside the shipped forecaster's.
+
+    The service's own loader proves it before it takes its place: what it refuses is not written.
+    """
     shipped = tried[0].score
 
     def metrics_of(folder: Path) -> dict[str, float]:
+        try:
+            load(folder, warm=False)
+        except BrokenModel as error:
+            raise UnusableData(f"the service would not serve what was learnt: {error}") from error
         exported = score(reload((folder / "model.pt").read_bytes()), parts.test, config.test_windows)
         pairs = {"mase": exported.mase, "wql": exported.wql, "coverage80": exported.coverage80}
         pairs |= {"shipped_mase": shipped.mase, "shipped_wql": shipped.wql, "shipped_coverage80": shipped.coverage80}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from service.backend.model import load
 from service.contract.manifest import InputContract, OutputContract, StateContract, read_manifest
-from training.fit.export import Arrays, export, forecast_golden
+from training.fit.export import ATOL, Arrays, absolute_tolerance, export, forecast_golden
 from training.fit.record import Record
 
 
@@ -124,3 +124,10 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_that_differs_from_the_trained_module_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'forecast' differs"):
         _export(tmp_path, Unfaithful())
+
+
+def test_near_zero_more_is_allowed_where_the_values_are_larger() -> None:
+    small = {"forecast": np.array([[0.001, np.nan]]), "history": np.array([[0.5]]), "state": np.array([[300.0]])}
+    assert absolute_tolerance(small) == ATOL
+    assert absolute_tolerance(small | {"history": np.array([[-26.0, np.inf]])}) == pytest.approx(26 * ATOL)
+    assert absolute_tolerance({"log_probabilities": np.array([[-50.0]])}) == ATOL
