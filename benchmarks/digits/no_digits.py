@@ -301,9 +301,9 @@ def two_digits_in_one_place(generator: Generator) -> bytes:
 KINDS: dict[str, tuple[Callable[[Generator], bytes], float]] = {
     "typed letter": (typed_letter, 0.9),
     "drawn letter": (drawn_letter, 0.9),
-    "doodle": (doodle, 0.85),
-    "ring": (ring, 0.85),
+    "doodle": (doodle, 0.7),
+    "ring": (ring, 0.7),
     "sign": (sign, 0.9),
     "scribble": (scribble, 0.9),
-    "two digits in one place": (two_digits_in_one_place, 0.7),
+    "two digits in one place": (two_digits_in_one_place, 0.5),
 }
