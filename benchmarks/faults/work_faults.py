@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -227,6 +228,55 @@ def largest_request() -> Outcome:
         return Outcome(
             code in {200, 413} and bystanders.worst_probe < 0.3,
             f"{len(body) / MIB:.1f} MiB, answer {code}: memory +{highest:.0f} MiB beyond the first time",
+            bystanders.text(),
+        )
+
+
+@fault(
+    "R32",
+    "a bomb of numbers",
+    "57 kB for Nixtla's route that inflate to a list of 30 million numbers; a tensor of 3 million empty rows",
+    "tests/service/api/wires/test_common.py",
+)
+def inflated() -> Outcome:
+    series = b'{"series":{"y":[' + b"1," * 29_999_999 + b'1],"sizes":[30000000]},"h":1,"freq":"D"}'
+    body = gzip.compress(series)
+    tensor = b'{"inputs":[{"name":"target","datatype":"FP64","shape":[3000000,0],"data":[]}]}'
+    with serving() as service, bystanders_of(service) as bystanders:
+        baseline, start = service.rss(), service.cpu_seconds()
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        codes = [
+            request(service.port, "POST", "/v2/forecast", body, **headers)[0],
+            request(service.port, "POST", "/v2/models/naive/infer", tensor)[0],
+        ]
+        grown, cpu = service.rss() - baseline, service.cpu_seconds() - start
+        return Outcome(
+            codes == [413, 413] and bystanders.worst_probe < 0.3,
+            f"answers {codes[0]}, {codes[1]}; {cpu:.1f} s of CPU; memory +{grown:.0f} MiB",
+            bystanders.text(),
+        )
+
+
+@fault(
+    "R33",
+    "tables that are wide, or in no charset",
+    "12 rows of 3,000 columns; 90 kB that are stated to be punycode",
+    "tests/service/codec/tables/test_reader.py",
+)
+def wide_tables() -> Outcome:
+    rows = b"".join(b"2024-01-%02d" % day + b",1" * 3000 + b"\n" for day in range(1, 13))
+    wide = b"date," + b",".join(b"c%d" % number for number in range(3000)) + b"\n" + rows
+    encoded = b"date,y\n2024-01-01,1\n" + b"a" * 30_000 + b"-" + b"z9k" * 20_000
+    with serving() as service, bystanders_of(service) as bystanders:
+        start = service.cpu_seconds()
+        codes = [
+            request(service.port, "POST", "/forecast?model=naive", wide, **{"Content-Type": "text/csv"})[0],
+            request(service.port, "POST", "/forecast", encoded, **{"Content-Type": "text/csv; charset=punycode"})[0],
+        ]
+        cpu = service.cpu_seconds() - start
+        return Outcome(
+            codes == [200, 422] and cpu < 5 and bystanders.worst_probe < 0.3,
+            f"answers {codes[0]}, {codes[1]}; {cpu:.1f} s of CPU",
             bystanders.text(),
         )
 
