@@ -91,8 +91,13 @@ build/clients/.installed: tests/integration/clients/requirements.txt
 	build/clients/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
 
+# Exact releases; their dependencies run in a test alone.
+build/clients/node_modules:
+	! command -v npm > /dev/null || npm install --prefix build/clients --no-audit --no-fund --silent \
+		openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3
+
 .PHONY: clients
-clients: build/clients/.installed ## tritonclient, kserve, nixtla and mcp, for the tests that use them unmodified (make test-slow)
+clients: build/clients/.installed build/clients/node_modules ## tritonclient, kserve, nixtla, mcp, and a client in TypeScript, for the tests that use them unmodified (make test-slow)
 
 # One process for each CPU; tests of one file stay together, as do files that share a server (tests/conftest.py).
 .PHONY: test

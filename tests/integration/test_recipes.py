@@ -26,6 +26,7 @@ from tests.integration.servers import ROOT, TIMEOUT, Server
 ADDRESS = "http://127.0.0.1:8000"  # as the recipes write it
 PAGE = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
 SALES = "date,sales\n" + "".join(f"2024-01-{day:02},{10 + day % 7}\n" for day in range(1, 29))
+MODULES = ROOT / "build/clients/node_modules"
 CELLS = json.dumps([line.split(",") for line in SALES.splitlines()])
 
 EXCEL = """
@@ -124,6 +125,26 @@ def test_javascript(committed: Server, folder: Path) -> None:
     (folder / "recipe.mjs").write_text(script, encoding="utf-8")
     lines = output("node", "recipe.mjs", folder=folder).splitlines()
     assert [line.split()[0] for line in lines] == ["2024-07-01", "2024-08-01", "2024-09-01"]
+
+
+@pytest.mark.slow
+@needs("npx")
+@pytest.mark.skipif(not MODULES.exists(), reason="the generator of clients is not installed: make clients")
+def test_typescript(committed: Server, folder: Path) -> None:
+    (folder / "node_modules").symlink_to(MODULES)
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    [command] = blocks("TypeScript", "sh", committed)
+    [program] = blocks("TypeScript", "typescript", committed)
+    (folder / "recipe.ts").write_text(program, encoding="utf-8")
+    output(*shlex.split(command), folder=folder)
+    output(
+        "npx",
+        "tsc",
+        "--strict",
+        *["--target", "es2022", "--module", "nodenext", "--skipLibCheck", "recipe.ts"],
+        folder=folder,
+    )
+    assert len(json.loads(output("node", "recipe.js", folder=folder))) == 3
 
 
 def test_a_live_series(committed: Server, folder: Path) -> None:
