@@ -201,8 +201,8 @@ def circled(generator: Generator) -> Drawing:
     if kind == 5:  # rays
         return [0.6 * (outline - 0.5) + 0.5, *_rays(generator, int(generator.integers(5, 12)), 0.38, 0.55)]
     if kind == 6:
-        apart = generator.uniform(0.25, 0.45)
-        return [ring(generator, (0.5 - apart, 0.5), 0.3), ring(generator, (0.5 + apart, 0.5), 0.3)]
+        offset = generator.uniform(0.25, 0.45)
+        return [ring(generator, (0.5 - offset, 0.5), 0.3), ring(generator, (0.5 + offset, 0.5), 0.3)]
     start = generator.uniform(0, 360)
     return [arc(middle, (0.5, 0.5), start, start + generator.uniform(140, 230))]
 
@@ -214,14 +214,14 @@ def _rays(generator: Generator, count: int, inner: float, outer: float) -> Drawi
 
 
 def _face(generator: Generator) -> Drawing:
-    height, apart = generator.uniform(0.33, 0.43), generator.uniform(0.14, 0.22)
+    height, offset = generator.uniform(0.33, 0.43), generator.uniform(0.14, 0.22)
     eye = generator.uniform(0.01, 0.07)
     mouth = arc((0.5, generator.uniform(0.5, 0.6)), (0.27, 0.22), 15, 165)
     if generator.random() < 0.3:
         mouth = arc((0.5, 0.85), (0.22, 0.15), 200, 340)
     elif generator.random() < 0.2:
         mouth = np.array([[0.3, 0.72], [0.7, 0.72]])
-    eyes = [ring(generator, (0.5 + side * apart, height), eye) for side in (-1, 1)]
+    eyes = [ring(generator, (0.5 + side * offset, height), eye) for side in (-1, 1)]
     parts = [ring(generator, (0.5, 0.5), 0.5), *eyes, mouth]
     if generator.random() < 0.25:
         parts += [np.array([[0.5 + s * 0.42, 0.2], [0.5 + s * 0.45, -0.15], [0.5 + s * 0.15, 0.02]]) for s in (-1, 1)]
@@ -395,7 +395,7 @@ _DOODLES: tuple[Callable[[Generator], Drawing], ...] = (
 
 
 def doodle(generator: Generator) -> Drawing:
-    """One of the things that everybody draws."""
+    """One of the usual things to draw."""
     return _DOODLES[generator.integers(len(_DOODLES))](generator)
 
 
@@ -441,6 +441,6 @@ def digits_together(generator: Generator) -> Drawing:
     """Two digits, over one another but not in the same place, or side by side: not one of the two."""
     # Over another digit a one is that digit's stem as often as not.
     first, second = generator.choice([0, 2, 3, 4, 5, 6, 7, 8, 9], 2, replace=False)
-    apart = generator.uniform(0.25, 0.6) if generator.random() < 0.6 else generator.uniform(1.0, 1.3)
+    offset = generator.uniform(0.25, 0.6) if generator.random() < 0.6 else generator.uniform(1.0, 1.3)
     up = generator.uniform(-0.25, 0.25)
-    return [*written(generator, DIGITS[int(first)]), *(part + (apart, up) for part in written(generator, DIGITS[int(second)]))]
+    return [*written(generator, DIGITS[int(first)]), *(part + (offset, up) for part in written(generator, DIGITS[int(second)]))]
