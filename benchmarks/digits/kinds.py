@@ -210,7 +210,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = load(folders(options.folder, ["digits"])[0], warm=False)
-    shared = table.circumstances(f"python -m benchmarks.digits.kinds {' '.join(sys.argv[1:])}".strip())
+    shared: dict[str, Any] = table.circumstances(f"python -m benchmarks.digits.kinds {' '.join(sys.argv[1:])}".strip())
     rows, worst = [], {}
     for kind, pictures in PICTURES.items():
         grades = [(*graded(model, truth, data), data) for truth, data in pictures(options.count)]

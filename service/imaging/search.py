@@ -92,7 +92,7 @@ def _fills(mark: Mark, picture: Picture) -> bool:
 def _is_wide(mark: Mark) -> bool:
     """Whether a mark that is all ink is too wide for a one that was cut out without a margin."""
     height, width = mark.mask.shape
-    return width > _SQUARE * height
+    return bool(width > _SQUARE * height)
 
 
 # --- one look --------------------------------------------------------------------------------------------------------

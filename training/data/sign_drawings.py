@@ -1,7 +1,7 @@
 """Drawings of what is no digit, as strokes: letters of three alphabets, signs, shapes, doodles, and parts put together.
 
-Every drawing is a list of strokes in the unit square, x to the right and y down, drawn anew by an unsteady hand. What some
-hand writes as a digit is not among them: O, I, l, S, Z, B, b, g, q, y, Θ, Φ, б, З, Ч and their like, closed rings, bars.
+Every drawing is a list of strokes in the unit square, x to the right and y down, drawn anew by an unsteady hand. What
+some hand writes as a digit is not among them: O, I, l, S, Z, B, b, g, q, y, Θ, Φ, б, З, Ч and their like, closed rings.
 """
 
 from __future__ import annotations
@@ -201,8 +201,8 @@ def circled(generator: Generator) -> Drawing:
     if kind == 5:  # rays
         return [0.6 * (outline - 0.5) + 0.5, *_rays(generator, int(generator.integers(5, 12)), 0.38, 0.55)]
     if kind == 6:
-        apart = generator.uniform(0.25, 0.45)
-        return [ring(generator, (0.5 - apart, 0.5), 0.3), ring(generator, (0.5 + apart, 0.5), 0.3)]
+        offset = generator.uniform(0.25, 0.45)
+        return [ring(generator, (0.5 - offset, 0.5), 0.3), ring(generator, (0.5 + offset, 0.5), 0.3)]
     start = generator.uniform(0, 360)
     return [arc(middle, (0.5, 0.5), start, start + generator.uniform(140, 230))]
 
@@ -214,14 +214,14 @@ def _rays(generator: Generator, count: int, inner: float, outer: float) -> Drawi
 
 
 def _face(generator: Generator) -> Drawing:
-    height, apart = generator.uniform(0.33, 0.43), generator.uniform(0.14, 0.22)
+    height, offset = generator.uniform(0.33, 0.43), generator.uniform(0.14, 0.22)
     eye = generator.uniform(0.01, 0.07)
     mouth = arc((0.5, generator.uniform(0.5, 0.6)), (0.27, 0.22), 15, 165)
     if generator.random() < 0.3:
         mouth = arc((0.5, 0.85), (0.22, 0.15), 200, 340)
     elif generator.random() < 0.2:
         mouth = np.array([[0.3, 0.72], [0.7, 0.72]])
-    eyes = [ring(generator, (0.5 + side * apart, height), eye) for side in (-1, 1)]
+    eyes = [ring(generator, (0.5 + side * offset, height), eye) for side in (-1, 1)]
     parts = [ring(generator, (0.5, 0.5), 0.5), *eyes, mouth]
     if generator.random() < 0.25:
         parts += [np.array([[0.5 + s * 0.42, 0.2], [0.5 + s * 0.45, -0.15], [0.5 + s * 0.15, 0.02]]) for s in (-1, 1)]
@@ -268,7 +268,10 @@ def _heart(generator: Generator) -> Drawing:
 
 def _house(generator: Generator) -> Drawing:
     eaves = generator.uniform(0.3, 0.5)
-    parts = [np.array([[0, eaves], [0, 1], [1, 1], [1, eaves], [0, eaves]]), np.array([[0, eaves], [0.5, 0], [1, eaves]])]
+    parts = [
+        np.array([[0, eaves], [0, 1], [1, 1], [1, eaves], [0, eaves]]),
+        np.array([[0, eaves], [0.5, 0], [1, eaves]]),
+    ]
     if generator.random() < 0.6:
         parts.append(np.array([[0.35, 1], [0.35, 0.65], [0.6, 0.65], [0.6, 1]]))
     return parts
@@ -277,7 +280,7 @@ def _house(generator: Generator) -> Drawing:
 def _tree(generator: Generator) -> Drawing:
     trunk = np.array([[0.5, generator.uniform(0.5, 0.7)], [0.5, 1.0]])
     if generator.random() < 0.5:
-        return [polygon(generator, int(generator.integers(5, 9)), (0.5, 0.35), 0.35), trunk, trunk + (0.08, 0)]
+        return [polygon(generator, int(generator.integers(5, 9)), (0.5, 0.35), 0.35), trunk, np.add(trunk, (0.08, 0))]
     layers = int(generator.integers(1, 4))
     tops = np.linspace(0, 0.5, layers + 1)[:-1]
     return [np.array([[0.5, top], [0.05, top + 0.4], [0.95, top + 0.4], [0.5, top]]) for top in tops] + [trunk]
@@ -357,7 +360,7 @@ def _note(generator: Generator) -> Drawing:
     stem = np.array([[0.35, 0.85], [0.35, 0.0]])
     if generator.random() < 0.5:
         return [*head, stem, rounded(np.array([[0.35, 0.0], [0.7, 0.2], [0.6, 0.45]]))]
-    second = [part + (0.6, 0) for part in (*head, stem)]
+    second = [np.add(part, (0.6, 0)) for part in (*head, stem)]
     return [*head, stem, *second, np.array([[0.35, 0.0], [0.95, 0.0]])]
 
 
@@ -382,8 +385,10 @@ def _grid(generator: Generator) -> Drawing:
     across, down = generator.integers(0, 4, 2)
     across += down + across == 0
     level, upright = (_places(generator, int(count)) for count in (across, down))
-    ends = np.sort(generator.choice([0.0, 1.0, 0.5], (2, 2)) + [-0.1, 0.1], axis=1)
-    parts = [np.array([[-0.1, y], [1.1, y]]) for y in level] + [np.array([[x, ends[0, 0]], [x, ends[0, 1]]]) for x in upright]
+    ends = np.sort(np.add(generator.choice([0.0, 1.0, 0.5], (2, 2)), [-0.1, 0.1]), axis=1)
+    parts = [np.array([[-0.1, y], [1.1, y]]) for y in level] + [
+        np.array([[x, ends[0, 0]], [x, ends[0, 1]]]) for x in upright
+    ]
     # One upright line alone is a one.
     return parts if across else [*parts, np.array([[-0.1, 0.2], [1.1, 0.2]])]
 
@@ -395,7 +400,7 @@ _DOODLES: tuple[Callable[[Generator], Drawing], ...] = (
 
 
 def doodle(generator: Generator) -> Drawing:
-    """One of the things that everybody draws."""
+    """One of the usual things to draw."""
     return _DOODLES[generator.integers(len(_DOODLES))](generator)
 
 
@@ -412,7 +417,9 @@ def composition(generator: Generator) -> Drawing:
             parts.append(polygon(generator, int(generator.integers(3, 6)), middle, radius))
         elif kind == 2:
             start = generator.uniform(0, 360)
-            parts.append(arc(middle, (radius, radius * generator.uniform(0.5, 1)), start, start + generator.uniform(90, 250)))
+            parts.append(
+                arc(middle, (radius, radius * generator.uniform(0.5, 1)), start, start + generator.uniform(90, 250))
+            )
         elif kind == 3:
             steps = int(generator.integers(4, 9))
             zigzag = np.stack([np.linspace(-1, 1, steps), 0.6 * (-1.0) ** np.arange(steps)], axis=1)
@@ -441,6 +448,9 @@ def digits_together(generator: Generator) -> Drawing:
     """Two digits, over one another but not in the same place, or side by side: not one of the two."""
     # Over another digit a one is that digit's stem as often as not.
     first, second = generator.choice([0, 2, 3, 4, 5, 6, 7, 8, 9], 2, replace=False)
-    apart = generator.uniform(0.25, 0.6) if generator.random() < 0.6 else generator.uniform(1.0, 1.3)
+    offset = generator.uniform(0.25, 0.6) if generator.random() < 0.6 else generator.uniform(1.0, 1.3)
     up = generator.uniform(-0.25, 0.25)
-    return [*written(generator, DIGITS[int(first)]), *(part + (apart, up) for part in written(generator, DIGITS[int(second)]))]
+    return [
+        *written(generator, DIGITS[int(first)]),
+        *(np.add(part, (offset, up)) for part in written(generator, DIGITS[int(second)])),
+    ]

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from training.data import sign_drawings
 from training.data.arrays import Images, Labels
-from training.data.drawn_digits import NO_DIGIT, SIDE
+from training.data.drawn_digits import NO_DIGIT, SIDE, Stroke
 from training.data.pen_digits import HIGH, stroked
 from training.data.sign_drawings import Drawing
 from training.data.typeset_digits import boxed, glyph
@@ -86,7 +86,7 @@ def penned(generator: Generator, drawing: Drawing) -> Images:
     return np.asarray(ink.crop(ink.getbbox()))
 
 
-def _shaken(generator: Generator, part: sign_drawings.Stroke, by: float = 0.8) -> sign_drawings.Stroke:
+def _shaken(generator: Generator, part: Stroke, by: float = 0.8) -> Stroke:
     """The stroke in short steps, its points elsewhere by a smooth noise, in pixels."""
     steps = np.linalg.norm(np.diff(part, axis=0), axis=1)
     distances = np.concatenate([[0.0], np.cumsum(steps)])

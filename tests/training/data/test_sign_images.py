@@ -8,6 +8,7 @@ from PIL import Image
 
 from training.data import sign_images
 from training.data.drawn_digits import NO_DIGIT
+from training.data.typeset_digits import glyph
 
 
 def test_images_are_framed_like_digits_and_the_same_for_a_seed() -> None:
@@ -29,10 +30,10 @@ def test_no_symbol_that_is_a_digit_in_some_hand_is_typed() -> None:
 
 
 def test_every_character_has_a_glyph_of_its_own() -> None:
-    missing = sign_images.glyph("DejaVuSans", "\U000f0000", 60).tobytes()
+    missing = glyph("DejaVuSans", "\U000f0000", 60).tobytes()
     assert len(missing) > 0
     for text in sign_images.GREEK + sign_images.CYRILLIC + sign_images.CURRENCIES:
-        assert sign_images.glyph("DejaVuSans", text, 60).tobytes() != missing, text
+        assert glyph("DejaVuSans", text, 60).tobytes() != missing, text
 
 
 def test_what_strokes_enclose_is_filled() -> None:
