@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.onnx import symbolic_helper
+from torch.onnx import JitScalarType, symbolic_helper  # type: ignore[attr-defined]  # the former is not in its list
 from torch.onnx.utils import register_custom_op_symbolic
 
 OPSET = 20
 LONGEST = 65_536  # places of the axis of a running maximum, at most
 COMPLEX = 9  # torch's number of complex64
+_DOUBLE = 11  # ONNX's number of float64
 # Wichura (1988), algorithm AS 241: the inverse of the normal distribution to sixteen digits, numerator and denominator.
 CENTRAL = (
     (2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457, 13731.693765509461125,
@@ -169,6 +170,14 @@ def unflatten(g: Any, x: Any, dim: Any, sizes: Any) -> Any:
     return g.op("Reshape", x, g.op("Concat", front, sizes, behind, axis_i=0))
 
 
+def log(g: Any, x: Any) -> Any:
+    """Also of a whole number, such as a size, which ONNX has no logarithm of."""
+    kind = JitScalarType.from_value(x, JitScalarType.UNDEFINED)
+    if kind == JitScalarType.INT64:
+        x = g.op("Cast", x, to_i=_DOUBLE)
+    return g.op("Log", x)
+
+
 def asinh(g: Any, x: Any) -> Any:
     """torch.asinh, of numbers with a square that is too large, too."""
     size = g.op("Abs", x)
@@ -190,6 +199,7 @@ def nearest(g: Any, x: Any) -> Any:
 
 OPERATORS = {
     "asinh": asinh,
+    "log": log,
     "expm1": expm1,
     "round": nearest,
     "cummax": cummax,
