@@ -99,7 +99,7 @@ build/clients/node_modules:
 .PHONY: clients
 clients: build/clients/.installed build/clients/node_modules ## tritonclient, kserve, nixtla, mcp, and a client in TypeScript, for the tests that use them unmodified (make test-slow)
 
-# One process for each CPU, and one more; tests of one file stay together, as do files that share a server (tests/conftest.py).
+# One process for each CPU; tests of one file stay together, as do files that share a server (tests/conftest.py).
 .PHONY: test
 test: $(VENV)/.dev ## all tests but the slow ones; PYTEST="-k digits" narrows them
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)

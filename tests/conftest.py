@@ -39,10 +39,10 @@ GROUPS = {  # file -> the server that it shares with the other files of that ser
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Processes of `-n auto`: one more than the CPUs of this container, since many tests wait for a server."""
+    """Processes of `-n auto`: the CPUs that this container may use, not those of its host."""
     from service.runtime.cpu_quota import available
 
-    return min(available() + 1, MAX_PROCESSES)
+    return min(available(), MAX_PROCESSES)
 
 
 @pytest.hookimpl(optionalhook=True)
