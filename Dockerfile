@@ -45,9 +45,12 @@ RUN cd /opt/ritmo/lib/python3.11/site-packages \
     && pip uninstall --yes setuptools pip \
     && python -c 'import torch; torch.nn.LSTM(1, 8)(torch.zeros(1, 3, 1))'
 
-# A base image without Python's headers gives a service in pure Python, which `ritmo doctor` says.
+# The official image has Python's headers; one that has Debian's Python gets them from there.
 FROM packages AS app
-RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && { test -e "$(python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
+        || apt-get install --yes --no-install-recommends libpython3-dev; } \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY service service
