@@ -84,11 +84,12 @@ def create_app(
     tokens = _state_tokens(settings, group)
     files = _watched_files(settings, keys, tokens)
     tracing = Tracing(settings.traces_endpoint) if settings.traces_endpoint else None
+    access = Access(settings.hosts, settings.origins, keys)
     app = Application(
         budget,
         RequestRecorder(metrics, clients, access_log=settings.access_log, audit=audit, tracing=tracing),
         clients,
-        access=Access(settings.hosts, settings.origins, keys),
+        access=access,
         origins=settings.origins,
         telemetry=tracing.telemetry() if tracing else NO_TELEMETRY,
         title="Ritmo",
@@ -112,7 +113,7 @@ def create_app(
     app.endpoints["/forecast"] = app.fast_endpoints["/forecast"] = forecasting
     app.endpoints["/backtest"] = BacktestEndpoint(forecasts, registry, settings, texts)
     app.endpoints["/anomalies"] = AnomalyEndpoint(forecasts, registry, settings, texts)
-    app.single_forecasts = _single_forecasts(app, forecasts, registry, settings)
+    app.single_forecasts = _single_forecasts(app, forecasts, registry, settings, access)
     reading = InferenceEndpoint(digits, registry, settings, texts, pictures)
     app.endpoints["/classify-digit"] = app.fast_endpoints["/classify-digit"] = reading
     pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
@@ -149,13 +150,12 @@ def create_one_shot_app(settings: Settings, model: str) -> Application:
 
 
 def _single_forecasts(
-    app: Application, codec: ForecastCodec, registry: Registry, settings: Settings
+    app: Application, codec: ForecastCodec, registry: Registry, settings: Settings, access: Access
 ) -> SingleForecasts | None:
     """The shortest way of a forecast, where nothing is to be known of a request but what is asked."""
     needs_more = settings.access_log or settings.audit_log or settings.traces_endpoint or settings.origins
-    if compiled.in_use is None or needs_more or settings.proxies or settings.api_keys is not None:
+    if compiled.in_use is None or needs_more or settings.proxies:
         return None
-    access = Access(settings.hosts, (), None)
     return SingleForecasts(
         compiled.in_use, codec, registry, settings, access, app.state.budget, app.state.request_metrics, failure
     )

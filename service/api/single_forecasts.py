@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from asyncio import Future
-from collections.abc import Callable
+from asyncio import Future, get_running_loop
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,19 +17,21 @@ from msgspec import Struct
 from starlette.types import Scope
 
 from service.api.access import Access
+from service.api.accounts import API_KEY, AUTHORIZATION, Account, KeyRing
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.fast_path import MAX_BYTES
 from service.api.inference import FREE_NUMBERS, digest_header
-from service.api.problems import Answer
+from service.api.problems import Answer, Header
 from service.api.request import complete_headers, request_id
 from service.api.request_metrics import RequestMetrics
 from service.api.request_recorder import CLIENT_CLOSED_REQUEST
+from service.api.route_scopes import INFER
 from service.codec.common import JSON
 from service.codec.forecast import ForecastCodec
 from service.codec.forecast_types import DEFAULT_MODEL
 from service.codec.single_forecasts import SingleForm, single_form
-from service.contract.errors import RitmoError
+from service.contract.errors import AccessDenied, RitmoError
 from service.contract.types import BatchResult
 from service.registry.registry import Registry
 from service.registry.served import Served
@@ -69,8 +71,10 @@ class SingleForecast:
     """A request that is being computed."""
 
     __slots__ = (
+        "_account",
         "_connection",
         "_held_bytes",
+        "_is_open",
         "_item_id",
         "_kind",
         "_n_missing",
@@ -90,7 +94,10 @@ class SingleForecast:
         connection: Connection,
         held_bytes: int,
         started: float,
+        account: Account | None,
     ) -> None:
+        self._account = account
+        self._is_open = True
         self._route = route
         self._served = served
         self._kind = kind
@@ -105,6 +112,14 @@ class SingleForecast:
         self._n_values, self._n_missing, self._item_id = len(values) >> 3, n_missing, item_id
         item = self._kind.form.item(np.frombuffer(values))
         self._results = self._served.submit([item], deadline, client, self._settled)
+
+    def refuse(self, error: Exception) -> None:
+        """Answer `error`, as soon as the connection waits for it."""
+        get_running_loop().call_soon(self._refuse, error)
+
+    def _refuse(self, error: Exception) -> None:
+        if self._is_open:
+            self._reply(self._route.fail(error, self.request_id))
 
     def cancel(self, answer: Answer | None = None) -> None:
         """Drop what is being computed: the connection is lost, or `answer` is sent instead."""
@@ -132,7 +147,7 @@ class SingleForecast:
                 forecast.season,
                 result.queue_seconds * 1e3,
                 result.compute_seconds * 1e3,
-                self.request_id,
+                self.request_id if self._account is None else _with_fields(self.request_id, self._account.headers()),
             )
             if text is None:
                 raise RuntimeError("the numbers of a forecast do not fit its text")
@@ -143,10 +158,14 @@ class SingleForecast:
         self._close(200)
 
     def _reply(self, answer: Answer) -> None:
-        self._connection.reply(answer.status, complete_headers(answer, self.request_id), answer.body)
+        fields = complete_headers(answer, self.request_id)
+        if self._account is not None:
+            fields = [*fields, *self._account.headers()]
+        self._connection.reply(answer.status, fields, answer.body)
         self._close(answer.status)
 
     def _close(self, status: int) -> None:
+        self._is_open = False
         route = self._route
         route.budget.release(self._held_bytes)
         route.metrics.record(PATH, self._served.manifest.name, status, time.monotonic() - self._started)
@@ -166,12 +185,14 @@ class SingleForecasts:
         metrics: RequestMetrics,
         fail: Callable[[Exception, str], Answer],
     ) -> None:
-        """`access` has no keys, so that its checks depend on a request's head alone; `fail` answers an exception."""
+        """`access` is that of all requests; `fail` answers an exception."""
         self._read_request = functions.read_request
         self.write_answer = functions.write_answer
         self._codec = codec
         self._registry = registry
-        self._access = access
+        self._hosts = Access(settings.hosts, (), None)  # what it checks depends on a request's head alone
+        self._keys: KeyRing | None = access.keys
+        self._without_effect = _WITHOUT_EFFECT if access.keys is None else _WITHOUT_EFFECT | {AUTHORIZATION, API_KEY}
         self._longest = settings.max_observations
         self._max_body = min(settings.max_body_bytes, MAX_BYTES)
         self._timeout = settings.timeout_ms / 1000
@@ -183,16 +204,16 @@ class SingleForecasts:
         self.find_client = ClientFinder().find
 
     def takes(self, scope: Scope) -> bool:
-        """Whether a request with the head in `scope` is allowed, and asks for nothing but what its body says."""
+        """Whether a request with the head in `scope` asks for nothing but what its body says, of this service."""
         try:
-            self._access.check(scope, PATH, lambda _: True)
+            self._hosts.check(scope, PATH, lambda _: True)
         except RitmoError:
             return False
         fields: list[tuple[bytes, bytes]] = scope["headers"]
         values = dict(fields)
         return (
             len(values) == len(fields)
-            and _WITHOUT_EFFECT.issuperset(values)
+            and self._without_effect.issuperset(values)
             and values.get(b"content-type") == JSON.encode()
             and values.get(b"accept", b"*/*") in _PLAIN_ACCEPT
             and scope["path"] == scope["root_path"] + PATH
@@ -201,11 +222,17 @@ class SingleForecasts:
         )
 
     def begin(
-        self, data: bytes, body_at: int, started: float, client: Client, connection: Connection
+        self,
+        data: bytes,
+        body_at: int,
+        fields: Sequence[Header],
+        started: float,
+        client: Client,
+        connection: Connection,
     ) -> SingleForecast | None:
         """Have the request computed whose body begins at `body_at` of `data`; None where nothing has happened.
 
-        `started`: when its first byte came (`time.monotonic()`).
+        `fields` are those of its head, `started` is when its first byte came (`time.monotonic()`).
         """
         n_bytes = len(data) - body_at
         asked = self._read_request(data, body_at) if n_bytes <= self._max_body else None
@@ -222,16 +249,33 @@ class SingleForecasts:
             n_values = len(values) >> 3
             if kind is None or n_values not in kind.form.lengths or (n_missing and not kind.form.reads_missing):
                 return None
+            account = None if self._keys is None else self._account_of(self._keys, fields)
             self.budget.acquire(n_bytes)
         except RitmoError:
             return None
-        request = SingleForecast(self, served, kind, connection, n_bytes, started)
+        request = SingleForecast(self, served, kind, connection, n_bytes, started, account)
+        has_paid = False
         try:
+            if account is not None:
+                account.charge_request()
+                has_paid = True
+                client = Client(account.group, client.group, account)
             request.begin(values, n_missing, item_id, started + self._timeout, client)
-        except Exception:  # noqa: BLE001 (the other ways meet it again, and answer it)
-            self.budget.release(n_bytes)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
+            if has_paid:
+                request.refuse(error)
+                return request
+            self.budget.release(n_bytes)  # the other ways meet it again, and answer it
             return None
         return request
+
+    @staticmethod
+    def _account_of(keys: KeyRing, fields: Sequence[Header]) -> Account:
+        """The account of the key in `fields`; raises `AccessDenied`."""
+        account = keys.authenticate(fields)
+        if not account.may(INFER):
+            raise AccessDenied("the key has another scope", code="forbidden")
+        return account
 
     def _kind_of(self, served: Served, key: _Key) -> _Kind | None:
         """The kind of requests that ask for `key`; None where they are not answered here, and the first time: to make
@@ -265,3 +309,9 @@ class SingleForecasts:
             return None
         head = b"content-type: application/json\r\n%b: %b\r\n" % digest_header(manifest.sha256)
         return _Kind(weakref.ref(served), form, head + b"server-timing: queue;dur=")
+
+
+def _with_fields(name: str, fields: Sequence[Header]) -> str:
+    """The id of a request, and the lines of `fields` behind it."""
+    lines = b"".join(b"\r\n%b: %b" % field for field in fields)
+    return name + lines.decode("latin-1")

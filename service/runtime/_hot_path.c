@@ -636,7 +636,8 @@ PyDoc_STRVAR(write_answer_doc,
 "write_answer(head, pieces, item_id, numbers, n_values, n_missing, season, queue_ms, compute_ms, request_id, /)\n--\n\n"
 "An answer of status 200 with its head: `head` up to the time in the queue, and the `pieces` of text of the body between\n"
 "the id, the rows of `numbers`, b'[[...],[...]]', then `n_values`, `n_missing`, `n_values` again and `season`. None where\n"
-"these do not fit together. An id has nothing that JSON would escape.");
+"these do not fit together. An id has nothing that JSON would escape; further lines of the head may follow that of the\n"
+"request.");
 
 static PyObject *write_answer(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {

@@ -399,7 +399,7 @@ class Protocol(HttpToolsProtocol):
             cycle = self._single = Cycle(self, scope, keep_alive=True, expect_100_continue=False)
             cycle.more_body = False
             self._client = singles.find_client(scope, {})
-        fast = singles.begin(data, body_at, self._received_at, self._client, self)
+        fast = singles.begin(data, body_at, head.fields, self._received_at, self._client, self)
         if fast is None:
             return False
         cycle.keep_alive = not self.draining

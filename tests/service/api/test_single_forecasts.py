@@ -24,6 +24,7 @@ from service.batching.scheduler import Scheduler
 from service.contract.errors import Unavailable
 from service.contract.manifest import InputContract
 from service.runtime import compiled
+from service.runtime.key_file import KeyLimits, add_key, revoke_key
 from service.server.http_protocol import Protocol
 from service.settings import Settings
 from tests.models import LastValue, LSTMDigits, LSTMForecaster, write_model
@@ -127,11 +128,15 @@ async def answers(server: Running, contents: list[bytes], *fields: bytes) -> lis
         for content in contents:
             lines = b"".join(field + b"\r\n" for field in fields)
             writer.write(HEAD + lines + b"Content-Length: %d\r\n\r\n" % len(content) + content)
-            head = await reader.readuntil(b"\r\n\r\n")
-            [length] = re.findall(rb"content-length: (\d+)", head)
-            received.append(VARIES.sub(b"-", head + await reader.readexactly(int(length))))
+            received.append(VARIES.sub(b"-", await read_answer(reader)))
     writer.close()
     return received
+
+
+async def read_answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    [length] = re.findall(rb"content-length: (\d+)", head)
+    return head + await reader.readexactly(int(length))
 
 
 async def test_every_answer_is_the_same_to_the_byte(models: Path, begun: list[bool]) -> None:
@@ -362,3 +367,78 @@ async def test_a_request_leaves_nothing_for_the_garbage_collector(models: Path, 
             writer.close()
         assert begun == [False] + [True] * 4
         assert len(later) <= len(earlier) + 1  # the last batch is remembered
+
+
+LIMITS = KeyLimits(requests="30/d", observations="60/d")
+# Of what a key has left, the seconds until it is full again go on.
+LEFT = re.compile(rb";t=\d+")
+
+
+async def with_key(server: Running, contents: list[bytes], *fields: bytes) -> list[bytes]:
+    return [LEFT.sub(b"", answer) for answer in await answers(server, contents, *fields)]
+
+
+@pytest.mark.parametrize("limits", [None, LIMITS])
+async def test_a_key_changes_no_answer_and_pays_as_ever(
+    models: Path, tmp_path: Path, begun: list[bool], limits: KeyLimits | None
+) -> None:
+    path = tmp_path / "keys.json"
+    key, _ = add_key(path, ["infer"], limits=limits)
+    shown = b"Authorization: Bearer %b" % key.encode()
+    # With limits: three values each, then more than is left, then more than it may ever send, then no more requests.
+    one, more, most = body(1, 2, 3), body(*range(40)), body(*range(70))
+    contents = [one] * 10 + [more, most, one, most] * 3 + [one] * 12
+    async with serving(models, api_keys=path) as server:
+        received = await with_key(server, contents, shown)
+        assert sum(begun) > 5
+    begun.clear()
+    async with serving(models, api_keys=path, compiled="off") as server:
+        assert await with_key(server, contents, shown) == received
+    assert begun == []
+    statuses = {int(answer.split()[1]) for answer in received}
+    assert statuses == ({200} if limits is None else {200, 413, 429})
+
+
+async def test_a_key_that_ends_or_has_another_scope_is_refused_as_ever(
+    models: Path, tmp_path: Path, begun: list[bool]
+) -> None:
+    path = tmp_path / "keys.json"
+    key, entry = add_key(path, ["infer"])
+    observer, _ = add_key(path, ["observe"])
+    shown, other = (b"X-API-Key: %b" % name.encode() for name in (key, observer))
+    async with serving(models, api_keys=path) as server:
+        assert [a.split()[1] for a in await with_key(server, [SIMPLE["plain"]] * 3, shown)] == [b"200"] * 3
+        assert begun == [False, True]
+        for fields in ((other,), (), (shown, b"Authorization: Bearer %b" % key.encode())):
+            received = await with_key(server, [SIMPLE["plain"]] * 3, *fields)
+            assert {a.split()[1] for a in received} <= {b"401", b"403"}
+        revoke_key(path, entry.id)
+        keys = server.application.single_forecasts._keys  # type: ignore[attr-defined]
+        keys.load()
+        assert [a.split()[1] for a in await with_key(server, [SIMPLE["plain"]] * 3, shown)] == [b"401"] * 3
+        assert begun[2:].count(True) == 0
+
+
+async def test_a_client_that_leaves_before_its_refusal_gets_none(
+    models: Path, tmp_path: Path, begun: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[tuple[SingleForecast, Exception]] = []
+    monkeypatch.setattr(SingleForecast, "refuse", lambda request, error: refused.append((request, error)))
+    path = tmp_path / "keys.json"
+    key, _ = add_key(path, ["infer"], limits=LIMITS)
+    shown = b"X-API-Key: %b\r\n" % key.encode()
+    async with serving(models, api_keys=path) as server:
+        reader, writer = await server.connect()
+        for content in (SIMPLE["plain"], SIMPLE["plain"], body(*range(60))):  # the last has more than the key has left
+            writer.write(HEAD + shown + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+            if content == SIMPLE["plain"]:
+                await read_answer(reader)
+        await until(lambda: bool(refused))
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        metrics = server.application.state.registry.metrics  # type: ignore[attr-defined]
+        await until(lambda: 'code="499"' in metrics.render().decode())
+        request, error = refused[0]
+        request._refuse(error)
+        assert 'code="429"' not in metrics.render().decode()
+    assert begun[-1]
