@@ -92,9 +92,13 @@ def ritmo(
     return Contestant(name, launch, first, other_workloads, packages=packages, is_warm=is_warm)
 
 
-def is_warm(port: int) -> bool:
-    """Whether the service has found the shapes and prices of all its models, which it does behind the requests."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/models") as answer:
+def is_warm(port: int, headers: Mapping[str, str] | None = None) -> bool:
+    """Whether the service has found the shapes and prices of all its models, which it does behind the requests.
+
+    `headers` are sent with the question, such as a key.
+    """
+    question = urllib.request.Request(f"http://127.0.0.1:{port}/models", headers=dict(headers or {}))
+    with urllib.request.urlopen(question) as answer:
         models = json.load(answer)["models"]
     return all(model["batch_invariant"] is not None for model in models if model["state"] in {"loading", "ready"})
 

@@ -175,9 +175,17 @@ def one_round(source: str, port: int, number: int, options: argparse.Namespace) 
 
 @contextlib.contextmanager
 def serving(
-    source: str, folder: Path, models: Path, threads: int, settings: Mapping[str, str] | None = None
+    source: str,
+    folder: Path,
+    models: Path,
+    threads: int,
+    settings: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """A ready and warm server of the source tree in `folder`; `settings` are further variables of its environment."""
+    """A ready and warm server of the source tree in `folder`; `settings` are further variables of its environment.
+
+    `headers` are sent where the server is asked whether it is warm.
+    """
     port = free_port()
     environment = {
         "RITMO_MODELS": str(models),
@@ -189,7 +197,7 @@ def serving(
     log = SCRATCH / "logs" / f"fairness-{source}.log"
     with server(command, port=port, environment=environment, folder=folder, log=log) as process:
         until = time.monotonic() + 180
-        while not (_is_ready(port) and is_warm(port)):
+        while not (_is_ready(port) and is_warm(port, headers)):
             if time.monotonic() > until or not process.alive:
                 raise RuntimeError(process.log_tail())
             time.sleep(0.2)

@@ -101,7 +101,8 @@ def measure(rounds: int, seconds: int) -> list[Row]:
                 header = ("Authorization", f"Bearer {add_key(file, ['infer'], limits=limits)[0]}")
                 settings = {"RITMO_API_KEYS": str(file)}
             write_requests(folder / service, _requests(header))
-            process = serving("key-cost", ROOT, folder / "models", 1, settings)
+            shown = dict([header]) if limits is not None else None
+            process = serving("key-cost", ROOT, folder / "models", 1, settings, shown)
             servers[service] = stack.enter_context(process)
         rows: list[Row] = []
         facts: dict[str, Any] = table.circumstances(
