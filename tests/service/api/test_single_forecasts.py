@@ -370,8 +370,8 @@ async def test_a_request_leaves_nothing_for_the_garbage_collector(models: Path, 
 
 
 LIMITS = KeyLimits(requests="30/d", observations="60/d")
-# Of what a key has left, the seconds until it is full again go on.
-LEFT = re.compile(rb";t=\d+")
+# The seconds until a key has more left, or all of it, go on.
+LEFT = re.compile(rb";t=\d+|(?<=go on in )[\d.]+|(?<=retry-after: )\d+")
 
 
 async def with_key(server: Running, contents: list[bytes], *fields: bytes) -> list[bytes]:
