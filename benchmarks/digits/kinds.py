@@ -173,13 +173,13 @@ def sheet_of(worst: dict[str, tuple[str, bytes]]) -> Image.Image:
     wide = 6
     sheet = Image.new("L", (wide * _TILE, -(-len(worst) // wide) * (_TILE + _LABEL)), 255)
     pencil = ImageDraw.Draw(sheet)
-    for index, (kind, (said, data)) in enumerate(worst.items()):
-        left, top = index % wide * _TILE, index // wide * (_TILE + _LABEL)
+    for index, (kind, (answer, data)) in enumerate(worst.items()):
+        x, y = index % wide * _TILE, index // wide * (_TILE + _LABEL)
         picture = Image.open(BytesIO(data)).convert("L")
         picture.thumbnail((_TILE - 10, _TILE - 10))
-        sheet.paste(picture, (left + 5, top + 5))
-        pencil.rectangle((left + 4, top + 4, left + 5 + picture.width, top + 5 + picture.height), outline=190)
-        pencil.text((left + 5, top + _TILE - 2), f"{kind}\n{said}", fill=0)
+        sheet.paste(picture, (x + 5, y + 5))
+        pencil.rectangle((x + 4, y + 4, x + 5 + picture.width, y + 5 + picture.height), outline=190)
+        pencil.text((x + 5, y + _TILE - 2), f"{kind}\n{answer}", fill=0)
     return sheet
 
 
@@ -214,11 +214,11 @@ def main() -> None:
     rows, worst = [], {}
     for kind, pictures in PICTURES.items():
         grades = [(*graded(model, truth, data), data) for truth, data in pictures(options.count)]
-        _, said, data = min(grades, key=lambda grade: grade[0])
+        _, answer, data = min(grades, key=lambda grade: grade[0])
         right = sum(grade >= 0 for grade, *_ in grades)
-        worst[kind] = said, data
-        rows.append(KindRow(kind, len(grades), right, said, **shared))
-        print(f"{kind:28s} {right} of {len(grades)} right, worst: {said}", flush=True)
+        worst[kind] = answer, data
+        rows.append(KindRow(kind, len(grades), right, answer, **shared))
+        print(f"{kind:28s} {right} of {len(grades)} right, worst: {answer}", flush=True)
     table.write(options.output / "digits-kinds.csv", KindRow, rows)
     (options.output / "digits-kinds.md").write_text(page(rows), encoding="utf-8")
     sheet_of(worst).quantize(16).save(options.output / "digits-kinds.png", optimize=True)

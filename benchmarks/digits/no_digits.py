@@ -35,10 +35,10 @@ class Sheet:
     def line(self, *points: Point) -> None:
         """A line through the points, with round ends."""
         moved = [tuple((p + self.generator.normal(0, 0.008, 2)) * SIDE) for p in np.array(points)]
-        places = [(float(x), float(y)) for x, y in moved]
-        self.pencil.line(places, fill=15, width=self.width, joint="curve")
+        corners = [(float(x), float(y)) for x, y in moved]
+        self.pencil.line(corners, fill=15, width=self.width, joint="curve")
         reach = self.width / 2
-        for x, y in (places[0], places[-1]):
+        for x, y in (corners[0], corners[-1]):
             self.pencil.ellipse((x - reach, y - reach, x + reach, y + reach), fill=15)
 
     def arc(self, x: float, y: float, wide: float, high: float, start: float = 0, stop: float = 360) -> None:

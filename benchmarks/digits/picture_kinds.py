@@ -23,10 +23,10 @@ def paper(ink: Plane, margin: float = 0.4) -> Plane:
 def tilted(sheet: Plane, degrees: float, table: float) -> Plane:
     """A sheet on a table, turned."""
     image, shape = (Image.fromarray(np.uint8(255 * plane)) for plane in (sheet, np.ones_like(sheet)))
-    image, shape = (one.rotate(degrees, Image.Resampling.BICUBIC, expand=True) for one in (image, shape))
-    whole = Image.new("L", (round(1.5 * image.width), round(1.3 * image.height)), round(255 * table))
-    whole.paste(image, ((whole.width - image.width) // 2, (whole.height - image.height) // 2), shape)
-    return np.asarray(np.asarray(whole, np.float32) / 255, np.float32)
+    image, shape = (part.rotate(degrees, Image.Resampling.BICUBIC, expand=True) for part in (image, shape))
+    picture = Image.new("L", (round(1.5 * image.width), round(1.3 * image.height)), round(255 * table))
+    picture.paste(image, ((picture.width - image.width) // 2, (picture.height - image.height) // 2), shape)
+    return np.asarray(np.asarray(picture, np.float32) / 255, np.float32)
 
 
 # --- kinds: from the ink of a digit to a file ------------------------------------------------------------------------
@@ -49,11 +49,11 @@ def box_of_a_form(ink: Plane, generator: Generator) -> bytes:
     side = int(generator.integers(50, 120))
     plane = np.ones((side, side), np.float32)
     small = resized(ink, side * float(generator.uniform(0.5, 0.62)))
-    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
-    plane[top : top + small.shape[0], left : left + small.shape[1]] -= small
+    y, x = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
+    plane[y : y + small.shape[0], x : x + small.shape[1]] -= small
     near, line = int(generator.integers(2, 6)), int(generator.integers(1, 3))
-    for place in (slice(near, near + line), slice(side - near - line, side - near)):
-        plane[place, near : side - near] = plane[near : side - near, place] = 0.1
+    for edge in (slice(near, near + line), slice(side - near - line, side - near)):
+        plane[edge, near : side - near] = plane[near : side - near, edge] = 0.1
     return file(plane.clip(0, 1))
 
 
@@ -76,10 +76,10 @@ def ruled(ink: Plane, generator: Generator) -> bytes:
     image = Image.fromarray(np.uint8(255 * lines)).rotate(float(generator.uniform(-4, 4)), Image.Resampling.BICUBIC)
     plane = np.asarray(image, np.float32)[30:-30, 30:-30] / 255
     small = resized(ink, 100)
-    top, left = (200 - small.shape[0]) // 2, (200 - small.shape[1]) // 2
-    part = plane[top : top + small.shape[0], left : left + small.shape[1]].copy()
+    y, x = (200 - small.shape[0]) // 2, (200 - small.shape[1]) // 2
+    part = plane[y : y + small.shape[0], x : x + small.shape[1]].copy()
     plane = plane.copy()
-    plane[top : top + small.shape[0], left : left + small.shape[1]] = part * (1 - small) + 0.12 * small
+    plane[y : y + small.shape[0], x : x + small.shape[1]] = part * (1 - small) + 0.12 * small
     return file(plane)
 
 

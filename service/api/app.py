@@ -152,7 +152,7 @@ def create_one_shot_app(settings: Settings, model: str) -> Application:
 def _single_forecasts(
     app: Application, codec: ForecastCodec, registry: Registry, settings: Settings, access: Access
 ) -> SingleForecasts | None:
-    """The shortest way of a forecast, where nothing is to be known of a request but what is asked."""
+    """The shortest way of a forecast, where nothing more is to be known of a request than its body."""
     needs_more = settings.access_log or settings.audit_log or settings.traces_endpoint or settings.origins
     if compiled.in_use is None or needs_more or settings.proxies:
         return None

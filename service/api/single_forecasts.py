@@ -41,9 +41,9 @@ from service.settings import Settings
 
 PATH = "/forecast"
 _MAX_KINDS = 1024  # that are kept: all are forgotten when they are too many
-_Key = tuple[str, int, tuple[float, ...] | None]  # what is asked: model, steps, levels
+_Key = tuple[str, int, tuple[float, ...] | None]  # model, steps, levels
 _PLAIN_ACCEPT = (b"*/*", JSON.encode())
-# Fields that change nothing of the answer to a request whose connection stays.
+# Fields that change nothing of the answer while the connection stays.
 _BROWSER_FIELDS = {b"accept-language", b"cache-control", b"pragma", b"sec-fetch-mode"}
 _TRANSPORT_FIELDS = {b"accept-encoding", b"connection", b"content-length", b"host", b"user-agent"}
 _WITHOUT_EFFECT = frozenset({b"accept", b"content-type"} | _TRANSPORT_FIELDS | _BROWSER_FIELDS)
@@ -56,7 +56,7 @@ class Connection(Protocol):
         """Send an answer."""
 
     def reply_well(self, answer: bytes) -> None:
-        """Send an answer of status 200, whose first lines are the connection's own."""
+        """Send an answer of status 200; the connection adds its first lines."""
 
 
 class _Kind(Struct, frozen=True, eq=False):
@@ -197,7 +197,7 @@ class SingleForecasts:
         self._max_body = min(settings.max_body_bytes, MAX_BYTES)
         self._timeout = settings.timeout_ms / 1000
         self._kinds: dict[_Key, _Kind] = {}
-        self._seen: dict[_Key, weakref.ref[Served] | None] = {}  # by which version it is not answered here, if by any
+        self._unable: dict[_Key, weakref.ref[Served] | None] = {}  # by which version it is not answered here, if by any
         self.budget = budget
         self.metrics = metrics
         self.fail = fail
@@ -230,15 +230,15 @@ class SingleForecasts:
         client: Client,
         connection: Connection,
     ) -> SingleForecast | None:
-        """Have the request computed whose body begins at `body_at` of `data`; None where nothing has happened.
+        """Have the request computed that has its body from `body_at` on; None where nothing has happened.
 
         `fields` are those of its head, `started` is when its first byte came (`time.monotonic()`).
         """
         n_bytes = len(data) - body_at
-        asked = self._read_request(data, body_at) if n_bytes <= self._max_body else None
-        if asked is None:
+        request_parts = self._read_request(data, body_at) if n_bytes <= self._max_body else None
+        if request_parts is None:
             return None
-        name, values, n_missing, item_id, steps, levels = asked
+        name, values, n_missing, item_id, steps, levels = request_parts
         reference = DEFAULT_MODEL if name is None else name
         key = reference, steps, levels
         try:
@@ -279,20 +279,20 @@ class SingleForecasts:
 
     def _kind_of(self, served: Served, key: _Key) -> _Kind | None:
         """The kind of requests that ask for `key`; None where they are not answered here, and the first time: to make
-        one takes as long as an answer, and would not pay for what is asked once."""
-        if key not in self._seen:
-            if len(self._seen) >= _MAX_KINDS:
-                self._seen.clear()
+        one takes as long as an answer, and would not pay for a single request."""
+        if key not in self._unable:
+            if len(self._unable) >= _MAX_KINDS:
+                self._unable.clear()
                 self._kinds.clear()
-            self._seen[key] = None
+            self._unable[key] = None
             return None
-        unable = self._seen[key]
+        unable = self._unable[key]
         if unable is not None and unable() is served:
             return None
         _, steps, levels = key
         kind = self._new_kind(served, steps, levels)
         if kind is None:
-            self._seen[key] = weakref.ref(served)
+            self._unable[key] = weakref.ref(served)
         else:
             self._kinds[key] = kind
         return kind

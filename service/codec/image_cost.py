@@ -62,10 +62,10 @@ def _has_more_chunks(data: bytes, max_chunks: int) -> bool:
     return position + 8 <= len(data)
 
 
-def _has_more_segments(data: bytes, most: int) -> bool:
-    """Whether a JPEG's head has more than `most` segments, fill bytes and bytes of junk, which are read singly."""
+def _has_more_segments(data: bytes, limit: int) -> bool:
+    """Whether a JPEG's head has more than `limit` segments, fill bytes and bytes of junk, which are read singly."""
     position = len(_JPEG)
-    for _ in range(most):
+    for _ in range(limit):
         if position + 4 > len(data):
             return False
         mark, kind = data[position], data[position + 1]

@@ -53,11 +53,11 @@ class SingleForm(Struct, frozen=True, eq=False):
 
 
 def single_form(
-    codec: ForecastCodec, steps: int, levels: Sequence[float] | None, manifest: Manifest, longest: int, most: int
+    codec: ForecastCodec, steps: int, levels: Sequence[float] | None, manifest: Manifest, longest: int, max_numbers: int
 ) -> SingleForm | None:
     """The form of forecasts of one series by the model of `manifest`.
 
-    `longest`: values of a series that the settings allow; `most`: numbers of an answer, counted as in
+    `longest`: values of a series that the settings allow; `max_numbers`: numbers of an answer, counted as in
     `service.codec.common.Call`. None for larger answers, and where the text is not as expected. Raises `InvalidRequest`
     where the model cannot serve such requests.
     """
@@ -67,7 +67,7 @@ def single_form(
     request = ForecastRequest([SeriesInput(sample, _ID)], manifest.name, parameters)
     codec.check_limits(request)
     call = codec.to_items(request, manifest)
-    if call.answer_size > most:
+    if call.answer_size > max_numbers:
         return None
     item = call.items[0]
     rows = np.arange(1.0 + len(item.levels))[:, None].repeat(steps, axis=1) + _FIRST_ROW

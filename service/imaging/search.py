@@ -40,7 +40,7 @@ _PERHAPS_TIGHT, _LOOSE, _AFTER_REFUSAL = -0.4, -2.0, -0.4
 _SHEET, _SMALL_ON_SHEET = -3.0, -0.3
 _LEAST_ON_SHEET = 0.08  # of a sheet's height, that a digit on it has
 _BROAD_REGION, _REGION_SHARE = 0.2, 0.4  # of its longer side, and of the sides of its box: of no tight crop's digit
-_MANY = 50  # components beside the likeliest mark, that squares of paper between printed lines may be
+_MAX_NOISE = 50  # components beside the likeliest mark, that squares of paper between printed lines may be
 _FULL, _SQUARE = 0.97, 0.55  # of its box, that an empty sheet fills, and of its height, its width
 _REGION, _REGION_CONTACT = -2.5, 0.2  # and the share of the border that what is no stroke lies along
 
@@ -119,7 +119,7 @@ def _look_at(view: View) -> Look:
         else:
             alternatives.append(attempt)
     has_margin = len(ways) > 1 and ways[1].view.margin > 0
-    is_doubtful = bool(regions) or (bool(marks) and marks[0].n_noise > _MANY)
+    is_doubtful = bool(regions) or (bool(marks) and marks[0].n_noise > _MAX_NOISE)
     on_margin = _weighed_on_margin(view, framed) if framed else []
     if on_margin and on_margin[0].prior > _PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
         marks = lowered(marks, _NO_MARGIN)

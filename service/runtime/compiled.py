@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Name of the model, values as float64, how many are missing, id, steps ahead, quantile levels; None: it is not stated.
-Asked = tuple[str | None, bytes, int, str | None, int, tuple[float, ...] | None]
+ReadRequest = tuple[str | None, bytes, int, str | None, int, tuple[float, ...] | None]
 
 
 class Functions(Protocol):
@@ -23,7 +23,7 @@ class Functions(Protocol):
     def find_head(self, data: bytes, heads: Mapping[bytes, T], /) -> tuple[T, bytes, int] | None:
         """See `service.server.known_heads.KnownHeads.find`."""
 
-    def read_request(self, data: bytes, start: int, /) -> Asked | None:
+    def read_request(self, data: bytes, start: int, /) -> ReadRequest | None:
         """The request for one forecast that begins at `start`; None where it is not of the simplest form."""
 
     def fill_rows(self, sequences: Sequence[NDArray[Any]], dense: NDArray[Any], counts: NDArray[Any], /) -> None:

@@ -43,7 +43,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def _is_in(folder: Path, lock: BinaryIO) -> bool:
-    """Whether the opened `lock` is still the one in `folder`, which nobody else has deleted."""
+    """Whether the opened `lock` is still the one in `folder`, not a deleted one."""
     try:
         return os.path.samestat(os.fstat(lock.fileno()), (folder / _LOCK).stat())
     except FileNotFoundError:

@@ -374,7 +374,7 @@ def _glasses(generator: Generator) -> Drawing:
     return [*rims, np.array([[0.44, 0.45], [0.56, 0.45]])]
 
 
-def _places(generator: Generator, count: int) -> list[float]:
+def _line_positions(generator: Generator, count: int) -> list[float]:
     """Even places between two random ones."""
     low, high = sorted(generator.uniform(0, 1, 2).tolist())
     return list(np.linspace(low, high, count).tolist())
@@ -384,7 +384,7 @@ def _grid(generator: Generator) -> Drawing:
     """Lines from side to side, one or more each way: parts of squared paper and of tables."""
     across, down = generator.integers(0, 4, 2)
     across += down + across == 0
-    level, upright = (_places(generator, int(count)) for count in (across, down))
+    level, upright = (_line_positions(generator, int(count)) for count in (across, down))
     ends = np.sort(np.add(generator.choice([0.0, 1.0, 0.5], (2, 2)), [-0.1, 0.1]), axis=1)
     parts = [np.array([[-0.1, y], [1.1, y]]) for y in level] + [
         np.array([[x, ends[0, 0]], [x, ends[0, 1]]]) for x in upright

@@ -94,8 +94,8 @@ def _shaken(generator: Generator, part: Stroke, by: float = 0.8) -> Stroke:
     even = np.linspace(0, distances[-1], count)
     points = np.stack([np.interp(even, distances, part[:, i]) for i in (0, 1)], 1)
     knots = generator.normal(0, by, (max(count // 5, 2), 2))
-    places = np.linspace(0, len(knots) - 1, count)
-    return points + np.stack([np.interp(places, np.arange(len(knots)), knots[:, i]) for i in (0, 1)], 1)
+    positions = np.linspace(0, len(knots) - 1, count)
+    return points + np.stack([np.interp(positions, np.arange(len(knots)), knots[:, i]) for i in (0, 1)], 1)
 
 
 def _filled(ink: Image.Image) -> Image.Image:

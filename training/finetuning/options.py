@@ -61,11 +61,11 @@ def check_name(name: str, models: Path, task: str, default_name: str) -> None:
         detail = "that is the model that answers by default; take another name, and --default to replace it"
         raise UnusableData(f"--name {name}: {detail}")
     for path in models.glob(f"{name}/[0-9]*/{MANIFEST_FILE}"):
-        other = task
+        owner = task
         with suppress(BrokenModel):
-            other = read_manifest(path.parent).task
-        if other != task:
-            raise UnusableData(f"--name {name}: {models} has a model of that name for {other}; take another name")
+            owner = read_manifest(path.parent).task
+        if owner != task:
+            raise UnusableData(f"--name {name}: {models} has a model of that name for {owner}; take another name")
 
 
 @contextmanager

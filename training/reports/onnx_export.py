@@ -128,7 +128,7 @@ def onnx_file(folder: Path) -> bytes:
     return onnx_graphs.repaired(buffer.getvalue())
 
 
-def refusal(manifest: Manifest, what: str, error: Exception) -> str:
+def refusal(manifest: Manifest, failure: str, error: Exception) -> str:
     """Why a model is not exported, in a sentence: the operator that is lacking, where the error names one."""
     text = str(error)
     operator = _OPERATOR.search(text)
@@ -138,7 +138,7 @@ def refusal(manifest: Manifest, what: str, error: Exception) -> str:
         reason = "the exporter cannot follow the types of its numbers"
     else:
         reason = text.strip().partition("\n")[0].partition(". ")[0]
-    return f"{manifest.name}@{manifest.version} {what}: {reason}"
+    return f"{manifest.name}@{manifest.version} {failure}: {reason}"
 
 
 def difference(data: bytes, folder: Path) -> float:

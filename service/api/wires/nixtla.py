@@ -72,7 +72,7 @@ class Query(NamedTuple):
     series: list[Floats]
 
 
-_NOTHING = (NULL, msgspec.Raw(b"[]"), msgspec.Raw(b"false"))
+_EMPTY_VALUES = (NULL, msgspec.Raw(b"[]"), msgspec.Raw(b"false"))
 _decoder = msgspec.json.Decoder(NixtlaRequest)
 _numbers_decoder = msgspec.json.Decoder(list[float | None])
 _sizes_decoder = msgspec.json.Decoder(list[Annotated[int, Meta(ge=1, le=1 << 40)]])
@@ -255,7 +255,7 @@ def _query(content: bytes, settings: Settings) -> Query:
         if value != NULL:
             raise InvalidRequest(f"{name}: exogenous variables are not read by these networks", code="unknown_field")
     is_tuned = query.finetune_steps > 0 or query.finetuned_model_id != NULL or query.multivariate
-    if is_tuned or query.hist_exog not in _NOTHING:
+    if is_tuned or query.hist_exog not in _EMPTY_VALUES:
         raise InvalidRequest(
             "fine-tuning, exogenous and multivariate series are not offered here", code="unknown_field"
         )
@@ -272,16 +272,16 @@ def _levels_of(raw: msgspec.Raw) -> _Levels:
     return _Levels(_levels_decoder.decode(raw))
 
 
-def _sizes_of(raw: msgspec.Raw, most: int) -> list[int]:
-    if _n_commas(raw) >= most:
-        raise InvalidRequest(f"at most {most} series in one request", code="too_many_items")
+def _sizes_of(raw: msgspec.Raw, limit: int) -> list[int]:
+    if _n_commas(raw) >= limit:
+        raise InvalidRequest(f"at most {limit} series in one request", code="too_many_items")
     return _sizes_decoder.decode(raw)
 
 
-def _values_of(raw: msgspec.Raw, most: int) -> Floats:
+def _values_of(raw: msgspec.Raw, limit: int) -> Floats:
     """The numbers in a list, of which only a part at a time is a list of Python's: that takes 32 bytes a number."""
-    if _n_commas(raw) >= most:
-        raise InvalidRequest(f"at most {most} values in one request", code="too_many_items")
+    if _n_commas(raw) >= limit:
+        raise InvalidRequest(f"at most {limit} values in one request", code="too_many_items")
     if len(memoryview(raw)) <= PIECE:
         (values,) = as_arrays([_numbers_decoder.decode(raw)])
         return values[0]

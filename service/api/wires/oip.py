@@ -265,15 +265,15 @@ def _refuse_unknown(kind: str, names: list[str], allowed: tuple[str, ...]) -> No
             raise InvalidRequest(detail, code="unknown_field")
 
 
-def _sequences(tensors: dict[str, Tensor], name: str, dimensions: int, most: int) -> list[Tensor]:
-    """The rows of input `name`, at most so many, each cut to its length."""
+def _sequences(tensors: dict[str, Tensor], name: str, dimensions: int, max_rows: int) -> list[Tensor]:
+    """The rows of input `name`, at most `max_rows`, each cut to its length."""
     if name not in tensors:
         raise InvalidRequest(f"the input '{name}' is required", code="missing_field")
     tensor = tensors[name]
     if tensor.ndim != dimensions or tensor.dtype == object:
         raise bad(f"{name}: must have {dimensions} dimensions, and numbers")
-    if len(tensor) > most:
-        raise InvalidRequest(f"{name}: at most {most} rows in one request", code="too_many_items")
+    if len(tensor) > max_rows:
+        raise InvalidRequest(f"{name}: at most {max_rows} rows in one request", code="too_many_items")
     if "lengths" not in tensors:
         return list(tensor)
     lengths = tensors["lengths"]

@@ -28,7 +28,7 @@ _ANY_IMAGE = "application/x-image"  # what SageMaker's own clients call an image
 _COVARIATES = ("past_covariates", "future_covariates")
 _SERIES = ("inputs", "instances", "dataframe_records", "dataframe_split")  # one of them holds the series
 NULL = msgspec.Raw(b"null")
-_NOTHING = (NULL, msgspec.Raw(b"[]"), msgspec.Raw(b"{}"))  # covariates that are none
+_EMPTY_VALUES = (NULL, msgspec.Raw(b"[]"), msgspec.Raw(b"{}"))  # covariates that are none
 
 
 class Frame(Struct):
@@ -64,8 +64,10 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
             raise InvalidRequest(detail, code="unsupported_media_type")
         body = Body(content, media_type)
         if media_type == JSON:
-            size, most = len(content), pipeline.settings.max_items
-            body = Body(await pipeline.in_thread("invocation", size, pipeline.deadline(), _as_forecast, content, most))
+            size, max_items = len(content), pipeline.settings.max_items
+            body = Body(
+                await pipeline.in_thread("invocation", size, pipeline.deadline(), _as_forecast, content, max_items)
+            )
         decoded = await pipeline.in_thread("decode", len(content), pipeline.deadline(), codec.decode, body)
         model = pipeline.registry.get(decoded.model)
         deadline = pipeline.deadline(decoded.parameters.timeout_ms)
@@ -103,9 +105,9 @@ def _as_forecast(content: bytes, max_items: int) -> bytes:
         return msgspec.json.encode(document)  # likewise
     for index, fields in enumerate(series):
         for name in _COVARIATES:
-            if fields.pop(name, NULL) not in _NOTHING:
+            if fields.pop(name, NULL) not in _EMPTY_VALUES:
                 raise InvalidRequest(f"#/inputs/{index}/{name}: covariates are not read", code="unknown_field")
-        if freq not in _NOTHING:
+        if freq not in _EMPTY_VALUES:
             fields.setdefault("freq", freq)
     return msgspec.json.encode(document | {"inputs": series})
 

@@ -14,7 +14,7 @@ WIDE_BLANKS = "  "  # two blanks and more, between cells that may hold single on
 DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", ",": "comma", " ": "space", WIDE_BLANKS: "spaces"}
 _WIDE = re.compile(r"\s{2,}|\t")
 _DIGITS = re.compile(r"[+-]?[0-9]+")
-_WHOLE = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+)")  # also with points between thousands
+_INTEGER = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+)")  # also with points between thousands
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
 
 
@@ -111,8 +111,8 @@ def _share_below_title(sample: Sequence[str], delimiter: str, width: int) -> flo
 def _comma_or_decimals(sample: Sequence[str]) -> tuple[str | None, str | None]:
     """Lines such as `12,5`: two columns, or numbers with a decimal comma."""
     pairs = [line.strip().split(",") for line in sample]
-    whole = _WHOLE if len(pairs[0]) == 1 else _DIGITS
-    numbers = [pair for pair in pairs if len(pair) == 2 and whole.fullmatch(pair[0]) and pair[1].isdigit()]
+    integer = _INTEGER if len(pairs[0]) == 1 else _DIGITS
+    numbers = [pair for pair in pairs if len(pair) == 2 and integer.fullmatch(pair[0]) and pair[1].isdigit()]
     if len(numbers) < len(pairs) - 1 or (len(pairs[0]) == 2 and numbers and pairs[0] != numbers[0]):
         return ",", None  # a name or a date in one of the columns, or a header with two names
     has_zeros = any(len(pair[1]) > 1 and pair[1].startswith("0") for pair in numbers)

@@ -147,9 +147,9 @@ def _has_header(rows: Sequence[Row], width: int) -> bool:
     return any(cell.strip().lower() in usual for cell in first)
 
 
-def _others(columns: Sequence[Column], *taken: Sequence[Column]) -> list[Column]:
-    """Those `columns` that are not among the `taken` ones."""
-    indexes = {column.index for group in taken for column in group}
+def _without(columns: Sequence[Column], *assigned: Sequence[Column]) -> list[Column]:
+    """Those `columns` that are not among the `assigned` ones."""
+    indexes = {column.index for group in assigned for column in group}
     return [column for column in columns if column.index not in indexes]
 
 
@@ -172,14 +172,14 @@ class _Choice:
         times = self._time_columns = self._times()
         self._repeats_times = not times or self._repeats(times)
         if self._all_values and not (self._options.value or self._options.id):
-            series = _others(self._columns, times)
+            series = _without(self._columns, times)
             return Roles("wide", series, times, [], [], self._notes, self._has_header)
         values = self._stated(self._options.value, "value") if self._options.value else None
-        free = _others(self._columns, times, values or [])
+        free = _without(self._columns, times, values or [])
         ids = self._stated(self._options.id, "id") if self._options.id else self._ids(free, values)
         if values is None:
-            values = self._values(_others(free, ids), bool(ids))
-        ignored = _others(self._columns, times, values, ids)
+            values = self._values(_without(free, ids), bool(ids))
+        ignored = _without(self._columns, times, values, ids)
         self._note_left_out([column for column in ignored if self._is_index(column)], "numbers of rows")
         self._note_left_out([column for column in ignored if column.kind == "empty" and column.name], "without values")
         ignored = [column for column in ignored if column.kind != "empty" and not self._is_index(column)]
@@ -226,12 +226,12 @@ class _Choice:
     def _ids(self, free: Sequence[Column], values: list[Column] | None) -> list[Column]:
         """The columns that say which series a row belongs to: a usual name first, then columns of words."""
         named = [column for column in free if column.key in ID_NAMES and column.kind in {"text", "number"}]
-        named += [column for column in _others(free, named) if self._is_code(column)]
-        rest = _others(free, named)
+        named += [column for column in _without(free, named) if self._is_code(column)]
+        rest = _without(free, named)
         numeric = [column for column in rest if column.kind == "number" and not self._is_index(column)]
         if not numeric and not values:
             named = [column for column in named if column.kind == "text"]
-        words = [column for column in _others(free, named) if column.kind == "text"]
+        words = [column for column in _without(free, named) if column.kind == "text"]
         return [*named, *words] or self._numbers_as_ids(numeric)
 
     def _numbers_as_ids(self, numeric: Sequence[Column]) -> list[Column]:

@@ -127,8 +127,8 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
         return None
     notes = ["each row was read as a series, each column as a time"]
     notes += [f"left out, as no number is in them: {named_lines(remarks)}"] if remarks else []
-    kept = set(map(id, series))
-    left_out = [f"line {row.line}" for row in body if id(row) not in kept]
+    series_ids = set(map(id, series))
+    left_out = [f"line {row.line}" for row in body if id(row) not in series_ids]
     left_out += [f"column '{printable(header.cells[index])}'" for index in totals]
     if left_out:
         notes.append(f"left out as totals: {', '.join(left_out)}")
