@@ -404,6 +404,7 @@ class Registry:
                 repository = await _in_daemon_thread(scan, self._models)
         except BrokenModel as error:
             self._fault = error.detail
+            log.error("%s; the setting RITMO_MODELS names another one", self._fault)
             return False
         except TimeoutError:
             self._fault = f"the folder of models {self._models} could not be read within {self._load_seconds:g} s"
@@ -425,7 +426,9 @@ class Registry:
             version.withheld(*withheld[version.reference]) if version.reference in withheld else version
             for version in self._versions
         ]
-        self._fault = "" if folders or repository.unreadable else f"there are no models in {self._models}"
+        self._fault = "" if folders or repository.unreadable else f"there are no models in {self._models.absolute()}"
+        if self._fault:
+            log.error("%s; the setting RITMO_MODELS names another folder", self._fault)
         for version in self._versions:
             if version.state == "failed":
                 log.error("model %s is broken: %s", version.reference, version.reason)

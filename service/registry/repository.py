@@ -49,7 +49,7 @@ def scan(models: Path) -> Repository:
     try:
         folders = _folders(models)
     except OSError as error:
-        raise BrokenModel(f"the folder of models {models} cannot be read: {error.strerror}") from error
+        raise BrokenModel(f"the folder of models {models.absolute()} cannot be read: {error.strerror}") from error
     versions: list[VersionFolder] = []
     unreadable: dict[str, str] = {}
     ignored: dict[str, str] = {}

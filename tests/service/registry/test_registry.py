@@ -199,7 +199,7 @@ async def test_a_folder_with_other_names_only_becomes_ready(tmp_path: Path) -> N
         assert registry.ready
 
 
-async def test_nothing_to_serve_is_not_ready(tmp_path: Path) -> None:
+async def test_nothing_to_serve_is_not_ready(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with running(tmp_path) as registry:
         assert registry.health().reasons == (f"there are no models in {tmp_path}",)
         with pytest.raises(Unavailable, match="the models are not there") as error:
@@ -211,6 +211,10 @@ async def test_nothing_to_serve_is_not_ready(tmp_path: Path) -> None:
         with pytest.raises(Unavailable) as error:  # not 404: the model may well exist
             registry.get("forecaster@1")
         assert str(tmp_path) not in error.value.detail  # the reason is the operator's, not the caller's
+    logged = [record.message for record in caplog.records if "RITMO_MODELS" in record.message]
+    assert len(logged) == 2
+    assert f"there are no models in {tmp_path}" in logged[0]
+    assert f"{tmp_path / 'absent'} cannot be read" in logged[1]
     spoil(write_model(tmp_path, "mine", RunningMean()))
     async with running(tmp_path) as registry:
         assert registry.health().reasons == ("no model could be loaded",)
