@@ -63,7 +63,78 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
         season = torch.where((best > 0) & clear, season, 1).to(torch.int64)
     of_calendar = calendar_season(means.select(1, 0), acf, season, count)
     season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
+    short = short_season(means.select(1, 0), count)
+    # A year of days holds its weeks; any other long season may be a slow movement that happened to come back.
+    is_year = (short == 7) & ((season - 365).abs() <= 25) & (count >= 2 * 364)
+    shorter = torch.where(is_year, 364, short)
+    is_better = (season == 1) | (5 * short < 6 * season)
+    season = torch.where((short > 1) & ~is_exact & is_better, shorter, season)
     return torch.where(curved, season, 1).select(1, 0), acf
+
+
+def short_season(means: Tensor, count: Tensor, longest: int = 200, turns: int = 4) -> Tensor:
+    """A season of up to `longest` values that shows whatever moves slowly beneath it; 1 where none does: (N, 1) int64.
+
+    means (N, lags) float32, the mean products of detrended values; count (N, 1). What counts is the autocorrelation of
+    the changes over half and over a third of a season, a mean over its first `turns` multiples: 1 for an exact season,
+    0 for noise and for a random walk, and hardly less for a season on a slow movement. It follows from the mean
+    products of the values themselves.
+    """
+    last = means.shape[1] - 1
+    lag = torch.arange(2, min(longest, last * 2 // 3) + 1, device=means.device)
+    half, third = lag.div(2, rounding_mode="floor"), lag.div(3, rounding_mode="floor").clamp(min=1)
+    step = torch.stack([half, third])
+    at = lag * torch.arange(1, turns + 1, device=means.device).unsqueeze(1).unsqueeze(2)  # (turns, 1, lags)
+    fits = (at + step <= (0.75 * count).unsqueeze(2).unsqueeze(3)).to(torch.float32)
+    fits[:, 0] = 1.0
+    alike = 2 * means[:, at.clamp(max=last)] - means[:, (at - step).clamp(max=last)]
+    alike = ((alike - means[:, (at + step).clamp(max=last)]) * fits).sum(1) / fits.sum(1)
+    energy = 2 * (means[:, :1].unsqueeze(2) - means[:, step])
+    contrast = alike.sum(1) / energy.sum(1).clamp(min=1e-6)
+    # What turns smoothly is like itself at once; a season has been unlike itself half a turn before.
+    rest = lag - half
+    between = 2 * means[:, rest] - means[:, rest - half] - means[:, lag]
+    least = 0.05 + 2.0 * ((1 + 0.5 * lag) / count).sqrt()
+    around = torch.constant_pad_nd(contrast, [1, 1], -9.0)
+    shows = (contrast >= around[:, :-2]) & (contrast >= around[:, 2:]) & (between < 0.5 * contrast * energy[:, 0])
+    shows = shows & (contrast > least) & (contrast < 1.5) & (2 * lag <= count)
+    value = torch.where(shows, contrast, 0.0)
+    best, of_best = value.max(1, keepdim=True)
+    if not bool((best > 0).any()):
+        return torch.ones_like(of_best)
+    # Multiples of a season are as good as it is; one that is eight times as long may hold a weaker one.
+    good = (value >= 0.8 * best) | ((value > 0.35) & (8 * lag <= of_best + 2))
+    turn = (shows & good).to(torch.float32).argmax(1, keepdim=True) + 2
+    return torch.where(best > 0, turn * whole_turns(means, turn, count), 1)
+
+
+def whole_turns(means: Tensor, turn: Tensor, count: Tensor) -> Tensor:
+    """Of how many turns a season really is, up to four, (N, 1) int64: a day with two peaks is two turns.
+
+    means (N, lags) float32, the mean products; turn (N, 1) int64; count (N, 1).
+    """
+    last = means.shape[1] - 1
+    times = torch.arange(1, 10, device=means.device)
+    lag = turn * times
+    alike, energy = torch.zeros_like(means[:, :9]), torch.zeros_like(means[:, :1])
+    for part in (2, 3):
+        step = turn.div(part, rounding_mode="floor").clamp(min=1)
+        at = torch.cat([lag, lag - step, lag + step], 1).clamp(max=last)
+        products = means.gather(1, at)
+        alike = alike + 2 * products[:, :9] - products[:, 9:18] - products[:, 18:]
+        energy = energy + 2 * (means[:, :1] - means.gather(1, step))
+    contrast = alike / energy.clamp(min=1e-6)
+    fits = (lag + turn <= 0.75 * count) & (lag + turn <= last)
+    whole = torch.ones_like(turn)
+    most = 0.06 + 0.5 * ((1 + 0.5 * turn) / count).sqrt()
+    for n_turns in (2, 3, 4):
+        whole_ones = (fits & (times % n_turns == 0)).to(torch.float32)
+        beside = (fits & ((times % n_turns == 1) | (times % n_turns == n_turns - 1))).to(torch.float32)
+        gain = (contrast * whole_ones).sum(1, keepdim=True) / whole_ones.sum(1, keepdim=True).clamp(min=1)
+        gain = gain - (contrast * beside).sum(1, keepdim=True) / beside.sum(1, keepdim=True).clamp(min=1)
+        better = (whole_ones.sum(1, keepdim=True) > 0) & (gain > most)
+        most, whole = torch.where(better, gain, most), torch.where(better, n_turns, whole)
+    return whole
 
 
 def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) -> Tensor:

@@ -158,3 +158,62 @@ def test_a_row_has_the_same_bits_beside_any_others() -> None:
             season, alone = find_season(memory(*some))
             assert season[0] == together[first]
             assert torch.equal(alone[0], acf[first])
+
+
+def days(kind: str, count: int, seed: int) -> Floats:
+    """Days with busy weekends, on something that moves more than they do."""
+    rng = np.random.default_rng([seed, 7])
+    time = np.arange(count) + rng.integers(365)
+    slow = {
+        "a year": 10 * np.sin(2 * np.pi * time / 365.25),
+        "a walk": np.cumsum(rng.normal(0, 0.8, count)),
+        "steps": 20 * np.cumsum((rng.random(count) < 0.004) * rng.choice([-1, 1], count)),
+        "a month of another level": np.where(np.abs(time - time.mean()) < 15, -40.0, 0.0),
+        "campaigns": 30.0 * (np.convolve(rng.random(count) < 0.01, np.ones(5))[:count] > 0),
+    }
+    return np.asarray(50 + 8 * np.isin(time % 7, [5, 6]) + slow[kind] + rng.normal(0, 3, count))
+
+
+@pytest.mark.parametrize("kind", ["a year", "a walk", "steps", "a month of another level", "campaigns"])
+@pytest.mark.parametrize("count", [300, 500, 700])
+def test_a_week_shows_whatever_moves_slowly_beneath_it(kind: str, count: int) -> None:
+    found = seasons(*(days(kind, count, seed) for seed in range(30)))
+    assert np.mean([one == 7 for one in found]) >= 0.9
+
+
+def test_a_year_of_days_of_which_two_were_seen_is_whole_weeks() -> None:
+    found = seasons(*(days("a year", 1000, seed) for seed in range(30)))
+    assert np.mean([one == 364 for one in found]) >= 0.9
+
+
+@pytest.mark.parametrize("count", [300, 480, 960])
+def test_a_day_shows_beside_an_outage(count: int) -> None:
+    rows = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        row = 100 + 40 * np.sin(2 * np.pi * np.arange(count) / 24) + rng.normal(0, 8, count)
+        start = int(rng.integers(count // 3, count - 60))
+        row[start : start + 36] = 0.0
+        rows.append(row)
+    assert np.mean([one == 24 for one in seasons(*rows)]) >= 0.9
+
+
+@pytest.mark.parametrize("turns", [2, 3])
+def test_a_season_with_several_peaks_is_one(turns: int) -> None:
+    rows = []
+    for seed in range(20):
+        rng = np.random.default_rng([seed, turns])
+        time = np.arange(480)
+        heights = np.array([10.0, 3.0, 6.0])[:turns]
+        row = heights[time // 6 % turns] * np.sin(2 * np.pi * time / 6) + np.cumsum(rng.normal(0, 1, 480))
+        rows.append(row)
+    assert np.mean([one == 6 * turns for one in seasons(*rows)]) >= 0.9
+
+
+@pytest.mark.parametrize("count", [60, 150, 400, 1000])
+def test_walks_and_noise_have_no_season(count: int) -> None:
+    rows = []
+    for seed in range(40):
+        rng = np.random.default_rng([seed, count])
+        rows += [rng.normal(size=count), np.cumsum(rng.normal(size=count)), rng.poisson(0.4, count).astype(float)]
+    assert np.mean([one > 1 for one in seasons(*rows)]) <= 0.1
