@@ -72,7 +72,7 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(curved, season, 1).select(1, 0), acf
 
 
-def short_season(means: Tensor, count: Tensor, longest: int = 200, turns: int = 4) -> Tensor:
+def short_season(means: Tensor, count: Tensor, longest: int = 100, turns: int = 3) -> Tensor:
     """A season of up to `longest` values that shows whatever moves slowly beneath it; 1 where none does: (N, 1) int64.
 
     means (N, lags) float32, the mean products of detrended values; count (N, 1). What counts is the autocorrelation of
@@ -87,16 +87,19 @@ def short_season(means: Tensor, count: Tensor, longest: int = 200, turns: int = 
     at = lag * torch.arange(1, turns + 1, device=means.device).unsqueeze(1).unsqueeze(2)  # (turns, 1, lags)
     fits = (at + step <= (0.75 * count).unsqueeze(2).unsqueeze(3)).to(torch.float32)
     fits[:, 0] = 1.0
-    alike = 2 * means[:, at.clamp(max=last)] - means[:, (at - step).clamp(max=last)]
-    alike = ((alike - means[:, (at + step).clamp(max=last)]) * fits).sum(1) / fits.sum(1)
+    around = torch.stack([at - step, at + step]).clamp(max=last)
+    # One selection of columns takes half the time of several by tensors of indices.
+    beside = means.index_select(1, around.flatten()).unflatten(1, (2, turns, 2, lag.shape[0])).sum(1)
+    centre = means.index_select(1, at.clamp(max=last).flatten()).unflatten(1, (turns, 1, lag.shape[0]))
+    alike = ((2 * centre - beside) * fits).sum(1) / fits.sum(1)
     energy = 2 * (means[:, :1].unsqueeze(2) - means[:, step])
     contrast = alike.sum(1) / energy.sum(1).clamp(min=1e-6)
     # What turns smoothly is like itself at once; a season has been unlike itself half a turn before.
     rest = lag - half
     between = 2 * means[:, rest] - means[:, rest - half] - means[:, lag]
     least = 0.05 + 2.0 * ((1 + 0.5 * lag) / count).sqrt()
-    around = torch.constant_pad_nd(contrast, [1, 1], -9.0)
-    shows = (contrast >= around[:, :-2]) & (contrast >= around[:, 2:]) & (between < 0.5 * contrast * energy[:, 0])
+    wider = torch.constant_pad_nd(contrast, [1, 1], -9.0)
+    shows = (contrast >= wider[:, :-2]) & (contrast >= wider[:, 2:]) & (between < 0.5 * contrast * energy[:, 0])
     shows = shows & (contrast > least) & (contrast < 1.5) & (2 * lag <= count)
     value = torch.where(shows, contrast, 0.0)
     best, of_best = value.max(1, keepdim=True)
