@@ -64,11 +64,10 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     of_calendar = calendar_season(means.select(1, 0), acf, season, count)
     season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
     short = short_season(means.select(1, 0), count)
-    # A year of days holds its weeks; any other long season may be a slow movement that happened to come back.
-    is_year = (short == 7) & ((season - 365).abs() <= 25) & (count >= 2 * 364)
-    shorter = torch.where(is_year, 364, short)
-    is_better = (season == 1) | (5 * short < 6 * season)
-    season = torch.where((short > 1) & ~is_exact & is_better, shorter, season)
+    is_short = (short > 1) & ~is_exact & (of_calendar == 1) & ((season == 1) | (5 * short < 6 * season))
+    if bool((is_short & (season > 8 * short)).any()):
+        season, is_short = with_whole_turns(means.select(1, 0), season, short, is_short, acf, count)
+    season = torch.where(is_short, short, season)
     return torch.where(curved, season, 1).select(1, 0), acf
 
 
@@ -138,6 +137,24 @@ def whole_turns(means: Tensor, turn: Tensor, count: Tensor) -> Tensor:
         better = (whole_ones.sum(1, keepdim=True) > 0) & (gain > most)
         most, whole = torch.where(better, gain, most), torch.where(better, n_turns, whole)
     return whole
+
+
+def with_whole_turns(
+    means: Tensor, season: Tensor, short: Tensor, is_short: Tensor, acf: Tensor, count: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Seasons (N, 1) int64, and where the short one is to be used all the same, (N, 1) bool.
+
+    A long season that clearly comes back (a year of days) holds the short one (their weeks): it is used, in whole turns
+    of the short one. Any other may be a slow movement that happened to come back.
+    """
+    row = (is_short & (season > 8 * short)).select(1, 0).nonzero().select(1, 0)
+    long, turn = season[row], short[row]
+    of_none = torch.ones_like(long)
+    _, is_clear = comes_back(means[row], long.select(1, 0), acf[row], of_none, count[row])
+    is_clear = is_clear.unsqueeze(1)
+    whole = (long + turn.div(2, rounding_mode="floor")).div(turn, rounding_mode="floor") * turn
+    season = season.index_put((row,), torch.where(is_clear, whole, long))
+    return season, is_short.index_put((row,), ~is_clear)
 
 
 def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) -> Tensor:
