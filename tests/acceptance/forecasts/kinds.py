@@ -421,6 +421,33 @@ def k17_counters_and_closed_days() -> Iterator[Case]:
             )
 
 
+def k18_seasons_on_slow_movements() -> Iterator[Case]:
+    """Busy weekends, or days of hours, go on (within 40 % of their height) whatever moves more than they do beneath."""
+    rng = np.random.default_rng(31_018)
+    for k in range(60):
+        count = int(rng.integers(250, 720))
+        time = np.arange(count + 28)
+        scale = float(rng.choice([0.01, 1.0, 1000.0]))
+        kind, slow = [
+            ("a year", 10 * np.sin(2 * np.pi * (time / 365.25 + rng.random()))),
+            ("a walk", np.cumsum(rng.normal(0, 0.8, count + 28))),
+            ("steps", 20 * np.cumsum((rng.random(count + 28) < 0.004) * rng.choice([-1, 1], count + 28))),
+            ("a month of another level", np.where(np.abs(time - count * rng.uniform(0.3, 0.7)) < 15, -40.0, 0.0)),
+            ("campaigns", 30.0 * (np.convolve(rng.random(count + 28) < 0.01, np.ones(5))[: count + 28] > 0)),
+            ("an outage", np.where(np.abs(time - count * rng.uniform(0.4, 0.7)) < 18, -60.0, 0.0)),
+        ][k % 6]
+        season = 24 if kind == "an outage" else 7
+        busy = np.isin(time % 7, [5, 6]) if season == 7 else (time % 24 >= 8) & (time % 24 < 20)
+        height = 8.0 if season == 7 else 40.0
+        series = scale * (60 + height * busy + slow + rng.normal(0, 3, count + 28))
+        ahead = busy[count:]
+
+        def is_right(p: Prediction, ahead: Floats = ahead, height: float = height * scale) -> bool:
+            return 0.6 * height < p.median[ahead].mean() - p.median[~ahead].mean() < 1.4 * height
+
+        yield Case(f"{kind}, {count} values", series[:count], 28, is_right)
+
+
 KINDS: tuple[Kind, ...] = (
     k1_exact_repeats,
     k2_regular_events,
@@ -439,4 +466,5 @@ KINDS: tuple[Kind, ...] = (
     k15_changes_of_noise,
     k16_perfect_lines,
     k17_counters_and_closed_days,
+    k18_seasons_on_slow_movements,
 )
