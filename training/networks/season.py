@@ -64,9 +64,10 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     of_calendar = calendar_season(means.select(1, 0), acf, season, count)
     season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
     short = short_season(means.select(1, 0), count)
-    is_short = (short > 1) & ~is_exact & (of_calendar == 1) & ((season == 1) | (5 * short < 6 * season))
+    is_short = (short > 1) & ~is_exact & ((season == 1) | (5 * short < 6 * season))
     if bool((is_short & (season > 8 * short)).any()):
-        season, is_short = with_whole_turns(means.select(1, 0), season, short, is_short, acf, count)
+        season, is_short = with_whole_turns(means.select(1, 0), season, of_calendar, short, is_short, acf, count)
+    is_short = is_short & (of_calendar == 1)
     season = torch.where(is_short, short, season)
     return torch.where(curved, season, 1).select(1, 0), acf
 
@@ -140,18 +141,18 @@ def whole_turns(means: Tensor, turn: Tensor, count: Tensor) -> Tensor:
 
 
 def with_whole_turns(
-    means: Tensor, season: Tensor, short: Tensor, is_short: Tensor, acf: Tensor, count: Tensor
+    means: Tensor, season: Tensor, of_calendar: Tensor, short: Tensor, is_short: Tensor, acf: Tensor, count: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Seasons (N, 1) int64, and where the short one is to be used all the same, (N, 1) bool.
 
-    A long season that clearly comes back (a year of days) holds the short one (their weeks): it is used, in whole turns
-    of the short one. Any other may be a slow movement that happened to come back.
+    A long season that clearly comes back, or is one of the calendar, holds the short one (a year of days their weeks): it
+    is used, in whole turns of the short one. Any other may be a slow movement that happened to come back.
     """
     row = (is_short & (season > 8 * short)).select(1, 0).nonzero().select(1, 0)
     long, turn = season[row], short[row]
     of_none = torch.ones_like(long)
     _, is_clear = comes_back(means[row], long.select(1, 0), acf[row], of_none, count[row])
-    is_clear = is_clear.unsqueeze(1)
+    is_clear = is_clear.unsqueeze(1) | (of_calendar[row] > 1)
     whole = (long + turn.div(2, rounding_mode="floor")).div(turn, rounding_mode="floor") * turn
     season = season.index_put((row,), torch.where(is_clear, whole, long))
     return season, is_short.index_put((row,), ~is_clear)
@@ -166,7 +167,7 @@ def calendar_season(means: Tensor, acf: Tensor, found: Tensor, count: Tensor) ->
     averages, and that of the changes between them. A season is what comes back in it best within 4 % of the hours of a
     day, the days of a year, …, after having been unlike, and better than what was found.
     """
-    season = torch.tensor([12, 24, 48, 52, 96, 144, 168, 288], device=means.device)
+    season = torch.tensor([12, 24, 48, 52, 96, 144, 168, 288, 365], device=means.device)
     none = torch.ones_like(count, dtype=torch.int64)
     # A season of which many turns were seen is not one of its multiples; and hardly ever is more to be looked at.
     fits = (3 * season <= 2 * count) & (3 * season > count) & ((found == 1) | (20 * found > 9 * season))

@@ -187,6 +187,16 @@ def test_a_year_of_days_of_which_two_were_seen_is_whole_weeks() -> None:
     assert np.mean([one % 7 == 0 and abs(one - 364) <= 28 for one in found]) >= 0.9
 
 
+@pytest.mark.parametrize("count", [600, 800, 1000])
+def test_a_year_of_days_is_found_in_one_and_a_half_of_them(count: int) -> None:
+    rows = []
+    for seed in range(20):
+        rng = np.random.default_rng([seed, count])
+        time = np.arange(count) + rng.integers(365)
+        rows.append(10 * np.sin(2 * np.pi * time / 365.25) + rng.normal(0, 3, count))
+    assert np.mean([one == 365 for one in seasons(*rows)]) >= 0.9
+
+
 @pytest.mark.parametrize("count", [300, 480, 960])
 def test_a_day_shows_beside_an_outage(count: int) -> None:
     rows = []
