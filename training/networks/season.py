@@ -65,9 +65,9 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
     short = short_season(means.select(1, 0), count)
     is_short = (short > 1) & ~is_exact & ((season == 1) | (5 * short < 6 * season))
+    is_short = is_short & ((of_calendar == 1) | (season > 8 * short))
     if bool((is_short & (season > 8 * short)).any()):
         season, is_short = with_whole_turns(means.select(1, 0), season, of_calendar, short, is_short, acf, count)
-    is_short = is_short & (of_calendar == 1)
     season = torch.where(is_short, short, season)
     return torch.where(curved, season, 1).select(1, 0), acf
 
@@ -145,14 +145,16 @@ def with_whole_turns(
 ) -> tuple[Tensor, Tensor]:
     """Seasons (N, 1) int64, and where the short one is to be used all the same, (N, 1) bool.
 
-    A long season that clearly comes back, or is one of the calendar, holds the short one (a year of days their weeks): it
-    is used, in whole turns of the short one. Any other may be a slow movement that happened to come back.
+    A long season that clearly comes back (a year of days) holds the short one (their weeks): it is used, in whole turns
+    of the short one. So is one of the calendar, which are looked at more strictly: a year from two of them on. Any other
+    may be a slow movement that happened to come back.
     """
     row = (is_short & (season > 8 * short)).select(1, 0).nonzero().select(1, 0)
     long, turn = season[row], short[row]
     of_none = torch.ones_like(long)
     _, is_clear = comes_back(means[row], long.select(1, 0), acf[row], of_none, count[row])
-    is_clear = is_clear.unsqueeze(1) | (of_calendar[row] > 1)
+    is_of_calendar = (of_calendar[row] > 1) & ((long < 300) | (count[row] >= 2 * long))
+    is_clear = is_clear.unsqueeze(1) & (of_calendar[row] == 1) | is_of_calendar
     whole = (long + turn.div(2, rounding_mode="floor")).div(turn, rounding_mode="floor") * turn
     season = season.index_put((row,), torch.where(is_clear, whole, long))
     return season, is_short.index_put((row,), ~is_clear)
