@@ -146,8 +146,8 @@ def with_whole_turns(
     """Seasons (N, 1) int64, and where the short one is to be used all the same, (N, 1) bool.
 
     A long season that clearly comes back (a year of days) holds the short one (their weeks): it is used, in whole turns
-    of the short one. So is one of the calendar, which are looked at more strictly: a year from two of them on. Any other
-    may be a slow movement that happened to come back.
+    of the short one. So is one of the calendar, which are looked at more strictly, a year from two of them on. Any
+    other may be a slow movement that happened to come back.
     """
     row = (is_short & (season > 8 * short)).select(1, 0).nonzero().select(1, 0)
     long, turn = season[row], short[row]
