@@ -122,7 +122,7 @@ def measure(rounds: int, seconds: int) -> list[Row]:
 
 
 def call_times() -> dict[str, float]:
-    """Microseconds that a key takes of a request on the shortest way: the least of many repetitions, in this process."""
+    """Microseconds that a key takes of a request on the shortest way: the least of many repetitions."""
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for service, limits in LIMITS.items():
