@@ -115,7 +115,7 @@ class Phases:
 
     def _roll_out(self) -> None:
         self._deploy({"replicas": "2"})
-        ends, seconds = self._fault(lambda: self._deploy({"replicas": "2", "version": "2"}), 2)
+        ends, seconds = self._fault(lambda: self._deploy({"replicas": "2", "version": "2"}), 2, is_loss=False)
         self._row("a version is rolled out", 2, ends, seconds)
 
     def _lose_node(self) -> None:
@@ -172,6 +172,14 @@ class Phases:
                 raise TimeoutError(f"not {replicas} replicas: {self._serve.status()}")
             time.sleep(0.2)
 
+    def _wait_for_loss(self, replicas: int) -> None:
+        """Until the cluster counts less than `replicas`, or another process has taken the place of a dead one."""
+        known, end = set(self._cluster.replicas()), time.monotonic() + WAIT
+        while self._running() >= replicas and set(self._cluster.replicas()) <= known:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{replicas} replicas are still there: {self._serve.status()}")
+            time.sleep(0.1)
+
     def _under_load(self, action: Callable[[], object], *options: str) -> dict[str, Any]:
         """How the requests ended that were sent while `action` ran."""
         command = [sys.executable, "-m", "benchmarks.ray.load", URL, *options]
@@ -184,8 +192,13 @@ class Phases:
         document: dict[str, Any] = json.loads(output)
         return document
 
-    def _fault(self, cause: Callable[[], object], replicas: int) -> tuple[dict[str, Any], float]:
-        """How requests ended while `cause` happened and until all replicas were back, and how long that took."""
+    def _fault(
+        self, cause: Callable[[], object], replicas: int, *, is_loss: bool = True
+    ) -> tuple[dict[str, Any], float]:
+        """How requests ended while `cause` happened and until all replicas were back, and how long that took.
+
+        `is_loss`: replicas die, and the cluster takes a moment to notice.
+        """
         seconds = 0.0
 
         def happen() -> None:
@@ -193,7 +206,8 @@ class Phases:
             time.sleep(3)
             start = time.monotonic()
             cause()
-            time.sleep(3)  # until the cluster has noticed
+            if is_loss:
+                self._wait_for_loss(replicas)
             self._wait_for(replicas)
             seconds = time.monotonic() - start
             time.sleep(2)
@@ -255,7 +269,8 @@ def write_series(folder: Path, files: int = 8, series: int = 1000) -> Path:
     for number in range(files):
         walks = random_numbers.normal(size=(series, 100)).cumsum(axis=1) + 5 * np.sin(np.arange(100) * np.pi / 6)
         names = [f"{number}-{index}" for index in range(series)]
-        pq.write_table(pa.table({"item_id": names, "target": list(walks)}), folder / f"{number}.parquet")
+        target = pa.ListArray.from_arrays(np.arange(1 + series, dtype=np.int32) * 100, walks.ravel())
+        pq.write_table(pa.table({"item_id": names, "target": target}), folder / f"{number:04}.parquet")
     return folder
 
 

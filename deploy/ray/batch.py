@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 
 from service.backend.model import load
 from service.contract.types import Floats, ForecastItem, ForecastResult
@@ -64,25 +65,45 @@ class Forecaster:
         partial.replace(target)
         return n_series
 
-    def _table(self, names: list[str], series: list[Floats]) -> pa.Table:
+    def _table(self, names: pa.Array, series: list[Floats]) -> pa.Table:
         items = [ForecastItem(values, self._horizon, self._levels) for values in series]
         results = cast("list[ForecastResult]", self._model.run(items))
-        columns: list[Any] = [names, [result.mean for result in results]]
+        ends = np.arange(1 + len(items), dtype=np.int32) * self._horizon
+        columns = [[result.mean for result in results]]
         columns += [[result.quantiles[index] for result in results] for index in range(len(self._levels))]
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-        return pa.Table.from_arrays(arrays, schema=self._schema)
+        lists = [pa.ListArray.from_arrays(ends, np.concatenate(column)) for column in columns]
+        return pa.Table.from_arrays([names, *lists], schema=self._schema)
 
 
-def rows(file: Path) -> Iterator[tuple[list[str], list[Floats]]]:
-    """Names and values of at most `BATCH` series at a time; raises `ValueError` for what cannot be forecast."""
-    for batch in pq.ParquetFile(file).iter_batches(BATCH, columns=["item_id", "target"]):
-        names = [str(name) for name in batch.column("item_id").to_pylist()]
-        series = [np.array(values or (), dtype=np.float64) for values in batch.column("target").to_pylist()]
-        for name, values in zip(names, series, strict=True):
-            observed = values[~np.isnan(values)]
-            if not 1 <= len(values) <= MAX_VALUES or not len(observed) or not np.isfinite(observed).all():
-                raise ValueError(f"{file}: series {name!r} needs 1 to {MAX_VALUES} values, finite ones or null")
-        yield names, series
+def rows(file: Path) -> Iterator[tuple[pa.Array, list[Floats]]]:
+    """Names and values of at most `BATCH` series at a time; raises `ValueError` for what cannot be forecast.
+
+    Values stay in the memory that Arrow read them into: a series is a view of it.
+    """
+    parquet = pq.ParquetFile(file)
+    if not {"item_id", "target"} <= set(parquet.schema_arrow.names):
+        raise ValueError(f"{file} needs the columns item_id and target")
+    for batch in parquet.iter_batches(BATCH, columns=["item_id", "target"]):
+        if not len(batch):
+            continue
+        names = batch.column("item_id").cast(pa.string())
+        target = batch.column("target").cast(pa.list_(pa.float64()))
+        lengths = target.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        values = target.flatten().to_numpy(zero_copy_only=False)
+        unfit = _unfit(lengths, values)
+        if unfit is not None:
+            name = names[unfit].as_py()
+            raise ValueError(f"{file}: series {name!r} needs 1 to {MAX_VALUES} values, finite ones or null")
+        yield names, np.split(values, lengths.cumsum()[:-1])
+
+
+def _unfit(lengths: NDArray[np.int32], values: Floats) -> int | None:
+    """The first series that cannot be forecast, of those with `lengths` one behind the other in `values`."""
+    owners, n_series = np.repeat(np.arange(len(lengths)), lengths), len(lengths)
+    n_finite = np.bincount(owners[np.isfinite(values)], minlength=n_series)
+    n_infinite = np.bincount(owners[np.isinf(values)], minlength=n_series)
+    [unfit] = np.nonzero((lengths > MAX_VALUES) | (n_finite == 0) | (n_infinite > 0))
+    return int(unfit[0]) if len(unfit) else None
 
 
 def remaining(source: Path, output: Path) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.api.problems import Header
-from service.contract.errors import AccessDenied, InvalidRequest, RateLimited
+from service.contract.errors import AccessDenied, InvalidRequest, RateLimited, RitmoError
 from service.runtime.allowances import Allowances
 from service.runtime.key_file import (
     RESOURCES,
@@ -32,9 +33,9 @@ from service.runtime.key_file import (
 AUTHORIZATION, API_KEY = b"authorization", b"x-api-key"
 # A browser's WebSocket sends no header of its choice, but subprotocols: it offers PROTOCOL and PROTOCOL_KEY + key.
 SUBPROTOCOLS, PROTOCOL, PROTOCOL_KEY = b"sec-websocket-protocol", "ritmo", b"ritmo.key."
-REQUESTS = RESOURCES.index("requests")
+REQUESTS, OBSERVATIONS = RESOURCES.index("requests"), RESOURCES.index("observations")
 _WORK = {
-    "forecast": RESOURCES.index("observations"),
+    "forecast": OBSERVATIONS,
     "classify-digit": RESOURCES.index("pictures"),
 }
 _CREDENTIALS = frozenset((AUTHORIZATION, API_KEY))
@@ -68,10 +69,18 @@ class Account:
         self._max_connections = entry.limits.live_connections
         self._work = {task: (index, self._rates[index]) for task, index in _WORK.items()}
         limited = [(name, index, rate) for index, name in enumerate(RESOURCES) if (rate := self._rates[index])]
-        self._limits = [(index, rate.amount, rate.seconds) for _, index, rate in limited]
-        self._left = ", ".join(f'"{name}";r=%d;t=%d' for name, *_ in limited)
+        self._limits = tuple((index, rate.amount, rate.seconds) for _, index, rate in limited)
+        self._left = tuple((", " if place else "") + f'"{name}";r=' for place, (name, *_) in enumerate(limited))
         policy = ", ".join(f'"{name}";q={rate.amount};w={rate.seconds:.0f}' for name, _, rate in limited)
         self._policy: Header = (b"ratelimit-policy", policy.encode())
+        if limited:
+            first_lines = f"\r\nratelimit-policy: {policy}\r\nratelimit: {self._left[0]}"
+            self._left_in_lines = (first_lines, *self._left[1:])
+        observations = self._rates[OBSERVATIONS]
+        self._most_values = math.inf if observations is None else observations.amount
+        # Of one request and the values of one series, what is limited.
+        self._forecast_limits = tuple(limit for limit in self._limits if limit[0] in (REQUESTS, OBSERVATIONS))
+        self._forecast_counts = slice(self._rates[REQUESTS] is None, 1 + (observations is not None))
 
     def remove(self) -> None:
         """The file has this key no more."""
@@ -102,15 +111,34 @@ class Account:
         if rate is None or not count:
             return
         if count > rate.amount:
-            detail = f"{count} {RESOURCES[resource]} at once: this key may send {_text(resource, rate)}"
-            raise InvalidRequest(detail, code="too_many_items")
+            raise _too_many(resource, rate, count)
         self._take(resource, count, rate)
+
+    def charge_forecast(self, values: int) -> RitmoError | None:
+        """One more request, and the `values` of its one series: `charge_request` and `charge` in one.
+
+        Raises where the request is refused; where it was charged and its values are refused, that is returned.
+        """
+        if values > self._most_values:
+            self.charge_request()
+            return _too_many(OBSERVATIONS, Rate(*self._forecast_limits[-1][1:]), values)
+        limits = self._forecast_limits
+        if not limits:
+            return None
+        refused = self._allowances.take_in_turn(self._number, limits, (1, values)[self._forecast_counts])
+        if refused is None:
+            return None
+        place, wait = refused
+        resource, *rate = limits[place]
+        error = _rate_limited(resource, Rate(*rate), wait)
+        if resource == REQUESTS:
+            raise error
+        return error
 
     def _take(self, resource: int, count: int, rate: Rate) -> None:
         wait = self._allowances.take(self._number, resource, count, rate)
         if wait:
-            detail = f"this key may send {_text(resource, rate)}: go on in {wait:.1f} s"
-            raise RateLimited(detail, wait)
+            raise _rate_limited(resource, rate, wait)
 
     def connect(self) -> None:
         """One more live connection; raises `RateLimited`."""
@@ -125,8 +153,14 @@ class Account:
         """What is left (`RateLimit` of draft-ietf-httpapi-ratelimit-headers); none where nothing is limited."""
         if not self._limits:
             return []
-        left = self._left % tuple(self._allowances.left(self._number, self._limits))
+        left = self._allowances.describe(self._number, self._limits, self._left)
         return [self._policy, (b"ratelimit", left.encode())]
+
+    def header_lines(self) -> str:
+        """`headers` as the lines of an answer's head, each behind the end of the one before."""
+        if not self._limits:
+            return ""
+        return self._allowances.describe(self._number, self._limits, self._left_in_lines)
 
 
 class KeyRing:
@@ -145,6 +179,7 @@ class KeyRing:
         self._last_good = last_good
         self._clock = clock
         self._accounts: dict[bytes, Account] = {}
+        self.generation = 0  # how often the file was read: what an earlier one said of a key is to be asked again
         # Fields that were found good, so that a key is not digested for each request. A dictionary finds them by a hash
         # with a secret of the process (SipHash), so what is nearly a key takes no longer than what is none.
         self._known: dict[tuple[bytes, bytes], Account] = {}
@@ -173,6 +208,7 @@ class KeyRing:
             self._accounts[name].remove()
         self._accounts = accounts
         self._known.clear()
+        self.generation += 1
         if not accounts:
             logger.warning("%s holds no key: nobody can use the service", self.path)
 
@@ -230,6 +266,15 @@ def _key_in(name: bytes, value: bytes) -> bytes:
 
 def _unauthenticated(detail: str) -> AccessDenied:
     return AccessDenied(detail, code="unauthenticated")
+
+
+def _too_many(resource: int, rate: Rate, count: int) -> InvalidRequest:
+    detail = f"{count} {RESOURCES[resource]} at once: this key may send {_text(resource, rate)}"
+    return InvalidRequest(detail, code="too_many_items")
+
+
+def _rate_limited(resource: int, rate: Rate, wait: float) -> RateLimited:
+    return RateLimited(f"this key may send {_text(resource, rate)}: go on in {wait:.1f} s", wait)
 
 
 def _text(resource: int, rate: Rate) -> str:

@@ -59,6 +59,34 @@ class Connection(Protocol):
         """Send an answer of status 200; the connection adds its first lines."""
 
 
+class Caller:
+    """Who asks on a connection, and what its last request showed for a key."""
+
+    __slots__ = ("_account", "_fields", "_generation", "client", "payer")
+
+    def __init__(self, client: Client) -> None:
+        self.client = client  # without a key
+        self.payer = client  # with the key that it showed last, and has paid
+        self._fields: Sequence[Header] = ()  # of the head with that key
+        self._generation = -1  # of the keys that were asked for it
+        self._account: Account | None = None
+
+    def authenticate(self, keys: KeyRing, fields: Sequence[Header]) -> Account:
+        """The account of the key in `fields`, for requests to models; raises `AccessDenied`.
+
+        Fields are looked through again where they are not the same list as before, or the keys have changed since.
+        """
+        known = self._account
+        if known is not None and self._fields is fields and self._generation == keys.generation and known.is_valid:
+            return known
+        account = keys.authenticate(fields)
+        if not account.may(INFER):
+            raise AccessDenied("the key has another scope", code="forbidden")
+        self._fields, self._generation, self._account = fields, keys.generation, account
+        self.payer = Client(account.group, self.client.group)
+        return account
+
+
 class _Kind(Struct, frozen=True, eq=False):
     """Requests for the same of the same model."""
 
@@ -147,7 +175,7 @@ class SingleForecast:
                 forecast.season,
                 result.queue_seconds * 1e3,
                 result.compute_seconds * 1e3,
-                self.request_id if self._account is None else _with_fields(self.request_id, self._account.headers()),
+                self.request_id if self._account is None else self.request_id + self._account.header_lines(),
             )
             if text is None:
                 raise RuntimeError("the numbers of a forecast do not fit its text")
@@ -201,7 +229,11 @@ class SingleForecasts:
         self.budget = budget
         self.metrics = metrics
         self.fail = fail
-        self.find_client = ClientFinder().find
+        self._clients = ClientFinder()
+
+    def caller(self, scope: Scope) -> Caller:
+        """Who asks on the connection in `scope`."""
+        return Caller(self._clients.find(scope, {}))
 
     def takes(self, scope: Scope) -> bool:
         """Whether a request with the head in `scope` asks for nothing but what its body says, of this service."""
@@ -227,7 +259,7 @@ class SingleForecasts:
         body_at: int,
         fields: Sequence[Header],
         started: float,
-        client: Client,
+        caller: Caller,
         connection: Connection,
     ) -> SingleForecast | None:
         """Have the request computed that has its body from `body_at` on; None where nothing has happened.
@@ -249,33 +281,31 @@ class SingleForecasts:
             n_values = len(values) >> 3
             if kind is None or n_values not in kind.form.lengths or (n_missing and not kind.form.reads_missing):
                 return None
-            account = None if self._keys is None else self._account_of(self._keys, fields)
+            account, client = None, caller.client
+            if self._keys is not None:
+                account, client = caller.authenticate(self._keys, fields), caller.payer
             self.budget.acquire(n_bytes)
         except RitmoError:
             return None
-        request = SingleForecast(self, served, kind, connection, n_bytes, started, account)
-        has_paid = False
+        refusal: Exception | None = None
         try:
             if account is not None:
-                account.charge_request()
-                has_paid = True
-                client = Client(account.group, client.group, account)
-            request.begin(values, n_missing, item_id, started + self._timeout, client)
-        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
-            if has_paid:
-                request.refuse(error)
-                return request
-            self.budget.release(n_bytes)  # the other ways meet it again, and answer it
+                refusal = account.charge_forecast(n_values)
+        except RitmoError:
+            self.budget.release(n_bytes)
             return None
+        request = SingleForecast(self, served, kind, connection, n_bytes, started, account)
+        try:
+            if refusal is None:
+                request.begin(values, n_missing, item_id, started + self._timeout, client)
+        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
+            if account is None:
+                self.budget.release(n_bytes)  # the other ways meet it again, and answer it
+                return None
+            refusal = error
+        if refusal is not None:
+            request.refuse(refusal)
         return request
-
-    @staticmethod
-    def _account_of(keys: KeyRing, fields: Sequence[Header]) -> Account:
-        """The account of the key in `fields`; raises `AccessDenied`."""
-        account = keys.authenticate(fields)
-        if not account.may(INFER):
-            raise AccessDenied("the key has another scope", code="forbidden")
-        return account
 
     def _kind_of(self, served: Served, key: _Key) -> _Kind | None:
         """The kind of requests that ask for `key`; None where they are not answered here, and the first time: to make
@@ -309,9 +339,3 @@ class SingleForecasts:
             return None
         head = b"content-type: application/json\r\n%b: %b\r\n" % digest_header(manifest.sha256)
         return _Kind(weakref.ref(served), form, head + b"server-timing: queue;dur=")
-
-
-def _with_fields(name: str, fields: Sequence[Header]) -> str:
-    """The id of a request, and the lines of `fields` behind it."""
-    lines = b"".join(b"\r\n%b: %b" % field for field in fields)
-    return name + lines.decode("latin-1")

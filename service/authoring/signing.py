@@ -28,9 +28,10 @@ class ModelSign(BaseModel):
         """See the class."""
         verify_files(self.folder)
         if not self.key.exists():
+            content = new_private_key()  # raises where that cannot be, before there is a file
             descriptor = os.open(self.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(new_private_key())
+                file.write(content)
             print(f"made a new key: {self.key}", file=sys.stderr)
         private_key = self.key.read_bytes()
         name = sign(self.folder, read_file(self.folder / MANIFEST_FILE, MAX_MANIFEST_BYTES), private_key)

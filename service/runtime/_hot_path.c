@@ -1,4 +1,5 @@
-/* What a small POST /forecast costs most in Python, in C: reading it, filling a batch, writing its answer.
+/* What a small POST /forecast costs most in Python, in C: reading it, filling a batch, writing its answer; and what its
+   key is charged.
 
    Requests are read in their simplest form only, and what is of any other gives None: the Python code, which reads all
    forms, then takes the whole request. A doubt is always settled by None, and so nothing here words an error of a
@@ -726,11 +727,146 @@ static PyObject *write_answer(PyObject *module, PyObject *const *arguments, Py_s
     return answer;
 }
 
+/* --- what keys may still use ---------------------------------------------------------------------------------------- */
+
+#define ROUNDING 1e-9 /* seconds, as in service/runtime/allowances.py */
+#define MAX_TEXT 1024
+
+/* The numbers of `buckets`, to be changed; whether they are float64, and enough for those from `first` on. */
+static int get_buckets(PyObject *buckets, Py_ssize_t first, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(buckets, view, PyBUF_CONTIG) != 0)
+        return 0;
+    if (view->itemsize == (Py_ssize_t)sizeof(double) && first >= 0)
+        return 1;
+    PyBuffer_Release(view);
+    wrong_arguments("buckets are float64, from a position on");
+    return 0;
+}
+
+typedef struct {
+    double *full_at; /* the bucket's number: when it is full again */
+    double amount, seconds;
+} Limit;
+
+/* The limit (resource, amount, seconds) of a bucket behind the one at `first`; whether it is one. */
+static int get_limit(PyObject *tuple, const Py_buffer *buckets, Py_ssize_t first, Limit *limit)
+{
+    Py_ssize_t at;
+
+    if (!PyTuple_CheckExact(tuple) || PyTuple_GET_SIZE(tuple) != 3) {
+        wrong_arguments("a limit is a resource, an amount and seconds");
+        return 0;
+    }
+    at = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, 0));
+    limit->amount = PyFloat_AsDouble(PyTuple_GET_ITEM(tuple, 1));
+    limit->seconds = PyFloat_AsDouble(PyTuple_GET_ITEM(tuple, 2));
+    if (PyErr_Occurred())
+        return 0;
+    if (at < 0 || at >= buckets->len / buckets->itemsize - first || !(limit->amount > 0.0 && limit->seconds > 0.0)) {
+        PyErr_SetString(PyExc_ValueError, "no such bucket, or no such limit");
+        return 0;
+    }
+    limit->full_at = (double *)buckets->buf + first + at;
+    return 1;
+}
+
+PyDoc_STRVAR(take_allowances_doc,
+"take_allowances(buckets, first, now, limits, counts, /)\n--\n\n"
+"See `service.runtime.allowances.Allowances.take_in_turn`; the key's buckets begin at `first`.");
+
+static PyObject *take_allowances(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+{
+    Py_buffer buckets;
+    Py_ssize_t first, i;
+    double now, number, full_at, wait;
+    Limit limit;
+
+    (void)module;
+    if (count != 5 || !PyTuple_CheckExact(arguments[3]) || !PyTuple_CheckExact(arguments[4])
+        || PyTuple_GET_SIZE(arguments[3]) != PyTuple_GET_SIZE(arguments[4]))
+        return wrong_arguments("take_allowances takes buckets, a position, a time, limits and as many counts");
+    first = PyLong_AsSsize_t(arguments[1]);
+    now = PyFloat_AsDouble(arguments[2]);
+    if (PyErr_Occurred() || !get_buckets(arguments[0], first, &buckets))
+        return NULL;
+    for (i = 0; i < PyTuple_GET_SIZE(arguments[3]); i++) {
+        number = PyFloat_AsDouble(PyTuple_GET_ITEM(arguments[4], i));
+        if (PyErr_Occurred() || !get_limit(PyTuple_GET_ITEM(arguments[3], i), &buckets, first, &limit))
+            break;
+        full_at = *limit.full_at;
+        if (full_at > now + limit.seconds) /* the rate was raised since */
+            full_at = *limit.full_at = now + limit.seconds;
+        full_at = (now > full_at ? now : full_at) + number * limit.seconds / limit.amount;
+        wait = full_at - now - limit.seconds;
+        if (wait > ROUNDING) {
+            PyBuffer_Release(&buckets);
+            return Py_BuildValue("(nd)", i, wait);
+        }
+        *limit.full_at = full_at;
+    }
+    PyBuffer_Release(&buckets);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(describe_allowances_doc,
+"describe_allowances(buckets, first, now, limits, pieces, /)\n--\n\n"
+"See `service.runtime.allowances.Allowances.describe`; the key's buckets begin at `first`.");
+
+static PyObject *describe_allowances(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+{
+    Py_buffer buckets;
+    Py_ssize_t first, i, length, size = 0;
+    double now, seconds;
+    long long left, until;
+    Limit limit;
+    char text[MAX_TEXT];
+    const char *piece;
+
+    (void)module;
+    if (count != 5 || !PyTuple_CheckExact(arguments[3]) || !PyTuple_CheckExact(arguments[4])
+        || PyTuple_GET_SIZE(arguments[3]) != PyTuple_GET_SIZE(arguments[4]))
+        return wrong_arguments("describe_allowances takes buckets, a position, a time, limits and as many pieces");
+    first = PyLong_AsSsize_t(arguments[1]);
+    now = PyFloat_AsDouble(arguments[2]);
+    if (PyErr_Occurred() || !get_buckets(arguments[0], first, &buckets))
+        return NULL;
+    for (i = 0; i < PyTuple_GET_SIZE(arguments[3]); i++) {
+        if (!get_limit(PyTuple_GET_ITEM(arguments[3], i), &buckets, first, &limit)
+            || (piece = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(arguments[4], i), &length)) == NULL)
+            break;
+        if (length > MAX_TEXT - size - 64) {
+            PyErr_SetString(PyExc_ValueError, "the pieces are too long");
+            break;
+        }
+        seconds = *limit.full_at - now;
+        if (seconds <= 0.0) {
+            left = (long long)limit.amount;
+            until = 0;
+        } else if (seconds >= limit.seconds) {
+            left = 0;
+            until = (long long)limit.seconds;
+        } else {
+            left = (long long)(limit.amount * (1.0 - seconds / limit.seconds) + 1e-6);
+            until = (long long)ceil(seconds);
+        }
+        memcpy(text + size, piece, (size_t)length);
+        size += length;
+        size += PyOS_snprintf(text + size, 64, "%lld;t=%lld", left, until);
+    }
+    PyBuffer_Release(&buckets);
+    return PyErr_Occurred() ? NULL : PyUnicode_FromStringAndSize(text, size);
+}
+
 static PyMethodDef methods[] = {
     {"cheapest_cuts", (PyCFunction)(void (*)(void))cheapest_cuts, METH_FASTCALL, cheapest_cuts_doc},
+    {"describe_allowances", (PyCFunction)(void (*)(void))describe_allowances, METH_FASTCALL, describe_allowances_doc},
     {"fill_rows", (PyCFunction)(void (*)(void))fill_rows, METH_FASTCALL, fill_rows_doc},
     {"find_head", (PyCFunction)(void (*)(void))find_head, METH_FASTCALL, find_head_doc},
     {"read_request", (PyCFunction)(void (*)(void))read_request, METH_FASTCALL, read_request_doc},
+    {"take_allowances", (PyCFunction)(void (*)(void))take_allowances, METH_FASTCALL, take_allowances_doc},
     {"write_answer", (PyCFunction)(void (*)(void))write_answer, METH_FASTCALL, write_answer_doc},
     {NULL, NULL, 0, NULL},
 };

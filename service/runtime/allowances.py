@@ -21,6 +21,8 @@ from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from service.runtime import compiled
+from service.runtime.compiled import Limit
 from service.runtime.key_file import RESOURCES, Rate
 
 SLOTS = 4096  # keys with a use that is remembered: four times as many as a file may hold
@@ -105,10 +107,45 @@ class Allowances:
         self._full_at[position] = then
         return 0.0
 
-    def left(self, key: int, limits: Sequence[tuple[int, int, float]]) -> list[int]:
+    def take_in_turn(self, key: int, limits: Sequence[Limit], counts: Sequence[int]) -> tuple[int, float] | None:
+        """Take one of `counts` for each of `limits` of `key`, under one lock, as far as the buckets hold so much.
+
+        None where all did; else which of them holds less, and the seconds to wait for it.
+        """
+        if self._lock is None:
+            return self._take_in_turn(key, limits, counts)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            return self._take_in_turn(key, limits, counts)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _take_in_turn(self, key: int, limits: Sequence[Limit], counts: Sequence[int]) -> tuple[int, float] | None:
+        functions = compiled.in_use
+        if functions is not None:
+            return functions.take_allowances(self._full_at, self._slot(key) * _BUCKETS, self._clock(), limits, counts)
+        for place, ((resource, amount, seconds), count) in enumerate(zip(limits, counts, strict=True)):
+            wait = self._take(key, resource, count, Rate(amount, seconds))
+            if wait:
+                return place, wait
+        return None
+
+    def describe(self, key: int, limits: Sequence[Limit], pieces: Sequence[str]) -> str:
+        """What `left` says of `limits` as text: behind each of `pieces` what is left, `;t=` and the seconds."""
+        functions = compiled.in_use
+        if functions is not None:
+            first = self._slot(key) * _BUCKETS
+            return functions.describe_allowances(self._full_at, first, self._clock(), limits, pieces)
+        levels = self.left(key, limits)
+        return "".join(
+            f"{piece}{amount};t={seconds}"
+            for piece, amount, seconds in zip(pieces, levels[::2], levels[1::2], strict=True)
+        )
+
+    def left(self, key: int, limits: Sequence[Limit]) -> list[int]:
         """What buckets of `key` hold, and the whole seconds until each is full, one after the other.
 
-        `limits`: resource, amount and seconds of each. Every answer to a key with limits tells this, so it is one loop.
+        Every answer to a key with limits tells this, so it is one loop.
         """
         first, full_at, time_now = self._slot(key) * _BUCKETS, self._full_at, self._clock()
         levels: list[int] = []

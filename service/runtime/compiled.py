@@ -16,6 +16,8 @@ T = TypeVar("T")
 # Name of the model, values as float64, how many are missing, id, steps ahead, quantile levels; None: it is not stated.
 ReadRequest = tuple[str | None, bytes, int, str | None, int, tuple[float, ...] | None]
 
+Limit = tuple[int, int, float]  # of a key: the place of the resource, the amount and the seconds in which it refills
+
 
 class Functions(Protocol):
     """What `_hot_path.c` offers; its docstrings say more."""
@@ -40,6 +42,16 @@ class Functions(Protocol):
         /,
     ) -> list[int]:
         """See `service.backend.buckets.ShapeBuckets`."""
+
+    def take_allowances(
+        self, buckets: memoryview, first: int, now: float, limits: Sequence[Limit], counts: Sequence[int], /
+    ) -> tuple[int, float] | None:
+        """See `service.runtime.allowances.Allowances.take_in_turn`; the key's buckets begin at `first`."""
+
+    def describe_allowances(
+        self, buckets: memoryview, first: int, now: float, limits: Sequence[Limit], pieces: Sequence[str], /
+    ) -> str:
+        """See `service.runtime.allowances.Allowances.describe`; the key's buckets begin at `first`."""
 
     def write_answer(
         self,

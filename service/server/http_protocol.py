@@ -53,9 +53,8 @@ from service.api.dispatch import cut_off
 from service.api.fast_path import MAX_BYTES, FastRequest
 from service.api.problems import Answer, render
 from service.api.request import ARRIVED, COMPLETE_RESPONSE, request_id
-from service.api.single_forecasts import SingleForecast, SingleForecasts
+from service.api.single_forecasts import Caller, SingleForecast, SingleForecasts
 from service.contract.errors import InvalidRequest, RitmoError, Unavailable
-from service.runtime.fair_share import ANONYMOUS
 from service.server.connection import ConnectionLimits, Deadline, Flow
 from service.server.known_heads import END, KnownHead, KnownHeads
 from service.server.live_protocol import LiveProtocol
@@ -257,7 +256,7 @@ class Protocol(HttpToolsProtocol):
         self._known_heads = known_heads or KnownHeads()
         self._begin_fast: Callable[..., FastRequest | None] | None = getattr(self.app, "begin", None)
         self._singles: SingleForecasts | None = getattr(self.app, "single_forecasts", None)
-        self._client = ANONYMOUS  # of these, for the shares of the queue
+        self._caller: Caller | None = None  # of these
         self._single: Cycle | None = None  # of all forecasts that these begin on this connection
         self._unstarted: Any = None  # the application that is to answer the request whose head was parsed last
         self._starting = Deadline(self.loop, self._start_task)  # of its body, without a task that waits for it
@@ -391,15 +390,15 @@ class Protocol(HttpToolsProtocol):
 
     def _begin_single(self, data: bytes, head: KnownHead, body_at: int) -> bool:
         """Have a forecast of the simplest form computed; False where nothing has happened."""
-        singles, cycle = self._singles, self._single
+        singles, cycle, caller = self._singles, self._single, self._caller
         if singles is None:
             return False
-        if cycle is None:
+        if cycle is None or caller is None:
             scope = self._scope_of_all | head.scope | {"headers": []}
             cycle = self._single = Cycle(self, scope, keep_alive=True, expect_100_continue=False)
             cycle.more_body = False
-            self._client = singles.find_client(scope, {})
-        fast = singles.begin(data, body_at, head.fields, self._received_at, self._client, self)
+            caller = self._caller = singles.caller(scope)
+        fast = singles.begin(data, body_at, head.fields, self._received_at, caller, self)
         if fast is None:
             return False
         cycle.keep_alive = not self.draining

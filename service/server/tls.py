@@ -15,6 +15,7 @@ from pathlib import Path
 from service.runtime.watched_file import UnusableFile, WatchedFiles, read_watched
 
 _EXPIRED = 10  # OpenSSL: X509_V_ERR_CERT_HAS_EXPIRED
+_OTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # the last: of another kind
 _WARN_DAYS = 14.0
 _DAY = 86_400.0
 _MAX_BYTES = 1 << 20  # of a file; the longest chains have some ten thousand
@@ -77,9 +78,19 @@ def new_context(certificate: Path, key: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, password=lambda: b"")  # a key with a password: an error, no prompt
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        raise CertificateError(f"{certificate} and {key} cannot be used: {reason}") from error
+        raise CertificateError(f"{certificate} and {key} cannot be used: {_in_words(error)}") from error
     return context
+
+
+def _in_words(error: OSError | ValueError) -> str:
+    """Why OpenSSL does not take a certificate with its key."""
+    if isinstance(error, ssl.SSLError):
+        if error.reason in _OTHER_KEY:
+            return "the key is not that of the certificate"
+        if error.reason is None:  # "PEM lib": OpenSSL says no more
+            return "one of them is not whole, not in PEM, or a key with a password"
+        return error.reason
+    return getattr(error, "strerror", None) or str(error)
 
 
 def expiry(certificate: Path, context: ssl.SSLContext) -> float:

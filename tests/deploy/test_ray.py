@@ -53,6 +53,35 @@ def test_a_series_that_cannot_be_forecast_is_named(
     assert not (forecaster._output / "bad.parquet").exists()
 
 
+def test_columns_of_other_types_are_read_and_others_missed(forecaster: Forecaster, tmp_path: Path) -> None:
+    target = pa.array([[1, None, 3], [4.5]], pa.large_list(pa.float32()))
+    pq.write_table(pa.table({"item_id": [17, None], "target": target, "note": ["", ""]}), tmp_path / "types.parquet")
+    assert forecaster.forecast(tmp_path / "types.parquet") == 2
+    assert pq.read_table(forecaster._output / "types.parquet")["item_id"].to_pylist() == ["17", None]
+    pq.write_table(pa.table({"item_id": pa.array([], pa.string()), "target": target[:0]}), tmp_path / "none.parquet")
+    assert forecaster.forecast(tmp_path / "none.parquet") == 0
+    pq.write_table(pa.table({"id": ["a"], "target": [[1.0]]}), tmp_path / "names.parquet")
+    with pytest.raises(ValueError, match=r"names\.parquet needs the columns item_id and target"):
+        forecaster.forecast(tmp_path / "names.parquet")
+
+
+def test_many_series_have_the_forecasts_of_each(
+    forecaster: Forecaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.ray.batch.BATCH", 3)
+    random_numbers = np.random.default_rng(0)
+    series = {str(n): random_numbers.normal(size=1 + n).tolist() for n in range(8)}
+    write(tmp_path / "all.parquet", series)
+    assert forecaster.forecast(tmp_path / "all.parquet") == 8
+    together = pq.read_table(forecaster._output / "all.parquet").to_pylist()
+    for row, (name, values) in zip(together, series.items(), strict=True):
+        write(tmp_path / "one.parquet", {name: values})
+        forecaster.forecast(tmp_path / "one.parquet")
+        [alone] = pq.read_table(forecaster._output / "one.parquet").to_pylist()
+        assert row.pop("item_id") == alone.pop("item_id")
+        assert all(row[column] == pytest.approx(alone[column]) for column in alone)
+
+
 def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     output.mkdir()

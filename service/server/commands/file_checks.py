@@ -103,7 +103,7 @@ def _check_key_file(path: Path) -> Iterator[Finding]:
     if not valid:
         yield Finding("fault", "keys", f"{path} has no valid key: ritmo keys add")
     else:
-        yield Finding("ok", "keys", f"{path} has {len(valid)} valid keys")
+        yield Finding("ok", "keys", f"{path} has {len(valid)} valid key{'s' * (len(valid) != 1)}")
     for key in valid:
         days = (key.valid_until - now) / _DAY
         if days < EXPIRY_DAYS:

@@ -119,13 +119,14 @@ class State(BaseModel):
         path = _path(self.file, "state_file")
         try:
             lines = path.read_bytes().splitlines() if path.exists() else []
-            old = [line.strip() for line in lines if line.strip() and not line.startswith(b"#")]
+            old = [line for line in map(bytes.strip, lines) if line and not line.startswith(b"#")]
             new = secrets.token_urlsafe(2 * MIN_KEY_BYTES).encode()
             keys = [*old[:1], new, *old[1:]] if self.add_only else [new, *old]
             replace_file(path, b"\n".join(keys[: 1 + self.keep]) + b"\n")
         except OSError as error:
             raise KeyFileError(f"{path} cannot be changed: {error.strerror}") from error
-        print(f"{path} has {min(len(keys), 1 + self.keep)} keys, the first of which signs")
+        count = min(len(keys), 1 + self.keep)
+        print(f"{path} has {count} key{'s' * (count != 1)}, the first of which signs")
         return 0
 
 

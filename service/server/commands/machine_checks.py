@@ -114,7 +114,7 @@ def check_memory(settings: Settings) -> Iterator[Finding]:
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     quota = _number(_CGROUP / "memory.max") or _number(_CGROUP / "memory" / "memory.limit_in_bytes")
     limit = min(limit, quota or limit)
-    text = f"{limit // MIB} MiB, of which {settings.workers} processes take about {needed // MIB}"
+    text = f"{limit // MIB} MiB, of which the service with RITMO_WORKERS={settings.workers} takes about {needed // MIB}"
     if needed > limit:
         yield Finding("fault", "memory", f"{text}: raise the limit, or lower RITMO_WORKERS or RITMO_MAX_HELD_BYTES")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,27 @@ from service.contract.manifest import MODEL_FILE
 from service.contract.model_signatures import TrustedKeys
 from tests.models import LastValue, write_model
 
-pytest.importorskip("cryptography", reason="the extra signing is not installed")
+
+def needs_cryptography() -> None:
+    pytest.importorskip("cryptography", reason="the extra signing is not installed")
+
+
+def test_a_key_that_cannot_be_made_leaves_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("cryptography", "cryptography.hazmat.primitives.asymmetric.ed25519"):
+        monkeypatch.setitem(sys.modules, module, None)
+    write_model(tmp_path / "models", "forecaster", LastValue())
+    key = tmp_path / "key.pem"
+    assert main(["model", "sign", str(tmp_path / "models" / "forecaster" / "1"), "--key", str(key)]) == 2
+    assert "pip install 'ritmo[signing]'" in capsys.readouterr().err
+    assert not key.exists()
 
 
 def test_a_version_is_signed_verified_and_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needs_cryptography()
     write_model(tmp_path / "models", "forecaster", LastValue())
     folder = tmp_path / "models" / "forecaster" / "1"
     assert main(["model", "sign", str(folder), "--key", str(tmp_path / "key.pem")]) == 0
@@ -37,6 +53,7 @@ def test_a_version_is_signed_verified_and_loaded(
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    needs_cryptography()
     assert main(["model"]) == 2
     assert main(["model", "sign", str(tmp_path), "--key", str(tmp_path / "key.pem")]) == 2
     assert main(["model", "verify", str(tmp_path), "--trusted", str(tmp_path / "none")]) == 2

@@ -9,7 +9,10 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from service.runtime import compiled
 from service.runtime.allowances import SLOTS, Allowances, SharedAllowances
 from service.runtime.key_file import Rate
 
@@ -52,6 +55,48 @@ def test_a_rate_that_is_raised_counts_from_now_on() -> None:
     assert allowances.take(1, 0, 1, RATE) == pytest.approx(6.0)
     clock.now += 6.0
     assert allowances.take(1, 0, 1, RATE) == 0.0
+
+
+LIMITS = ((0, 10, 60.0), (1, 500, 86_400.0), (2, 7, 1.0))
+
+
+@pytest.mark.skipif(compiled.built is None, reason="no C compiler was there at installation")
+@given(
+    st.lists(st.tuples(st.floats(0, 30), st.lists(st.integers(0, 600), min_size=3, max_size=3)), max_size=20),
+    st.lists(st.sampled_from(LIMITS), max_size=3, unique=True),
+)
+def test_both_ways_of_taking_in_turn_give_the_same(
+    steps: list[tuple[float, list[int]]], limits: list[tuple[int, int, float]]
+) -> None:
+    clock = Clock()
+    pieces = tuple(f"{resource} left:" for resource, *_ in limits)
+    one, other = Allowances(clock=clock), Allowances(clock=clock)
+    with pytest.MonkeyPatch.context() as patch:
+        for seconds, counts in steps:
+            clock.now += seconds
+            outcomes = []
+            for allowances, functions in ((one, compiled.built), (other, None)):
+                patch.setattr(compiled, "in_use", functions)
+                taken = allowances.take_in_turn(5, tuple(limits), tuple(counts[: len(limits)]))
+                outcomes.append((taken, allowances.describe(5, tuple(limits), pieces)))
+            assert outcomes[0] == outcomes[1]
+            assert list(one._full_at) == list(other._full_at)
+
+
+@pytest.mark.parametrize("functions", [None, compiled.built])
+def test_what_is_taken_in_turn_stays_taken_before_what_is_refused(
+    functions: compiled.Functions | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "in_use", functions)
+    allowances = Allowances(clock=Clock())
+    limits = (0, *RATE), (1, *RATE)
+    assert allowances.take_in_turn(1, limits, (1, 7)) is None
+    assert allowances.take_in_turn(1, limits, (1, 7)) == (1, pytest.approx(24.0))
+    assert allowances.left(1, limits) == [8, 12, 3, 42]
+    assert allowances.describe(1, limits, ("a=", " b=")) == "a=8;t=12 b=3;t=42"
+    assert allowances.take_in_turn(1, limits, (9, 1)) == (0, pytest.approx(6.0))
+    assert allowances.left(1, limits) == [8, 12, 3, 42]
+    assert allowances.take_in_turn(1, limits[:1], (8,)) is None
 
 
 def test_what_is_refused_takes_nothing() -> None:
@@ -105,7 +150,11 @@ def test_connections_are_counted_and_those_of_a_dead_process_forgotten(tmp_path:
 
 def take_all(memory: SharedAllowances, index: int, lock: Path, results: Queue[int]) -> None:
     allowances = Allowances(memory, index, lock)
-    results.put(sum(allowances.take(3, 0, 1, HOUR) == 0.0 for _ in range(1000)))
+    taken = 0
+    for _ in range(500):
+        taken += allowances.take(3, 0, 1, HOUR) == 0.0
+        taken += allowances.take_in_turn(3, ((0, *HOUR),), (1,)) is None
+    results.put(taken)
 
 
 def test_processes_together_get_exactly_what_there_is(tmp_path: Path) -> None:

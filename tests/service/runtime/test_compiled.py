@@ -196,10 +196,29 @@ def test_arguments_of_other_types_are_errors(functions: Any) -> None:
             (b"", (1,) * 7, None, b"", 1, 0, 1, 1.0, 1.0, ""),
             (b"",),
         ],
+        "take_allowances": [
+            (np.zeros(3), 0, 1.0, [], ()),
+            (np.zeros(3), 0, 1.0, ((0, 1, 1.0),), ()),
+            (np.zeros(3), 0, 1.0, ((0, 1),), (1,)),
+            (np.zeros(3), 0, 1.0, ((0, 0, 1.0),), (1,)),
+            (np.zeros(3), 1, 1.0, ((2, 1, 1.0),), (1,)),
+            (np.zeros(3), -1, 1.0, ((0, 1, 1.0),), (1,)),
+            (np.zeros(3, np.int32), 0, 1.0, ((0, 1, 1.0),), (1,)),
+            (bytes(24), 0, 1.0, ((0, 1, 1.0),), (1,)),
+            (np.zeros(3), 0, "1", ((0, 1, 1.0),), (1,)),
+            (b"",),
+        ],
+        "describe_allowances": [
+            (np.zeros(3), 0, 1.0, ((0, 1, 1.0),), (b"",)),
+            (np.zeros(3), 0, 1.0, ((0, 1, 1.0),), ("x" * 2000,)),
+            (np.zeros(3), 1, 1.0, ((2, 1, 1.0),), ("",)),
+            (np.zeros(3), 0, 1.0, ((0, 1, 1.0),), ()),
+            (b"",),
+        ],
     }
     for name, calls in arguments.items():
         for call in calls:
-            with pytest.raises((TypeError, ValueError)):
+            with pytest.raises((TypeError, ValueError, BufferError)):
                 getattr(functions, name)(*call)
     assert functions.read_request(b"{}", 9) is None
     assert functions.read_request(b"{}", -1) is None

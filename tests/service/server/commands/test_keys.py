@@ -79,6 +79,17 @@ def test_a_broken_file_is_left_alone(path: Path, capsys: pytest.CaptureFixture[s
     assert path.read_text() == "{"
 
 
+def test_comments_of_a_file_of_state_keys_count_as_no_key(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = path.parent / "state"
+    old = b"an old secret of more than thirty-two bytes"
+    state.write_bytes(b"# ours\n  # indented\n" + old + b"\n")
+    assert main(["keys", "state", "--file", str(state), "--keep", "1"]) == 0
+    new, kept = state.read_bytes().splitlines()
+    assert kept == old != new
+    assert main(["keys", "state", "--file", str(state), "--keep", "0"]) == 0
+    assert "has 1 key, the first of which signs" in capsys.readouterr().out
+
+
 def test_keys_of_state_tokens_are_rotated(path: Path) -> None:
     state = path.with_name("state-keys")
     assert keys("state") == 0
