@@ -99,14 +99,17 @@ build/clients/node_modules:
 .PHONY: clients
 clients: build/clients/.installed build/clients/node_modules ## tritonclient, kserve, nixtla, mcp, and a client in TypeScript, for the tests that use them unmodified (make test-slow)
 
+# The bytecode of tests is kept even where PYTHONDONTWRITEBYTECODE is set: to compile it again costs each process 7 s.
+TEST := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n auto
+
 # One process for each CPU; tests of one file stay together, as do files that share a server (tests/conftest.py).
 .PHONY: test
 test: $(VENV)/.dev ## all tests but the slow ones; PYTEST="-k digits" narrows them
-	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)
+	$(TEST) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## the tests marked slow, and those in a browser
-	$(PY) -m pytest -n auto -m '(slow or browser) and not docker and not fuzz' $(PYTEST)
+	$(TEST) -m '(slow or browser) and not docker and not fuzz' $(PYTEST)
 
 # Seeded: the same seed sends the same; another one is SEED=2. schemathesis is installed for this chore only.
 SEED ?= 1

@@ -5,6 +5,7 @@ The drawings are this module's own; letters are typed in fonts that training has
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -284,9 +285,15 @@ def scribble(generator: Generator) -> bytes:
     return sheet.file()
 
 
+@functools.cache
+def _written_digits() -> list[handwriting.Drawing]:
+    """Digits by a pen, without ones, which hide in other digits."""
+    return [drawing for drawing in handwriting.drawings(60, "pen", 23) if drawing.label != 1]
+
+
 def two_digits_in_one_place(generator: Generator) -> bytes:
     """A digit that was written over another one."""
-    drawings = [d for d in handwriting.drawings(60, "pen", 23) if d.label != 1]
+    drawings = _written_digits()
     first, second = (drawings[index] for index in generator.choice(len(drawings), 2, replace=False))
     plane = np.zeros((300, 300), np.float32)
     for drawing, left in ((first, 40), (second, 40 + int(generator.integers(45, 80)))):

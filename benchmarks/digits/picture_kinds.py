@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from benchmarks.digits.handwriting import Plane
 from benchmarks.digits.scenes import file, resized
+from training.data.display_digits import SEGMENTS, segment_ends
 
 
 def paper(ink: Plane, margin: float = 0.4) -> Plane:
@@ -125,19 +126,10 @@ TOOLS = {"hollow": "marker"}
 def display(label: int, thick: int, wide: int) -> bytes:
     """A digit of seven segments, black on white."""
     left, right, top, middle, bottom = 80, 80 + wide, 80, 180, 280
-    ends = {
-        "a": (left, top, right, top),
-        "b": (right, top, right, middle),
-        "c": (right, middle, right, bottom),
-        "d": (left, bottom, right, bottom),
-        "e": (left, middle, left, bottom),
-        "f": (left, top, left, middle),
-        "g": (left, middle, right, middle),
-    }
-    lit = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")[label]
+    ends = segment_ends(left, top, right, middle, bottom)
     image = Image.new("L", (right + 80, bottom + 80), 255)
     pencil = ImageDraw.Draw(image)
-    for letter in lit:
+    for letter in SEGMENTS[label][0]:
         pencil.line(ends[letter], fill=10, width=thick)
     return file(np.asarray(image, np.float32) / 255)
 

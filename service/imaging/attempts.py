@@ -14,7 +14,7 @@ from service.imaging.decode import View
 from service.imaging.filters import Mask, dilate
 from service.imaging.layers import LEAST_IN_CELL, WITH_FAINT, Layer
 from service.imaging.layout import layout_of
-from service.imaging.marks import Mark, Outcome, Reading, border_band, marks_of, refused
+from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
 from service.imaging.outlines import body_of
 from service.imaging.strokes import is_shade, is_thin_outline
 
@@ -71,22 +71,19 @@ def _find_marks(layers: Sequence[Layer], *, is_first: bool = True) -> list[Outco
     outcomes = list(map(marks_of, readings))
     if is_first:
         for index, reading in enumerate(readings):
-            if reading is not None and (reading.is_shade or _is_edge_in_cell(reading) or _is_near_border(reading)):
+            if reading is None:
+                continue
+            if (
+                reading.is_shade
+                or reading.layout.border_gap < reading.layer.separation.border_band
+                or (reading.layer.cell is not None and _is_edge_in_cell(reading))
+            ):
                 outcomes[index] = _beside_shade(reading, outcomes[index])
     return outcomes
 
 
-def _is_near_border(reading: Reading) -> bool:
-    """Whether the likeliest candidate lies at the border, as a table's edge does."""
-    height, width = reading.masks[0].shape
-    (rows, columns), band = reading.layout.box, border_band((height, width))
-    return bool(min(rows.start, columns.start) < band or rows.stop > height - band or columns.stop > width - band)
-
-
 def _is_edge_in_cell(reading: Reading) -> bool:
-    """Whether the likeliest candidate is what was left of a line along a side of a cell, or of the edge of a page."""
-    if reading.layer.cell is None:
-        return False
+    """Whether the likeliest candidate in a cell is what was left of a line along its side, or of the edge of a page."""
     height, width = reading.masks[0].shape
     (rows, columns), reach = reading.layout.box, _BESIDE_LINE * min(height, width)
     return bool(min(rows.stop, columns.stop) < reach or rows.start > height - reach or columns.start > width - reach)
@@ -95,10 +92,10 @@ def _is_edge_in_cell(reading: Reading) -> bool:
 def _beside_shade(reading: Reading, outcome: Outcome) -> Outcome:
     """What stands free next to what `reading` found in the first place, after the marks of `outcome`."""
     layer, components = reading.layer, reading.layer.components
-    band, (height, width) = border_band(components.shape), components.shape
+    band, (height, width) = layer.separation.border_band, components.shape
     is_free = (components.left >= band) & (components.right <= width - band)
     is_free &= (components.top >= band) & (components.bottom <= height - band)
-    if not _is_near_border(reading):
+    if reading.layout.border_gap >= band:
         is_free &= ~reading.layout.choices[reading.layout.first].selected
     if not is_free.any():
         return outcome

@@ -21,6 +21,7 @@ _CLOSING_WINDOWS = (0.3, 0.15, 0.08)  # shares of the longer side, tried on pape
 _TWO_KINDS = 0.6  # share of variance that two strengths explain in ink of a pen and of printed lines
 _ONE_KIND = 0.3  # share of all contrast, that the border of a picture has at most where it shows one level
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
+_BORDER_BAND = 0.012  # of its longer side, that what lies along a side of a view is within
 _TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
 
 Paper = tuple[Plane, str, bool | None]  # the plane, its kind, whether ink is darker than it (None: not decided yet)
@@ -40,12 +41,16 @@ class Binarized:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Separation:
-    """One way to separate ink from paper in a view: the ink, and the mask of all that is stronger than `level`."""
+    """One way to separate ink from paper in a view: the ink, and the mask of all that is stronger than `level`.
+
+    What lies along a side of the view is within `border_band` pixels from it.
+    """
 
     view: View
     ink: Binarized
     level: float
     mask: Mask
+    border_band: int
 
 
 def separations(view: View) -> list[Separation]:
@@ -82,7 +87,7 @@ def other_papers(view: View, ink: Binarized, *, is_doubtful: bool = False) -> li
 
 def _separation(view: View, ink: Binarized) -> Separation:
     level = threshold(ink)
-    return Separation(view, ink, level, ink.strength > level)
+    return Separation(view, ink, level, ink.strength > level, max(1, round(_BORDER_BAND * max(view.plane.shape))))
 
 
 def separate_ink(plane: Plane) -> Binarized | None:

@@ -13,12 +13,10 @@ import numpy as np
 from service.imaging.filters import Mask
 
 _BAND = 0.25  # share of the picture's side: a frame is looked for up to here
-_COVERED = 0.6  # share of the side that the line has to cover
+COVERED = 0.6  # share of the side that the line has to cover
 _END = 0.16  # share of the side, that may be left over at either end of a line
 _STEEPEST = 0.15  # rise of a line along its side
 _THICKEST = 0.1  # share of the picture's side
-_FRAME = 0.8  # share of a mark, that lies on lines along the sides where it is nothing else
-_FRAME_AREA = 0.3  # share of the picture, that such lines cover at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,27 +48,12 @@ def cell_lines(mask: Mask, margin: int = 0) -> CellLines | None:
     return CellLines(lines, (sides[0], sides[1], sides[2], sides[3])) if any(sides) else None
 
 
-def is_frame(mask: Mask, margin: int = 0) -> bool:
-    """Whether what may be a digit is nothing but lines along the sides of the picture, less the `margin` around it."""
-    inner = mask[margin : mask.shape[0] - margin, margin : mask.shape[1] - margin]
-    rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
-    if not len(rows):
-        return False
-    height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
-    if height < _COVERED * inner.shape[0] and width < _COVERED * inner.shape[1]:
-        return False
-    if inner.sum() > _FRAME_AREA * inner.size:
-        return False
-    lines = cell_lines(inner)
-    return lines is not None and bool((inner & lines.mask).sum() > _FRAME * inner.sum())
-
-
 def _line_at_top(mask: Mask) -> Mask | None:
     """The pixels of a line near the top, where the first ink of most columns lies on one."""
     height, width = mask.shape
     band = mask[: max(2, round(_BAND * height))]
     columns = np.flatnonzero(band.any(axis=0))
-    if len(columns) < max(_COVERED * width, 4):
+    if len(columns) < max(COVERED * width, 4):
         return None
     first = band[:, columns].argmax(axis=0)
     half = len(columns) // 2
@@ -79,7 +62,7 @@ def _line_at_top(mask: Mask) -> Mask | None:
     slope = rise / float(np.median(columns[half:]) - np.median(columns[:half]))
     offset = float(np.median(first - slope * columns))
     on_line = np.abs(first - slope * columns - offset) <= max(1.0, 0.012 * max(height, width))
-    if abs(slope) > _STEEPEST or on_line.sum() < _COVERED * width:
+    if abs(slope) > _STEEPEST or on_line.sum() < COVERED * width:
         return None
     columns, first = columns[on_line], first[on_line]
     if columns[0] > _END * width or columns[-1] < (1 - _END) * width:

@@ -42,6 +42,7 @@ class Layout:
     choices: list[Choice]
     first: int  # of the choices: the likeliest candidate as it stands
     box: tuple[slice, slice]  # of that one: rows and columns
+    border_gap: int  # pixels, from that box to the nearest side of the picture
     at_border: bool  # whether that one touches the border
     n_noise: int  # components
     area: int  # pixels of all that stands free, and of all candidates
@@ -69,10 +70,12 @@ def layout_of(components: Components) -> Layout | None:
         choices.append(Choice(pair[0], count - n_joined + 1, _JOINED))
     left, top = int(components.left[first].min()), int(components.top[first].min())
     right, bottom = int(components.right[first].max()), int(components.bottom[first].max())
+    height, width = components.shape
     return Layout(
         choices,
         first=0 if bars is None else 1,
         box=(slice(top, bottom), slice(left, right)),
+        border_gap=min(left, top, width - right, height - bottom),
         at_border=bool(components.contact[first].any()),
         n_noise=n_noise,
         area=int(components.area[(components.contact == 0) | is_candidate].sum()),

@@ -12,7 +12,7 @@ import numpy as np
 
 from service.contract.errors import InvalidRequest
 from service.imaging.binarize import Binarized
-from service.imaging.cell_lines import is_frame
+from service.imaging.cell_lines import COVERED, cell_lines
 from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane
 from service.imaging.layers import Layer
@@ -24,6 +24,8 @@ from service.imaging.strokes import stroke_width
 Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
 _LEAST_SHARE = 0.3  # of the ink, that a mark counts with where it has less
+_FRAME = 0.8  # share of a mark, that lies on lines along the sides where it is nothing else
+_FRAME_AREA = 0.3  # share of the picture, that such lines cover at most
 # Logarithms of weights: of a body that is perhaps that of a hollow digit, and of the outline of one that surely is.
 _FILLED, _OUTLINE = -0.5, -1.0
 
@@ -118,9 +120,19 @@ def marks_of(reading: Reading | None) -> Outcome:
     return Outcome(marks)
 
 
-def border_band(shape: tuple[int, ...]) -> int:
-    """Pixels from a side of a view of `shape`, that what lies along it is within."""
-    return max(1, round(0.012 * max(shape)))
+def is_frame(mask: Mask, margin: int = 0) -> bool:
+    """Whether what may be a digit is nothing but lines along the sides of the picture, less the `margin` around it."""
+    inner = mask[margin : mask.shape[0] - margin, margin : mask.shape[1] - margin]
+    rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
+    if not len(rows):
+        return False
+    height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+    if height < COVERED * inner.shape[0] and width < COVERED * inner.shape[1]:
+        return False
+    if inner.sum() > _FRAME_AREA * inner.size:
+        return False
+    lines = cell_lines(inner)
+    return lines is not None and bool((inner & lines.mask).sum() > _FRAME * inner.sum())
 
 
 def refused(reason: str) -> Outcome:

@@ -22,7 +22,7 @@ from service.imaging.binarize import other_papers, separations
 from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask
 from service.imaging.layers import layers_of
-from service.imaging.marks import Bounds, Mark, Outcome, border_band
+from service.imaging.marks import Bounds, Mark, Outcome
 from service.imaging.parameters import PARAMETERS
 from service.imaging.sheets import region_of_mark
 from service.imaging.strokes import steps, stroke_width
@@ -108,7 +108,8 @@ def _look_at(view: View) -> Look:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
     first, *further = find_attempts(layers_of(ways))
     marks, paper = first.marks, ways[0].ink
-    regions = [mark for mark in marks if max(view.plane.shape) > _SMALL_CROP and _is_region(mark, view)]
+    is_large, band = max(view.plane.shape) > _SMALL_CROP, ways[0].border_band
+    regions = [mark for mark in marks if is_large and _is_region(mark, view, band)]
     if regions:
         marks = [mark for mark in marks if mark not in regions] + lowered(regions, _REGION)
     framed: list[Mark] = []
@@ -146,11 +147,13 @@ def _is_clean(view: View) -> bool:
     return float(np.median(np.abs(np.diff(view.plane, axis=1)))) < _CLEAN
 
 
-def _is_region(mark: Mark, view: View) -> bool:
-    """Whether a mark lies along so much of the border, or so close along it, that it is paper, table or shadow."""
+def _is_region(mark: Mark, view: View, band: int) -> bool:
+    """Whether a mark lies along so much of the border, or so close along it, that it is paper, table or shadow.
+
+    What is within `band` pixels of a side lies along it.
+    """
     height, width = view.plane.shape
     x, y = (view.box[2] - view.box[0]) / width, (view.box[3] - view.box[1]) / height
-    band = border_band(view.plane.shape)
     sides = (
         (mark.mask[:band].any(axis=0), mark.box[1] < view.box[1] + band * y),
         (mark.mask[-band:].any(axis=0), mark.box[3] > view.box[3] - band * y),

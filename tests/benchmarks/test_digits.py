@@ -178,6 +178,7 @@ def test_fonts_have_ten_digits() -> None:
     assert [drawing.label for drawing in typeset] == [*range(10)]
 
 
+@pytest.mark.slow
 def test_the_peer_is_the_network_of_the_example() -> None:
     torch.manual_seed(0)
     network = cnn.Cnn()
@@ -188,6 +189,7 @@ def test_the_peer_is_the_network_of_the_example() -> None:
         torch.testing.assert_close(network(images).exp().sum(dim=1), torch.ones(3))
 
 
+@pytest.mark.slow
 def test_the_peer_learns(capsys: pytest.CaptureFixture[str]) -> None:
     digits = some_digits(80)
     network = cnn.train(Mnist(digits, digits, digits), epochs=3)

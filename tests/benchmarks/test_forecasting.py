@@ -175,6 +175,7 @@ def test_a_committed_row_without_a_key_is_recognised_by_the_naive_scores_measure
 # --- this service ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_forecasts_of_the_running_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.forecasting.service_client.SECONDS", 0.05)
     shutil.copytree(ROOT / "models" / "naive", tmp_path / "naive")

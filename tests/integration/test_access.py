@@ -35,7 +35,7 @@ async def ask(server: Server, key: str = "", body: Any = BODY, **headers: str) -
         return await client.post("/forecast", json=body, headers=fields)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_limits_are_exact_in_all_processes_together(one_model: Path, tmp_path: Path, workers: int) -> None:
     path = tmp_path / "keys.json"
     key, _ = add_key(path, ["infer"], limits=KeyLimits(requests="40/d", observations="90/d"))
@@ -215,7 +215,7 @@ async def shown(server: Server, *names: str) -> str:
     return str(dict(part[0] for part in certificate["subject"])["commonName"])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_tls_with_a_certificate_that_is_renewed(one_model: Path, tmp_path: Path, workers: int) -> None:
     with running(one_model, workers=workers, **put(tmp_path, "first")) as server:
         server.listening()

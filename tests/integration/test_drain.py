@@ -46,7 +46,7 @@ async def check(one_model: Path, workers: int, number: signal.Signals, clients: 
     assert seconds < 10, "a fraction of the 20 s that it may drain, on a busy machine too"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_a_stop_under_load_loses_no_request(one_model: Path, workers: int) -> None:
     await check(one_model, workers, signal.SIGTERM, CLIENTS[0])
 

@@ -57,6 +57,7 @@ async def test_what_is_in_flight_when_the_listener_closes_is_finished(slow_model
         assert await asyncio.to_thread(server.wait) == 0
 
 
+@pytest.mark.slow
 async def test_what_takes_longer_than_the_server_waits_may_be_sent_again(slow_model: Path) -> None:
     more_than_it_finishes = 12
     options: dict[str, Any] = {
@@ -170,6 +171,7 @@ async def test_a_stop_is_heard_while_a_model_loads_for_ever(endless_model: Path)
         assert await asyncio.wait_for(asyncio.to_thread(server.wait), 60) == 0
 
 
+@pytest.mark.slow
 async def test_a_model_that_loads_for_ever_fails_and_the_others_are_ready(endless_model: Path) -> None:
     with running(endless_model, model_load_seconds=5, drain_delay_seconds=0) as server:
         server.ready()

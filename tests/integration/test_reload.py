@@ -137,10 +137,12 @@ async def change(client: httpx.AsyncClient, action: str, version: int | None = N
     return await client.post(f"/models/forecaster/{action}", json=body)
 
 
-async def reload_and_roll_back(models: Path, workers: int, rounds: int) -> None:
-    async with serving(models, workers=workers, model_versions=3) as (server, client), Clients(server) as clients:
-        for number in range(2, 2 + rounds):
-            add_version(models, number)
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_reloads_and_rollbacks_under_load_lose_no_request(tmp_path: Path, workers: int) -> None:
+    async with serving(tmp_path, workers=workers, model_versions=3) as (server, client), Clients(server) as clients:
+        for number in range(2, 2 + ROUNDS):
+            add_version(tmp_path, number)
             loaded = await change(client, "load")
             assert loaded.status_code == 200, loaded.text
             assert loaded.json()["versions"][0]["state"] == "ready"
@@ -160,17 +162,7 @@ async def reload_and_roll_back(models: Path, workers: int, rounds: int) -> None:
     assert {1, 2} <= set(clients.versions)
 
 
-async def test_reload_and_rollback_under_load_lose_no_request(tmp_path: Path) -> None:
-    await reload_and_roll_back(tmp_path, 1, 1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_reloads_and_rollbacks_under_load_lose_no_request(tmp_path: Path, workers: int) -> None:
-    await reload_and_roll_back(tmp_path, workers, ROUNDS)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_sighup_serves_what_is_on_disk(tmp_path: Path, workers: int) -> None:
     async with serving(tmp_path, workers=workers) as (server, client):
         add_version(tmp_path, 2)
@@ -270,7 +262,7 @@ async def test_the_repository_calls_of_oip(tmp_path: Path) -> None:
         assert "there is no model" in missing.json()["error"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_a_folder_that_is_polled_is_served_as_it_is(tmp_path: Path, workers: int) -> None:
     settings = {"workers": workers, "model_updates": "poll", "model_poll_seconds": 0.2}
     async with serving(tmp_path, **settings) as (server, _):
@@ -300,6 +292,7 @@ async def test_pages_of_other_origins_change_nothing(tmp_path: Path) -> None:
         assert (await client.post("/models/forecaster/unload", headers=own)).status_code == 200
 
 
+@pytest.mark.slow
 async def test_pinned_versions_and_the_last_ones_only(tmp_path: Path) -> None:
     for number in (2, 3, 4):
         add_version(tmp_path, number)
@@ -313,6 +306,7 @@ async def test_pinned_versions_and_the_last_ones_only(tmp_path: Path) -> None:
         assert await current(server) == {3}
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_comes_back_with_what_is_served_now(tmp_path: Path) -> None:
     async with serving(tmp_path, workers=2) as (server, client):
         add_version(tmp_path, 2)

@@ -68,6 +68,21 @@ def display_others(count: int, seed: int) -> tuple[Images, Labels]:
     return np.array(images, np.uint8).reshape(-1, SIDE, SIDE), np.full(count, NO_DIGIT, np.int64)
 
 
+def segment_ends(
+    left: float, top: float, right: float, middle: float, bottom: float
+) -> dict[str, tuple[float, float, float, float]]:
+    """The two corners (x, y, x, y) that each of the seven segments joins, by its letter."""
+    return {
+        "a": (left, top, right, top),
+        "b": (right, top, right, middle),
+        "c": (right, middle, right, bottom),
+        "d": (left, bottom, right, bottom),
+        "e": (left, middle, left, bottom),
+        "f": (left, top, left, middle),
+        "g": (left, middle, right, middle),
+    }
+
+
 def segments(generator: np.random.Generator, lit: str) -> Images:
     """(H, W), 255 = ink: the segments `lit`, with pointed, cut or round ends, apart or touching, upright or slanted."""
     high, wide = float(HIGH), HIGH * generator.uniform(0.42, 0.8)
@@ -79,15 +94,7 @@ def segments(generator: np.random.Generator, lit: str) -> Images:
     pencil = ImageDraw.Draw(canvas)
     left, right, top, bottom = thick / 2, wide - thick / 2, thick / 2, high - thick / 2
     middle = high * generator.uniform(0.46, 0.54)
-    ends = {
-        "a": (left, top, right, top),
-        "b": (right, top, right, middle),
-        "c": (right, middle, right, bottom),
-        "d": (left, bottom, right, bottom),
-        "e": (left, middle, left, bottom),
-        "f": (left, top, left, middle),
-        "g": (left, middle, right, middle),
-    }
+    ends = segment_ends(left, top, right, middle, bottom)
     for letter in lit:
         outline = _segment(*ends[letter], thick, gap, point)
         pencil.polygon([(x + slant * (high - y) + MARGIN / 2, y + MARGIN) for x, y in outline], fill=255)

@@ -15,6 +15,7 @@ from service.authoring.starter import Kind, write_starter
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["forecast", "digits"])
 def test_the_program_trains_exports_and_keeps_the_contract(tmp_path: Path, kind: Kind) -> None:
     program = write_starter("mine", kind, tmp_path)

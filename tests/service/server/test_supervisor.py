@@ -168,6 +168,7 @@ def test_a_hung_worker_is_killed_and_replaced(make: Callable[..., Scripted], cap
     assert supervisor._shared.restarts == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_gets_no_processor_is_not_killed(
     make: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:

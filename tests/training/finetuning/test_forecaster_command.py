@@ -47,6 +47,7 @@ def test_a_table_becomes_a_model_that_the_service_loads(
     assert [path.name for path in (models / "forecaster").iterdir()] == ["1"], "the default stays as it was"
 
 
+@pytest.mark.slow
 def test_default_makes_it_a_version_of_the_default(tmp_path: Path, models: Path) -> None:
     assert train(tmp_path, models, "--name", "shops", "--default") == 0
     manifest = read_manifest(models / "forecaster" / "2")
@@ -61,6 +62,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, models: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_another_one_does_not(
     tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

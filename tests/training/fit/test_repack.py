@@ -62,6 +62,7 @@ def test_an_archive_that_would_answer_otherwise_is_left_alone(tmp_path: Path) ->
     assert (folder / MODEL_FILE).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_equal_weights_are_equal_bytes_in_every_process() -> None:
     code = (
         "import hashlib, warnings; warnings.simplefilter('ignore');"

@@ -51,6 +51,7 @@ def test_weights_are_written_and_exported_by_another_call(tmp_path: Path) -> Non
     assert (tmp_path / "forecaster" / "7" / "model.pt").is_file()
 
 
+@pytest.mark.slow
 def test_a_new_version_of_earlier_weights(tmp_path: Path) -> None:
     _run("--models", str(tmp_path), "--version", "2")
     _run("--from-version", "2", "--models", str(tmp_path))

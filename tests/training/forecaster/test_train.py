@@ -26,6 +26,7 @@ def _same_weights(a: Forecaster, b: Forecaster) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     config = replace(TINY, steps=40, values=2000)
     network, record = train(config, CPU, None, None)

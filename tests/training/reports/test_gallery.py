@@ -13,6 +13,7 @@ from training.data.priors import PRIORS
 from training.folders import FIGURES
 
 
+@pytest.mark.slow
 def test_every_prior_has_a_picture(tmp_path: Path) -> None:
     main(["gallery", "--output", str(tmp_path)])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"prior-{name}.png" for name in PRIORS)

@@ -38,6 +38,7 @@ def test_error_weights_are_the_inverse_of_the_unavoidable_error() -> None:
     assert weights[-1] > 1e4
 
 
+@pytest.mark.slow
 def test_the_losses_fall_and_the_second_stage_leaves_the_lstm_alone() -> None:
     config = replace(TINY, steps=120, lengths=(40,), evaluations=2)
     network, record = train_lstm(config, None)

@@ -15,6 +15,7 @@ from training.tutorials.config import FORECASTERS, READERS
 DRAWN = {"tutorial-series.png", *(f"tutorial-{name}.png" for name in (*FORECASTERS, *READERS))}
 
 
+@pytest.mark.slow
 def test_every_picture_is_drawn_also_without_mnist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
