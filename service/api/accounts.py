@@ -125,12 +125,13 @@ class Account:
         limits = self._forecast_limits
         if not limits:
             return None
-        refused = self._allowances.take_in_turn(self._number, limits, (1, values)[self._forecast_counts])
+        counts: tuple[int, ...] = (1, values)
+        refused = self._allowances.take_in_turn(self._number, limits, counts[self._forecast_counts])
         if refused is None:
             return None
         place, wait = refused
-        resource, *rate = limits[place]
-        error = _rate_limited(resource, Rate(*rate), wait)
+        resource, amount, seconds = limits[place]
+        error = _rate_limited(resource, Rate(amount, seconds), wait)
         if resource == REQUESTS:
             raise error
         return error

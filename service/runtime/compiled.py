@@ -44,12 +44,12 @@ class Functions(Protocol):
         """See `service.backend.buckets.ShapeBuckets`."""
 
     def take_allowances(
-        self, buckets: memoryview, first: int, now: float, limits: Sequence[Limit], counts: Sequence[int], /
+        self, buckets: memoryview[float], first: int, now: float, limits: Sequence[Limit], counts: Sequence[int], /
     ) -> tuple[int, float] | None:
         """See `service.runtime.allowances.Allowances.take_in_turn`; the key's buckets begin at `first`."""
 
     def describe_allowances(
-        self, buckets: memoryview, first: int, now: float, limits: Sequence[Limit], pieces: Sequence[str], /
+        self, buckets: memoryview[float], first: int, now: float, limits: Sequence[Limit], pieces: Sequence[str], /
     ) -> str:
         """See `service.runtime.allowances.Allowances.describe`; the key's buckets begin at `first`."""
 
@@ -72,9 +72,11 @@ class Functions(Protocol):
 
 def _load() -> Functions | None:
     try:
-        return cast("Functions", import_module("service.runtime._hot_path"))
+        module = import_module("service.runtime._hot_path")
     except ImportError:  # no compiler was there when the service was installed, or it was for another Python
         return None
+    names = [name for name in vars(Functions) if not name.startswith("_")]
+    return cast("Functions", module) if all(hasattr(module, name) for name in names) else None  # built before an update
 
 
 built: Functions | None = _load()

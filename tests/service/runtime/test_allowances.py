@@ -91,10 +91,10 @@ def test_what_is_taken_in_turn_stays_taken_before_what_is_refused(
     allowances = Allowances(clock=Clock())
     limits = (0, *RATE), (1, *RATE)
     assert allowances.take_in_turn(1, limits, (1, 7)) is None
-    assert allowances.take_in_turn(1, limits, (1, 7)) == (1, pytest.approx(24.0))
+    assert allowances.take_in_turn(1, limits, (1, 7)) == pytest.approx((1, 24.0))
     assert allowances.left(1, limits) == [8, 12, 3, 42]
     assert allowances.describe(1, limits, ("a=", " b=")) == "a=8;t=12 b=3;t=42"
-    assert allowances.take_in_turn(1, limits, (9, 1)) == (0, pytest.approx(6.0))
+    assert allowances.take_in_turn(1, limits, (9, 1)) == pytest.approx((0, 6.0))
     assert allowances.left(1, limits) == [8, 12, 3, 42]
     assert allowances.take_in_turn(1, limits[:1], (8,)) is None
 
