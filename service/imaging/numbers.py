@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from service.imaging.binarize import Binarized, separate_ink, threshold
 from service.imaging.cell_lines import cell_lines
-from service.imaging.components import connected_components
+from service.imaging.components import Components, Ints, connected_components
 from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask, Plane
 from service.imaging.layout import digit_candidates
@@ -37,6 +37,7 @@ _MOST_TOUCHING = 4
 _PLATE_FILL = 0.45  # of a plate's area, that the digits on it leave free at least
 _TALL = 0.75  # of a character's height, that strokes have which may be digits of their own
 _JOINED, _CUT = -1.0, -0.2  # logarithms of weights; 0 is a character as it stands
+_WHOLE_OF_TALL = -1.0  # what several strokes as high as digits are lowered by, taken for one
 _JOINED_APART, _JOINED_NEAR = 15.0, 0.04  # what a wider gap than this share of the height lowers the first one by
 _LOW_SIGN = 0.35  # of a character's height, that a point or dash next to it is lower than
 _LEAST_SIGN, _SIGN_BELOW = 0.1, 0.25  # of the height, that a point is large, and that a comma reaches below a line
@@ -156,9 +157,10 @@ def _line(picture: Picture, characters: _Characters, members: Sequence[int]) -> 
     for index in members:
         mask, sign = _without_sign(characters.masks[index])
         has_signs |= sign
-        parts = _tall_parts(mask) or list(_parts(mask, _cuts(mask)))
+        tall = _tall_parts(mask)
+        parts = tall or list(_parts(mask, _cuts(mask)))
         stop = position + max(len(parts), 1)
-        pieces.append(_piece(picture, characters, mask, position, stop, 0.0))
+        pieces.append(_piece(picture, characters, mask, position, stop, _WHOLE_OF_TALL if tall else 0.0))
         for part, part_mask in enumerate(parts):
             pieces.append(_piece(picture, characters, part_mask, position + part, position + part + 1, _CUT))
         if previous is not None and (gap := _gap_in_one(previous[0], mask)) is not None:
@@ -224,14 +226,45 @@ def _cuts(mask: Mask) -> list[int]:
 
 
 def _tall_parts(mask: Mask) -> list[Mask]:
-    """The strokes of a character, from left to right, where several are as high as digits that lean over each other."""
+    """The digits of a character, from left to right, where several strokes are as high as digits that lean over others.
+
+    Lower strokes that stand over one another are one more digit where they are as high together, and belong to the
+    nearest one where they are not.
+    """
     components = connected_components(mask)
     rows, _ = bounding_slices(mask)
-    tall = np.flatnonzero(components.height >= _TALL * (rows.stop - rows.start))
-    if not 1 < len(tall) <= _MOST_TOUCHING:
+    least = _TALL * (rows.stop - rows.start)
+    is_tall = components.height >= least
+    if is_tall.sum() < 2:
         return []
+    digits = [[index] for index in np.flatnonzero(is_tall).tolist()]
+    for pile in _piles(components, np.flatnonzero(~is_tall)):
+        if components.bottom[pile].max() - components.top[pile].min() >= least:
+            digits.append(pile)
+        else:
+            min(digits, key=lambda digit: _distance(components, digit, pile)).extend(pile)
+    if len(digits) > _MOST_TOUCHING:
+        return []
+    digits.sort(key=lambda digit: components.left[digit].min())
     indices = np.arange(len(components.area))
-    return [components.mask(indices == index) for index in tall[np.argsort(components.left[tall])]]
+    return [components.mask(np.isin(indices, digit)) for digit in digits]
+
+
+def _piles(components: Components, members: Ints) -> list[list[int]]:
+    """The `members` in groups, from left to right, of which each has columns in common with the one before it."""
+    piles: list[list[int]] = []
+    for index in sorted(members.tolist(), key=lambda index: int(components.left[index])):
+        if piles and components.left[index] < components.right[piles[-1]].max():
+            piles[-1].append(index)
+        else:
+            piles.append([index])
+    return piles
+
+
+def _distance(components: Components, first: list[int], second: list[int]) -> float:
+    """Pixels between the middles of two groups of components, along their line."""
+    middles = [components.left[group].min() + components.right[group].max() for group in (first, second)]
+    return abs(float(middles[0] - middles[1])) / 2
 
 
 def _parts(mask: Mask, cuts: Sequence[int]) -> Iterator[Mask]:

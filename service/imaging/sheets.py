@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
-from service.imaging.filters import Mask, erode
+from service.imaging.filters import Mask, Plane, erode
 from service.imaging.marks import Mark
 from service.imaging.parameters import PARAMETERS
 
 _LEAST_FILLED = 0.4  # share of its box, that a sheet fills, turned as it may be
 _LEAST_PIXELS = 28  # of a sheet
+_TURN = 5  # degrees between the first turns that are tried
 _RECTANGLE, _CORNER, _CORNERS_FILLED = 0.8, 0.1, 0.5  # shares of a turned box: filled, of its sides, of its corners
 
 
@@ -45,15 +46,26 @@ def _spanned(mask: Mask) -> Mask:
 
 def is_rectangle(region: Mask) -> bool:
     """Whether a region without holes fills a rectangle that may be turned, corners included."""
-    y, x = np.nonzero(region)
+    y, x = (place.astype(np.float32) for place in np.nonzero(region))
     if len(y) < _LEAST_PIXELS:
         return False
-    turns = [math.radians(degrees) for degrees in range(0, 90, 5)]
-    along = [(math.cos(t) * x + math.sin(t) * y, math.cos(t) * y - math.sin(t) * x) for t in turns]
-    areas = [float((np.ptp(u) + 1) * (np.ptp(v) + 1)) for u, v in along]
-    area = min(areas)
-    u, v = along[areas.index(area)]
+    # The box around a wide sheet fits within a degree or has much of the table in its corners.
+    coarse = min(range(0, 90, _TURN), key=lambda degrees: _box_area(*_turned(x, y, degrees)))
+    degrees = min(range(coarse - _TURN + 1, coarse + _TURN), key=lambda degrees: _box_area(*_turned(x, y, degrees)))
+    u, v = _turned(x, y, degrees)
+    area = _box_area(u, v)
     u, v = (u - u.min()) / max(np.ptp(u), 1), (v - v.min()) / max(np.ptp(v), 1)
     at_corner = (np.minimum(u, 1 - u) < _CORNER) & (np.minimum(v, 1 - v) < _CORNER)
     corners = float(at_corner.sum()) / ((2 * _CORNER) ** 2 * area)
     return len(y) / area > _RECTANGLE and corners > _CORNERS_FILLED
+
+
+def _turned(x: Plane, y: Plane, degrees: int) -> tuple[Plane, Plane]:
+    """Places in a frame that is turned."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def _box_area(u: Plane, v: Plane) -> float:
+    """Pixels of the box around places."""
+    return float((np.ptp(u) + 1) * (np.ptp(v) + 1))

@@ -187,7 +187,7 @@ def circled(generator: Generator) -> Drawing:
         gap = generator.uniform(35, 90)
         return [arc(middle, (0.5, 0.5), start + gap, start + 360 - gap)]
     if kind == 1:
-        inner = generator.uniform(0.02, 0.12)
+        inner = generator.uniform(0.02, 0.16)
         return [outline, ring(generator, middle, inner), ring(generator, middle, inner / 2)]
     if kind == 2:
         return [outline, ring(generator, middle, generator.uniform(0.2, 0.35))]
@@ -448,9 +448,100 @@ def digits_together(generator: Generator) -> Drawing:
     """Two digits, over one another but not in the same place, or side by side: not one of the two."""
     # Over another digit a one is that digit's stem as often as not.
     first, second = generator.choice([0, 2, 3, 4, 5, 6, 7, 8, 9], 2, replace=False)
-    offset = generator.uniform(0.25, 0.6) if generator.random() < 0.6 else generator.uniform(1.0, 1.3)
-    up = generator.uniform(-0.25, 0.25)
+    offset = generator.uniform(0.2, 0.7) if generator.random() < 0.7 else generator.uniform(1.0, 1.3)
+    up, size = generator.uniform(-0.25, 0.25), generator.uniform(0.85, 1.15)
     return [
         *written(generator, DIGITS[int(first)]),
-        *(np.add(part, (offset, up)) for part in written(generator, DIGITS[int(second)])),
+        *(size * np.add(part, (offset, up)) for part in written(generator, DIGITS[int(second)])),
     ]
+
+
+def mirrored(generator: Generator) -> Drawing:
+    """Random curves and their mirror images around a stem, as fruit, insects and tools are drawn."""
+    parts: Drawing = []
+    for _ in range(int(generator.integers(2, 4))):
+        points = generator.uniform((0.0, 0.0), (0.5, 1.0), (int(generator.integers(3, 6)), 2))
+        points[-1, 0] = 0.5 if generator.random() < 0.7 else points[-1, 0]
+        half = rounded(points, int(generator.integers(0, 4)))
+        parts += [half, half * (-1, 1) + (1, 0)]
+    if generator.random() < 0.5:
+        parts.append(np.stack([[0.5, generator.uniform(-0.2, 0.3)], [0.5, generator.uniform(0.6, 1.1)]]))
+    return parts
+
+
+def crossed(generator: Generator) -> Drawing:
+    """A closed line of straight pieces that crosses itself, with bars at its ends or over it, as an hourglass has."""
+    high, lean = generator.uniform(0.8, 1.3), generator.normal(0, 0.05)
+    outline = np.array([[0, 0], [1, lean], [0, high], [1, high - lean], [0, 0]]) + generator.normal(0, 0.03, (5, 2))
+    outline[-1] = outline[0]
+    beyond = generator.uniform(0.05, 0.25)
+    parts = [outline]
+    if generator.random() < 0.85:
+        parts += [np.array([[-beyond, y], [1 + beyond, y + lean]]) for y in (0.0, high)]
+    if generator.random() < 0.3:
+        parts.append(np.array([[-beyond, high / 2], [1 + beyond, high / 2]]))
+    turned = generator.random() < 0.3
+    return [part[:, ::-1] if turned else part for part in parts]
+
+
+def curled(generator: Generator) -> Drawing:
+    """A spiral or rings in one another that stand on a line, with lines that leave it."""
+    turns, flip = generator.uniform(1.3, 3.0), generator.choice([-1.0, 1.0])
+    angles = np.linspace(0, turns * 2 * np.pi, 60) + generator.uniform(0, 6.3)
+    radii = np.linspace(generator.uniform(0.03, 0.2), 0.4, 60)
+    spiral = np.stack([flip * radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+    ground = generator.uniform(0.3, 0.5)
+    line = [[-0.5, ground], [0.5, ground], [generator.uniform(0.5, 0.8), generator.uniform(-0.2, 0.2)]]
+    parts = [spiral, rounded(np.array(line), int(generator.integers(0, 3))) * (flip, 1)]
+    if generator.random() < 0.5:
+        parts.append(np.array([line[-1], np.add(line[-1], generator.normal(0, 0.15, 2))]) * (flip, 1))
+    return parts
+
+
+def domed(generator: Generator) -> Drawing:
+    """Half an ellipse closed by a chord, any way round, with one to three lines at it."""
+    parts = [arc((0.5, 0.5), (0.5, generator.uniform(0.3, 0.6)), 180, 360), np.array([[0.0, 0.5], [1.0, 0.5]])]
+    for x in generator.uniform(0.15, 0.85, int(generator.integers(1, 4))):
+        low = generator.uniform(0.75, 1.2)
+        end = arc((x - 0.1, low), (0.1, 0.1), 0, 180) if generator.random() < 0.25 else np.empty((0, 2))
+        top = generator.choice([0.5, 0.5, 0.1])
+        parts.append(np.concatenate([np.array([[x, top], [x + generator.normal(0, 0.04), low]]), end]))
+    turn = int(generator.integers(4)) if generator.random() < 0.5 else 0
+    for _ in range(turn):
+        parts = [part[:, ::-1] * (-1, 1) for part in parts]
+    return parts
+
+
+def stacked(generator: Generator) -> Drawing:
+    """Two to four polygons, boxes, half rings and at most one ring in a row or a pile, as vehicles and towers are."""
+    parts: Drawing = []
+    place, ring_left = 0.0, True
+    count = int(generator.integers(2, 5))
+    for index in range(count):
+        radius = generator.uniform(0.15, 0.35)
+        middle = (float(generator.normal(0.5, 0.08)), place + radius)
+        kind = int(generator.integers(4))
+        if kind == 0 and ring_left and index:
+            parts.append(ring(generator, middle, radius))
+            ring_left = False
+        elif kind == 1:
+            parts.append(arc(middle, (radius * generator.uniform(0.8, 1.8), radius), 180, 360))
+        else:
+            parts.append(polygon(generator, int(generator.integers(3, 6)), middle, radius))
+        place += radius * generator.uniform(1.2, 2.0)
+    parts.append(
+        np.array([[0.1, place], [0.9, place]]) if generator.random() < 0.6 else parts[0] * (1, -1) + (0.0, place)
+    )
+    level = generator.random() < 0.4
+    return [part[:, ::-1] if level else part for part in parts]
+
+
+def hatched(generator: Generator) -> Drawing:
+    """Three to nine parallel lines, some with others across: textures, barcodes, ladders and fences."""
+    count = int(generator.integers(3, 10))
+    lines = [np.array([[0.0, y], [1.0, y]]) for y in np.linspace(0, 1, count) + generator.normal(0, 0.02, count)]
+    if generator.random() < 0.5:
+        lines += [np.array([[x, -0.1], [x, 1.1]]) for x in generator.uniform(0, 1, int(generator.integers(1, 4)))]
+    turn = generator.choice([0.0, np.pi / 2, generator.uniform(0, np.pi)])
+    rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    return [(line - 0.5) * (1, generator.uniform(0.9, 1.1)) @ rotation for line in lines]

@@ -30,9 +30,21 @@ KINDS = (
     sign_drawings.star,
     sign_drawings.digits_together,
     sign_drawings.scrawl,
+    sign_drawings.mirrored,
+    sign_drawings.crossed,
+    sign_drawings.curled,
+    sign_drawings.domed,
+    sign_drawings.stacked,
+    sign_drawings.hatched,
+    sign_drawings.digits_together,
+    sign_drawings.circled,
+    sign_drawings.composition,
+    sign_drawings.digits_together,
+    sign_drawings.mirrored,
 )
 EVERY_TYPED = 5  # images, of which one is typed
 EVERY_SMEAR = 30  # images, of which one is a smear
+EVERY_BLOT = 31  # images, of which one is a filled shape
 
 # Fonts with the alphabets and symbols below.
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSans-Oblique")
@@ -59,6 +71,8 @@ def sign_images(count: int, seed: int) -> tuple[Images, Labels]:
     for index in range(count):
         if index % EVERY_SMEAR == 0:
             ink = smear(generator)
+        elif index % EVERY_BLOT == 0:
+            ink = blot(generator)
         elif index % EVERY_TYPED == 0:
             ink = typed(generator)
         else:
@@ -121,3 +135,17 @@ def smear(generator: Generator) -> Images:
     level = np.quantile(clouds, generator.uniform(0.4, 0.85))
     ink = np.clip((clouds - level) * np.exp(generator.uniform(np.log(2), np.log(30))), 0, 1)
     return np.asarray(Image.fromarray(np.uint8(255 * ink)).filter(ImageFilter.GaussianBlur(1)))
+
+
+def blot(generator: Generator) -> Images:
+    """(H, W), 255 = ink: a filled ellipse or polygon, about as wide as high: a narrow one would be a one."""
+    image = Image.new("L", (HIGH, HIGH), 0)
+    pencil = ImageDraw.Draw(image)
+    if generator.random() < 0.4:
+        margin = HIGH * generator.uniform(0.0, 0.12)
+        pencil.ellipse((0, margin, HIGH - 1, HIGH - 1 - margin), fill=255)
+    else:
+        corners = HIGH * sign_drawings.polygon(generator, int(generator.integers(3, 8)), (0.5, 0.5), 0.5)
+        pencil.polygon([(float(x), float(y)) for x, y in corners], fill=255)
+    turned = image.rotate(generator.uniform(0, 360), Image.Resampling.BICUBIC)
+    return np.asarray(turned.crop(turned.getbbox()).filter(ImageFilter.GaussianBlur(1)))

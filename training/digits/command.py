@@ -16,7 +16,7 @@ import torch
 
 from training.data import mnist
 from training.data.mnist import Digits, Mnist
-from training.digits.config import SIGN_ROUNDS, STAGES, Config
+from training.digits.config import JUDGE, SIGN_ROUNDS, STAGES, Config
 from training.digits.export import export_digits
 from training.digits.stages import (
     EARLIER_SHARES,
@@ -28,6 +28,7 @@ from training.digits.stages import (
     reader_before_signs,
     stage_file,
     train_stage,
+    trained_judge,
 )
 from training.digits.train import train
 from training.evaluation import plots
@@ -52,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     add_destination_options(parser)
     parser.add_argument("--stage", choices=STAGES, help="train this stage only; no export")
-    parser.add_argument("--start", type=Path, help="folder of an exported reader: only the round of signs, from it")
+    parser.add_argument(
+        "--start", type=Path, help="folder of an exported reader: only the round of signs and the judge, from it"
+    )
     add_run_options(parser, FOLDER)
     parser.add_argument("--name", default="digits", help="name to serve the reader under (default: %(default)s)")
 
@@ -64,7 +67,9 @@ def main(arguments: argparse.Namespace) -> None:
     if changed and arguments.stage is None:
         raise SystemExit(f"--{next(iter(changed))} changes the configuration of one stage: name it with --stage")
     exported = None if arguments.start is None else exported_checkpoint(arguments.start)
-    stages = list(STAGES if exported is None else SIGN_ROUNDS) if arguments.stage is None else [arguments.stage]
+    stages = (
+        list(STAGES if exported is None else [*SIGN_ROUNDS, JUDGE]) if arguments.stage is None else [arguments.stage]
+    )
     if arguments.dry_run:
         _try_out(replace(STAGES[stages[0]], **changed), device)
         return
@@ -93,19 +98,20 @@ def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], e
     last = list(checkpoints.values())[-1]
     beginning = exported or reader_before_signs(arguments.folder)
     rounds = [checkpoints[stage] for stage in SIGN_ROUNDS]
-    reader = replace(last, weights=blended_weights(beginning, rounds, EARLIER_SHARES[1]))
+    reader = replace(checkpoints[SIGN_ROUNDS[-1]], weights=blended_weights(beginning, rounds, EARLIER_SHARES[1]))
+    size = next(iter(reader.weights))
     folder = export_digits(
-        {size: reader.member(size) for size in reader.weights},
+        {size: reader.member(size)},  # the judge is beside the first one
         combined_record(checkpoints if exported is None else {"start": exported, **checkpoints}),
         mnist.load(),
+        judge=trained_judge(last),
         name=arguments.name,
         version=arguments.version,
         models=arguments.models,
     )
     rows = last.curves
     panels = {"training loss, all rows": ["loss"]}
-    for measure in ("nll", "row 28", "row 21", "row 14"):
-        panels[f"validation, {measure}"] = [column for column in rows[0] if column.endswith(f" {measure}")]
+    panels |= {f"share of unseen {name} doubted": [f"{name} doubted"] for name in ("digits", "others")}
     figures: Path = arguments.figures
     plots.progress(rows, panels, figures / f"{arguments.name}-curves.png", arguments.name)
     print(f"wrote {folder}")

@@ -5,6 +5,7 @@ the rounds `taught`, `taught-2` … train it on with the teachers' answers added
 `wide-2` … widen what it reads (other levels of paper and ink, displays, unusual pens, other crops), with the reader
 that they begin from as their teacher. The round `signs` shows it more of what is no digit, and parts of
 squared paper and dense fog besides; again with the reader before them as teacher.
+`judge` is a network beside the reader, which says what is no digit.
 
 The names of the fields are options of the command and keys of the `knobs` of a record, so they do not change.
 """
@@ -93,4 +94,21 @@ _SIGNS = replace(
 STAGES |= {"signs": replace(_SIGNS, seed=21)}
 ROUNDS = [stage for stage in STAGES if stage.startswith("taught")]
 WIDE_ROUNDS = [stage for stage in STAGES if stage.startswith("wide")]
+JUDGE = "judge"
+STAGES |= {
+    JUDGE: replace(
+        _SIGNS,
+        epochs=4.0,
+        peak=4e-3,
+        dropout=0.0,
+        smoothing=0.0,
+        emphasis=3.0,
+        drawn=5000,
+        displays=5000,
+        pens=9000,
+        others=5000,
+        signs=40_000,
+        seed=31,
+    )
+}
 SIGN_ROUNDS = [stage for stage in STAGES if stage.startswith("signs")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from training.digits.temperature import fit_temperatures, smooth
 from training.evaluation import corruptions, evaluate, scores
 from training.fit.export import Arrays, Metrics, digit_golden, export
 from training.fit.record import Record, parameters
-from training.networks.digits import CLASSES, MAX_ROWS, DigitReader, RowReader, digit_log_probabilities
+from training.networks.digits import CLASSES, MAX_ROWS, DigitJudge, DigitReader, RowReader
 
 CONFIDENT = 0.99
 DOUBT = 0.5  # a score below this is that of an unsure reader
@@ -30,6 +31,9 @@ UNSEEN_IMAGES = 500  # of each kind
 NO_WARP = Distortion(untouched=1.0)
 # A row's temperature is fitted on digits where MNIST has them from here on; above it there is hardly any ink yet.
 FIRST_INK = 5
+# Of a judge's log-odds, chosen on validation digits and unseen images of no digit: a factor, what is added after
+# `LAST_INK` rows and more, and how much lower that is for each row less.
+SHARPNESS, CAUTION, EARLY_CAUTION, LAST_INK = 2.0, -2.0, 0.4, 25
 
 
 def export_digits(
@@ -37,22 +41,26 @@ def export_digits(
     record: dict[str, Any],
     data: Mnist,
     *,
+    judge: DigitJudge | None = None,
     name: str = "digits",
     version: int | None = None,
     models: Path,
 ) -> Path:
-    """Write `models/<name>/<version>/` for the row reader among `networks` that is the best on validation digits."""
+    """Write `models/<name>/<version>/` for the row reader among `networks` that is the best on validation digits.
+
+    A `judge` was trained beside that one.
+    """
     readers = {size: network for size, network in networks.items() if isinstance(network, RowReader)}
     size = best_size(readers, data.validation)
     core = readers[size]
-    scale = temperatures(core, data.validation)
-    reader = DigitReader(core, scale)
+    reader = DigitReader(core, temperatures(core, data.validation), judge and sharpened(judge), caution())
+    parts = f"strokes of three rows, LSTM {size}{', a judge of what is no digit' if judge else ''}"
     return write_folder(
         reader,
         name=name,
-        description=f"Reads a digit row by row and answers after each: strokes of three rows, LSTM {size}, calibrated",
-        unlikely=unlikely_below(core, scale, data.validation),
-        record=Record(**record, parameters=parameters(core)),
+        description=f"Reads a digit row by row and answers after each: {parts}, calibrated",
+        unlikely=unlikely_below(reader, data.validation),
+        record=Record(**record, parameters=parameters(core) + (parameters(judge) if judge else 0)),
         metrics_of=lambda folder: metrics(folder, data),
         version=version,
         models=models,
@@ -118,13 +126,30 @@ def temperatures(core: RowReader, validation: Digits) -> Tensor:
     return tall
 
 
-def unlikely_below(core: RowReader, scale: Tensor, validation: Digits) -> float:
+def caution() -> Tensor:
+    """(64,): what is added to a judge's log-odds of no digit, less of it the fewer rows there are to judge by."""
+    rows = torch.arange(1, MAX_ROWS + 1)
+    return SHARPNESS * (CAUTION - EARLY_CAUTION * (LAST_INK - rows).clamp(min=0))
+
+
+def sharpened(judge: DigitJudge) -> DigitJudge:
+    """A judge with `SHARPNESS` times the log-odds."""
+    result = copy.deepcopy(judge)
+    with torch.no_grad():
+        for parameter in result.verdict.second.parameters():
+            parameter.mul_(SHARPNESS)
+    return result.eval()
+
+
+def unlikely_below(reader: DigitReader, validation: Digits) -> float:
     """The score that `UNLIKELY_SHARE` of the validation digits stay below after all rows, every other one corrupted."""
     images = validation.images.copy()
     for index, kind in enumerate(corruptions.KINDS):
         chosen = slice(2 * index, None, 2 * len(corruptions.KINDS))
         images[chosen] = corruptions.corrupted(images[chosen], kind, seed=1)
-    answers = digit_log_probabilities(logits(core, Digits(images, validation.labels).rows())[:, -1] / scale[SIDE - 1])
+    chunks = torch.from_numpy(Digits(images, validation.labels).rows()).split(250)
+    with torch.inference_mode():
+        answers = torch.cat([reader(chunk, torch.full((len(chunk),), SIDE)) for chunk in chunks])
     return round(float(answers.exp().amax(-1).quantile(UNLIKELY_SHARE)), 3)
 
 

@@ -2,7 +2,7 @@
 
 Each round begins from the mean of the weights that the earlier rounds ended with (Izmailov et al., 2018). Rounds come
 in series: `taught`, `wide`, `signs`. For each series the reader before it counts as one round, and the reader after it
-is a share of that one and the rest the mean of the series (`EARLIER_SHARES`).
+is a share of that one and the rest the mean of the series (`EARLIER_SHARES`). A judge is trained beside the last one.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from service.contract.manifest import MODEL_FILE, RECORD_FILE
 from training.data import mnist
-from training.digits.config import ROUNDS, SIGN_ROUNDS, STAGES, WIDE_ROUNDS, Config
+from training.digits.config import JUDGE, ROUNDS, SIGN_ROUNDS, STAGES, WIDE_ROUNDS, Config
+from training.digits.judging import train_judge
 from training.digits.train import ModelGroup, build, train
 from training.fit import distributed
 from training.fit.export import reload
 from training.fit.record import command_line, current_commit, identity, stage_record
 from training.networks.convolutional import Committee
-from training.networks.digits import row_reader
+from training.networks.digits import COLUMNS, STROKES, DigitJudge, RowReader, row_reader
 
 # Of the reader before the wide rounds, and before the rounds of signs. Chosen on validation digits: more of it reads
 # MNIST better, less of it other material.
-EARLIER_SHARES = 0.4, 0.3
+EARLIER_SHARES = 0.4, 0.825
 Weights = dict[str, dict[str, Tensor]]  # member -> state_dict of its network
 
 
@@ -105,6 +106,10 @@ def train_stage(
 
     With an `exported` reader a series of rounds begins from that one.
     """
+    if stage == JUDGE:
+        beginning = exported or reader_before_signs(folder)
+        network = _blended_reader(beginning, load_stages(folder, SIGN_ROUNDS))
+        return train_judge_stage(network, config, folder / stage, device, deadline=deadline, accept_other=accept_other)
     commit, data = current_commit(), mnist.load()
     committee, start = None, None
     if stage in ROUNDS:
@@ -126,6 +131,38 @@ def train_stage(
     )
     record = stage_record(config, curves.rows, data=data.digests, device=device, command=command_line(), commit=commit)
     return Checkpoint(weights=_weights(group), seconds=curves.last["seconds"], **record)
+
+
+def _blended_reader(beginning: Checkpoint, rounds: Sequence[Checkpoint]) -> RowReader:
+    """The reader after the rounds of signs: the first of its members."""
+    last = replace(rounds[-1], weights=blended_weights(beginning, rounds, EARLIER_SHARES[1]))
+    return cast("RowReader", last.members()[0])
+
+
+def train_judge_stage(
+    reader: RowReader,
+    config: Config,
+    folder: Path,
+    device: torch.device,
+    **options: Any,
+) -> Checkpoint:
+    """Train a judge beside `reader`; its one member's weights are a `DigitJudge`'s. `options` are those of `fit`."""
+    commit, data = current_commit(), mnist.load()
+    judge, curves = train_judge(
+        reader, data, config, device, folder=folder, identity=identity(config, data.digests, "digits"), **options
+    )
+    record = stage_record(config, curves.rows, data=data.digests, device=device, command=command_line(), commit=commit)
+    weights = {name: value.detach().cpu() for name, value in judge.state_dict().items()}
+    return Checkpoint(weights={JUDGE: weights}, seconds=curves.last["seconds"], **record)
+
+
+def trained_judge(checkpoint: Checkpoint) -> DigitJudge:
+    """The judge that the stage `judge` left."""
+    weights = checkpoint.weights[JUDGE]
+    evidence, features = weights["rows.weight"].shape
+    judge = DigitJudge(features - COLUMNS - STROKES, evidence)
+    judge.load_state_dict(weights)
+    return judge.eval()
 
 
 def _teachers_and_start(stage: str, config: Config, folder: Path) -> tuple[Committee, dict[str, Tensor]]:

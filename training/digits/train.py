@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,26 +68,16 @@ class DistillationLoss:
 
     def __call__(self, step: int) -> Tensor:
         torch.manual_seed(self.config.seed * 1_000_003 + step)
-        images, labels, from_mnist = self.sampler.batch(step)
-        free = float(torch.rand(())) < self.config.free
-        rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
-        images = pen(images, self.config.distortion.pen)
-        if self.config.reframed and not free:
-            images = reframed(images, self.config.reframed)
-            # Teachers were trained on MNIST's frame only; the last ones of a batch have another.
-            from_mnist[len(images) - round(self.config.reframed * len(images)) :] = False
-        canvas, share_read = warp(images, self.config.distortion, rows, free=free)
-        pictures = photograph(canvas, self.config.distortion)
-        if self.config.levels:
-            pictures = relevelled(pictures, self.config.levels)
-            pictures = levelled(densely_fogged(pictures, self.config.fogged))
+        batch = distorted_batch(self.sampler, step, self.config)
+        canvas, pictures, labels = batch.canvas, batch.pictures, batch.labels
+        from_mnist, share_read = batch.from_mnist, batch.share_read
         mine = distributed.rows_of_rank(len(labels))
         canvas, labels, from_mnist, share_read = canvas[mine], labels[mine], from_mnist[mine], share_read[mine]
         # The teachers read the digit without the defects of a photograph.
         target = self._target(canvas, labels, from_mnist, share_read)
         with half_precision(self.device, enabled=self.config.bfloat16):
             logits = self.group(pictures[mine])
-        weight = self._weight(share_read)
+        weight = row_weights(share_read, self.config)
         losses = [-(weight * (target[..., : x.shape[-1]] * x.float().log_softmax(-1)).sum(-1)).sum(1) for x in logits]
         return torch.stack(losses).mean(1).sum()
 
@@ -110,11 +100,43 @@ class DistillationLoss:
         mixed = torch.lerp(target[from_mnist], answers, self.config.distilled * distilled.float()[:, :, None])
         return target.clone().masked_scatter(from_mnist[:, None, None], mixed)
 
-    def _weight(self, share_read: Tensor) -> Tensor:
-        """(B, T), sums to 1 over the rows."""
-        weight = 0.02 + share_read.pow(self.config.emphasis)
-        weight[:, -1] += self.config.final
-        return weight / weight.sum(1, keepdim=True)
+
+class DistortedBatch(NamedTuple):
+    """One batch of training: `canvas` as teachers read it, `pictures` with a photograph's defects (B, T, 28) each.
+
+    With labels (B,), -1 for no digit, which are MNIST's (B,), and the share of the digit above each row (B, T).
+    """
+
+    canvas: Tensor
+    pictures: Tensor
+    labels: Tensor
+    from_mnist: Tensor
+    share_read: Tensor
+
+
+def distorted_batch(sampler: BatchSampler, step: int, config: Config) -> DistortedBatch:
+    """The batch of a step, distorted as `config` says."""
+    images, labels, from_mnist = sampler.batch(step)
+    free = float(torch.rand(())) < config.free
+    rows = CANVASES[int(torch.randint(len(CANVASES), ()))] if free else SIDE
+    images = pen(images, config.distortion.pen)
+    if config.reframed and not free:
+        images = reframed(images, config.reframed)
+        # Teachers were trained on MNIST's frame only; the last ones of a batch have another.
+        from_mnist[len(images) - round(config.reframed * len(images)) :] = False
+    canvas, share_read = warp(images, config.distortion, rows, free=free)
+    pictures = photograph(canvas, config.distortion)
+    if config.levels:
+        pictures = relevelled(pictures, config.levels)
+        pictures = levelled(densely_fogged(pictures, config.fogged))
+    return DistortedBatch(canvas, pictures, labels, from_mnist, share_read)
+
+
+def row_weights(share_read: Tensor, config: Config) -> Tensor:
+    """(B, T), the weight of the loss after each row; sums to 1 over the rows."""
+    weight = 0.02 + share_read.pow(config.emphasis)
+    weight[:, -1] += config.final
+    return weight / weight.sum(1, keepdim=True)
 
 
 def half_precision(device: torch.device, *, enabled: bool = True) -> torch.autocast:

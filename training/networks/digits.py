@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.networks.paper_level import LEVELS, PaperLevel
 from training.networks.ragged import RaggedLSTM
-from training.networks.steady import SteadyLinear, logaddexp
+from training.networks.steady import SteadyLinear, logaddexp, softplus
 
 COLUMNS = 28
 CLASSES = 10
@@ -41,13 +41,57 @@ class RowReader(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, T, 28), ink 0..1 -> logits after each row (B, T, K + 1)."""
+        answer: Tensor = self.head(self.hidden_after(self.seen(rows)))
+        return answer
+
+    def seen(self, rows: Tensor) -> Tensor:
+        """(B, T, 28) -> what the first LSTM gets: the rows and their strokes (B, T, 84)."""
         taller = nn.functional.pad(rows, (0, 0, REACH - 1, 0))
         strokes = self.strokes(taller.unsqueeze(1)).relu().transpose(1, 2).flatten(2)
-        x = torch.cat([rows, strokes], 2)
+        return torch.cat([rows, strokes], 2)
+
+    def hidden_after(self, seen: Tensor) -> Tensor:
+        """(B, T, 84) -> the last LSTM's h after each row (B, T, H)."""
+        x = seen
         for lstm in self.lstms:
             x = self.dropout(lstm(x)[0])
-        answer: Tensor = self.head(x)
-        return answer
+        return x
+
+
+class DigitJudge(nn.Module):
+    """How likely the rows so far are no digit, from the reader's h and what the reader sees; causal by construction.
+
+    Each row is evidence; its greatest values so far and their sums go, with h, to the log-odds. There is no recurrence
+    of its own, so it costs little beside the reader. It is trained with the reader's weights held fixed, and takes
+    nothing of what the reader knows of digits.
+    """
+
+    def __init__(self, reader_hidden: int, evidence: int = 96) -> None:
+        super().__init__()
+        self.evidence = evidence
+        self.rows = SteadyLinear(reader_hidden + COLUMNS + STROKES, evidence)
+        self.verdict = Verdict(reader_hidden + 2 * evidence)
+
+    @torch.jit.unused
+    def forward(self, hidden: Tensor, seen: Tensor) -> Tensor:
+        """The reader's h (B, T, H) and its input (B, T, 84) -> log-odds of no digit after each row (B, T)."""
+        found = self.rows(torch.cat([hidden, seen], 2)).relu().float()
+        log_odds: Tensor = self.verdict(torch.cat([hidden, found.cummax(1).values, found.cumsum(1) / COLUMNS], 2))
+        return log_odds
+
+
+class Verdict(nn.Module):
+    """Two layers from the h of a reader and its judge (..., F) to the log-odds of no digit (...)."""
+
+    WIDTH = 64
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.first, self.second = SteadyLinear(features, self.WIDTH), SteadyLinear(self.WIDTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        log_odds: Tensor = self.second(self.first(x).relu()).squeeze(-1)
+        return log_odds
 
 
 def digit_log_probabilities(logits: Tensor) -> Tensor:
@@ -77,25 +121,40 @@ def _initialised(lstm: nn.LSTM) -> nn.LSTM:
 class DigitReader(nn.Module):
     """A trained `RowReader` behind the digit contract of docs/models.md; it reads rows as `PaperLevel` gives them.
 
-    State, float64 `(B, 2 * layers * H + 87)`: h and c of every layer, the last two rows and the state of `PaperLevel`
-    (float32 values), and the number of rows read.
+    State, float64 `(B, 2 * layers * H + 2 * E + 87)`: h and c of every layer, the greatest evidence and the sums
+    of the judge, if there is one, the last two rows and the state of `PaperLevel` (float32 values), the rows read.
     """
 
-    def __init__(self, core: RowReader, temperatures: Tensor | None = None) -> None:
-        """`temperatures` (64,): the logits after row t are divided by entry t - 1 (the last one for later rows)."""
+    def __init__(
+        self,
+        core: RowReader,
+        temperatures: Tensor | None = None,
+        judge: DigitJudge | None = None,
+        caution: Tensor | None = None,
+    ) -> None:
+        """`temperatures` (64,): the logits after row t are divided by entry t - 1 (the last one for later rows).
+
+        `caution` (64,): what is added after row t to the log-odds of no digit that a `judge` gives.
+        """
         super().__init__()
         self.hidden, self.layers = core.hidden, core.layers
-        self.width = 2 * core.layers * core.hidden
+        self.evidence = 0 if judge is None else judge.evidence
+        self.width = 2 * (core.layers * core.hidden + self.evidence)
         self.state_width = self.width + 2 * COLUMNS + LEVELS + 1
         self.paper = PaperLevel()
         self.strokes = _dense(core.strokes)
         self.lstms = nn.ModuleList(_ragged(lstm) for lstm in core.lstms)
         self.head = core.head
+        self.judge = judge
         values = torch.ones(MAX_ROWS) if temperatures is None else temperatures.detach().float().clone()
         if values.shape != (MAX_ROWS,) or not bool((values > 0).all()):
             raise ValueError(f"temperatures must be {MAX_ROWS} positive numbers")
         self.temperatures: Tensor
         self.register_buffer("temperatures", values)
+        self.caution: Tensor
+        if judge is not None:
+            added = torch.zeros(MAX_ROWS) if caution is None else caution.detach().float().clone()
+            self.register_buffer("caution", added)
 
     @torch.jit.export
     def initial(self, batch: int) -> Tensor:
@@ -111,7 +170,12 @@ class DigitReader(nn.Module):
     def read(self, state: Tensor) -> Tensor:
         """(B, K) calibrated log-probabilities; uniform where no row has been read."""
         top = 2 * (self.layers - 1) * self.hidden
-        return self._answer(state[:, top : top + self.hidden].float(), state[:, -1])
+        hidden = state[:, top : top + self.hidden].float()
+        if self.judge is not None:
+            at = 2 * self.layers * self.hidden
+            greatest, sums = state[:, at : self.width].float().split(self.evidence, 1)
+            hidden = torch.cat([hidden, greatest, sums / 28], 1)
+        return self._answer(hidden, state[:, -1])
 
     @torch.jit.export
     def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,20 +189,24 @@ class DigitReader(nn.Module):
         return self.read(self.step(rows, lengths, self.initial(rows.size(0))))
 
     def _answer(self, hidden: Tensor, counts: Tensor) -> Tensor:
-        """(..., H) and rows read (...) -> (..., K)."""
-        temperature = self.temperatures[counts.long().clamp(1, 64) - 1].unsqueeze(-1)
-        answer = digit_log_probabilities(self.head(hidden) / temperature)
+        """(..., H), and 2 E more with a judge, and rows read (...) -> (..., K)."""
+        row = counts.long().clamp(1, 64) - 1
+        answer = digit_log_probabilities(self.head(hidden[..., : self.hidden]) / self.temperatures[row].unsqueeze(-1))
+        if self.judge is not None:
+            log_odds = (self.judge.verdict(hidden) + self.caution[row]).unsqueeze(-1)
+            answer = logaddexp(answer - softplus(log_odds), -softplus(-log_odds) - math.log(answer.shape[-1]))
         return torch.where(counts.unsqueeze(-1) > 0, answer, torch.full_like(answer, -math.log(answer.shape[-1])))
 
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """-> state after the rows, and the last layer's h after each of them (B, T, H)."""
+        """-> state after the rows, and what `_answer` gets after each of them (B, T, H), or (B, T, H + 2 E)."""
         padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
         fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
         before = state[:, self.width :].float()
         fresh, levels = self.paper(fresh, padding, before[:, 56:-1], before[:, -1])
         joined = torch.cat([before[:, :56].view(-1, 2, 28), fresh], 1)
         strokes = self.strokes(torch.cat([joined[:, :-2], joined[:, 1:-1], fresh], 2)).relu()
-        x = torch.cat([fresh, strokes], 2)
+        seen = torch.cat([fresh, strokes], 2)
+        x = seen
         columns: list[Tensor] = []
         for i, lstm in enumerate(self.lstms):
             at = 2 * i * self.hidden
@@ -146,11 +214,27 @@ class DigitReader(nn.Module):
             c = state[:, at + self.hidden : at + 2 * self.hidden].float()
             x, h, c = lstm(x, lengths, h, c)
             columns += [h.double(), c.double()]
+        if self.judge is not None:
+            found = self.judge.rows(torch.cat([x, seen], 2)).relu().masked_fill(padding.unsqueeze(2), 0.0)
+            greatest, sums = self._collected(found, state[:, 2 * self.layers * self.hidden : self.width].float())
+            columns += [greatest[:, -1].double(), sums[:, -1].double()]
+            x = torch.cat([x, greatest[:, 1:], sums[:, 1:] / 28], 2)
         last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
         columns.append(joined.gather(1, last.expand(-1, -1, 28)).flatten(1).double())
         columns.append(levels.double())
         columns.append(state[:, -1:] + lengths.unsqueeze(1).double())
         return torch.cat(columns, dim=1), x
+
+    def _collected(self, found: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
+        """Evidence of rows (B, T, E) -> its greatest values and its sums before and after each row, (B, 1 + T, E) each.
+
+        `earlier` (B, 2 E) are those before the rows. Evidence is in steps of 1/256, of which float32 sums are exact:
+        rows in several parts have the same sums as in one.
+        """
+        steps = (found * 256).clamp(max=65536.0).round() / 256
+        before = earlier.unsqueeze(1)
+        greatest = torch.cat([before[..., : self.evidence], steps], 1).cummax(1)[0]
+        return greatest, torch.cat([before[..., self.evidence :], steps], 1).cumsum(1)
 
 
 def _dense(convolution: nn.Conv2d) -> SteadyLinear:
@@ -181,7 +265,7 @@ def _ragged(trained: nn.Module) -> RaggedLSTM:
 def row_reader(weights: dict[str, Tensor]) -> RowReader:
     """The trainable reader inside a served one, from the state_dict of its `DigitReader`: the inverse of exporting."""
     hidden = weights["head.weight"].shape[1]
-    layers = sum(name.endswith("weight_hh_l0") for name in weights)
+    layers = sum(name.startswith("lstms.") and name.endswith("weight_hh_l0") for name in weights)
     reader = RowReader(hidden, layers, classes=len(weights["head.weight"]) - 1)
     dense = weights["strokes.weight"].view(CHANNELS, COLUMNS // 2, REACH, COLUMNS)
     state = {

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.imaging import numbers
 from service.imaging.decode import Picture, view_of
+from service.imaging.marks import bounding_slices
 from service.imaging.numbers import Line, lines_of_digits
 from tests.pictures import drawn
 
@@ -117,3 +119,14 @@ def test_a_point_is_a_sign_and_no_part_of_a_digit(beside: int) -> None:
     (line,) = lines_of_digits(picture(plane))
     assert (without.has_signs, line.has_signs) == (False, True)
     assert [piece.box for piece in line.pieces] == [piece.box for piece in without.pieces]
+
+
+def test_lower_strokes_between_tall_ones_are_a_digit_and_none_is_lost() -> None:
+    plane = np.full((160, 260), 255, np.uint8)
+    plane[30:130, 40:50] = plane[30:130, 150:160] = 0  # two tall strokes
+    plane[60:66, 48:152] = 255
+    plane[30:80, 90:98] = plane[84:130, 92:100] = 0  # one in two pieces between them
+    mask = plane < 128
+    parts = numbers._tall_parts(mask)
+    assert [bounding_slices(part)[1].start for part in parts] == [40, 90, 150]
+    assert np.array_equal(np.any(parts, axis=0), mask)

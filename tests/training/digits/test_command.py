@@ -13,9 +13,10 @@ from service.contract.manifest import read_manifest
 from training.data import drawn_digits, mnist
 from training.data.mnist import Digits, Mnist
 from training.digits import command
-from training.digits.config import ROUNDS, SIGN_ROUNDS, STAGES, WIDE_ROUNDS, Config
+from training.digits.config import JUDGE, ROUNDS, SIGN_ROUNDS, STAGES, WIDE_ROUNDS, Config
 from training.digits.stages import Checkpoint, stage_file
 from training.fit.errors import OtherRun
+from training.networks.digits import DigitJudge
 
 TINY = "--epochs 1 --batch 20 --drawn 5 --others 5 --ones 5 --displays 4 --pens 8 --signs 13 --free 0 --no-bfloat16"
 
@@ -40,10 +41,14 @@ def test_finished_stages_are_exported_and_not_trained_again(
     checkpoint: Checkpoint, data: Mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mnist, "load", lambda: data)  # the real one needs files or a network
+    torch.manual_seed(3)
+    judge = DigitJudge(10, 4)
     measured = {f"10x1 {measure}": 0.5 for measure in ("nll", "row 14", "row 21", "row 28")}
     curves = [{"step": 1.0, "seconds": 1.0, "loss": 2.0} | measured]
     for stage in STAGES:
         replace(checkpoint, curves=curves).save(stage_file(tmp_path / "runs", stage))
+    judged = [curves[0] | {"digits doubted": 0.01, "others doubted": 0.9}]
+    replace(checkpoint, curves=judged, weights={JUDGE: judge.state_dict()}).save(stage_file(tmp_path / "runs", JUDGE))
     folders = ["--folder", str(tmp_path / "runs"), "--models", str(tmp_path / "models"), "--figures", str(tmp_path)]
     with pytest.raises(OtherRun, match="configuration"):
         command.main(_parsed(*folders))

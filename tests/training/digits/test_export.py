@@ -18,7 +18,7 @@ from training.digits import export
 from training.digits.stages import Checkpoint, combined_record
 from training.evaluation import evaluate, scores
 from training.folders import MODELS
-from training.networks.digits import RowReader, digit_log_probabilities
+from training.networks.digits import DigitJudge, DigitReader, RowReader, digit_log_probabilities
 
 
 @pytest.mark.usefixtures("few_unseen_images")
@@ -60,7 +60,7 @@ def test_one_digit_in_a_hundred_lies_below_the_unlikely_level() -> None:
     torch.manual_seed(6)
     core, scale = RowReader(8), torch.full((64,), 0.1)
     digits = Digits(*drawn_digits.digit_images(300, 5))
-    level = export.unlikely_below(core, scale, digits)
+    level = export.unlikely_below(DigitReader(core, scale), digits)
     score = digit_log_probabilities(export.logits(core, digits.rows())[:, -1] / 0.1).exp().amax(-1)
     assert 0 < level < float(score.quantile(0.1))
     assert (score < level).float().mean() < 0.05
@@ -97,3 +97,16 @@ def test_the_committed_reader_has_the_accuracy_of_its_manifest(real_data: Path) 
         margin = 4 * (stated * (1 - stated) / count) ** 0.5
         assert abs(scores.accuracy(test.labels[:count], trace[:, row - 1]) - stated) < margin
     assert model.manifest.metrics["test_accuracy"] >= 0.995
+
+
+def test_a_judge_is_more_cautious_the_fewer_rows_there_are() -> None:
+    caution = export.caution()
+    assert bool((caution.diff() >= 0).all())
+    assert caution[0] < caution[27] == caution[63] == export.SHARPNESS * export.CAUTION
+
+
+def test_a_sharpened_judge_has_a_multiple_of_the_log_odds() -> None:
+    torch.manual_seed(4)
+    judge = DigitJudge(5, 3).eval()
+    hidden, seen = torch.rand(2, 4, 5), torch.rand(2, 4, 84)
+    torch.testing.assert_close(export.sharpened(judge)(hidden, seen), export.SHARPNESS * judge(hidden, seen))

@@ -12,7 +12,7 @@ from training.data import drawn_digits
 from training.data.mnist import Digits, Mnist
 from training.digits.batches import BatchSampler
 from training.digits.config import Config
-from training.digits.train import DistillationLoss, ModelGroup, begin_from, build, logits_of, train
+from training.digits.train import DistillationLoss, ModelGroup, begin_from, build, logits_of, row_weights, train
 from training.networks.convolutional import Committee, ImageReader, StridedReader
 from training.networks.digits import RowReader
 
@@ -68,8 +68,8 @@ def test_with_teachers_the_target_of_a_complete_digit_is_mostly_their_answer(sam
     torch.testing.assert_close(tall, hard[:, None].expand(-1, 40, -1), msg="teachers read 28 rows")
 
 
-def test_later_rows_weigh_more_and_the_last_most(sampler: BatchSampler) -> None:
-    weight = DistillationLoss(ModelGroup(CONFIG), sampler, CONFIG, None)._weight(torch.arange(1, 29)[None] / 28)
+def test_later_rows_weigh_more_and_the_last_most() -> None:
+    weight = row_weights(torch.arange(1, 29)[None] / 28, CONFIG)
     assert weight.sum() == pytest.approx(1)
     assert (weight[0].diff() > 0).all()
     assert weight[0, -1] > 2.5 * weight[0, -2]

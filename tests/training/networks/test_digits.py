@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.networks.digits import MAX_ROWS, DigitReader, RowReader, digit_log_probabilities
+from training.networks.digits import MAX_ROWS, DigitJudge, DigitReader, RowReader, digit_log_probabilities
 
 
 def _core(layers: int = 2) -> RowReader:
@@ -124,3 +124,22 @@ def test_answers_last_at_first_since_the_forget_gate_starts_open() -> None:
         assert bias[:9].abs().sum() == bias[18:].abs().sum() == 0
         for gate in weights["weight_hh_l0"].split(9):
             torch.testing.assert_close(gate @ gate.T, torch.eye(9))
+
+
+def test_a_judge_spreads_the_answer_by_its_odds_and_resumes_bit_for_bit() -> None:
+    core, rows = _core(), torch.zeros(3, 28, 28)
+    rows[:, 5:20, 8:20] = torch.rand(3, 15, 12)
+    judge, caution = DigitJudge(9, 4).eval(), torch.linspace(-1, 1, MAX_ROWS)
+    reader = torch.jit.script(DigitReader(core, None, judge, caution).eval())
+    with torch.no_grad():
+        seen = core.seen(rows)
+        share = torch.sigmoid(-(judge(core.hidden_after(seen), seen) + caution[:28]))[..., None]
+        expected = digit_log_probabilities(core(rows)).exp() * share + (1 - share) / 10
+        state, answers = reader.trace(rows, torch.full((3,), 28), reader.initial(3))
+        # Evidence is kept in steps of 1/256.
+        torch.testing.assert_close(answers.exp(), expected, rtol=0, atol=2e-3)
+        parts = reader.initial(3)
+        for part in rows.split((1, 0, 9, 18), dim=1):
+            parts = reader.step(part, torch.full((3,), part.shape[1]), parts)
+    assert torch.equal(parts, state)
+    assert torch.equal(state, state.float().double())
