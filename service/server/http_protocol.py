@@ -34,6 +34,7 @@ import contextlib
 import fcntl
 import math
 import os
+import re
 import socket
 import struct
 import termios
@@ -67,6 +68,12 @@ _HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has le
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
 _WAITING_REQUEST = 4 << 10  # bytes that a request costs which waits behind another one
+
+
+# A name or an address, and perhaps a port (RFC 9110 7.2, RFC 3986 3.2.2); nothing, where the target has no authority.
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Za-z:.%_~!$&'()*+,;=-]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
+)
 
 
 class _RefusalError(Exception):
@@ -724,6 +731,8 @@ class Protocol(HttpToolsProtocol):
         name = name.lower()
         if name == b"host":
             self._hosts += 1
+            if _HOST.fullmatch(value.strip(b" \t")) is None:
+                raise _RefusalError(_bad_request("the Host field is a name or an address, and perhaps a port"))
         elif name == b"expect":
             self.expect_100_continue |= value.lower() == b"100-continue"
         elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":

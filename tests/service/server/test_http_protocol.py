@@ -78,6 +78,14 @@ UNREADABLE: dict[str, tuple[bytes | float, ...]] = {
     "two lengths": (post(b"/a", b"hello", b"Content-Length: 7"),),
     "a length and chunks": (post(b"/a", b"0\r\n\r\n", b"Transfer-Encoding: chunked"),),
     "no host": (b"GET /a HTTP/1.1\r\n\r\n",),
+    "a host of bytes that are none": (b"GET /a HTTP/1.1\r\nHost: a\xff\xfe\r\n\r\n",),
+    "a host with a blank": (b"GET /a HTTP/1.1\r\nHost: a b\r\n\r\n",),
+    "a host with a path": (b"POST /a HTTP/1.1\r\nHost: a/b\r\nContent-Length: 0\r\n\r\n",),
+    "a host with a user": (b"GET /a HTTP/1.1\r\nHost: me@a\r\n\r\n",),
+    "a host with a port that is none": (b"GET /a HTTP/1.1\r\nHost: a:b\r\n\r\n",),
+    "a WebSocket with such a host": (
+        b"GET /a HTTP/1.1\r\nHost: a\xff\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ),
     "two hosts": (b"GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",),
     "another coding": (CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n",),
     "no target": (b"GET a b HTTP/1.1\r\nHost: a\r\n\r\n",),
@@ -100,6 +108,21 @@ async def test_what_is_no_request_is_a_problem(name: str) -> None:
         assert json.loads(body)["code"] == "bad_request"
         reached = bool(server.application.scopes)  # then the application counts it
         assert server.metric('ritmo_requests_total{code="400"') == (not reached)
+
+
+@pytest.mark.parametrize("host", [b"", b"a", b"127.0.0.1:80", b"[::1]:8000", b"shop_1.example.:", b"%C3%A9.example "])
+async def test_a_host_is_a_name_or_an_address_and_perhaps_a_port(host: bytes) -> None:
+    async with running(Protocol) as server:
+        received = await server.ask(LAST.replace(b"Host: test", b"Host: " + host))
+        assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_head_that_was_read_before_has_no_other_host() -> None:
+    async with running(Protocol) as server:
+        good = post(b"/a", b"1")
+        received = await server.ask(good, 0.05, good, 0.05, good.replace(b"Host: test", b"Host: te\xff\xff"))
+        assert received.count(b"HTTP/1.1 200 OK\r\n") == 2
+        assert received.count(b"HTTP/1.1 400 Bad Request\r\n") == 1
 
 
 BAD_SECOND: dict[str, tuple[bytes, int]] = {
