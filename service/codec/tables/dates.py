@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,6 +26,8 @@ _CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(\s*[AaPp]
 _UNTIL = re.compile(
     r"\s+(?:-|–|—|to|bis|until|hasta|au|a)\s+|(?<=[0-9Z])(?:/|--|–)(?=[0-9]{4}-)|(?<=:[0-9]{2})[-–](?=[0-9])"
 )
+_DIGIT = re.compile(r"\d")
+_LONGEST = 100  # characters of a date or a stretch of time in any writing
 _SAMPLE_SIZE = 1000  # cells that are looked at where a few tell as much as all
 _ORDERS: dict[DateOrder, Parser] = {
     "dmy": numeric_parser("dmy"),
@@ -44,12 +47,18 @@ class DateFormat(Struct, frozen=True):
 
 def is_clock(text: str) -> bool:
     """Whether a cell is a time of day alone, or two of them between which its values were taken."""
-    return bool(_CLOCK_ALONE.fullmatch(start_of(text.strip())))
+    return ":" in text and bool(_CLOCK_ALONE.fullmatch(start_of(text.strip())))
 
 
 def looks_like_date(text: str) -> bool:
     """Whether a cell is a date in some writing; numbers count only where they can be nothing but a date of digits."""
-    text = start_of(text.strip())
+    text = text.strip()
+    return len(text) <= _LONGEST and _DIGIT.search(text) is not None and _is_date(text)
+
+
+@functools.lru_cache(maxsize=4096)  # the same cells are asked again and again while the form of a table is looked for
+def _is_date(text: str) -> bool:
+    text = start_of(text)
     if text.isdigit():
         has_hour = len(text) == 10 and text.startswith(("19", "20"))
         return (len(text) in {8, 12, 14} or has_hour) and _succeeds(read_digits, text)
@@ -60,8 +69,10 @@ def looks_like_date(text: str) -> bool:
 
 def start_of(text: str) -> str:
     """The beginning of a stretch of time (`01.01.2024 00:00 - 01.01.2024 01:00`); other texts as they are."""
+    if not text[:1].isdigit():
+        return text
     ends = _UNTIL.split(text, maxsplit=1)
-    if len(ends) < 2 or not ends[0][:1].isdigit() or not ends[1][:1].isdigit():
+    if len(ends) < 2 or not ends[1][:1].isdigit():
         return text
     return ends[0]
 

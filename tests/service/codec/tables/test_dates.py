@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.codec.tables import dates
 from service.codec.tables.dates import find_date_format, is_clock, looks_like_date
 
 
@@ -89,3 +90,11 @@ def test_times_of_day() -> None:
     assert is_clock("7:05")
     assert is_clock("07:05:59 PM")
     assert not is_clock("7.05")
+
+
+def test_a_cell_without_a_digit_is_no_date_and_no_parser_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(dates, "_succeeds", lambda _parser, text: asked.append(text))
+    for text in ("word", "Montag", "x" * 1000, "1" + "x" * 1000, ""):
+        assert not dates.looks_like_date(text)
+    assert asked == []
