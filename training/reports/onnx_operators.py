@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.onnx import JitScalarType, symbolic_helper  # type: ignore[attr-defined]  # the former is not in its list
+from torch.onnx import JitScalarType, symbolic_helper, symbolic_opset11  # type: ignore[attr-defined]  # the first is not listed
 from torch.onnx.utils import register_custom_op_symbolic
 
 OPSET = 20
@@ -178,6 +178,15 @@ def log(g: Any, x: Any) -> Any:
     return g.op("Log", x)
 
 
+def clamp(g: Any, x: Any, least: Any, most: Any) -> Any:
+    """torch.clamp, also of numbers whose type the exporter has lost."""
+    if JitScalarType.from_value(x, JitScalarType.UNDEFINED) != JitScalarType.UNDEFINED:
+        return symbolic_opset11.clamp(g, x, least, most)
+    for bound, choose in ((least, "Max"), (most, "Min")):
+        x = x if symbolic_helper._is_none(bound) else g.op(choose, x, g.op("CastLike", bound, x))
+    return x
+
+
 def asinh(g: Any, x: Any) -> Any:
     """torch.asinh, of numbers with a square that is too large, too."""
     size = g.op("Abs", x)
@@ -199,6 +208,7 @@ def nearest(g: Any, x: Any) -> Any:
 
 OPERATORS = {
     "asinh": asinh,
+    "clamp": clamp,
     "log": log,
     "expm1": expm1,
     "round": nearest,
