@@ -28,7 +28,21 @@ SEGMENTS: dict[int, tuple[str, ...]] = {
     8: ("abcdefg",),
     9: ("abcdfg", "abcdfg", "abcdfg", "abcfg"),
 }
-NO_DIGIT_SEGMENTS = ("abcefg", "afgde", "afge", "bcefg", "fed", "abfge", "bcdef", "afed", "g", "ad", "agd", "gd", "cegd")
+NO_DIGIT_SEGMENTS = (
+    "abcefg",
+    "afgde",
+    "afge",
+    "bcefg",
+    "fed",
+    "abfge",
+    "bcdef",
+    "afed",
+    "g",
+    "ad",
+    "agd",
+    "gd",
+    "cegd",
+)
 
 # Five columns and seven rows, from the top.
 DOTS: dict[int, tuple[str, ...]] = {
@@ -69,17 +83,17 @@ def display_others(count: int, seed: int) -> tuple[Images, Labels]:
 
 
 def segment_ends(
-    left: float, top: float, right: float, middle: float, bottom: float
+    left_edge: float, top: float, right_edge: float, middle: float, bottom: float
 ) -> dict[str, tuple[float, float, float, float]]:
     """The two corners (x, y, x, y) that each of the seven segments joins, by its letter."""
     return {
-        "a": (left, top, right, top),
-        "b": (right, top, right, middle),
-        "c": (right, middle, right, bottom),
-        "d": (left, bottom, right, bottom),
-        "e": (left, middle, left, bottom),
-        "f": (left, top, left, middle),
-        "g": (left, middle, right, middle),
+        "a": (left_edge, top, right_edge, top),
+        "b": (right_edge, top, right_edge, middle),
+        "c": (right_edge, middle, right_edge, bottom),
+        "d": (left_edge, bottom, right_edge, bottom),
+        "e": (left_edge, middle, left_edge, bottom),
+        "f": (left_edge, top, left_edge, middle),
+        "g": (left_edge, middle, right_edge, middle),
     }
 
 
@@ -92,9 +106,9 @@ def segments(generator: np.random.Generator, lit: str) -> Images:
     slant = generator.choice([0.0, generator.uniform(0.0, 0.22)])
     canvas = Image.new("L", (round(wide) + 2 * MARGIN, HIGH + 2 * MARGIN))
     pencil = ImageDraw.Draw(canvas)
-    left, right, top, bottom = thick / 2, wide - thick / 2, thick / 2, high - thick / 2
+    left_edge, right_edge, top, bottom = thick / 2, wide - thick / 2, thick / 2, high - thick / 2
     middle = high * generator.uniform(0.46, 0.54)
-    ends = segment_ends(left, top, right, middle, bottom)
+    ends = segment_ends(left_edge, top, right_edge, middle, bottom)
     for letter in lit:
         outline = _segment(*ends[letter], thick, gap, point)
         pencil.polygon([(x + slant * (high - y) + MARGIN / 2, y + MARGIN) for x, y in outline], fill=255)

@@ -262,8 +262,8 @@ def arrow(generator: Generator) -> Drawing:
 def _heart(generator: Generator) -> Drawing:
     dip = generator.uniform(0.15, 0.35)
     half = [(0.5, dip), (0.35, -0.15), (-0.1, -0.05), (0.0, 0.5), (0.5, 1.05)]
-    left = rounded(np.array(half))
-    return [left, left * (-1, 1) + (1, 0)]
+    curve = rounded(np.array(half))
+    return [curve, curve * (-1, 1) + (1, 0)]
 
 
 def _house(generator: Generator) -> Drawing:
@@ -515,11 +515,11 @@ def domed(generator: Generator) -> Drawing:
 def stacked(generator: Generator) -> Drawing:
     """Two to four polygons, boxes, half rings and at most one ring in a row or a pile, as vehicles and towers are."""
     parts: Drawing = []
-    place, ring_left = 0.0, True
+    height, ring_left = 0.0, True
     count = int(generator.integers(2, 5))
     for index in range(count):
         radius = generator.uniform(0.15, 0.35)
-        middle = (float(generator.normal(0.5, 0.08)), place + radius)
+        middle = (float(generator.normal(0.5, 0.08)), height + radius)
         kind = int(generator.integers(4))
         if kind == 0 and ring_left and index:
             parts.append(ring(generator, middle, radius))
@@ -528,9 +528,9 @@ def stacked(generator: Generator) -> Drawing:
             parts.append(arc(middle, (radius * generator.uniform(0.8, 1.8), radius), 180, 360))
         else:
             parts.append(polygon(generator, int(generator.integers(3, 6)), middle, radius))
-        place += radius * generator.uniform(1.2, 2.0)
+        height += radius * generator.uniform(1.2, 2.0)
     parts.append(
-        np.array([[0.1, place], [0.9, place]]) if generator.random() < 0.6 else parts[0] * (1, -1) + (0.0, place)
+        np.array([[0.1, height], [0.9, height]]) if generator.random() < 0.6 else parts[0] * (1, -1) + (0.0, height)
     )
     level = generator.random() < 0.4
     return [part[:, ::-1] if level else part for part in parts]

@@ -132,7 +132,7 @@ def _on_squares(images: Tensor, share: float) -> Tensor:
     """Parts of a grid of lines, 6 to 20 pixels apart and turned by a little, over a `share` of the images."""
     batch, rows, columns = images.shape
     device = images.device
-    chosen, gap, tilt, width, level, left = torch.rand(6, batch, 1, 1, device=device)
+    chosen, gap, tilt, width, level, remnant = torch.rand(6, batch, 1, 1, device=device)
     phases = torch.rand(2, batch, 1, 1, device=device)
     y = torch.arange(rows, device=device, dtype=torch.float32)[None, :, None]
     x = torch.arange(columns, device=device, dtype=torch.float32)[None, None, :]
@@ -143,7 +143,7 @@ def _on_squares(images: Tensor, share: float) -> Tensor:
         lines = torch.maximum(lines, (0.9 + 0.7 * width - distance).clamp(0, 1))
     # Preparation has taken some of them away, in patches.
     patches = functional.interpolate(torch.rand(batch, 1, 4, 4, device=device), size=(rows, columns), mode="bilinear")
-    lines = lines * (0.1 + 0.6 * level) * (patches[:, 0] < 0.3 + 0.7 * left)
+    lines = lines * (0.1 + 0.6 * level) * (patches[:, 0] < 0.3 + 0.7 * remnant)
     return torch.where(chosen < share, torch.maximum(images, lines), images)
 
 

@@ -101,7 +101,7 @@ def _export(arguments: argparse.Namespace, checkpoints: dict[str, Checkpoint], e
     reader = replace(checkpoints[SIGN_ROUNDS[-1]], weights=blended_weights(beginning, rounds, EARLIER_SHARES[1]))
     size = next(iter(reader.weights))
     folder = export_digits(
-        {size: reader.member(size)},  # the judge is beside the first one
+        {size: reader.member(size)},  # the judge reads with the first one
         combined_record(checkpoints if exported is None else {"start": exported, **checkpoints}),
         mnist.load(),
         judge=trained_judge(last),

@@ -5,7 +5,7 @@ the rounds `taught`, `taught-2` … train it on with the teachers' answers added
 `wide-2` … widen what it reads (other levels of paper and ink, displays, unusual pens, other crops), with the reader
 that they begin from as their teacher. The round `signs` shows it more of what is no digit, and parts of
 squared paper and dense fog besides; again with the reader before them as teacher.
-`judge` is a network beside the reader, which says what is no digit.
+`judge` is a second network on the reader's hidden units, which says what is no digit.
 
 The names of the fields are options of the command and keys of the `knobs` of a record, so they do not change.
 """

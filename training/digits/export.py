@@ -48,7 +48,7 @@ def export_digits(
 ) -> Path:
     """Write `models/<name>/<version>/` for the row reader among `networks` that is the best on validation digits.
 
-    A `judge` was trained beside that one.
+    A `judge` was trained with that one.
     """
     readers = {size: network for size, network in networks.items() if isinstance(network, RowReader)}
     size = best_size(readers, data.validation)

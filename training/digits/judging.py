@@ -1,4 +1,4 @@
-"""How the judge beside a reader is trained: digits of every kind against what is no digit, the reader held fixed."""
+"""How the judge of a reader is trained: digits of every kind against what is no digit, the reader held fixed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def judged(judge: DigitJudge, reader: RowReader, rows: Tensor) -> Tensor:
 def train_judge(
     reader: RowReader, mnist: Mnist, config: Config, device: torch.device, *, folder: Path | None = None, **options: Any
 ) -> tuple[DigitJudge, Curves]:
-    """Train a judge beside `reader`; `options` are those of `training.fit.loop.fit`."""
+    """Train a judge for `reader`; `options` are those of `training.fit.loop.fit`."""
     torch.manual_seed(config.seed)
     reader = reader.to(device).eval().requires_grad_(requires_grad=False)
     judge = DigitJudge(reader.hidden).to(device)

@@ -86,8 +86,8 @@ def _lit(canvas: Tensor) -> Tensor:
 def _striped(canvas: Tensor) -> Tensor:
     """Inverted along both sides, in one band, or in several."""
     column = torch.arange(SIDE, device=canvas.device)[None, None]
-    left, right = (_uniform(canvas, 5, 9).round() for _ in range(2))
-    sides = (column < left) | (column >= SIDE - right)
+    left_width, right_width = (_uniform(canvas, 5, 9).round() for _ in range(2))
+    sides = (column < left_width) | (column >= SIDE - right_width)
     band = (column - _uniform(canvas, 2, 26)).abs() < _uniform(canvas, 2, 6)
     waves = torch.sin((column + _uniform(canvas, 0, 28)) * 2 * math.pi / _uniform(canvas, 6, 20)) > 0
     kind = torch.rand(len(canvas), 1, 1, device=canvas.device)
@@ -131,7 +131,7 @@ def fog(canvas: Tensor, octaves: int = len(OCTAVES)) -> Tensor:
 
 
 def reframed(images: Tensor, share: float) -> Tensor:
-    """A `share` of the images (B, 28, 28) framed as others do: tight, stretched or not, beside other ink, small."""
+    """A `share` of the images (B, 28, 28) framed as others do: tight, stretched or not, next to other ink, small."""
     count = round(share * len(images))
     if count == 0:
         return images
@@ -164,15 +164,15 @@ def _tight(images: Tensor) -> Tensor:
         last = torch.where(inked, positions, -1.0).amax(1)
         is_blank = last < 0
         bounds.append((torch.where(is_blank, 4.0, first), torch.where(is_blank, 23.0, last)))
-    (top, bottom), (left, right) = bounds
+    (top, bottom), (left_edge, right_edge) = bounds
     margin = 3 * torch.rand(len(images), device=device)
-    high, wide = bottom - top + 1, right - left + 1
+    high, wide = bottom - top + 1, right_edge - left_edge + 1
     scale_y = high / (SIDE - 2 * margin)
     stretch = torch.rand(len(images), device=device) < 0.4
     scale_x = torch.where(stretch, wide / (SIDE - 2 * margin), scale_y)
     scale_y, scale_x = (torch.where(stretch, s, torch.maximum(scale_y, scale_x)) for s in (scale_y, scale_x))
     y = (positions - (SIDE - 1) / 2) * scale_y[:, None] + ((top + bottom) / 2 - (SIDE - 1) / 2)[:, None]
-    x = (positions - (SIDE - 1) / 2) * scale_x[:, None] + ((left + right) / 2 - (SIDE - 1) / 2)[:, None]
+    x = (positions - (SIDE - 1) / 2) * scale_x[:, None] + ((left_edge + right_edge) / 2 - (SIDE - 1) / 2)[:, None]
     grid = torch.stack([x[:, None, :].expand(-1, SIDE, -1), y[:, :, None].expand(-1, -1, SIDE)], -1) / (SIDE / 2)
     return functional.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
 
@@ -184,7 +184,7 @@ def _beside_ink(images: Tensor) -> Tensor:
     neighbour = images.roll(1, 0).roll(SIDE // 2, 2)
     depth = _uniform(images, 2, 6).floor()
     kind = torch.rand(len(images), 1, 1, device=images.device)
-    left, right = (kind < 0.35) & (column < depth), (kind >= 0.35) & (kind < 0.7) & (column >= SIDE - depth)
+    at_left, at_right = (kind < 0.35) & (column < depth), (kind >= 0.35) & (kind < 0.7) & (column >= SIDE - depth)
     bar = (kind >= 0.7) & (kind < 0.85) & (row >= SIDE - (depth / 2).floor())
     bar |= (kind >= 0.85) & (row < (depth / 2).floor())
-    return torch.where(left | right, torch.maximum(images, neighbour), torch.where(bar, 1.0, images))
+    return torch.where(at_left | at_right, torch.maximum(images, neighbour), torch.where(bar, 1.0, images))

@@ -2,7 +2,7 @@
 
 Each round begins from the mean of the weights that the earlier rounds ended with (Izmailov et al., 2018). Rounds come
 in series: `taught`, `wide`, `signs`. For each series the reader before it counts as one round, and the reader after it
-is a share of that one and the rest the mean of the series (`EARLIER_SHARES`). A judge is trained beside the last one.
+is a share of that one and the rest the mean of the series (`EARLIER_SHARES`). A judge is trained for the last one.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def train_judge_stage(
     device: torch.device,
     **options: Any,
 ) -> Checkpoint:
-    """Train a judge beside `reader`; its one member's weights are a `DigitJudge`'s. `options` are those of `fit`."""
+    """Train a judge for `reader`; its one member's weights are a `DigitJudge`'s. `options` are those of `fit`."""
     commit, data = current_commit(), mnist.load()
     judge, curves = train_judge(
         reader, data, config, device, folder=folder, identity=identity(config, data.digests, "digits"), **options

@@ -138,7 +138,7 @@ def _write(
     config: Config,
     record: Record,
 ) -> Path:
-    """The model's folder; its metrics are those of the exported file, beside the shipped forecaster's.
+    """The model's folder; its metrics are those of the exported file, next to the shipped forecaster's.
 
     The service's own loader proves it before it takes its place: what it refuses is not written.
     """

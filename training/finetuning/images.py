@@ -188,7 +188,7 @@ def _is_idx_of_images(file: Path) -> bool:
 
 
 def _in_idx(file: Path) -> Iterator[_Entry]:
-    """The images of an idx file (`train-images-idx3-ubyte`), labelled by the one beside it (`…-labels-idx1-ubyte`)."""
+    """The images of an idx file (`train-images-idx3-ubyte`), labelled by the one next to it (`…-labels-idx1-ubyte`)."""
     labels_file = file.with_name(file.name.replace("images", "labels").replace("idx3", "idx1"))
     if not labels_file.is_file():
         raise UnusableData(f"{file.name} has no file of labels beside it: {labels_file.name} is missing")

@@ -73,7 +73,7 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def short_season(means: Tensor, count: Tensor, longest: int = 100, turns: int = 3) -> Tensor:
-    """A season of up to `longest` values that shows whatever moves slowly beneath it; 1 where none does: (N, 1) int64.
+    """A season of up to `longest` values on any slow movement; 1 where there is none: (N, 1) int64.
 
     means (N, lags) float32, the mean products of detrended values; count (N, 1). What counts is the autocorrelation of
     the changes over half and over a third of a season, a mean over its first `turns` multiples: 1 for an exact season,
@@ -89,18 +89,18 @@ def short_season(means: Tensor, count: Tensor, longest: int = 100, turns: int = 
     fits[:, 0] = 1.0
     around = torch.stack([at - step, at + step]).clamp(max=last)
     # One selection of columns takes half the time of several by tensors of indices.
-    beside = means.index_select(1, around.flatten()).unflatten(1, (2, turns, 2, lag.shape[0])).sum(1)
+    neighbours = means.index_select(1, around.flatten()).unflatten(1, (2, turns, 2, lag.shape[0])).sum(1)
     centre = means.index_select(1, at.clamp(max=last).flatten()).unflatten(1, (turns, 1, lag.shape[0]))
-    alike = ((2 * centre - beside) * fits).sum(1) / fits.sum(1)
+    alike = ((2 * centre - neighbours) * fits).sum(1) / fits.sum(1)
     energy = 2 * (means[:, :1].unsqueeze(2) - means[:, step])
     contrast = alike.sum(1) / energy.sum(1).clamp(min=1e-6)
     # What turns smoothly is like itself at once; a season has been unlike itself half a turn before.
-    rest = lag - half
-    between = 2 * means[:, rest] - means[:, rest - half] - means[:, lag]
-    least = 0.05 + 2.0 * ((1 + 0.5 * lag) / count).sqrt()
+    remainder = lag - half
+    between = 2 * means[:, remainder] - means[:, remainder - half] - means[:, lag]
+    threshold = 0.05 + 2.0 * ((1 + 0.5 * lag) / count).sqrt()
     wider = torch.constant_pad_nd(contrast, [1, 1], -9.0)
     shows = (contrast >= wider[:, :-2]) & (contrast >= wider[:, 2:]) & (between < 0.5 * contrast * energy[:, 0])
-    shows = shows & (contrast > least) & (contrast < 1.5) & (2 * lag <= count)
+    shows = shows & (contrast > threshold) & (contrast < 1.5) & (2 * lag <= count)
     value = torch.where(shows, contrast, 0.0)
     best, of_best = value.max(1, keepdim=True)
     if not bool((best > 0).any()):
@@ -128,16 +128,16 @@ def whole_turns(means: Tensor, turn: Tensor, count: Tensor) -> Tensor:
         energy = energy + 2 * (means[:, :1] - means.gather(1, step))
     contrast = alike / energy.clamp(min=1e-6)
     fits = (lag + turn <= 0.75 * count) & (lag + turn <= last)
-    whole = torch.ones_like(turn)
-    most = 0.06 + 0.5 * ((1 + 0.5 * turn) / count).sqrt()
+    length = torch.ones_like(turn)
+    threshold = 0.06 + 0.5 * ((1 + 0.5 * turn) / count).sqrt()
     for n_turns in (2, 3, 4):
-        whole_ones = (fits & (times % n_turns == 0)).to(torch.float32)
-        beside = (fits & ((times % n_turns == 1) | (times % n_turns == n_turns - 1))).to(torch.float32)
-        gain = (contrast * whole_ones).sum(1, keepdim=True) / whole_ones.sum(1, keepdim=True).clamp(min=1)
-        gain = gain - (contrast * beside).sum(1, keepdim=True) / beside.sum(1, keepdim=True).clamp(min=1)
-        better = (whole_ones.sum(1, keepdim=True) > 0) & (gain > most)
-        most, whole = torch.where(better, gain, most), torch.where(better, n_turns, whole)
-    return whole
+        multiples = (fits & (times % n_turns == 0)).to(torch.float32)
+        neighbours = (fits & ((times % n_turns == 1) | (times % n_turns == n_turns - 1))).to(torch.float32)
+        gain = (contrast * multiples).sum(1, keepdim=True) / multiples.sum(1, keepdim=True).clamp(min=1)
+        gain = gain - (contrast * neighbours).sum(1, keepdim=True) / neighbours.sum(1, keepdim=True).clamp(min=1)
+        better = (multiples.sum(1, keepdim=True) > 0) & (gain > threshold)
+        threshold, length = torch.where(better, gain, threshold), torch.where(better, n_turns, length)
+    return length
 
 
 def with_whole_turns(
@@ -155,8 +155,8 @@ def with_whole_turns(
     _, is_clear = comes_back(means[row], long.select(1, 0), acf[row], of_none, count[row])
     is_of_calendar = (of_calendar[row] > 1) & ((long < 300) | (count[row] >= 2 * long))
     is_clear = is_clear.unsqueeze(1) & (of_calendar[row] == 1) | is_of_calendar
-    whole = (long + turn.div(2, rounding_mode="floor")).div(turn, rounding_mode="floor") * turn
-    season = season.index_put((row,), torch.where(is_clear, whole, long))
+    length = (long + turn.div(2, rounding_mode="floor")).div(turn, rounding_mode="floor") * turn
+    season = season.index_put((row,), torch.where(is_clear, length, long))
     return season, is_short.index_put((row,), ~is_clear)
 
 

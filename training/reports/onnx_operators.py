@@ -178,11 +178,11 @@ def log(g: Any, x: Any) -> Any:
     return g.op("Log", x)
 
 
-def clamp(g: Any, x: Any, least: Any, most: Any) -> Any:
-    """torch.clamp, also of numbers whose type the exporter has lost."""
+def clamp(g: Any, x: Any, low: Any, high: Any) -> Any:
+    """torch.clamp, also where the exporter has lost the type of the numbers."""
     if JitScalarType.from_value(x, JitScalarType.UNDEFINED) != JitScalarType.UNDEFINED:
-        return symbolic_opset11.clamp(g, x, least, most)
-    for bound, choose in ((least, "Max"), (most, "Min")):
+        return symbolic_opset11.clamp(g, x, low, high)
+    for bound, choose in ((low, "Max"), (high, "Min")):
         x = x if symbolic_helper._is_none(bound) else g.op(choose, x, g.op("CastLike", bound, x))
     return x
 
