@@ -216,14 +216,15 @@ class Statistics(nn.Module):
         """The exponentially forgetting mean of the values."""
         return stats[..., self.MEAN] / stats[..., self.MEAN_W].clamp(min=1e-12)
 
-    def offset(self, mean: Tensor, scale: Tensor) -> Tensor:
-        """What a network's inputs leave out of the level of a series: its mean, where that is 2,000 scales or more.
+    def offset(self, mean: Tensor, scale: Tensor, lowest: Tensor) -> Tensor:
+        """What a network's inputs leave out of the level of a series, where zero says nothing of it.
 
-        So far from zero, zero says nothing of a series, and a network sees the same as around zero. Nearer than 1,000
-        scales the offset is 0, between the two a share of the mean; all arguments have the same shape.
+        That is its mean, where a value was below zero, or where the mean is 2,000 scales or more from zero: then a
+        network sees the same whatever is added to the series. Nearer than 1,000 scales the offset of a series that
+        stayed above zero is 0, between the two a share of the mean; all arguments have the same shape.
         """
         far = (torch.asinh((mean.abs() / scale).clamp(max=1e30)) - 7.6) / 0.7
-        return mean * far.clamp(0.0, 1.0)
+        return torch.where(lowest < 0, mean, mean * far.clamp(0.0, 1.0))
 
     def change(self, x: Tensor, observed: Tensor, stats: Tensor, start: Tensor) -> Tensor:
         """Each new value less the last one before it, (B, T) float64; 0 where either is missing."""
@@ -234,7 +235,7 @@ class Statistics(nn.Module):
         """Inputs of the fast clock at every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
         last, mean = stats.select(2, self.LAST), self.mean(stats)
         lowest = torch.minimum(stats.select(2, self.LOWEST), last)
-        offset = self.offset(mean, scale)
+        offset = self.offset(mean, scale, lowest)
         ratios = torch.stack([change, last - mean, mean - offset, last - offset, last - lowest], 2)
         ratios = (ratios / scale.unsqueeze(2)).clamp(-1e30, 1e30).to(torch.float32)
         heights = torch.asinh(ratios)
