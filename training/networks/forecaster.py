@@ -76,8 +76,8 @@ LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 
 MAX_HORIZON = 1024
 LEARNED_HORIZON = 256  # steps ahead that the head is trained on; beyond, intervals go on growing as they did
 MEMORY = 1024
-# Windows that a history reads, and up to how many steps of a series each of them serves: `robust_heights` takes the same
-# sample of values in all of them (the same remainder by 3), and no longer season counts before the next width.
+# Windows that a history reads, and up to how many steps of a series each of them serves: `robust_heights` takes the
+# same sample of values in all of them (the same remainder by 3), and no longer season counts before the next width.
 WIDTHS = (128, 224, 512, MEMORY)
 REACHES = (77, 215, 431, 1 << 60)
 BLOCK = 128 * MEMORY  # remembered values of the read-outs that a history makes at a time
@@ -310,8 +310,8 @@ class Forecaster(nn.Module):
         """Run both clocks over `values`.
 
         Returns the statistics after every step (B, T, COLUMNS), memory with the new values behind it (B, MEMORY + T),
-        the hidden units of the fast clock after every step and of the slow one after every tick, all hidden units at each
-        row's end, and the distances of the values from the bands predicted for them (B, T, len(BAND)).
+        the hidden units of the fast clock after every step and of the slow one after every tick, all hidden units at
+        each row's end, and the distances of the values from the bands predicted for them (B, T, len(BAND)).
         """
         steps = values.shape[1]
         column = torch.arange(steps, device=values.device)

@@ -41,7 +41,7 @@ def usable_seasons(stated: Tensor, steps: Tensor, longest: int) -> tuple[Tensor,
 
 
 def may_hide_shorter(usable: Tensor, second: Tensor) -> Tensor:
-    """Whether the stated season, (N,), is so long that a shorter one may be in it, and no second one is stated: (N,)."""
+    """Whether one stated season, no second, is so long that a shorter one may be in it: (N,) bool."""
     return (usable >= 28) & (second == 0)
 
 
