@@ -116,7 +116,9 @@ class Statistics(nn.Module):
         moved = observed & (count > 1.5)
         change = torch.where(moved, (x - previous).abs(), 0.0)
         typical, clipped, pace, share, recent = self.typical_changes(change, observed, counts, start)
-        slow_sums = torch.stack([clipped, moved.to(torch.float64), x, observed.to(torch.float64)], 1)
+        # The mean leaves out a glitch and the way back from it; a lasting step is in it from its second value on.
+        usual = observed & (change <= clipped)
+        slow_sums = torch.stack([clipped, moved.to(torch.float64), x * usual, usual.to(torch.float64)], 1)
         carry = start[:, self.ABS_SLOW : self.MEAN_W + 1]
         slow_sums = running(slow_sums, pace.cumsum(1), carry, self.SLOW_DECAY, self.FASTEST)
         gap = torch.where(newest >= 0, column - newest, column + 1 + start[:, self.GAP, None].to(torch.int64))
@@ -167,11 +169,11 @@ class Statistics(nn.Module):
     def unrest(self, stats: Tensor) -> Tensor:
         """Factor of intervals (N,), 1..e: where noise has grown, what is remembered from before makes them too narrow.
 
-        It is 1 where the typical changes of now are 1.5 times those of before or less, and becomes 1 as they agree.
+        It is 1 where the typical changes of now are 1.35 times those of before or less, and becomes 1 as they agree.
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         grown = fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)
-        factor = torch.exp((0.8 * (grown - 0.4)).clamp(0.0, 1.0))
+        factor = torch.exp((1.2 * (grown - 0.3)).clamp(0.0, 1.0))
         return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
 
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
