@@ -16,12 +16,13 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Request, Response
 from msgspec import Struct
 
-from service.api.inference import ModelRoute
+from service.api.model_route import ModelRoute
 from service.api.problems import Answer
 from service.api.request import RawRequest
 from service.codec.common import JSON, Body
 from service.codec.digit_answers import first_reading
-from service.codec.digit_items import DigitBatch, DigitCall
+from service.codec.digit_calls import DigitCall
+from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitOpening
 from service.codec.digits import FORM, IMAGES
 from service.contract.errors import InvalidRequest
