@@ -123,8 +123,10 @@ async def test_no_answer_is_taken_for_another_type(server: Server, client: httpx
             assert set(answer.headers.get_list("x-content-type-options")) == {"nosniff"}, (method, path)
     for refused in (b"no request\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", UPGRADE % b"https://a.example"):
         reader, writer = await raw(server, refused)
-        assert b"\r\nx-content-type-options: nosniff\r\n" in (await reader.readuntil(b"\r\n\r\n")).lower()
+        refusal = await reader.read(10_000)
         writer.close()
+        await writer.wait_closed()
+        assert b"\r\nx-content-type-options: nosniff\r\n" in refusal.lower(), refusal
 
 
 async def test_the_nearest_name_is_suggested(client: httpx.AsyncClient) -> None:
