@@ -1,5 +1,4 @@
-"""Command line of the service: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify`, `ritmo model`,
-`ritmo keys`, `ritmo train`, `ritmo --version`.
+"""The command line: `ritmo serve`, `ritmo forecast`, `ritmo backtest`, `ritmo classify` and others.
 
 `python -m service` is the same command. Heavy packages are imported only by the command that uses them, so that
 `ritmo --help` answers at once and the parent of several serving processes stays small.

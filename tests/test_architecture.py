@@ -287,12 +287,28 @@ def wrong_arrows(root: Path) -> list[str]:
 
 def table_of_packages() -> str:
     """The Markdown table that docs/architecture.md shows, from the top floor down."""
-    lines = ["| floor | package | imports |", "| --- | --- | --- |"]
+    lines = ["| floor | package | what it is | imports |", "| --- | --- | --- | --- |"]
     for number, floor in reversed(list(enumerate(FLOORS))):
         for name in floor:
             targets = ", ".join(f"`{to.removeprefix('service.')}`" for to in sorted(MAY_IMPORT[name]))
-            lines.append(f"| {number} | `{name}` | {targets or 'nothing'} |")
+            lines.append(f"| {number} | `{name}` | {purpose(ROOT, name)} | {targets or 'nothing'} |")
     return "\n".join(lines)
+
+
+def purpose(root: Path, name: str) -> str:
+    """The first sentence of the docstring of a package or module, without its full stop."""
+    path = root / name.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(re.split(r"[.](?=\s|$)", docstring, maxsplit=1)[0].split())
+
+
+def places() -> Iterator[tuple[str, str]]:
+    """What docs/architecture.md says where to find: the question and the file."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for line in page.partition("## Where to look")[2].splitlines():
+        question, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        yield from ((question, path) for path in re.findall(r"`([\w/]+\.(?:py|c|js))`", " ".join(cells)))
 
 
 def wrong_packages(root: Path) -> list[str]:
@@ -369,6 +385,12 @@ def test_every_package_says_what_it_is_for() -> None:
 
 def test_the_documentation_shows_the_table() -> None:
     assert table_of_packages() in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_documentation_names_files_that_exist() -> None:
+    found = list(places())
+    assert len(found) > 15
+    assert [(question, path) for question, path in found if not (ROOT / path).is_file()] == []
 
 
 def test_web_framework_and_torch_stay_at_home() -> None:

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from pydantic_core import PydanticUndefined
 
+from service.__main__ import Ritmo
 from service.api.problems import KINDS
+from service.authoring.commands import ModelCommand
+from service.server.commands.keys import Keys
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -213,9 +217,23 @@ def test_every_container_is_bounded() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
     assert services["ritmo"]["tmpfs"] == ["/tmp:size=128m,mode=1777,noexec,nosuid,nodev"]
+    assert services["ritmo"]["mem_limit"]
+    assert services["ritmo"]["pids_limit"]
     connections = Settings.model_fields["max_live_connections"].default
     assert services["ritmo"]["ulimits"] == {"nofile": 16384, "core": 0}
     assert services["ritmo"]["ulimits"]["nofile"] > connections * 1.5
+
+
+def test_the_container_can_do_nothing_but_answer() -> None:
+    """What docker-compose.yml and the Dockerfile ask for; tests/docker/test_container.py looks at a container."""
+    service = yaml.safe_load(text("docker-compose.yml"))["services"]["ritmo"]
+    assert service["read_only"] is True
+    assert not {"volumes", "privileged", "cap_add", "user", "network_mode", "pid"} & service.keys()
+    [*_, last_stage] = text("Dockerfile").split("\nFROM ")
+    assert last_stage.startswith("scratch")
+    [user] = re.findall(r"^USER (\d+):\d+$", last_stage, re.MULTILINE)
+    assert int(user) > 0
+    assert "RUN " not in last_stage  # and so no shell has to be in it
 
 
 # --- documentation ---------------------------------------------------------------------------------------------------
@@ -263,6 +281,41 @@ def test_every_chore_that_is_named_exists(document: str) -> None:
     assert named - targets == set()
 
 
+def keys_of(module: str, name: str) -> set[str]:
+    """The keys of a dictionary of a module, which is not imported: it would import torch."""
+    for node in ast.parse(text(module)).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name and isinstance(node.value, ast.Dict):
+            return {
+                key.value for key in node.value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            }
+    raise KeyError(name)
+
+
+def commands() -> dict[str, set[str]]:
+    """The commands of `ritmo`, each with those below it."""
+    below = {"keys": set(Keys.model_fields), "model": set(ModelCommand.model_fields)}
+    trained = {"train": keys_of("training/finetuning/__main__.py", "COMMANDS")}
+    return {name: below.get(name, set()) for name in Ritmo.model_fields} | trained
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "SECURITY.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+)
+def test_every_command_that_is_named_exists(document: str) -> None:
+    known = commands()
+    for name, below in re.findall(
+        r"(?:`|^|bin/|\| )ritmo ([a-z]+)(?: ([a-z][a-z-]*)\b)?", text(document), re.MULTILINE
+    ):
+        assert name in known, f"ritmo {name}"
+        assert not known[name] or not below or below.replace("-", "_") in known[name], f"ritmo {name} {below}"
+    for module, word in re.findall(r"python3? -m ([a-z]\w*(?:\.\w+)*)(?: ([a-z][a-z-]+)\b)?", text(document)):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file() or find_spec(module), module
+        assert module != "training" or not word or word in keys_of("training/__main__.py", "COMMANDS"), (
+            f"{module} {word}"
+        )
+
+
 @pytest.mark.parametrize(
     "document", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 )
@@ -291,11 +344,11 @@ def test_every_threat_has_a_defence_and_a_test() -> None:
         assert re.search(r"tests/[\w/]+\.py|\btest_\w+|`make \w+`", test), threat
 
 
-def test_the_layout_of_the_readme_is_the_layout() -> None:
-    [tree] = re.findall(r"^```\n(models/.*?)^```", text("README.md"), re.MULTILINE | re.DOTALL)
+def test_the_layout_that_is_documented_is_the_layout() -> None:
+    [tree] = re.findall(r"^```\n(models/.*?)^```", text("docs/architecture.md"), re.MULTILINE | re.DOTALL)
     parent = ""
     for line in tree.splitlines():
         name = line.split()[0].split("<")[0]
         parent = parent if line.startswith(" ") else name
         path = parent + name if line.startswith(" ") else name
-        assert (ROOT / path).is_dir(), f"{path} is in the README's layout, but not here"
+        assert (ROOT / path).is_dir(), f"{path} is in docs/architecture.md, but not here"

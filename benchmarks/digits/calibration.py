@@ -7,9 +7,7 @@ answers with a score of 0.99 or more and how many of them are right, and the cur
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.random import Generator
@@ -26,16 +23,14 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from benchmarks import table
 from benchmarks.digits import handwriting
+from benchmarks.digits.command import circumstances, newest_reader, options_of
 from benchmarks.digits.handwriting import Drawing
 from benchmarks.digits.scenes import SCENES, Scene, blurred, file, placed, resized, smooth
 from benchmarks.digits.trust import SURE, answer_to
-from service.backend.model import LoadedModel, load
+from service.backend.model import LoadedModel
 from service.imaging.filters import Plane
 from training.data.typeset_digits import HELD_OUT_FONTS
-from training.evaluation.evaluate import folders
-from training.folders import MODELS
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 SEED = 60_000
 NONE = "no digit"
 EDGES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0)  # of the ranges of score for which accuracy is drawn
@@ -307,16 +302,8 @@ def plot(rows: Sequence[CalibrationRow], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.digits.calibration", description=__doc__)
-    parser.add_argument("--count", type=int, default=100, help="pictures of each scene [100]")
-    parser.add_argument("--folder", type=Path, default=MODELS, help="where the models are [models/]")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results [benchmarks/results]")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load(folders(options.folder, ["digits"])[0], warm=False)
-    shared: dict[str, Any] = table.circumstances(
-        f"python -m benchmarks.digits.calibration {' '.join(sys.argv[1:])}".strip()
-    )
+    options = options_of("benchmarks.digits.calibration", __doc__, 100, "pictures of each scene")
+    model, shared = newest_reader(options.folder), circumstances("benchmarks.digits.calibration")
     rows: list[CalibrationRow] = []
     for group in GROUPS:
         rows += rows_of(group, read_all(model, group, options.count), shared)

@@ -7,35 +7,29 @@ read and answered as the service does it, without HTTP between. Writes benchmark
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from io import BytesIO
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 from benchmarks import table
 from benchmarks.digits import handwriting, no_digits, picture_kinds
+from benchmarks.digits.command import circumstances, newest_reader, options_of
 from benchmarks.digits.picture_kinds import box_of_a_form, sheet_on_a_table
 from benchmarks.digits.scenes import Scene, file, resized
-from service.backend.model import LoadedModel, load
+from service.backend.model import LoadedModel
 from service.codec.common import Body
 from service.codec.digits import DigitCodec
 from service.codec.state_tokens import StateTokens
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
 from service.settings import Settings
-from training.evaluation.evaluate import folders
-from training.folders import MODELS
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 COUNT = 30
 DOUBT = 0.5
 NO_DIGIT = ""
@@ -47,7 +41,7 @@ _TILE, _LABEL = 150, 34  # pixels
 @cache
 def newest() -> LoadedModel:
     """The newest committed version of `digits`."""
-    return load(folders(MODELS, ["digits"])[0], warm=False)
+    return newest_reader()
 
 
 def answer(model: LoadedModel, data: bytes, query: bytes = b"") -> Prediction | None:
@@ -203,14 +197,8 @@ def page(rows: list[KindRow]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.digits.kinds", description=__doc__)
-    parser.add_argument("--count", type=int, default=COUNT, help="pictures of each kind [30]")
-    parser.add_argument("--folder", type=Path, default=MODELS, help="where the models are [models/]")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results [benchmarks/results]")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load(folders(options.folder, ["digits"])[0], warm=False)
-    shared: dict[str, Any] = table.circumstances(f"python -m benchmarks.digits.kinds {' '.join(sys.argv[1:])}".strip())
+    options = options_of("benchmarks.digits.kinds", __doc__, COUNT, "pictures of each kind")
+    model, shared = newest_reader(options.folder), circumstances("benchmarks.digits.kinds")
     rows, worst = [], {}
     for kind, pictures in PICTURES.items():
         grades = [(*graded(model, truth, data), data) for truth, data in pictures(options.count)]

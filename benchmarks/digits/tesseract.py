@@ -7,27 +7,25 @@ benchmarks/results/digits-numbers.csv and .md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
 from benchmarks import table
 from benchmarks.digits import handwriting
+from benchmarks.digits.command import circumstances, newest_reader, options_of
 from benchmarks.digits.scenes import blurred, file, resized, smooth
-from service.backend.model import LoadedModel, load
+from service.backend.model import LoadedModel
 from service.codec.common import Body
 from service.codec.digits import DigitCodec
 from service.codec.state_tokens import StateTokens
@@ -36,10 +34,7 @@ from service.contract.types import DigitResult
 from service.imaging.filters import Plane
 from service.settings import Settings
 from training.data.typeset_digits import HELD_OUT_FONTS
-from training.evaluation.evaluate import folders
-from training.folders import MODELS
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 SEED = 50_000
 CODEC = DigitCodec(Settings(), StateTokens([b"a key of a benchmark, long enough"]))
 TESSERACT = ("tesseract", "stdin", "stdout", "--psm", "7", "-c", "tessedit_char_whitelist=0123456789")
@@ -146,22 +141,14 @@ def read_by_tesseract(data: bytes) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.digits.tesseract", description=__doc__)
-    parser.add_argument("--count", type=int, default=60, help="numbers of each group [60]")
-    parser.add_argument("--folder", type=Path, default=MODELS, help="where the models are [models/]")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results [benchmarks/results]")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load(folders(options.folder, ["digits"])[0], warm=False)
+    options = options_of("benchmarks.digits.tesseract", __doc__, 60, "numbers of each group")
+    model, shared = newest_reader(options.folder), circumstances("benchmarks.digits.tesseract")
     readers: dict[str, Callable[[bytes], str]] = {
         f"digits@{model.manifest.version}": lambda data: read_by_model(model, data)
     }
     if shutil.which(TESSERACT[0]):
         version = subprocess.run(["tesseract", "--version"], check=True, capture_output=True, text=True).stdout
         readers[" ".join(version.split()[:2])] = read_by_tesseract
-    shared: dict[str, Any] = table.circumstances(
-        f"python -m benchmarks.digits.tesseract {' '.join(sys.argv[1:])}".strip()
-    )
     rows = []
     for group in groups():
         made = pictures(group, options.count)

@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from benchmarks.digits import handwriting
 from benchmarks.digits.scenes import SCENES, Scene, blurred, file, placed, resized, smooth
 from service.backend.model import LoadedModel, load
+from service.codec.digit_calls import picture_items
 from service.codec.digit_choice import chosen
-from service.codec.digit_items import picture_items
 from service.codec.images import PreparedImage
 from service.contract.errors import InvalidRequest
 from service.contract.manifest import DIGIT_CLASSES
@@ -30,7 +30,7 @@ from service.contract.types import DigitResult
 from service.imaging.decode import decode
 from service.imaging.filters import Plane
 from service.imaging.hypotheses import hypotheses
-from service.imaging.trust import WEIGHTS, trust_of
+from service.imaging.trust import WEIGHTS
 from training.evaluation.evaluate import folders
 from training.folders import MODELS
 
@@ -169,7 +169,7 @@ def answer_to(model: LoadedModel, scene: str, data: bytes, label: int) -> Answer
     if choice is None:
         return None
     probabilities, features = results[choice.index].probabilities, found[choice.index].features
-    agreement = choice.agreement / trust_of(features)
+    agreement = choice.agreement / found[choice.index].trust
     score = agreement * float(probabilities.max()) + (1 - agreement) / DIGIT_CLASSES
     tempered = choice.agreement * float(probabilities.max()) + (1 - choice.agreement) / DIGIT_CLASSES
     return Answer(scene, score, int(probabilities.argmax()) == label, features, tempered)

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable
 
 from benchmarks.faults.bench import (
     ROOT,
@@ -96,13 +97,8 @@ def endless_head() -> Outcome:
     f"{PROTOCOL_TESTS}: test_a_flood_of_requests_waits_unread_and_is_counted",
 )
 def pipelined() -> Outcome:
-    with serving() as service, bystanders_of(service) as bystanders:
-        baseline = service.rss()
-        with connect(service.port, receive_buffer=4096) as sock:
-            count = _flood(sock, head("/livez", method="GET") * 1000, 10.0)
-            grown = service.rss() - baseline
-        passed = grown < MOST_MIB and bystanders.worst_probe < WAIT
-        return Outcome(passed, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", bystanders.text())
+    request = head("/livez", method="GET")
+    return _flooded(lambda port: connect(port, receive_buffer=4096), request)
 
 
 @fault(
@@ -257,14 +253,7 @@ def unfinished_messages() -> Outcome:
     f"{LIVE_TESTS}: test_a_flood_of_pings_is_held_up_and_holds_up_nobody",
 )
 def pings() -> Outcome:
-    with serving() as service, bystanders_of(service) as bystanders:
-        baseline = service.rss()
-        sock = live(service.port, receive_buffer=4096)
-        count = _flood(sock, frame(9, b"x" * 100) * 1000, 10.0)
-        grown = service.rss() - baseline
-        sock.close()
-        passed = grown < MOST_MIB and bystanders.worst_probe < WAIT
-        return Outcome(passed, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", bystanders.text())
+    return _flooded(lambda port: live(port, receive_buffer=4096), frame(9, b"x" * 100))
 
 
 @fault(
@@ -374,6 +363,17 @@ def half_closed() -> Outcome:
                 sock.shutdown(socket.SHUT_WR)
                 good += status(received(sock, 10)) == 200
         return Outcome(good == 20, f"{good} of 20 answered")
+
+
+def _flooded(opened: Callable[[int], socket.socket], piece: bytes) -> Outcome:
+    """The outcome of a connection that reads nothing and sends `piece` for 10 s, a thousand at a time."""
+    with serving() as service, bystanders_of(service) as bystanders:
+        baseline = service.rss()
+        with opened(service.port) as sock:
+            count = _flood(sock, piece * 1000, 10.0)
+            grown = service.rss() - baseline
+        passed = grown < MOST_MIB and bystanders.worst_probe < WAIT
+        return Outcome(passed, f"{count / MIB:.1f} MiB taken; memory +{grown:.1f} MiB", bystanders.text())
 
 
 def _flood(sock: socket.socket, piece: bytes, seconds: float) -> int:

@@ -160,9 +160,21 @@ class Application(FastAPI):
 
     async def _serve(self, endpoint: Endpoint, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One request to a direct route: read, answered by `endpoint`, sent, recorded."""
-        request = RawRequest(scope, receive, self._budget, self._watcher, self._clients)
+        headers = dict(scope["headers"])
+        client = self._clients.find(scope, headers)
+        request = RawRequest(scope, headers, client, receive, self._budget, self._watcher)
         try:
-            answer = await self._answer(endpoint, request, send)
+            try:
+                if scope["method"] != "POST":
+                    raise RitmoError("this route takes POST", code=NOT_ALLOWED)
+                body = await request.read(
+                    endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes, endpoint.max_file_bytes
+                )
+                answer: Answer | None = await endpoint(request, body)
+            except BaseException as error:  # noqa: BLE001 (every exception becomes an answer, or is raised again)
+                answer = await _answer_to(error, request, send)
+            finally:
+                request.stop_watching()
             if answer is not None:
                 if request.client.account is not None:
                     _add_allowance(answer, scope)
@@ -194,31 +206,11 @@ class Application(FastAPI):
             account = account_of(scope)
             if account is not None:
                 reply = functools.partial(_reply_with_allowance, reply, account)
-        request = RawRequest(scope, _nothing_more, self._budget, self._watcher, self._clients)
+        headers = dict(scope["headers"])
+        client = self._clients.find(scope, headers)
+        request = RawRequest(scope, headers, client, _nothing_more, self._budget, self._watcher)
         fast = FastRequest(request, reply, failure, functools.partial(self._recorder.record, path))
         return fast if fast.begin(endpoint, content) else None
-
-    @staticmethod
-    async def _answer(endpoint: Endpoint, request: RawRequest, send: Send) -> Answer | None:
-        """The answer of `endpoint` to `request`, or a problem; None where the connection was lost."""
-        try:
-            if request.scope["method"] != "POST":
-                raise RitmoError("this route takes POST", code=NOT_ALLOWED)
-            body = await request.read(
-                endpoint.media_types, endpoint.default_timeout_ms, endpoint.max_body_bytes, endpoint.max_file_bytes
-            )
-            return await endpoint(request, body)
-        except Disconnected:
-            return None
-        except asyncio.CancelledError:
-            if not request.uncancel():
-                await send_answer(request.scope, send, cut_off(request.request_id), request.request_id)
-                raise
-            return None
-        except Exception as error:  # noqa: BLE001 (every exception becomes an answer)
-            return failure(error, request.request_id)
-        finally:
-            request.stop_watching()
 
     async def _forward_to_fastapi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request to any other route: the answer gets the request's id, an exception becomes an answer.
@@ -256,6 +248,20 @@ class Application(FastAPI):
         seconds = time.monotonic() - started
         route = getattr(inner.get("route"), "path", _OTHER_ROUTES)
         self._recorder.record_other(route, inner, name, status, seconds, scope["method"])
+
+
+async def _answer_to(error: BaseException, request: RawRequest, send: Send) -> Answer | None:
+    """The answer to a request that ended in `error`; None where the connection was lost."""
+    if isinstance(error, asyncio.CancelledError):
+        if not request.uncancel():
+            await send_answer(request.scope, send, cut_off(request.request_id), request.request_id)
+            raise error
+        return None
+    if isinstance(error, Disconnected):
+        return None
+    if not isinstance(error, Exception):
+        raise error
+    return failure(error, request.request_id)
 
 
 async def _send_parts(answer: StreamedAnswer, request: RawRequest, send: Send) -> Answer | None:

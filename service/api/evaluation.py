@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from service.api.inference import ModelRoute, compute_in_parts, digest_header
+from service.api.model_route import ModelRoute, compute_in_parts, digest_header
 from service.api.problems import Answer
 from service.api.request import RawRequest
 from service.codec.anomalies import (

@@ -16,12 +16,13 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Request, Response
 from msgspec import Struct
 
-from service.api.inference import ModelRoute
+from service.api.model_route import ModelRoute
 from service.api.problems import Answer
-from service.api.request import RawRequest
+from service.api.request import COMPLETE_RESPONSE, RawRequest
 from service.codec.common import JSON, Body
 from service.codec.digit_answers import first_reading
-from service.codec.digit_items import DigitBatch, DigitCall
+from service.codec.digit_calls import DigitCall
+from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitOpening
 from service.codec.digits import FORM, IMAGES
 from service.contract.errors import InvalidRequest
@@ -109,10 +110,11 @@ def _answer(files: dict[str, WebFile], name: str, request: Request) -> Response:
         "ETag": file.etag,
         "Cache-Control": "no-cache",
         "Content-Security-Policy": POLICY,
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Vary": "Accept-Encoding",
     }
+    if COMPLETE_RESPONSE not in request.scope.get("extensions", ()):  # the service's own server sets it for all answers
+        headers["X-Content-Type-Options"] = "nosniff"
     if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     content = file.content

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.byte_budget import ByteBudget
-from service.api.clients import ClientFinder
 from service.api.problems import Answer, Header
 from service.codec.common import ANY_IMAGE, CSV, CSV_NAMES, JSON, TABLES, UNSPECIFIC, Body, unsupported_media_type
 from service.contract.errors import DeadlineExceeded, InvalidRequest
+from service.runtime.fair_share import Client
 
 # Seconds of work before the connection is watched, which takes a task that most requests never need.
 DISCONNECT_CHECK_SECONDS = 0.05
@@ -113,15 +113,18 @@ class RawRequest:
     def __init__(
         self,
         scope: Scope,
+        headers: dict[bytes, bytes],
+        client: Client,
         receive: Receive,
         budget: ByteBudget,
         watcher: RequestWatcher,
-        clients: ClientFinder,
     ) -> None:
+        """`headers`: those of `scope`."""
         self.started: float = scope.get(ARRIVED) or time.monotonic()
         self.scope = scope
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.request_id = request_id(self.headers.get(b"x-request-id"))
+        self.headers = headers
+        self.client = client
+        self.request_id = request_id(headers.get(b"x-request-id"))
         self.model = ""  # the model's name, once it is clear that there is one
         self.timeout_ms: int | None = None  # as the header says, once the body is read
         self._is_disconnected = False
@@ -139,7 +142,6 @@ class RawRequest:
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch_task: asyncio.Task[None] | None = None
-        self.client = clients.find(scope, self.headers)
 
     async def read(
         self, media_types: tuple[str, ...], default_timeout_ms: int, max_body: int, max_file: int = 0

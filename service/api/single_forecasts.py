@@ -21,7 +21,8 @@ from service.api.accounts import API_KEY, AUTHORIZATION, Account, KeyRing
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.fast_path import MAX_BYTES
-from service.api.inference import FREE_NUMBERS, digest_header
+from service.api.inference import FREE_NUMBERS
+from service.api.model_route import digest_header
 from service.api.problems import Answer, Header
 from service.api.request import complete_headers, request_id
 from service.api.request_metrics import RequestMetrics

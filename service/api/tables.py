@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any
 
-from service.api.inference import InferenceEndpoint, InlineComputation, digest_header, parts
+from service.api.inference import InferenceEndpoint, InlineComputation
+from service.api.model_route import digest_header, parts
 from service.api.problems import Answer, Header, StreamedAnswer
 from service.api.request import RawRequest
 from service.codec.common import CSV, JSON, PARQUET, READ_TABLES, XLSX, Body

@@ -28,7 +28,8 @@ from service.api.accounts import PROTOCOL, Account
 from service.api.audit import AuditLog
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
-from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS, ModelRoute, wrong_task
+from service.api.inference import MAX_INLINE_BYTES, MAX_INLINE_NUMBERS
+from service.api.model_route import ModelRoute, wrong_task
 from service.api.problems import Answer, internal, render, render_last_state
 from service.api.request import DISCONNECT_CHECK_SECONDS, id_header, request_id
 from service.api.request_metrics import RequestMetrics

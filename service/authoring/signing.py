@@ -34,9 +34,13 @@ class ModelSign(BaseModel):
                 file.write(content)
             print(f"made a new key: {self.key}", file=sys.stderr)
         private_key = self.key.read_bytes()
+        try:
+            line = public_line(private_key, self.key.name)
+        except ValueError as error:
+            raise ValueError(f"{self.key}: {error}") from error
         name = sign(self.folder, read_file(self.folder / MANIFEST_FILE, MAX_MANIFEST_BYTES), private_key)
         print(f"{self.folder} is signed with the key {name}", file=sys.stderr)
-        print(public_line(private_key, self.key.name))
+        print(line)
         return 0
 
 

@@ -19,7 +19,7 @@ from service.backend.buckets import CHUNK, Ints, ShapeBuckets
 from service.backend.chunks import pack
 from service.backend.forecasting import CROSSING
 from service.backend.network import Array, Network
-from service.backend.reading import SUM_TOLERANCE
+from service.backend.probabilities import SUM_TOLERANCE
 from service.contract.errors import BrokenModel, ModelFault
 from service.contract.manifest import DIGIT_FEATURES, Manifest
 from service.contract.types import Floats

@@ -9,9 +9,9 @@ import numpy as np
 from service.backend.buckets import CHUNK, Ints, ShapeBuckets
 from service.backend.chunks import CancelledRows, Chunk, ChunkReader, pack_one, pad_rows
 from service.backend.network import Array, IndexedResults, Network, partition
+from service.backend.probabilities import probabilities_of, rows_until, unsoundness
 from service.contract.types import DigitItem, DigitResult, Floats, PaddingStats
 
-SUM_TOLERANCE = 1e-3  # by which the probabilities of float32 logarithms may miss 1
 _NO_TRACE: Floats = np.zeros((0, 1))
 
 
@@ -33,9 +33,9 @@ def _read_one(network: Network, shapes: ShapeBuckets, item: DigitItem, padding: 
     rows, lengths = pack_one(shapes, item.rows, padding)
     states = (network.initial(0) if item.state is None else item.state)[None].repeat(len(lengths), axis=0)
     states, logarithms = network.finish_reading(rows, lengths, states)
-    (probabilities,) = _probabilities(logarithms[:1])
+    (probabilities,) = probabilities_of(logarithms[:1])
     if not np.isfinite(probabilities.sum()):
-        return [(0, network.fault(_unsoundness(logarithms[:1])))]
+        return [(0, network.fault(unsoundness(logarithms[:1])))]
     return [(0, DigitResult(probabilities, None, len(item.rows), states[0]))]
 
 
@@ -103,7 +103,7 @@ class DigitBatch:
         new_states, logarithms = self._network.trace(chunk.values, lengths, states)
         n_used = lengths.copy()
         for line, row in enumerate(rows.tolist()):
-            n_used[line] = _stop(logarithms[line, : lengths[line]], self._items[row].stop)
+            n_used[line] = rows_until(logarithms[line, : lengths[line]], self._items[row].stop)
             self._pieces[row].append(logarithms[line, : n_used[line]])
         stopped = n_used < lengths
         if stopped.any():  # the state must be that of the row at which the reading stopped
@@ -123,11 +123,11 @@ class DigitBatch:
     def _results(self, rows: Ints, logarithms: Array) -> IndexedResults:
         results: IndexedResults = []
         for line, (row, probabilities) in enumerate(
-            zip(rows.tolist(), _probabilities(logarithms[: len(rows)]), strict=True)
+            zip(rows.tolist(), probabilities_of(logarithms[: len(rows)]), strict=True)
         ):
             # The answer to a traced digit is the last row of its trace, so that its `stop` holds.
             pieces = self._pieces.get(row)
-            trace = _probabilities(np.concatenate(pieces)) if pieces else _NO_TRACE
+            trace = probabilities_of(np.concatenate(pieces)) if pieces else _NO_TRACE
             judged = trace if len(trace) else probabilities[None]
             if np.isfinite(judged.sum()):
                 shown_trace = trace if self._items[row].trace else None
@@ -136,34 +136,5 @@ class DigitBatch:
                 )
             else:
                 unsound = np.concatenate(pieces) if pieces else logarithms[line : line + 1]
-                results.append((row, self._network.fault(_unsoundness(unsound))))
+                results.append((row, self._network.fault(unsoundness(unsound))))
         return results
-
-
-def _stop(logarithms: Array, confidence: float | None) -> int:
-    """How many rows of log-probabilities (T, classes) to use: up to the first that is confident enough, or all."""
-    if confidence is None:
-        return len(logarithms)
-    reached = np.exp(logarithms.max(axis=1).astype(np.float64)) >= confidence
-    return int(reached.argmax()) + 1 if reached.any() else len(logarithms)
-
-
-def _probabilities(logarithms: Array) -> Floats:
-    """Log-probabilities (…, classes) as float64 probabilities that sum to 1; NaN where they do not but for rounding."""
-    with np.errstate(over="ignore", invalid="ignore"):  # a number that is not finite becomes a `ModelFault` later
-        raw: Floats = np.exp(logarithms.astype(np.float64))
-        sums = raw.sum(axis=-1, keepdims=True)
-        normal: Floats = raw / sums
-    unsound = np.abs(sums - 1.0) > SUM_TOLERANCE
-    if unsound.any():
-        normal[unsound[..., 0]] = np.nan
-    return normal
-
-
-def _unsoundness(logarithms: Array) -> str:
-    """What is wrong with log-probabilities (T, classes) that are not sound."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        sums = np.exp(logarithms.astype(np.float64)).sum(axis=-1)
-    if not np.isfinite(sums).all():
-        return "its reading is not finite"
-    return f"its probabilities sum to {sums[np.abs(sums - 1.0).argmax()]:.4g}, not to 1 (they are logarithms)"

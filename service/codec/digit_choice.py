@@ -14,12 +14,13 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.codec.digit_items import PictureItems
+from service.codec.common import ALL_INPUTS
+from service.codec.digit_calls import DigitCall, PictureItems
 from service.codec.digit_types import WIDTH, NumberDigit
+from service.codec.strict_json import FieldErrors
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.numbers import Line
 from service.imaging.report import Preparation
-from service.imaging.trust import trust_of
 
 _BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
 _AGREED = 0.9999
@@ -30,6 +31,35 @@ _LIKELIER = 2.0  # than the answer, that a hypothesis without a digit is where i
 _BRACKET_AMONG = 3  # characters, that a line has where a bracket is recognised by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
+
+
+def choose_readings(
+    call: DigitCall, pictures: Sequence[PictureItems], results: Sequence[DigitResult]
+) -> tuple[DigitCall, list[DigitResult]]:
+    """The call and its results with one item for each input: of a picture, that of the chosen hypothesis.
+
+    Raises `InvalidRequest` (`blank_image`) where that is none, of the only input.
+    """
+    items, readings, answers = [], [], []
+    for picture, reading in zip(pictures, call.readings, strict=True):
+        read = read_input(picture, call.items, results, call.parameters.stop_at_confidence)
+        if read is None and picture.refusal is not None and len(pictures) == 1:
+            errors = FieldErrors()
+            errors.add(ALL_INPUTS.format(0), picture.refusal.code, picture.refusal.detail)
+            errors.check()
+        item, result = (
+            (read.item, read.result) if read else blank_reading(call.manifest.state.width, call.manifest.classes)
+        )
+        items.append(item)
+        answers.append(result)
+        digits, has_signs = None, False
+        if call.parameters.digits == "all" and (picture.is_blank or picture.hypotheses):
+            n_pieces = sum(len(line.pieces) for line in picture.lines) if read else 0
+            pieces = results[picture.lines_first : picture.lines_first + n_pieces]
+            digits, has_signs = read_number(picture.lines if n_pieces else (), pieces)
+        report, agreement = (read.report, read.agreement) if read else (None, 1.0)
+        readings.append(replace(reading, preparation=report, digits=digits, has_signs=has_signs, agreement=agreement))
+    return replace(call, items=items, readings=readings, pictures=None), answers
 
 
 class Choice(Struct, frozen=True, eq=False, gc=False):
@@ -66,7 +96,7 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
             _none_share(results[index]) ** _BELIEF * math.exp(priors[index]) for index in considered if index != best
         )
         share /= 1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2
-    return Choice(best, (1.0 if share > _AGREED else share) * trust_of(picture.hypotheses[best].features))
+    return Choice(best, (1.0 if share > _AGREED else share) * picture.hypotheses[best].trust)
 
 
 def _none_share(result: DigitResult) -> float:

@@ -20,7 +20,8 @@ from service.codec.common import (
     unsupported_media_type,
 )
 from service.codec.digit_answers import DigitAnswers
-from service.codec.digit_items import DigitBatch, DigitCall, DigitItems, check_rows
+from service.codec.digit_calls import DigitCall
+from service.codec.digit_items import DigitBatch, DigitItems, check_rows
 from service.codec.digit_types import (
     IMAGE_ROWS,
     WIDTH,

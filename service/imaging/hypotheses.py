@@ -19,7 +19,7 @@ from service.imaging.mnist import normalized
 from service.imaging.report import Preparation, preparation_of
 from service.imaging.search import search
 from service.imaging.strokes import thickened
-from service.imaging.trust import NO_FEATURES, features_of, features_of_turned
+from service.imaging.trust import NO_FEATURES, features_of, features_of_turned, trust_of
 
 TURNED = -0.2  # logarithm of the weight of a digit that lies or stands on its head, where the upright one is doubtful
 
@@ -28,13 +28,14 @@ class Hypothesis(Struct, frozen=True, eq=False, gc=False):
     """One way to see a picture: the rows (28, 28) of its digit, ink 0..1, what was done, and how likely that is.
 
     `prior` is the logarithm of a weight: 0 for the likeliest way. `features` are what the preparation met
-    that lowers the score (`service.imaging.trust`).
+    that lowers the score, and `trust` is the share of it that is left (`service.imaging.trust`).
     """
 
     rows: Plane
     report: Preparation
     prior: float = 0.0
     features: tuple[float, ...] = NO_FEATURES
+    trust: float = 1.0
     is_turned: bool = False
 
 
@@ -56,7 +57,7 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
     for mark, plane, (_, is_thickened) in zip(look.marks, rows, inks, strict=True):
         # Of two ways that come to the same rows, the likelier one.
         report, features = preparation_of(picture, mark, is_thickened), features_of(mark, is_thickened=is_thickened)
-        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features))
+        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features, trust_of(features)))
     found = list(by_rows.values())
     if picture.is_photograph and not picture.rotated and not _is_at_border(found[0].report):
         found += _turned(found[0], inks[0][0])
@@ -73,12 +74,14 @@ def _is_at_border(report: Preparation) -> bool:
 
 def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:
     """The same mark turned by 90, 180 and 270 degrees: cameras do not always say which way up they were held."""
+    features = features_of_turned(upright.features)
     return [
         Hypothesis(
             normalized(np.ascontiguousarray(np.rot90(strength, -quarters))),
             replace(upright.report, turned=90 * quarters),
             upright.prior + TURNED,
-            features_of_turned(upright.features),
+            features,
+            trust_of(features),
             is_turned=True,
         )
         for quarters in (1, 2, 3)

@@ -9,7 +9,6 @@ for the network to say; `Mark.prior` is what is known before it reads them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -17,32 +16,27 @@ import numpy as np
 from PIL import Image
 
 from service.contract.errors import InvalidRequest
-from service.imaging.attempts import ALONG_BORDER, find_attempts, lowered
+from service.imaging.attempts import find_attempts, lowered
 from service.imaging.binarize import other_papers, separations
+from service.imaging.borders import PERHAPS_TIGHT, regions_among, weighed_on_margin
 from service.imaging.decode import Box, Picture, View
 from service.imaging.filters import Mask
 from service.imaging.layers import layers_of
 from service.imaging.marks import Bounds, Mark, Outcome
 from service.imaging.parameters import PARAMETERS
 from service.imaging.sheets import region_of_mark
-from service.imaging.strokes import steps, stroke_width
 
 MAX_MARKS = 8  # that are read of one picture
 _SMALLEST_CROP = 28  # pixels
-_SMALL_CROP, _CLEAN = 96, 0.004  # pixels; from pixel to pixel, of the full scale: pictures that may be tight crops
-_BROAD = 0.4  # of its longer side, that the strokes of a tight crop are narrower than
-_OTHER_HEIGHT = 0.2  # of a crop's height, that nothing else in a tight one has
 _FILLING = 0.75  # share of either side of a picture, that an empty sheet within a frame has at least
-_SHARP = 0.15  # of the ink's strength from pixel to pixel, that the edges of a tight crop's strokes have at least
 # Logarithms of weights; 0 is the likeliest. Set by hand on drawn scenes, by how often each way to look is right.
 _NO_MARGIN, _OTHER_PAPER = -1.0, -0.3
-_PERHAPS_TIGHT, _LOOSE, _AFTER_REFUSAL = -0.4, -2.0, -0.4
+_AFTER_REFUSAL = -0.4
 _SHEET, _SMALL_ON_SHEET = -3.0, -0.3
 _LEAST_ON_SHEET = 0.08  # of a sheet's height, that a digit on it has
-_BROAD_REGION, _REGION_SHARE = 0.2, 0.4  # of its longer side, and of the sides of its box: of no tight crop's digit
 _MAX_NOISE = 50  # components beside the likeliest mark, that squares of paper between printed lines may be
 _FULL, _SQUARE = 0.97, 0.55  # of its box, that an empty sheet fills, and of its height, its width
-_REGION, _REGION_CONTACT = -2.5, 0.2  # and the share of the border that what is no stroke lies along
+_REGION = -2.5
 
 _prior = attrgetter("prior")
 
@@ -108,8 +102,7 @@ def _look_at(view: View) -> Look:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
     first, *further = find_attempts(layers_of(ways))
     marks, paper = first.marks, ways[0].ink
-    is_large, band = max(view.plane.shape) > _SMALL_CROP, ways[0].border_band
-    regions = [mark for mark in marks if is_large and _is_region(mark, view, band)]
+    regions = regions_among(marks, view, ways[0].border_band)
     if regions:
         marks = [mark for mark in marks if mark not in regions] + lowered(regions, _REGION)
     framed: list[Mark] = []
@@ -121,8 +114,8 @@ def _look_at(view: View) -> Look:
             alternatives.append(attempt)
     has_margin = len(ways) > 1 and ways[1].view.margin > 0
     is_doubtful = bool(regions) or (bool(marks) and marks[0].n_noise > _MAX_NOISE)
-    on_margin = _weighed_on_margin(view, framed) if framed else []
-    if on_margin and on_margin[0].prior > _PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
+    on_margin = weighed_on_margin(view, framed) if framed else []
+    if on_margin and on_margin[0].prior > PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
         marks = lowered(marks, _NO_MARGIN)
     elif has_margin or (is_doubtful and not alternatives):
         alternatives = find_attempts(layers_of(other_papers(view, paper, is_doubtful=is_doubtful)))
@@ -132,66 +125,6 @@ def _look_at(view: View) -> Look:
     if not marks:
         raise first.refusal or InvalidRequest("nothing stands out from the paper", code="blank_image")
     return Look(sorted(marks, key=_prior, reverse=True), first.refusal)
-
-
-def _weighed_on_margin(view: View, marks: Sequence[Mark]) -> list[Mark]:
-    """The marks on a margin of either level, the likeliest first: in a tight crop, one that reaches all its sides."""
-    is_small = max(view.plane.shape) <= _SMALL_CROP
-    prior = 0.0 if is_small or _is_clean(view) else _PERHAPS_TIGHT
-    weighed = [replace(mark, prior=mark.prior + (prior if _is_tight(mark, view) else _LOOSE)) for mark in marks]
-    return sorted(weighed, key=_prior, reverse=True)
-
-
-def _is_clean(view: View) -> bool:
-    """Whether a view has no grain, as pictures have that no camera took."""
-    return float(np.median(np.abs(np.diff(view.plane, axis=1)))) < _CLEAN
-
-
-def _is_region(mark: Mark, view: View, band: int) -> bool:
-    """Whether a mark lies along so much of the border, or so close along it, that it is paper, table or shadow.
-
-    What is within `band` pixels of a side lies along it.
-    """
-    height, width = view.plane.shape
-    x, y = (view.box[2] - view.box[0]) / width, (view.box[3] - view.box[1]) / height
-    sides = (
-        (mark.mask[:band].any(axis=0), mark.box[1] < view.box[1] + band * y),
-        (mark.mask[-band:].any(axis=0), mark.box[3] > view.box[3] - band * y),
-        (mark.mask[:, :band].any(axis=1), mark.box[0] < view.box[0] + band * x),
-        (mark.mask[:, -band:].any(axis=1), mark.box[2] > view.box[2] - band * x),
-    )
-    contacts = [int(side.sum()) for side, touches in sides if touches]
-    if not contacts:
-        return False
-    longest_side = int(max(mark.mask.shape))
-    return sum(contacts) > _REGION_CONTACT * 2 * (height + width) or max(contacts) > ALONG_BORDER * longest_side
-
-
-def _contact_share(mark: Mark) -> float:
-    """The share of the sides of its box, that a mark lies along."""
-    mask = mark.mask
-    return float(np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1])).mean())
-
-
-def _is_tight(mark: Mark, view: View) -> bool:
-    """Whether a mark reaches all four sides of a view, as one stroke that is sharp and not too broad."""
-    is_stroke = stroke_width(mark.mask) < _BROAD * max(mark.mask.shape)
-    is_large = max(view.plane.shape) > _SMALL_CROP
-    if (
-        is_large
-        and stroke_width(mark.mask) > _BROAD_REGION * max(mark.mask.shape)
-        and _contact_share(mark) > _REGION_SHARE
-    ):
-        return False
-    if not is_stroke or mark.other_height > _OTHER_HEIGHT * (view.box[3] - view.box[1]):
-        return False
-    x, y = (
-        1.5 * (view.box[2] - view.box[0]) / view.plane.shape[1],
-        1.5 * (view.box[3] - view.box[1]) / view.plane.shape[0],
-    )
-    box, whole = mark.box, view.box
-    reaches = box[0] <= whole[0] + x and box[2] >= whole[2] - x and box[1] <= whole[1] + y and box[3] >= whole[3] - y
-    return reaches and float(np.median(steps(mark.mask, mark.strength))) > _SHARP
 
 
 # --- further looks ---------------------------------------------------------------------------------------------------

@@ -2,9 +2,6 @@
 
 Waiting ends with the caller's deadline, and with its cancellation. The threads are daemons: Python joins those of an
 executor when the interpreter ends, so that one picture would keep a stopped service alive for as long as it takes.
-
-Python's interpreter changes hands every millisecond or more, and the event loop needs it several times for a request.
-While a thread of the pool works, it changes hands more often.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ import contextlib
 import heapq
 import itertools
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,38 +21,13 @@ from typing import Any, ParamSpec, TypeVar
 from msgspec import Struct
 
 from service.runtime.fair_share import Claim, Client, FairShare
+from service.runtime.switch_interval import often_switching
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _FIRST_PRICE = 1e-7  # seconds for a byte or number, before any was measured
-_SWITCH = 0.0002  # seconds until the interpreter changes hands while a call is made
 _CORRECTION = 1.1  # of a price by one piece of work: about the median of many
-
-
-class OftenSwitching:
-    """While any thread is inside, the interpreter changes hands more often."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_inside = 0
-        self._usual = 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._n_inside += 1
-            if self._n_inside == 1:
-                self._usual = sys.getswitchinterval()
-                sys.setswitchinterval(min(_SWITCH, self._usual))
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._n_inside -= 1
-            if not self._n_inside:
-                sys.setswitchinterval(self._usual)
-
-
-_often_switching = OftenSwitching()
 
 
 class QueueFull(Exception):
@@ -67,6 +38,20 @@ class QueueFull(Exception):
         self.seconds = seconds
 
 
+class WorkFuture(asyncio.Future[R]):
+    """The result of a piece of work, which is dropped as soon as it is cancelled (see `ResultFuture` of the queues)."""
+
+    __slots__ = ("drop",)
+    drop: Callable[[], None]  # set by the pool; called once, when it is cancelled
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Drop the work; returns False when it is settled already."""
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.drop()
+        return cancelled
+
+
 class Work(Struct, eq=False):
     """A call to be made in a thread."""
 
@@ -74,7 +59,8 @@ class Work(Struct, eq=False):
     kind: str
     size: int
     claim: Claim
-    future: asyncio.Future[Any] | None  # None once its caller has left
+    future: WorkFuture[Any] | None  # None once its caller has left
+    timer: asyncio.TimerHandle | None = None  # of its caller's deadline
     seconds: float = 0.0  # that the call took, once it has ended
     is_running: bool = False
 
@@ -104,7 +90,7 @@ class FairPool:
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # one for every piece of work; False ends a thread
         self._closed = False
 
-    async def run(
+    def run(
         self,
         kind: str,
         size: int,
@@ -113,35 +99,29 @@ class FairPool:
         call: Callable[P, R],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> R:
+    ) -> WorkFuture[R]:
         """What `call` returns or raises, in a thread; `kind` and `size` (bytes, numbers) tell how long it may take.
 
-        Raises its `full_error` at once, and its `late_error` when `deadline` (`time.monotonic()`) passes before the
-        result.
+        Raises its `full_error` at once; the future raises its `late_error` when `deadline` (`time.monotonic()`) passes
+        before the result.
         """
         price = self._prices.get(kind, _FIRST_PRICE)
         room = price * size / self._max_seconds
         if self._closed or not self.share.fits(client, room):
             raise self._full_error(self.share.seconds)
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: WorkFuture[R] = WorkFuture(loop=loop)
         claim = self.share.claim(client, room, price * size)
         work = Work(partial(call, *args, **kwargs), kind, size, claim, future)
+        future.drop = partial(self._drop, work)
+        if deadline < math.inf:
+            work.timer = loop.call_later(deadline - time.monotonic(), self._expire, work)
         with self._lock:
             heapq.heappush(self._heap, (claim.rank, next(self._numbers), work))
         if len(self._threads) < self._n_threads:
-            self._start_thread()
+            self._start_thread(loop)
         self._tokens.put(True)
-        try:
-            async with asyncio.timeout(deadline - time.monotonic() if deadline < math.inf else None):
-                return await future
-        except TimeoutError as error:
-            raise self._late_error() from error
-        finally:
-            if not work.is_running:
-                if not claim.released:
-                    self.share.release(claim)
-                # Its turn may be late, and what it was about is needed no more, nor the error that its caller got.
-                work.call, work.future = _do_nothing, None
+        return future
 
     def close(self) -> None:
         """Take no more work, and drop what waits; a call that runs is left to itself."""
@@ -154,9 +134,24 @@ class FairPool:
         for _ in self._threads:
             self._tokens.put(False)
 
-    def _start_thread(self) -> None:
+    def _expire(self, work: Work) -> None:
+        """The deadline of `work` has passed."""
+        future = work.future
+        if future is not None and not future.done():
+            future.set_exception(self._late_error())
+            self._drop(work)
+
+    def _drop(self, work: Work) -> None:
+        """Nothing needs the result of `work` any more; a call that runs is left to itself."""
+        if work.timer is not None:
+            work.timer.cancel()
+        if not work.is_running:
+            self.share.release(work.claim)
+            # Its turn may be late, and what it was about is needed no more, nor the error that its caller got.
+            work.call, work.future = _do_nothing, None
+
+    def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         name = f"{self._name}-{len(self._threads)}"
-        loop = asyncio.get_running_loop()
         self._threads.append(threading.Thread(target=self._work, args=(loop,), name=name, daemon=True))
         self._threads[-1].start()
 
@@ -167,32 +162,33 @@ class FairPool:
                 work = heapq.heappop(self._heap)[2] if self._heap else None
             if work is not None and work.future is not None:
                 work.is_running = True
-                with _often_switching:
-                    self._make(work, loop)
-            del work  # it would keep its result alive while the thread waits
-
-    def _make(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
-        self.share.begin(work.claim)
-        started = time.monotonic()
-        result: Any = None
-        error: BaseException | None = None
-        try:
-            result = work.call()
-        except BaseException as raised:  # noqa: BLE001 (it is raised by the awaiting side)
-            error = raised
-        work.seconds = time.monotonic() - started
-        with contextlib.suppress(RuntimeError):  # the event loop is closed: nothing awaits the result
-            loop.call_soon_threadsafe(self._settle, work, result, error)
+                self.share.begin(work.claim)
+                started = time.monotonic()
+                result: Any = None
+                error: BaseException | None = None
+                try:
+                    with often_switching:
+                        result = work.call()
+                except BaseException as raised:  # noqa: BLE001 (it is raised by the awaiting side)
+                    error = raised
+                work.seconds = time.monotonic() - started
+                with contextlib.suppress(RuntimeError):  # the event loop is closed: nothing awaits the result
+                    loop.call_soon_threadsafe(self._settle, work, result, error)
+                del result, error  # they would be kept alive while the thread waits
+            del work
 
     def _settle(self, work: Work, result: Any, error: BaseException | None) -> None:
+        """`work` is done."""
         work.is_running = False
         if work.size:
             self._prices[work.kind] = _corrected(self._prices.get(work.kind), work.seconds / work.size)
         self.share.charge(work.claim, work.seconds)
         self.share.release(work.claim)
-        future = work.future
+        future, work.future = work.future, None
         if future is None or future.done():
             return
+        if work.timer is not None:
+            work.timer.cancel()
         if error is None:
             future.set_result(result)
         else:

@@ -72,6 +72,7 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     expires: datetime | None = None
     revoked: datetime | None = None
     limits: KeyLimits = KeyLimits()
+    rotated: datetime | None = None  # when a successor was made; then `expires` is the end of the overlap
 
     @property
     def valid_until(self) -> float:
@@ -158,7 +159,7 @@ def _check(entry: KeyEntry, name: str) -> None:
     if not _ID.fullmatch(entry.id) or not _DIGEST.fullmatch(entry.sha256):
         raise KeyFileError(f"{name} has a key whose id or digest is not as `ritmo keys` writes it")
     check_scopes(entry.scopes)
-    for moment in (entry.created, entry.expires, entry.revoked):
+    for moment in (entry.created, entry.expires, entry.revoked, entry.rotated):
         if moment is not None and moment.tzinfo is None:
             raise KeyFileError(f"{name}: a time of key {entry.id} has no zone")
     for resource in RESOURCES:
@@ -228,12 +229,14 @@ def rotate_key(path: Path, key_id: str, overlap: timedelta) -> tuple[str, KeyEnt
         old = next(entry for entry in _with(keys, key_id) if entry.id == key_id)
         if old.valid_until <= _now().timestamp():
             raise KeyFileError(f"key {key_id} is not valid any more: add a new one")
+        if old.rotated is not None:
+            raise KeyFileError(f"key {key_id} has a successor since {old.rotated:%Y-%m-%d %H:%M} UTC: rotate that one")
         lifetime = old.expires - old.created if old.expires else None
         expires = _later(_now(), lifetime) if lifetime is not None else None
         key, entry = _new_key(old.scopes, old.note, expires, old.limits)
         made.append((key, entry))
         end = _later(_now(), overlap)
-        ended = replace(old, expires=min(old.expires or end, end))
+        ended = replace(old, expires=min(old.expires or end, end), rotated=_now())
         return [*(ended if each is old else each for each in keys), entry]
 
     with _changed(path) as change:

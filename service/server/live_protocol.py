@@ -111,7 +111,12 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         return message
 
     async def send(self, message: Any) -> None:
-        """uvicorn's method; what came before the handshake was accepted, or comes after the end, is read."""
+        """uvicorn's method; what came before the handshake was accepted, or comes after the end, is read.
+
+        A refusal of the handshake gets the headers of every answer, which uvicorn leaves out.
+        """
+        if message["type"] == "websocket.http.response.start":
+            message = {**message, "headers": [*self.default_headers, *message.get("headers", ())]}
         await super().send(message)
         if message["type"] != "websocket.send":
             self.read_paused = False

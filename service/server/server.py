@@ -52,11 +52,15 @@ _REPORT = 1.0  # seconds between two heartbeats, and between two reports of the 
 _PING, _PONG = 30.0, 60.0  # seconds between two pings of a live connection, and for its answer
 _SWITCH = 0.001  # seconds the inference thread waits at most for a busy event loop; 5 ms is Python's default
 
-# Of every answer: a browser takes its type as stated, and comes back to a name on the network with TLS only.
-_SECURITY_HEADERS = [("x-content-type-options", "nosniff")]
-_TLS_HEADERS = [("strict-transport-security", "max-age=31536000")]
+_NO_SNIFFING = ("x-content-type-options", "nosniff")
+_TLS_ALONE = ("strict-transport-security", "max-age=31536000")
 
 logger = logging.getLogger(__name__)
+
+
+def default_headers(settings: Settings, *, has_tls: bool) -> list[tuple[str, str]]:
+    """Headers of every answer: a browser takes its type as stated, and returns to a name on the network by TLS only."""
+    return [_NO_SNIFFING, _TLS_ALONE] if has_tls and not is_local(exposed_host(settings)) else [_NO_SNIFFING]
 
 
 class Server(uvicorn.Server):
@@ -334,7 +338,7 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
-        headers=_SECURITY_HEADERS + (_TLS_HEADERS if certificate and not is_local(exposed_host(settings)) else []),
+        headers=default_headers(settings, has_tls=certificate is not None),
         ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,  # its dictionaries cost more memory than a live series

@@ -45,7 +45,8 @@ class Certificate:
         """Read the files again where they have changed, and log an end that comes near."""
         self.watched.check()
         days = (self.expires - time.time()) / _DAY
-        if days < _WARN_DAYS and time.time() - self._warned > _DAY:
+        ended = days <= 0 < self.expires - self._warned  # since the last warning
+        if days < _WARN_DAYS and (ended or time.time() - self._warned > _DAY):
             self._warned = time.time()
             if days <= 0:
                 logger.error("the certificate %s has expired: clients refuse it", self._files[0])

@@ -19,6 +19,12 @@ JSON = "application/json"
 PNG = encoded(drawn())
 
 
+UPGRADE = (  # of a page of another origin
+    b"GET /forecast/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: %s\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
 def series(text: str) -> bytes:
     return b'{"inputs": [{"target": [' + text.encode() + b"]}]}"
 
@@ -107,6 +113,20 @@ async def test_bad_input(
     headers = {"Content-Type": media_type} if media_type else {}
     check(await client.post(path, content=body, headers=headers), status, code)
     await alive(client)
+
+
+async def test_no_answer_is_taken_for_another_type(server: Server, client: httpx.AsyncClient) -> None:
+    """What the application answers, whatever route or none, and what the protocol refuses before it."""
+    for path in ("/", "/docs", "/metrics", "/models", "/livez", "/forecast", "/nowhere"):
+        for method in ("GET", "HEAD", "OPTIONS", "POST"):
+            answer = await client.request(method, path)
+            assert answer.headers.get_list("x-content-type-options") == ["nosniff"], (method, path)
+    for refused in (b"no request\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", UPGRADE % b"https://a.example"):
+        reader, writer = await raw(server, refused)
+        refusal = await reader.read(10_000)
+        writer.close()
+        await writer.wait_closed()
+        assert b"\r\nx-content-type-options: nosniff\r\n" in refusal.lower(), refusal
 
 
 async def test_the_nearest_name_is_suggested(client: httpx.AsyncClient) -> None:

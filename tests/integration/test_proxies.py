@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,12 +35,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(command: list[str], port: int) -> Iterator[None]:
-    """A proxy that listens on `port`."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    """A proxy that listens on `port`. Its log is kept in a file: a pipe that nothing reads would hold it up."""
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stderr=log) as process:
         try:
             deadline = time.monotonic() + TIMEOUT
             while True:
-                assert process.poll() is None, process.stderr.read() if process.stderr else ""
+                if process.poll() is not None:
+                    log.seek(0)
+                    raise AssertionError(log.read())
                 assert time.monotonic() < deadline
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                     break

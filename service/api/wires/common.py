@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
-from service.api.inference import compute_in_parts
+from service.api.model_route import compute_in_parts
 from service.api.problems import describe, headers_of
 from service.api.request import MAX_TIMEOUT_MS, MODEL, SIZE
 from service.codec.common import JSON

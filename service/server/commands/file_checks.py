@@ -106,7 +106,7 @@ def _check_key_file(path: Path) -> Iterator[Finding]:
         yield Finding("ok", "keys", f"{path} has {len(valid)} valid key{'s' * (len(valid) != 1)}")
     for key in valid:
         days = (key.valid_until - now) / _DAY
-        if days < EXPIRY_DAYS:
+        if days < EXPIRY_DAYS and key.rotated is None:
             yield Finding("advice", "keys", f"{key.id} expires in {days:.1f} days: ritmo keys rotate {key.id}")
     yield from _check_writers("keys", path, "add a key")
     yield from _check_mount("keys", path)

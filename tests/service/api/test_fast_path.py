@@ -60,9 +60,10 @@ class Connection:
         self.recorded: list[int | None] = []
         self.budget = ByteBudget(1000)
         self.endpoint = Endpoint()
-        headers = [(b"content-type", content_type), (b"x-request-id", b"one")]
-        scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
-        request = RawRequest(scope, _never, self.budget, RequestWatcher(), ClientFinder())
+        headers = {b"content-type": content_type, b"x-request-id": b"one"}
+        scope = {"type": "http", "method": "POST", "headers": list(headers.items()), "query_string": b""}
+        client = ClientFinder().find(scope, headers)
+        request = RawRequest(scope, headers, client, _never, self.budget, RequestWatcher())
         self.request = FastRequest(request, self._reply, _fail, self._record)
 
     def begin(self, content: bytes) -> bool:

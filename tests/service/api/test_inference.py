@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.api.inference import InferenceEndpoint, parts
+from service.api.inference import InferenceEndpoint
 from service.api.thread_pools import _full, _late
 from service.contract.errors import DeadlineExceeded, RitmoError, Unavailable
 from service.runtime.fair_pool import FairPool
@@ -321,19 +321,3 @@ async def test_an_answer_without_room_is_not_computed() -> None:
         problem(await harness.forecast(BODY | {"parameters": parameters}), 503, "queue_full")
         assert harness.forecaster.items == ()
         assert harness.app.state.budget.held_bytes == 0
-
-
-@pytest.mark.parametrize(
-    ("lengths", "sizes"),
-    [
-        ([], []),
-        ([1] * 7, [3, 3, 1]),
-        ([4, 4, 4], [2, 1]),
-        ([20, 1, 1], [1, 2]),  # one that has more values than a part comes alone
-        ([1, 20], [1, 1]),
-    ],
-)
-def test_parts_are_within_both_limits(lengths: list[int], sizes: list[int]) -> None:
-    slices = parts(lengths, max_items=3, max_values=10)
-    assert [len(lengths[part]) for part in slices] == sizes
-    assert [length for part in slices for length in lengths[part]] == lengths

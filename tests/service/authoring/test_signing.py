@@ -58,3 +58,10 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["model", "sign", str(tmp_path), "--key", str(tmp_path / "key.pem")]) == 2
     assert main(["model", "verify", str(tmp_path), "--trusted", str(tmp_path / "none")]) == 2
     assert "does not exist" in capsys.readouterr().err
+    write_model(tmp_path, "forecaster", LastValue())
+    key = tmp_path / "bad.pem"
+    key.write_text("no key")
+    folder = tmp_path / "forecaster" / "1"
+    assert main(["model", "sign", str(folder), "--key", str(key)]) == 2
+    assert f"{key}: this is no private key" in capsys.readouterr().err
+    assert not (folder / "manifest.sig").exists()

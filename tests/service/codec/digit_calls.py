@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from service.codec.common import Body, SequenceState
-from service.codec.digit_items import DigitBatch, DigitCall
+from service.codec.digit_calls import DigitCall
+from service.codec.digit_items import DigitBatch
 from service.codec.digits import FORM, DigitCodec
 from service.codec.state_tokens import StateTokens
 from service.contract.manifest import Manifest

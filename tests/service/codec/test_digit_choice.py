@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.codec.digit_calls import PictureItems
 from service.codec.digit_choice import blank_reading, chosen, read_number, tempered
-from service.codec.digit_items import PictureItems, hypothesis_items
 from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
 from service.imaging.hypotheses import TURNED, Hypothesis
@@ -47,8 +47,9 @@ def test_the_score_is_weighed_with_the_prior(priors: tuple[float, ...], scores: 
 
 def turned_picture(features: tuple[float, ...] = NO_FEATURES) -> PictureItems:
     """An upright hypothesis, and one that is turned."""
-    upright = Hypothesis(ROWS, REPORT, 0.0, features)
-    return PictureItems(0, (upright, Hypothesis(ROWS, REPORT, TURNED, features, is_turned=True)))
+    trust = trust_of(features)
+    upright = Hypothesis(ROWS, REPORT, 0.0, features, trust)
+    return PictureItems(0, (upright, Hypothesis(ROWS, REPORT, TURNED, features, trust, is_turned=True)))
 
 
 @pytest.mark.parametrize(("upright", "index"), [(0.99, 0), (0.75, 0), (0.6, 1), (0.2, 1)])
@@ -74,15 +75,6 @@ def test_a_picture_may_be_blank_all_the_same() -> None:
     assert chosen(picture(-0.3), [result(3, 0.5)]) is not None
     item, answer = blank_reading(5, 10)
     assert (len(item.rows), answer.rows_used, answer.state.shape) == (0, 0, (5,))
-
-
-def test_hypotheses_are_read_to_their_end_where_the_answer_may_stop_early() -> None:
-    one, two = (picture(*[0.0] * count).hypotheses for count in (1, 2))
-    assert [item.stop for item in hypothesis_items(one, trace=False, stop=0.9)[0]] == [0.9]
-    items, stopped = hypothesis_items(two, trace=True, stop=0.9)
-    assert [item.stop for item in items] == [None, None, 0.9, 0.9]
-    assert (stopped, all(item.trace for item in items)) == (2, True)
-    assert hypothesis_items(two, trace=False, stop=None)[1] is None
 
 
 def piece(start: int, stop: int, prior: float = 0.0) -> Piece:

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.codec.common import INPUT_NUMBERS
-from service.codec.digit_answers import sequence_states
-from service.codec.digit_items import FLAG_0_1, FLAG_0_255, FLAG_HAS_INK
+from service.codec.digit_calls import FLAG_0_1, FLAG_0_255, FLAG_HAS_INK
+from service.codec.digit_predictions import sequence_states
 from service.contract.errors import DeadlineExceeded, InvalidRequest
-from service.contract.manifest import StateContract
 from service.contract.types import DigitResult
 from tests.pictures import drawn, encoded
 from tests.service.codec.digit_calls import CODEC, CONTRACT, ROW, STATE, decode, result, resumed, to_items
@@ -62,15 +60,6 @@ def test_a_deadline_ends_the_preparation() -> None:
     request = decode(inputs=[{"image": base64.b64encode(encoded(drawn())).decode()}])
     with pytest.raises(DeadlineExceeded):
         CODEC.to_items(request, CONTRACT, -math.inf)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "size"), [({}, 20), ({"trace": True}, 20 + 3 * 5), ({"return_state": True}, 20 + 2 * 8 // 4)]
-)
-def test_the_size_of_an_answer_is_that_of_its_numbers_and_of_its_digits(parameters: dict[str, Any], size: int) -> None:
-    contract = CONTRACT.model_copy(update={"state": StateContract(width=8, exact=1)})
-    batch = decode(inputs=[{"rows": [ROW] * 2}, {"rows": [ROW] * 3}], parameters=parameters)
-    assert CODEC.to_items(batch, contract).answer_size == size + 2 * INPUT_NUMBERS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.codec.common import Body, SequenceState
-from service.codec.digit_items import FLAG_0_1, FLAG_HAS_INK
+from service.codec.digit_calls import FLAG_0_1, FLAG_HAS_INK
 from service.codec.digits import decode_options
 from service.contract.errors import InvalidRequest
 from tests.pictures import drawn, encoded

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -44,11 +45,16 @@ async def pool() -> AsyncIterator[FairPool]:
     pool.close()
 
 
-def start(pool: FairPool, call: object, client: Client = ANYBODY, size: int = 1) -> asyncio.Task[object]:
-    return asyncio.create_task(pool.run("kind", size, client, math.inf, call))  # type: ignore[arg-type]
+def start(
+    pool: FairPool, call: Callable[[], Any], client: Client = ANYBODY, size: int = 1, kind: str = "kind"
+) -> asyncio.Task[Any]:
+    async def run() -> Any:
+        return await pool.run(kind, size, client, math.inf, call)
+
+    return asyncio.create_task(run())
 
 
-async def blocked(pool: FairPool) -> tuple[Gate, asyncio.Task[object]]:
+async def blocked(pool: FairPool) -> tuple[Gate, asyncio.Task[Any]]:
     """A gate that the only thread of `pool` is in."""
     gate = Gate()
     task = start(pool, gate)
@@ -155,7 +161,7 @@ async def test_what_a_kind_of_work_took_is_what_it_is_expected_to_take(pool: Fai
         await pool.run("slow", 10, ANYBODY, math.inf, time.sleep, 0.002)
     gate, first = await blocked(pool)
     waiting = start(pool, lambda: None, size=10)
-    slow = asyncio.create_task(pool.run("slow", 1000, ANYBODY, math.inf, lambda: None))
+    slow = start(pool, lambda: None, size=1000, kind="slow")
     await asyncio.sleep(0)
     assert 0.15 < pool.share.seconds < 5.0
     gate.open()

@@ -116,6 +116,8 @@ def test_a_rotated_key_is_valid_beside_its_successor_for_a_while(tmp_path: Path)
     assert (new.scopes, new.note, new.limits) == (old.scopes, old.note, limits)
     assert 3500 < kept.valid_until - datetime.now(UTC).timestamp() <= 3600
     assert new.valid_until > datetime.now(UTC).timestamp() + 89 * 86_400
+    with pytest.raises(KeyFileError, match="has a successor since"):  # which would end with the overlap
+        rotate_key(path, old.id, timedelta(hours=1))
     revoke_key(path, old.id)
     with pytest.raises(KeyFileError, match="not valid any more"):
         rotate_key(path, old.id, timedelta(hours=1))

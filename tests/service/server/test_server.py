@@ -21,7 +21,7 @@ from service.api.request_metrics import RequestMetrics
 from service.metrics.page import Metrics
 from service.server.connection import ConnectionLimits
 from service.server.http_protocol import Protocol
-from service.server.server import Server
+from service.server.server import Server, default_headers
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -174,3 +174,14 @@ def test_a_second_signal_ends_the_drain_and_a_third_the_waiting(server: tuple[Se
     assert (server[1].draining, server[0].should_exit, server[0].force_exit) == (True, True, False)
     server[0].handle_exit(signal.SIGTERM, None)
     assert server[0].force_exit
+
+
+@pytest.mark.parametrize(
+    ("host", "has_tls", "is_told"),
+    [("0.0.0.0", True, True), ("0.0.0.0", False, False), ("127.0.0.1", True, False)],
+)
+def test_browsers_come_back_with_tls_where_the_network_is_served(host: str, has_tls: bool, is_told: bool) -> None:
+    """A name of this machine is used for other things, too, which may have no TLS."""
+    headers = dict(default_headers(Settings(host=host), has_tls=has_tls))
+    assert ("strict-transport-security" in headers) == is_told
+    assert headers["x-content-type-options"] == "nosniff"

@@ -91,6 +91,15 @@ def test_an_end_that_comes_near_is_logged_once_a_day(
     certificate.check()
     certificate.check()
     assert caplog.text.count("expires in 3.0 days") == 1
+    now = certificate.expires - 60
+    monkeypatch.setattr(time, "time", lambda: now)
+    certificate.check()
+    assert caplog.text.count("expires in 0.0 days") == 1
+    now += 60  # its end is logged when it comes
+    for _ in range(3):
+        certificate.check()
+        now += 5
+    assert caplog.text.count("has expired") == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.contract.manifest import MANIFEST_FILE
-from service.runtime.key_file import add_key
+from service.runtime.key_file import add_key, rotate_key
 from service.server.commands import file_checks
 from tests.service.server.commands.test_doctor import found
 
@@ -47,8 +47,10 @@ def test_keys_that_end_soon_or_that_others_could_add(
     monkeypatch.setenv("RITMO_API_KEYS", str(path))
     path.write_text('{"version": 1, "keys": []}')
     assert "no valid key" in found("keys")[0].text
-    add_key(path, ["infer"], expires=datetime.now(UTC) + timedelta(days=3))
-    assert "ritmo keys rotate" in found("keys")[0].text
+    _, entry = add_key(path, ["infer"], expires=datetime.now(UTC) + timedelta(days=3))
+    assert f"ritmo keys rotate {entry.id}" in found("keys")[0].text
+    _, successor = rotate_key(path, entry.id, timedelta(hours=1))
+    assert [successor.id in finding.text for finding in found("keys")] == [True]
     path.chmod(0o666)
     assert "chmod go-w" in found("keys")[-1].text
     path.chmod(0o600)
