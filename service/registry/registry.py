@@ -34,6 +34,7 @@ from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.planning import first_plan
 from service.registry.repository import VersionFolder, digests_of, restrict, scan
 from service.registry.served import ModelVersion, Served
+from service.registry.warm_up_pauses import WarmUpPauses
 from service.runtime.malloc import malloc_trim
 from service.runtime.model_plan import ModelPlan
 
@@ -375,11 +376,18 @@ class Registry:
 
     async def _warm_up(self, version: ModelVersion) -> None:
         """Find the shapes and prices of a version that is served; where that fails, it is taken out."""
-        if version.served is None or self._load_folder is not None:
+        scheduler = self._scheduler
+        if version.served is None or scheduler is None or self._load_folder is not None:
             return
 
+        def is_given_up() -> bool:
+            return self._draining or version.state != "ready"
+
+        pauses = WarmUpPauses(lambda: scheduler.seconds_since_work)
+
         def should_continue() -> bool:
-            return not self._draining and version.state == "ready"
+            pauses.wait(is_given_up)
+            return not is_given_up()
 
         started = time.monotonic()
         try:
