@@ -14,6 +14,7 @@ import contextlib
 import difflib
 import gc
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -123,6 +124,7 @@ class Registry:
         self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
+        self._last_asked = -math.inf  # time.monotonic() of the last request for a model
         self._draining = False
         self._scanned = False
         self._fault = "the models have not been looked for yet"
@@ -184,6 +186,7 @@ class Registry:
 
         Raises `UnknownModel` (`model_not_found`, `version_not_found`) or `Unavailable` (`model_not_ready`).
         """
+        self._last_asked = time.monotonic()
         if self._plan_number[0] != self._number:
             self._switch()
         served = self._by_reference.get(reference)
@@ -383,7 +386,10 @@ class Registry:
         def is_given_up() -> bool:
             return self._draining or version.state != "ready"
 
-        pauses = WarmUpPauses(lambda: scheduler.seconds_since_work)
+        def seconds_since_request() -> float:
+            return min(scheduler.seconds_since_work, time.monotonic() - self._last_asked)
+
+        pauses = WarmUpPauses(seconds_since_request)
 
         def should_continue() -> bool:
             pauses.wait(is_given_up)
