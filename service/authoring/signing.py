@@ -21,7 +21,7 @@ class ModelSign(BaseModel):
     The key is made where there is none: keep it where no server can read it.
     """
 
-    folder: CliPositionalArg[Path] = Field(description="folder of the version, such as models/forecaster/6")
+    folder: CliPositionalArg[Path] = Field(description="folder of the version, such as models/forecaster/7")
     key: Path = Field(description="file of the private key (PEM)")
 
     def run(self) -> int:
@@ -47,7 +47,7 @@ class ModelSign(BaseModel):
 class ModelVerify(BaseModel):
     """Check a version: a trusted signature, and the digests of its files. Nothing of it is run."""
 
-    folder: CliPositionalArg[Path] = Field(description="folder of the version, such as models/forecaster/6")
+    folder: CliPositionalArg[Path] = Field(description="folder of the version, such as models/forecaster/7")
     trusted: Path | None = Field(default=None, description="file of trusted keys; unset: RITMO_TRUSTED_KEYS")
 
     def run(self) -> int:

@@ -33,7 +33,7 @@ VERSIONS = (
     "digits@4",
     "digits-rnn-10@1",
     "digits-rnn-16-8-4@1",
-    "forecaster@6",
+    "forecaster@7",
     "forecaster@5",
     "linear@1",
     "naive@1",

@@ -43,7 +43,7 @@ from training.networks.past import Past, selected, summed
 from training.networks.quantiles import interpolate
 from training.networks.ragged import RaggedLSTM
 from training.networks.recurrence import second_order
-from training.networks.season import find_season
+from training.networks.season import autocorrelation, of_rows, season_in, within_half
 from training.networks.seasonal_candidates import (
     SEASONAL_CANDIDATES,
     SECOND,
@@ -51,6 +51,7 @@ from training.networks.seasonal_candidates import (
     season_levels,
     seasonal_candidates,
     stated_seasons,
+    usable_seasons,
 )
 from training.networks.statistics import (
     ABS_SLOW,
@@ -75,8 +76,8 @@ LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 
 MAX_HORIZON = 1024
 LEARNED_HORIZON = 256  # steps ahead that the head is trained on; beyond, intervals go on growing as they did
 MEMORY = 1024
-# Windows that a history reads, and up to how many steps of a series each of them serves: `find_season` takes the same
-# sample of values in all of them (the same remainder by 3), and no longer season counts before the next width.
+# Windows that a history reads, and up to how many steps of a series each of them serves: `robust_heights` takes the
+# same sample of values in all of them (the same remainder by 3), and no longer season counts before the next width.
 WIDTHS = (128, 224, 512, MEMORY)
 REACHES = (77, 215, 431, 1 << 60)
 BLOCK = 128 * MEMORY  # remembered values of the read-outs that a history makes at a time
@@ -184,12 +185,13 @@ class Forecaster(nn.Module):
         and the pinball loss of the bands predicted at every step: its sum, and over how many steps.
         """
         lengths = torch.full_like(season, values.shape[1])
-        stats, memory, fast_units, slow_units, _, error = self.read_in(values, lengths, self.initial(season))
+        start = self.initial(season)
+        stats, memory, fast_units, slow_units, _, error = self.read_in(values, lengths, start)
         scored = torch.isfinite(values) & (stats[:, :, COUNT] > 2.5)
         levels = torch.tensor(BAND, device=values.device)
         pinball = torch.maximum(levels * error, (levels - 1) * error).sum(2) * scored
         rows = torch.arange(len(values), device=values.device).unsqueeze(1)
-        units = torch.cat([fast_units, slow_units], 2)[rows, cuts - 1].flatten(0, 1)
+        units = self.units_before(start, fast_units, slow_units)[rows, cuts].flatten(0, 1)
         cut_stats = stats[rows, cuts - 1]
         width = min(MEMORY, 1 << (values.shape[1] - 1).bit_length())  # what lies before the window is missing anyway
         windows = self.windows(memory, cuts, MEMORY)[:, :, -width:].flatten(0, 1)
@@ -264,10 +266,7 @@ class Forecaster(nn.Module):
         stats, memory, fast_units, slow_units, hidden, _ = self.read_in(values, lengths, state)
         end = self.state_after(lengths, state, stats, memory, hidden)
         previous = torch.cat([self.statistics_in(state).unsqueeze(1), stats[:, :-1]], 1)
-        first_fast, first_slow = self.hidden(state)
-        fast_units = torch.cat([first_fast.unsqueeze(1), fast_units[:, :-1]], 1)
-        slow_units = torch.cat([first_slow.unsqueeze(1), slow_units[:, :-1]], 1)
-        units = torch.cat([fast_units, slow_units], 2)
+        units = self.units_before(state, fast_units, slow_units)[:, :-1]
         answers = self.answers_before(units, previous, self.seasons_in(state), memory, levels)
         predictions = torch.where((previous.select(2, self.COUNT) > 0).unsqueeze(2), answers, float("nan"))
         origin = torch.arange(steps, device=values.device).unsqueeze(0) - skipped.unsqueeze(1)
@@ -311,8 +310,8 @@ class Forecaster(nn.Module):
         """Run both clocks over `values`.
 
         Returns the statistics after every step (B, T, COLUMNS), memory with the new values behind it (B, MEMORY + T),
-        the hidden units of both clocks after every step, all hidden units at each row's end, and the distances of the
-        values from the bands predicted for them (B, T, len(BAND)).
+        the hidden units of the fast clock after every step and of the slow one after every tick, all hidden units at
+        each row's end, and the distances of the values from the bands predicted for them (B, T, len(BAND)).
         """
         steps = values.shape[1]
         column = torch.arange(steps, device=values.device)
@@ -329,10 +328,9 @@ class Forecaster(nn.Module):
         f, s = self.fast_size, self.slow_size
         hidden = state[:, self.units :].to(torch.float32)
         fast_units, h1, c1 = self.fast(inputs, lengths, hidden[:, :f], hidden[:, f : 2 * f])
-        slow_states = torch.cat([self.statistics.scale(start).unsqueeze(1), scale[:, :-1]], 1)
-        scores, error = self.score(
-            torch.cat([hidden[:, None, :f], fast_units[:, :-1]], 1), change / slow_states, observed, stats, start
-        )
+        scale_before = torch.cat([self.statistics.scale(start).unsqueeze(1), scale[:, :-1]], 1)
+        bands = torch.cat([self.bands(hidden[:, None, :f]), self.bands(fast_units)[:, :-1]], 1)
+        scores, error = self.score(bands, change / scale_before, observed, stats, start)
         # The slow clock ticks when the number of steps, those of earlier requests included, is a multiple of STRIDE.
         phase = state.select(1, self.STEPS).to(torch.int64) % self.STRIDE
         ticks = (phase + lengths).div(self.STRIDE, rounding_mode="floor")
@@ -340,30 +338,45 @@ class Forecaster(nn.Module):
         times = self.STRIDE * torch.arange(n_ticks, device=values.device).unsqueeze(0) + (
             self.STRIDE - 1 - phase
         ).unsqueeze(1)
-        clock_inputs = torch.cat([fast_units, inputs], 2)
-        at = times.clamp(max=steps - 1).unsqueeze(2).expand(-1, -1, clock_inputs.shape[2])
+        at = times.clamp(max=steps - 1).unsqueeze(2)
+        clock_inputs = [
+            fast_units.gather(1, at.expand(-1, -1, f)),
+            inputs.gather(1, at.expand(-1, -1, inputs.shape[2])),
+        ]
         slow_units, h2, c2 = self.slow(
-            clock_inputs.gather(1, at), ticks, hidden[:, 2 * f : 2 * f + s], hidden[:, 2 * f + s :]
+            torch.cat(clock_inputs, 2), ticks, hidden[:, 2 * f : 2 * f + s], hidden[:, 2 * f + s :]
         )
-        ticked = (
-            (phase.unsqueeze(1) + column.unsqueeze(0) + 1).div(self.STRIDE, rounding_mode="floor").clamp(max=n_ticks)
-        )
-        slow_states = torch.cat([hidden[:, None, 2 * f : 2 * f + s], slow_units], 1)
-        slow_units = slow_states.gather(1, ticked.unsqueeze(2).expand(-1, -1, s))
         return torch.cat([stats, scores], 2), memory, fast_units, slow_units, torch.cat([h1, c1, h2, c2], 1), error
 
+    def units_before(self, state: Tensor, fast_units: Tensor, slow_units: Tensor) -> Tensor:
+        """The hidden units of both clocks before each of T new values and behind the last: (B, T + 1, fast + slow).
+
+        Those of the fast clock, (B, T, fast), are of every step after `state`, those of the slow one of its ticks.
+        """
+        first_fast, first_slow = self.hidden(state)
+        fast_units = torch.cat([first_fast.unsqueeze(1), fast_units], 1)
+        slow_units = torch.cat([first_slow.unsqueeze(1), slow_units], 1)
+        phase = state.select(1, self.STEPS).to(torch.int64) % self.STRIDE
+        step = torch.arange(fast_units.shape[1], device=state.device)
+        ticked = (phase.unsqueeze(1) + step).div(self.STRIDE, rounding_mode="floor").clamp(max=slow_units.shape[1] - 1)
+        ticked = ticked.unsqueeze(2).expand(-1, -1, self.slow_size)
+        return torch.cat([fast_units, slow_units.gather(1, ticked)], 2)
+
+    def bands(self, units: Tensor) -> Tensor:
+        """The bands that `units` (B, T, fast) predict for the next value: lower end, middle, upper end, (B, T, 3)."""
+        raw = self.next(units)
+        middle, gaps = raw[:, :, 1:2], softplus(raw)
+        return torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
+
     def score(
-        self, units: Tensor, ratio: Tensor, observed: Tensor, stats: Tensor, start: Tensor
+        self, bands: Tensor, ratio: Tensor, observed: Tensor, stats: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The bands that `units` (B, T, fast), those of the step before, predicted for the new values.
+        """How well the `bands` (B, T, len(BAND)) that were predicted for the new values held.
 
         ratio (B, T) float64: the new values' changes in units of the scale before them. Bands are compressed as these
         are; that is monotone, so quantiles stay quantiles. Returns the statistics of how they held (B, T, columns),
         which nothing is trained through, and the distances of the values from them (B, T, len(BAND)).
         """
-        raw = self.next(units)
-        middle, gaps = raw[:, :, 1:2], softplus(raw)
-        bands = torch.cat([middle - gaps[:, :, :1], middle, middle + gaps[:, :, 2:]], 2)
         surprise = torch.asinh(ratio.clamp(-1e30, 1e30).to(torch.float32)).clamp(-14.0, 14.0)
         scored = observed & (stats.select(2, self.COUNT) > 2.5)
         return self.statistics.score(surprise, scored, bands.detach(), observed, start), surprise.unsqueeze(2) - bands
@@ -487,10 +500,17 @@ class Forecaster(nn.Module):
 
         steps (N,): how many there were up to the end of that memory.
         """
-        detected, acf = find_season(memory)
-        season, longer, longer_strength = choose_seasons(
-            stats.select(1, self.SEASON), detected, acf, steps, self.MEMORY // 2
-        )
+        found = autocorrelation(memory)
+        acf = within_half(found)
+        usable, second, is_searched = usable_seasons(stats.select(1, self.SEASON), steps, self.MEMORY // 2)
+        searched = is_searched.nonzero().select(1, 0)
+        if searched.shape[0] == memory.shape[0]:
+            detected = season_in(found)
+        else:
+            detected = torch.ones_like(usable)
+            if searched.shape[0] > 0:
+                detected = detected.index_copy(0, searched, season_in(of_rows(found, searched)))
+        season, longer, longer_strength = choose_seasons(usable, second, detected, acf, steps)
         strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1))
         seasons = torch.stack([season, longer], 1).to(torch.float64)
         return torch.cat([seasons, strength.to(torch.float64), longer_strength.to(torch.float64)], 1)
@@ -530,26 +550,14 @@ class Forecaster(nn.Module):
         slope = (level - older_level) / season.to(torch.float64)
         of_row = torch.stack([slope, -heights.select(1, 1), stats.select(1, self.GAP)], 1)
         weights = self.weightings[self.weightings.shape[0] - relative.shape[1] :]
-        more, unexplained, exact, agreement = level_candidates(
-            past, season, of_row, ahead, weights, self.damping, shared % self.SECOND
+        more, with_longer, unexplained, exact, agreement = self.of_both_seasons(
+            past, season, longer, of_row, ahead, weights, shared
         )
         exact, doubt, pairs = self.exact_sequence(past, ahead, exact, agreement)
-        with_longer, unexplained_longer = more, unexplained
-        others = (longer != season).nonzero().select(1, 0)
-        if others.shape[0] == season.shape[0]:
-            with_longer, unexplained_longer, _, _ = level_candidates(
-                past, longer, of_row, ahead, weights, self.damping, shared // self.SECOND
-            )
-        elif others.shape[0] > 0:
-            of_others, features, _, _ = level_candidates(
-                selected(past, others), longer[others], of_row[others], ahead[others], weights, self.damping
-            )
-            with_longer = more.index_copy(0, others, of_others)
-            unexplained_longer = unexplained.index_copy(0, others, features)
         candidates = torch.cat([candidates, more, with_longer], 2)
         present = torch.constant_pad_nd(present, [0, 2 * more.shape[2]], True)
         row_inputs = [units, self.row_features(stats, scale, seasons, level, older_level, size)]
-        row_inputs += [self.lagged(past.values), unexplained_features(unexplained, unexplained_longer)]
+        row_inputs += [self.lagged(past.values), unexplained_features(unexplained)]
         out = self.head(torch.cat(row_inputs, 1), self.step_features(candidates, present, turn, ahead, season))
 
         weights = torch.softmax(out[:, :, : self.CANDIDATES].masked_fill(~present, -30.0), 2)
@@ -564,16 +572,48 @@ class Forecaster(nn.Module):
         # So does what has followed a rule exactly; the longer it did, the less is left of the intervals.
         median = exact + doubt * (median - exact)
         width = unit * (doubt + (1 - doubt) / (1 + 0.5 * (pairs - 1).clamp(min=0)))
-        if bool(repeats.any()):
-            is_fixed, value, times = fixed_phases(past, season, ahead)
-            median = torch.where(is_fixed, value, median)
-            width = torch.where(is_fixed, width / times.clamp(min=1), width)
+        repeating = repeats.nonzero().select(1, 0)
+        if repeating.shape[0] > 0:
+            is_fixed, value, times = fixed_phases(selected(past, repeating), season[repeating], ahead[repeating])
+            median = median.index_copy(0, repeating, torch.where(is_fixed, value, median[repeating]))
+            narrow = width[repeating] / times.clamp(min=1)
+            width = width.index_copy(0, repeating, torch.where(is_fixed, narrow, width[repeating]))
         width = width * self.statistics.unrest(stats).unsqueeze(1)
         gaps = softplus(raw - 1.0) * width.unsqueeze(2)
         upper = median.unsqueeze(2) + gaps[:, :, self.CENTRE + 1 :].cumsum(2)
         lower = median.unsqueeze(2) - gaps[:, :, : self.CENTRE].flip(2).cumsum(2).flip(2)
         predicted = scale[:, None, None] * torch.cat([lower, median.unsqueeze(2), upper], 2)
         return predicted.clamp(-self.LARGEST, self.LARGEST), torch.where(swing > 0, swing * scale, scale)
+
+    def of_both_seasons(
+        self, past: Past, season: Tensor, longer: Tensor, of_row: Tensor, ahead: Tensor, weights: Tensor, shared: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """`level_candidates` for the season and for the longer one, (N, H, …) each, and what both leave unexplained.
+
+        The third is (N, 2 FEATURES); the exact continuation and its agreement are those of the season.
+        """
+        others = (longer != season).nonzero().select(1, 0)
+        if shared == 0 and others.shape[0] > 0:
+            # Rows with two seasons are there twice, so that one call serves both.
+            rows = torch.cat([torch.arange(season.shape[0], device=others.device), others])
+            both = selected(past, rows)
+            candidates, features, exact, agreement = level_candidates(
+                both, torch.cat([season, longer[others]]), of_row[rows], ahead[rows], weights, self.damping
+            )
+            end = season.shape[0]
+            more, unexplained, exact, agreement = candidates[:end], features[:end], exact[:end], agreement[:end]
+            with_longer = more.index_copy(0, others, candidates[end:])
+            unexplained_longer = unexplained.index_copy(0, others, features[end:])
+            return more, with_longer, torch.cat([unexplained, unexplained_longer], 1), exact, agreement
+        more, unexplained, exact, agreement = level_candidates(
+            past, season, of_row, ahead, weights, self.damping, shared % self.SECOND
+        )
+        with_longer, unexplained_longer = more, unexplained
+        if others.shape[0] > 0:
+            with_longer, unexplained_longer, _, _ = level_candidates(
+                past, longer, of_row, ahead, weights, self.damping, shared // self.SECOND
+            )
+        return more, with_longer, torch.cat([unexplained, unexplained_longer], 1), exact, agreement
 
     def exact_sequence(
         self, past: Past, ahead: Tensor, exact: Tensor, agreement: Tensor
@@ -644,7 +684,7 @@ class Forecaster(nn.Module):
         lowest = torch.minimum(stats.select(1, self.LOWEST), last)
         season, longer = seasons.select(1, 0), seasons.select(1, 1)
         mean = self.statistics.mean(stats)
-        offset = self.statistics.offset(mean, scale)
+        offset = self.statistics.offset(mean, scale, lowest)
         above = torch.stack([last - mean, last - lowest, last - offset], 1) / scale.unsqueeze(1)
         heights = torch.cat([torch.stack([level, level - older_level], 1), above], 1)
         heights = torch.asinh(heights.clamp(-1e30, 1e30).to(torch.float32))

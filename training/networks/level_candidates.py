@@ -284,6 +284,6 @@ def level_candidates(
     return (seasonal + candidates).clamp(-1e30, 1e30), features, exact, torch.cat([doubt, pairs], 1)
 
 
-def unexplained_features(of_season: Tensor, of_longer: Tensor) -> Tensor:
-    """Inputs of the head from what both seasons leave unexplained, (N, FEATURES) each: (N, 2 FEATURES) float32."""
-    return torch.log(torch.cat([of_season, of_longer], 1).clamp(1e-3, 1e3)).to(torch.float32) / 4
+def unexplained_features(unexplained: Tensor) -> Tensor:
+    """Inputs of the head from what the methods leave unexplained, (N, F): (N, F) float32."""
+    return torch.log(unexplained.clamp(1e-3, 1e3)).to(torch.float32) / 4

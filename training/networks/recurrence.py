@@ -20,34 +20,37 @@ def second_order(past: Past, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     The least-squares fit over the newest values, 40 at most, up to a gap. Three numbers take five values that agree
     with them, or four where p and q are whole numbers; a constant second difference (p = 2, q = -1) takes three. Doubt
     is 1 where the largest error is 2.5 % of the scale, and sooner for steps that are further ahead than the past is
-    long.
+    long; where it is 1 for all, the continuations are 0.
     """
     x = past.filled[:, -40:]
     run = ((1 - past.mask[:, -40:]).flip(1).cumsum(1) == 0).flip(1).to(torch.float64)
-    a, b, c, known = x[:, :-2], x[:, 1:-1], x[:, 2:], run[:, :-2]
+    known = run[:, :-2]
     n = known.sum(1, keepdim=True)
     count = n.clamp(min=1)
-    a0, b0, c0 = [(known * y).sum(1, keepdim=True) / count for y in (a, b, c)]
-    da, db, dc = (a - a0) * known, (b - b0) * known, (c - c0) * known
-    aa, ab, bb = (da * da).sum(1, keepdim=True), (da * db).sum(1, keepdim=True), (db * db).sum(1, keepdim=True)
-    ac, bc = (da * dc).sum(1, keepdim=True), (db * dc).sum(1, keepdim=True)
+    triples = torch.stack([x[:, :-2], x[:, 1:-1], x[:, 2:]], 1)
+    means = (known.unsqueeze(1) * triples).sum(2, keepdim=True) / count.unsqueeze(2)
+    off = (triples - means) * known.unsqueeze(1)
+    a0, b0, c0 = means.unbind(1)
+    da, db, dc = off.unbind(1)
+    aa, ab, ac = (off * off[:, :1]).sum(2, keepdim=True).unbind(1)
+    bb, bc = (off[:, 1:] * off[:, 1:2]).sum(2, keepdim=True).unbind(1)
     determinant = aa * bb - ab * ab
     is_regular = determinant > 1e-10 * aa * bb
-    safe = torch.where(is_regular, determinant, 1.0)
-    p = torch.where(is_regular, (bc * aa - ac * ab) / safe, 0.0).clamp(-4.0, 4.0)
-    q = torch.where(is_regular, (ac * bb - bc * ab) / safe, 0.0).clamp(-4.0, 4.0)
+    factors = torch.cat([bc * aa - ac * ab, ac * bb - bc * ab], 1) / torch.where(is_regular, determinant, 1.0)
+    factors = torch.where(is_regular, factors, 0.0).clamp(-4.0, 4.0)
+    p, q = factors.narrow(1, 0, 1), factors.narrow(1, 1, 1)
     error = (dc - p * db - q * da).abs().amax(1, keepdim=True)
-    whole = torch.maximum((p - p.round()).abs(), (q - q.round()).abs()) < 1e-6
-    enough = (n >= 5) | (whole & (n >= 4))
+    whole = (factors - factors.round()).abs().amax(1, keepdim=True) < 1e-6
+    enough = ((n >= 5) | (whole & (n >= 4))) & is_regular
     bent_error = (dc - 2 * db + da).abs().amax(1, keepdim=True)
-    is_bent = (n >= 3) & (bent_error <= (error + 1e-9) * 1.5 + torch.where(enough & is_regular, 0.0, 1e9))
-    p, q = torch.where(is_bent, 2.0, p), torch.where(is_bent, -1.0, q)
+    is_bent = (n >= 3) & (bent_error <= (error + 1e-9) * 1.5 + torch.where(enough, 0.0, 1e9))
     error = torch.where(is_bent, 5 * bent_error, error)  # three agree more easily than five
-    constant = c0 - p * b0 - q * a0
-    usable = is_bent | (enough & is_regular)
     beyond = 1 + ahead.to(torch.float64) / count
-    doubt = torch.where(usable, (40 * error * beyond).clamp(max=1.0), 1.0)
-    return carried_on(x[:, -1:], x[:, -2:-1], p, q, constant, ahead), doubt, n
+    doubt = torch.where(is_bent | enough, (40 * error * beyond).clamp(max=1.0), 1.0)
+    if not bool((doubt < 1).any()):
+        return torch.zeros_like(doubt), doubt, n
+    p, q = torch.where(is_bent, 2.0, p), torch.where(is_bent, -1.0, q)
+    return carried_on(x[:, -1:], x[:, -2:-1], p, q, c0 - p * b0 - q * a0, ahead), doubt, n
 
 
 def carried_on(last: Tensor, before: Tensor, p: Tensor, q: Tensor, constant: Tensor, ahead: Tensor) -> Tensor:

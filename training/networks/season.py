@@ -5,8 +5,23 @@ Shapes: N rows, W remembered values (NaN for missing), W // 2 the longest season
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Autocorrelation(NamedTuple):
+    """What N rows of W remembered values are like some lags before. TorchScript knows no other kind of record."""
+
+    alike: Tensor  # (N, lags) float32: autocorrelation, a mean of the detrended values' and of their differences'
+    means: Tensor  # (N, lags) float32: mean products of detrended values
+    products: Tensor  # (N, lags) float32: sums of products of differences
+    change: Tensor  # (N, W) float32: differences, 0 where there is none
+    neighbour: Tensor  # (N, 1): `alike` one value before, without the noise between values
+    count: Tensor  # type: ignore[assignment]  # (N, 1) float32: present values; hides the method of tuples
+    oldest: Tensor  # (N, 1) int64: place of the first of them
+    is_curved: Tensor  # (N,) bool: whether more than rounding is left beside a straight line
 
 
 def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -15,61 +30,93 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     memory (N, W) float64. Returns season (N,) int64, 1 where there is no significant one, and the autocorrelation
     (N, W // 2 + 1) float32, a mean of the detrended values' and of their differences'.
     """
-    width = memory.shape[1]
+    found = autocorrelation(memory)
+    return season_in(found), within_half(found)
+
+
+def autocorrelation(memory: Tensor) -> Autocorrelation:
+    """How alike the values of memory (N, W) float64 are to those before them, at lags 0..3 W // 4."""
     present = torch.isfinite(memory)
     mask = present.to(torch.float32)
     count = mask.sum(1, keepdim=True).clamp(min=1)
     z = robust_heights(memory, present, count)
     # Whole numbers that end at 0: the same, and exact, in a window of any width.
-    t = torch.arange(1 - width, 1, dtype=torch.float32, device=memory.device).unsqueeze(0)
+    t = torch.arange(1 - memory.shape[1], 1, dtype=torch.float32, device=memory.device).unsqueeze(0)
     centred_t = (t - (t * mask).sum(1, keepdim=True) / count) * mask
     slope = (centred_t * z).sum(1, keepdim=True) / (centred_t * centred_t).sum(1, keepdim=True).clamp(min=1e-6)
     detrended = (z - z.sum(1, keepdim=True) / count) * mask - slope * centred_t
     pair_mask = mask * torch.constant_pad_nd(mask, [1, -1])
+    pairs = pair_mask.sum(1, keepdim=True)
     change = (z - torch.constant_pad_nd(z, [1, -1])) * pair_mask
-    change = (change - change.sum(1, keepdim=True) / pair_mask.sum(1, keepdim=True).clamp(min=1)) * pair_mask
+    change = (change - change.sum(1, keepdim=True) / pairs.clamp(min=1)) * pair_mask
 
     oldest = mask.argmax(1, keepdim=True)
     products = lagged_products(torch.stack([detrended, change], 1))
     means = products / lagged_pairs(mask, pair_mask, count, oldest)
-    alike = means / means[:, :, :1].clamp(min=1e-12)
+    likeness = means / means[:, :, :1].clamp(min=1e-12)
     # Where many values are missing there are few differences, and their autocorrelation is noise.
-    trust = (1.25 * pair_mask.sum(1, keepdim=True) / count).clamp(max=1.0)
-    full_acf = (alike.select(1, 0) + trust * alike.select(1, 1)) / (1 + trust)
-    acf = full_acf[:, : width // 2 + 1]
-    # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike. Where
-    # neighbours are alike and their differences are not, there is noise between the values, and no more.
-    level = alike[:, 0, 1:2]
-    neighbour = torch.where(level > 0.5, level / (1 + trust), acf[:, 1:2])
-    above = torch.cat([acf[:, :1], torch.maximum(acf[:, 1:2], neighbour), acf[:, 2:]], 1)
+    trust = (1.25 * pairs / count).clamp(max=1.0)
+    alike = (likeness.select(1, 0) + trust * likeness.select(1, 1)) / (1 + trust)
+    # Where neighbours are alike and their differences are not, there is noise between the values, and no more.
+    level = likeness[:, 0, 1:2]
+    neighbour = torch.where(level > 0.5, level / (1 + trust), alike[:, 1:2])
+    # What remains of a straight line is rounding, which repeats itself.
+    is_curved = detrended.abs().amax(1) > 1e-5 * z.abs().amax(1)
+    return Autocorrelation(
+        alike, means.select(1, 0), products.select(1, 1), change, neighbour, count, oldest, is_curved
+    )
+
+
+def within_half(found: Autocorrelation) -> Tensor:
+    """The autocorrelation at the lags that may be seasons, (N, W // 2 + 1): those that fit twice into the memory."""
+    return found.alike[:, : found.change.shape[1] // 2 + 1]
+
+
+def of_rows(found: Autocorrelation, rows: Tensor) -> Autocorrelation:
+    """Those `rows` (int64 indices) of what was found."""
+    return Autocorrelation(
+        found.alike[rows],
+        found.means[rows],
+        found.products[rows],
+        found.change[rows],
+        found.neighbour[rows],
+        found.count[rows],
+        found.oldest[rows],
+        found.is_curved[rows],
+    )
+
+
+def season_in(found: Autocorrelation) -> Tensor:
+    """The season of each row, (N,) int64, 1 where there is no significant one."""
+    acf, count = within_half(found), found.count
+    # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike.
+    above = torch.cat([acf[:, :1], torch.maximum(acf[:, 1:2], found.neighbour), acf[:, 2:]], 1)
     rise = (above - above.cummin(1)[0])[:, 2:-1]
-    lag = torch.arange(2, width // 2, dtype=torch.float32, device=memory.device).unsqueeze(0)
+    lag = torch.arange(2, acf.shape[1] - 1, dtype=torch.float32, device=acf.device).unsqueeze(0)
     candidate = peaks(acf) & (2 * lag <= count) & (rise > 0.2)
     candidate = candidate & (acf[:, 2:-1] > 0.12 + 1.8 / (count - lag).clamp(min=1).sqrt())
-    exact = exact_repeats(change, products.select(1, 1), count, oldest)
+    exact = exact_repeats(found.change, found.products, count, found.oldest)
     value = torch.where(exact, 3.0, torch.where(candidate, rise, 0.0))
     best = value.max(1, keepdim=True)[0]
     # Multiples of a season are as good as it is: the first counts.
     first = (value >= 0.85 * best.clamp(min=1e-3)).to(torch.float32).argmax(1, keepdim=True) + 2
-    # What remains of a straight line is rounding, which repeats itself.
-    curved = detrended.abs().amax(1, keepdim=True) > 1e-5 * z.abs().amax(1, keepdim=True)
     is_exact = best > 2
     season = torch.ones_like(first)
     if bool((best > 0).any()):
-        refined, repeats = best_by_multiples(full_acf, first, count)
+        refined, repeats = best_by_multiples(found.alike, first, count)
         season = torch.where(is_exact, first, refined)
         # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
         clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
         season = torch.where((best > 0) & clear, season, 1).to(torch.int64)
-    of_calendar = calendar_season(means.select(1, 0), acf, season, count)
+    of_calendar = calendar_season(found.means, acf, season, count)
     season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
-    short = short_season(means.select(1, 0), count)
+    short = short_season(found.means, count)
     is_short = (short > 1) & ~is_exact & ((season == 1) | (5 * short < 6 * season))
     is_short = is_short & ((of_calendar == 1) | (season > 8 * short))
     if bool((is_short & (season > 8 * short)).any()):
-        season, is_short = with_whole_turns(means.select(1, 0), season, of_calendar, short, is_short, acf, count)
+        season, is_short = with_whole_turns(found.means, season, of_calendar, short, is_short, acf, count)
     season = torch.where(is_short, short, season)
-    return torch.where(curved, season, 1).select(1, 0), acf
+    return torch.where(found.is_curved, season.select(1, 0), 1)
 
 
 def short_season(means: Tensor, count: Tensor, longest: int = 100, turns: int = 3) -> Tensor:
@@ -119,25 +166,24 @@ def whole_turns(means: Tensor, turn: Tensor, count: Tensor) -> Tensor:
     last = means.shape[1] - 1
     times = torch.arange(1, 10, device=means.device)
     lag = turn * times
-    alike, energy = torch.zeros_like(means[:, :9]), torch.zeros_like(means[:, :1])
-    for part in (2, 3):
-        step = turn.div(part, rounding_mode="floor").clamp(min=1)
-        at = torch.cat([lag, lag - step, lag + step], 1).clamp(max=last)
-        products = means.gather(1, at)
-        alike = alike + 2 * products[:, :9] - products[:, 9:18] - products[:, 18:]
-        energy = energy + 2 * (means[:, :1] - means.gather(1, step))
+    step = turn.div(torch.tensor([2, 3], device=means.device), rounding_mode="floor").clamp(min=1)
+    reach = torch.cat([-step, step], 1)
+    around = (lag.unsqueeze(2) + reach.unsqueeze(1)).flatten(1)
+    products = means.gather(1, torch.cat([lag, around, step], 1).clamp(max=last))
+    alike = 4 * products[:, :9] - products[:, 9:45].unflatten(1, (9, 4)).sum(2)
+    energy = 4 * means[:, :1] - 2 * products[:, 45:].sum(1, keepdim=True)
     contrast = alike / energy.clamp(min=1e-6)
     fits = (lag + turn <= 0.75 * count) & (lag + turn <= last)
-    length = torch.ones_like(turn)
     threshold = 0.06 + 0.5 * ((1 + 0.5 * turn) / count).sqrt()
-    for n_turns in (2, 3, 4):
-        multiples = (fits & (times % n_turns == 0)).to(torch.float32)
-        neighbours = (fits & ((times % n_turns == 1) | (times % n_turns == n_turns - 1))).to(torch.float32)
-        gain = (contrast * multiples).sum(1, keepdim=True) / multiples.sum(1, keepdim=True).clamp(min=1)
-        gain = gain - (contrast * neighbours).sum(1, keepdim=True) / neighbours.sum(1, keepdim=True).clamp(min=1)
-        better = (multiples.sum(1, keepdim=True) > 0) & (gain > threshold)
-        threshold, length = torch.where(better, gain, threshold), torch.where(better, n_turns, length)
-    return length
+    n_turns = torch.arange(2, 5, device=means.device).unsqueeze(1)
+    off = times.remainder(n_turns)  # (3, 9)
+    whole = (fits.unsqueeze(1) & (off == 0)).to(torch.float32)
+    neighbours = (fits.unsqueeze(1) & ((off == 1) | (off == n_turns - 1))).to(torch.float32)
+    contrast = contrast.unsqueeze(1)
+    gain = (contrast * whole).sum(2) / whole.sum(2).clamp(min=1)
+    gain = gain - (contrast * neighbours).sum(2) / neighbours.sum(2).clamp(min=1)
+    best, index = torch.where(whole.sum(2) > 0, gain, -9.0).max(1, keepdim=True)
+    return torch.where(best > threshold, index + 2, 1)
 
 
 def with_whole_turns(

@@ -25,38 +25,53 @@ def stated_seasons(stated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return season, second, number < 4096 * 4096
 
 
+def usable_seasons(stated: Tensor, steps: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The stated seasons that can be used: the first or only one, and a longer one where there are two; else 0.
+
+    stated (N,) as in `stated_seasons`, steps (N,) observations so far, `longest` the longest season that the memory can
+    hold twice. A season is used where a whole one was observed. The third says for which rows a season is to be looked
+    for in the values: where none can be used, and where one alone may hide a shorter one. All are (N,).
+    """
+    first, second, _ = stated_seasons(stated)
+    first = torch.where((first <= longest) & (first <= steps), first, 0)
+    second = torch.where((second <= longest) & (second <= steps), second, 0)
+    shorter, longer = torch.minimum(first, second), torch.maximum(first, second)
+    usable, second = torch.where(shorter > 0, shorter, longer), torch.where(shorter > 0, longer, 0)
+    return usable, second, (usable == 0) | may_hide_shorter(usable, second)
+
+
+def may_hide_shorter(usable: Tensor, second: Tensor) -> Tensor:
+    """Whether one stated season, no second, is so long that a shorter one may be in it: (N,) bool."""
+    return (usable >= 28) & (second == 0)
+
+
 def choose_seasons(
-    stated: Tensor, detected: Tensor, acf: Tensor, steps: Tensor, longest: int
+    usable: Tensor, second: Tensor, detected: Tensor, acf: Tensor, steps: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Season and longer season (N,) int64, and the strength of the longer one (N, 1).
 
-    stated (N,) as in `stated_seasons`, detected (N,) int64, acf (N, lags) float32, steps (N,) observations so far,
-    `longest` the longest season that the memory can hold twice. A stated season is used where a whole one was observed.
-    A long one (a year of days) does not hide a short one that shows by itself (a week): the two are used together, the
-    longer one rounded to whole shorter ones.
+    usable and second (N,) as from `usable_seasons`, detected (N,) int64, acf (N, lags) float32, steps (N,) observations
+    so far. A stated season that is long (a year of days) does not hide a short one that shows by itself (a week): the
+    two are used together, the longer one rounded to whole shorter ones.
     """
-    if not bool((stated > 0).any()):
-        longer, strength = longer_season(detected, acf, steps)
-        return detected, longer, strength
-    first, second, _ = stated_seasons(stated)
-    fits_first = (first > 0) & (first <= longest) & (first <= steps)
-    fits_second = (second > 0) & (second <= longest) & (second <= steps)
-    has_two = fits_first & fits_second
-    usable = torch.where(fits_first, first, torch.where(fits_second, second, 0))
-    detected, shorter_strength = shorter_season(usable, detected, acf)
-    at_stated = acf.gather(1, usable.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
-    # One that divides the stated season is in it already; a weaker one is a ripple.
-    hidden = (usable >= 28) & (usable >= 4 * detected) & (detected > 1) & (usable % detected.clamp(min=1) != 0)
-    hidden = hidden & (shorter_strength > torch.maximum(at_stated, torch.full_like(shorter_strength, 0.4))) & ~has_two
-    season = torch.where(hidden, detected, torch.where(has_two, torch.minimum(first, second), usable))
-    season = torch.where(usable > 0, season, detected)
+    season = torch.where(usable > 0, usable, detected)
+    stated_longer = second
+    may_hide = may_hide_shorter(usable, second)
+    if bool(may_hide.any()):
+        shorter, shorter_strength = shorter_season(usable, detected, acf)
+        at_stated = acf.gather(1, usable.clamp(max=acf.shape[1] - 1).unsqueeze(1)).select(1, 0)
+        # One that divides the stated season is in it already; a weaker one is a ripple.
+        hidden = may_hide & (usable >= 4 * shorter) & (shorter > 1) & (usable % shorter.clamp(min=1) != 0)
+        hidden = hidden & (shorter_strength > torch.maximum(at_stated, torch.full_like(shorter_strength, 0.4)))
+        season, stated_longer = torch.where(hidden, shorter, season), torch.where(hidden, usable, second)
     longer, strength = longer_season(season, acf, steps)
-    stated_longer = torch.where(has_two, torch.maximum(first, second), usable)
+    if not bool((stated_longer > 0).any()):
+        return season, longer, strength
     turns = (stated_longer + season.div(2, rounding_mode="floor")).div(season, rounding_mode="floor")
     stated_longer = torch.where(stated_longer >= 4 * season, turns * season, stated_longer)
-    is_stated = has_two | hidden
     at = acf.gather(1, torch.stack([stated_longer, season], 1).clamp(max=acf.shape[1] - 1))
     stated_strength = (at[:, :1] - at[:, 1:]).clamp(min=0)
+    is_stated = stated_longer > 0
     longer = torch.where(is_stated, stated_longer, longer)
     return season, longer, torch.where(is_stated.unsqueeze(1), stated_strength, strength)
 

@@ -116,7 +116,9 @@ class Statistics(nn.Module):
         moved = observed & (count > 1.5)
         change = torch.where(moved, (x - previous).abs(), 0.0)
         typical, clipped, pace, share, recent = self.typical_changes(change, observed, counts, start)
-        slow_sums = torch.stack([clipped, moved.to(torch.float64), x, observed.to(torch.float64)], 1)
+        # The mean leaves out a glitch and the way back from it; a lasting step is in it from its second value on.
+        usual = observed & (change <= clipped)
+        slow_sums = torch.stack([clipped, moved.to(torch.float64), x * usual, usual.to(torch.float64)], 1)
         carry = start[:, self.ABS_SLOW : self.MEAN_W + 1]
         slow_sums = running(slow_sums, pace.cumsum(1), carry, self.SLOW_DECAY, self.FASTEST)
         gap = torch.where(newest >= 0, column - newest, column + 1 + start[:, self.GAP, None].to(torch.int64))
@@ -167,11 +169,11 @@ class Statistics(nn.Module):
     def unrest(self, stats: Tensor) -> Tensor:
         """Factor of intervals (N,), 1..e: where noise has grown, what is remembered from before makes them too narrow.
 
-        It is 1 where the typical changes of now are 1.5 times those of before or less, and becomes 1 as they agree.
+        It is 1 where the typical changes of now are 1.35 times those of before or less, and becomes 1 as they agree.
         """
         fast, fast_weight, slow, slow_weight = stats[:, self.LOG_FAST : self.LOG_SLOW_W + 1].unbind(1)
         grown = fast / fast_weight.clamp(min=1e-12) - slow / slow_weight.clamp(min=1e-12)
-        factor = torch.exp((0.8 * (grown - 0.4)).clamp(0.0, 1.0))
+        factor = torch.exp((1.2 * (grown - 0.3)).clamp(0.0, 1.0))
         return torch.where((slow_weight > 24) & (fast_weight > 2), factor, 1.0)
 
     def new_scale(self, slow_sums: Tensor, share: Tensor, recent: Tensor, last: Tensor) -> Tensor:
@@ -216,14 +218,15 @@ class Statistics(nn.Module):
         """The exponentially forgetting mean of the values."""
         return stats[..., self.MEAN] / stats[..., self.MEAN_W].clamp(min=1e-12)
 
-    def offset(self, mean: Tensor, scale: Tensor) -> Tensor:
-        """What a network's inputs leave out of the level of a series: its mean, where that is 2,000 scales or more.
+    def offset(self, mean: Tensor, scale: Tensor, lowest: Tensor) -> Tensor:
+        """What a network's inputs leave out of the level of a series, where zero says nothing of it.
 
-        So far from zero, zero says nothing of a series, and a network sees the same as around zero. Nearer than 1,000
-        scales the offset is 0, between the two a share of the mean; all arguments have the same shape.
+        That is its mean, where a value was below zero, or where the mean is 2,000 scales or more from zero: then a
+        network sees the same whatever is added to the series. Nearer than 1,000 scales the offset of a series that
+        stayed above zero is 0, between the two a share of the mean; all arguments have the same shape.
         """
         far = (torch.asinh((mean.abs() / scale).clamp(max=1e30)) - 7.6) / 0.7
-        return mean * far.clamp(0.0, 1.0)
+        return torch.where(lowest < 0, mean, mean * far.clamp(0.0, 1.0))
 
     def change(self, x: Tensor, observed: Tensor, stats: Tensor, start: Tensor) -> Tensor:
         """Each new value less the last one before it, (B, T) float64; 0 where either is missing."""
@@ -234,7 +237,7 @@ class Statistics(nn.Module):
         """Inputs of the fast clock at every step: ratios to the series' own scale, compressed; (B, T, INPUTS)."""
         last, mean = stats.select(2, self.LAST), self.mean(stats)
         lowest = torch.minimum(stats.select(2, self.LOWEST), last)
-        offset = self.offset(mean, scale)
+        offset = self.offset(mean, scale, lowest)
         ratios = torch.stack([change, last - mean, mean - offset, last - offset, last - lowest], 2)
         ratios = (ratios / scale.unsqueeze(2)).clamp(-1e30, 1e30).to(torch.float32)
         heights = torch.asinh(ratios)

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from training.networks.season import find_season
-from training.networks.seasonal_candidates import NO_FLOOR, SECOND, choose_seasons, longer_season, stated_seasons
+from training.networks.seasonal_candidates import (
+    NO_FLOOR,
+    SECOND,
+    choose_seasons,
+    longer_season,
+    stated_seasons,
+    usable_seasons,
+)
 
 WIDTH = 1024
 
@@ -18,7 +25,8 @@ def chosen(series: np.ndarray, stated: int) -> tuple[int, int]:
     memory[-len(series) :] = series[-WIDTH:]
     detected, acf = find_season(torch.from_numpy(memory)[None])
     steps = torch.tensor([float(len(series))])
-    season, longer, strength = choose_seasons(torch.tensor([stated]), detected, acf, steps, WIDTH // 2)
+    usable, second, _ = usable_seasons(torch.tensor([stated]), steps, WIDTH // 2)
+    season, longer, strength = choose_seasons(usable, second, detected, acf, steps)
     assert strength.shape == (1, 1)
     return int(season), int(longer)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.networks.statistics import ABOVE, BELOW, COLUMNS, SCALE, SCORE_W, WIDTH, Statistics, running
+from training.networks.statistics import ABOVE, BELOW, COLUMNS, LOWEST, SCALE, SCORE_W, WIDTH, Statistics, running
 
 
 def test_running_sums_forget_exponentially_over_observed_values_only() -> None:
@@ -39,14 +39,18 @@ def test_the_score_of_the_bands_is_the_share_that_missed() -> None:
     assert math.isclose(scores[WIDTH - BELOW] / weight, 2.0)
 
 
-def scales(values: np.ndarray) -> np.ndarray:
-    """The scale after every value of one series."""
+def followed(values: np.ndarray) -> torch.Tensor:
+    """The statistics after every value of one series, (1, T, BELOW)."""
     x = torch.from_numpy(values)[None]
     observed = torch.isfinite(x)
     start = torch.zeros(1, COLUMNS, dtype=torch.float64)
     start[:, SCALE] = 1.0
-    stats = Statistics().follow(x.nan_to_num(), observed, torch.ones_like(observed), start)
-    return stats[0, :, SCALE].numpy()
+    return Statistics().follow(x.nan_to_num(), observed, torch.ones_like(observed), start)
+
+
+def scales(values: np.ndarray) -> np.ndarray:
+    """The scale after every value of one series."""
+    return followed(values)[0, :, SCALE].numpy()
 
 
 def test_scale_is_never_zero() -> None:
@@ -60,6 +64,21 @@ def test_one_glitch_hardly_moves_the_scale(size: float) -> None:
     plain = scales(values)
     values[200] += size
     assert (np.abs(np.log(scales(values)[200:] / plain[200:])) < 0.35).all()
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, -1e6])
+def test_one_glitch_does_not_move_the_mean_and_a_step_does(size: float) -> None:
+    values = 50 + np.random.default_rng(0).normal(size=400)
+    statistics, plain = Statistics(), followed(values)
+    glitch, step = values.copy(), values.copy()
+    glitch[200] += size
+    step[200:] += size
+    off = statistics.mean(followed(glitch)) - statistics.mean(plain)
+    assert off[0, 200:].abs().max() < 0.05
+    moved = (statistics.mean(followed(step)) - statistics.mean(plain))[0] / size
+    assert moved[200] == pytest.approx(0, abs=0.05)
+    assert (moved[201:].diff() > 0).all()
+    assert moved[-1] > 0.5
 
 
 @pytest.mark.parametrize("factor", [100.0, 10.0, 0.1, 0.01])
@@ -98,3 +117,13 @@ def test_a_level_far_from_zero_is_no_input_of_a_network(offset: float) -> None:
     lowest = around[:, 7]  # 0 is not below what is far above it
     np.testing.assert_allclose(np.delete(far.numpy(), 7, 1), np.delete(around.numpy(), 7, 1), atol=0.3)
     assert lowest.min() >= 0
+
+
+def test_zero_says_nothing_of_a_series_that_was_below_it() -> None:
+    values = np.random.default_rng(3).normal(size=100) + 20
+    stayed, fell = followed(values), followed(np.concatenate([[-0.1], values[1:]]))
+    statistics = Statistics()
+    for stats, is_left_out in ((stayed, False), (fell, True)):
+        mean = statistics.mean(stats)
+        offset = statistics.offset(mean, statistics.scale(stats), stats[:, :, LOWEST])
+        assert torch.equal(offset, mean if is_left_out else torch.zeros_like(mean))
