@@ -70,6 +70,7 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._pending: dict[ResultFuture, Entry] = {}
         self._n_heavy = 0  # of these, those that are not light
+        self._last_admitted = -math.inf  # time.monotonic()
         self._current: Batch | None = None
         self._interrupted_is_next = False
         self._others_run = False  # whether batches were begun besides that one
@@ -132,6 +133,11 @@ class Scheduler:
     # On the event loop
 
     @property
+    def seconds_since_work(self) -> float:
+        """How long ago the last submission was admitted; 0 while any is without its answer. For any thread."""
+        return 0.0 if self._pending else time.monotonic() - self._last_admitted
+
+    @property
     def is_idle(self) -> bool:
         """Whether every submission has its answer."""
         return not self._pending and not self._closing
@@ -149,6 +155,7 @@ class Scheduler:
         queue.observations += entry.observations
         queue.arrived.append(entry)
         self._pending[entry.future] = entry
+        self._last_admitted = entry.enqueued
         self._n_heavy += not entry.is_light
         entry.future.release = self._release
         if self._asleep:  # a stale True only wakes the thread once too often

@@ -14,6 +14,7 @@ import contextlib
 import difflib
 import gc
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -34,6 +35,7 @@ from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.planning import first_plan
 from service.registry.repository import VersionFolder, digests_of, restrict, scan
 from service.registry.served import ModelVersion, Served
+from service.registry.warm_up_pauses import WarmUpPauses
 from service.runtime.malloc import malloc_trim
 from service.runtime.model_plan import ModelPlan
 
@@ -122,6 +124,7 @@ class Registry:
         self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
+        self._last_asked = -math.inf  # time.monotonic() of the last request for a model
         self._draining = False
         self._scanned = False
         self._fault = "the models have not been looked for yet"
@@ -183,6 +186,7 @@ class Registry:
 
         Raises `UnknownModel` (`model_not_found`, `version_not_found`) or `Unavailable` (`model_not_ready`).
         """
+        self._last_asked = time.monotonic()
         if self._plan_number[0] != self._number:
             self._switch()
         served = self._by_reference.get(reference)
@@ -375,11 +379,21 @@ class Registry:
 
     async def _warm_up(self, version: ModelVersion) -> None:
         """Find the shapes and prices of a version that is served; where that fails, it is taken out."""
-        if version.served is None or self._load_folder is not None:
+        scheduler = self._scheduler
+        if version.served is None or scheduler is None or self._load_folder is not None:
             return
 
+        def is_given_up() -> bool:
+            return self._draining or version.state != "ready"
+
+        def seconds_since_request() -> float:
+            return min(scheduler.seconds_since_work, time.monotonic() - self._last_asked)
+
+        pauses = WarmUpPauses(seconds_since_request)
+
         def should_continue() -> bool:
-            return not self._draining and version.state == "ready"
+            pauses.wait(is_given_up)
+            return not is_given_up()
 
         started = time.monotonic()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import threading
 import time
 import weakref
@@ -42,6 +43,17 @@ async def test_an_idle_thread_starts_at_once(scheduler: Scheduler) -> None:
         assert result.compute_seconds >= 0
     assert runner.batches == [[0, 10], [1, 10], [2, 10]]
     assert (queue.items, queue.observations) == (0, 0)
+
+
+async def test_it_tells_how_long_ago_work_came(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scheduler.seconds_since_work == math.inf
+    async with BlockedQueue(scheduler) as blocked:
+        assert scheduler.seconds_since_work == 0.0
+    assert blocked.queue.items == 0
+    now = time.monotonic()
+    await scheduler.new_queue("queue", Doubler(), Limits()).submit(stubs(1))
+    monkeypatch.setattr(time, "monotonic", lambda: now + 7)
+    assert 6 < scheduler.seconds_since_work <= 7
 
 
 async def test_a_single_small_item_is_computed_on_the_event_loop_once_that_takes_no_time(scheduler: Scheduler) -> None:
