@@ -233,13 +233,13 @@ class Forecaster(nn.Module):
         late, is_due = self.since_look(stats.select(1, self.STEPS), state.select(1, self.STEPS))
         seasons = self.seasons_in(state)
         if bool(is_due.any()):
-            seen = (
+            window = (
                 memory.gather(1, newest - torch.minimum(late, lengths).unsqueeze(1))
                 if bool((late > 0).any())
                 else remembered
             )
-            found = self.look(seen, stats, stats.select(1, self.STEPS) - late)
-            seasons = torch.where(is_due.unsqueeze(1), found, seasons)
+            at_look = self.look(window, stats, stats.select(1, self.STEPS) - late)
+            seasons = torch.where(is_due.unsqueeze(1), at_look, seasons)
         exact = torch.cat([stats[:, : self.BELOW], seasons[:, : self.SEASONS], remembered], 1)
         tail = torch.cat([seasons[:, self.SEASONS :], stats[:, self.BELOW :], hidden.to(torch.float64)], 1)
         next_state = torch.cat([exact, tail.to(torch.float32).to(torch.float64)], 1)
@@ -477,15 +477,15 @@ class Forecaster(nn.Module):
             return known
         # No look is taken behind the end of a row, where there are no more steps.
         is_step = torch.constant_pad_nd(count[:, 1:] > count[:, :-1], [1, 0], True)
-        row, place = (is_due & is_step & (late == 0)).nonzero().unbind(1)
+        row, column = (is_due & is_step & (late == 0)).nonzero().unbind(1)
         views = memory.unfold(1, memory.shape[1] - steps, 1)
-        taken = known.clone()
+        seasons_at = known.clone()
         for start in range(0, row.shape[0], block):
-            at_row, at = row[start : start + block], place[start : start + block]
-            taken[at_row, at] = self.look(views[at_row, at], previous[at_row, 0], count[at_row, at])
-        column = torch.arange(steps, device=memory.device).unsqueeze(0)
-        index = (column - late).clamp(min=0).unsqueeze(2).expand(-1, -1, known.shape[2])
-        return torch.where(is_due.unsqueeze(2), taken.gather(1, index), known)
+            at_row, at = row[start : start + block], column[start : start + block]
+            seasons_at[at_row, at] = self.look(views[at_row, at], previous[at_row, 0], count[at_row, at])
+        columns = torch.arange(steps, device=memory.device).unsqueeze(0)
+        index = (columns - late).clamp(min=0).unsqueeze(2).expand(-1, -1, known.shape[2])
+        return torch.where(is_due.unsqueeze(2), seasons_at.gather(1, index), known)
 
     def seasons_in(self, state: Tensor) -> Tensor:
         """The seasons in the state, as `look` found them: (N, 2 SEASONS)."""
@@ -496,16 +496,16 @@ class Forecaster(nn.Module):
 
         steps (N,): how many there were up to the end of that memory.
         """
-        found = autocorrelation(memory)
-        acf = within_half(found)
+        correlations = autocorrelation(memory)
+        acf = within_half(correlations)
         usable, second, is_searched = usable_seasons(stats.select(1, self.SEASON), steps, self.MEMORY // 2)
         searched = is_searched.nonzero().select(1, 0)
         if searched.shape[0] == memory.shape[0]:
-            detected = season_in(found)
+            detected = season_in(correlations)
         else:
             detected = torch.ones_like(usable)
             if searched.shape[0] > 0:
-                detected = detected.index_copy(0, searched, season_in(of_rows(found, searched)))
+                detected = detected.index_copy(0, searched, season_in(of_rows(correlations, searched)))
         season, longer, longer_strength = choose_seasons(usable, second, detected, acf, steps)
         strength = acf.gather(1, season.clamp(max=acf.shape[1] - 1).unsqueeze(1))
         seasons = torch.stack([season, longer], 1).to(torch.float64)
@@ -588,24 +588,24 @@ class Forecaster(nn.Module):
 
         The third is (N, 2 FEATURES); the exact continuation and its agreement are those of the season.
         """
-        others = (longer != season).nonzero().select(1, 0)
-        if shared == 0 and others.shape[0] > 0:
+        two_seasons = (longer != season).nonzero().select(1, 0)
+        if shared == 0 and two_seasons.shape[0] > 0:
             # Rows with two seasons are there twice, so that one call serves both.
-            rows = torch.cat([torch.arange(season.shape[0], device=others.device), others])
+            rows = torch.cat([torch.arange(season.shape[0], device=two_seasons.device), two_seasons])
             both = selected(past, rows)
             candidates, features, exact, agreement = level_candidates(
-                both, torch.cat([season, longer[others]]), of_row[rows], ahead[rows], weights, self.damping
+                both, torch.cat([season, longer[two_seasons]]), of_row[rows], ahead[rows], weights, self.damping
             )
             end = season.shape[0]
             more, unexplained, exact, agreement = candidates[:end], features[:end], exact[:end], agreement[:end]
-            with_longer = more.index_copy(0, others, candidates[end:])
-            unexplained_longer = unexplained.index_copy(0, others, features[end:])
+            with_longer = more.index_copy(0, two_seasons, candidates[end:])
+            unexplained_longer = unexplained.index_copy(0, two_seasons, features[end:])
             return more, with_longer, torch.cat([unexplained, unexplained_longer], 1), exact, agreement
         more, unexplained, exact, agreement = level_candidates(
             past, season, of_row, ahead, weights, self.damping, shared % self.SECOND
         )
         with_longer, unexplained_longer = more, unexplained
-        if others.shape[0] > 0:
+        if two_seasons.shape[0] > 0:
             with_longer, unexplained_longer, _, _ = level_candidates(
                 past, longer, of_row, ahead, weights, self.damping, shared // self.SECOND
             )

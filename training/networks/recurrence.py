@@ -40,8 +40,8 @@ def second_order(past: Past, ahead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     factors = torch.where(is_regular, factors, 0.0).clamp(-4.0, 4.0)
     p, q = factors.narrow(1, 0, 1), factors.narrow(1, 1, 1)
     error = (dc - p * db - q * da).abs().amax(1, keepdim=True)
-    whole = (factors - factors.round()).abs().amax(1, keepdim=True) < 1e-6
-    enough = ((n >= 5) | (whole & (n >= 4))) & is_regular
+    are_whole = (factors - factors.round()).abs().amax(1, keepdim=True) < 1e-6
+    enough = ((n >= 5) | (are_whole & (n >= 4))) & is_regular
     bent_error = (dc - 2 * db + da).abs().amax(1, keepdim=True)
     is_bent = (n >= 3) & (bent_error <= (error + 1e-9) * 1.5 + torch.where(enough, 0.0, 1e9))
     error = torch.where(is_bent, 5 * bent_error, error)  # three agree more easily than five

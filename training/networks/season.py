@@ -30,8 +30,8 @@ def find_season(memory: Tensor) -> tuple[Tensor, Tensor]:
     memory (N, W) float64. Returns season (N,) int64, 1 where there is no significant one, and the autocorrelation
     (N, W // 2 + 1) float32, a mean of the detrended values' and of their differences'.
     """
-    found = autocorrelation(memory)
-    return season_in(found), within_half(found)
+    correlations = autocorrelation(memory)
+    return season_in(correlations), within_half(correlations)
 
 
 def autocorrelation(memory: Tensor) -> Autocorrelation:
@@ -67,35 +67,35 @@ def autocorrelation(memory: Tensor) -> Autocorrelation:
     )
 
 
-def within_half(found: Autocorrelation) -> Tensor:
+def within_half(correlations: Autocorrelation) -> Tensor:
     """The autocorrelation at the lags that may be seasons, (N, W // 2 + 1): those that fit twice into the memory."""
-    return found.alike[:, : found.change.shape[1] // 2 + 1]
+    return correlations.alike[:, : correlations.change.shape[1] // 2 + 1]
 
 
-def of_rows(found: Autocorrelation, rows: Tensor) -> Autocorrelation:
-    """Those `rows` (int64 indices) of what was found."""
+def of_rows(correlations: Autocorrelation, rows: Tensor) -> Autocorrelation:
+    """Those `rows` (int64 indices) of the record."""
     return Autocorrelation(
-        found.alike[rows],
-        found.means[rows],
-        found.products[rows],
-        found.change[rows],
-        found.neighbour[rows],
-        found.count[rows],
-        found.oldest[rows],
-        found.is_curved[rows],
+        correlations.alike[rows],
+        correlations.means[rows],
+        correlations.products[rows],
+        correlations.change[rows],
+        correlations.neighbour[rows],
+        correlations.count[rows],
+        correlations.oldest[rows],
+        correlations.is_curved[rows],
     )
 
 
-def season_in(found: Autocorrelation) -> Tensor:
+def season_in(correlations: Autocorrelation) -> Tensor:
     """The season of each row, (N,) int64, 1 where there is no significant one."""
-    acf, count = within_half(found), found.count
+    acf, count = within_half(correlations), correlations.count
     # A smooth series is like itself at short lags too; a season shows by coming back after having been unlike.
-    above = torch.cat([acf[:, :1], torch.maximum(acf[:, 1:2], found.neighbour), acf[:, 2:]], 1)
+    above = torch.cat([acf[:, :1], torch.maximum(acf[:, 1:2], correlations.neighbour), acf[:, 2:]], 1)
     rise = (above - above.cummin(1)[0])[:, 2:-1]
     lag = torch.arange(2, acf.shape[1] - 1, dtype=torch.float32, device=acf.device).unsqueeze(0)
     candidate = peaks(acf) & (2 * lag <= count) & (rise > 0.2)
     candidate = candidate & (acf[:, 2:-1] > 0.12 + 1.8 / (count - lag).clamp(min=1).sqrt())
-    exact = exact_repeats(found.change, found.products, count, found.oldest)
+    exact = exact_repeats(correlations.change, correlations.products, count, correlations.oldest)
     value = torch.where(exact, 3.0, torch.where(candidate, rise, 0.0))
     best = value.max(1, keepdim=True)[0]
     # Multiples of a season are as good as it is: the first counts.
@@ -103,20 +103,20 @@ def season_in(found: Autocorrelation) -> Tensor:
     is_exact = best > 2
     season = torch.ones_like(first)
     if bool((best > 0).any()):
-        refined, repeats = best_by_multiples(found.alike, first, count)
+        refined, repeats = best_by_multiples(correlations.alike, first, count)
         season = torch.where(is_exact, first, refined)
         # Anything that swings slowly resembles a season of which two turns were observed, and does not come back later.
         clear = is_exact | (repeats > torch.where(3 * season > count, 0.5, 0.0))
         season = torch.where((best > 0) & clear, season, 1).to(torch.int64)
-    of_calendar = calendar_season(found.means, acf, season, count)
+    of_calendar = calendar_season(correlations.means, acf, season, count)
     season = torch.where((of_calendar > 1) & ~is_exact, of_calendar, season)
-    short = short_season(found.means, count)
+    short = short_season(correlations.means, count)
     is_short = (short > 1) & ~is_exact & ((season == 1) | (5 * short < 6 * season))
     is_short = is_short & ((of_calendar == 1) | (season > 8 * short))
     if bool((is_short & (season > 8 * short)).any()):
-        season, is_short = with_whole_turns(found.means, season, of_calendar, short, is_short, acf, count)
+        season, is_short = with_whole_turns(correlations.means, season, of_calendar, short, is_short, acf, count)
     season = torch.where(is_short, short, season)
-    return torch.where(found.is_curved, season.select(1, 0), 1)
+    return torch.where(correlations.is_curved, season.select(1, 0), 1)
 
 
 def short_season(means: Tensor, count: Tensor, longest: int = 100, turns: int = 3) -> Tensor:
@@ -177,12 +177,12 @@ def whole_turns(means: Tensor, turn: Tensor, count: Tensor) -> Tensor:
     threshold = 0.06 + 0.5 * ((1 + 0.5 * turn) / count).sqrt()
     n_turns = torch.arange(2, 5, device=means.device).unsqueeze(1)
     off = times.remainder(n_turns)  # (3, 9)
-    whole = (fits.unsqueeze(1) & (off == 0)).to(torch.float32)
+    multiples = (fits.unsqueeze(1) & (off == 0)).to(torch.float32)
     neighbours = (fits.unsqueeze(1) & ((off == 1) | (off == n_turns - 1))).to(torch.float32)
     contrast = contrast.unsqueeze(1)
-    gain = (contrast * whole).sum(2) / whole.sum(2).clamp(min=1)
+    gain = (contrast * multiples).sum(2) / multiples.sum(2).clamp(min=1)
     gain = gain - (contrast * neighbours).sum(2) / neighbours.sum(2).clamp(min=1)
-    best, index = torch.where(whole.sum(2) > 0, gain, -9.0).max(1, keepdim=True)
+    best, index = torch.where(multiples.sum(2) > 0, gain, -9.0).max(1, keepdim=True)
     return torch.where(best > threshold, index + 2, 1)
 
 
