@@ -419,7 +419,7 @@ class Forecaster(nn.Module):
         """`answers_before` from a memory of W values and the new ones, (B, W + T)."""
         rows, steps = previous.shape[0], previous.shape[1]
         width = memory.shape[1] - steps
-        known = self.seasons_before(previous, seasons, memory, max(1, self.BLOCK // (rows * width)))
+        known = self.seasons_before(previous, seasons, memory, max(1, self.BLOCK // width))
         key = self.shared_seasons(previous, known, memory).flatten()
         place = torch.arange(rows * steps, device=memory.device)
         row, position = place.div(steps, rounding_mode="floor"), place.remainder(steps)
@@ -467,29 +467,25 @@ class Forecaster(nn.Module):
         """The seasons known before each of T new values, as `step` would know them: (B, T, 2 SEASONS).
 
         `previous` statistics (B, T, COLUMNS); `seasons` (B, 2 SEASONS) before all of them; memory (B, W + T). Values
-        between two looks share the older one; looks are taken at `block` places of every row at a time.
+        between two looks share the older one; `block` looks are taken at a time.
         """
-        rows, steps = previous.shape[0], previous.shape[1]
+        steps = previous.shape[1]
         count = previous.select(2, self.STEPS)
         late, is_due = self.since_look(count, count[:, :1])
-        known = seasons.unsqueeze(1).expand(-1, steps, -1)
+        known = seasons.unsqueeze(1).repeat(1, steps, 1)
         if not bool(is_due.any()):
             return known
+        # No look is taken behind the end of a row, where there are no more steps.
+        is_step = torch.constant_pad_nd(count[:, 1:] > count[:, :-1], [1, 0], True)
+        row, place = (is_due & is_step & (late == 0)).nonzero().unbind(1)
+        views = memory.unfold(1, memory.shape[1] - steps, 1)
+        taken = known.clone()
+        for start in range(0, row.shape[0], block):
+            at_row, at = row[start : start + block], place[start : start + block]
+            taken[at_row, at] = self.look(views[at_row, at], previous[at_row, 0], count[at_row, at])
         column = torch.arange(steps, device=memory.device).unsqueeze(0)
-        before = count[:, :1].to(torch.int64)
-        first, stride = torch.zeros_like(before), 1
-        if not bool((before < 64).any()):
-            first, stride = (-before).remainder(8), 8
-        looks = (first + column[:, ::stride]).clamp(max=steps - 1)
-        found: list[Tensor] = []
-        for start in range(0, looks.shape[1], block):
-            at = looks[:, start : start + block]
-            windows = self.windows(memory, at, memory.shape[1] - steps).flatten(0, 1)
-            of_row = previous[:, :1].expand(-1, at.shape[1], -1).flatten(0, 1)
-            found.append(self.look(windows, of_row, (before + at).flatten()).unflatten(0, (rows, at.shape[1])))
-        index = (column - late - first).clamp(min=0).div(stride, rounding_mode="floor")
-        taken = torch.cat(found, 1).gather(1, index.unsqueeze(2).expand(-1, -1, known.shape[2]))
-        return torch.where(is_due.unsqueeze(2), taken, known)
+        index = (column - late).clamp(min=0).unsqueeze(2).expand(-1, -1, known.shape[2])
+        return torch.where(is_due.unsqueeze(2), taken.gather(1, index), known)
 
     def seasons_in(self, state: Tensor) -> Tensor:
         """The seasons in the state, as `look` found them: (N, 2 SEASONS)."""
