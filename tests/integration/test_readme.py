@@ -57,6 +57,10 @@ def test_the_forecast_of_the_readme(committed: Server) -> None:
     # Sales rose by about five percent a year and peak in summer: the next half year lies near the last one's values.
     last_year = [140, 137, 158, 171, 187, 203]
     low, middle, high = (prediction["quantiles"][level] for level in ("0.1", "0.5", "0.9"))
+    for name, answered in (("mean", prediction["mean"]), ("0.1", low)):  # what the README shows below the command
+        [shown] = re.findall(rf'"{name}": \[([\d., ]+), …\]', README)
+        numbers = [float(number) for number in shown.split(",")]
+        assert numbers == pytest.approx(answered[: len(numbers)], abs=0.06)
     assert all(a <= b <= c for a, b, c in zip(low, middle, high, strict=True))
     assert all(0.75 * value < m < 1.35 * value for value, m in zip(last_year, middle, strict=True))
 
@@ -65,7 +69,8 @@ def test_the_forecast_of_the_readme(committed: Server) -> None:
 def test_the_digit_of_the_readme(committed: Server) -> None:
     [prediction] = answer(DIGIT, committed.url)["predictions"]
     assert prediction["label"] == 7
-    assert prediction["score"] > 0.5
+    [shown] = re.findall(r'"label": 7, "score": ([\d.]+),', README)
+    assert float(shown) == pytest.approx(prediction["score"], abs=1e-3)
 
 
 def without_content_type(command: str) -> str:
