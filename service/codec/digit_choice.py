@@ -29,6 +29,7 @@ _NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is no
 _LIKELIER = 2.0  # than the answer, that a hypothesis without a digit is where it begins to lower the score
 _BRACKET_AMONG = 3  # characters, that a line has where a bracket is recognised by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
+_FAINT = 0.3  # logarithm of a weight, that the look at faint strokes of a number has more of: it leaves none out
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
 
 
@@ -119,35 +120,57 @@ def tempered(result: DigitResult, agreement: float) -> DigitResult:
 def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> tuple[list[NumberDigit], bool]:
     """The digits of `lines`, given the `results` of their pieces in order, and whether there are other signs.
 
-    Of each lattice the likeliest way is taken, less what the network takes for no digit.
+    Of each lattice the likeliest way is taken, less what the network takes for no digit. Of two looks at the picture
+    the one is taken whose ways are likelier.
     """
-    digits: list[NumberDigit] = []
-    has_signs = False
+    looks = {False: _NumberReading(weight=-_FAINT), True: _NumberReading()}
     first = 0
-    for number, line in enumerate(lines, 1):
-        answers = results[first : first + len(line.pieces)]
+    for line in lines:
+        looks[line.is_faint].add(line, results[first : first + len(line.pieces)])
         first += len(line.pieces)
-        weights: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(-math.inf, ())] * line.places]
-        # The pieces that end at a place come in any order, but none begins at a later one.
-        for index in sorted(range(len(line.pieces)), key=lambda i: line.pieces[i].stop):
-            piece = line.pieces[index]
-            weight_before, path = weights[piece.start]
-            score = max(float(answers[index].probabilities.max()), 1e-9)
-            weight = weight_before + math.log(score) + piece.prior
-            if weight > weights[piece.stop][0]:
-                weights[piece.stop] = weight, (*path, index)
+    usual, faint = looks[False], looks[True]
+    read = faint if faint.n_lines and (faint.weight >= usual.weight or not usual.n_lines) else usual
+    return read.digits, read.has_signs
+
+
+class _NumberReading:
+    """What is read of the lines of one look at a picture, and the logarithm of its weight."""
+
+    def __init__(self, weight: float = 0.0) -> None:
+        self.weight = weight
+        self.digits: list[NumberDigit] = []
+        self.has_signs = False
+        self.n_lines = 0
+
+    def add(self, line: Line, answers: Sequence[DigitResult]) -> None:
+        """Read the next `line`, given the `answers` to its pieces."""
+        self.n_lines += 1
+        weight, way = _likeliest_way(line, answers)
+        self.weight += weight
         read = []
-        way = weights[-1][1]
         for index in way:
             probabilities = answers[index].probabilities
             if _none_share(answers[index]) < _NO_DIGIT:
                 label = int(probabilities.argmax())
                 box, used = line.pieces[index].box, answers[index].rows_used
-                read.append(NumberDigit(label, float(probabilities[label]), box, number, used))
+                read.append(NumberDigit(label, float(probabilities[label]), box, self.n_lines, used))
         kept = [digit for digit in read if not _is_bracket(digit, read)]
-        has_signs |= line.has_signs or len(kept) < len(way)
-        digits += kept
-    return digits, has_signs
+        self.has_signs |= line.has_signs or len(kept) < len(way)
+        self.digits += kept
+
+
+def _likeliest_way(line: Line, answers: Sequence[DigitResult]) -> tuple[float, tuple[int, ...]]:
+    """The logarithm of the weight of the likeliest way through a lattice, and the indices of its pieces."""
+    weights: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(-math.inf, ())] * line.places]
+    # The pieces that end at a place come in any order, but none begins at a later one.
+    for index in sorted(range(len(line.pieces)), key=lambda i: line.pieces[i].stop):
+        piece = line.pieces[index]
+        weight_before, path = weights[piece.start]
+        score = max(float(answers[index].probabilities.max()), 1e-9)
+        weight = weight_before + math.log(score) + piece.prior
+        if weight > weights[piece.stop][0]:
+            weights[piece.stop] = weight, (*path, index)
+    return weights[-1]
 
 
 def _is_bracket(digit: NumberDigit, line: Sequence[NumberDigit]) -> bool:

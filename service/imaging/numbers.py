@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.imaging.binarize import Binarized, separate_ink, threshold
 from service.imaging.cell_lines import cell_lines
@@ -41,6 +42,7 @@ _WHOLE_OF_TALL = -1.0  # what several strokes as high as digits are lowered by, 
 _JOINED_APART, _JOINED_NEAR = 15.0, 0.04  # what a wider gap than this share of the height lowers the first one by
 _LOW_SIGN = 0.35  # of a character's height, that a point or dash next to it is lower than
 _LEAST_SIGN, _SIGN_BELOW = 0.1, 0.25  # of the height, that a point is large, and that a comma reaches below a line
+_EDGE = 0.06  # of the height, that the edges of strokes move by at most from one look to the next
 _SAME_LINE = 0.5  # share of the lower height, that characters of one line have in common
 
 
@@ -55,11 +57,15 @@ class Piece(Struct, frozen=True, eq=False, gc=False):
 
 
 class Line(Struct, frozen=True, eq=False, gc=False):
-    """The pieces of one line; its places are 0 to `places`. `has_signs`: lower marks stand among them."""
+    """The pieces of one line; its places are 0 to `places`. `has_signs`: lower marks stand among them.
+
+    `is_faint`: it is of the look at the picture that takes faint strokes for ink, too, and not of the usual one.
+    """
 
     pieces: tuple[Piece, ...]
     places: int
     has_signs: bool = False
+    is_faint: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,25 +83,43 @@ class _Characters:
 
 
 def lines_of_digits(picture: Picture) -> list[Line]:
-    """The lines of a picture, from top to bottom; empty where there are none, or more than can be read."""
-    characters = _characters(picture.whole)
-    if characters is None:
-        return []
-    closer = _closer(picture, characters)
-    characters = closer if closer is not None and len(closer.masks) >= len(characters.masks) else characters
-    lines = [
-        _line(picture, characters, members)
-        for members in _grouped([bounding_slices(mask) for mask in characters.masks])
-    ]
+    """The lines of a picture, from top to bottom; empty where there are none, or more than can be read.
+
+    Where the strokes of one pen are fainter than those of another, those of a second look follow, at faint strokes too.
+    """
+    usual, faint = (_lines(picture, is_faint=is_faint) for is_faint in (False, True))
+    if usual and (_are_alike(usual, faint) or sum(len(line.pieces) for line in (*usual, *faint)) > MAX_PIECES):
+        faint = []
+    lines = usual + faint
     return lines if sum(len(line.pieces) for line in lines) <= MAX_PIECES else []
 
 
-def _characters(view: View) -> _Characters | None:
+def _lines(picture: Picture, *, is_faint: bool) -> list[Line]:
+    """The lines of one look at a picture."""
+    characters = _characters(picture.whole, is_faint=is_faint)
+    if characters is None:
+        return []
+    closer = _closer(picture, characters, is_faint=is_faint)
+    characters = closer if closer is not None and len(closer.masks) >= len(characters.masks) else characters
+    boxes = [bounding_slices(mask) for mask in characters.masks]
+    return [replace(_line(picture, characters, members), is_faint=is_faint) for members in _grouped(boxes)]
+
+
+def _are_alike(first: Sequence[Line], second: Sequence[Line]) -> bool:
+    """Whether the lines of two looks have pieces in the same boxes, but for the edges of their strokes."""
+    boxes, others = ([piece.box for line in lines for piece in line.pieces] for lines in (first, second))
+    if len(boxes) != len(others):
+        return False
+    reach = _EDGE * max(bottom - top for _, top, _, bottom in boxes)
+    return bool(np.abs(np.subtract(boxes, others)).max() <= reach)
+
+
+def _characters(view: View, *, is_faint: bool) -> _Characters | None:
     """All characters of a view that have about the height of the likeliest one."""
     ink = separate_ink(view.plane)
     if ink is None:
         return None
-    mask = without_lines(ink.strength > threshold(ink))[0]
+    mask = without_lines(ink.strength > threshold(ink, is_faint=is_faint))[0]
     lines = cell_lines(mask)
     if lines is not None and (mask & ~lines.mask).any():
         mask &= ~lines.mask
@@ -113,13 +137,13 @@ def _characters(view: View) -> _Characters | None:
     return _Characters(view, ink, [components.mask(candidate) for candidate in candidates], others)
 
 
-def _closer(picture: Picture, characters: _Characters) -> _Characters | None:
+def _closer(picture: Picture, characters: _Characters, *, is_faint: bool) -> _Characters | None:
     """The characters in the picture's own pixels: on a sheet that was taken for one, or where they are small."""
     left, top, right, bottom = characters.bounds()
     height, width = picture.image.height, picture.image.width
     if len(characters.masks) == 1 and (region := region_of_sheet(characters.masks[0], _PLATE_FILL)) is not None:
         plane = np.where(region, characters.view.plane, np.float32(np.median(characters.view.plane[region])))
-        return _characters(View(plane, characters.view.box))
+        return _characters(View(plane, characters.view.box), is_faint=is_faint)
     if max(width, height) <= PARAMETERS.plane_side or max(right - left, bottom - top) > max(width, height) / 2:
         return None
     margin = PARAMETERS.crop_margin * (bottom - top)
@@ -129,7 +153,7 @@ def _closer(picture: Picture, characters: _Characters) -> _Characters | None:
         min(width, int(right + margin) + 1),
         min(height, int(bottom + margin) + 1),
     )
-    return _characters(picture.view(box))
+    return _characters(picture.view(box), is_faint=is_faint)
 
 
 def _grouped(boxes: Sequence[tuple[slice, slice]]) -> list[list[int]]:

@@ -32,8 +32,10 @@ def region_of_sheet(mask: Mask, fill: float | None = None) -> Mask | None:
     region = _spanned(mask) & _spanned(mask.T).T
     if mask.sum() <= (PARAMETERS.sheet_fill if fill is None else fill) * region.sum() or not is_rectangle(region):
         return None
-    # The sheet is searched without its edges, which a shadow or the table may touch.
-    edge = max(1, round(PARAMETERS.sheet_edge * max(mask.shape)))
+    # The sheet is searched without its edges, which a shadow or the table may touch; a number comes near to those of
+    # its plate.
+    side = max(mask.shape) if fill is None else min(mask.shape)
+    edge = max(1, round(PARAMETERS.sheet_edge * side))
     padded = np.pad(region, 1).astype(np.float32)
     inner = np.asarray(erode(padded, 2 * edge + 1)[1:-1, 1:-1] > 0.5)
     return inner if inner.any() else None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.networks.paper_level import LEVELS, PaperLevel
 from training.networks.ragged import RaggedLSTM
-from training.networks.steady import SteadyLinear, logaddexp, softplus
+from training.networks.steady import SteadyLinear, fill_up, logaddexp
 
 COLUMNS = 28
 CLASSES = 10
@@ -164,7 +164,7 @@ class DigitReader(nn.Module):
     @torch.jit.export
     def step(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         """Read `lengths[b]` further rows of each digit."""
-        return self._run(rows, lengths, state)[0]
+        return self._run(rows, lengths, state, is_traced=False)[0]
 
     @torch.jit.export
     def read(self, state: Tensor) -> Tensor:
@@ -180,61 +180,72 @@ class DigitReader(nn.Module):
     @torch.jit.export
     def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """State after the rows, and the log-probabilities after each of them (B, T, K)."""
-        next_state, outputs = self._run(rows, lengths, state)
+        next_state, outputs = self._run(rows, lengths, state, is_traced=True)
         counts = state[:, -1:] + torch.arange(1, rows.size(1) + 1, device=rows.device).unsqueeze(0)
-        return next_state, self._answer(outputs, counts)
+        return next_state, self._answer(outputs.flatten(0, 1), counts.flatten()).unflatten(0, counts.shape)
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """Log-probabilities of fresh digits after their last row."""
         return self.read(self.step(rows, lengths, self.initial(rows.size(0))))
 
     def _answer(self, hidden: Tensor, counts: Tensor) -> Tensor:
-        """(..., H), and 2 E more with a judge, and rows read (...) -> (..., K)."""
-        row = counts.long().clamp(1, 64) - 1
-        answer = digit_log_probabilities(self.head(hidden[..., : self.hidden]) / self.temperatures[row].unsqueeze(-1))
+        """(N, H), and 2 E more with a judge, and rows read (N,) -> (N, K)."""
+        number, row = hidden.size(0), counts.long().clamp(1, 64) - 1
+        filled = fill_up(hidden)  # once for all layers, none of which has to do it then
+        logits = self.head(filled[:, : self.hidden])[:number]
+        answer = digit_log_probabilities(logits / self.temperatures[row].unsqueeze(1))
+        even = -math.log(answer.shape[1])
         if self.judge is not None:
-            log_odds = (self.judge.verdict(hidden) + self.caution[row]).unsqueeze(-1)
-            answer = logaddexp(answer - softplus(log_odds), -softplus(-log_odds) - math.log(answer.shape[-1]))
-        return torch.where(counts.unsqueeze(-1) > 0, answer, torch.full_like(answer, -math.log(answer.shape[-1])))
+            log_odds = (self.judge.verdict(filled)[:number] + self.caution[row]).unsqueeze(1)
+            # softplus(x) of the log-odds and of their negative, which share all but this.
+            excess = torch.log1p(torch.exp(-log_odds.abs()))
+            none, digit = (-log_odds).clamp(min=0) + excess, log_odds.clamp(min=0) + excess
+            answer = logaddexp(answer - digit, even - none)
+        return answer.masked_fill((counts <= 0).unsqueeze(1), even)
 
-    def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """-> state after the rows, and what `_answer` gets after each of them (B, T, H), or (B, T, H + 2 E)."""
+    def _run(self, rows: Tensor, lengths: Tensor, state: Tensor, is_traced: bool) -> tuple[Tensor, Tensor]:
+        """-> state after the rows, and what `_answer` gets after each of them (B, T, H), or (B, T, H + 2 E).
+
+        Without `is_traced` that is what the last LSTM gives.
+        """
         padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
         fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
-        before = state[:, self.width :].float()
-        fresh, levels = self.paper(fresh, padding, before[:, 56:-1], before[:, -1])
-        joined = torch.cat([before[:, :56].view(-1, 2, 28), fresh], 1)
+        before = state.float()
+        fresh, levels = self.paper(fresh, padding, before[:, -LEVELS - 1 : -1], before[:, -1])
+        joined = torch.cat([before[:, self.width : self.width + 56].view(-1, 2, 28), fresh], 1)
         strokes = self.strokes(torch.cat([joined[:, :-2], joined[:, 1:-1], fresh], 2)).relu()
         seen = torch.cat([fresh, strokes], 2)
         x = seen
         columns: list[Tensor] = []
         for i, lstm in enumerate(self.lstms):
             at = 2 * i * self.hidden
-            h = state[:, at : at + self.hidden].float()
-            c = state[:, at + self.hidden : at + 2 * self.hidden].float()
+            h, c = before[:, at : at + self.hidden], before[:, at + self.hidden : at + 2 * self.hidden]
             x, h, c = lstm(x, lengths, h, c)
-            columns += [h.double(), c.double()]
+            columns += [h, c]
         if self.judge is not None:
-            found = self.judge.rows(torch.cat([x, seen], 2)).relu().masked_fill(padding.unsqueeze(2), 0.0)
-            greatest, sums = self._collected(found, state[:, 2 * self.layers * self.hidden : self.width].float())
-            columns += [greatest[:, -1].double(), sums[:, -1].double()]
-            x = torch.cat([x, greatest[:, 1:], sums[:, 1:] / 28], 2)
+            found = self.judge.rows(torch.cat([x, seen], 2)).masked_fill(padding.unsqueeze(2), 0.0)
+            x, collected = self._collected(x, found, before[:, 2 * self.layers * self.hidden : self.width], is_traced)
+            columns.append(collected)
         last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
-        columns.append(joined.gather(1, last.expand(-1, -1, 28)).flatten(1).double())
-        columns.append(levels.double())
-        columns.append(state[:, -1:] + lengths.unsqueeze(1).double())
-        return torch.cat(columns, dim=1), x
+        columns.append(joined.gather(1, last.expand(-1, -1, 28)).flatten(1))
+        columns += [levels, before[:, -1:] + lengths.unsqueeze(1)]
+        return torch.cat(columns, dim=1).double(), x
 
-    def _collected(self, found: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
-        """Evidence of rows (B, T, E) -> its greatest values and its sums before and after each row, (B, 1 + T, E) each.
+    def _collected(self, x: Tensor, found: Tensor, earlier: Tensor, is_traced: bool) -> tuple[Tensor, Tensor]:
+        """`x` (B, T, H), with the evidence so far after each row if `is_traced`, and that after all rows (B, 2 E).
 
-        `earlier` (B, 2 E) are those before the rows. Evidence is in steps of 1/256, of which float32 sums are exact:
-        rows in several parts have the same sums as in one.
+        The evidence so far is the greatest values of evidence `found` (B, T, E) and their sums; `earlier` (B, 2 E) are
+        those before the rows. Evidence is in steps of 1/256, of which float32 sums are exact: rows in several parts
+        have the same sums as in one.
         """
-        steps = (found * 256).clamp(max=65536.0).round() / 256
-        before = earlier.unsqueeze(1)
-        greatest = torch.cat([before[..., : self.evidence], steps], 1).cummax(1)[0]
-        return greatest, torch.cat([before[..., self.evidence :], steps], 1).cumsum(1)
+        steps = (found * 256).clamp(min=0.0, max=65536.0).round() / 256
+        greatest, sums = earlier.split(self.evidence, 1)
+        if not is_traced and steps.size(1) > 0:
+            return x, torch.cat([torch.maximum(greatest, steps.amax(1)), sums + steps.sum(1)], 1)
+        greatest_then = torch.cat([greatest.unsqueeze(1), steps], 1).cummax(1)[0]
+        sums_then = torch.cat([sums.unsqueeze(1), steps], 1).cumsum(1)
+        x = torch.cat([x, greatest_then[:, 1:], sums_then[:, 1:] / 28], 2)
+        return x, torch.cat([greatest_then[:, -1], sums_then[:, -1]], 1)
 
 
 def _dense(convolution: nn.Conv2d) -> SteadyLinear:
