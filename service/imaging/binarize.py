@@ -91,6 +91,15 @@ def _separation(view: View, ink: Binarized) -> Separation:
     return Separation(view, ink, level, ink.strength > level, max(1, round(_BORDER_BAND * max(view.plane.shape))))
 
 
+def faint_ink(plane: Plane, ink: Binarized) -> Binarized:
+    """The `ink` of `plane`, on a paper that follows the light closely: faint strokes stand out from that the most.
+
+    `ink` itself where nothing stands out from it, or what does is of the other level.
+    """
+    on_uneven = _ink_on(plane, *_uneven_paper(plane, _CLOSING_WINDOWS[1]))[2]
+    return on_uneven if _stands_out(on_uneven) and on_uneven.is_dark == ink.is_dark else ink
+
+
 def separate_ink(plane: Plane) -> Binarized | None:
     """The ink of `plane` (0..1), or None where nothing stands out from the paper."""
     best: tuple[float, Binarized] | None = None

@@ -8,14 +8,14 @@ piece leads from one to a later one. Which way through it is the number is for t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.imaging.binarize import Binarized, separate_ink, threshold
+from service.imaging.binarize import Binarized, faint_ink, separate_ink, threshold
 from service.imaging.cell_lines import cell_lines
 from service.imaging.components import Components, Ints, connected_components
 from service.imaging.decode import Box, Picture, View
@@ -35,6 +35,7 @@ _JOINED_WIDTH = 0.85  # of the height, that a digit of two strokes has at most
 _WIDE = 0.95  # of the height: a character that is wider may be several digits
 _USUAL_WIDTH = 0.62  # of the height, that digits which touch have each
 _MOST_TOUCHING = 4
+_UNSURE = 0.3  # digits, that their number is more or less by than their usual width says
 _PLATE_FILL = 0.45  # of a plate's area, that the digits on it leave free at least
 _TALL = 0.75  # of a character's height, that strokes have which may be digits of their own
 _JOINED, _CUT = -1.0, -0.2  # logarithms of weights; 0 is a character as it stands
@@ -66,6 +67,15 @@ class Line(Struct, frozen=True, eq=False, gc=False):
     places: int
     has_signs: bool = False
     is_faint: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """A part of a character that may be a digit, as a mask (H, W), and the places within it that it leads between."""
+
+    start: int
+    stop: int
+    mask: Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +129,8 @@ def _characters(view: View, *, is_faint: bool) -> _Characters | None:
     ink = separate_ink(view.plane)
     if ink is None:
         return None
+    if is_faint:
+        ink = faint_ink(view.plane, ink)
     mask = without_lines(ink.strength > threshold(ink, is_faint=is_faint))[0]
     lines = cell_lines(mask)
     if lines is not None and (mask & ~lines.mask).any():
@@ -182,11 +194,12 @@ def _line(picture: Picture, characters: _Characters, members: Sequence[int]) -> 
         mask, sign = _without_sign(characters.masks[index])
         has_signs |= sign
         tall = _tall_parts(mask)
-        parts = tall or list(_parts(mask, _cuts(mask)))
-        stop = position + max(len(parts), 1)
+        parts = [_Part(part, part + 1, part_mask) for part, part_mask in enumerate(tall)] or _parts(mask)
+        stop = position + max([part.stop for part in parts], default=1)
         pieces.append(_piece(picture, characters, mask, position, stop, _WHOLE_OF_TALL if tall else 0.0))
-        for part, part_mask in enumerate(parts):
-            pieces.append(_piece(picture, characters, part_mask, position + part, position + part + 1, _CUT))
+        pieces += [
+            _piece(picture, characters, part.mask, position + part.start, position + part.stop, _CUT) for part in parts
+        ]
         if previous is not None and (gap := _gap_in_one(previous[0], mask)) is not None:
             prior = _JOINED - _JOINED_APART * max(gap - _JOINED_NEAR, 0.0)
             pieces.append(_piece(picture, characters, previous[0] | mask, previous[1], stop, prior))
@@ -232,14 +245,29 @@ def _gap_in_one(first: Mask, second: Mask) -> float | None:
     return gap / height if gap <= _JOINED_GAP * height and width <= _JOINED_WIDTH * height else None
 
 
-def _cuts(mask: Mask) -> list[int]:
-    """The columns at which a wide character may be cut into digits: those with the least ink near even parts."""
+def _parts(mask: Mask) -> list[_Part]:
+    """The parts of a wide character, cut into each number of digits that it may be; none of a narrow one."""
     rows, columns = bounding_slices(mask)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if width < _WIDE * height:
         return []
-    count = min(max(2, round(width / (_USUAL_WIDTH * height))), _MOST_TOUCHING)
-    ink = mask.sum(axis=0)
+    usual = width / (_USUAL_WIDTH * height)
+    counts = {min(max(2, round(usual + step)), _MOST_TOUCHING) for step in (-_UNSURE, _UNSURE)}
+    cuts_by_count = [_cuts(mask, columns, count) for count in sorted(counts)]
+    edges = sorted({0, mask.shape[1], *itertools.chain.from_iterable(cuts_by_count)})
+    parts = []
+    for cuts in cuts_by_count:
+        for left, right in itertools.pairwise([0, *cuts, mask.shape[1]]):
+            part = np.zeros_like(mask)
+            part[:, left:right] = mask[:, left:right]
+            if part.any():
+                parts.append(_Part(edges.index(left), edges.index(right), part))
+    return parts
+
+
+def _cuts(mask: Mask, columns: slice, count: int) -> list[int]:
+    """The columns at which a character is cut into `count` digits: those with the least ink near even parts."""
+    ink, width = mask.sum(axis=0), columns.stop - columns.start
     reach = max(1, round(0.25 * width / count))
     cuts = []
     for number in range(1, count):
@@ -289,18 +317,6 @@ def _distance(components: Components, first: list[int], second: list[int]) -> fl
     """Pixels between the middles of two groups of components, along their line."""
     middles = [components.left[group].min() + components.right[group].max() for group in (first, second)]
     return abs(float(middles[0] - middles[1])) / 2
-
-
-def _parts(mask: Mask, cuts: Sequence[int]) -> Iterator[Mask]:
-    """The parts of a mask between the columns `cuts`; none without cuts."""
-    if not cuts:
-        return
-    edges = [0, *cuts, mask.shape[1]]
-    for left, right in itertools.pairwise(edges):
-        part = np.zeros_like(mask)
-        part[:, left:right] = mask[:, left:right]
-        if part.any():
-            yield part
 
 
 def _piece(picture: Picture, characters: _Characters, mask: Mask, start: int, stop: int, prior: float) -> Piece:
