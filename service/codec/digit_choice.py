@@ -19,7 +19,7 @@ from service.codec.digit_types import WIDTH, NumberDigit
 from service.contract.types import DigitItem, DigitResult
 from service.imaging.numbers import Line
 from service.imaging.report import Preparation
-from service.imaging.trust import trust_of
+from service.imaging.trust import log_trust
 
 _BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
 _AGREED = 0.9999
@@ -50,7 +50,8 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     """
     scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
     priors = [hypothesis.prior for hypothesis in picture.hypotheses]
-    weights = [math.log(score) + prior for score, prior in zip(scores, priors, strict=True)]
+    trusts = [log_trust(hypothesis.features) for hypothesis in picture.hypotheses]
+    weights = [math.log(score) + prior + trust for score, prior, trust in zip(scores, priors, trusts, strict=True)]
     considered = [index for index, hypothesis in enumerate(picture.hypotheses) if not hypothesis.is_turned]
     best = max(considered, key=weights.__getitem__)
     if scores[best] < _DOUBTFUL and len(considered) < len(weights):
@@ -67,7 +68,7 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
             _none_share(results[index]) ** _BELIEF * math.exp(priors[index]) for index in considered if index != best
         )
         share /= 1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2
-    return Choice(best, (1.0 if share > _AGREED else share) * trust_of(picture.hypotheses[best].features))
+    return Choice(best, (1.0 if share > _AGREED else share) * math.exp(trusts[best]))
 
 
 def _none_share(result: DigitResult) -> float:

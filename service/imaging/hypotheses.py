@@ -18,7 +18,7 @@ from service.imaging.filters import Plane
 from service.imaging.mnist import normalized
 from service.imaging.report import Preparation, preparation_of
 from service.imaging.search import search
-from service.imaging.strokes import thickened
+from service.imaging.strokes import excess_length, stroke_width, thickened
 from service.imaging.trust import NO_FEATURES, features_of, features_of_turned
 
 TURNED = -0.2  # logarithm of the weight of a digit that lies or stands on its head, where the upright one is doubtful
@@ -44,18 +44,20 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
     Raises `InvalidRequest` (`blank_image`) where it is blank in all of them.
     """
     look = search(picture)
-    inks = []
+    inks, lengths = [], []
     for mark in look.marks:
-        ink = thickened(mark.strength, mark.mask)
-        inks.append(ink)
+        width = stroke_width(mark.mask)
+        inks.append(thickened(mark.strength, width))
+        lengths.append(excess_length(mark.mask, width))
     rows = []
     for strength, _ in inks:
         plane = normalized(strength)
         rows.append(plane)
     by_rows: dict[bytes, Hypothesis] = {}
-    for mark, plane, (_, is_thickened) in zip(look.marks, rows, inks, strict=True):
+    for mark, plane, (_, is_thickened), length in zip(look.marks, rows, inks, lengths, strict=True):
         # Of two ways that come to the same rows, the likelier one.
-        report, features = preparation_of(picture, mark, is_thickened), features_of(mark, is_thickened=is_thickened)
+        report = preparation_of(picture, mark, is_thickened)
+        features = features_of(mark, is_thickened=is_thickened, excess_length=length)
         by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features))
     found = list(by_rows.values())
     if picture.is_photograph and not picture.rotated and not _is_at_border(found[0].report):

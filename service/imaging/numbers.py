@@ -27,7 +27,7 @@ from service.imaging.mnist import normalized
 from service.imaging.parameters import PARAMETERS
 from service.imaging.report import source_box
 from service.imaging.sheets import region_of_sheet
-from service.imaging.strokes import thickened
+from service.imaging.strokes import stroke_width, thickened
 
 MAX_PIECES = 64  # that are read of one picture
 _JOINED_GAP = 0.12  # share of the height, that strokes of one digit are apart at most
@@ -321,5 +321,5 @@ def _distance(components: Components, first: list[int], second: list[int]) -> fl
 
 def _piece(picture: Picture, characters: _Characters, mask: Mask, start: int, stop: int, prior: float) -> Piece:
     mark = mark_of(characters.view, characters.ink, mask)
-    strength, _ = thickened(mark.strength, mark.mask)
+    strength, _ = thickened(mark.strength, stroke_width(mark.mask))
     return Piece(normalized(strength), source_box(picture, mark.box), start, stop, prior)

@@ -97,8 +97,8 @@ class Verdict(nn.Module):
 def digit_log_probabilities(logits: Tensor) -> Tensor:
     """(..., K + 1) logits -> (..., K) log-probabilities: the share of the class for none goes to all others evenly."""
     labels = logits.shape[-1] - 1
-    classes = torch.log_softmax(logits, dim=-1)
-    return logaddexp(classes[..., :labels], classes[..., labels:] - math.log(labels))
+    classes, none = torch.log_softmax(logits, dim=-1).split([labels, 1], dim=-1)
+    return logaddexp(classes, none - math.log(labels))
 
 
 def _initialised(lstm: nn.LSTM) -> nn.LSTM:
@@ -140,7 +140,9 @@ class DigitReader(nn.Module):
         self.hidden, self.layers = core.hidden, core.layers
         self.evidence = 0 if judge is None else judge.evidence
         self.width = 2 * (core.layers * core.hidden + self.evidence)
-        self.state_width = self.width + 2 * COLUMNS + LEVELS + 1
+        # Of the state: h and c of every layer, what the judge has collected, the last rows, levels, rows read.
+        self.parts = [core.hidden] * (2 * core.layers) + [2 * self.evidence, 2 * COLUMNS, LEVELS, 1]
+        self.state_width = sum(self.parts)
         self.paper = PaperLevel()
         self.strokes = _dense(core.strokes)
         self.lstms = nn.ModuleList(_ragged(lstm) for lstm in core.lstms)
@@ -169,13 +171,12 @@ class DigitReader(nn.Module):
     @torch.jit.export
     def read(self, state: Tensor) -> Tensor:
         """(B, K) calibrated log-probabilities; uniform where no row has been read."""
-        top = 2 * (self.layers - 1) * self.hidden
-        hidden = state[:, top : top + self.hidden].float()
+        before = state.float().split(self.parts, 1)
+        hidden = before[-6]
         if self.judge is not None:
-            at = 2 * self.layers * self.hidden
-            greatest, sums = state[:, at : self.width].float().split(self.evidence, 1)
+            greatest, sums = before[-4].split(self.evidence, 1)
             hidden = torch.cat([hidden, greatest, sums / 28], 1)
-        return self._answer(hidden, state[:, -1])
+        return self._answer(hidden, before[-1].squeeze(1))
 
     @torch.jit.export
     def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,29 +207,39 @@ class DigitReader(nn.Module):
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor, is_traced: bool) -> tuple[Tensor, Tensor]:
         """-> state after the rows, and what `_answer` gets after each of them (B, T, H), or (B, T, H + 2 E).
 
-        Without `is_traced` that is what the last LSTM gives.
+        Without `is_traced` that is what the last LSTM gives. Small operators cost as much as the rows of one digit, so
+        there are few of them where no digit is padded.
         """
-        padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
-        fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
-        before = state.float()
-        fresh, levels = self.paper(fresh, padding, before[:, -LEVELS - 1 : -1], before[:, -1])
-        joined = torch.cat([before[:, self.width : self.width + 56].view(-1, 2, 28), fresh], 1)
+        count, steps = rows.size(0), rows.size(1)
+        is_full = bool((lengths == steps).all())
+        padding = torch.zeros([count, steps], dtype=torch.bool, device=rows.device)
+        fresh = rows.float()
+        if not is_full:
+            padding = torch.arange(steps, device=rows.device)[None, :] >= lengths[:, None]
+            fresh = fresh.masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
+        before = state.float().split(self.parts, 1)
+        evidence, last_rows, levels, read = before[-4], before[-3], before[-2], before[-1]
+        fresh, levels = self.paper(fresh, padding, levels, read.squeeze(1))
+        joined = torch.cat([last_rows.view(-1, 2, 28), fresh], 1)
         strokes = self.strokes(torch.cat([joined[:, :-2], joined[:, 1:-1], fresh], 2)).relu()
         seen = torch.cat([fresh, strokes], 2)
         x = seen
         columns: list[Tensor] = []
         for i, lstm in enumerate(self.lstms):
-            at = 2 * i * self.hidden
-            h, c = before[:, at : at + self.hidden], before[:, at + self.hidden : at + 2 * self.hidden]
-            x, h, c = lstm(x, lengths, h, c)
+            x, h, c = lstm(x, lengths, before[2 * i], before[2 * i + 1], is_full)
             columns += [h, c]
         if self.judge is not None:
-            found = self.judge.rows(torch.cat([x, seen], 2)).masked_fill(padding.unsqueeze(2), 0.0)
-            x, collected = self._collected(x, found, before[:, 2 * self.layers * self.hidden : self.width], is_traced)
-            columns.append(collected)
-        last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
-        columns.append(joined.gather(1, last.expand(-1, -1, 28)).flatten(1))
-        columns += [levels, before[:, -1:] + lengths.unsqueeze(1)]
+            found = self.judge.rows(torch.cat([x, seen], 2))
+            if not is_full:
+                found = found.masked_fill(padding.unsqueeze(2), 0.0)
+            x, evidence = self._collected(x, found, evidence, is_traced)
+            columns.append(evidence)
+        if is_full:
+            last_rows = joined[:, -2:]
+        else:
+            last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
+            last_rows = joined.gather(1, last.expand(-1, -1, 28))
+        columns += [last_rows.flatten(1), levels, read + lengths.unsqueeze(1)]
         return torch.cat(columns, dim=1).double(), x
 
     def _collected(self, x: Tensor, found: Tensor, earlier: Tensor, is_traced: bool) -> tuple[Tensor, Tensor]:

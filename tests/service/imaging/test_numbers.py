@@ -43,8 +43,9 @@ def test_characters_are_in_the_order_of_reading() -> None:
 
 def test_a_wide_character_may_be_cut() -> None:
     (line,) = lines_of_digits(picture(_touching()))
-    assert line.places == 2
-    assert {(piece.start, piece.stop) for piece in line.pieces} == {(0, 2), (0, 1), (1, 2)}
+    steps = {(piece.start, piece.stop) for piece in line.pieces}
+    assert (0, line.places) in steps
+    assert any((0, place) in steps and (place, line.places) in steps for place in range(1, line.places))
 
 
 def _touching() -> np.ndarray:
