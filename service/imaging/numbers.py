@@ -116,8 +116,10 @@ def _lines(picture: Picture, *, is_faint: bool) -> list[Line]:
 
 
 def _are_alike(first: Sequence[Line], second: Sequence[Line]) -> bool:
-    """Whether the lines of two looks have pieces in the same boxes, but for the edges of their strokes."""
-    boxes, others = ([piece.box for line in lines for piece in line.pieces] for lines in (first, second))
+    """Whether the lines of two looks have characters in the same boxes, but for the edges of their strokes."""
+    boxes, others = (
+        [piece.box for line in lines for piece in line.pieces if piece.prior != _CUT] for lines in (first, second)
+    )
     if len(boxes) != len(others):
         return False
     reach = _EDGE * max(bottom - top for _, top, _, bottom in boxes)
@@ -154,7 +156,9 @@ def _closer(picture: Picture, characters: _Characters, *, is_faint: bool) -> _Ch
     left, top, right, bottom = characters.bounds()
     height, width = picture.image.height, picture.image.width
     if len(characters.masks) == 1 and (region := region_of_sheet(characters.masks[0], _PLATE_FILL)) is not None:
-        plane = np.where(region, characters.view.plane, np.float32(np.median(characters.view.plane[region])))
+        plate = region & characters.masks[0]
+        level = np.float32(np.median(characters.view.plane[plate if plate.any() else region]))
+        plane = np.where(region, characters.view.plane, level)
         return _characters(View(plane, characters.view.box), is_faint=is_faint)
     if max(width, height) <= PARAMETERS.plane_side or max(right - left, bottom - top) > max(width, height) / 2:
         return None

@@ -12,6 +12,7 @@ from service.imaging.parameters import PARAMETERS
 
 _LEAST_FILLED = 0.4  # share of its box, that a sheet fills, turned as it may be
 _LEAST_PIXELS = 28  # of a sheet
+_PLATE_EDGE = 0.08  # share of its shorter side, that a plate is searched without at each of its edges
 _STRIP = 0.1  # of its shorter side, that a plate is wider than everywhere
 _TURN = 5  # degrees between the first turns that are tried
 _RECTANGLE, _CORNER, _CORNERS_FILLED = 0.8, 0.1, 0.5  # shares of a turned box: filled, of its sides, of its corners
@@ -37,10 +38,9 @@ def region_of_sheet(mask: Mask, fill: float | None = None) -> Mask | None:
         return None
     # The sheet is searched without its edges, which a shadow or the table may touch; a number comes near to those of
     # its plate.
-    side = max(mask.shape) if fill is None else min(mask.shape)
-    edge = max(1, round(PARAMETERS.sheet_edge * side))
+    edge = PARAMETERS.sheet_edge * max(mask.shape) if fill is None else _PLATE_EDGE * min(mask.shape)
     padded = np.pad(region, 1).astype(np.float32)
-    inner = np.asarray(erode(padded, 2 * edge + 1)[1:-1, 1:-1] > 0.5)
+    inner = np.asarray(erode(padded, 2 * max(1, round(edge)) + 1)[1:-1, 1:-1] > 0.5)
     return inner if inner.any() else None
 
 
