@@ -26,6 +26,7 @@ _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.5)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is none; it is spread evenly over the ten
+_LIKELY = -1.0  # prior of an answer whose ink is likelier ink than its paper is
 _LIKELIER = 2.0  # than the answer, that a hypothesis without a digit is where it begins to lower the score
 _BRACKET_AMONG = 3  # characters, that a line has where a bracket is recognised by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
@@ -63,11 +64,17 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     beliefs = {index: math.exp(_BELIEF * math.log(scores[index]) + priors[index]) for index in considered}
     agreement = sum(belief for index, belief in beliefs.items() if labels[index] == labels[best])
     share = agreement / sum(beliefs.values())
-    if len(considered) > 1:
-        none = max(
-            _none_share(results[index]) ** _BELIEF * math.exp(priors[index]) for index in considered if index != best
-        )
-        share /= 1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2
+    # That the paper of a likely answer is no digit says nothing.
+    is_inverted, is_likely = picture.hypotheses[best].report.inverted, priors[best] > _LIKELY
+    none = max(
+        [
+            _none_share(results[index]) ** _BELIEF * math.exp(priors[index])
+            for index in considered
+            if index != best and not (is_likely and picture.hypotheses[index].report.inverted != is_inverted)
+        ],
+        default=0.0,
+    )
+    share /= 1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2
     return Choice(best, (1.0 if share > _AGREED else share) * math.exp(trusts[best]))
 
 
