@@ -22,6 +22,7 @@ from service.imaging.report import Preparation
 from service.imaging.trust import log_trust
 
 _BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
+_DISSENT = 2  # the power of its weight, that it counts with: unlikely ways to see a picture are seldom right
 _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.5)  # the weight of an image being blank, where the likeliest view of it says so
@@ -50,9 +51,11 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     likeliest view of it, and no other is believed enough.
     """
     scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
-    priors = [hypothesis.prior for hypothesis in picture.hypotheses]
     trusts = [log_trust(hypothesis.features) for hypothesis in picture.hypotheses]
-    weights = [math.log(score) + prior + trust for score, prior, trust in zip(scores, priors, trusts, strict=True)]
+    weights = [
+        math.log(score) + hypothesis.prior + trust
+        for score, hypothesis, trust in zip(scores, picture.hypotheses, trusts, strict=True)
+    ]
     considered = [index for index, hypothesis in enumerate(picture.hypotheses) if not hypothesis.is_turned]
     best = max(considered, key=weights.__getitem__)
     if scores[best] < _DOUBTFUL and len(considered) < len(weights):
@@ -60,22 +63,28 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
         best = max(considered, key=weights.__getitem__)
     if picture.refusal is not None and weights[best] < _BLANK:
         return None
-    labels = [int(result.probabilities.argmax()) for result in results]
-    beliefs = {index: math.exp(_BELIEF * math.log(scores[index]) + priors[index]) for index in considered}
-    agreement = sum(belief for index, belief in beliefs.items() if labels[index] == labels[best])
-    share = agreement / sum(beliefs.values())
-    # That the paper of a likely answer is no digit says nothing.
-    is_inverted, is_likely = picture.hypotheses[best].report.inverted, priors[best] > _LIKELY
-    none = max(
-        [
-            _none_share(results[index]) ** _BELIEF * math.exp(priors[index])
-            for index in considered
-            if index != best and not (is_likely and picture.hypotheses[index].report.inverted != is_inverted)
-        ],
-        default=0.0,
-    )
-    share /= 1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2
+    share = _agreement(picture, results, considered, best) if len(considered) > 1 else 1.0
     return Choice(best, (1.0 if share > _AGREED else share) * math.exp(trusts[best]))
+
+
+def _agreement(picture: PictureItems, results: Sequence[DigitResult], considered: Sequence[int], best: int) -> float:
+    """The share of belief, 0..1, that the hypotheses `considered` leave to the `best` of them and its label."""
+    labels = [int(result.probabilities.argmax()) for result in results]
+    agreement = dissent = none = 0.0
+    # That the paper of a likely answer is no digit says nothing.
+    answer = picture.hypotheses[best]
+    paper = not answer.report.inverted if answer.prior > _LIKELY else None
+    for index in considered:
+        hypothesis, result = picture.hypotheses[index], results[index]
+        belief = _BELIEF * math.log(max(float(result.probabilities.max()), 1e-9))
+        if labels[index] == labels[best]:
+            agreement += math.exp(belief + hypothesis.prior)
+        else:
+            dissent += math.exp(belief + _DISSENT * hypothesis.prior)
+        if index != best and hypothesis.report.inverted != paper:
+            none = max(none, _none_share(result) ** _BELIEF * math.exp(hypothesis.prior))
+    share = agreement / (agreement + dissent)
+    return share / (1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2)
 
 
 def _none_share(result: DigitResult) -> float:

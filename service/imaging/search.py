@@ -195,10 +195,11 @@ def _is_tight(mark: Mark, view: View) -> bool:
 
 def _is_spanning(mark: Mark, view: View) -> bool:
     """Whether a mark reaches from side to side of a view, as one stroke that is sharp, with more paper than ink."""
-    across, down = _reaches(mark, view)
-    if not (across or down) or mark.other_height > _OTHER_HEIGHT * (view.box[3] - view.box[1]):
+    broadest = _BROAD_REGION if max(view.plane.shape) > _SMALL_CROP else _BROAD
+    if not any(_reaches(mark, view)) or mark.other_height > _OTHER_HEIGHT * (view.box[3] - view.box[1]):
         return False
-    return 2 * mark.mask.sum() < view.plane.size and _is_sharp(mark)
+    is_stroke = stroke_width(mark.mask) < broadest * max(mark.mask.shape)
+    return bool(is_stroke and 2 * mark.mask.sum() < view.plane.size and _is_sharp(mark))
 
 
 def _reaches(mark: Mark, view: View) -> tuple[bool, bool]:
