@@ -33,9 +33,10 @@ MAX_PIECES = 64  # that are read of one picture
 _JOINED_GAP = 0.12  # share of the height, that strokes of one digit are apart at most
 _JOINED_WIDTH = 0.85  # of the height, that a digit of two strokes has at most
 _WIDE = 0.95  # of the height: a character that is wider may be several digits
-_USUAL_WIDTH = 0.62  # of the height, that digits which touch have each
-_MOST_TOUCHING = 4
-_UNSURE = 0.3  # digits, that their number is more or less by than their usual width says
+_NARROWEST, _BROADEST = 0.15, 1.1  # of the height, that digits which touch have
+_CUT_DISTANCE, _MOST_CUTS = 0.15, 5  # of the height, that two cuts are apart; and their number
+_SEAM_REACH, _ASIDE = 0.2, 0.02  # of the height, that a seam is within; and pixels of ink, that its edge is worth
+_MOST_TALL = 4
 _PLATE_FILL = 0.45  # of a plate's area, that the digits on it leave free at least
 _TALL = 0.75  # of a character's height, that strokes have which may be digits of their own
 _JOINED, _CUT = -1.0, -0.2  # logarithms of weights; 0 is a character as it stands
@@ -250,35 +251,64 @@ def _gap_in_one(first: Mask, second: Mask) -> float | None:
 
 
 def _parts(mask: Mask) -> list[_Part]:
-    """The parts of a wide character, cut into each number of digits that it may be; none of a narrow one."""
+    """The parts of a wide character that may be digits: those between any two of the seams through it."""
     rows, columns = bounding_slices(mask)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if width < _WIDE * height:
         return []
-    usual = width / (_USUAL_WIDTH * height)
-    counts = {min(max(2, round(usual + step)), _MOST_TOUCHING) for step in (-_UNSURE, _UNSURE)}
-    cuts_by_count = [_cuts(mask, columns, count) for count in sorted(counts)]
-    edges = sorted({0, mask.shape[1], *itertools.chain.from_iterable(cuts_by_count)})
+    ink = mask[rows, columns]
+    reach = max(1, round(_SEAM_REACH * height))
+    seams = [_seam(ink, column, reach) for column in _cuts(ink)]
+    edges = [np.zeros(height, np.int64), *seams, np.full(height, width)]
+    places = np.arange(width)
     parts = []
-    for cuts in cuts_by_count:
-        for left, right in itertools.pairwise([0, *cuts, mask.shape[1]]):
+    for start, stop in itertools.combinations(range(len(edges)), 2):
+        if not _NARROWEST * height < float(np.mean(edges[stop] - edges[start])) < _BROADEST * height:
+            continue
+        within = ink & (places >= edges[start][:, None]) & (places < edges[stop][:, None])
+        if within.any():
             part = np.zeros_like(mask)
-            part[:, left:right] = mask[:, left:right]
-            if part.any():
-                parts.append(_Part(edges.index(left), edges.index(right), part))
+            part[rows, columns] = within
+            parts.append(_Part(start, stop, part))
     return parts
 
 
-def _cuts(mask: Mask, columns: slice, count: int) -> list[int]:
-    """The columns at which a character is cut into `count` digits: those with the least ink near even parts."""
-    ink, width = mask.sum(axis=0), columns.stop - columns.start
-    reach = max(1, round(0.25 * width / count))
-    cuts = []
-    for number in range(1, count):
-        middle = columns.start + round(number * width / count)
-        window = ink[middle - reach : middle + reach + 1]
-        cuts.append(middle - reach + int(window.argmin()))
-    return cuts
+def _cuts(ink: Mask) -> list[int]:
+    """The columns near which a character (h, w) may be cut, from left to right: those with the least ink."""
+    height, width = ink.shape
+    around = max(1, round(_CUT_DISTANCE * height))
+    counts = ink.sum(axis=0)
+    cuts: list[int] = []
+    for column in np.argsort(counts, kind="stable").tolist():
+        is_apart = all(abs(column - other) >= around for other in cuts)
+        if is_apart and around <= column <= width - around:
+            cuts.append(column)
+        if len(cuts) == _MOST_CUTS:
+            break
+    return sorted(cuts)
+
+
+def _seam(ink: Mask, column: int, reach: int) -> Ints:
+    """Of each row of a character (h, w), the column at which a path from top to bottom crosses it.
+
+    The path has as little ink as there is within `reach` of `column`, and steps aside by one column a row at most.
+    """
+    left, right = max(0, column - reach), min(ink.shape[1], column + reach + 1)
+    aside = np.abs(np.arange(left, right) - column)
+    cost = ink[:, left:right] + _ASIDE * aside / max(reach, 1)
+    total = np.empty_like(cost)
+    total[0] = cost[0]
+    for row in range(1, len(cost)):
+        above = np.pad(total[row - 1], 1, constant_values=np.inf)
+        total[row] = cost[row] + np.minimum(np.minimum(above[:-2], above[1:-1]), above[2:])
+    path = np.empty(len(cost), np.int64)
+    place = int(total[-1].argmin())
+    for row in range(len(cost) - 1, -1, -1):
+        if row < len(cost) - 1:
+            low = max(place - 1, 0)
+            place = low + int(total[row, low : place + 2].argmin())
+        path[row] = left + place
+    return path
 
 
 def _tall_parts(mask: Mask) -> list[Mask]:
@@ -299,7 +329,7 @@ def _tall_parts(mask: Mask) -> list[Mask]:
             digits.append(pile)
         else:
             min(digits, key=lambda digit: _distance(components, digit, pile)).extend(pile)
-    if len(digits) > _MOST_TOUCHING:
+    if len(digits) > _MOST_TALL:
         return []
     digits.sort(key=lambda digit: components.left[digit].min())
     indices = np.arange(len(components.area))

@@ -167,13 +167,26 @@ def test_strokes_near_the_edges_of_a_plate_are_whole(turn: float, blob: bool) ->
     assert all(80 <= box[3] - box[1] <= 96 for box in boxes)
 
 
-def test_a_wide_character_is_cut_into_either_number_of_digits() -> None:
+def test_a_wide_character_is_cut_in_several_ways() -> None:
     plane = np.full((200, 300), 255)
     plane[40:160, 60:246] = 20  # 1.55 times as wide as high: two digits, or three
     plane[50:150, 75:147] = plane[50:150, 159:231] = 255
     (line,) = lines_of_digits(picture(plane))
     steps = {(piece.start, piece.stop) for piece in line.pieces}
-    ways = [[(0, 1), (1, line.places)], [(0, line.places)]]
-    assert all(step in steps for step in ways[1])
-    inner = steps - {(0, line.places)}
-    assert sum(start == 0 for start, _ in inner) == sum(stop == line.places for _, stop in inner) == 2
+    assert (0, line.places) in steps
+    assert {(place, place + 1) for place in range(1, line.places - 1)} & steps
+    middles = [place for place in range(1, line.places) if {(0, place), (place, line.places)} <= steps]
+    assert middles
+
+
+def test_a_seam_goes_between_strokes_that_lean_over_one_another() -> None:
+    plane = np.full((200, 300), 255)
+    for start in (60, 130):
+        for y in range(40, 160):
+            x = start + (160 - y) // 2
+            plane[y, x : x + 10] = 20
+    plane[98:102, 95:170] = 20  # a thin stroke joins them
+    (line,) = lines_of_digits(picture(plane))
+    highest = [piece.box for piece in line.pieces if piece.prior != 0 and piece.box[3] - piece.box[1] > 115]
+    left, right = min(highest, key=lambda box: box[2]), max(highest, key=lambda box: box[0])
+    assert left[2] > right[0], "columns that both have"
