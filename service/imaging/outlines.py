@@ -34,7 +34,7 @@ def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
 
 def is_stroke(body: Mask) -> bool:
     """Whether the body (h, w) of a hollow digit, cut to its box, is a stroke; loops of a thin pen are broader."""
-    return stroke_width(body) < _BROADEST * max(body.shape)
+    return bool(stroke_width(body) < _BROADEST * max(body.shape))
 
 
 def filled(outline: Mask) -> Mask:

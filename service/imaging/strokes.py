@@ -119,7 +119,7 @@ def excess_length(mask: Mask, width: float) -> float:
     excess = float(mask.sum()) / width / longer_side - LONGEST
     if excess > 0:
         excess -= _ENDS * (len(connected_components(mask).area) - 1) * width / longer_side
-    return max(excess, 0.0)
+    return float(max(excess, 0.0))
 
 
 def thickened(strength: Plane, width: float) -> tuple[Plane, bool]:

@@ -52,7 +52,7 @@ class RaggedLSTM(nn.Module):
             marked = torch.cat([x, x.new_zeros(x.shape[0], steps, 1)], 2)
             # What `nn.LSTM` does, less its checks of the shapes.
             before, weights = [h[None].contiguous(), c[None].contiguous()], self.lstm._flat_weights
-            y, last_h, last_c = torch.lstm(marked, before, weights, True, 1, 0.0, False, False, True)
+            y, last_h, last_c = torch.lstm(marked, before, weights, True, 1, 0.0, False, False, True)  # type: ignore[arg-type]
             return y, last_h[0], last_c[0]
         padding = torch.arange(steps, device=x.device)[None, :] >= lengths[:, None]
         marked = torch.cat([x, padding.to(x.dtype)[:, :, None]], 2)
