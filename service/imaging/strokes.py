@@ -124,7 +124,7 @@ def excess_length(mask: Mask, width: float) -> float:
         return 0.0
     window = 2 * max(1, round(_GRAIN * longer_side)) + 1
     even = box_mean(np.pad(mask, window).astype(np.float32), window) > 0.5
-    return max(min(_joined_length(mask), _joined_length(even)) / longer_side - LONGEST, 0.0)
+    return float(max(min(_joined_length(mask), _joined_length(even)) / longer_side - LONGEST, 0.0))
 
 
 def _joined_length(mask: Mask) -> float:
