@@ -308,9 +308,9 @@ def two_digits_in_one_place(generator: Generator) -> bytes:
 KINDS: dict[str, tuple[Callable[[Generator], bytes], float]] = {
     "typed letter": (typed_letter, 0.9),
     "drawn letter": (drawn_letter, 0.9),
-    "doodle": (doodle, 0.7),
-    "ring": (ring, 0.7),
+    "doodle": (doodle, 0.9),
+    "ring": (ring, 0.85),
     "sign": (sign, 0.9),
     "scribble": (scribble, 0.9),
-    "two digits in one place": (two_digits_in_one_place, 0.5),
+    "two digits in one place": (two_digits_in_one_place, 0.8),
 }

@@ -9,6 +9,7 @@ before and after.
 from __future__ import annotations
 
 import argparse
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def answer_to(model: LoadedModel, scene: str, data: bytes, label: int) -> Answer
     if choice is None:
         return None
     probabilities, features = results[choice.index].probabilities, found[choice.index].features
-    agreement = choice.agreement / found[choice.index].trust
+    agreement = choice.agreement / math.exp(found[choice.index].log_trust)
     score = agreement * float(probabilities.max()) + (1 - agreement) / DIGIT_CLASSES
     tempered = choice.agreement * float(probabilities.max()) + (1 - choice.agreement) / DIGIT_CLASSES
     return Answer(scene, score, int(probabilities.argmax()) == label, features, tempered)

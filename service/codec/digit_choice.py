@@ -23,13 +23,16 @@ from service.imaging.numbers import Line
 from service.imaging.report import Preparation
 
 _BELIEF = 4  # the power of a score, that a hypothesis of another label counts with: only sure ones do
+_DISSENT = 2  # the power of its weight, that it counts with: unlikely ways to see a picture are seldom right
 _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.5)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is none; it is spread evenly over the ten
+_LIKELY = -1.0  # prior of an answer whose ink is likelier ink than its paper is
 _LIKELIER = 2.0  # than the answer, that a hypothesis without a digit is where it begins to lower the score
 _BRACKET_AMONG = 3  # characters, that a line has where a bracket is recognised by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
+_FAINT = 0.3  # logarithm of a weight, that the look at faint strokes of a number has more of: it leaves none out
 _NO_ROWS = np.zeros((0, WIDTH), np.float32)
 
 
@@ -78,8 +81,10 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
     likeliest view of it, and no other is believed enough.
     """
     scores = [max(float(result.probabilities.max()), 1e-9) for result in results]
-    priors = [hypothesis.prior for hypothesis in picture.hypotheses]
-    weights = [math.log(score) + prior for score, prior in zip(scores, priors, strict=True)]
+    weights = [
+        math.log(score) + hypothesis.prior + hypothesis.log_trust
+        for score, hypothesis in zip(scores, picture.hypotheses, strict=True)
+    ]
     considered = [index for index, hypothesis in enumerate(picture.hypotheses) if not hypothesis.is_turned]
     best = max(considered, key=weights.__getitem__)
     if scores[best] < _DOUBTFUL and len(considered) < len(weights):
@@ -87,16 +92,28 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
         best = max(considered, key=weights.__getitem__)
     if picture.refusal is not None and weights[best] < _BLANK:
         return None
+    share = _agreement(picture, results, considered, best) if len(considered) > 1 else 1.0
+    return Choice(best, (1.0 if share > _AGREED else share) * math.exp(picture.hypotheses[best].log_trust))
+
+
+def _agreement(picture: PictureItems, results: Sequence[DigitResult], considered: Sequence[int], best: int) -> float:
+    """The share of belief, 0..1, that the hypotheses `considered` leave to the `best` of them and its label."""
     labels = [int(result.probabilities.argmax()) for result in results]
-    beliefs = {index: math.exp(_BELIEF * math.log(scores[index]) + priors[index]) for index in considered}
-    agreement = sum(belief for index, belief in beliefs.items() if labels[index] == labels[best])
-    share = agreement / sum(beliefs.values())
-    if len(considered) > 1:
-        none = max(
-            _none_share(results[index]) ** _BELIEF * math.exp(priors[index]) for index in considered if index != best
-        )
-        share /= 1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2
-    return Choice(best, (1.0 if share > _AGREED else share) * picture.hypotheses[best].trust)
+    agreement = dissent = none = 0.0
+    # That the paper of a likely answer is no digit says nothing.
+    answer = picture.hypotheses[best]
+    paper = not answer.report.inverted if answer.prior > _LIKELY else None
+    for index in considered:
+        hypothesis, result = picture.hypotheses[index], results[index]
+        belief = _BELIEF * math.log(max(float(result.probabilities.max()), 1e-9))
+        if labels[index] == labels[best]:
+            agreement += math.exp(belief + hypothesis.prior)
+        else:
+            dissent += math.exp(belief + _DISSENT * hypothesis.prior)
+        if index != best and hypothesis.report.inverted != paper:
+            none = max(none, _none_share(result) ** _BELIEF * math.exp(hypothesis.prior))
+    share = agreement / (agreement + dissent)
+    return share / (1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2)
 
 
 def _none_share(result: DigitResult) -> float:
@@ -149,35 +166,57 @@ def tempered(result: DigitResult, agreement: float) -> DigitResult:
 def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> tuple[list[NumberDigit], bool]:
     """The digits of `lines`, given the `results` of their pieces in order, and whether there are other signs.
 
-    Of each lattice the likeliest way is taken, less what the network takes for no digit.
+    Of each lattice the likeliest way is taken, less what the network takes for no digit. Of two looks at the picture
+    the one is taken whose ways are likelier.
     """
-    digits: list[NumberDigit] = []
-    has_signs = False
+    looks = {False: _NumberReading(weight=-_FAINT), True: _NumberReading()}
     first = 0
-    for number, line in enumerate(lines, 1):
-        answers = results[first : first + len(line.pieces)]
+    for line in lines:
+        looks[line.is_faint].add(line, results[first : first + len(line.pieces)])
         first += len(line.pieces)
-        weights: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(-math.inf, ())] * line.places]
-        # The pieces that end at a place come in any order, but none begins at a later one.
-        for index in sorted(range(len(line.pieces)), key=lambda i: line.pieces[i].stop):
-            piece = line.pieces[index]
-            weight_before, path = weights[piece.start]
-            score = max(float(answers[index].probabilities.max()), 1e-9)
-            weight = weight_before + math.log(score) + piece.prior
-            if weight > weights[piece.stop][0]:
-                weights[piece.stop] = weight, (*path, index)
+    usual, faint = looks[False], looks[True]
+    read = faint if faint.n_lines and (faint.weight >= usual.weight or not usual.n_lines) else usual
+    return read.digits, read.has_signs
+
+
+class _NumberReading:
+    """What is read of the lines of one look at a picture, and the logarithm of its weight."""
+
+    def __init__(self, weight: float = 0.0) -> None:
+        self.weight = weight
+        self.digits: list[NumberDigit] = []
+        self.has_signs = False
+        self.n_lines = 0
+
+    def add(self, line: Line, answers: Sequence[DigitResult]) -> None:
+        """Read the next `line`, given the `answers` to its pieces."""
+        self.n_lines += 1
+        weight, way = _likeliest_way(line, answers)
+        self.weight += weight
         read = []
-        way = weights[-1][1]
         for index in way:
             probabilities = answers[index].probabilities
             if _none_share(answers[index]) < _NO_DIGIT:
                 label = int(probabilities.argmax())
                 box, used = line.pieces[index].box, answers[index].rows_used
-                read.append(NumberDigit(label, float(probabilities[label]), box, number, used))
+                read.append(NumberDigit(label, float(probabilities[label]), box, self.n_lines, used))
         kept = [digit for digit in read if not _is_bracket(digit, read)]
-        has_signs |= line.has_signs or len(kept) < len(way)
-        digits += kept
-    return digits, has_signs
+        self.has_signs |= line.has_signs or len(kept) < len(way)
+        self.digits += kept
+
+
+def _likeliest_way(line: Line, answers: Sequence[DigitResult]) -> tuple[float, tuple[int, ...]]:
+    """The logarithm of the weight of the likeliest way through a lattice, and the indices of its pieces."""
+    weights: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(-math.inf, ())] * line.places]
+    # The pieces that end at a place come in any order, but none begins at a later one.
+    for index in sorted(range(len(line.pieces)), key=lambda i: line.pieces[i].stop):
+        piece = line.pieces[index]
+        weight_before, path = weights[piece.start]
+        score = max(float(answers[index].probabilities.max()), 1e-9)
+        weight = weight_before + math.log(score) + piece.prior
+        if weight > weights[piece.stop][0]:
+            weights[piece.stop] = weight, (*path, index)
+    return weights[-1]
 
 
 def _is_bracket(digit: NumberDigit, line: Sequence[NumberDigit]) -> bool:

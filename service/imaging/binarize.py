@@ -22,6 +22,7 @@ _TWO_KINDS = 0.6  # share of variance that two strengths explain in ink of a pen
 _ONE_KIND = 0.3  # share of all contrast, that the border of a picture has at most where it shows one level
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
 _BORDER_BAND = 0.012  # of its longer side, that what lies along a side of a view is within
+_FAINT = 0.2  # strength of hairlines beside broad strokes
 _TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
 
 Paper = tuple[Plane, str, bool | None]  # the plane, its kind, whether ink is darker than it (None: not decided yet)
@@ -90,6 +91,15 @@ def _separation(view: View, ink: Binarized) -> Separation:
     return Separation(view, ink, level, ink.strength > level, max(1, round(_BORDER_BAND * max(view.plane.shape))))
 
 
+def faint_ink(plane: Plane, ink: Binarized) -> Binarized:
+    """The `ink` of `plane`, on a paper that follows the light closely: faint strokes stand out from that the most.
+
+    `ink` itself where nothing stands out from it, or what does is of the other level.
+    """
+    on_uneven = _ink_on(plane, *_uneven_paper(plane, _CLOSING_WINDOWS[1]))[2]
+    return on_uneven if _stands_out(on_uneven) and on_uneven.is_dark == ink.is_dark else ink
+
+
 def separate_ink(plane: Plane) -> Binarized | None:
     """The ink of `plane` (0..1), or None where nothing stands out from the paper."""
     best: tuple[float, Binarized] | None = None
@@ -145,14 +155,17 @@ def stronger_ink(ink: Binarized) -> float | None:
     return level if explained > _TWO_KINDS else None
 
 
-def threshold(ink: Binarized) -> float:
+def threshold(ink: Binarized, *, is_faint: bool = False) -> float:
     """The strength at which a stroke has its edge: Otsu's (IEEE Trans. SMC 9, 1979) within bounds, above the noise.
 
     Where the ink above it is of two kinds and the fainter one runs into the border (a table, printed squares), the
-    strength between the two.
+    strength between the two. With `is_faint` the least strength that is no noise: beside broad strokes, hairlines are
+    fainter than the edges of these.
     """
     noise_level = min(3.5 * ink.paper_noise / ink.contrast, 0.45)
-    level = float(np.clip(ink.level, max(PARAMETERS.min_threshold, noise_level), 0.5))
+    level = max(_FAINT, noise_level)
+    if not is_faint:
+        level = float(np.clip(ink.level, max(PARAMETERS.min_threshold, noise_level), 0.5))
     above = ink.strength > level
     on_border = _border_share(above)
     if on_border > PARAMETERS.border_share:

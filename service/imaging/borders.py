@@ -20,7 +20,7 @@ _SHARP = 0.15  # of the ink's strength from pixel to pixel, that the edges of a 
 _BROAD_REGION, _REGION_SHARE = 0.2, 0.4  # of its longer side, and of the sides of its box: of no tight crop's digit
 _REGION_CONTACT = 0.2  # share of the border that what is no stroke lies along
 # Logarithms of weights, set by hand on drawn scenes; 0 is the likeliest.
-PERHAPS_TIGHT, _LOOSE = -0.4, -2.0
+PERHAPS_TIGHT, _SPANNING, _LOOSE = -0.4, -0.3, -2.0
 
 _prior = attrgetter("prior")
 
@@ -35,10 +35,15 @@ def regions_among(marks: Sequence[Mark], view: View, band: int) -> list[Mark]:
 
 
 def weighed_on_margin(view: View, marks: Sequence[Mark]) -> list[Mark]:
-    """The marks on a margin of either level, the likeliest first: in a tight crop, one that reaches all its sides."""
-    is_small = max(view.plane.shape) <= _SMALL_CROP
-    prior = 0.0 if is_small or _is_clean(view) else PERHAPS_TIGHT
-    weighed = [replace(mark, prior=mark.prior + (prior if _is_tight(mark, view) else _LOOSE)) for mark in marks]
+    """The marks on a margin of either level, the likeliest first: in a tight crop, one that reaches all its sides.
+
+    In a crop that was made square, it reaches two of them.
+    """
+    prior = 0.0 if max(view.plane.shape) <= _SMALL_CROP or _is_clean(view) else PERHAPS_TIGHT
+    weighed = []
+    for mark in marks:
+        added = prior if _is_tight(mark, view) else prior + _SPANNING if _is_spanning(mark, view) else _LOOSE
+        weighed.append(replace(mark, prior=mark.prior + added))
     return sorted(weighed, key=_prior, reverse=True)
 
 
@@ -85,10 +90,28 @@ def _is_tight(mark: Mark, view: View) -> bool:
         return False
     if not is_stroke or mark.other_height > _OTHER_HEIGHT * (view.box[3] - view.box[1]):
         return False
-    x, y = (
-        1.5 * (view.box[2] - view.box[0]) / view.plane.shape[1],
-        1.5 * (view.box[3] - view.box[1]) / view.plane.shape[0],
-    )
+    return all(_reaches(mark, view)) and _is_sharp(mark)
+
+
+def _is_spanning(mark: Mark, view: View) -> bool:
+    """Whether a mark reaches from side to side of a view, as one stroke that is sharp, with more paper than ink."""
+    broadest = _BROAD_REGION if max(view.plane.shape) > _SMALL_CROP else _BROAD
+    if not any(_reaches(mark, view)) or mark.other_height > _OTHER_HEIGHT * (view.box[3] - view.box[1]):
+        return False
+    is_stroke = stroke_width(mark.mask) < broadest * max(mark.mask.shape)
+    return bool(is_stroke and 2 * mark.mask.sum() < view.plane.size and _is_sharp(mark))
+
+
+def _reaches(mark: Mark, view: View) -> tuple[bool, bool]:
+    """Whether a mark reaches from the left of a view to its right, and from its top to its bottom."""
     box, whole = mark.box, view.box
-    reaches = box[0] <= whole[0] + x and box[2] >= whole[2] - x and box[1] <= whole[1] + y and box[3] >= whole[3] - y
-    return reaches and float(np.median(steps(mark.mask, mark.strength))) > _SHARP
+    x, y = 1.5 * (whole[2] - whole[0]) / view.plane.shape[1], 1.5 * (whole[3] - whole[1]) / view.plane.shape[0]
+    return (
+        box[0] <= whole[0] + x and box[2] >= whole[2] - x,
+        box[1] <= whole[1] + y and box[3] >= whole[3] - y,
+    )
+
+
+def _is_sharp(mark: Mark) -> bool:
+    """Whether the edges of a mark are those of strokes, and not of light and shadow."""
+    return float(np.median(steps(mark.mask, mark.strength))) > _SHARP

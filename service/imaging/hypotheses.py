@@ -18,8 +18,8 @@ from service.imaging.filters import Plane
 from service.imaging.mnist import normalized
 from service.imaging.report import Preparation, preparation_of
 from service.imaging.search import search
-from service.imaging.strokes import thickened
-from service.imaging.trust import NO_FEATURES, features_of, features_of_turned, trust_of
+from service.imaging.strokes import excess_length, stroke_width, thickened
+from service.imaging.trust import NO_FEATURES, features_of, features_of_turned, log_trust
 
 TURNED = -0.2  # logarithm of the weight of a digit that lies or stands on its head, where the upright one is doubtful
 
@@ -28,14 +28,14 @@ class Hypothesis(Struct, frozen=True, eq=False, gc=False):
     """One way to see a picture: the rows (28, 28) of its digit, ink 0..1, what was done, and how likely that is.
 
     `prior` is the logarithm of a weight: 0 for the likeliest way. `features` are what the preparation met
-    that lowers the score, and `trust` is the share of it that is left (`service.imaging.trust`).
+    that lowers the score, and `log_trust` is the logarithm of the share that is left (`service.imaging.trust`).
     """
 
     rows: Plane
     report: Preparation
     prior: float = 0.0
     features: tuple[float, ...] = NO_FEATURES
-    trust: float = 1.0
+    log_trust: float = 0.0
     is_turned: bool = False
 
 
@@ -45,19 +45,21 @@ def hypotheses(picture: Picture) -> tuple[list[Hypothesis], InvalidRequest | Non
     Raises `InvalidRequest` (`blank_image`) where it is blank in all of them.
     """
     look = search(picture)
-    inks = []
+    inks, lengths = [], []
     for mark in look.marks:
-        ink = thickened(mark.strength, mark.mask)
-        inks.append(ink)
+        width = stroke_width(mark.mask)
+        inks.append(thickened(mark.strength, width))
+        lengths.append(excess_length(mark.mask, width))
     rows = []
     for strength, _ in inks:
         plane = normalized(strength)
         rows.append(plane)
     by_rows: dict[bytes, Hypothesis] = {}
-    for mark, plane, (_, is_thickened) in zip(look.marks, rows, inks, strict=True):
+    for mark, plane, (_, is_thickened), length in zip(look.marks, rows, inks, lengths, strict=True):
         # Of two ways that come to the same rows, the likelier one.
-        report, features = preparation_of(picture, mark, is_thickened), features_of(mark, is_thickened=is_thickened)
-        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features, trust_of(features)))
+        report = preparation_of(picture, mark, is_thickened)
+        features = features_of(mark, is_thickened=is_thickened, excess_length=length)
+        by_rows.setdefault(plane.tobytes(), Hypothesis(plane, report, mark.prior, features, log_trust(features)))
     found = list(by_rows.values())
     if picture.is_photograph and not picture.rotated and not _is_at_border(found[0].report):
         found += _turned(found[0], inks[0][0])
@@ -81,7 +83,7 @@ def _turned(upright: Hypothesis, strength: Plane) -> list[Hypothesis]:
             replace(upright.report, turned=90 * quarters),
             upright.prior + TURNED,
             features,
-            trust_of(features),
+            log_trust(features),
             is_turned=True,
         )
         for quarters in (1, 2, 3)

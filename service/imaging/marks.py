@@ -17,7 +17,7 @@ from service.imaging.decode import View
 from service.imaging.filters import Mask, Plane
 from service.imaging.layers import Layer
 from service.imaging.layout import Layout
-from service.imaging.outlines import is_hollow
+from service.imaging.outlines import is_stroke
 from service.imaging.parameters import PARAMETERS
 from service.imaging.strokes import stroke_width
 
@@ -91,7 +91,7 @@ def marks_of(reading: Reading | None) -> Outcome:
     ]
     if reading.body is not None:
         count, prior = layout.choices[layout.first].n_candidates, _FILLED
-        if is_hollow(reading.masks[layout.first][layout.box], reading.body[layout.box]):
+        if is_stroke(reading.body[layout.box]):
             choices = [(ink, mask, n_candidates, before + _OUTLINE) for ink, mask, n_candidates, before in choices]
             prior = 0.0
         filled = replace(ink, strength=np.maximum(ink.strength, reading.body))

@@ -9,28 +9,32 @@ from service.imaging.filters import Mask
 from service.imaging.strokes import stroke_width
 
 _ALONG = 0.95  # of the outline's area, that lies along the body of a hollow digit
+_ACROSS = 1.5  # widths of an outline, that are beyond it everywhere
 _BROADEST = 0.26  # of its longer side, that the strokes of a hollow digit are narrower than
 _BODY = 1.5  # of the outline's area, that the body of a hollow digit has at least
 
 
 def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
-    """The body of the hollow digit with the `outline` (H, W) in `box`; None where little lies within it."""
+    """The body of the hollow digit with the `outline` (H, W) in `box`.
+
+    None where little lies within it, or other strokes than its outline stand open next to it, as they do next to the
+    loops of a digit by a thin pen.
+    """
     stroke = outline[box]
     body = filled(stroke)
     if body.sum() <= _BODY * stroke.sum():
+        return None
+    along = stroke & _grown(body & ~stroke, round(_ACROSS * stroke_width(stroke)) + 1)
+    if along.sum() <= _ALONG * stroke.sum():
         return None
     mask = np.zeros_like(outline)
     mask[box] = body
     return mask
 
 
-def is_hollow(outline: Mask, body: Mask) -> bool:
-    """Whether masks (h, w), cut to their box, are those of a hollow digit: ink lies along the body, which is a stroke.
-
-    The loops of a digit that is drawn with a thin pen are broader than strokes, and have open strokes next to them.
-    """
-    along = outline & _grown(body & ~outline, 4)
-    return bool(along.sum() > _ALONG * outline.sum() and stroke_width(body) < _BROADEST * max(body.shape))
+def is_stroke(body: Mask) -> bool:
+    """Whether the body (h, w) of a hollow digit, cut to its box, is a stroke; loops of a thin pen are broader."""
+    return bool(stroke_width(body) < _BROADEST * max(body.shape))
 
 
 def filled(outline: Mask) -> Mask:

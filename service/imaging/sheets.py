@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 
-from service.imaging.filters import Mask, Plane, erode
-from service.imaging.marks import Mark
+from service.imaging.filters import Mask, Plane, dilate, erode
+from service.imaging.marks import Mark, bounding_slices
 from service.imaging.parameters import PARAMETERS
 
 _LEAST_FILLED = 0.4  # share of its box, that a sheet fills, turned as it may be
 _LEAST_PIXELS = 28  # of a sheet
+_PLATE_EDGE = 0.08  # share of its shorter side, that a plate is searched without at each of its edges
+_STRIP = 0.06  # of its shorter side, that a plate is wider than everywhere
 _TURN = 5  # degrees between the first turns that are tried
 _RECTANGLE, _CORNER, _CORNERS_FILLED = 0.8, 0.1, 0.5  # shares of a turned box: filled, of its sides, of its corners
 
@@ -30,13 +32,31 @@ def region_of_sheet(mask: Mask, fill: float | None = None) -> Mask | None:
     digit of its sheet.
     """
     region = _spanned(mask) & _spanned(mask.T).T
+    if fill is not None:
+        region = _opened(region)
+    if not region.any():
+        return None
     if mask.sum() <= (PARAMETERS.sheet_fill if fill is None else fill) * region.sum() or not is_rectangle(region):
         return None
-    # The sheet is searched without its edges, which a shadow or the table may touch.
-    edge = max(1, round(PARAMETERS.sheet_edge * max(mask.shape)))
+    # The sheet is searched without its edges, which a shadow or the table may touch; a number comes near to those of
+    # its plate.
+    edge = PARAMETERS.sheet_edge * max(mask.shape) if fill is None else _PLATE_EDGE * min(_size(region))
     padded = np.pad(region, 1).astype(np.float32)
-    inner = np.asarray(erode(padded, 2 * edge + 1)[1:-1, 1:-1] > 0.5)
+    inner = np.asarray(erode(padded, 2 * max(1, round(edge)) + 1)[1:-1, 1:-1] > 0.5)
     return inner if inner.any() else None
+
+
+def _opened(region: Mask) -> Mask:
+    """A region without what is narrower than a strip of it, such as a dark place of the wall that touches a plate."""
+    window = 2 * max(1, round(_STRIP * min(_size(region)))) + 1
+    padded = np.pad(region, window).astype(np.float32)
+    return np.asarray(dilate(erode(padded, window), window)[window:-window, window:-window] > 0.5)
+
+
+def _size(region: Mask) -> tuple[int, int]:
+    """Height and width of the box of a region, which is not empty."""
+    rows, columns = bounding_slices(region)
+    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def _spanned(mask: Mask) -> Mask:

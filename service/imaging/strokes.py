@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from service.imaging.binarize import Binarized
-from service.imaging.filters import Mask, Plane, dilate
+from service.imaging.components import connected_components
+from service.imaging.filters import Mask, Plane, box_mean, dilate
 from service.imaging.parameters import PARAMETERS
 
 _NO_EDGE = 0.06  # of the contrast, from pixel to pixel: the edges of strokes are sharper, out of focus as they may be
+# Of its longer side, that the strokes of a digit are long together: of MNIST's validation digits one in a thousand is
+# more, of drawings and fonts none.
+LONGEST = 3.2
+_GRAIN = 0.012  # of the longer side, that pinholes and ragged edges are large
+_ENDS = math.pi  # widths, by which a round dot is longer than a stroke of its own mean width
 _THIN_OUTLINE = 0.07  # of its longer side, that the outline of a hollow digit is thinner than
 
 Indices = NDArray[np.intp]
@@ -105,9 +113,29 @@ def stroke_width(mask: Mask) -> float:
     return 2.0 * float(mask.sum()) / max(outline, 1) * 1.27  # an outline in pixel edges is 4/pi longer on the average
 
 
-def thickened(strength: Plane, mask: Mask) -> tuple[Plane, bool]:
-    """`strength` (h, w) of a mark, with thin strokes thickened for MNIST's recipe; whether that was needed."""
-    radius = round((PARAMETERS.thin_stroke * max(strength.shape) - stroke_width(mask)) / 2)
+def excess_length(mask: Mask, width: float) -> float:
+    """How much longer than those of any digit the strokes of a mask (h, w) are, as a share of its longer side.
+
+    `width` is their mean in pixels. Neither pinholes and ragged edges count, as of dithered ink, nor what separate
+    dots and strokes have by their ends.
+    """
+    longer_side = max(mask.shape)
+    if float(mask.sum()) / width / longer_side <= LONGEST:
+        return 0.0
+    window = 2 * max(1, round(_GRAIN * longer_side)) + 1
+    even = box_mean(np.pad(mask, window).astype(np.float32), window) > 0.5
+    return float(max(min(_joined_length(mask), _joined_length(even)) / longer_side - LONGEST, 0.0))
+
+
+def _joined_length(mask: Mask) -> float:
+    """How long the strokes of a mask are together, in pixels, less what separate ones have by their ends."""
+    width = max(stroke_width(mask), 1.0)
+    return float(mask.sum() / width - _ENDS * (len(connected_components(mask).area) - 1) * width)
+
+
+def thickened(strength: Plane, width: float) -> tuple[Plane, bool]:
+    """`strength` (h, w) of a mark, with strokes of a thin `width` thickened for MNIST's recipe; whether they were."""
+    radius = round((PARAMETERS.thin_stroke * max(strength.shape) - width) / 2)
     if radius <= 0:
         return strength, False
     return dilate(np.pad(strength, radius), 2 * radius + 1), True

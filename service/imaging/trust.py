@@ -26,14 +26,19 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
         "several": 0.0503,
         "thickened": 0.0,
         "unlikely_way": 0.0,
+        # Not fitted: the scenes of that fit show digits and empty paper only.
+        "excess_length": 6.25,
         "turned": 0.0,
     }
 )
 NO_FEATURES = (0.0,) * len(WEIGHTS)
 
 
-def features_of(mark: Mark, *, is_thickened: bool) -> tuple[float, ...]:
-    """What the preparation of `mark` met, a number for each of `WEIGHTS`; 0 where it did not."""
+def features_of(mark: Mark, *, is_thickened: bool, excess_length: float) -> tuple[float, ...]:
+    """What the preparation of `mark` met, a number for each of `WEIGHTS`; 0 where it did not.
+
+    `excess_length`: how much longer than those of any digit its strokes are, see `service.imaging.strokes`.
+    """
     is_uneven = mark.ink.paper != "even"
     return (
         float(is_uneven),
@@ -46,6 +51,7 @@ def features_of(mark: Mark, *, is_thickened: bool) -> tuple[float, ...]:
         float(mark.n_candidates > 1),
         float(is_thickened),
         min(-mark.prior, 3.0),
+        excess_length**2,
         0.0,
     )
 
@@ -55,6 +61,6 @@ def features_of_turned(upright: Sequence[float]) -> tuple[float, ...]:
     return (*upright[:-1], 1.0)
 
 
-def trust_of(features: Sequence[float]) -> float:
-    """The share of the network's belief that is left, 0..1, where the preparation met `features`; 1 for none."""
-    return math.exp(-sum(weight * feature for weight, feature in zip(WEIGHTS.values(), features, strict=True)))
+def log_trust(features: Sequence[float]) -> float:
+    """The logarithm of the share of the network's belief that is left where the preparation met `features`."""
+    return -sum(weight * feature for weight, feature in zip(WEIGHTS.values(), features, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +16,8 @@ from training.data import display_digits, drawn_digits, pen_digits, sign_images,
 from training.data.mnist import Digits, Mnist
 from training.digits.batches import BatchSampler
 from training.digits.config import Config
-from training.digits.train import distorted_batch, half_precision, row_weights
-from training.fit.loop import Curves, Plan, fit
+from training.digits.train import distorted_batch, half_precision, plan_of, row_weights
+from training.fit.loop import Curves, fit
 from training.fit.optimizer import adamw
 from training.networks.digits import DigitJudge, RowReader
 
@@ -58,22 +59,12 @@ def train_judge(
     reader = reader.to(device).eval().requires_grad_(requires_grad=False)
     judge = DigitJudge(reader.hidden).to(device)
     sampler = BatchSampler(mnist.train, config, device)
-    steps = max(round(config.epochs * sampler.per_epoch), 1)
-    print(f"{config.epochs:g} epochs, {steps} steps of {config.batch}", flush=True)
-    plan = Plan(
-        steps,
-        warmup=round(config.warmup * steps),
-        hold=0.0,
-        floor=0.005,
-        ema=config.ema,
-        evaluate_every=max(steps // 12, 1),
-        checkpoint_every=0 if folder is None else max(steps // 12, 1),
-    )
+    plan = plan_of(config, sampler, evaluations=12, ema=config.ema)
     curves = fit(
         judge,
         JudgeLoss(judge, reader, sampler, config),
         adamw(judge, config.peak, config.weight_decay, (0.9, 0.99)),
-        plan,
+        plan if folder is None else replace(plan, checkpoint_every=plan.evaluate_every),
         evaluate=_evaluation(reader, mnist.validation, device),
         folder=folder,
         label="judge",

@@ -168,17 +168,13 @@ def train(
     group = _group(config, start, classes).to(device)
     sampler = BatchSampler(mnist.train, config, device)
     teachers = None if teachers is None else teachers.to(device)
-    steps = max(round(config.epochs * sampler.per_epoch), 1)
-    print(f"{config.epochs:g} epochs, {steps} steps of {config.batch}", flush=True)
-    plan = Plan(
-        steps,
-        warmup=round(config.warmup * steps),
-        hold=0.0,
-        floor=0.005,
+    plan = plan_of(
+        config,
+        sampler,
+        evaluations=20,
         clip=float(len(config.sizes)),
         # Batch statistics belong to the weights that made them.
         ema=None if TEACHERS.keys() & set(config.sizes) else config.ema,
-        evaluate_every=max(steps // 20, 1),
         checkpoint_every=0 if folder is None else max(sampler.per_epoch, 1),
         best=best,
     )
@@ -193,6 +189,14 @@ def train(
         **options,
     )
     return group, curves
+
+
+def plan_of(config: Config, sampler: BatchSampler, *, evaluations: int, **options: Any) -> Plan:
+    """The plan of a fit over the epochs of `config`, which is printed; `options` are other fields of `Plan`."""
+    steps = max(round(config.epochs * sampler.per_epoch), 1)
+    print(f"{config.epochs:g} epochs, {steps} steps of {config.batch}", flush=True)
+    warmup, every = round(config.warmup * steps), max(steps // evaluations, 1)
+    return Plan(steps, warmup=warmup, hold=0.0, floor=0.005, evaluate_every=every, **options)
 
 
 def _group(config: Config, start: dict[str, Tensor] | None, classes: int) -> ModelGroup:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.networks.paper_level import LEVELS, PaperLevel
 from training.networks.ragged import RaggedLSTM
-from training.networks.steady import SteadyLinear, logaddexp, softplus
+from training.networks.steady import SteadyLinear, fill_up, logaddexp
 
 COLUMNS = 28
 CLASSES = 10
@@ -97,8 +97,8 @@ class Verdict(nn.Module):
 def digit_log_probabilities(logits: Tensor) -> Tensor:
     """(..., K + 1) logits -> (..., K) log-probabilities: the share of the class for none goes to all others evenly."""
     labels = logits.shape[-1] - 1
-    classes = torch.log_softmax(logits, dim=-1)
-    return logaddexp(classes[..., :labels], classes[..., labels:] - math.log(labels))
+    classes, none = torch.log_softmax(logits, dim=-1).split([labels, 1], dim=-1)
+    return logaddexp(classes, none - math.log(labels))
 
 
 def _initialised(lstm: nn.LSTM) -> nn.LSTM:
@@ -140,7 +140,9 @@ class DigitReader(nn.Module):
         self.hidden, self.layers = core.hidden, core.layers
         self.evidence = 0 if judge is None else judge.evidence
         self.width = 2 * (core.layers * core.hidden + self.evidence)
-        self.state_width = self.width + 2 * COLUMNS + LEVELS + 1
+        # Of the state: h and c of every layer, what the judge has collected, the last rows, levels, rows read.
+        self.parts = [core.hidden] * (2 * core.layers) + [2 * self.evidence, 2 * COLUMNS, LEVELS, 1]
+        self.state_width = sum(self.parts)
         self.paper = PaperLevel()
         self.strokes = _dense(core.strokes)
         self.lstms = nn.ModuleList(_ragged(lstm) for lstm in core.lstms)
@@ -164,77 +166,97 @@ class DigitReader(nn.Module):
     @torch.jit.export
     def step(self, rows: Tensor, lengths: Tensor, state: Tensor) -> Tensor:
         """Read `lengths[b]` further rows of each digit."""
-        return self._run(rows, lengths, state)[0]
+        return self._run(rows, lengths, state, is_traced=False)[0]
 
     @torch.jit.export
     def read(self, state: Tensor) -> Tensor:
         """(B, K) calibrated log-probabilities; uniform where no row has been read."""
-        top = 2 * (self.layers - 1) * self.hidden
-        hidden = state[:, top : top + self.hidden].float()
+        before = state.float().split(self.parts, 1)
+        hidden = before[-6]
         if self.judge is not None:
-            at = 2 * self.layers * self.hidden
-            greatest, sums = state[:, at : self.width].float().split(self.evidence, 1)
+            greatest, sums = before[-4].split(self.evidence, 1)
             hidden = torch.cat([hidden, greatest, sums / 28], 1)
-        return self._answer(hidden, state[:, -1])
+        return self._answer(hidden, before[-1].squeeze(1))
 
     @torch.jit.export
     def trace(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """State after the rows, and the log-probabilities after each of them (B, T, K)."""
-        next_state, outputs = self._run(rows, lengths, state)
+        next_state, outputs = self._run(rows, lengths, state, is_traced=True)
         counts = state[:, -1:] + torch.arange(1, rows.size(1) + 1, device=rows.device).unsqueeze(0)
-        return next_state, self._answer(outputs, counts)
+        return next_state, self._answer(outputs.flatten(0, 1), counts.flatten()).unflatten(0, counts.shape)
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """Log-probabilities of fresh digits after their last row."""
         return self.read(self.step(rows, lengths, self.initial(rows.size(0))))
 
     def _answer(self, hidden: Tensor, counts: Tensor) -> Tensor:
-        """(..., H), and 2 E more with a judge, and rows read (...) -> (..., K)."""
-        row = counts.long().clamp(1, 64) - 1
-        answer = digit_log_probabilities(self.head(hidden[..., : self.hidden]) / self.temperatures[row].unsqueeze(-1))
+        """(N, H), and 2 E more with a judge, and rows read (N,) -> (N, K)."""
+        number, row = hidden.size(0), counts.long().clamp(1, 64) - 1
+        filled = fill_up(hidden)  # once for all layers, none of which has to do it then
+        logits = self.head(filled[:, : self.hidden])[:number]
+        answer = digit_log_probabilities(logits / self.temperatures[row].unsqueeze(1))
+        even = -math.log(answer.shape[1])
         if self.judge is not None:
-            log_odds = (self.judge.verdict(hidden) + self.caution[row]).unsqueeze(-1)
-            answer = logaddexp(answer - softplus(log_odds), -softplus(-log_odds) - math.log(answer.shape[-1]))
-        return torch.where(counts.unsqueeze(-1) > 0, answer, torch.full_like(answer, -math.log(answer.shape[-1])))
+            log_odds = (self.judge.verdict(filled)[:number] + self.caution[row]).unsqueeze(1)
+            # softplus(x) of the log-odds and of their negative, which share all but this.
+            excess = torch.log1p(torch.exp(-log_odds.abs()))
+            none, digit = (-log_odds).clamp(min=0) + excess, log_odds.clamp(min=0) + excess
+            answer = logaddexp(answer - digit, even - none)
+        return answer.masked_fill((counts <= 0).unsqueeze(1), even)
 
-    def _run(self, rows: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """-> state after the rows, and what `_answer` gets after each of them (B, T, H), or (B, T, H + 2 E)."""
-        padding = torch.arange(rows.size(1), device=rows.device)[None, :] >= lengths[:, None]
-        fresh = rows.float().masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
-        before = state[:, self.width :].float()
-        fresh, levels = self.paper(fresh, padding, before[:, 56:-1], before[:, -1])
-        joined = torch.cat([before[:, :56].view(-1, 2, 28), fresh], 1)
+    def _run(self, rows: Tensor, lengths: Tensor, state: Tensor, is_traced: bool) -> tuple[Tensor, Tensor]:
+        """-> state after the rows, and what `_answer` gets after each of them (B, T, H), or (B, T, H + 2 E).
+
+        Without `is_traced` that is what the last LSTM gives. Small operators cost as much as the rows of one digit, so
+        there are few of them where no digit is padded.
+        """
+        count, steps = rows.size(0), rows.size(1)
+        is_full = bool((lengths == steps).all())
+        padding = torch.zeros([count, steps], dtype=torch.bool, device=rows.device)
+        fresh = rows.float()
+        if not is_full:
+            padding = torch.arange(steps, device=rows.device)[None, :] >= lengths[:, None]
+            fresh = fresh.masked_fill(padding.unsqueeze(2), 0.0)  # padding may hold any values, NaN included
+        before = state.float().split(self.parts, 1)
+        evidence, last_rows, levels, read = before[-4], before[-3], before[-2], before[-1]
+        fresh, levels = self.paper(fresh, padding, levels, read.squeeze(1))
+        joined = torch.cat([last_rows.view(-1, 2, 28), fresh], 1)
         strokes = self.strokes(torch.cat([joined[:, :-2], joined[:, 1:-1], fresh], 2)).relu()
         seen = torch.cat([fresh, strokes], 2)
         x = seen
         columns: list[Tensor] = []
         for i, lstm in enumerate(self.lstms):
-            at = 2 * i * self.hidden
-            h = state[:, at : at + self.hidden].float()
-            c = state[:, at + self.hidden : at + 2 * self.hidden].float()
-            x, h, c = lstm(x, lengths, h, c)
-            columns += [h.double(), c.double()]
+            x, h, c = lstm(x, lengths, before[2 * i], before[2 * i + 1], is_full)
+            columns += [h, c]
         if self.judge is not None:
-            found = self.judge.rows(torch.cat([x, seen], 2)).relu().masked_fill(padding.unsqueeze(2), 0.0)
-            greatest, sums = self._collected(found, state[:, 2 * self.layers * self.hidden : self.width].float())
-            columns += [greatest[:, -1].double(), sums[:, -1].double()]
-            x = torch.cat([x, greatest[:, 1:], sums[:, 1:] / 28], 2)
-        last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
-        columns.append(joined.gather(1, last.expand(-1, -1, 28)).flatten(1).double())
-        columns.append(levels.double())
-        columns.append(state[:, -1:] + lengths.unsqueeze(1).double())
-        return torch.cat(columns, dim=1), x
+            found = self.judge.rows(torch.cat([x, seen], 2))
+            if not is_full:
+                found = found.masked_fill(padding.unsqueeze(2), 0.0)
+            x, evidence = self._collected(x, found, evidence, is_traced)
+            columns.append(evidence)
+        if is_full:
+            last_rows = joined[:, -2:]
+        else:
+            last = lengths[:, None, None] + torch.arange(2, device=rows.device)[None, :, None]
+            last_rows = joined.gather(1, last.expand(-1, -1, 28))
+        columns += [last_rows.flatten(1), levels, read + lengths.unsqueeze(1)]
+        return torch.cat(columns, dim=1).double(), x
 
-    def _collected(self, found: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
-        """Evidence of rows (B, T, E) -> its greatest values and its sums before and after each row, (B, 1 + T, E) each.
+    def _collected(self, x: Tensor, found: Tensor, earlier: Tensor, is_traced: bool) -> tuple[Tensor, Tensor]:
+        """`x` (B, T, H), with the evidence so far after each row if `is_traced`, and that after all rows (B, 2 E).
 
-        `earlier` (B, 2 E) are those before the rows. Evidence is in steps of 1/256, of which float32 sums are exact:
-        rows in several parts have the same sums as in one.
+        The evidence so far is the greatest values of evidence `found` (B, T, E) and their sums; `earlier` (B, 2 E) are
+        those before the rows. Evidence is in steps of 1/256, of which float32 sums are exact: rows in several parts
+        have the same sums as in one.
         """
-        steps = (found * 256).clamp(max=65536.0).round() / 256
-        before = earlier.unsqueeze(1)
-        greatest = torch.cat([before[..., : self.evidence], steps], 1).cummax(1)[0]
-        return greatest, torch.cat([before[..., self.evidence :], steps], 1).cumsum(1)
+        steps = (found * 256).clamp(min=0.0, max=65536.0).round() / 256
+        greatest, sums = earlier.split(self.evidence, 1)
+        if not is_traced and steps.size(1) > 0:
+            return x, torch.cat([torch.maximum(greatest, steps.amax(1)), sums + steps.sum(1)], 1)
+        greatest_then = torch.cat([greatest.unsqueeze(1), steps], 1).cummax(1)[0]
+        sums_then = torch.cat([sums.unsqueeze(1), steps], 1).cumsum(1)
+        x = torch.cat([x, greatest_then[:, 1:], sums_then[:, 1:] / 28], 2)
+        return x, torch.cat([greatest_then[:, -1], sums_then[:, -1]], 1)
 
 
 def _dense(convolution: nn.Conv2d) -> SteadyLinear:

@@ -36,10 +36,24 @@ class RaggedLSTM(nn.Module):
         column[: self.hidden] = -CLOSED
         column[self.hidden : 2 * self.hidden] = CLOSED
 
-    def forward(self, x: Tensor, lengths: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        h: Tensor,
+        c: Tensor,
+        is_full: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`is_full`: no row is padded, so nothing has to be looked for; the numbers are the same."""
         steps = x.shape[1]
         if steps == 0:
             return x.new_zeros(x.shape[0], 0, self.hidden), h, c
+        if is_full:
+            marked = torch.cat([x, x.new_zeros(x.shape[0], steps, 1)], 2)
+            # What `nn.LSTM` does, less its checks of the shapes.
+            before, weights = [h[None].contiguous(), c[None].contiguous()], self.lstm._flat_weights
+            y, last_h, last_c = torch.lstm(marked, before, weights, True, 1, 0.0, False, False, True)  # type: ignore[arg-type]
+            return y, last_h[0], last_c[0]
         padding = torch.arange(steps, device=x.device)[None, :] >= lengths[:, None]
         marked = torch.cat([x, padding.to(x.dtype)[:, :, None]], 2)
         y, (_, last_c) = self.lstm(marked, (h[None].contiguous(), c[None].contiguous()))

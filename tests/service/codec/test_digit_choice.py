@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from service.contract.errors import InvalidRequest
 from service.contract.types import DigitResult
 from service.imaging.hypotheses import TURNED, Hypothesis
 from service.imaging.numbers import Line, Piece
-from service.imaging.trust import NO_FEATURES, WEIGHTS, trust_of
+from service.imaging.trust import NO_FEATURES, WEIGHTS, log_trust
 
 ROWS = np.zeros((28, 28), np.float32)
-REPORT: Any = None
+REPORT: Any = SimpleNamespace(inverted=True)
 
 
 def result(label: int, score: float) -> DigitResult:
@@ -47,7 +48,7 @@ def test_the_score_is_weighed_with_the_prior(priors: tuple[float, ...], scores: 
 
 def turned_picture(features: tuple[float, ...] = NO_FEATURES) -> PictureItems:
     """An upright hypothesis, and one that is turned."""
-    trust = trust_of(features)
+    trust = log_trust(features)
     upright = Hypothesis(ROWS, REPORT, 0.0, features, trust)
     return PictureItems(0, (upright, Hypothesis(ROWS, REPORT, TURNED, features, trust, is_turned=True)))
 
@@ -66,7 +67,7 @@ def test_what_the_preparation_met_lowers_the_score() -> None:
     choice = chosen(turned_picture(features), [result(9, 0.999), result(6, 0.1)])
     assert choice is not None
     assert choice.agreement == pytest.approx(math.exp(-WEIGHTS["several"]))
-    assert trust_of(NO_FEATURES) == 1.0
+    assert log_trust(NO_FEATURES) == 0
 
 
 def test_a_picture_may_be_blank_all_the_same() -> None:
@@ -142,3 +143,60 @@ def test_a_far_likelier_hypothesis_without_a_digit_lowers_the_score() -> None:
     assert (far.index, near.index) == (1, 1)
     assert far.agreement < 0.3
     assert near.agreement > 0.99
+
+
+def hypothesis(prior: float, *, inverted: bool, excess: float = 0.0) -> Hypothesis:
+    """One with its polarity, and with strokes longer than a digit's by `excess`."""
+    features = tuple(excess**2 if name == "excess_length" else 0.0 for name in WEIGHTS)
+    report: Any = SimpleNamespace(inverted=inverted)
+    return Hypothesis(ROWS, report, prior, features, log_trust(features))
+
+
+@pytest.mark.parametrize(
+    ("paper", "prior", "inverted", "is_doubted"),
+    [(1.0, -0.5, False, False), (1.0, -0.5, True, True), (0.0, -2.0, False, True)],
+)
+def test_that_the_paper_of_a_likely_answer_is_no_digit_says_nothing(
+    paper: float, prior: float, inverted: bool, is_doubted: bool
+) -> None:
+    both = PictureItems(0, (hypothesis(paper, inverted=inverted), hypothesis(prior, inverted=True)))
+    choice = chosen(both, [result(8, 0.1), result(9, 0.999)])
+    assert choice is not None
+    assert (choice.agreement < 0.5) is is_doubted
+
+
+def test_an_unlikely_hypothesis_of_another_label_hardly_lowers_the_score() -> None:
+    for prior, least in ((-0.3, 0.0), (-2.0, 0.98), (-3.0, 0.997)):
+        choice = chosen(picture(0.0, prior), [result(3, 0.999), result(1, 0.999)])
+        assert choice is not None
+        assert least < choice.agreement < 1
+
+
+def test_strokes_that_are_longer_than_a_digits_are_believed_less_and_chosen_later() -> None:
+    (one,) = (PictureItems(0, (hypothesis(0.0, inverted=True, excess=0.4),)),)
+    choice = chosen(one, [result(8, 0.99)])
+    assert choice is not None
+    assert choice.agreement < 0.4
+    two = PictureItems(0, (hypothesis(0.0, inverted=True, excess=0.8), hypothesis(-0.5, inverted=True)))
+    other = chosen(two, [result(8, 0.99), result(3, 0.99)])
+    assert other is not None
+    assert other.index == 1
+
+
+@pytest.mark.parametrize(
+    ("usual", "faint", "number"),
+    [((0.99, 0.99), (0.99, 0.98, 0.99), "567"), ((0.99, 0.99), (0.99, 0.4, 0.3), "12"), ((), (0.99, 0.98, 0.9), "567")],
+)
+def test_of_two_looks_at_a_number_the_likelier_one_is_read(
+    usual: tuple[float, ...], faint: tuple[float, ...], number: str
+) -> None:
+    lines = [
+        Line(tuple(piece(place, place + 1) for place in range(len(scores))), len(scores), is_faint=is_faint)
+        for scores, is_faint in ((usual, False), (faint, True))
+        if scores
+    ]
+    answers = [result(label, score) for label, score in zip((1, 2), usual, strict=False)]
+    answers += [result(label, score) for label, score in zip((5, 6, 7), faint, strict=True)]
+    digits, _ = read_number(lines, answers)
+    assert "".join(str(digit.label) for digit in digits) == number
+    assert {digit.line for digit in digits} == {1}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from service.imaging.outlines import filled, is_hollow
+from service.imaging.marks import bounding_slices
+from service.imaging.outlines import body_of, filled, is_stroke
 
 
 def test_the_body_between_outlines_is_filled_and_its_hole_is_not() -> None:
@@ -21,15 +23,18 @@ def test_an_open_stroke_stays_as_it_is() -> None:
     assert (filled(mask) == mask).all()
 
 
-def test_a_hollow_stroke_is_told_from_a_loop_of_a_thin_pen() -> None:
-    stroke = np.zeros((100, 30), np.bool_)
-    stroke[:, :20] = True
+@pytest.mark.parametrize("thickness", [2, 6])
+def test_a_hollow_stroke_is_told_from_a_loop_of_a_thin_pen(thickness: int) -> None:
+    stroke = np.zeros((160, 80), np.bool_)
+    stroke[5:155, 10:46] = True
     inner = np.zeros_like(stroke)
-    inner[2:-2, 2:18] = True
-    assert is_hollow(stroke & ~inner, stroke)
-    tail = stroke & ~inner
-    tail[50:60, 20:] = True  # an open stroke beside it
-    assert not is_hollow(tail, stroke | tail)
+    inner[5 + thickness : 155 - thickness, 10 + thickness : 46 - thickness] = True
+    outline = stroke & ~inner
+    body = body_of(outline, bounding_slices(outline))
+    assert body is not None
+    assert (body == stroke).mean() > 0.98
+    assert is_stroke(body[bounding_slices(body)])
+    outline[60:75, 46:80] = True  # an open stroke beside it
+    assert body_of(outline, bounding_slices(outline)) is None
     y, x = np.mgrid[-1:1:100j, -1:1:80j]
-    radius = np.hypot(x, y)
-    assert not is_hollow((radius < 1) & (radius > 0.94), radius < 1), "a thin zero"
+    assert not is_stroke(np.hypot(x, y) < 1), "a thin zero"

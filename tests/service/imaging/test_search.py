@@ -142,3 +142,16 @@ def test_a_white_sheet_within_a_line_at_the_very_border_is_blank() -> None:
     plane = np.full((90, 90), 255, np.uint8)
     plane[[0, -1]] = plane[:, [0, -1]] = 100
     assert search(decode(encoded(Image.fromarray(plane)), 1_000_000)).refusal is not None
+
+
+@pytest.mark.parametrize("side", [28, 60])
+def test_a_digit_that_was_cut_out_and_made_square_is_likelier_than_its_parts(side: int) -> None:
+    image = Image.new("L", (4 * side, 4 * side))
+    pencil = ImageDraw.Draw(image)
+    pencil.ellipse((1.2 * side, 0, 2.8 * side, 1.9 * side), outline=255, width=side // 4)
+    pencil.line((2.7 * side, 0.9 * side, 2.5 * side, 4 * side), fill=255, width=side // 4)
+    look = search(decode(encoded(image.resize((side, side), Image.Resampling.BOX)), 1_000_000))
+    assert look.refusal is None
+    spanning = [mark for mark in look.marks if mark.mask.shape[0] >= side - 1 and mark.mask.mean() < 0.6]
+    assert spanning
+    assert spanning[0].prior > -0.5

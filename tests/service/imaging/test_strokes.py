@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from service.imaging.filters import Plane
-from service.imaging.strokes import edge_likeness
+from service.imaging.strokes import edge_likeness, excess_length, stroke_width
 
 PAPER = np.full((60, 40), 0.9, np.float32)
 BAR = np.zeros((60, 40), np.bool_)
@@ -74,3 +75,35 @@ def test_paper_is_looked_for_at_most_so_far(stroke_width: float, shade: int, exp
     plane[:, 23 : 23 + shade] = 0.2
     plane[line] = 0.2
     assert edge_likeness(plane, line, is_dark=True, stroke_width=stroke_width, count_border=False) == expected
+
+
+def test_strokes_of_two_digits_in_one_place_are_longer_than_those_of_any() -> None:
+    image = Image.new("L", (120, 200))
+    pencil = ImageDraw.Draw(image)
+    for top in (5, 95):
+        pencil.ellipse((10, top, 110, top + 95), outline=255, width=8)
+    eight = np.asarray(image) > 0
+    assert excess_length(eight, stroke_width(eight)) == 0
+    pencil.ellipse((40, 5, 118, 190), outline=255, width=8)
+    both = np.asarray(image) > 0
+    assert excess_length(both, stroke_width(both)) > 0.35
+
+
+def test_dots_are_no_long_strokes() -> None:
+    image = Image.new("L", (160, 220))
+    for y in range(7):
+        for x in range(5):
+            if x in (0, 4) or y in (0, 3, 6):
+                ImageDraw.Draw(image).ellipse((30 * x + 6, 30 * y + 6, 30 * x + 32, 30 * y + 32), fill=255)
+    dots = np.asarray(image) > 0
+    assert excess_length(dots, stroke_width(dots)) == 0
+
+
+def test_dithered_ink_is_no_longer_than_it_is_whole() -> None:
+    image = Image.new("L", (96, 96), 25)
+    pencil = ImageDraw.Draw(image)
+    pencil.line([(56, 78), (56, 18), (26, 58), (72, 58)], fill=215, width=9, joint="curve")
+    dithered = np.asarray(image.convert("1"))
+    mask = dithered & (np.asarray(image) > 100)
+    assert mask.sum() < (np.asarray(image) > 100).sum()
+    assert excess_length(mask, stroke_width(mask)) == 0

@@ -7,14 +7,14 @@ from PIL import Image
 
 from service.imaging.decode import decode
 from service.imaging.hypotheses import hypotheses
-from service.imaging.trust import NO_FEATURES, WEIGHTS, trust_of
+from service.imaging.trust import NO_FEATURES, WEIGHTS, log_trust
 from tests.pictures import drawn, encoded
 
 
 def test_a_clean_drawing_is_trusted_fully() -> None:
     found, _ = hypotheses(decode(encoded(drawn()), 1_000_000))
     assert found[0].features == NO_FEATURES
-    assert trust_of(found[0].features) == 1.0
+    assert log_trust(found[0].features) == 0
 
 
 def test_a_second_digit_is_a_feature() -> None:

@@ -143,3 +143,17 @@ def test_a_judge_spreads_the_answer_by_its_odds_and_resumes_bit_for_bit() -> Non
             parts = reader.step(part, torch.full((3,), part.shape[1]), parts)
     assert torch.equal(parts, state)
     assert torch.equal(state, state.float().double())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("judge", [None, DigitJudge(9, 4)], ids=["reader", "judge"])
+def test_digits_without_padding_have_the_numbers_of_those_with(judge: DigitJudge | None) -> None:
+    caution = None if judge is None else torch.zeros(MAX_ROWS)
+    reader = torch.jit.script(DigitReader(_core(), None, judge, caution).eval())
+    rows, lengths = _rows(4, 28), torch.full((4,), 28)
+    full = reader.step(rows, lengths, reader.initial(4))
+    padded = torch.nn.functional.pad(rows, (0, 0, 0, 4), value=math.nan)
+    assert torch.equal(reader.step(padded, lengths, reader.initial(4)), full)
+    assert torch.equal(reader.trace(rows, lengths, reader.initial(4))[0], full)
+    answers = reader.trace(padded, lengths, reader.initial(4))[1][:, 27]
+    torch.testing.assert_close(reader.read(full), answers, rtol=1e-6, atol=1e-6)
