@@ -27,6 +27,7 @@ STEPS = PIECE_LENGTHS[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
 LARGE_CALLS = (32, 64), (64, 32), (16, 128), (32, 128), (4, 512)  # rows, steps
 LATE = 1024  # values after which a series costs a step with an answer as much as it ever will
+LARGE_HISTORIES = (4, 64), (16, 64)  # rows, steps
 LARGE_READOUTS = (8, 64, 9), (8, 64, 99), (32, 24, 9)  # rows, steps ahead, quantile levels
 Stepwise = tuple[Array, Array | None]  # states after each step, and the outputs there
 MAX_LEAST_ROWS, MAX_LEAST_STEPS = (
@@ -92,6 +93,11 @@ def _run_large(network: Network, items: Sequence[Item], shapes: ShapeBuckets, ma
     for least_rows, most_steps in LARGE_CALLS:
         rows, steps = int(shapes.rows_for[least_rows]), min(most_steps, max_length or most_steps)
         network.step(np.resize(values, (rows, steps)), np.full(rows, steps), np.repeat(fresh, rows, 0))
+    late, levels = _late_state(network, items) if max_length is None else None, np.array([[0.1, 0.5, 0.9]])
+    for least_rows, most_steps in LARGE_HISTORIES:
+        rows, steps = int(shapes.rows_for[least_rows]), min(most_steps, max_length or most_steps)
+        begin = np.repeat(fresh if late is None else late, rows, 0)
+        network.history(np.resize(values, (rows, steps)), np.full(rows, steps), begin, np.repeat(levels, rows, 0))
     for least_rows, ahead, count in LARGE_READOUTS:
         rows, horizon = int(shapes.rows_for[least_rows]), horizon_for(ahead, network.max_horizon)
         levels = np.arange(1.0, count + 1) / (count + 1)
