@@ -11,7 +11,7 @@ import re
 from urllib.parse import unquote, unquote_to_bytes
 
 _DATA_URL = re.compile(r"\s*data:([^,]{0,200}),", re.IGNORECASE)
-_LINE_BREAK = re.compile(r"[ \t]*[\r\n\t]+[ \t]*")
+_LINE_BREAKS = re.compile(r"[\r\n\t]+")
 _TO_STANDARD = str.maketrans("-_ ", "+/+")
 
 
@@ -30,13 +30,21 @@ def decode_base64(text: str) -> bytes:
             return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         pass
-    text = _LINE_BREAK.sub("", text.strip().strip("\"'")).translate(_TO_STANDARD).rstrip("=")
+    text = _in_one_line(text.strip().strip("\"'")).translate(_TO_STANDARD).rstrip("=")
     try:
         if not text:
             raise ValueError
         return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(_fault(text)) from error
+
+
+def _in_one_line(text: str) -> str:
+    """`text` without line breaks and the blanks around them."""
+    first, *others = _LINE_BREAKS.split(text)
+    if not others:
+        return first
+    return "".join((first.rstrip(" "), *(line.strip(" ") for line in others[:-1]), others[-1].lstrip(" ")))
 
 
 def _fault(text: str) -> str:

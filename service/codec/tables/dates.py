@@ -21,6 +21,7 @@ from service.codec.tables.date_writings import (
     read_words,
 )
 from service.codec.tables.types import DateOrder
+from service.codec.timeline import Moment
 
 _CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(\s*[AaPp]\.?[Mm]\.?)?")
 _UNTIL = re.compile(
@@ -44,10 +45,16 @@ class DateFormat(Struct, frozen=True):
     order: DateOrder | None = None
     note: str | None = None
 
+    def read(self, text: str) -> Moment:
+        """The time in a cell; raises `ValueError` or `OverflowError` for what is none."""
+        if len(text) > _LONGEST:
+            raise ValueError("is too long for a date")
+        return self.parse(text)
+
 
 def is_clock(text: str) -> bool:
     """Whether a cell is a time of day alone, or two of them between which its values were taken."""
-    return ":" in text and bool(_CLOCK_ALONE.fullmatch(start_of(text.strip())))
+    return ":" in text and len(text) <= _LONGEST and bool(_CLOCK_ALONE.fullmatch(start_of(text.strip())))
 
 
 def looks_like_date(text: str) -> bool:
@@ -69,7 +76,7 @@ def _is_date(text: str) -> bool:
 
 def start_of(text: str) -> str:
     """The beginning of a stretch of time (`01.01.2024 00:00 - 01.01.2024 01:00`); other texts as they are."""
-    if not text[:1].isdigit():
+    if not text[:1].isdigit() or len(text) > _LONGEST:
         return text
     ends = _UNTIL.split(text, maxsplit=1)
     if len(ends) < 2 or not ends[1][:1].isdigit():
@@ -153,6 +160,8 @@ def _share(parser: Parser, cells: Sequence[str]) -> float:
 
 
 def _succeeds(parser: Parser, text: str) -> bool:
+    if len(text) > _LONGEST:  # patterns take the square of a length, or more
+        return False
     try:
         parser(text)
     except (ValueError, OverflowError):

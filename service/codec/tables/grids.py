@@ -90,9 +90,9 @@ def _unrolled(grid: Rows, columns: dict[int, int], time: Time, row_word: str, co
     header, body = grid.rows[0], grid.rows[1:]
     rows = [Row(header.line, ["time", "value"])]
     for number, row in enumerate(body, start=2):
+        places = row.positions or [(row.line, number, column + 1) for column in range(len(row.cells))]
         for index, part in columns.items():
             cell = row.cells[index] if index < len(row.cells) else ""
-            places = row.positions or [(row.line, number, column + 1) for column in range(len(row.cells))]
             positions = [places[0], places[index] if index < len(places) else places[-1]]
             rows.append(Row(row.line, [time(row.cells[0].strip(), part), cell], positions))
     while len(rows) > 1 and is_missing(rows[-1].cells[1]):

@@ -380,7 +380,7 @@ class _Reader:
             try:
                 moment = read.get(text)
                 if moment is None:
-                    moment = read[text] = dates.parse(text)
+                    moment = read[text] = dates.read(text)
                 moments.append(moment)
             except (ValueError, OverflowError):
                 self._errors.at_cell(self._cell(position, times[0]), "is no time")

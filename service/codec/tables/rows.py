@@ -27,12 +27,13 @@ _LOOKED_AT = 200  # lines
 csv.field_size_limit(100_000)  # characters
 _MAX_ROW = 1 << 20  # bytes of a row of a large file
 _BOXES = str.maketrans("│┃║", "|||")
-_RULE = re.compile(r"[-+=|: ]*--[-+=|: ]*|[─━═┌┐└┘├┤┬┴┼╭╮╰╯╞╪╡╔╗╚╝╠╣╦╩╬╟╢╤╧┏┓┗┛┣┫┳┻╋┠┨| ]+")
+_RULE, _DRAWN_RULE = "-+=|: ", "─━═┌┐└┘├┤┬┴┼╭╮╰╯╞╪╡╔╗╚╝╠╣╦╩╬╟╢╤╧┏┓┗┛┣┫┳┻╋┠┨| "
 _ROW_COUNT = re.compile(
     r"\|?\s*\(?[0-9]+ rows?(?: affected)?\)?\s*\|?|[0-9]+ rows? in set.*|\([0-9]+ (?:Zeilen|filas|lignes|righe)\)"
 )
 _COMMENT = re.compile(r"#(?![,;\t|]|[0-9]+[,;\t|]|$)|#$|//|(?:--|%|;)\s")
-_LIST = re.compile(r"\s*(?:\w+\s*(?:=|<-)\s*)?(?:[\w.]+\(\s*)?[\[(]?\s*([^\[\](){}\"=<]+?),?\s*\]?\)?\s*;?\s*")
+_LIST_BEGIN = re.compile(r"(?:\w+\s*(?:=|<-)\s*)?(?:[\w.]+\(\s*)?[\[(]?")
+_NO_LIST = re.compile(r"[\[\](){}\"=<]")
 _BINARY = {
     b"PK\x03\x04": "an Excel workbook of this size: save it as CSV",
     b"PAR1": "Parquet: say so in Content-Type",
@@ -222,10 +223,20 @@ def _unwrapped(text: str) -> str:
     if text.lstrip()[:1] in "┌╭╔┏├│┃║":
         return text.translate(_BOXES)
     if text.rstrip().rstrip(";").endswith(("]", ")")) and "\n" not in text.strip()[:2]:
-        match = _LIST.fullmatch(text)
-        if match and all(looks_like_number(word) or is_missing(word) for word in re.split(r"[,\s]+", match[1])):
-            return " ".join(match[1].split())
+        inner = _list_in(text)
+        words = re.split(r"[,\s]+", inner) if inner and not _NO_LIST.search(inner) else []
+        if words and all(looks_like_number(word) or is_missing(word) for word in words):
+            return " ".join(inner.split())
     return text
+
+
+def _list_in(text: str) -> str:
+    """What stands between the brackets of the only list in `text`. A single pattern for it would take the cube of the
+    number of blanks."""
+    text = text.strip().removesuffix(";").rstrip()
+    begin = _LIST_BEGIN.match(text)
+    inner = text[begin.end() if begin else 0 :].removesuffix(")").removesuffix("]")
+    return inner.rstrip().removesuffix(",").strip()
 
 
 def _quote(sample: Sequence[str]) -> str:
@@ -294,7 +305,12 @@ def _lines(text: str, delimiter: str | None, dialect: dict[str, Any]) -> Iterato
 def _is_remark(cells: Sequence[str]) -> bool:
     """Whether a row is a comment, or what databases print around a table: a line of dashes, a number of rows."""
     text = " ".join(cells).strip()
-    return bool(_is_comment(cells) or _RULE.fullmatch(text) or _ROW_COUNT.fullmatch(text))
+    return bool(_is_comment(cells) or _is_rule(text) or _ROW_COUNT.fullmatch(text))
+
+
+def _is_rule(text: str) -> bool:
+    """Whether a line is drawn: of dashes, two of them side by side, or of signs that draw boxes."""
+    return ("--" in text and not text.strip(_RULE)) or (bool(text) and not text.strip(_DRAWN_RULE))
 
 
 def _is_comment(cells: Sequence[str]) -> bool:

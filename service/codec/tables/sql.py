@@ -10,8 +10,9 @@ from service.codec.tables.types import bad_table, printable
 _NAME = r"(?:[\"`\[][^\"`\]\n]+[\"`\]]|[^\W\d][\w$]*)"
 _TABLE = rf"(?P<table>{_NAME}(?:\.{_NAME})*)"
 _STATEMENT = re.compile(
-    rf"^[ \t]*(?:INSERT\s+(?:(?:OR\s+)?[a-z]+\s+)?(?:INTO\s+)?{_TABLE}\s*(?P<names>\([^()]*\))?\s*(?:VALUES|SELECT)\s*"
-    rf"|COPY\s+{_TABLE.replace('table', 'copied')}\s*(?P<copied_names>\([^()]*\))?\s*FROM\s+stdin.*;\n)",
+    rf"^[ \t]*(?:INSERT\s+(?:(?:OR\s+)?[a-z]+\s+)?(?:INTO\s+)?{_TABLE}\s*"
+    r"(?:(?P<names>\([^()]*\))\s*)?(?:VALUES|SELECT)\s*"
+    rf"|COPY\s+{_TABLE.replace('table', 'copied')}\s*(?:(?P<copied_names>\([^()]*\))\s*)?FROM\s+stdin.*;\n)",
     re.IGNORECASE | re.MULTILINE,
 )
 _CREATE = re.compile(rf"^[ \t]*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_TABLE}\s*\(", re.IGNORECASE | re.MULTILINE)

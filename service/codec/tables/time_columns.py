@@ -47,6 +47,7 @@ _NUMBER_AT_END = re.compile(r"(?P<word>\D*?)\s*(?P<number>[0-9]{1,9})")
 _NO_CLOCK = re.compile(r"[T ](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)?\s?[Aa][Mm])$")
 _UNIX_NAME = re.compile(r"epoch|unix|time|zeit|hora|heure|date|(?:^|_)(?:ts|ms)(?:$|_)")
 _UNIX_TIME = re.compile(r"1[0-9]{9}(?:\.[0-9]+|[0-9]{3}|[0-9]{6}|[0-9]{9})?")  # seconds, milliseconds, …: 2001 to 2033
+_LONGEST_NAME = 100  # characters of the name of a step: the pattern takes the square of its blanks
 _QUARTER = re.compile(r"\D*([1-4])\D*")
 
 Text = Callable[[Column], str]  # of a cell of one row
@@ -187,6 +188,8 @@ def _ends_with_hour(hour: Column) -> bool:
 
 def step_numbers(texts: Sequence[str]) -> list[int] | None:
     """The numbers of steps in `texts` (`3`, `Week 3`, `P03`), None where they are none or of several kinds."""
+    if any(len(text) > _LONGEST_NAME for text in texts):
+        return None
     matches = [_NUMBER_AT_END.fullmatch(text.strip()) for text in texts]
     if not all(matches) or len({match["word"] for match in matches if match}) != 1:
         return None

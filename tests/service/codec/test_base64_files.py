@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import random
+import time
 import urllib.parse
 from collections.abc import Callable
 
@@ -48,3 +49,11 @@ def test_every_form_decodes(form: str, length: int) -> None:
 def test_what_is_wrong_is_said(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         decode_base64(text)
+
+
+@pytest.mark.parametrize("unit", [" ", "\t", " \t", "a "])
+def test_blanks_do_not_take_the_square_of_their_number(unit: str) -> None:
+    start = time.process_time()
+    with pytest.raises(ValueError, match="base64"):
+        decode_base64("iVBO" + unit * 100_000 + "!")
+    assert time.process_time() - start < 1.0

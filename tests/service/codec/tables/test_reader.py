@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -645,3 +646,51 @@ def test_the_work_for_a_table_grows_with_its_size_not_with_its_square(table: Cal
     seconds(10)  # compiles expressions
     few, many = min(seconds(200) for _ in range(3)), seconds(200 * 16)
     assert many < 50 * few  # by the square: 256 times
+
+
+BLANKS = " " * 20_000
+DAYS = "".join(f"2024-01-{day:02},{day}\n" for day in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"date,value\n{DAYS}1{BLANKS}x,3\n",
+        f"date,value\n{DAYS}1{BLANKS}:,3\n",
+        f"date,value\n{DAYS}{'a' * 20_000}1,3\n",
+        f"step,value\nWeek 1,1\nWeek 2,2\nWeek{BLANKS}x,3\nWeek 4,2\n",
+        f"date,time,value\n2024-01-01,10:00,1\n2024-01-02,10:00{BLANKS}x,2\n2024-01-03,10:00,2\n",
+        f"{'-' * 40_000}x\n1\n2\n",
+        f"x = c(1,{BLANKS}a ]",
+        f"INSERT INTO a{BLANKS}x",
+        f"CREATE TABLE a{BLANKS}x\nINSERT INTO a VALUES (1),(2)",
+        "Year," + ",".join(["Jan", "Feb", "Mar"] * 600) + "\n" + "2020," + ",".join(["1"] * 1800),
+    ],
+    ids=range(10),
+)
+def test_no_text_takes_the_square_of_its_length(content: str) -> None:
+    """Each of them took from seconds to minutes, in which a pattern held up every other client of the process."""
+    start = time.process_time()
+    with contextlib.suppress(InvalidRequest):
+        read(content)
+    assert time.process_time() - start < 1.0
+
+
+def test_a_cell_that_is_no_date_is_named_however_long_it_is() -> None:
+    assert "is no time" in refusal(f"date,value\n{DAYS}1{BLANKS}x,3\n").detail
+
+
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        ("x = c(1,2,\n   3 );", [1, 2, 3]),
+        ("[ 1, 2, 3, ]\n", [1, 2, 3]),
+        ("(4 5 6)", [4, 5, 6]),
+        ("values <- [1;2]", None),
+    ],
+)
+def test_the_list_of_a_program(content: str, values: list[float] | None) -> None:
+    if values is None:
+        refusal(content)
+    else:
+        assert list(series(read(content)).values()) == [values]
