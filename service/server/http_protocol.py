@@ -230,6 +230,7 @@ class Protocol(HttpToolsProtocol):
     cycle: Cycle  # of the last head that was parsed
     draining = False  # whether answers end the connection
     connected_at = math.inf  # time of the event loop
+    url = b""  # the target as far as it has come; before the first request has begun, uvicorn has none
     upgrade_declined = False  # of the request whose head was just parsed
     running: Cycle | None = None  # the request that the application works on, or answered last
 

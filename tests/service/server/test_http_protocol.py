@@ -215,6 +215,8 @@ TOO_LARGE: dict[str, tuple[int, tuple[bytes | float, ...]]] = {
     "a target": (414, (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: test\r\n\r\n",)),
     "a target without end": (414, (b"GET /", *[b"a" * 10_000] * 20)),
     "after another request": (431, (post(b"/a", b"1"), 0.05, HEAD + b"X: ", *[b"a" * 10_000] * 20)),
+    "nothing but blank lines": (431, (b"\r\n" * 40_000,)),
+    "an endless method": (400, (b"A" * 70_000,)),
     "with an offer": (431, (post(b"/a", b"hello", b"X: " + b"a" * 70_000, *OFFER),)),
 }
 
