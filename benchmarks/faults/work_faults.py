@@ -59,7 +59,7 @@ def history() -> Outcome:
     "R5b",
     "the price of `history`",
     "the same series once without it and once with it, by one connection; the goal is five times",
-    "tests/training/networks/test_sliding.py",
+    "tests/training/networks/test_forecaster.py",
 )
 def history_price() -> Outcome:
     body, plain = _histories()
