@@ -41,10 +41,10 @@ def decode_base64(text: str) -> bytes:
 
 def _in_one_line(text: str) -> str:
     """`text` without line breaks and the blanks around them."""
-    first, *others = _LINE_BREAKS.split(text)
-    if not others:
+    first, *lines = _LINE_BREAKS.split(text)
+    if not lines:
         return first
-    return "".join((first.rstrip(" "), *(line.strip(" ") for line in others[:-1]), others[-1].lstrip(" ")))
+    return "".join((first.rstrip(" "), *(line.strip(" ") for line in lines[:-1]), lines[-1].lstrip(" ")))
 
 
 def _fault(text: str) -> str:

@@ -28,7 +28,7 @@ _AGREED = 0.9999
 _DOUBTFUL = 0.7  # a score below which the digit may have been photographed another way up
 _BLANK = math.log(0.5)  # the weight of an image being blank, where the likeliest view of it says so
 _NO_DIGIT = 0.8  # share of belief that a piece is no digit, from which it is none; it is spread evenly over the ten
-_LIKELY = -1.0  # prior of an answer whose ink is likelier ink than its paper is
+_LIKELY = -1.0  # prior of an answer, from which its ink is likelier ink than its paper is
 _LIKELIER = 2.0  # than the answer, that a hypothesis without a digit is where it begins to lower the score
 _BRACKET_AMONG = 3  # characters, that a line has where a bracket is recognised by its height
 _BRACKET_HEIGHT, _BRACKET_BELOW = 1.15, 0.12  # of the height of the line's digits
@@ -99,7 +99,7 @@ def chosen(picture: PictureItems, results: Sequence[DigitResult]) -> Choice | No
 def _agreement(picture: PictureItems, results: Sequence[DigitResult], considered: Sequence[int], best: int) -> float:
     """The share of belief, 0..1, that the hypotheses `considered` leave to the `best` of them and its label."""
     labels = [int(result.probabilities.argmax()) for result in results]
-    agreement = dissent = none = 0.0
+    agreement = dissent = doubt = 0.0
     # That the paper of a likely answer is no digit says nothing.
     answer = picture.hypotheses[best]
     paper = not answer.report.inverted if answer.prior > _LIKELY else None
@@ -111,9 +111,9 @@ def _agreement(picture: PictureItems, results: Sequence[DigitResult], considered
         else:
             dissent += math.exp(belief + _DISSENT * hypothesis.prior)
         if index != best and hypothesis.report.inverted != paper:
-            none = max(none, _none_share(result) ** _BELIEF * math.exp(hypothesis.prior))
+            doubt = max(doubt, _none_share(result) ** _BELIEF * math.exp(hypothesis.prior))
     share = agreement / (agreement + dissent)
-    return share / (1 + max(none / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2)
+    return share / (1 + max(doubt / max(agreement, 1e-9) - _LIKELIER, 0.0) ** 2)
 
 
 def _none_share(result: DigitResult) -> float:
@@ -167,7 +167,7 @@ def read_number(lines: Sequence[Line], results: Sequence[DigitResult]) -> tuple[
     """The digits of `lines`, given the `results` of their pieces in order, and whether there are other signs.
 
     Of each lattice the likeliest way is taken, less what the network takes for no digit. Of two looks at the picture
-    the one is taken whose ways are likelier.
+    the one with the likelier ways is taken.
     """
     looks = {False: _NumberReading(weight=-_FAINT), True: _NumberReading()}
     first = 0

@@ -67,7 +67,7 @@ _values_decoder = msgspec.json.Decoder(list[float | None], strict=True)
 
 
 def decode_large(content: bytes, max_items: int) -> ForecastRequest | None:
-    """The request in `content`, whose series hold `StoredValues`; None where it is at fault: another decoder tells how.
+    """The request in `content`, its series with `StoredValues`; None where it is at fault: another decoder tells how.
 
     Raises `InvalidRequest` where it has more than `max_items` series, before it looks at their values.
     """

@@ -1,8 +1,8 @@
 """What a caller states about a series besides its values: seasons and bounds, and what cannot be used of it, in words.
 
 A model gets it in one number, `ForecastItem.season`: a season, plus `SECOND` times a second one, plus `NO_FLOOR` for a
-series that may fall below zero although it has not yet (docs/models.md). Models whose manifest does not say that they
-know the latter two get the first season alone.
+series that may fall below zero although it has not yet (docs/models.md). Models with a manifest that does not say
+that they know the latter two get the first season alone.
 """
 
 from __future__ import annotations

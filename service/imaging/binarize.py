@@ -22,7 +22,7 @@ _TWO_KINDS = 0.6  # share of variance that two strengths explain in ink of a pen
 _ONE_KIND = 0.3  # share of all contrast, that the border of a picture has at most where it shows one level
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
 _BORDER_BAND = 0.012  # of its longer side, that what lies along a side of a view is within
-_FAINT = 0.2  # strength of hairlines beside broad strokes
+_FAINT = 0.2  # strength of hairlines next to broad strokes
 _TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
 
 Paper = tuple[Plane, str, bool | None]  # the plane, its kind, whether ink is darker than it (None: not decided yet)
@@ -159,7 +159,7 @@ def threshold(ink: Binarized, *, is_faint: bool = False) -> float:
     """The strength at which a stroke has its edge: Otsu's (IEEE Trans. SMC 9, 1979) within bounds, above the noise.
 
     Where the ink above it is of two kinds and the fainter one runs into the border (a table, printed squares), the
-    strength between the two. With `is_faint` the least strength that is no noise: beside broad strokes, hairlines are
+    strength between the two. With `is_faint` the least strength that is no noise: next to broad strokes, hairlines are
     fainter than the edges of these.
     """
     noise_level = min(3.5 * ink.paper_noise / ink.contrast, 0.45)

@@ -42,8 +42,8 @@ def weighed_on_margin(view: View, marks: Sequence[Mark]) -> list[Mark]:
     prior = 0.0 if max(view.plane.shape) <= _SMALL_CROP or _is_clean(view) else PERHAPS_TIGHT
     weighed = []
     for mark in marks:
-        added = prior if _is_tight(mark, view) else prior + _SPANNING if _is_spanning(mark, view) else _LOOSE
-        weighed.append(replace(mark, prior=mark.prior + added))
+        weight = prior if _is_tight(mark, view) else prior + _SPANNING if _is_spanning(mark, view) else _LOOSE
+        weighed.append(replace(mark, prior=mark.prior + weight))
     return sorted(weighed, key=_prior, reverse=True)
 
 
@@ -104,11 +104,11 @@ def _is_spanning(mark: Mark, view: View) -> bool:
 
 def _reaches(mark: Mark, view: View) -> tuple[bool, bool]:
     """Whether a mark reaches from the left of a view to its right, and from its top to its bottom."""
-    box, whole = mark.box, view.box
-    x, y = 1.5 * (whole[2] - whole[0]) / view.plane.shape[1], 1.5 * (whole[3] - whole[1]) / view.plane.shape[0]
+    box, bounds = mark.box, view.box
+    x, y = 1.5 * (bounds[2] - bounds[0]) / view.plane.shape[1], 1.5 * (bounds[3] - bounds[1]) / view.plane.shape[0]
     return (
-        box[0] <= whole[0] + x and box[2] >= whole[2] - x,
-        box[1] <= whole[1] + y and box[3] >= whole[3] - y,
+        box[0] <= bounds[0] + x and box[2] >= bounds[2] - x,
+        box[1] <= bounds[1] + y and box[3] >= bounds[3] - y,
     )
 
 

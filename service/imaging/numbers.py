@@ -35,7 +35,7 @@ _JOINED_WIDTH = 0.85  # of the height, that a digit of two strokes has at most
 _WIDE = 0.95  # of the height: a character that is wider may be several digits
 _NARROWEST, _BROADEST = 0.15, 1.1  # of the height, that digits which touch have
 _CUT_DISTANCE, _MOST_CUTS = 0.15, 5  # of the height, that two cuts are apart; and their number
-_SEAM_REACH, _ASIDE = 0.2, 0.02  # of the height, that a seam is within; and pixels of ink, that its edge is worth
+_SEAM_REACH, _SHIFT_COST = 0.2, 0.02  # of the height, that a seam is within; and pixels of ink, that its edge is worth
 _MOST_TALL = 4
 _PLATE_FILL = 0.45  # of a plate's area, that the digits on it leave free at least
 _TALL = 0.75  # of a character's height, that strokes have which may be digits of their own
@@ -294,20 +294,20 @@ def _seam(ink: Mask, column: int, reach: int) -> Ints:
     The path has as little ink as there is within `reach` of `column`, and steps aside by one column a row at most.
     """
     left, right = max(0, column - reach), min(ink.shape[1], column + reach + 1)
-    aside = np.abs(np.arange(left, right) - column)
-    cost = ink[:, left:right] + _ASIDE * aside / max(reach, 1)
+    distance = np.abs(np.arange(left, right) - column)
+    cost = ink[:, left:right] + _SHIFT_COST * distance / max(reach, 1)
     total = np.empty_like(cost)
     total[0] = cost[0]
     for row in range(1, len(cost)):
         above = np.pad(total[row - 1], 1, constant_values=np.inf)
         total[row] = cost[row] + np.minimum(np.minimum(above[:-2], above[1:-1]), above[2:])
     path = np.empty(len(cost), np.int64)
-    place = int(total[-1].argmin())
+    crossing = int(total[-1].argmin())
     for row in range(len(cost) - 1, -1, -1):
         if row < len(cost) - 1:
-            low = max(place - 1, 0)
-            place = low + int(total[row, low : place + 2].argmin())
-        path[row] = left + place
+            low = max(crossing - 1, 0)
+            crossing = low + int(total[row, low : crossing + 2].argmin())
+        path[row] = left + crossing
     return path
 
 

@@ -16,13 +16,13 @@ class WarmUpPauses:
         """`seconds_since_request`: how long ago the last request came, 0 while any is computed; called in a thread."""
         self._seconds_since_request = seconds_since_request
         self._sleep = sleep
-        self.left = MAX_SECONDS
+        self.remaining_seconds = MAX_SECONDS
 
     def wait(self, is_given_up: Callable[[], bool]) -> None:
         """Wait while requests come, unless the warm-up is given up meanwhile."""
-        while self.left > 0 and not is_given_up():
+        while self.remaining_seconds > 0 and not is_given_up():
             seconds = QUIET_SECONDS - self._seconds_since_request()
             if seconds <= 0:
                 return
             self._sleep(seconds)
-            self.left -= seconds
+            self.remaining_seconds -= seconds

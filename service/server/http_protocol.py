@@ -4,7 +4,7 @@ ASGI sends an answer in two messages, and uvicorn builds and writes its head and
 dispatcher has both at once, so where `scope["extensions"]` offers `COMPLETE_RESPONSE` it sends one message with status,
 headers and body, which becomes one write. A body that has arrived completely is passed on without waiting for it.
 
-A small request whose head was parsed before, and that is complete on arrival, takes no parser (`known_heads`). Where it
+A small request with a head that was parsed before, complete on arrival, takes no parser (`known_heads`). Where it
 is a forecast of one series, the connection keeps one cycle for all of them (`service.api.single_forecasts`).
 
 What arrives is parsed piece by piece. Requests that wait behind another one on their connection end the parsing, so
@@ -64,7 +64,7 @@ _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
 _BODY_SECONDS = 0.02  # for a small body that follows its head
 _LATE_LOOK = 0.01  # seconds until the next look at a connection that was to close, and has a request to be read
-_HALF_CLOSED_SECONDS = 5.0  # for requests whose client sends no more: it has left, or waits for its answers
+_HALF_CLOSED_SECONDS = 5.0  # for requests of a client that sends no more: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
 _WAITING_REQUEST = 4 << 10  # bytes that a request costs which waits behind another one
@@ -231,7 +231,7 @@ class Protocol(HttpToolsProtocol):
     draining = False  # whether answers end the connection
     connected_at = math.inf  # time of the event loop
     url = b""  # the target as far as it has come; before the first request has begun, uvicorn has none
-    upgrade_declined = False  # of the request whose head was just parsed
+    upgrade_declined = False  # of the request that had its head parsed last
     running: Cycle | None = None  # the request that the application works on, or answered last
 
     def __init__(
