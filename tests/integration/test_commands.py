@@ -32,6 +32,8 @@ def test_control_c_ends_a_command_whose_model_is_being_loaded(tmp_path: Path) ->
     """No traceback, and no abort of torch, a call of which goes on in a thread."""
     file = write_endless(tmp_path)
     command = [sys.executable, "-m", "service", "forecast", "-", "--models", str(tmp_path), "--model", "endless"]
+    # Tests in the background of a shell ignore SIGINT, and so would all that they start.
+    command = ["env", "--default-signal=INT", *command]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
