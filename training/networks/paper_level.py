@@ -77,7 +77,7 @@ class PaperLevel(nn.Module):
         if on_zero and float(ends.amax()) <= self.STEADY and float(rows[:, 0].amax()) <= self.STEADY:
             return rows, state
         level, contrast, varies = state[:, : self.COLUMNS], state[:, -2:-1], state[:, -1:]
-        fresh = (counts == 0)[:, None] & ~padding[:, :1]
+        fresh = (counts == 0.0)[:, None] & ~padding[:, :1]
         level = torch.where(fresh, self._first(rows[:, 0]), level)
         if on_zero and not bool(level.any()):
             plain = self._at_zero(ends) | ((rows <= self.STEADY).sum(2) >= self.SOME)
@@ -100,7 +100,7 @@ class PaperLevel(nn.Module):
             tells = tells & ~ended
             level = torch.where(tells, told, level)
             some = (row <= self.STEADY).sum(1, keepdim=True) >= self.SOME
-            plain = (level == 0).all(1, keepdim=True) & (self._at_zero(ends) | some)
+            plain = (level == 0.0).all(1, keepdim=True) & (self._at_zero(ends) | some)
             varies = varies.masked_fill(tells, 0.0).masked_fill(~(self._near(ends, level) | plain | tells | ended), 1.0)
             drifting = (varies > 0) & ~(plain | ended)
             distance = ((row - level).abs() / torch.maximum(level, 1 - level)).masked_fill(ended, 0.0)
