@@ -202,7 +202,7 @@ class DigitReader(nn.Module):
             excess = torch.log1p(torch.exp(-log_odds.abs()))
             none, digit = (-log_odds).clamp(min=0) + excess, log_odds.clamp(min=0) + excess
             answer = logaddexp(answer - digit, even - none)
-        return answer.masked_fill((counts <= 0).unsqueeze(1), even)
+        return answer.masked_fill((counts <= 0.0).unsqueeze(1), even)
 
     def _run(self, rows: Tensor, lengths: Tensor, state: Tensor, is_traced: bool) -> tuple[Tensor, Tensor]:
         """-> state after the rows, and what `_answer` gets after each of them (B, T, H), or (B, T, H + 2 E).

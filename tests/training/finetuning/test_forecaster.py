@@ -107,7 +107,7 @@ def test_without_a_scale_the_other_score_decides() -> None:
 def test_wql_is_better_by_three_per_cent_on_seasonal_sales() -> None:
     series = shops(30, 600)
     sales = split(Collection([str(i) for i in range(30)], series, [7] * 30, [7] * 30, "", []), 28)
-    shipped = read_version(6, MODELS)[0].eval()
+    shipped = read_version(7, MODELS)[0].eval()
     config = replace(Config(), steps=120)
     tuned, _ = tune(shipped, sales, config, stop=lambda: False)
     tried = candidates(shipped, tuned, sales, config)
