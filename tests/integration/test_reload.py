@@ -162,7 +162,8 @@ async def test_reloads_and_rollbacks_under_load_lose_no_request(tmp_path: Path, 
     assert {1, 2} <= set(clients.versions)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 async def test_sighup_serves_what_is_on_disk(tmp_path: Path, workers: int) -> None:
     async with serving(tmp_path, workers=workers) as (server, client):
         add_version(tmp_path, 2)
@@ -262,7 +263,8 @@ async def test_the_repository_calls_of_oip(tmp_path: Path) -> None:
         assert "there is no model" in missing.json()["error"]
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 async def test_a_folder_that_is_polled_is_served_as_it_is(tmp_path: Path, workers: int) -> None:
     settings = {"workers": workers, "model_updates": "poll", "model_poll_seconds": 0.2}
     async with serving(tmp_path, **settings) as (server, _):
