@@ -92,6 +92,7 @@ class Batch:
         entries = self.entries = self._take()
         if not entries:
             return iter(())
+        self.queue.share.begin(entries[-1].claim)
         if len(entries) == 1:
             entries[0].isolated = True
         # Of entries that are cancelled from now on the items are computed, of earlier ones they are gone.

@@ -171,6 +171,11 @@ class ModelQueue:
         self._price = price
 
     @property
+    def share(self) -> FairShare:
+        """How the work of its scheduler is shared out."""
+        return self._owner.share
+
+    @property
     def waiting_entries(self) -> list[Entry]:
         """All submissions that wait to be computed; those of the least served clients first."""
         return sorted([*self.ranked, *self.arrived], key=_rank)

@@ -206,8 +206,6 @@ class Scheduler:
             log.error("%s is computed again by its thread: %r", queue.name, error)
             queue.arrived.extendleft(reversed(batch.entries))
             return False
-        if batch.entries:
-            self.share.begin(batch.entries[-1].claim)
         return True
 
     def _expire_overdue(self) -> None:
@@ -317,10 +315,7 @@ class Scheduler:
     def _advance(self, batch: Batch, *, others_run: bool) -> bool:
         """Give a time slice to `batch`; whether it is then finished."""
         self._current, self._others_run = batch, others_run
-        finished = batch.run(self._preempts, self._post_settled)
-        if batch.entries:
-            self.share.begin(batch.entries[-1].claim)
-        return finished
+        return batch.run(self._preempts, self._post_settled)
 
     def _preempts(self, batch: Batch, seconds: float) -> bool:
         """Whether `batch` makes way for others after `seconds` of its slice."""
