@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from service.backend.buckets import CHUNK, LENGTHS, STEPWISE_CHUNK, ShapeBuckets, horizon_for
 from service.backend.chunks import pack
-from service.backend.network import Array, Network
+from service.backend.network import Array, ForecastOutput, Network
 from service.contract.errors import Unavailable
 from service.contract.types import DigitItem, Floats, ForecastItem, Item
 
@@ -57,7 +57,9 @@ def warm_up(
 
     Raises `Unavailable` between two calls as soon as `should_continue()` is false.
     """
-    probe = _Probe(network, items, should_continue, None if max_length else _late_state(network, items))
+    calls = _Calls(network, should_continue)
+    late_state = None if max_length else _late_state(calls, items)
+    probe = _Probe(calls, items, late_state)
     lengths = [n for n in LENGTHS if max_length is None or n < 2 * max_length] or [LENGTHS[0]]
     # From the largest down: the first, well-filled runs are the reference of all others.
     by_rows: dict[int, float] = {}
@@ -77,13 +79,49 @@ def warm_up(
         for steps in reversed(lengths)
     }
     least_steps = _least_size(by_steps, MAX_LEAST_STEPS)
-    _run_large(network, items, shapes, max_length)
+    _run_large(calls, items, shapes, max_length, late_state)
     if least_rows is None or least_steps is None:
         return Invariance(False, few_rows, least_steps or 1, max(*by_rows.values(), *by_steps.values()))
     return Invariance(True, least_rows, least_steps, 0.0)
 
 
-def _run_large(network: Network, items: Sequence[Item], shapes: ShapeBuckets, max_length: int | None) -> None:
+class _Calls:
+    """The calls of a network, each of which is made only where `should_continue()` says so (else `Unavailable`)."""
+
+    def __init__(self, network: Network, should_continue: Callable[[], bool]) -> None:
+        self._network = network
+        self._should_continue = should_continue
+        self.max_horizon = network.max_horizon
+        self.initial = network.initial
+
+    def step(self, values: Array, lengths: Array, state: Floats) -> Floats:
+        return self._checked().step(values, lengths, state)
+
+    def forecast(self, state: Floats, horizon: int, levels: Floats) -> ForecastOutput:
+        return self._checked().forecast(state, horizon, levels)
+
+    def history(self, values: Array, lengths: Array, state: Floats, levels: Floats) -> tuple[Floats, Floats]:
+        return self._checked().history(values, lengths, state, levels)
+
+    def read(self, state: Floats) -> Array:
+        return self._checked().read(state)
+
+    def trace(self, rows: Array, lengths: Array, state: Floats) -> tuple[Floats, Array]:
+        return self._checked().trace(rows, lengths, state)
+
+    def _checked(self) -> Network:
+        if not self._should_continue():
+            raise Unavailable("the service is going down", code="draining", retry_after=5.0)
+        return self._network
+
+
+def _run_large(
+    network: _Calls,
+    items: Sequence[Item],
+    shapes: ShapeBuckets,
+    max_length: int | None,
+    late_state: Floats | None,
+) -> None:
     """A few large calls, which show what rows, steps, steps ahead and quantile levels cost: no other call here has many
     of two of them."""
     if isinstance(items[0], DigitItem):
@@ -93,10 +131,10 @@ def _run_large(network: Network, items: Sequence[Item], shapes: ShapeBuckets, ma
     for least_rows, most_steps in LARGE_CALLS:
         rows, steps = int(shapes.rows_for[least_rows]), min(most_steps, max_length or most_steps)
         network.step(np.resize(values, (rows, steps)), np.full(rows, steps), np.repeat(fresh, rows, 0))
-    late, levels = _late_state(network, items) if max_length is None else None, np.array([[0.1, 0.5, 0.9]])
+    levels = np.array([[0.1, 0.5, 0.9]])
     for least_rows, most_steps in LARGE_HISTORIES:
         rows, steps = int(shapes.rows_for[least_rows]), min(most_steps, max_length or most_steps)
-        begin = np.repeat(fresh if late is None else late, rows, 0)
+        begin = np.repeat(fresh if late_state is None else late_state, rows, 0)
         network.history(np.resize(values, (rows, steps)), np.full(rows, steps), begin, np.repeat(levels, rows, 0))
     for least_rows, ahead, count in LARGE_READOUTS:
         rows, horizon = int(shapes.rows_for[least_rows]), horizon_for(ahead, network.max_horizon)
@@ -113,12 +151,9 @@ def _least_size(differences: dict[int, float], limit: int) -> int | None:
 class _Probe:
     """Runs the same short pieces of `items` among different neighbours."""
 
-    def __init__(
-        self, network: Network, items: Sequence[Item], should_continue: Callable[[], bool], late_state: Floats | None
-    ) -> None:
+    def __init__(self, network: _Calls, items: Sequence[Item], late_state: Floats | None) -> None:
         self._network = network
         self._late_state = late_state
-        self._should_continue = should_continue
         pieces = [piece for length in PIECE_LENGTHS for item in items for piece in _pieces(item, length)]
         # Pieces of all lengths are neighbours, and always in the same order.
         order = np.random.default_rng(0).permutation(len(pieces)).tolist()
@@ -135,8 +170,6 @@ class _Probe:
         pool = [(i, piece) for i, piece in self._pool if piece.length <= steps]
         worst = 0.0
         for start in range(0, len(pool) if all_pieces else 1, rows):  # at other positions for every row count
-            if not self._should_continue():
-                raise Unavailable("the service is going down", code="draining", retry_after=5.0)
             chosen = [pool[(start + i) % len(pool)] for i in range(rows)]
             outputs = _run(self._network, [piece for _, piece in chosen], steps, self._late_state)
             for (i, _), (ends, stepwise) in zip(chosen, outputs, strict=True):
@@ -167,7 +200,7 @@ def _difference(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
     return worst
 
 
-def _late_state(network: Network, items: Sequence[Item]) -> Floats | None:
+def _late_state(network: _Calls, items: Sequence[Item]) -> Floats | None:
     """The state (1, S) of a series after `LATE` values, None for digits."""
     series = [item.values for item in items if isinstance(item, ForecastItem)]
     if not series:
@@ -180,7 +213,7 @@ def _late_state(network: Network, items: Sequence[Item]) -> Floats | None:
 
 
 def _run(
-    network: Network, items: Sequence[Item], steps: int, late_state: Floats | None
+    network: _Calls, items: Sequence[Item], steps: int, late_state: Floats | None
 ) -> list[tuple[list[Array], list[Array]]]:
     """All outputs of a network for each of `items`: at its end and, unless there are many steps, at every step.
 
@@ -198,7 +231,7 @@ def _run(
     return [([end[n] for end in ends], [states[n], outputs[n, : item.length]]) for n, item in enumerate(items)]
 
 
-def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tuple[list[Array], Stepwise]:
+def _run_digits(network: _Calls, items: Sequence[DigitItem], steps: int) -> tuple[list[Array], Stepwise]:
     rows, counts = pack([item.rows for item in items], len(items), steps)
     fresh: Floats = np.repeat(network.initial(0)[None], len(items), axis=0)
     state = network.step(rows, counts, fresh)
@@ -207,7 +240,7 @@ def _run_digits(network: Network, items: Sequence[DigitItem], steps: int) -> tup
 
 
 def _run_series(
-    network: Network, items: Sequence[ForecastItem], steps: int, late_state: Floats | None
+    network: _Calls, items: Sequence[ForecastItem], steps: int, late_state: Floats | None
 ) -> tuple[list[Array], Stepwise]:
     values, counts = pack([item.values for item in items], len(items), steps)
     fresh = np.stack([network.initial(item.season) for item in items])

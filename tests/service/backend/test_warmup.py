@@ -106,6 +106,31 @@ def test_warming_up_ends_between_two_calls_when_the_model_is_no_longer_needed() 
     assert len(network.shapes) == 3
 
 
+class Watched:
+    """A network that is asked whether it may be called before each of its calls."""
+
+    def __init__(self) -> None:
+        self.network = Wavering()
+        self.looks = self.calls = 0
+
+    def look(self) -> bool:
+        self.looks += 1
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"step", "forecast", "history", "read", "trace"}:
+            self.calls += 1
+            assert self.calls == self.looks, name
+        return getattr(self.network, name)
+
+
+@pytest.mark.parametrize("kind", ["series", "digits"])
+def test_a_warm_up_makes_way_before_each_of_its_calls(kind: str) -> None:
+    watched: Any = Watched()
+    warm_up(watched, ShapeBuckets(), sample(kind), None, watched.look)
+    assert watched.calls > 100
+
+
 @dataclass
 class Counting(Wavering):
     """Counts the values that each series has had, and notes how many those of `history` had before."""
