@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service.imaging": {"service.contract"},
     "service.backend": {"service.contract", "service.runtime"},
     "service.batching": {"service.contract", "service.runtime"},
-    "service.codec": {"service.contract", "service.imaging", "service.settings"},
+    "service.codec": {"service.contract", "service.imaging", "service.runtime", "service.settings"},
     "service.registry": {
         "service.backend",
         "service.batching",

@@ -119,15 +119,18 @@ class ForecastBatch:
         self._network = network
         self._shapes = shapes
         self._items = items
-        # Almost always all items have the same horizon, and the very same array of levels.
+        # Almost always all items have the same horizon, the very same array of levels, and begin in the same way.
         variants = {(item.horizon, id(item.levels)): item for item in items}
         self._sizes = {variant: _output_size(item, network.max_horizon) for variant, item in variants.items()}
         self._longest = max(horizon for horizon, _ in self._sizes.values())
         self._common_size = next(iter(self._sizes.values())) if len(set(self._sizes.values())) == 1 else None
         self._pieces: dict[int, list[Floats]] = {row: [] for row, item in enumerate(items) if item.history}
-        fresh = {season: network.initial(season) for season in {item.season for item in items}}
-        states = [fresh[item.season] if item.state is None else item.state for item in items]
-        self._states = np.concatenate(states).reshape(len(items), -1)
+        fresh = {item.season: network.initial(item.season) for item in items}
+        if len(fresh) == 1 and all(item.state is None for item in items):
+            self._states = fresh[items[0].season][None].repeat(len(items), axis=0)
+        else:
+            states = [fresh[item.season] if item.state is None else item.state for item in items]
+            self._states = np.concatenate(states).reshape(len(items), -1)
 
     def groups_of_rows(self) -> list[list[int]]:
         """The rows that may be read together: those without a history, and those with one by their level buckets."""

@@ -23,7 +23,7 @@ UNSPECIFIC = ("", "application/octet-stream", "binary/octet-stream", "applicatio
 ALL_INPUTS = "#/inputs/{}"  # template of the pointers to the inputs of a request
 MESSAGE = "#"  # template of the pointer to the single input of a live message, which is the message itself
 STATE_NUMBERS = 4  # numbers of a state that are put into a token in the time of one number of JSON
-INPUT_NUMBERS = 50  # numbers of a series that are read, or written, in the time that each series or digit takes besides
+INPUT_NUMBERS = 50  # numbers of a series that are read, or written, in the time that each digit takes besides
 
 ModelReference = Annotated[str, Meta(max_length=256)]
 RequestedModel = Annotated[str, Meta(max_length=256, description="a name, or name@version")]

@@ -7,6 +7,7 @@ include all values that were sent before.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -17,7 +18,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from service.codec.anomalies import outside
-from service.codec.common import ALL_INPUTS, INPUT_NUMBERS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
+from service.codec.common import ALL_INPUTS, JSON, MESSAGE, STATE_NUMBERS, Body, SequenceState
 from service.codec.forecast_types import (
     Context,
     ForecastAnswer,
@@ -29,7 +30,7 @@ from service.codec.forecast_types import (
     SeriesOpening,
     SeriesPrediction,
 )
-from service.codec.large_forecasts import LARGE, as_arrays, decode_large, too_many_series
+from service.codec.large_forecasts import are_stored, as_arrays, decode_large, is_large, too_many_series
 from service.codec.query import refuse_query
 from service.codec.state_tokens import StateTokens
 from service.codec.statements import (
@@ -53,6 +54,7 @@ from service.contract.types import Floats, ForecastItem, ForecastResult
 from service.settings import Settings
 
 MEDIAN = 0.5
+SERIES_NUMBERS = 33  # numbers that are read, or written, in the time that each series takes besides
 ANOMALY_ENDS = (0.005, 0.995)  # of the interval beyond which a value is an anomaly
 
 _EMPTY: Floats = np.empty(0)
@@ -132,15 +134,18 @@ class ForecastCodec:
         if body.query_string:
             refuse_query(body.query_string)
         content = body.content
-        request = decode_large(content, self._settings.max_items) if len(content) > LARGE else None
+        request = decode_large(content, self._settings.max_items) if is_large(content) else None
         if request is None:
             request = _request_decoder.decode(content)
         self.check_limits(request)
         return request
 
     def preparation_size(self, request: ForecastRequest) -> int:
-        """Numbers of all series, and what each series takes besides."""
-        return INPUT_NUMBERS * len(request.inputs) + sum([len(series.target) for series in request.inputs])
+        """Numbers of all series that are lists yet, and what each series takes besides."""
+        n_numbers = SERIES_NUMBERS * len(request.inputs)
+        if are_stored(request.inputs) and not _has_times(request.inputs):
+            return n_numbers
+        return n_numbers + sum([len(series.target) for series in request.inputs])
 
     def to_items(self, request: ForecastRequest, manifest: Manifest, _deadline: float = math.inf) -> ForecastCall:
         """The items of `request`; raises `InvalidRequest` for what this model cannot serve."""
@@ -328,15 +333,19 @@ def _to_call(
     items: list[ForecastItem] = []
     all_counts: list[Counts] = []
     shown = [_shown(series.target, state, manifest) for series, state in zip(inputs, resumed_from, strict=True)]
+    shortest, longest = manifest.input.min_length, manifest.input.max_length or sys.maxsize
     arrays = as_arrays(shown)
-    for index, (series, state) in enumerate(zip(inputs, resumed_from, strict=True)):
+    for index, (series, state, (sent, is_complete)) in enumerate(zip(inputs, resumed_from, arrays, strict=True)):
         target = series.target
         if bounds is not None:
             season = season_number(seasons, no_floor[index], manifest.input)
-        values, missing, error = _values(target, *arrays[index], manifest, state)
-        if error is not None:
-            pointer = f"{pointer_template.format(index)}/target{error.pointer}"
-            errors.add(pointer, error.code, error.detail)
+        if state is None and is_complete and shortest <= len(sent) == len(target) <= longest:
+            values, missing = sent, 0  # there is nothing to look for
+        else:
+            values, missing, error = _values(target, sent, is_complete, manifest, state)
+            if error is not None:
+                pointer = f"{pointer_template.format(index)}/target{error.pointer}"
+                errors.add(pointer, error.code, error.detail)
         if state is None:
             state_row, counts = None, Counts(len(target), missing, len(target) - len(values), season)
         else:
@@ -348,7 +357,7 @@ def _to_call(
     if errors.total:
         errors.check()
     numbers = _answer_numbers(parameters, len(items), sum([len(item.values) for item in items]) if history else 0)
-    numbers += len(items) * (INPUT_NUMBERS + parameters.return_state * manifest.state.width // STATE_NUMBERS)
+    numbers += len(items) * (SERIES_NUMBERS + parameters.return_state * manifest.state.width // STATE_NUMBERS)
     return ForecastCall(manifest, parameters, levels, item_ids, items, all_counts, bounds, numbers)
 
 
@@ -413,19 +422,23 @@ def _predictions(
     levels = call.levels
     seasons = () if call.parameters.season_length is None else stated_seasons(call.parameters)
     bounded = results if call.bounds is None else map(_bounded, results, call.bounds)
+    quantile_rows = [(levels.keys[position], position) for position in levels.requested]
     predictions = []
     for item_id, counts, result, token in zip(call.item_ids, call.counts, bounded, tokens, strict=True):
         rows: list[list[float]] = result.quantiles.tolist()
-        quantiles = {levels.keys[position]: rows[position] for position in levels.requested}
+        mean: list[float] = result.mean.tolist()
         total = counts.observations
         context = Context(total, counts.missing, total - counts.truncated, result.season)
         history = None if result.history is None else _history(result.history, levels)
-        mean: list[float] = result.mean.tolist()
-        warnings = _warnings(call, counts, result, seasons) if counts.truncated or seasons else {}
-        details = warnings or UNSET
-        predictions.append(
-            SeriesPrediction(item_id, mean, quantiles, context, token, history, list(warnings), warning_details=details)
-        )
+        quantiles = {key: rows[position] for key, position in quantile_rows}
+        if counts.truncated or seasons:
+            details = _warnings(call, counts, result, seasons)
+            prediction = SeriesPrediction(
+                item_id, mean, quantiles, context, token, history, list(details), warning_details=details or UNSET
+            )
+        else:
+            prediction = SeriesPrediction(item_id, mean, quantiles, context, token, history, [])
+        predictions.append(prediction)
     if call.timelines:
         predictions = list(map(_timed, predictions, call.timelines))
     if call.parameters.include and "anomaly" in call.parameters.include:

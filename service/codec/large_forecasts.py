@@ -1,13 +1,13 @@
 """Large forecast requests, decoded series by series.
 
 A list of numbers takes 32 bytes a value in Python, and an array 8: where a request has millions of values, only one
-series at a time is a list.
+series at a time is a list, and none where the extension reads the numbers.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -17,8 +17,10 @@ import numpy as np
 from service.codec.forecast_types import ForecastRequest, SeriesInput
 from service.contract.errors import InvalidRequest
 from service.contract.types import Floats
+from service.runtime import compiled
 
 LARGE = 256 << 10  # bytes of a body that is decoded so
+LARGE_COMPILED = 64 << 10  # the same where the extension reads the numbers: it is quicker than lists are
 
 
 class StoredValues(Sequence["float | None"]):
@@ -26,9 +28,10 @@ class StoredValues(Sequence["float | None"]):
 
     __slots__ = ("array", "n_missing")
 
-    def __init__(self, array: Floats) -> None:
+    def __init__(self, array: Floats, n_missing: int | None = None) -> None:
+        """`n_missing`: how many of `array` are missing, where that is known."""
         self.array = array
-        self.n_missing = int(np.isnan(array).sum())
+        self.n_missing = int(np.isnan(array).sum()) if n_missing is None else n_missing
 
     def __len__(self) -> int:
         return len(self.array)
@@ -42,6 +45,12 @@ class StoredValues(Sequence["float | None"]):
             return StoredValues(self.array[index])
         value = float(self.array[index])
         return None if value != value else value  # noqa: PLR0124 (only NaN differs from itself)
+
+    def __iter__(self) -> Iterator[float | None]:
+        numbers: list[float] = self.array.tolist()
+        if not self.n_missing:
+            return iter(numbers)
+        return iter([None if value != value else value for value in numbers])  # noqa: PLR0124 (as above)
 
     def count(self, value: object) -> int:
         """How many values are missing, of None; else as of a list."""
@@ -66,6 +75,11 @@ _request_decoder = msgspec.json.Decoder(_LargeRequest, strict=True)
 _values_decoder = msgspec.json.Decoder(list[float | None], strict=True)
 
 
+def is_large(content: bytes) -> bool:
+    """Whether a body is decoded so."""
+    return len(content) > (LARGE if compiled.in_use is None else LARGE_COMPILED)
+
+
 def decode_large(content: bytes, max_items: int) -> ForecastRequest | None:
     """The request in `content`, its series with `StoredValues`; None where it is at fault: another decoder tells how.
 
@@ -81,17 +95,29 @@ def decode_large(content: bytes, max_items: int) -> ForecastRequest | None:
     return ForecastRequest(inputs, request.model, request.parameters)
 
 
+def are_stored(inputs: Sequence[SeriesInput]) -> bool:
+    """Whether the values of `inputs`, of which there is one at least, are arrays already; either all are or none is."""
+    return isinstance(inputs[0].target, StoredValues)
+
+
 def too_many_series(n_series: int, max_items: int) -> InvalidRequest:
     """The error of a request with more than `max_items` series."""
     return InvalidRequest(f"{n_series} series in one request; at most {max_items}", code="too_many_items")
 
 
 def _stored(series: SeriesInput) -> SeriesInput:
-    values, _ = _as_array(_values_decoder.decode(cast("msgspec.Raw", series.target)))
-    stored = cast("list[float | None]", StoredValues(values))
+    stored = cast("list[float | None]", _read(cast("msgspec.Raw", series.target)))
     return SeriesInput(
         stored, series.item_id, series.state, series.start, series.freq, series.timestamps, series.lower, series.upper
     )
+
+
+def _read(text: msgspec.Raw) -> StoredValues:
+    numbers = None if compiled.in_use is None else compiled.in_use.read_numbers(text)
+    if numbers is not None:
+        return StoredValues(np.frombuffer(numbers[0]), numbers[1])
+    values, is_complete = _as_array(_values_decoder.decode(text))
+    return StoredValues(values, 0 if is_complete else None)
 
 
 def as_arrays(targets: Sequence[list[float | None]]) -> list[tuple[Floats, bool]]:

@@ -1,5 +1,5 @@
-/* What a small POST /forecast costs most in Python, in C: reading it, filling a batch, writing its answer; and what its
-   key is charged.
+/* What a small POST /forecast costs most in Python, in C: reading it, filling a batch, writing its answer, and what its
+   key is charged; and the reading of the numbers of a large one.
 
    Requests are read in their simplest form only, and what is of any other gives None: the Python code, which reads all
    forms, then takes the whole request. A doubt is always settled by None, and so nothing here words an error of a
@@ -121,40 +121,19 @@ static int skip_digits(Text *text)
     return text->at > first;
 }
 
-/* The number that is written from `first` to `end`, without an exponent and with at most 19 digits behind its zeros and
-   19 places; whether it is such a one, and not zero. */
-static int convert(const char *first, const char *end, double *number)
+/* Pass over digits, and put them behind those of `number` and count them in `count`; how many there are. A number of more
+   than 19 digits may not fit, and is of no use. */
+static Py_ssize_t take_digits(Text *text, uint64_t *number, Py_ssize_t *count)
 {
-#ifdef __SIZEOF_INT128__
-    uint64_t digits = 0;
-    int count = 0, places = 0, is_fraction = 0;
-    const char *at = first;
+    const char *first = text->at, *end = text->end, *at = first;
+    uint64_t digits = *number;
 
-    if (*at == '-')
-        at++;
-    for (; at < end; at++) {
-        if (*at == '.') {
-            is_fraction = 1;
-            continue;
-        }
+    for (; at < end && (unsigned char)(*at - '0') < 10; at++)
         digits = 10 * digits + (uint64_t)(*at - '0');
-        places += is_fraction;
-        count += digits != 0;
-        if (count > 19 || places > 19)
-            return 0;
-    }
-    if (digits == 0)
-        return 0;
-    *number = quotient(digits, places);
-    if (*first == '-')
-        *number = -*number;
-    return 1;
-#else
-    (void)first;
-    (void)end;
-    (void)number;
-    return 0;
-#endif
+    *count += at - first;
+    *number = digits;
+    text->at = at;
+    return at - first;
 }
 
 /* A finite number; whether one came. Zero with a sign is none: whether it keeps it is the decoder's affair. */
@@ -162,7 +141,8 @@ static int take_number(Text *text, double *number)
 {
     const char *first;
     char *stop;
-    int has_exponent = 0;
+    uint64_t digits = 0;
+    Py_ssize_t count = 0, places = 0;
 
     skip_space(text);
     first = text->at;
@@ -170,23 +150,28 @@ static int take_number(Text *text, double *number)
         text->at++;
     if (text->at < text->end && *text->at == '0')
         text->at++;
-    else if (!skip_digits(text))
+    else if (!take_digits(text, &digits, &count))
         return 0;
     if (text->at < text->end && *text->at == '.') {
         text->at++;
-        if (!skip_digits(text))
+        places = take_digits(text, &digits, &count);
+        if (!places)
             return 0;
     }
     if (text->at < text->end && (*text->at == 'e' || *text->at == 'E')) {
-        has_exponent = 1;
+        count = 20; /* neither this nor more digits than 19 are converted here */
         text->at++;
         if (text->at < text->end && (*text->at == '+' || *text->at == '-'))
             text->at++;
         if (!skip_digits(text))
             return 0;
     }
-    if (!has_exponent && convert(first, text->at, number))
+#ifdef __SIZEOF_INT128__
+    if (count <= 19 && digits != 0) {
+        *number = *first == '-' ? -quotient(digits, (int)places) : quotient(digits, (int)places);
         return 1;
+    }
+#endif
     *number = PyOS_string_to_double(first, &stop, NULL); /* rounds correctly, too, and stops at the latest at a zero byte */
     if (PyErr_Occurred()) {
         PyErr_Clear();
@@ -226,6 +211,43 @@ static Py_ssize_t take_numbers(Text *text, double *numbers, Py_ssize_t most, Py_
         count++;
     } while (take(text, ','));
     return take(text, ']') ? count : -1;
+}
+
+PyDoc_STRVAR(read_numbers_doc,
+"read_numbers(text, /)\n--\n\n"
+"The list of numbers and nulls in the JSON `text`: (the numbers as float64 in bytes, with NaN for a null, how many are\n"
+"null); None where it is no such list, or not of the simplest form.");
+
+static PyObject *read_numbers(PyObject *module, PyObject *argument)
+{
+    double few[MAX_VALUES], *numbers = few;
+    PyObject *values = NULL, *answer = NULL;
+    Py_ssize_t most = MAX_VALUES, nulls = 0, i, count = -1;
+    Py_buffer buffer;
+    Text text;
+
+    (void)module;
+    if (PyObject_GetBuffer(argument, &buffer, PyBUF_SIMPLE) < 0)
+        return NULL;
+    text.at = buffer.buf;
+    text.end = text.at + buffer.len;
+    if (buffer.len > 2 * MAX_VALUES) { /* a number and its comma take two bytes */
+        for (most = 1, i = 0; i < buffer.len; i++)
+            most += text.at[i] == ',';
+        values = PyBytes_FromStringAndSize(NULL, most * (Py_ssize_t)sizeof(double));
+        numbers = values == NULL ? NULL : (double *)PyBytes_AS_STRING(values);
+    }
+    if (numbers != NULL && buffer.len > 0 && text.end[-1] == ']') /* no number is looked for behind the bracket */
+        count = take_numbers(&text, numbers, most, &nulls);
+    if (count < 0 || text.at != text.end)
+        answer = PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    else if (values == NULL)
+        answer = Py_BuildValue("(y#n)", (const char *)few, count * (Py_ssize_t)sizeof(double), nulls);
+    else if (count == most || _PyBytes_Resize(&values, count * (Py_ssize_t)sizeof(double)) == 0)
+        answer = Py_BuildValue("(On)", values, nulls);
+    Py_XDECREF(values);
+    PyBuffer_Release(&buffer);
+    return answer;
 }
 
 /* --- a request ---------------------------------------------------------------------------------------------------- */
@@ -865,6 +887,7 @@ static PyMethodDef methods[] = {
     {"describe_allowances", (PyCFunction)(void (*)(void))describe_allowances, METH_FASTCALL, describe_allowances_doc},
     {"fill_rows", (PyCFunction)(void (*)(void))fill_rows, METH_FASTCALL, fill_rows_doc},
     {"find_head", (PyCFunction)(void (*)(void))find_head, METH_FASTCALL, find_head_doc},
+    {"read_numbers", read_numbers, METH_O, read_numbers_doc},
     {"read_request", (PyCFunction)(void (*)(void))read_request, METH_FASTCALL, read_request_doc},
     {"take_allowances", (PyCFunction)(void (*)(void))take_allowances, METH_FASTCALL, take_allowances_doc},
     {"write_answer", (PyCFunction)(void (*)(void))write_answer, METH_FASTCALL, write_answer_doc},

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
+    from msgspec import Raw
     from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -27,6 +28,9 @@ class Functions(Protocol):
 
     def read_request(self, data: bytes, start: int, /) -> ReadRequest | None:
         """The request for one forecast that begins at `start`; None where it is not of the simplest form."""
+
+    def read_numbers(self, text: Raw, /) -> tuple[bytes, int] | None:
+        """The numbers of a list as float64, and how many are null; None where it is not of the simplest form."""
 
     def fill_rows(self, sequences: Sequence[NDArray[Any]], dense: NDArray[Any], counts: NDArray[Any], /) -> None:
         """See `service.backend.chunks.pack`."""

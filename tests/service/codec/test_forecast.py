@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from service.codec.common import INPUT_NUMBERS, Body, SequenceState
-from service.codec.forecast import ForecastCall, ForecastCodec, decimal
+from service.codec.common import Body, SequenceState
+from service.codec.forecast import SERIES_NUMBERS, ForecastCall, ForecastCodec, decimal
 from service.codec.forecast_types import ForecastRequest
 from service.codec.state_tokens import StateTokens
 from service.contract.errors import InvalidRequest
@@ -252,7 +252,7 @@ def test_the_size_of_an_answer_is_that_of_its_numbers_and_of_its_series(paramete
     contract = manifest("forecaster")
     contract = contract.model_copy(update={"state": StateContract(width=8, exact=1)})
     request = decode(inputs=[{"target": [1, 2, 3]}, {"target": [1, 2]}], parameters=parameters)
-    assert CODEC.to_items(request, contract).answer_size == size + 2 * INPUT_NUMBERS
+    assert CODEC.to_items(request, contract).answer_size == size + 2 * SERIES_NUMBERS
 
 
 # --- resumed series --------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.codec import large_forecasts
 from service.codec.common import Body
-from service.codec.forecast import ForecastCodec
-from service.codec.large_forecasts import LARGE, StoredValues, decode_large
+from service.codec.forecast import SERIES_NUMBERS, ForecastCodec
+from service.codec.large_forecasts import LARGE, LARGE_COMPILED, StoredValues, decode_large, is_large
 from service.codec.state_tokens import StateTokens
 from service.contract.errors import InvalidRequest
+from service.runtime import compiled
 from service.settings import Settings
 from tests.fakes import manifest
 
@@ -23,6 +25,11 @@ MANIFEST = manifest("m", context=4096, missing=True)
 
 def sent(document: dict[str, Any], *, is_large: bool) -> Body:
     return Body(json.dumps(document).encode() + b" " * (LARGE * is_large))
+
+
+@pytest.fixture(params=["compiled", "in Python"], autouse=True)
+def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "in_use", compiled.built if request.param == "compiled" else None)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +67,9 @@ def test_a_large_request_has_the_items_of_a_small_one(target: list[float | None]
 )
 def test_a_large_request_is_refused_as_a_small_one(document: dict[str, Any]) -> None:
     refusals = []
-    for is_large in (False, True):
+    for large in (False, True):
         with pytest.raises(InvalidRequest) as refusal:
-            CODEC.to_items(CODEC.decode(sent(document, is_large=is_large)), MANIFEST)
+            CODEC.to_items(CODEC.decode(sent(document, is_large=large)), MANIFEST)
         refusals.append((refusal.value.code, str(refusal.value), refusal.value.errors))
     assert refusals[0] == refusals[1]
 
@@ -83,6 +90,35 @@ def test_a_large_request_takes_the_memory_of_arrays() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 13e6  # a million values: 8 MB of arrays and one list; all lists take 32
+
+
+def test_the_extension_reads_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiled.in_use is None:
+        pytest.skip("without the extension")
+    monkeypatch.setattr(large_forecasts, "_values_decoder", None)
+    content = sent({"inputs": [{"target": [1, None, 2.5]}]}, is_large=True).content
+    request = decode_large(content, 1)
+    assert request is not None
+    assert list(request.inputs[0].target) == [1, None, 2.5]
+    assert request.inputs[0].target.count(None) == 1
+
+
+def test_a_body_is_large_from_fewer_bytes_on_where_the_extension_reads_it() -> None:
+    threshold = LARGE if compiled.in_use is None else LARGE_COMPILED
+    assert not is_large(b" " * threshold)
+    assert is_large(b" " * (threshold + 1))
+
+
+def test_what_is_an_array_already_takes_no_time_for_its_values() -> None:
+    series = {"target": [1.5] * 1000}
+    timed = {**series, "start": "2020-01-01", "freq": "D"}
+
+    def size(*inputs: dict[str, Any], large: bool) -> int:
+        return CODEC.preparation_size(CODEC.decode(sent({"inputs": inputs}, is_large=large)))
+
+    assert size(series, series, large=False) == 2000 + 2 * SERIES_NUMBERS
+    assert size(series, series, large=True) == 2 * SERIES_NUMBERS
+    assert size(series, timed, large=True) == 2000 + 2 * SERIES_NUMBERS
 
 
 def test_values_read_like_their_list() -> None:

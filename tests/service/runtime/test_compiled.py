@@ -8,6 +8,7 @@ import os
 import shutil
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -222,6 +223,50 @@ def test_arguments_of_other_types_are_errors(functions: Any) -> None:
                 getattr(functions, name)(*call)
     assert functions.read_request(b"{}", 9) is None
     assert functions.read_request(b"{}", -1) is None
+
+
+# --- the numbers of a large request ----------------------------------------------------------------------------------
+
+_list_decoder = msgspec.json.Decoder(list[float | None], strict=True)
+
+
+def check_numbers(functions: compiled.Functions, text: bytes) -> bool:
+    """Whether the list `text` is of the simplest form; if it is, it has the values that the service reads in it."""
+    read = functions.read_numbers(msgspec.Raw(text))
+    if read is None:
+        return False
+    values = _list_decoder.decode(text)
+    expected = np.array([math.nan if value is None else value for value in values], np.float64)
+    array = np.frombuffer(read[0])
+    np.testing.assert_array_equal(array, expected)
+    np.testing.assert_array_equal(np.signbit(array[~np.isnan(array)]), np.signbit(expected[~np.isnan(expected)]))
+    assert read[1] == values.count(None)
+    return True
+
+
+@needs_extension
+@by_example
+@given(st.lists(st.one_of(decimals, st.none()), max_size=8), st.integers(0, 30))
+def test_numbers_are_read_as_the_codec_reads_them(functions: compiled.Functions, values: list[Any], cut: int) -> None:
+    text = as_json(values).encode()
+    check_numbers(functions, text)
+    check_numbers(functions, text[:cut])
+
+
+@needs_extension
+@by_example
+@given(st.lists(st.none() | written), st.sampled_from([1, 700]), st.booleans())
+def test_the_numbers_that_python_writes_are_read(
+    functions: compiled.Functions, values: list[Any], times: int, is_spaced: bool
+) -> None:
+    assert check_numbers(functions, json.dumps(values * times, indent=1 if is_spaced else None).encode())
+
+
+@needs_extension
+@pytest.mark.parametrize("text", [b"", b"[", b"]", b"[1", b"[1]]", b"[1],", b"[1,]", b"[,]", b"1]", b"[[1]]", b"[1 2]"])
+def test_what_is_no_list_of_numbers_is_left_to_python(functions: compiled.Functions, text: bytes) -> None:
+    for content in (text, text.replace(b"1", b"1" + b",1" * 3000) if b"1" in text else text):
+        assert functions.read_numbers(msgspec.Raw(content)) is None
 
 
 # --- heads -----------------------------------------------------------------------------------------------------------
