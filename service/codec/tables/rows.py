@@ -59,7 +59,7 @@ class Row(Struct, frozen=True, gc=False):
 
     line: int
     cells: list[str]
-    positions: list[tuple[int, int, int]] | None = None  # of a table that was turned
+    positions: Sequence[tuple[int, int, int]] | None = None  # of a table that was turned
 
 
 class Rows(Struct, frozen=True, eq=False):
@@ -92,7 +92,7 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # Excel's own hint
         delimiter, text = delimiter or lines[0][4], "\n" + text.partition("\n")[2]
         lines[0] = ""
-    sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not _is_remark([line])]
+    sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not _is_remark([line], line.strip())]
     if not sample:
         raise bad_table("the table is empty")
     note = None
@@ -262,9 +262,10 @@ def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> tuple[
     rows, comments = [], []
     has_formulas = '="' in text
     for line, cells in _lines(text, delimiter, dialect):
-        if not cells or not any(cell.strip() for cell in cells):
+        text = " ".join(cells).strip()
+        if not text:
             continue
-        if not _is_remark(cells):
+        if not _is_remark(cells, text):
             rows.append(Row(line, [_FORMULA.sub(r"\1", cell) for cell in cells] if has_formulas else cells))
         elif _is_comment(cells) and any(map(str.isalnum, "".join(cells))):
             comments.append(Row(line, cells))
@@ -302,9 +303,13 @@ def _lines(text: str, delimiter: str | None, dialect: dict[str, Any]) -> Iterato
         raise bad_table(f"line {line}: {error}", f"#row={line}") from error
 
 
-def _is_remark(cells: Sequence[str]) -> bool:
-    """Whether a row is a comment, or what databases print around a table: a line of dashes, a number of rows."""
-    text = " ".join(cells).strip()
+def _is_remark(cells: Sequence[str], text: str) -> bool:
+    """Whether a row, with `text` in all its cells, is a comment, or what databases print around a table.
+
+    That is a line of dashes, or a number of rows.
+    """
+    if text[0].isalnum() and "row" not in text:  # what most rows are
+        return False
     return bool(_is_comment(cells) or _is_rule(text) or _ROW_COUNT.fullmatch(text))
 
 
@@ -347,8 +352,9 @@ def without_preamble(rows: list[Row]) -> tuple[list[Row], list[str]]:
 
 def filled(row: Row) -> int:
     """The number of cells up to the last one that holds something."""
-    count = len(row.cells)
-    while count and not row.cells[count - 1].strip():
+    cells = row.cells
+    count = len(cells)
+    while count and not cells[count - 1].strip():
         count -= 1
     return count
 
