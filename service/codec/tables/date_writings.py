@@ -34,9 +34,9 @@ _MONTHS = {
     )
     for name in names.split()
 }
-_CLOCK = (
+_CLOCK = (  # blanks stand before what follows them alone: three runs of them in a row take the cube of their number
     r"(?:[T ,:]+(?P<hour>[0-9]{1,2})[:.hH](?P<minute>[0-9]{2})(?:[:.](?P<second>[0-9]{2})(?:[.,][0-9]+)?)?"
-    r"\s*(?:Uhr)?\s*(?P<half>[AaPp]\.?\s?[Mm]\.?)?"
+    r"(?:\s*Uhr)?(?:\s*(?P<half>[AaPp]\.?\s?[Mm]\.?))?"
     r"(?:\s*(?P<zone>(?:UTC|GMT)?[+-][0-9]{2}:?[0-9]{2}|[A-Z]{3,4}|Z)(?:\s*\([^()]*\))?)?)?"
 )
 _WEEKDAY = r"(?:[^\W\d]+\.?,?\s+)??"

@@ -41,7 +41,7 @@ def _choice(words: str | Iterable[str]) -> str:
 
 
 _AROUND = re.compile(
-    rf"(?P<minus>[+-]?)\s*(?P<before>{_choice(_CURRENCIES)})?\s*(?P<number>[+-]?[.,]?[0-9](?:.*[0-9])?[.,]?-?)"
+    rf"(?P<minus>[+-]?)(?:\s*(?P<before>{_choice(_CURRENCIES)}))?\s*(?P<number>[+-]?[.,]?[0-9](?:.*[0-9])?[.,]?-?)"
     rf"(?:\s*(?P<unit>{_choice(_CURRENCIES + _UNITS)})|\s+(?P<kelvin>K)"
     rf"|\s*(?P<factor>{_choice(_FACTORS)})\s*(?P<currency>{_choice(_CURRENCIES)})?)?"
 )

@@ -25,6 +25,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 _NO_CHARSETS = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem")
 _LOOKED_AT = 200  # lines
 csv.field_size_limit(100_000)  # characters
+_MAX_WORD = 1000  # letters before or after one that is shown
 _MAX_ROW = 1 << 20  # bytes of a row of a large file
 _BOXES = str.maketrans("│┃║", "|||")
 _RULE, _DRAWN_RULE = "-+=|: ", "─━═┌┐└┘├┤┬┴┼╭╮╰╯╞╪╡╔╗╚╝╠╣╦╩╬╟╢╤╧┏┓┗┛┣┫┳┻╋┠┨| "
@@ -49,7 +50,8 @@ _OTHER_TEXT = (
 )
 # Of Windows-1250, where Windows-1252 has a sign that stands in no word: ż, ł and ą within one, ż behind a letter.
 _POLISH = re.compile(rb"[A-Za-z][\xb3\xb9\xbf][A-Za-z\x80-\xff]|[a-z]\xbf|\sz\xb3(?![A-Za-z])")
-_FOREIGN_WORD = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
+_FOREIGN = re.compile(r"[^\W\d_\x00-\x7f]")  # alone: with the letters before it, it takes the square of their number
+_LETTERS = re.compile(r"[^\W\d_]*")
 _FORMULA = re.compile(r'\A\s*="(.*)"\s*\Z', re.DOTALL)  # of spreadsheets, so that 00123 stays as it is
 _WIDE_TEXT = (("utf-16-le", 1), ("utf-16-be", 0))  # and where the high bytes of its ASCII characters stand, which are 0
 
@@ -175,12 +177,22 @@ def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
     except UnicodeDecodeError:
         name = _likely_encoding(content)
         text = content.decode(name, "replace")
-        found = _FOREIGN_WORD.search(text)
+        word = _foreign_word(text)
         name = name.replace("cp", "windows-")
-        if found is None:
+        if not word:
             return text, name, None
-        note = f"letters such as in '{printable(found[0])}' were read as {name}; encoding= says otherwise"
+        note = f"letters such as in '{printable(word)}' were read as {name}; encoding= says otherwise"
         return text, name, note
+
+
+def _foreign_word(text: str) -> str:
+    """The first word with a letter that is not of ASCII; empty where there is none."""
+    found = _FOREIGN.search(text)
+    if found is None:
+        return ""
+    before = _LETTERS.match(text[: found.start()][: -_MAX_WORD - 1 : -1])
+    after = _LETTERS.match(text, found.start(), found.start() + _MAX_WORD)
+    return f"{before[0][::-1] if before else ''}{after[0] if after else ''}"
 
 
 def _likely_encoding(content: bytes) -> str:

@@ -146,3 +146,20 @@ def test_a_stretch_between_two_clocks_among_many_times_is_found() -> None:
     found = find_date_format(texts, None, prefers_day_first=False)
     assert found is not None
     assert found.read(texts[7]).clock.hour == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("01.02.2024 10:00 Uhr", 10),
+        ("01.02.2024 10:00Uhr", 10),
+        ("01.02.2024 10:00  pm", 22),
+        ("01.02.2024 10:00 CET", 10),
+    ],
+)
+def test_words_behind_a_clock(text: str, hour: int) -> None:
+    found = find_date_format(
+        [text, text.replace("01.", "31.", 1).replace("02.2024", "03.2024")], None, prefers_day_first=True
+    )
+    assert found is not None
+    assert found.read(text).clock.hour == hour

@@ -667,10 +667,17 @@ DAYS = "".join(f"2024-01-{day:02},{day}\n" for day in range(1, 10))
         f"INSERT INTO a{BLANKS}x",
         f"CREATE TABLE a{BLANKS}x\nINSERT INTO a VALUES (1),(2)",
         "Year," + ",".join(["Jan", "Feb", "Mar"] * 600) + "\n" + "2020," + ",".join(["1"] * 1800),
+        b"a,b\n" + b"a" * 50_000 + b"\xd7,1\n2,3\n",  # of no encoding that is found, and without a letter of another
+        "INSERT INTO a VALUES (1\n" * 3000,
+        "INSERT INTO a VALUES (1,2),(3,4)\n,(5\n" * 2000,
+        "INSERT INTO a VALUES (\\'\n" * 5000,
+        "COPY a FROM stdin;\n" * 5000,
+        "date,value\n" + "".join(f"2024-01-01 10:00{' ' * 75}x{row},1\n" for row in range(500)),
+        "date,value\n2024-01-01 00:00,1\n" + "2024-10-27 02:00,1\n" * 3000,
     ],
-    ids=range(10),
+    ids=range(17),
 )
-def test_no_text_takes_the_square_of_its_length(content: str) -> None:
+def test_no_text_takes_the_square_of_its_length(content: str | bytes) -> None:
     """Each of them took from seconds to minutes, in which a pattern held up every other client of the process."""
     start = time.process_time()
     with contextlib.suppress(InvalidRequest):
@@ -738,3 +745,9 @@ def test_plain_numbers_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(NumberFormat, "parse", lambda self, text: parsed.append(text))
     assert series(read("date,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n")) == {"a": [1, 3], "b": [2, 4]}
     assert parsed == []
+
+
+@pytest.mark.parametrize("word", ["Köln", "Größe", "é", "señor", "Año"])
+def test_the_note_on_an_encoding_shows_a_whole_word(word: str) -> None:
+    table = read(f"where,value\nA {word} b,1\nA {word} b,2\n".encode("cp1252"))
+    assert f"letters such as in '{word}' were read as windows-1252" in " ".join(table.reading.notes)
