@@ -140,13 +140,14 @@ def row_parts(file: BinaryIO, delimiter: str | None, encoding: str | None, part_
 
 def _up_to_row(file: BinaryIO, size: int) -> bytes:
     """The next `size` bytes of a file up to the end of a row: a line that ends outside of quotes."""
-    content = file.read(size)
-    content += file.readline(_MAX_ROW)
-    while content.count(b'"') % 2 and (line := file.readline(_MAX_ROW)):
-        if len(content) > size + _MAX_ROW:
+    pieces = [file.read(size), file.readline(_MAX_ROW)]
+    n_bytes, n_quotes = sum(map(len, pieces)), sum(piece.count(b'"') for piece in pieces)
+    while n_quotes % 2 and (line := file.readline(_MAX_ROW)):
+        if n_bytes > size + _MAX_ROW:
             raise bad_table("a quoted cell has no end")
-        content += line
-    return content
+        pieces.append(line)
+        n_bytes, n_quotes = n_bytes + len(line), n_quotes + line.count(b'"')
+    return b"".join(pieces)
 
 
 def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
