@@ -49,7 +49,9 @@ _COMPARED = 1024  # newest values that are looked at for a season
 _MIN_FILLED = 0.4  # of the steps between the first and the last time: with fewer the spacing was guessed wrongly
 _MAX_YEAR = np.datetime64("10000-01-01", "us")
 _ZERO = dt.timedelta(0)
+_MIDNIGHT = dt.time()
 _ZONE_NAME = re.compile(r"(.*)\[!?([A-Za-z0-9_+/-]+)\]")
+_SHORTEST_DATE = 8  # characters of a whole date: 20240131
 _REDUCED = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 _NICE = (
     *(SECOND * count for count in (1, 2, 5, 10, 15, 20, 30)),
@@ -59,7 +61,7 @@ _NICE = (
 )
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True, gc=False):
     """A time as it was written."""
 
     clock: dt.datetime  # of the wall, without a zone
@@ -244,14 +246,14 @@ def parse_moment(text: str) -> Moment:
     text = text.strip()
     if len(text) > MAX_TEXT:
         raise ValueError("is too long for a time")
-    named = _ZONE_NAME.fullmatch(text)
+    named = _ZONE_NAME.fullmatch(text) if text.endswith("]") else None
     text, zone = (named[1], named[2]) if named else (text, None)
-    reduced = _REDUCED.fullmatch(text)
+    reduced = _REDUCED.fullmatch(text) if len(text) < _SHORTEST_DATE else None
     if reduced:
         return Moment(dt.datetime(int(reduced[1]), int(reduced[2] or 1), 1), None, zone, "M" if reduced[2] else "Y")  # noqa: DTZ001 (a clock without a zone)
     time = dt.datetime.fromisoformat(text)
-    offset, clock = time.utcoffset(), time.replace(tzinfo=None)
-    precision = "s" if len(text) > 10 or time.time() != dt.time() else "D"
+    offset, clock = (None, time) if time.tzinfo is None else (time.utcoffset(), time.replace(tzinfo=None))
+    precision = "s" if len(text) > 10 or time.time() != _MIDNIGHT else "D"
     if zone is not None and offset is None:
         offset = clock.replace(tzinfo=_named_zone(zone)).utcoffset()
     return Moment(clock, offset, zone, precision, text.endswith(("Z", "z")))

@@ -20,20 +20,33 @@ def second_hours(clocks: Sequence[dt.datetime]) -> list[int]:
     """
     positions: list[int] = []
     backward = [position for position, (first, second) in enumerate(pairwise(clocks), start=1) if second <= first]
-    for position in backward:
-        repeated = clocks[position]
-        if repeated.weekday() != _SUNDAY or repeated.hour > _LAST_HOUR:
+    candidates = [p for p in backward if clocks[p].hour <= _LAST_HOUR and clocks[p].weekday() == _SUNDAY]
+    for position, preceding in zip(candidates, _last_earlier(clocks, candidates), strict=True):
+        repeated, count = clocks[position], position - preceding - 1
+        if preceding < 0 or count > _MOST_ROWS or repeated - clocks[preceding] > _HOUR:
             continue
-        count = 1
-        while count < min(position, _MOST_ROWS) and clocks[position - 1 - count] >= repeated:
-            count += 1
-        preceding = position - count - 1
-        first, second = clocks[position - count : position], clocks[position : position + count]
-        if first != second or preceding < 0 or first[-1] - repeated >= _HOUR:
+        if clocks[position - 1] - repeated >= _HOUR:
             continue
-        if dt.timedelta(0) < repeated - clocks[preceding] <= _HOUR:
-            positions += range(position, position + count)
+        if clocks[preceding + 1 : position] == clocks[position : position + count]:
+            start = max(position, positions[-1] + 1) if positions else position
+            positions += range(start, position + count)
     return positions
+
+
+def _last_earlier(clocks: Sequence[dt.datetime], candidates: Sequence[int]) -> list[int]:
+    """For each of `candidates`, in ascending order, the last position before it with an earlier time; -1 for none."""
+    found: list[int] = []
+    rising: list[int] = []  # positions before it with nothing earlier behind them
+    begin = 0
+    for candidate in candidates:
+        for position in range(begin, candidate + 1):
+            while rising and clocks[rising[-1]] >= clocks[position]:
+                rising.pop()
+            if position == candidate:
+                found.append(rising[-1] if rising else -1)
+            rising.append(position)
+        begin = candidate + 1
+    return found
 
 
 def joined_hours(values: Sequence[float | None], positions: Sequence[int]) -> list[float | None]:

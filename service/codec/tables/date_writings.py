@@ -6,6 +6,8 @@ import datetime as dt
 import re
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from service.codec.tables.types import DateOrder
 from service.codec.timeline import Moment, parse_moment
 
@@ -32,9 +34,9 @@ _MONTHS = {
     )
     for name in names.split()
 }
-_CLOCK = (
+_CLOCK = (  # blanks stand before what follows them alone: three runs of them in a row take the cube of their number
     r"(?:[T ,:]+(?P<hour>[0-9]{1,2})[:.hH](?P<minute>[0-9]{2})(?:[:.](?P<second>[0-9]{2})(?:[.,][0-9]+)?)?"
-    r"\s*(?:Uhr)?\s*(?P<half>[AaPp]\.?\s?[Mm]\.?)?"
+    r"(?:\s*Uhr)?(?:\s*(?P<half>[AaPp]\.?\s?[Mm]\.?))?"
     r"(?:\s*(?P<zone>(?:UTC|GMT)?[+-][0-9]{2}:?[0-9]{2}|[A-Z]{3,4}|Z)(?:\s*\([^()]*\))?)?)?"
 )
 _WEEKDAY = r"(?:[^\W\d]+\.?,?\s+)??"
@@ -85,6 +87,7 @@ _ZONES = {
     "KST": 9, "AEST": 10, "AEDT": 11, "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
     "UTC": 0, "GMT": 0,
 }  # fmt: skip
+_ASCII_DIGITS = "0123456789"
 _MIDNIGHT = re.compile(r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ]24:00(?::00)?")
 _EXCEL_EPOCH = dt.datetime(1899, 12, 30)  # noqa: DTZ001 (a clock without a zone)
 EXCEL_DAYS = (20_000, 80_000)  # 1954 to 2119
@@ -105,16 +108,18 @@ def read_iso(text: str) -> Moment:
     text = text.strip()
     if text.isdigit():
         raise ValueError("digits alone are read by their number")
+    if text[-1:] in _ASCII_DIGITS and "24:00" not in text:  # what most files hold
+        return parse_moment(text)
     midnight = _MIDNIGHT.fullmatch(text)
     if midnight:
         start = parse_moment(midnight["day"])
-        return start._replace(clock=start.clock + dt.timedelta(days=1), precision="s")
+        return replace(start, clock=start.clock + dt.timedelta(days=1), precision="s")
     word = _UTC_WORD.search(text)
     if word and len(text) > 11:
         return parse_moment(text[: word.start()] + "Z")
     zone = _ZONE_WORD.search(text)
     if zone and zone[1] in _ZONES:
-        return parse_moment(text[: zone.start()])._replace(offset=dt.timedelta(hours=_ZONES[zone[1]]))
+        return replace(parse_moment(text[: zone.start()]), offset=dt.timedelta(hours=_ZONES[zone[1]]))
     return parse_moment(text)
 
 

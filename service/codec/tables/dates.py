@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from msgspec import Struct
@@ -27,6 +27,9 @@ _CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(\s*[AaPp]
 _UNTIL = re.compile(
     r"\s+(?:-|–|—|to|bis|until|hasta|au|a)\s+|(?<=[0-9Z])(?:/|--|–)(?=[0-9]{4}-)|(?<=:[0-9]{2})[-–](?=[0-9])"
 )
+# A word and a number behind it (`sensor12`); with five or six digits it may be a week, as in W012024.
+_NUMBERED_WORD = re.compile(r"[^\W\d]+(?:[0-9]{1,4}|[0-9]{7,})")
+_MAY_BE_UNTIL = (re.compile(r"\s(?:-|to|bis|until|hasta|au|a)\s"), re.compile(r":[0-9]{2}-[0-9]"))
 _DIGIT = re.compile(r"\d")
 _LONGEST = 100  # characters of a date or a stretch of time in any writing
 _SAMPLE_SIZE = 1000  # cells that are looked at where a few tell as much as all
@@ -60,7 +63,14 @@ def is_clock(text: str) -> bool:
 def looks_like_date(text: str) -> bool:
     """Whether a cell is a date in some writing; numbers count only where they can be nothing but a date of digits."""
     text = text.strip()
+    if _is_number(text) and not text.isdigit():  # before what is slow, since most cells are numbers
+        return False
     return len(text) <= _LONGEST and _DIGIT.search(text) is not None and _is_date(text)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is of digits and marks alone: 1234.5 is a value, although it could be a month."""
+    return text.replace(".", "", 1).replace(",", "", 1).isdigit()
 
 
 @functools.lru_cache(maxsize=4096)  # the same cells are asked again and again while the form of a table is looked for
@@ -69,7 +79,7 @@ def _is_date(text: str) -> bool:
     if text.isdigit():
         has_hour = len(text) == 10 and text.startswith(("19", "20"))
         return (len(text) in {8, 12, 14} or has_hour) and _succeeds(read_digits, text)
-    if text.replace(".", "", 1).replace(",", "", 1).isdigit():  # 1234.5 is a value, although it could be a month
+    if _is_number(text) or _NUMBERED_WORD.fullmatch(text):
         return False
     return any(_succeeds(parser, text) for parser in (read_iso, read_words, *_ORDERS.values()))
 
@@ -89,7 +99,8 @@ def find_date_format(texts: Sequence[str], order: DateOrder | None, *, prefers_d
 
     Days and months are distinguished by a number above 12, then by which order makes the dates ascend or descend.
     """
-    stretch = next((text for text in dict.fromkeys(texts) if start_of(text) != text), None)
+    cells = dict.fromkeys(texts)
+    stretch = next((text for text in cells if start_of(text) != text), None) if _may_hold_until(cells) else None
     if stretch is None:
         return _format_of(texts, order, prefers_day_first=prefers_day_first)
     found = _format_of([start_of(text) for text in texts], order, prefers_day_first=prefers_day_first)
@@ -97,6 +108,12 @@ def find_date_format(texts: Sequence[str], order: DateOrder | None, *, prefers_d
         return None
     parse, note = found.parse, f"times such as '{stretch}' were read as what they begin with"
     return DateFormat(lambda text: parse(start_of(text)), found.order, f"{found.note}; {note}" if found.note else note)
+
+
+def _may_hold_until(cells: Iterable[str]) -> bool:
+    """Whether one of the cells may be a stretch of time: told for all at once, since there are many."""
+    joined = "\n".join(cells)
+    return any(mark in joined for mark in ("/", "--", "–", "—")) or any(form.search(joined) for form in _MAY_BE_UNTIL)
 
 
 def find_excel_format(texts: Sequence[str]) -> DateFormat | None:
@@ -117,10 +134,11 @@ def _format_of(texts: Sequence[str], order: DateOrder | None, *, prefers_day_fir
         return DateFormat(best_parser)
     if order is not None:
         return DateFormat(_ORDERS[order], order) if _share(_ORDERS[order], cells) > 0 else None
-    readable: list[DateOrder] = [name for name, parser in _ORDERS.items() if _share(parser, cells) == 1]
+    readable: list[DateOrder] = [name for name, parser in _ORDERS.items() if _reads_all(parser, cells)]
     if not readable:
-        best = max(_ORDERS, key=lambda name: _share(_ORDERS[name], cells))
-        return DateFormat(_ORDERS[best], best) if _share(_ORDERS[best], cells) >= 0.8 else None
+        parts = {name: _share(parser, cells) for name, parser in _ORDERS.items()}
+        best = max(_ORDERS, key=lambda name: parts[name])
+        return DateFormat(_ORDERS[best], best) if parts[best] >= 0.8 else None
     if len(readable) == 1:
         return DateFormat(_ORDERS[readable[0]], readable[0])
     return _two_way(texts, readable, prefers_day_first)
@@ -157,6 +175,11 @@ def _is_ordered(clocks: list[dt.datetime]) -> bool:
 
 def _share(parser: Parser, cells: Sequence[str]) -> float:
     return sum(_succeeds(parser, cell) for cell in cells) / len(cells) if cells else 0.0
+
+
+def _reads_all(parser: Parser, cells: Sequence[str]) -> bool:
+    """Whether a parser reads each of `cells`, of which there are some; it ends at the first that it does not read."""
+    return bool(cells) and all(_succeeds(parser, cell) for cell in cells)
 
 
 def _succeeds(parser: Parser, text: str) -> bool:

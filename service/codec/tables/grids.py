@@ -13,10 +13,9 @@ from service.codec.tables.numerals import is_missing
 from service.codec.tables.rows import Row, Rows, is_year
 
 _FEWEST_COLUMNS = 6
+_MOST_TURNED = 14  # rows of a table of which columns may be years: months, quarters, and what adds them up
 _QUARTER = re.compile(r"(?:[QTKqtk]|[Qq]tr)\.?\s?([1-4])")
 _HOUR = re.compile(r"(?:h|hour|hora|stunde|heure|he|hr)?[\s_]?([0-9]{1,2})\s?h?", re.IGNORECASE)
-
-Time = Callable[[str, int], str]  # the name of a row, and the number of a column, to the text of a time
 
 
 def unrolled_grid(table: Rows) -> Rows | None:
@@ -30,26 +29,29 @@ def unrolled_grid(table: Rows) -> Rows | None:
         if all(map(is_year, names)):
             months = _numbered(header, month_of)
             if len(months) >= _FEWEST_COLUMNS:
-                return _unrolled(grid, months, lambda name, month: f"{name}-{month:02}", "a year", "a month")
+                ends = {index: f"-{month:02}" for index, month in months.items()}
+                return _unrolled(grid, ends, "a year", "a month")
             quarters = _numbered(header, _quarter_of)
             if len(quarters) == 4:
-                return _unrolled(grid, quarters, lambda name, quarter: f"{name}Q{quarter}", "a year", "a quarter")
-        if grid is table and all(map(looks_like_date, names)) and not any(":" in name for name in names):
-            return _days(grid)
+                ends = {index: f"Q{quarter}" for index, quarter in quarters.items()}
+                return _unrolled(grid, ends, "a year", "a quarter")
+        if grid is table and not any(":" in name for name in names):
+            parts = _parts_of_days(header)  # before the names of rows, which are many
+            if (parts is not None or len(names) <= _MOST_TURNED) and all(map(looks_like_date, names)):
+                return _unrolled(grid, *parts) if parts is not None else None
     return None
 
 
-def _days(grid: Rows) -> Rows | None:
-    """A row for each day, a column for each hour or quarter of one."""
-    header = grid.rows[0]
-    clocks = {index: cell.strip() for index, cell in enumerate(header.cells) if index and is_clock(cell)}
+def _parts_of_days(header: Row) -> tuple[dict[int, str], str, str] | None:
+    """The ends of the times in each column of a table with a row for each day, where it is an hour or a part of one."""
+    clocks = {index: start_of(cell.strip()) for index, cell in enumerate(header.cells) if index and is_clock(cell)}
     if len(clocks) >= _FEWEST_COLUMNS and len(clocks) + 1 == len(header.cells):
-        return _unrolled(grid, {i: i for i in clocks}, lambda day, i: f"{day} {start_of(clocks[i])}", "a day", "a time")
+        return {index: f" {clock}" for index, clock in clocks.items()}, "a day", "a time"
     hours = _numbered(header, _hour_of)
     if sorted(hours.values()) not in ([*range(24)], [*range(1, 25)]) or len(hours) + 1 != len(header.cells):
         return None
     first = min(hours.values())  # hour 1 of 24 begins at midnight
-    return _unrolled(grid, hours, lambda day, hour: f"{day} {hour - first:02}:00", "a day", "an hour")
+    return {index: f" {hour - first:02}:00" for index, hour in hours.items()}, "a day", "an hour"
 
 
 def _numbered(header: Row, number_of: Callable[[str], int | None]) -> dict[int, int]:
@@ -72,7 +74,7 @@ def _transposed(table: Rows) -> Rows:
     """`table` with its rows as columns, where it is small enough to be one of years and months."""
     rows = table.rows
     width = len(rows[0].cells)
-    if not 4 <= len(rows) - 1 <= 14 or any(len(row.cells) != width for row in rows):
+    if not 4 <= len(rows) - 1 <= _MOST_TURNED or any(len(row.cells) != width for row in rows):
         return replace(table, rows=rows[:1])
     turned = [
         Row(
@@ -85,16 +87,22 @@ def _transposed(table: Rows) -> Rows:
     return replace(table, rows=turned)
 
 
-def _unrolled(grid: Rows, columns: dict[int, int], time: Time, row_word: str, column_word: str) -> Rows:
-    """The values of a grid in the order of their times, up to the last one."""
+def _unrolled(grid: Rows, ends: dict[int, str], row_word: str, column_word: str) -> Rows:
+    """The values of a grid in the order of their times, up to the last one.
+
+    A time is the name of its row with the end that `ends` has for its column.
+    """
     header, body = grid.rows[0], grid.rows[1:]
     rows = [Row(header.line, ["time", "value"])]
     for number, row in enumerate(body, start=2):
         places = row.positions or [(row.line, number, column + 1) for column in range(len(row.cells))]
-        for index, part in columns.items():
-            cell = row.cells[index] if index < len(row.cells) else ""
-            positions = [places[0], places[index] if index < len(places) else places[-1]]
-            rows.append(Row(row.line, [time(row.cells[0].strip(), part), cell], positions))
+        line, cells, first, name = row.line, row.cells, places[0], row.cells[0].strip()
+        rows += [
+            Row(line, [name + end, cells[index]], (first, places[index]))
+            if index < len(cells)
+            else Row(line, [name + end, ""], (first, places[-1]))
+            for index, end in ends.items()
+        ]
     while len(rows) > 1 and is_missing(rows[-1].cells[1]):
         rows.pop()
     words = f"each row was read as {row_word}, each column as {column_word}"

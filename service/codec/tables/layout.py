@@ -38,7 +38,8 @@ _LEADING_ZERO = re.compile(r"0[0-9]+\Z")
 _INDEX_NAMES = frozenset(
     ["", *["index", "idx", "row", "rownames", "row_names", "nr", "no", "#", "unnamed_0", "rowid", "record"]]
 )
-_LOOKED_AT = 1000  # rows
+_LOOKED_AT = 1000  # rows, and columns for a name like a stated one
+_LONGEST_NAME = 100  # characters of a name that a misspelt one is compared with: that takes their square
 MAX_COLUMNS = 1 << 16  # what each of them is, is looked at one by one
 _SAMPLE_SIZE = 200  # cells
 _KINDS = ("number", "date", "clock", "text", "empty")
@@ -163,6 +164,8 @@ class _Choice:
         self._body = body
         self._time_columns: list[Column] = []
         self._repeats_times = True  # rows of one time belong to several series
+        self._by_name: dict[str, Column] = {}  # or by number, where a column has no name
+        self._by_small_name: dict[str, Column] = {}
         self._options = options
         self._has_header = has_header
         self._all_values = all_values
@@ -196,14 +199,15 @@ class _Choice:
 
     def _named(self, name: str, option: str) -> Column:
         """The column of that name in any case, or of that number where there is no header."""
-        for column in self._columns:
-            if column.name == name or (not column.name and str(column.index + 1) == name):
-                return column
-        for column in self._columns:
-            if column.name.lower() == name.lower():
-                return column
+        if not self._by_name:
+            for column in reversed(self._columns):  # the first of several remains
+                self._by_name[column.label] = self._by_small_name[column.name.lower()] = column
+        found = self._by_name.get(name) or self._by_small_name.get(name.lower())
+        if found is not None:
+            return found
         names = [column.label for column in self._columns]
-        near = difflib.get_close_matches(name, names, n=1)
+        likely = [label for label in names[:_LOOKED_AT] if len(label) <= _LONGEST_NAME]
+        near = difflib.get_close_matches(name, likely, n=1) if len(name) <= _LONGEST_NAME else []
         listed = ", ".join(printable(name) for name in names[:20])
         hint = f"; did you mean '{printable(near[0])}'?" if near else ""
         raise bad_table(f"{option}: there is no column '{printable(name)}' among {listed}{hint}", f"#/{option}")

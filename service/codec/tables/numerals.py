@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -40,7 +41,7 @@ def _choice(words: str | Iterable[str]) -> str:
 
 
 _AROUND = re.compile(
-    rf"(?P<minus>[+-]?)\s*(?P<before>{_choice(_CURRENCIES)})?\s*(?P<number>[+-]?[.,]?[0-9](?:.*[0-9])?[.,]?-?)"
+    rf"(?P<minus>[+-]?)(?:\s*(?P<before>{_choice(_CURRENCIES)}))?\s*(?P<number>[+-]?[.,]?[0-9](?:.*[0-9])?[.,]?-?)"
     rf"(?:\s*(?P<unit>{_choice(_CURRENCIES + _UNITS)})|\s+(?P<kelvin>K)"
     rf"|\s*(?P<factor>{_choice(_FACTORS)})\s*(?P<currency>{_choice(_CURRENCIES)})?)?"
 )
@@ -49,8 +50,10 @@ _SPACE = "[ \u00a0\u202f\u2009'\u2019]"  # between thousands
 _SPACED = re.compile(rf"[+-]?[0-9]{{1,3}}(?:{_SPACE}[0-9]{{3}})+(?:[.,][0-9]+)?-?")
 _SPACES = re.compile(_SPACE)
 _WHOLE_PRICE = re.compile(r"(?<=[0-9])[.,](?:-{1,2}|–|—)(?=\s|$)")  # 5,- and 5.– have no cents
+_DASHES = frozenset("-–—")
 _SHAPE = re.compile(r"[+-]?(?=[.,]?[0-9])(?P<whole>[0-9]*(?:[.,][0-9]+)*)[.,]?(?:[eE][+-]?[0-9]{1,4})?")
 _GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
+_SMALL = re.compile(r"[+-]?[0-9]{1,2}(?![0-9])")
 _SAMPLE_SIZE = 2000  # cells that are looked at for the decimal mark
 
 
@@ -66,8 +69,20 @@ class NumberFormat(Struct, frozen=True):
     missing: frozenset[str] = frozenset()  # further words for a value that is missing, in small letters
     k_is_thousand: bool = False  # "1.5 K" is 1500, not a temperature
 
+    def parse_plain(self, texts: Sequence[str]) -> list[float | None] | None:
+        """The numbers in `texts` where each is written as in most files, without anything around it; else None."""
+        if self.decimal != "." or self.missing:
+            return None
+        try:
+            values = list(map(float, texts))
+        except ValueError:
+            return None
+        return list(values) if all(map(math.isfinite, values)) and not any("_" in text for text in texts) else None
+
     def parse(self, text: str) -> float | None:
         """The number in `text`, None where it is missing; raises `ValueError` for anything else."""
+        if not text:
+            return None
         if self.missing and text.strip().lower() in self.missing:
             return None
         try:
@@ -95,12 +110,12 @@ class NumberFormat(Struct, frozen=True):
 
 def is_missing(text: str) -> bool:
     """Whether a cell says that there is no value."""
-    return text.strip().lower() in MISSING
+    return not text or text.strip().lower() in MISSING
 
 
 def looks_like_number(text: str) -> bool:
     """Whether a cell holds a number in some writing."""
-    return bool(_SHAPE.fullmatch(_plain(text)[0]))
+    return bool(_SHAPE.fullmatch(text) or _SHAPE.fullmatch(_plain(text)[0]))
 
 
 def numbers_in(text: str) -> list[str]:
@@ -118,9 +133,9 @@ def counts_thousands(cells: Sequence[str]) -> bool:
     if not any(cell.endswith(KELVIN) for cell in cells):
         return False
     present = [cell for cell in cells if not is_missing(cell)]
-    if {unit_of(cell) for cell in present} - {KELVIN} == {None}:
+    if any(_SMALL.match(cell.strip()) for cell in present if cell.endswith(KELVIN)):
         return True
-    return any(re.match(r"[+-]?[0-9]{1,2}(?![0-9])", cell.strip()) for cell in present if cell.endswith(KELVIN))
+    return {unit_of(cell) for cell in present} - {KELVIN} == {None}
 
 
 def find_number_format(cells: Sequence[str], delimiter: str | None, decimal: str | None) -> NumberFormat:
@@ -187,7 +202,8 @@ def _plain(text: str) -> tuple[str, float, str | None]:
     plain = text.strip().replace("\u2212", "-")
     if _SHAPE.fullmatch(plain):  # what most cells hold
         return plain, 1.0, None
-    plain = _WHOLE_PRICE.sub("", plain)
+    if not _DASHES.isdisjoint(plain):
+        plain = _WHOLE_PRICE.sub("", plain)
     factor = 1.0
     if plain.startswith("<"):  # less than can be measured
         plain, factor = plain[1:].lstrip(), 0.5

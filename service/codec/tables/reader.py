@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from service.codec.forecast_types import ForecastParameters, SeriesInput
 from service.codec.tables.clock_changes import joined_hours, second_hours
 from service.codec.tables.dates import DateFormat, find_date_format, find_excel_format
+from service.codec.tables.groups import Group, Placements, groups_of
 from service.codec.tables.layout import Roles, find_roles
 from service.codec.tables.numerals import (
     KELVIN,
@@ -38,11 +39,12 @@ from service.codec.tables.types import (
     printable,
 )
 from service.codec.tables.workbook import WORKBOOK_MAGIC, read_workbook
-from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, place_moments, read_frequency, spread
+from service.codec.timeline import SENTENCES, Fault, Moment, Placed, check_end, read_frequency, spread
 
 _DATED = "date datetime timestamp time day fecha datum data дата 日期 datahora tijd zeitpunkt observation_date"
 _STAND_INS = frozenset({-99.9, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0})
 _MAX_STEP = 1_000_000
+_FEWEST_TIMES = 3  # that say how far apart they are
 _OF_NUMBERS = "+-0123456789.,eE "  # characters of numbers without a unit
 _CALENDAR = dt.datetime(2000, 1, 1)  # noqa: DTZ001 (a clock without a zone)
 
@@ -54,14 +56,13 @@ class Limits(NamedTuple):
 
 
 class _Series:
-    """The rows of one series, in the order of the file."""
+    """One series: its values in the order of the file, until they are put on their grid, and its rows."""
 
-    def __init__(self, name: str | None, column: Column) -> None:
+    def __init__(self, name: str | None, column: Column, group: Group) -> None:
         self.name = name
         self.column = column
+        self.group = group
         self.values: list[float | None] = []
-        self.moments: list[Moment] = []
-        self.rows: list[int] = []  # positions in the body
         self.unit: str | None = None  # that stands next to its values
 
 
@@ -124,16 +125,19 @@ class _Reader:
         self._unused: list[Column] = []  # that could have
         self._units: dict[str, str] = {}  # a unit, and the first column that has it
         self._is_counted = False  # times are numbers of steps
+        self._placements = Placements(limits.max_observations)
 
     def list_of_numbers(self) -> list[_Series]:
         """All numbers of a file as one series, in the order in which one reads them."""
-        single = _Series(None, Column(0, "", "number"))
+        single = _Series(None, Column(0, "", "number"), Group([], []))
         for position, row in enumerate(self._body):
             cells = [cell for text in row.cells for cell in numbers_in(text) or [""]]
             while len(cells) > 1 and not cells[-1]:  # a comma at the end of a line
                 cells.pop()
-            for index, cell in enumerate(cells):
-                single.values.append(self._number(cell, position, Column(index, "", "number")))
+            values = self._numbers.parse_plain(cells)
+            single.values += values or [
+                self._number(cell, position, Column(index, "", "number")) for index, cell in enumerate(cells)
+            ]
         self._errors.check()
         return [single]
 
@@ -141,30 +145,37 @@ class _Reader:
         """The series of a long or wide table, in the order in which they appear."""
         moments = self._moments()
         self._check_widths()
-        keys = self._keys(_told_apart(moments))
-        series_by_key: dict[tuple[str | None, int], _Series] = {}
-        for column in self._roles.values:
-            for position, row in enumerate(self._body):
-                key = keys[position] if keys else None
-                label = self._label(key, column)
-                series = series_by_key.get((key, column.index))
-                if series is None:
-                    series = series_by_key[key, column.index] = _Series(label, column)
-                text = row.cells[column.index] if column.index < len(row.cells) else ""
-                value = self._number(text, position, column)
-                if value is not None and text.strip(_OF_NUMBERS):
-                    self._check_unit(series, text, position)
-                series.values.append(value)
-                series.rows.append(position)
-                if moments:
-                    series.moments.append(moments[position])
+        keys = self._keys(_told_apart(moments)) if self._roles.ids else []
+        groups = groups_of(keys, moments, len(self._body))
+        series: list[_Series] = []
+        for column in {column.index: column for column in self._roles.values}.values():
+            series += self._series_of(column, keys, groups)
         self._errors.check()
-        for entry in series_by_key.values():
+        for entry in series:
             if self._rows.is_turned and not moments:
                 self._cut_end(entry)
             self._join_hours(entry)
             self._remove_stand_ins(entry)
-        return self._with_values(list(series_by_key.values()))
+        return self._with_values(series)
+
+    def _series_of(self, column: Column, keys: Sequence[str], groups: dict[str | None, Group]) -> list[_Series]:
+        """The series in a column of values: one for each group of rows."""
+        found = {key: _Series(self._label(key, column), column, group) for key, group in groups.items()}
+        index = column.index
+        texts = [row.cells[index] if index < len(row.cells) else "" for row in self._body]
+        values = self._numbers.parse_plain(texts)
+        if values is None:
+            values = []
+            for position, text in enumerate(texts):
+                value = self._number(text, position, column)
+                if value is not None and text.strip(_OF_NUMBERS):
+                    self._check_unit(found[keys[position] if keys else None], text, position)
+                values.append(value)
+        if not keys:
+            found[None].values = values
+        for key, value in zip(keys, values, strict=False):
+            found[key].values.append(value)
+        return list(found.values())
 
     def _cut_end(self, entry: _Series) -> None:
         """Cut the missing values at the end of a series that was a row: shorter ones are filled up with empty cells."""
@@ -175,30 +186,26 @@ class _Reader:
 
     def _join_hours(self, entry: _Series) -> None:
         """Make one hour of an hour that comes twice in local times, as clocks are set back."""
-        if not entry.moments or any(moment.offset is not None for moment in entry.moments):
+        if entry.group.changed_on is None:
             return
-        positions = second_hours([moment.clock for moment in entry.moments])
-        if not positions:
-            return
-        day = entry.moments[positions[0]].clock
-        entry.values = joined_hours(entry.values, positions)
-        left_out = set(positions)
-        entry.moments = [moment for position, moment in enumerate(entry.moments) if position not in left_out]
-        entry.rows = [row for position, row in enumerate(entry.rows) if position not in left_out]
+        entry.values = joined_hours(entry.values, entry.group.repeated)
         self._note_once(
-            f"the hour that comes twice on {day:%Y-%m-%d}, as clocks were set back, was read as the mean of both"
+            f"the hour that comes twice on {entry.group.changed_on:%Y-%m-%d}, as clocks were set back, was read as the "
+            "mean of both"
         )
 
     def _remove_stand_ins(self, entry: _Series) -> None:
         """Make missing what only stands for a missing value: -999 and the like among numbers that are far from it."""
         if self._options.missing is not None:
             return
-        found = {value for value in entry.values if value is not None and value in _STAND_INS}
+        found = _STAND_INS.intersection(entry.values)
+        if len(found) != 1:
+            return
         remaining = [value for value in entry.values if value is not None and value not in found]
-        if len(found) != 1 or not remaining or min(remaining) < min(found) / 5:
+        if not remaining or min(remaining) < min(found) / 5:
             return
         entry.values = [None if value in found else value for value in entry.values]
-        self._note_once(f"{found.pop():.15g} was read as a missing value; missing= (empty) reads it as a number")
+        self._note_once(f"{min(found):.15g} was read as a missing value; missing= (empty) reads it as a number")
 
     def _note_once(self, note: str) -> None:
         if note not in self._notes:
@@ -219,7 +226,8 @@ class _Reader:
     def table(self, series: Sequence[_Series], file_format: str) -> Table:
         """The table with its series on their grids."""
         inputs, timelines, seasons = [], [], []
-        usual = self._usual_frequency(series)
+        is_short = any(entry.group.moments and len(entry.group.moments) < _FEWEST_TIMES for entry in series)
+        usual = self._usual_frequency(series) if is_short else None
         for entry in series:
             placed = self._put_on_grid(entry, usual)
             target = entry.values if placed is None else spread(entry.values, placed)
@@ -329,8 +337,9 @@ class _Reader:
         times, ids = self._roles.times, self._roles.ids
         if len(body) < 2 or not (times or ids):
             return body
-        texts = {self._text(row, column) for column in [*times[:1], *ids] for row in body}
-        has_totals = bool(times) and any(map(is_total, texts))
+        has_totals = bool(times) and any(
+            any(map(is_total, set(_texts_of(body, column)))) for column in [*times[:1], *ids]
+        )
         totals = [row for row in body if self._is_total(row)] if has_totals else []
         if not times and any(is_total(self._text(body[-1], column)) for column in ids):
             totals = body[-1:]
@@ -363,7 +372,10 @@ class _Reader:
         if not times:
             return []
         read_text = time_reader(times, self._notes)
-        texts = [read_text(partial(self._text, row)) for row in self._body]
+        if len(times) == 1:
+            texts = _texts_of(self._body, times[0])
+        else:
+            texts = [read_text(partial(self._text, row)) for row in self._body]
         present = [text for text in texts if not is_missing(text)]
         is_european = self._rows.delimiter == ";" or self._numbers.decimal == ","
         dates = find_date_format(present, self._options.date_order, prefers_day_first=is_european)
@@ -413,15 +425,12 @@ class _Reader:
             return self._options.freq
         names: Counter[str] = Counter()
         for entry in series[:200]:
-            if len(entry.moments) > 2 and not self._is_counted:
+            if len(entry.group.moments) >= _FEWEST_TIMES and not self._is_counted:
                 try:
-                    names[
-                        place_moments(
-                            _ascending(entry)[0], None, self._limits.max_observations
-                        ).timeline.grid.frequency.name
-                    ] += 1
+                    placed = self._placements.place(entry.group, None, self._line)
                 except Fault:
                     continue
+                names[placed.timeline.grid.frequency.name] += 1
         return names.most_common(1)[0][0] if names else None
 
     def _season_alone(self) -> int:
@@ -430,17 +439,15 @@ class _Reader:
 
     def _put_on_grid(self, entry: _Series, usual: str | None) -> Placed | None:
         """The series on its grid; None without times. Its faults are recorded."""
-        if not entry.moments:
+        count = len(entry.group.moments)
+        if not count:
             return None
-        moments, is_reversed = _ascending(entry)
-        if is_reversed:
+        if entry.group.is_reversed:
             entry.values.reverse()
-            entry.rows.reverse()
             self._note_once("the newest rows come first: they were read from the last to the first")
-        freq = "D" if self._is_counted else self._options.freq or (usual if len(moments) < 3 else None)
-        lines = [self._body[position].line for position in entry.rows]
+        freq = "D" if self._is_counted else self._options.freq or (usual if count < _FEWEST_TIMES else None)
         try:
-            placed = place_moments(moments, freq, self._limits.max_observations, lines)
+            placed = self._placements.place(entry.group, freq, self._line)
             check_end(placed.timeline, self._options.prediction_length)
         except Fault as fault:
             self._record(fault, entry)
@@ -450,9 +457,12 @@ class _Reader:
             return None
         return placed
 
+    def _line(self, position: int) -> int:
+        return self._body[position].line
+
     def _record(self, fault: Fault, entry: _Series) -> None:
         index = fault.index if fault.index is not None else 0
-        cell = self._cell(entry.rows[index], self._roles.times[0])
+        cell = self._cell(entry.group.positions[index], self._roles.times[0])
         of_series = f" (series '{printable(entry.name)}')" if entry.name else ""
         self._errors.at_cell(
             cell, f"{fault.detail}{of_series}", "series_too_long" if fault.code == "series_too_long" else "bad_table"
@@ -467,17 +477,18 @@ class _Reader:
             ids = self._without_labels(ids, moments)
         if not ids:
             return []
-        keys: list[str] = []
-        for count in range(1, len(ids) + 1):
-            keys = [" / ".join(self._text(row, column) for column in ids[:count]) for row in self._body]
+        keys = _texts_of(self._body, ids[0])
+        first_keys, count = keys, 1
+        for count, column in enumerate(ids, start=1):
+            if count > 1:
+                keys = [f"{key} / {text}" for key, text in zip(keys, _texts_of(self._body, column), strict=True)]
             if self._options.id is None and (not moments or len(set(zip(keys, moments, strict=True))) < len(keys)):
                 continue
             if self._options.id is not None and count < len(ids):
                 continue
             break
         if not moments and self._options.id is None:
-            keys = [self._text(row, ids[0]) for row in self._body]
-            count = 1
+            keys, count = first_keys, 1
         self._ids, unused = ids[:count], ids[count:]
         if unused:
             self._unused += unused
@@ -493,7 +504,7 @@ class _Reader:
         id_columns: list[Column] = []
         labels: list[Column] = []
         for column in ids:
-            texts = [self._text(row, column) for row in self._body]
+            texts = _texts_of(self._body, column)
             count = len(set(texts))
             if is_long and (count > 1 or column.key in TIME_NAMES):  # the name of a weekday goes with its day
                 goes_with_time = len(set(zip(moments, texts, strict=True))) == len(set(moments))
@@ -530,27 +541,25 @@ class _Reader:
         return f"{key} / {name}"[:256] if several else key[:256]
 
 
+def _texts_of(body: Sequence[Row], column: Column) -> list[str]:
+    """The cells of a column; empty where a row is too short."""
+    index = column.index
+    return [row.cells[index].strip() if index < len(row.cells) else "" for row in body]
+
+
 def _told_apart(moments: list[Moment]) -> list[Moment]:
     """`moments` in which the second hour of clocks that are set back has other times than the first."""
     if not moments or any(moment.offset is not None for moment in moments):
         return moments
     distinct = list(moments)
     for position in second_hours([moment.clock for moment in moments]):
-        distinct[position] = distinct[position]._replace(offset=dt.timedelta(0))
+        distinct[position] = replace(distinct[position], offset=dt.timedelta(0))
     return distinct
 
 
 def _is_ordered(clocks: Sequence[dt.datetime]) -> bool:
     """Whether times ascend or descend."""
     return all(a < b for a, b in pairwise(clocks)) or all(a > b for a, b in pairwise(clocks))
-
-
-def _ascending(entry: _Series) -> tuple[list[Moment], bool]:
-    """The times of a series from the oldest on, and whether they came the other way round."""
-    clocks = [moment.clock for moment in entry.moments]
-    if len(clocks) > 1 and all(a > b for a, b in pairwise(clocks)):
-        return entry.moments[::-1], True
-    return entry.moments, False
 
 
 def _checked_frequency(freq: str) -> None:

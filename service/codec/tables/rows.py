@@ -25,6 +25,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 _NO_CHARSETS = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem")
 _LOOKED_AT = 200  # lines
 csv.field_size_limit(100_000)  # characters
+_MAX_WORD = 1000  # letters before or after one that is shown
 _MAX_ROW = 1 << 20  # bytes of a row of a large file
 _BOXES = str.maketrans("│┃║", "|||")
 _RULE, _DRAWN_RULE = "-+=|: ", "─━═┌┐└┘├┤┬┴┼╭╮╰╯╞╪╡╔╗╚╝╠╣╦╩╬╟╢╤╧┏┓┗┛┣┫┳┻╋┠┨| "
@@ -49,7 +50,8 @@ _OTHER_TEXT = (
 )
 # Of Windows-1250, where Windows-1252 has a sign that stands in no word: ż, ł and ą within one, ż behind a letter.
 _POLISH = re.compile(rb"[A-Za-z][\xb3\xb9\xbf][A-Za-z\x80-\xff]|[a-z]\xbf|\sz\xb3(?![A-Za-z])")
-_FOREIGN_WORD = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
+_FOREIGN = re.compile(r"[^\W\d_\x00-\x7f]")  # alone: with the letters before it, it takes the square of their number
+_LETTERS = re.compile(r"[^\W\d_]*")
 _FORMULA = re.compile(r'\A\s*="(.*)"\s*\Z', re.DOTALL)  # of spreadsheets, so that 00123 stays as it is
 _WIDE_TEXT = (("utf-16-le", 1), ("utf-16-be", 0))  # and where the high bytes of its ASCII characters stand, which are 0
 
@@ -59,7 +61,7 @@ class Row(Struct, frozen=True, gc=False):
 
     line: int
     cells: list[str]
-    positions: list[tuple[int, int, int]] | None = None  # of a table that was turned
+    positions: Sequence[tuple[int, int, int]] | None = None  # of a table that was turned
 
 
 class Rows(Struct, frozen=True, eq=False):
@@ -92,7 +94,7 @@ def read_rows(content: bytes, delimiter: str | None, encoding: str | None = None
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # Excel's own hint
         delimiter, text = delimiter or lines[0][4], "\n" + text.partition("\n")[2]
         lines[0] = ""
-    sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not _is_remark([line])]
+    sample = [line for line in lines[:_LOOKED_AT] if line.strip() and not _is_remark([line], line.strip())]
     if not sample:
         raise bad_table("the table is empty")
     note = None
@@ -138,13 +140,14 @@ def row_parts(file: BinaryIO, delimiter: str | None, encoding: str | None, part_
 
 def _up_to_row(file: BinaryIO, size: int) -> bytes:
     """The next `size` bytes of a file up to the end of a row: a line that ends outside of quotes."""
-    content = file.read(size)
-    content += file.readline(_MAX_ROW)
-    while content.count(b'"') % 2 and (line := file.readline(_MAX_ROW)):
-        if len(content) > size + _MAX_ROW:
+    pieces = [file.read(size), file.readline(_MAX_ROW)]
+    n_bytes, n_quotes = sum(map(len, pieces)), sum(piece.count(b'"') for piece in pieces)
+    while n_quotes % 2 and (line := file.readline(_MAX_ROW)):
+        if n_bytes > size + _MAX_ROW:
             raise bad_table("a quoted cell has no end")
-        content += line
-    return content
+        pieces.append(line)
+        n_bytes, n_quotes = n_bytes + len(line), n_quotes + line.count(b'"')
+    return b"".join(pieces)
 
 
 def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
@@ -175,12 +178,22 @@ def _decode(content: bytes, stated: str | None) -> tuple[str, str, str | None]:
     except UnicodeDecodeError:
         name = _likely_encoding(content)
         text = content.decode(name, "replace")
-        found = _FOREIGN_WORD.search(text)
+        word = _foreign_word(text)
         name = name.replace("cp", "windows-")
-        if found is None:
+        if not word:
             return text, name, None
-        note = f"letters such as in '{printable(found[0])}' were read as {name}; encoding= says otherwise"
+        note = f"letters such as in '{printable(word)}' were read as {name}; encoding= says otherwise"
         return text, name, note
+
+
+def _foreign_word(text: str) -> str:
+    """The first word with a letter that is not of ASCII; empty where there is none."""
+    found = _FOREIGN.search(text)
+    if found is None:
+        return ""
+    before = _LETTERS.match(text[: found.start()][: -_MAX_WORD - 1 : -1])
+    after = _LETTERS.match(text, found.start(), found.start() + _MAX_WORD)
+    return f"{before[0][::-1] if before else ''}{after[0] if after else ''}"
 
 
 def _likely_encoding(content: bytes) -> str:
@@ -262,9 +275,10 @@ def _parsed(text: str, delimiter: str | None, dialect: dict[str, Any]) -> tuple[
     rows, comments = [], []
     has_formulas = '="' in text
     for line, cells in _lines(text, delimiter, dialect):
-        if not cells or not any(cell.strip() for cell in cells):
+        text = " ".join(cells).strip()
+        if not text:
             continue
-        if not _is_remark(cells):
+        if not _is_remark(cells, text):
             rows.append(Row(line, [_FORMULA.sub(r"\1", cell) for cell in cells] if has_formulas else cells))
         elif _is_comment(cells) and any(map(str.isalnum, "".join(cells))):
             comments.append(Row(line, cells))
@@ -302,9 +316,13 @@ def _lines(text: str, delimiter: str | None, dialect: dict[str, Any]) -> Iterato
         raise bad_table(f"line {line}: {error}", f"#row={line}") from error
 
 
-def _is_remark(cells: Sequence[str]) -> bool:
-    """Whether a row is a comment, or what databases print around a table: a line of dashes, a number of rows."""
-    text = " ".join(cells).strip()
+def _is_remark(cells: Sequence[str], text: str) -> bool:
+    """Whether a row, with `text` in all its cells, is a comment, or what databases print around a table.
+
+    That is a line of dashes, or a number of rows.
+    """
+    if text[0].isalnum() and "row" not in text:  # what most rows are
+        return False
     return bool(_is_comment(cells) or _is_rule(text) or _ROW_COUNT.fullmatch(text))
 
 
@@ -347,8 +365,9 @@ def without_preamble(rows: list[Row]) -> tuple[list[Row], list[str]]:
 
 def filled(row: Row) -> int:
     """The number of cells up to the last one that holds something."""
-    count = len(row.cells)
-    while count and not row.cells[count - 1].strip():
+    cells = row.cells
+    count = len(cells)
+    while count and not cells[count - 1].strip():
         count -= 1
     return count
 

@@ -24,7 +24,10 @@ _MOST_GROUPS = 3  # columns of names that are written once for several rows
 _MOST_HEADERS = 2  # rows of names below the first one
 _TOTAL_STARTS = ("total ", "grand total", "gesamt", "sum of", "subtotal", "sub-total", "sous-total", "zwischensumme")
 _TOTAL_ENDS = (" total", " gesamt", " ergebnis", " subtotal", " totals")
-_TOTALS = "total totals sum summe gesamt gesamtergebnis suma somme totale average итого всего 合计 总计 totaal razem"
+_TOTAL_WORDS = (
+    "total totals sum summe gesamt gesamtergebnis suma somme totale average итого всего 合计 总计 totaal razem"
+)
+_TOTALS = frozenset(_TOTAL_WORDS.split())
 
 
 def reshaped(table: Rows) -> Rows:
@@ -143,8 +146,8 @@ def _with_numbers(header: Row, body: list[Row]) -> tuple[list[Row], list[Row]]:
         return body, []
     words = []
     for row in body:
-        present = [row.cells[index] for index in dated if index < len(row.cells) and not is_missing(row.cells[index])]
-        if present and not any(map(looks_like_number, present)):
+        cells = [row.cells[index] for index in dated if index < len(row.cells)]
+        if not any(map(looks_like_number, cells)) and not all(map(is_missing, cells)):
             words.append(row)
     if not words or len(words) == len(body):
         return body, []
@@ -154,8 +157,10 @@ def _with_numbers(header: Row, body: list[Row]) -> tuple[list[Row], list[Row]]:
 
 def is_total(name: str) -> bool:
     """Whether a name says that its row or column adds up the others."""
+    if name[:1].isdigit() and name[-1:].isdigit():  # most names of rows are times
+        return False
     text = name.strip().lower().rstrip(":")
-    return text in _TOTALS.split() or text.startswith(_TOTAL_STARTS) or text.endswith(_TOTAL_ENDS)
+    return text in _TOTALS or text.startswith(_TOTAL_STARTS) or text.endswith(_TOTAL_ENDS)
 
 
 def _without_empty_ends(rows: list[Row]) -> list[Row]:

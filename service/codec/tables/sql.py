@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from service.codec.tables.types import bad_table, printable
 
@@ -26,6 +25,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _ESCAPED = re.compile(r"''|\\(.)", re.DOTALL)
+_STATEMENTS = frozenset({"INSERT", "COPY"})
 _NULLS = frozenset({"null", "default"})
 _LOOKED_AT = 65_536  # characters before the first statement
 
@@ -50,13 +50,17 @@ def read_inserts(text: str) -> tuple[list[Inserted], list[str]]:
     names = _names(first["names"] or first["copied_names"]) or _created_names(text, table)
     others: dict[str, None] = {}
     line, position = 1, 0
+    end = 0  # of the rows of the statement before: what looks like a statement within them is a text
     for statement in _STATEMENT.finditer(text):
+        if statement.start() < end:
+            continue
         line += text.count("\n", position, statement.end())
         position = statement.end()
         if (statement["table"] or statement["copied"]) != table:
             others[statement["table"] or statement["copied"]] = None
             continue
-        rows += (_copied if statement["copied"] else _tuples)(text, position, line)
+        found, end = (_copied if statement["copied"] else _tuples)(text, position, line)
+        rows += found
     if not rows:
         raise bad_table(f"the SQL inserts no row of values into {printable(table)}")
     header = [(rows[0][0], names)] if names else []
@@ -79,27 +83,33 @@ def _created_names(text: str, table: str) -> list[str]:
     return []
 
 
-def _tuples(text: str, position: int, line: int) -> Iterator[Inserted]:
-    """The rows between parentheses from `position` on, up to the end of their statement."""
+def _tuples(text: str, position: int, line: int) -> tuple[list[Inserted], int]:
+    """The rows between parentheses from `position` on, up to the end of their statement, and where that is."""
+    rows: list[Inserted] = []
     cells: list[str] | None = None
     depth = 0
     while token := _TOKEN.match(text, position):
+        plain = token["plain"]
+        # The next statement, where no semicolon ends this one, or no parenthesis its last row.
+        if plain and (cells is None or plain.upper() in _STATEMENTS):
+            return rows, position
         line += text.count("\n", position, token.end())
         position = token.end()
-        if token["end"] or (cells is None and token["plain"]):  # the next statement, where no semicolon ends this one
-            return
+        if token["end"]:
+            return rows, position
         if token["open"]:
             depth += 1
             cells = [] if depth == 1 else cells
         elif token["close"]:
             depth -= 1
             if depth == 0 and cells is not None:
-                yield line, cells
+                rows.append((line, cells))
                 cells = None
         elif depth == 1 and cells is not None and (token["quoted"] or token["plain"]):
             cells.append(_value(token))
         elif depth > 1 and cells is not None and token["quoted"]:  # TO_DATE('2024-01-01', 'YYYY-MM-DD')
             cells[-1:] = [_value(token)] if cells and cells[-1].isidentifier() else cells[-1:]
+    return rows, len(text)  # or a quote that has no end
 
 
 def _value(token: re.Match[str]) -> str:
@@ -109,14 +119,17 @@ def _value(token: re.Match[str]) -> str:
     return _ESCAPED.sub(lambda escape: escape[1] or "'", token["quoted"][1:-1])
 
 
-def _copied(text: str, position: int, line: int) -> Iterator[Inserted]:
-    r"""The rows of COPY, cells between tabs, up to the line `\.`."""
+def _copied(text: str, position: int, line: int) -> tuple[list[Inserted], int]:
+    r"""The rows of COPY, cells between tabs, up to the line `\.`, and where that is."""
+    rows: list[Inserted] = []
     while position < len(text):
         end = text.find("\n", position)
         end = len(text) if end < 0 else end
         row = text[position:end]
         if row.strip() == "\\.":
-            return
+            return rows, position
         if row.strip():
-            yield line, ["" if cell == "\\N" else cell for cell in row.rstrip("\r").split("\t")]
+            cells = ["" if cell == "\\N" else cell for cell in row.rstrip("\r").split("\t")]
+            rows.append((line, cells))
         position, line = end + 1, line + 1
+    return rows, len(text)

@@ -21,7 +21,7 @@ giorno mese anno settimana datahora data_hora mês tijd maand week jaar data_ora
 день неделя период tarih 日期 时间 日付 年月 날짜
 """
 TIME_NAMES = frozenset(_TIME_WORDS.split())
-_PARTS = {  # of a time, in columns of their own
+_PART_WORDS = {  # of a time, in columns of their own
     "year": "year yr yyyy calendar_year año ano jahr annee année anno jaar rok год 年",
     "month": "month mon mth mm mes mês monat mois mese maand miesiąc месяц 月",
     "day": "day dd dia día tag jour giorno dag dzień день day_of_month 日",
@@ -30,6 +30,8 @@ _PARTS = {  # of a time, in columns of their own
     "hour": "hour hr hh stunde hora heure ora uur hour_of_day hour_ending he hour_beginning godzina час",
     "minute": "minute min mi minuto",
 }
+_PARTS = {part: frozenset(words.split()) for part, words in _PART_WORDS.items()}
+_PART_NAMES = frozenset().union(*_PARTS.values())
 _BESIDE_PARTS = frozenset({"name", "number", "no", "num", "calendar", "of", "the", "date", "nr", "short", "long"})
 _RANGES = {
     "year": (1600, 2200), "month": (1, 12), "day": (1, 31), "quarter": (1, 4), "week": (1, 53), "hour": (0, 24),
@@ -56,25 +58,26 @@ Text = Callable[[Column], str]  # of a cell of one row
 def parts_of(columns: Sequence[Column]) -> dict[str, Column]:
     """The first column of each part of a time, by its name and by what is in it."""
     found: dict[str, Column] = {}
-    for part, names in _PARTS.items():
-        for column in columns:
-            if part not in found and _is_named(column, names.split()) and _fits(part, column):
+    named = [(column, names) for column in columns if (names := _part_names(column))]
+    for part, names_of_part in _PARTS.items():
+        for column, names in named:
+            if part not in found and names & names_of_part and _fits(part, column):
                 found[part] = column
     return found or _unnamed_parts(columns)
 
 
-def _is_named(column: Column, names: Sequence[str]) -> bool:
-    """Whether one of `names` is that of a column, or the word in it next to `name` or `number` (`Month Name`)."""
+def _part_names(column: Column) -> frozenset[str]:
+    """The names of parts that a column has: its own, or the word in it next to `name` or `number` (`Month Name`)."""
     words = [word for word in column.key.split("_") if word not in _BESIDE_PARTS]
-    return column.key in names or (len(words) == 1 and words[0] in names)
+    return _PART_NAMES & {column.key, *(words if len(words) == 1 else ())}
 
 
 def _unnamed_parts(columns: Sequence[Column]) -> dict[str, Column]:
     """The year and the month, and perhaps the day, in the first columns of a table without names."""
     if len(columns) < 2 or any(column.name for column in columns) or not _fits("year", columns[0]):
         return {}
-    years = [int(cell) for cell in columns[0].sample]
-    months = columns[1].sample
+    years = [_integer(cell) for cell in columns[0].sample if cell]
+    months = [cell for cell in columns[1].sample if cell]
     if years != sorted(years) or not _fits("month", columns[1]) or (years[0] == years[-1] and len(set(months)) == 1):
         return {}
     has_days = len(columns) > 3 and _fits("day", columns[2]) and not _ascend(months)
@@ -83,7 +86,7 @@ def _unnamed_parts(columns: Sequence[Column]) -> dict[str, Column]:
 
 def _ascend(months: Sequence[str]) -> bool:
     """Whether months follow one another, as those of a monthly series do."""
-    numbers = [int(float(month)) for month in months]
+    numbers = [month_of(month) or _integer(month) for month in months]
     return all((b - a) % 12 == 1 for a, b in pairwise(numbers))
 
 

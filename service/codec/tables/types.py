@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -97,7 +98,10 @@ class TableAnswer(ForecastAnswer, frozen=True, kw_only=True):
     series: list[ReadSeries] | UnsetType = UNSET
 
 
-class Column(Struct, frozen=True):
+_SEPARATORS = re.compile(r"[^\w#]+")
+
+
+class Column(Struct, frozen=True, dict=True):
     """A column: its place from 0, its name, what most of its cells are, and cells of it."""
 
     index: int
@@ -106,10 +110,10 @@ class Column(Struct, frozen=True):
     is_counted: bool = False  # 0, 1, 2 … or 1, 2, 3 …
     sample: Sequence[str] = ()
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The name as usual names are written."""
-        return re.sub(r"[^\w#]+", "_", self.name.strip().lower()).strip("_")
+        return _SEPARATORS.sub("_", self.name.strip().lower()).strip("_")
 
     @property
     def label(self) -> str:

@@ -28,6 +28,7 @@ _NO_WORKBOOK = "this is no CSV: the content is a zip file, and no Excel workbook
 _EPOCHS = (dt.datetime(1899, 12, 30), dt.datetime(1904, 1, 1))  # noqa: DTZ001 (clocks without a zone)
 _DATE_FORMATS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])  # built in
 _NOT_OF_DATES = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.|_.|\*.')  # literal text, colours and conditions in a format
+_LONGEST_CODE = 255  # characters of a format, as in Excel; brackets without an end take the square of their number
 _LETTERS = re.compile(r"[A-Z]+")
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
@@ -112,14 +113,20 @@ class _Workbook:
 
     def _sheet_rows(self, path: str) -> Iterator[Row]:
         n_cells = number = 0
+        columns: dict[str, int] = {}
         for _, row in ET.iterparse(io.BytesIO(self._content(path, MAX_SHEET_BYTES))):  # noqa: S314  # nosec B314
-            if not _is(row, "row"):
+            if not row.tag.endswith("row") or not _is(row, "row"):
                 continue
             number = int(row.get("r", number + 1))
             cells: list[str] = []
             for cell in row:
                 text = self._cell_text(cell)
-                column = _column(cell.get("r", ""), len(cells))
+                letters = cell.get("r", "").rstrip("0123456789")
+                column = columns.get(letters)
+                if column is None:  # once for each column, not for each cell
+                    column = _column(letters, len(cells))
+                    if _LETTERS.match(letters):
+                        columns[letters] = column
                 if text == "" or column >= MAX_COLUMNS:
                     continue
                 cells += [""] * (column - len(cells)) + [text]
@@ -134,7 +141,11 @@ class _Workbook:
         kind = cell.get("t", "n")
         if kind == "inlineStr":
             return _text_of(cell)
-        value = next((child.text or "" for child in cell if _is(child, "v")), "")
+        value = ""
+        for child in cell:
+            if child.tag.endswith("v") and _is(child, "v"):
+                value = child.text or ""
+                break
         if kind == "s":
             return self._strings[int(value)] if value else ""
         if kind != "n" or not value:
@@ -187,4 +198,5 @@ def _column(reference: str, following: int) -> int:
 
 
 def _is_date_code(code: str) -> bool:
-    return any(letter in _NOT_OF_DATES.sub("", code.partition(";")[0]).lower() for letter in "ymdhs")
+    plain = _NOT_OF_DATES.sub("", code[:_LONGEST_CODE].partition(";")[0]).lower()
+    return any(letter in plain for letter in "ymdhs")

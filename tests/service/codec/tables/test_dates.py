@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from service.codec.tables import dates
+from service.codec.tables.date_writings import Parser
 from service.codec.tables.dates import find_date_format, is_clock, looks_like_date
+from service.codec.timeline import Moment
 
 
 @pytest.mark.parametrize(
@@ -98,3 +100,66 @@ def test_a_cell_without_a_digit_is_no_date_and_no_parser_is_asked(monkeypatch: p
     for text in ("word", "Montag", "x" * 1000, "1" + "x" * 1000, ""):
         assert not dates.looks_like_date(text)
     assert asked == []
+
+
+def test_each_date_is_read_about_once_to_find_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders that fail are left at their first failure."""
+    read: list[str] = []
+
+    def counted(parser: Parser) -> Parser:
+        def parse(text: str) -> Moment:
+            read.append(text)
+            return parser(text)
+
+        return parse
+
+    monkeypatch.setattr(dates, "_ORDERS", {name: counted(parser) for name, parser in dates._ORDERS.items()})
+    texts = [f"{day:02}.{month:02}.{year}" for year in range(1990, 2020) for month in range(1, 13) for day in (1, 28)]
+    found = find_date_format(texts, None, prefers_day_first=True)
+    assert found is not None
+    assert found.order == "dmy"
+    assert len(read) < 1.1 * len(texts)
+
+
+@pytest.mark.parametrize("text", ["s1", "sensor123", "d_1942", "V20240131", "x1234567"])
+def test_a_word_with_a_number_is_no_date(text: str) -> None:
+    assert not looks_like_date(text)
+
+
+@pytest.mark.parametrize("text", ["Q12024", "W012024", "KW12024", "S12024", "Jan-24", "Q1 24"])
+def test_a_part_of_a_year_without_blanks_is_one(text: str) -> None:
+    assert looks_like_date(text)
+
+
+@pytest.mark.parametrize("mark", [" - ", " to ", "/", "--", "–", " – "])
+def test_a_stretch_of_time_among_many_times_is_found(mark: str) -> None:
+    texts = [f"2024-01-01T0{hour}:00Z" for hour in range(9)]
+    texts[7] += f"{mark}2024-01-01T08:00Z"
+    found = find_date_format(texts, None, prefers_day_first=False)
+    assert found is not None
+    assert found.note is not None
+    assert found.read(texts[7]).clock.hour == 7
+
+
+def test_a_stretch_between_two_clocks_among_many_times_is_found() -> None:
+    texts = [f"2024-01-01 0{hour}:00-0{hour + 1}:00" for hour in range(9)]
+    found = find_date_format(texts, None, prefers_day_first=False)
+    assert found is not None
+    assert found.read(texts[7]).clock.hour == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("01.02.2024 10:00 Uhr", 10),
+        ("01.02.2024 10:00Uhr", 10),
+        ("01.02.2024 10:00  pm", 22),
+        ("01.02.2024 10:00 CET", 10),
+    ],
+)
+def test_words_behind_a_clock(text: str, hour: int) -> None:
+    found = find_date_format(
+        [text, text.replace("01.", "31.", 1).replace("02.2024", "03.2024")], None, prefers_day_first=True
+    )
+    assert found is not None
+    assert found.read(text).clock.hour == hour

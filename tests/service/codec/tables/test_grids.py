@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.codec.tables import grids
 from service.codec.tables.grids import unrolled_grid
 from service.codec.tables.rows import Row, Rows
 
@@ -42,7 +43,7 @@ def test_days_of_hours(names: list[str]) -> None:
 def test_a_cell_keeps_its_place_in_the_file() -> None:
     grid = unrolled_grid(table(HOURS, ["2024-01-01", *map(str, range(24))]))
     assert grid is not None
-    assert grid.rows[3].positions == [(2, 2, 1), (2, 2, 4)]
+    assert grid.rows[3].positions == ((2, 2, 1), (2, 2, 4))
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,15 @@ def test_a_cell_keeps_its_place_in_the_file() -> None:
 )
 def test_other_tables_stay(rows: tuple[list[str], ...]) -> None:
     assert unrolled_grid(table(*rows)) is None
+
+
+def test_the_dates_of_a_table_without_hours_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+
+    def is_date(text: str) -> bool:
+        looked_at.append(text)
+        return True
+
+    monkeypatch.setattr(grids, "looks_like_date", is_date)
+    rows = [Row(1, ["date", "value"]), *(Row(2, [f"2024-01-{day:02}", "1"]) for day in range(1, 31))]
+    assert (unrolled_grid(Rows(rows, "utf-8", ",", [])), looked_at) == (None, [])

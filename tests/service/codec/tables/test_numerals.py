@@ -71,3 +71,23 @@ def test_what_python_writes_is_read(value: float) -> None:
     assert looks_like_number(repr(value))
     assert NumberFormat().parse(repr(value)) == value
     assert NumberFormat(",").parse(repr(value).replace(".", ",")) == value
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["1", "-2.5", "1e3", " 7 "], [1.0, -2.5, 1000.0, 7.0]),
+        (["1", ""], None),
+        (["1", "nan"], None),
+        (["1", "inf"], None),
+        (["1", "1_000"], None),
+        (["1", "5 %"], None),
+    ],
+)
+def test_plain_numbers_are_read_at_once(texts: list[str], values: list[float] | None) -> None:
+    assert NumberFormat().parse_plain(texts) == values
+
+
+def test_numbers_are_not_plain_where_marks_or_words_are_stated() -> None:
+    assert NumberFormat(decimal=",").parse_plain(["1"]) is None
+    assert NumberFormat(missing=frozenset({"1"})).parse_plain(["1"]) is None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.codec.tables.numerals import NumberFormat
 from service.codec.tables.reader import Limits, parameters_of, read_csv
 from service.codec.tables.types import Table, TableOptions
 from service.contract.errors import InvalidRequest
@@ -665,10 +667,17 @@ DAYS = "".join(f"2024-01-{day:02},{day}\n" for day in range(1, 10))
         f"INSERT INTO a{BLANKS}x",
         f"CREATE TABLE a{BLANKS}x\nINSERT INTO a VALUES (1),(2)",
         "Year," + ",".join(["Jan", "Feb", "Mar"] * 600) + "\n" + "2020," + ",".join(["1"] * 1800),
+        b"a,b\n" + b"a" * 50_000 + b"\xd7,1\n2,3\n",  # of no encoding that is found, and without a letter of another
+        "INSERT INTO a VALUES (1\n" * 3000,
+        "INSERT INTO a VALUES (1,2),(3,4)\n,(5\n" * 2000,
+        "INSERT INTO a VALUES (\\'\n" * 5000,
+        "COPY a FROM stdin;\n" * 5000,
+        "date,value\n" + "".join(f"2024-01-01 10:00{' ' * 75}x{row},1\n" for row in range(500)),
+        "date,value\n2024-01-01 00:00,1\n" + "2024-10-27 02:00,1\n" * 3000,
     ],
-    ids=range(10),
+    ids=range(17),
 )
-def test_no_text_takes_the_square_of_its_length(content: str) -> None:
+def test_no_text_takes_the_square_of_its_length(content: str | bytes) -> None:
     """Each of them took from seconds to minutes, in which a pattern held up every other client of the process."""
     start = time.process_time()
     with contextlib.suppress(InvalidRequest):
@@ -694,3 +703,51 @@ def test_the_list_of_a_program(content: str, values: list[float] | None) -> None
         refusal(content)
     else:
         assert list(series(read(content)).values()) == [values]
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("2020.0,1,1,5\n2020.0,1,2,6\n2020.0,2,2,6\n", {}),
+        (",,1,5\n2020,1,1,5\n2020,2,1,6\n", {"header": False}),
+        ("2020,1,1,5\n2020,,1,6\n2020,2,3,6\n", {"header": False}),
+    ],
+    ids=["years with a point", "no first year", "no second month"],
+)
+def test_a_table_without_names_that_begins_with_odd_years_is_no_fault(content: str, options: dict[str, Any]) -> None:
+    with contextlib.suppress(InvalidRequest):
+        read(content, **options)
+
+
+def test_a_column_that_is_stated_twice_is_read_once() -> None:
+    assert series(read("date,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n", value="a,a")) == {"a": [1, 3]}
+
+
+def test_names_that_are_compared_with_a_misspelt_one_are_few_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def nothing_near(_: str, names: Sequence[str], **__: Any) -> list[str]:
+        compared.extend(names)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", nothing_near)
+    header = ",".join(["x" * 500, *(f"column{number}" for number in range(3000))])
+    refusal(f"{header}\n" + "1," * 3000 + "1\n", value="colum1")
+    assert len(compared) <= 1000
+    assert max(map(len, compared)) <= 100
+    compared.clear()
+    refusal(f"{header}\n" + "1," * 3000 + "1\n", value="c" * 500)
+    assert compared == []
+
+
+def test_plain_numbers_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(NumberFormat, "parse", lambda self, text: parsed.append(text))
+    assert series(read("date,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n")) == {"a": [1, 3], "b": [2, 4]}
+    assert parsed == []
+
+
+@pytest.mark.parametrize("word", ["Köln", "Größe", "é", "señor", "Año"])
+def test_the_note_on_an_encoding_shows_a_whole_word(word: str) -> None:
+    table = read(f"where,value\nA {word} b,1\nA {word} b,2\n".encode("cp1252"))
+    assert f"letters such as in '{word}' were read as windows-1252" in " ".join(table.reading.notes)

@@ -54,3 +54,26 @@ def test_statements_without_rows_are_refused() -> None:
 
 def test_tables_are_no_sql() -> None:
     assert not find_statement("date,insert into\n2024-01-01,5\n")
+
+
+INSERTS = "INSERT INTO a VALUES (1,'x\nINSERT INTO a VALUES (9,9);\n');\nINSERT INTO a VALUES (2,'y');\n"
+
+
+def test_a_statement_within_a_text_is_none() -> None:
+    rows, _ = read_inserts(INSERTS)
+    assert [cells[0] for _, cells in rows] == ["1", "2"]
+
+
+def test_a_statement_within_the_rows_of_copy_is_none() -> None:
+    rows, _ = read_inserts("COPY a FROM stdin;\n1\tx\nCOPY a FROM stdin;\n2\ty\n\\.\nCOPY a FROM stdin;\n3\tz\n\\.\n")
+    assert [cells[0] for _, cells in rows] == ["1", "COPY a FROM stdin;", "2", "3"]
+
+
+def test_a_row_that_is_not_closed_ends_where_the_next_statement_begins() -> None:
+    rows, _ = read_inserts("INSERT INTO a VALUES (1,2\nINSERT INTO a VALUES (3,4);\nINSERT INTO a VALUES (5,6)\n")
+    assert [cells for _, cells in rows] == [["3", "4"], ["5", "6"]]
+
+
+def test_a_quote_without_an_end_ends_the_rows() -> None:
+    rows, _ = read_inserts("INSERT INTO a VALUES (1,2),(3,'x\nINSERT INTO a VALUES (5,6)\n")
+    assert [cells for _, cells in rows] == [["1", "2"]]

@@ -107,3 +107,29 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (refusal(bomb).code, "MiB unpacked" in refusal(bomb).detail) == ("too_many_items", True)
     monkeypatch.setattr(workbook, "MAX_CELLS", 4)
     assert "at most 4 cells" in refusal(archive([("Sheet1", SALES)])).detail
+
+
+def test_letters_of_a_column_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+
+    column_of = workbook._column
+
+    def column(letters: str, following: int) -> int:
+        counted.append(letters)
+        return column_of(letters, following)
+
+    monkeypatch.setattr(workbook, "_column", column)
+    rows = "".join(row(line, number(f"A{line}", line), number(f"B{line}", 2 * line)) for line in range(1, 50))
+    assert len(read(archive([("Sheet", rows)])).inputs) == 2
+    assert sorted(counted) == ["A", "B"]
+
+
+def test_cells_without_letters_follow_one_another() -> None:
+    rows = "".join(row(line, number("1", line), number("b1", 7), number("", 2 * line)) for line in range(1, 5))
+    assert [list(entry.target) for entry in read(archive([("Sheet", rows)])).inputs][1:] == [[7] * 4, [2, 4, 6, 8]]
+
+
+def test_only_the_beginning_of_a_long_format_is_looked_at() -> None:
+    """Brackets without an end take the square of their number."""
+    assert workbook._is_date_code("[" * 10 + "yyyy")
+    assert not workbook._is_date_code("[" * 1_000_000 + "yyyy")
