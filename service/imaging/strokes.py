@@ -18,6 +18,7 @@ _NO_EDGE = 0.06  # of the contrast, from pixel to pixel: the edges of strokes ar
 LONGEST = 3.2
 _SHADOW_CONTRAST = 0.7  # of ink, of the full scale: shadows are fainter
 _SHADOW_BREADTH = 0.11  # of its longer side, that a shadow on even paper is broader than
+_SHADOW_STEP = 0.38  # of the ink's strength from pixel to pixel: the edges of shadows are softer
 _MOST_BY_BREADTH = 1.5  # of the likeness to a shadow, that comes from a breadth that changes
 _GRAIN = 0.012  # of the longer side, that pinholes and ragged edges are large
 _ENDS = math.pi  # widths, by which a round dot is longer than a stroke of its own mean width
@@ -68,10 +69,10 @@ def _is_wedge(mask: Mask, strength: Plane) -> bool:
     """Whether a faint mark on even paper has soft edges and a breadth that changes, as shadows with corners have."""
     width = stroke_width(mask)
     breadth = width / max(mask.shape)
-    if breadth < _SHADOW_BREADTH:
+    step = float(np.median(steps(mask, strength))) if breadth > _SHADOW_BREADTH else _SHADOW_STEP
+    if step >= _SHADOW_STEP:
         return False
-    softness = 0.22 - float(np.median(steps(mask, strength)))
-    return 6 * softness + 2 * math.log(breadth / 0.12) + 12.5 * math.log(_unevenness(mask, width) / 1.3) > 2.7
+    return 6 * (0.22 - step) + 2 * math.log(breadth / 0.12) + 12.5 * math.log(_unevenness(mask, width) / 1.3) > 2.7
 
 
 def _unevenness(mask: Mask, width: float) -> float:
