@@ -16,7 +16,7 @@ from service.imaging.layers import LEAST_IN_CELL, WITH_FAINT, Layer
 from service.imaging.layout import layout_of
 from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
 from service.imaging.outlines import body_of
-from service.imaging.strokes import is_shade, is_thin_outline
+from service.imaging.strokes import is_shade, is_thin_outline, is_wedge
 
 # Logarithms of weights of a digit in a cell with the cell's lines, and without them; 0 is where it touches none.
 _WITH_LINES, _WITHOUT_LINES = -0.1, -0.3
@@ -68,6 +68,7 @@ def _find_marks(layers: Sequence[Layer], *, is_first: bool = True) -> list[Outco
             reading.is_shade = is_shade(
                 way.view.plane, way.ink, first, layout.box, layout.n_noise, at_border=layout.at_border
             )
+            reading.is_wedge = not reading.is_shade and is_wedge(way.ink, first, layout.box)
             if not reading.is_shade and is_thin_outline(first[layout.box]):
                 reading.body = body_of(first, layout.box)
     outcomes = list(map(marks_of, readings))

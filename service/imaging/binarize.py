@@ -23,6 +23,7 @@ _ONE_KIND = 0.3  # share of all contrast, that the border of a picture has at mo
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
 _BORDER_BAND = 0.012  # of its longer side, that what lies along a side of a view is within
 _FAINT = 0.2  # strength of hairlines next to broad strokes
+_GRAIN = 3.5  # standard deviations of a dark paper's noise, that no more than grain stands out by
 _TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
 
 Paper = tuple[Plane, str, bool | None]  # the plane, its kind, whether ink is darker than it (None: not decided yet)
@@ -178,8 +179,10 @@ def threshold(ink: Binarized, *, is_faint: bool = False) -> float:
 
 def _stands_out(ink: Binarized) -> bool:
     """Whether the ink is stronger than the least contrast, and than the paper's noise."""
-    noise_floor = min(PARAMETERS.min_contrast_to_noise * ink.paper_noise / ink.light, 0.5)
-    return ink.contrast >= max(PARAMETERS.min_contrast, noise_floor)
+    noise_floor = min(PARAMETERS.min_contrast_to_noise * ink.paper_noise, 0.5)
+    # On dark paper, dividing its light out makes the contrast stronger, and the noise with it.
+    grain = min(_GRAIN * ink.paper_noise / ink.light, 0.5)
+    return ink.contrast >= max(PARAMETERS.min_contrast, noise_floor, grain)
 
 
 # --- estimates of the paper ------------------------------------------------------------------------------------------

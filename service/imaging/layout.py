@@ -21,7 +21,6 @@ _PIECE_HEIGHT = 0.25  # share of the height, that a stroke next to another has a
 _JOINED_WIDTH = 1.0  # of the height, that a digit of several strokes has at most
 _BAR_LENGTH = 4.0  # of its thickness
 _MOST_COMPONENTS = 512  # that are looked at, where many are of one size
-_SMALL, _ALONG = 96, 0.7  # pixels: in small pictures a strip lies along the border with this much of its length
 _ALIKE = 0.15  # share of their width, by which bars of a display differ at most
 _WIDER = 1.05  # of all else, that a bar is wider than where it is a line under the digit
 # Logarithms of weights, set by hand on drawn scenes; 0 is the likeliest.
@@ -176,8 +175,6 @@ def _background(components: Components) -> Mask:
     thin = np.minimum(components.height, components.width) < PARAMETERS.line_thickness * longer
     side = np.where(components.height < components.width, width, height)
     strips = thin & (components.contact >= 0.9 * side)
-    if longer <= _SMALL:
-        strips |= thin & (components.contact >= _ALONG * np.maximum(components.height, components.width))
     free = (components.contact == 0) & (components.height >= PARAMETERS.free_height * longer)
     if not free.any():
         return strips

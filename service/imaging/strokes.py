@@ -29,14 +29,11 @@ Box = tuple[slice, slice]  # rows and columns
 
 
 def is_shade(plane: Plane, ink: Binarized, mask: Mask, box: Box, n_noise: int, *, at_border: bool) -> bool:
-    """Whether a mark is shade or the edge of something; even paper under a mark that stands free has none
-    but shadows, which are faint and soft, and whose breadth changes as no pen's does.
+    """Whether a mark is shade or the edge of something; even paper under a mark that stands free has none.
 
     plane, mask (H, W); `box`: of the mask; `n_noise`: components of noise next to it.
     """
     is_even = ink.paper == "even"
-    if is_even and ink.contrast < _SHADOW_CONTRAST and _is_wedge(mask[box], ink.strength[box]):
-        return True
     if is_even and not at_border:
         return False
     if at_border and not is_even and n_noise > PARAMETERS.shade_noise_count:
@@ -65,8 +62,11 @@ def _shadow_likeness(mask: Mask, strength: Plane, width: float, contrast: float)
     return likeness
 
 
-def _is_wedge(mask: Mask, strength: Plane) -> bool:
-    """Whether a faint mark on even paper has soft edges and a breadth that changes, as shadows with corners have."""
+def is_wedge(ink: Binarized, mask: Mask, box: Box) -> bool:
+    """Whether a mark is faint, with soft edges and a breadth that changes, as shadows with corners are."""
+    if ink.contrast >= _SHADOW_CONTRAST:
+        return False
+    mask, strength = mask[box], ink.strength[box]
     width = stroke_width(mask)
     breadth = width / max(mask.shape)
     step = float(np.median(steps(mask, strength))) if breadth > _SHADOW_BREADTH else _SHADOW_STEP
