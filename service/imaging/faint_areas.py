@@ -25,12 +25,13 @@ def faint_core(ink: Binarized, mask: Mask) -> Plane | None:
     return core if (core > 0).sum() >= _BROAD_SHARE * count else None
 
 
-def without_faint_areas(ink: Binarized, mask: Mask, level: float) -> Mask | None:
+def without_faint_areas(ink: Binarized, mask: Mask, level: float, core: Plane | None = None) -> Mask | None:
     """What remains of `mask`, all stronger than `level`, where broad areas of it are fainter than the rest.
 
-    None where there are no such areas: the soft edges of strokes are faint, but narrow.
+    None where there are no such areas: the soft edges of strokes are faint, but narrow. `core` is their `faint_core`,
+    if that is known.
     """
-    core = faint_core(ink, mask)
+    core = faint_core(ink, mask) if core is None else core
     if core is None:
         return None
     stronger = stronger_ink(ink)

@@ -20,7 +20,6 @@ from service.imaging.attempts import find_attempts, lowered
 from service.imaging.binarize import other_papers, separations
 from service.imaging.borders import PERHAPS_TIGHT, regions_among, weighed_on_margin
 from service.imaging.decode import Box, Picture, View
-from service.imaging.faint_areas import faint_core
 from service.imaging.filters import Mask
 from service.imaging.layers import layers_of
 from service.imaging.marks import Bounds, Mark, Outcome
@@ -101,7 +100,8 @@ def _look_at(view: View) -> Look:
     ways = separations(view)
     if not ways:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    first, *further = find_attempts(layers_of(ways))
+    layers = layers_of(ways)
+    first, *further = find_attempts(layers)
     marks, paper = first.marks, ways[0].ink
     regions = regions_among(marks, view, ways[0].border_band)
     if regions:
@@ -115,7 +115,7 @@ def _look_at(view: View) -> Look:
             alternatives.append(attempt)
     has_margin = len(ways) > 1 and ways[1].view.margin > 0
     is_doubtful = bool(regions) or (bool(marks) and marks[0].n_noise > _MAX_NOISE)
-    is_doubtful = is_doubtful or (not alternatives and faint_core(ways[0].ink, ways[0].mask) is not None)
+    is_doubtful |= layers[0][0].has_faint_areas
     on_margin = weighed_on_margin(view, framed) if framed else []
     if on_margin and on_margin[0].prior > PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
         marks = lowered(marks, _NO_MARGIN)
