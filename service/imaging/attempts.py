@@ -47,7 +47,7 @@ def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
         marks += further
         if first.cell is not None:
             view = first.separation.view
-            marks = [mark for mark in marks if _is_high(mark, view) and not _is_beside_line(mark, view)]
+            marks = [mark for mark in marks if _is_high(mark, view) and not _is_line_beside(mark, view)]
         attempts.append(Outcome(marks, base.refusal) if marks or base.refusal else refused(_ONLY_LINES))
     return attempts
 
@@ -142,12 +142,18 @@ def _is_high(mark: Mark, view: View) -> bool:
     return bool(is_reduced or mark.mask.shape[0] >= LEAST_IN_CELL * size)
 
 
-def _is_beside_line(mark: Mark, view: View) -> bool:
+def _is_line_beside(mark: Mark, view: View) -> bool:
+    """Whether a mark in a cell was left of a line beside one of its sides: what is thin may lie a little further in."""
+    left, top, right, bottom = view.box
+    thickness = min(mark.box[2] - mark.box[0], mark.box[3] - mark.box[1])
+    is_thin = thickness < _THIN * min(right - left, bottom - top)
+    return _is_beside_line(mark, view, _BESIDE_LINE_THIN if is_thin else _BESIDE_LINE)
+
+
+def _is_beside_line(mark: Mark, view: View, share: float = _BESIDE_LINE) -> bool:
     """Whether a mark in a cell lies so near to one of its sides that it is what was left of the line there."""
     left, top, right, bottom = view.box
-    shorter = min(right - left, bottom - top)
-    is_thin = min(mark.box[2] - mark.box[0], mark.box[3] - mark.box[1]) < _THIN * shorter
-    reach = (_BESIDE_LINE_THIN if is_thin else _BESIDE_LINE) * shorter
+    reach = share * min(right - left, bottom - top)
     return (
         mark.box[2] < left + reach
         or mark.box[0] > right - reach
