@@ -122,7 +122,7 @@ def test_dithered_ink_is_no_longer_than_it_is_whole() -> None:
 def test_a_faint_soft_wedge_is_perhaps_a_shadow(corners: list[tuple[int, int]], level: int, is_shadow: bool) -> None:
     image = Image.new("L", (200, 200), 230)
     ImageDraw.Draw(image).polygon(corners, fill=level)
-    plane = np.asarray(image.filter(ImageFilter.GaussianBlur(3)), np.float32) / 255
+    plane = np.asarray(image.filter(ImageFilter.GaussianBlur(3)), np.float32) / np.float32(255)
     ink = separate_ink(plane)
     assert ink is not None
     mask = ink.strength > 0.5
