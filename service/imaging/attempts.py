@@ -16,12 +16,13 @@ from service.imaging.layers import LEAST_IN_CELL, WITH_FAINT, Layer
 from service.imaging.layout import layout_of
 from service.imaging.marks import Mark, Outcome, Reading, marks_of, refused
 from service.imaging.outlines import body_of
-from service.imaging.strokes import is_shade, is_thin_outline
+from service.imaging.strokes import is_shade, is_thin_outline, is_wedge
 
 # Logarithms of weights of a digit in a cell with the cell's lines, and without them; 0 is where it touches none.
 _WITH_LINES, _WITHOUT_LINES = -0.1, -0.3
 ALONG_BORDER = 0.7  # of its longer side, that what is no stroke lies along the border with
 _BESIDE_LINE = 0.16  # share of a cell's shorter side: what stands within that of a side is none of its digit
+_THIN, _BESIDE_LINE_THIN = 0.08, 0.2  # the same, of what is thinner than that
 _ONLY_LINES = "nothing but the lines of a cell stands out from the paper"
 # Logarithms of weights, of what is found next to shade or next to a mark at the border, and of that one then.
 _BESIDE_SHADE, _AT_BORDER = -0.25, -1.0
@@ -45,7 +46,8 @@ def find_attempts(layers: Sequence[Sequence[Layer]]) -> list[Outcome]:
             further += found
         marks += further
         if first.cell is not None:
-            marks = [mark for mark in marks if not _is_beside_line(mark, first.separation.view)]
+            view = first.separation.view
+            marks = [mark for mark in marks if _is_high(mark, view) and not _is_line_beside(mark, view)]
         attempts.append(Outcome(marks, base.refusal) if marks or base.refusal else refused(_ONLY_LINES))
     return attempts
 
@@ -66,6 +68,7 @@ def _find_marks(layers: Sequence[Layer], *, is_first: bool = True) -> list[Outco
             reading.is_shade = is_shade(
                 way.view.plane, way.ink, first, layout.box, layout.n_noise, at_border=layout.at_border
             )
+            reading.is_wedge = not reading.is_shade and is_wedge(way.ink, first, layout.box)
             if not reading.is_shade and is_thin_outline(first[layout.box]):
                 reading.body = body_of(first, layout.box)
     outcomes = list(map(marks_of, readings))
@@ -119,11 +122,8 @@ def _in_cell(layer: Layer, outcome: Outcome) -> Outcome:
     cell, view = layer.cell, layer.separation.view
     if cell is None or outcome.refusal is not None:
         return outcome
-    lines, size = cell.lines, view.plane.shape[0] - 2 * view.margin
-    # A picture that was reduced is no cell that was cut out: the lines may be the edges of a page.
-    is_reduced = view.box[3] - view.box[1] > size
-    high = [mark for mark in outcome.marks if is_reduced or mark.mask.shape[0] >= LEAST_IN_CELL * size]
-    inside = [mark for mark in high if not _is_beside_line(mark, view)]
+    lines = cell.lines
+    inside = [mark for mark in outcome.marks if _is_high(mark, view) and not _is_beside_line(mark, view)]
     if not inside:
         return refused(_ONLY_LINES)
     near_lines = dilate(np.pad(lines.mask, 1).astype(np.float32), 3)[1:-1, 1:-1] > 0
@@ -134,10 +134,26 @@ def _in_cell(layer: Layer, outcome: Outcome) -> Outcome:
     return Outcome([*lowered(outcome_with_lines.marks, _WITH_LINES), *lowered(inside, _WITHOUT_LINES)])
 
 
-def _is_beside_line(mark: Mark, view: View) -> bool:
+def _is_high(mark: Mark, view: View) -> bool:
+    """Whether a mark in a cell is high enough for its digit."""
+    size = view.plane.shape[0] - 2 * view.margin
+    # A picture that was reduced is no cell that was cut out: the lines may be the edges of a page.
+    is_reduced = view.box[3] - view.box[1] > size
+    return bool(is_reduced or mark.mask.shape[0] >= LEAST_IN_CELL * size)
+
+
+def _is_line_beside(mark: Mark, view: View) -> bool:
+    """Whether a mark in a cell was left of a line beside one of its sides: what is thin may lie a little further in."""
+    left, top, right, bottom = view.box
+    thickness = min(mark.box[2] - mark.box[0], mark.box[3] - mark.box[1])
+    is_thin = thickness < _THIN * min(right - left, bottom - top)
+    return _is_beside_line(mark, view, _BESIDE_LINE_THIN if is_thin else _BESIDE_LINE)
+
+
+def _is_beside_line(mark: Mark, view: View, share: float = _BESIDE_LINE) -> bool:
     """Whether a mark in a cell lies so near to one of its sides that it is what was left of the line there."""
     left, top, right, bottom = view.box
-    reach = _BESIDE_LINE * min(right - left, bottom - top)
+    reach = share * min(right - left, bottom - top)
     return (
         mark.box[2] < left + reach
         or mark.box[0] > right - reach

@@ -23,6 +23,7 @@ _ONE_KIND = 0.3  # share of all contrast, that the border of a picture has at mo
 _ONE_LEVEL = 0.03  # share of the border, that a second level has at most where there is but one
 _BORDER_BAND = 0.012  # of its longer side, that what lies along a side of a view is within
 _FAINT = 0.2  # strength of hairlines next to broad strokes
+_GRAIN = 3.5  # standard deviations of a dark paper's noise, that no more than grain stands out by
 _TWO_LEVELS = 0.75  # share of variance that two levels explain in a plane that has no more
 
 Paper = tuple[Plane, str, bool | None]  # the plane, its kind, whether ink is darker than it (None: not decided yet)
@@ -38,6 +39,7 @@ class Binarized:
     contrast: float  # between paper and ink, of the full scale
     level: float  # the strength that separates ink from paper best
     paper_noise: float  # standard deviation of the paper, of the full scale
+    light: float = 1.0  # that was divided out of dark ink, of the full scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +180,9 @@ def threshold(ink: Binarized, *, is_faint: bool = False) -> float:
 def _stands_out(ink: Binarized) -> bool:
     """Whether the ink is stronger than the least contrast, and than the paper's noise."""
     noise_floor = min(PARAMETERS.min_contrast_to_noise * ink.paper_noise, 0.5)
-    return ink.contrast >= max(PARAMETERS.min_contrast, noise_floor)
+    # On dark paper, dividing its light out makes the contrast stronger, and the noise with it.
+    grain = min(_GRAIN * ink.paper_noise / ink.light, 0.5)
+    return ink.contrast >= max(PARAMETERS.min_contrast, noise_floor, grain)
 
 
 # --- estimates of the paper ------------------------------------------------------------------------------------------
@@ -252,8 +256,10 @@ def _ink_on(plane: Plane, paper: Plane, kind: str, is_dark: bool | None) -> tupl
     distance = plane - paper
     is_dark = _is_dark(distance) if is_dark is None else is_dark
     strength = np.maximum(-distance if is_dark else distance, 0)
+    light = 1.0
     if is_dark:
-        strength = strength / np.maximum(paper, PARAMETERS.min_paper_level)
+        level_of_light = np.maximum(paper, PARAMETERS.min_paper_level)
+        strength, light = strength / level_of_light, float(level_of_light.mean())
     contrast = _contrast(strength)
     near = np.abs(distance)[np.abs(distance) < max(0.5 * contrast, 1e-6)]
     # The median absolute deviation of a normal distribution, times 1.4826, is its standard deviation.
@@ -267,7 +273,7 @@ def _ink_on(plane: Plane, paper: Plane, kind: str, is_dark: bool | None) -> tupl
         explained -= PARAMETERS.majority_penalty
     sharpness = min(_sharpness(strength, mask), PARAMETERS.max_sharpness)
     score = explained - PARAMETERS.ink_share_penalty * ink_share + sharpness
-    return explained, score, Binarized(strength, is_dark, kind, contrast, level, paper_noise)
+    return explained, score, Binarized(strength, is_dark, kind, contrast, level, paper_noise, light)
 
 
 def _border_share(mask: Mask) -> float:

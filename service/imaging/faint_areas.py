@@ -14,18 +14,25 @@ _BROAD_SHARE = 0.03  # of the ink, that is faint and no edge where there are suc
 _LEAST_STEP = 0.05  # of strength from pixel to pixel between them and a pen's: a stroke that fades has none
 
 
-def without_faint_areas(ink: Binarized, mask: Mask, level: float) -> Mask | None:
-    """What remains of `mask`, all stronger than `level`, where broad areas of it are fainter than the rest.
-
-    None where there are no such areas: the soft edges of strokes are faint, but narrow.
-    """
+def faint_core(ink: Binarized, mask: Mask) -> Plane | None:
+    """The inner pixels (1, else 0) of the broad areas of `mask` that are faint; None where there are none."""
     count = int(mask.sum())
     faint = mask & (ink.strength < _FAINT)
     if faint.sum() < _LEAST_SHARE * count:
         return None
     plane: Plane = faint.astype(ink.strength.dtype)
     core = erode(plane, _EDGE)
-    if (core > 0).sum() < _BROAD_SHARE * count:
+    return core if (core > 0).sum() >= _BROAD_SHARE * count else None
+
+
+def without_faint_areas(ink: Binarized, mask: Mask, level: float, core: Plane | None = None) -> Mask | None:
+    """What remains of `mask`, all stronger than `level`, where broad areas of it are fainter than the rest.
+
+    None where there are no such areas: the soft edges of strokes are faint, but narrow. `core` is their `faint_core`,
+    if that is known.
+    """
+    core = faint_core(ink, mask) if core is None else core
+    if core is None:
         return None
     stronger = stronger_ink(ink)
     if stronger is None or stronger <= level:

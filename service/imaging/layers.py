@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.imaging.binarize import Separation
 from service.imaging.cell_lines import CellLines, cell_lines
 from service.imaging.components import Components, connected_components
-from service.imaging.faint_areas import without_faint_areas
+from service.imaging.faint_areas import faint_core, without_faint_areas
 from service.imaging.filters import Mask
 from service.imaging.lines import without_lines
 from service.imaging.thin_lines import without_thin_lines
@@ -37,6 +37,7 @@ class Layer:
     prior: float = 0.0
     cell: Cell | None = None
     is_without_faint: bool = False
+    has_faint_areas: bool = False  # broad ones
 
 
 def layers_of(separations: Sequence[Separation]) -> list[list[Layer]]:
@@ -63,7 +64,11 @@ def layers_of(separations: Sequence[Separation]) -> list[list[Layer]]:
         ):
             components = connected_components(cleaned if cell is None else cleaned & ~cell.lines.mask)
             layers.append(Layer(separation, components, n_lines + 1, prior))
-        strong = without_faint_areas(separation.ink, mask, separation.level)
+        core = faint_core(separation.ink, mask)
+        if core is None:
+            continue
+        layers[0] = replace(layers[0], has_faint_areas=True)
+        strong = without_faint_areas(separation.ink, mask, separation.level, core)
         if strong is not None:
             layers.append(
                 Layer(separation, connected_components(strong), n_lines, _WITHOUT_FAINT, is_without_faint=True)

@@ -21,6 +21,7 @@ _PIECE_HEIGHT = 0.25  # share of the height, that a stroke next to another has a
 _JOINED_WIDTH = 1.0  # of the height, that a digit of several strokes has at most
 _BAR_LENGTH = 4.0  # of its thickness
 _MOST_COMPONENTS = 512  # that are looked at, where many are of one size
+_ALIKE = 0.15  # share of their width, by which bars of a display differ at most
 _WIDER = 1.05  # of all else, that a bar is wider than where it is a line under the digit
 # Logarithms of weights, set by hand on drawn scenes; 0 is the likeliest.
 _JOINED, _WITH_BARS = -0.2, -1.5
@@ -147,6 +148,9 @@ def underlines(components: Components, character: Mask) -> tuple[Mask, float] | 
     below = members[is_bar & (components.top[members] >= bottom - 0.05 * height)]
     if not len(below):
         return None
+    above = np.setdiff1d(members[is_bar], below)
+    if len(above) and np.abs(components.width[above] / components.width[below].max() - 1).min() < _ALIKE:
+        return None  # a segment of a display
     width = int(components.right[body].max() - components.left[body].min())
     ratio = float(components.width[below].max()) / max(width, 1)
     return np.isin(np.arange(len(components.area)), below), ratio

@@ -23,6 +23,7 @@ from service.imaging.strokes import stroke_width
 
 Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
+_SHADE = "nothing but shadows or the edges of paper stands out"
 _LEAST_SHARE = 0.3  # of the ink, that a mark counts with where it has less
 _FRAME = 0.8  # share of a mark, that lies on lines along the sides where it is nothing else
 _FRAME_AREA = 0.3  # share of the picture, that such lines cover at most
@@ -59,7 +60,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """The marks of a layer, the likeliest choice of components first; or why there are none."""
+    """The marks of a layer, the likeliest choice of components first; and why there are probably, or surely, none."""
 
     marks: list[Mark]
     refusal: InvalidRequest | None = None
@@ -73,6 +74,7 @@ class Reading:
     layout: Layout
     masks: list[Mask]
     is_shade: bool = False
+    is_wedge: bool = False  # and so perhaps a shadow
     body: Mask | None = None  # of a hollow digit
 
 
@@ -81,7 +83,7 @@ def marks_of(reading: Reading | None) -> Outcome:
     if reading is None:
         return refused("nothing but specks, lines or borders stands out from the paper")
     if reading.is_shade:
-        return refused("nothing but shadows or the edges of paper stands out")
+        return refused(_SHADE)
     layer, layout = reading.layer, reading.layout
     view, ink = layer.separation.view, layer.separation.ink
     scale = float((view.box[3] - view.box[1]) / (view.plane.shape[0] - 2 * view.margin))
@@ -117,7 +119,7 @@ def marks_of(reading: Reading | None) -> Outcome:
     mask = marks[0].mask
     if layout.at_border and stroke_width(mask) > PARAMETERS.broad_stroke * max(mask.shape):
         return refused("what stands out from the paper is no stroke")
-    return Outcome(marks)
+    return replace(refused(_SHADE), marks=marks) if reading.is_wedge else Outcome(marks)
 
 
 def is_frame(mask: Mask, margin: int = 0) -> bool:

@@ -11,6 +11,7 @@ from service.imaging.strokes import stroke_width
 _ALONG = 0.95  # of the outline's area, that lies along the body of a hollow digit
 _ACROSS = 1.5  # widths of an outline, that are beyond it everywhere
 _BROADEST = 0.26  # of its longer side, that the strokes of a hollow digit are narrower than
+_ROUND, _ROOM, _RINGS = 0.88, 0.12, 2  # of the longer side, its width and that of the body; how many outlines
 _BODY = 1.5  # of the outline's area, that the body of a hollow digit has at least
 
 
@@ -22,7 +23,7 @@ def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
     """
     stroke = outline[box]
     body = filled(stroke)
-    if body.sum() <= _BODY * stroke.sum():
+    if body.sum() <= _BODY * stroke.sum() or _is_ring_in_ring(stroke, body):
         return None
     along = stroke & _grown(body & ~stroke, round(_ACROSS * stroke_width(stroke)) + 1)
     if along.sum() <= _ALONG * stroke.sum():
@@ -30,6 +31,14 @@ def body_of(outline: Mask, box: tuple[slice, slice]) -> Mask | None:
     mask = np.zeros_like(outline)
     mask[box] = body
     return mask
+
+
+def _is_ring_in_ring(outline: Mask, body: Mask) -> bool:
+    """Whether one outline lies around another, round and with room between: a hollow zero is narrower, or finer."""
+    height, width = outline.shape
+    if min(height, width) < _ROUND * max(height, width) or stroke_width(body) < _ROOM * height:
+        return False
+    return len(connected_components(outline).area) == _RINGS
 
 
 def is_stroke(body: Mask) -> bool:

@@ -100,7 +100,8 @@ def _look_at(view: View) -> Look:
     ways = separations(view)
     if not ways:
         raise InvalidRequest("no ink stands out from the paper", code="blank_image")
-    first, *further = find_attempts(layers_of(ways))
+    layers = layers_of(ways)
+    first, *further = find_attempts(layers)
     marks, paper = first.marks, ways[0].ink
     regions = regions_among(marks, view, ways[0].border_band)
     if regions:
@@ -114,6 +115,7 @@ def _look_at(view: View) -> Look:
             alternatives.append(attempt)
     has_margin = len(ways) > 1 and ways[1].view.margin > 0
     is_doubtful = bool(regions) or (bool(marks) and marks[0].n_noise > _MAX_NOISE)
+    is_doubtful |= layers[0][0].has_faint_areas
     on_margin = weighed_on_margin(view, framed) if framed else []
     if on_margin and on_margin[0].prior > PERHAPS_TIGHT:  # a mark without a margin may be the digit's hole
         marks = lowered(marks, _NO_MARGIN)

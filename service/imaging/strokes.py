@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 from service.imaging.binarize import Binarized
 from service.imaging.components import connected_components
-from service.imaging.filters import Mask, Plane, box_mean, dilate
+from service.imaging.filters import Mask, Plane, box_mean, dilate, erode
 from service.imaging.parameters import PARAMETERS
 
 _NO_EDGE = 0.06  # of the contrast, from pixel to pixel: the edges of strokes are sharper, out of focus as they may be
 # Of its longer side, that the strokes of a digit are long together: of MNIST's validation digits one in a thousand is
 # more, of drawings and fonts none.
 LONGEST = 3.2
+_SHADOW_CONTRAST = 0.7  # of ink, of the full scale: shadows are fainter
+_SHADOW_BREADTH = 0.11  # of its longer side, that a shadow on even paper is broader than
+_SHADOW_STEP = 0.38  # of the ink's strength from pixel to pixel: the edges of shadows are softer
+_MOST_BY_BREADTH = 1.5  # of the likeness to a shadow, that comes from a breadth that changes
 _GRAIN = 0.012  # of the longer side, that pinholes and ragged edges are large
 _ENDS = math.pi  # widths, by which a round dot is longer than a stroke of its own mean width
 _THIN_OUTLINE = 0.07  # of its longer side, that the outline of a hollow digit is thinner than
@@ -52,7 +56,31 @@ def _shadow_likeness(mask: Mask, strength: Plane, width: float, contrast: float)
     """How much a mark on uneven paper is like a shadow: soft, faint and broad; a stroke's is below 0."""
     softness = 0.22 - float(np.median(steps(mask, strength)))
     breadth = width / max(mask.shape) - 0.12
-    return float(12 * (0.6 - contrast) + 20 * softness + 10 * breadth)
+    likeness = float(12 * (0.6 - contrast) + 20 * softness + 10 * breadth)
+    if -_MOST_BY_BREADTH < likeness <= 0 and contrast < _SHADOW_CONTRAST:
+        likeness += min(6 * (_unevenness(mask, width) - 1.3), _MOST_BY_BREADTH)
+    return likeness
+
+
+def is_wedge(ink: Binarized, mask: Mask, box: Box) -> bool:
+    """Whether a mark is faint, with soft edges and a breadth that changes, as shadows with corners are."""
+    if ink.contrast >= _SHADOW_CONTRAST:
+        return False
+    mask, strength = mask[box], ink.strength[box]
+    width = stroke_width(mask)
+    breadth = width / max(mask.shape)
+    step = float(np.median(steps(mask, strength))) if breadth > _SHADOW_BREADTH else _SHADOW_STEP
+    if step >= _SHADOW_STEP:
+        return False
+    return 6 * (0.22 - step) + 2 * math.log(breadth / 0.12) + 12.5 * math.log(_unevenness(mask, width) / 1.3) > 2.7
+
+
+def _unevenness(mask: Mask, width: float) -> float:
+    """The side of the largest square within a mark, as a share of the mean `width` of its strokes."""
+    plane, side = np.pad(mask, 1).astype(np.float32), 1
+    while side + 2 < min(plane.shape) and (erode(plane, side + 2) > 0).any():
+        side += 2
+    return side / width
 
 
 def steps(mask: Mask, strength: Plane) -> Plane:

@@ -7,7 +7,7 @@ import pytest
 
 from service.imaging.components import connected_components
 from service.imaging.filters import Mask
-from service.imaging.layout import digit_candidates
+from service.imaging.layout import digit_candidates, underlines
 from tests.pictures import STROKE, Box, sheet
 
 
@@ -175,3 +175,9 @@ def test_the_likeliest_digit_is_large_and_not_at_the_border() -> None:
     at_border = sheet((80, 0, 90, 75))
     assert_read(at_border | sheet(STROKE), sheet(STROKE), at_border)
     assert_read(at_border | sheet((40, 30, 50, 75)), at_border, sheet((40, 30, 50, 75)))
+
+
+@pytest.mark.parametrize(("upper", "is_line"), [(40, False), (20, True)])
+def test_the_lowest_segment_of_a_display_is_no_line_under_the_digit(upper: int, is_line: bool) -> None:
+    components = connected_components(sheet((30, 10, 30 + upper, 16), (72, 10, 78, 80), (30, 84, 70, 90)))
+    assert (underlines(components, np.ones(3, np.bool_)) is not None) == is_line

@@ -38,3 +38,11 @@ def test_a_hollow_stroke_is_told_from_a_loop_of_a_thin_pen(thickness: int) -> No
     assert body_of(outline, bounding_slices(outline)) is None
     y, x = np.mgrid[-1:1:100j, -1:1:80j]
     assert not is_stroke(np.hypot(x, y) < 1), "a thin zero"
+
+
+@pytest.mark.parametrize(("width", "is_hollow"), [(121, False), (81, True)])
+def test_a_round_ring_in_a_ring_is_no_hollow_zero(width: int, is_hollow: bool) -> None:
+    y, x = np.mgrid[-60:60:121j, -60 : 60 : width * 1j] / 60
+    radius = np.hypot(x, y)
+    outline = (np.abs(radius - 0.95) < 0.03) | (np.abs(radius - 0.55) < 0.03)
+    assert (body_of(outline, bounding_slices(outline)) is not None) == is_hollow

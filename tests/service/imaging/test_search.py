@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from service import imaging
 from service.contract.errors import InvalidRequest
@@ -155,3 +155,21 @@ def test_a_digit_that_was_cut_out_and_made_square_is_likelier_than_its_parts(sid
     spanning = [mark for mark in look.marks if mark.mask.shape[0] >= side - 1 and mark.mask.mean() < 0.6]
     assert spanning
     assert spanning[0].prior > -0.5
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_the_grain_of_dark_paper_is_blank(seed: int) -> None:
+    plane = 0.17 + np.random.default_rng(seed).normal(0, 0.012, (50, 50))
+    image = Image.fromarray(np.uint8(255 * plane.clip(0, 1))).filter(ImageFilter.GaussianBlur(0.6))
+    with pytest.raises(InvalidRequest, match=r"ink|shadows|specks"):
+        search(decode(encoded(image, "JPEG"), 1_000_000))
+
+
+def test_beside_a_shadow_that_touches_it_a_digit_is_found_on_even_paper() -> None:
+    image = Image.new("L", (260, 260), 225)
+    pencil = ImageDraw.Draw(image)
+    pencil.polygon([(120, 130), (90, 240), (170, 235)], fill=110)
+    image = image.filter(ImageFilter.GaussianBlur(3))
+    ImageDraw.Draw(image).line([(100, 40), (160, 40), (115, 150)], fill=25, width=12, joint="curve")
+    boxes = [mark.box for mark in search(decode(encoded(image, "JPEG"), 1_000_000)).marks]
+    assert any(bottom < 175 for _, _, _, bottom in boxes), boxes

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
+from service.imaging.binarize import separate_ink
 from service.imaging.filters import Plane
-from service.imaging.strokes import edge_likeness, excess_length, stroke_width
+from service.imaging.marks import bounding_slices
+from service.imaging.strokes import edge_likeness, excess_length, is_wedge, stroke_width
 
 PAPER = np.full((60, 40), 0.9, np.float32)
 BAR = np.zeros((60, 40), np.bool_)
@@ -107,3 +109,21 @@ def test_dithered_ink_is_no_longer_than_it_is_whole() -> None:
     mask = dithered & (np.asarray(image) > 100)
     assert mask.sum() < (np.asarray(image) > 100).sum()
     assert excess_length(mask, stroke_width(mask)) == 0
+
+
+@pytest.mark.parametrize(
+    ("corners", "level", "is_shadow"),
+    [
+        ([(60, 40), (150, 100), (70, 170)], 120, True),
+        ([(60, 40), (150, 100), (70, 170)], 20, False),  # as dark as a pen's
+        ([(90, 20), (110, 20), (110, 180), (90, 180)], 120, False),  # as broad everywhere
+    ],
+)
+def test_a_faint_soft_wedge_is_perhaps_a_shadow(corners: list[tuple[int, int]], level: int, is_shadow: bool) -> None:
+    image = Image.new("L", (200, 200), 230)
+    ImageDraw.Draw(image).polygon(corners, fill=level)
+    plane = np.asarray(image.filter(ImageFilter.GaussianBlur(3)), np.float32) / np.float32(255)
+    ink = separate_ink(plane)
+    assert ink is not None
+    mask = ink.strength > 0.5
+    assert is_wedge(ink, mask, bounding_slices(mask)) == is_shadow
