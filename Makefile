@@ -163,6 +163,10 @@ bench-serving: $(VENV)/.dev ## this service against others, with wrk; each of th
 bench-fairness: $(VENV)/.dev ## a small caller beside eight that send in bulk; ARGS="--model forecaster --values 50"
 	$(PY) -m benchmarks.serving.fairness $(ARGS)
 
+.PHONY: bench-versions
+bench-versions: $(VENV)/.dev ## throughput beside an earlier version's, five minutes; ARGS="../checkout-of-it"
+	$(PY) -m benchmarks.serving.versions $(ARGS)
+
 .PHONY: bench-keys
 bench-keys: $(VENV)/.dev ## what an API key costs on the hot path, three services side by side, two minutes
 	$(PY) -m benchmarks.serving.key_cost $(ARGS)
