@@ -21,7 +21,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile
 # Installing the service compiles it, too, where there is a compiler.
 EXTENSION := setup.py service/runtime/_hot_path.c
-COMPILE := PYTHONDONTWRITEBYTECODE= $(PY) -c 'import service.server.server'
+COMPILE := PYTHONDONTWRITEBYTECODE= $(PY) -c 'import service.server.server, service.backend.model'
 # On Linux the suffix (+cpu) names the build, so that no other index can answer with several gigabytes of CUDA instead.
 # macOS has one build only, and no suffix.
 TORCH ?= torch==$(TORCH_VERSION)$(if $(filter Linux,$(shell uname -s)),+$(TORCH_BUILD))
