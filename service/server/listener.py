@@ -4,8 +4,9 @@ An event loop takes one connection in each of its rounds, and a round may be a b
 last of 256 clients would wait five seconds to be taken. So all that wait are taken at once.
 
 Where several processes serve, the one that happens to be awake would take all: of 256 connections 239 went to one of
-two workers. So a process that has its share of them pauses before it takes another one. One listener for all is
-kept nevertheless, because a connection that waits while a worker dies is taken by another worker.
+two workers, and of two, which may both send in bulk, both. So a process that has more than others pauses before it
+takes another. One listener for all is kept nevertheless, because a connection that waits while a worker dies is taken
+by another worker.
 
 A stop loses no connection: those that are established or in their handshake are taken, and new ones refused meanwhile.
 """
@@ -19,12 +20,11 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping, MutableSequence, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from typing import Any
 
 from service.runtime.worker_group import NOT_LISTENING
 
-SLACK = 4  # connections that a process may have more than the process that has the fewest
 BURST = 64  # connections that are taken at once: they take a few milliseconds
 PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes one that is still there afterwards
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
@@ -76,6 +76,22 @@ def _always() -> bool:
     return True
 
 
+class OpenConnections(set[Any]):
+    """The connections of a process; `on_closed` is called where one of them is gone."""
+
+    def __init__(self, connections: Iterable[object] = ()) -> None:
+        super().__init__(connections)
+        self.on_closed: Callable[[], object] = _always
+
+    def discard(self, connection: object) -> None:
+        super().discard(connection)
+        self.on_closed()
+
+    def remove(self, connection: object) -> None:
+        super().remove(connection)
+        self.on_closed()
+
+
 class BalancedListener:
     """A listening socket, which other processes may share; uvicorn closes it as it would close a server of its own.
 
@@ -88,7 +104,7 @@ class BalancedListener:
         self,
         listener: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
-        connections: Sized,
+        connections: OpenConnections,
         counts: MutableSequence[int] | None = None,
         index: int = 0,
         is_stopping: Callable[[], bool] = _always,
@@ -105,8 +121,10 @@ class BalancedListener:
         self._loop = asyncio.get_running_loop()
         self._registering: set[asyncio.Task[object]] = set()  # taken, and not among `connections` yet
         self._left_to_others = False  # during a pause
+        self._pause_end: asyncio.TimerHandle | None = None  # while others are left the connections that wait
         self._closed = False
         listener.setblocking(False)
+        connections.on_closed = self._on_closed
         self._count()
         self._resume()
 
@@ -139,15 +157,25 @@ class BalancedListener:
             await asyncio.wait(self._registering)
 
     def _resume(self) -> None:
+        self._pause_end = None
         if not self._closed:
             self._loop.add_reader(self._listener.fileno(), self._on_readable)
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> asyncio.TimerHandle:
         self._loop.remove_reader(self._listener.fileno())
-        self._loop.call_later(seconds, self._resume)
+        return self._loop.call_later(seconds, self._resume)
+
+    def _on_closed(self) -> None:
+        """One connection is gone: the next may be this process's turn again."""
+        self._count()
+        if self._pause_end is not None and not self._closed and not self._has_its_share():
+            self._pause_end.cancel()
+            self._resume()
 
     def _count(self) -> int:
-        self._counts[self._index] = count = len(self._connections) + len(self._registering)
+        count = len(self._connections) + len(self._registering)
+        if not self._closed:
+            self._counts[self._index] = count
         return count
 
     def _on_readable(self) -> None:
@@ -155,8 +183,9 @@ class BalancedListener:
         left_to_others, self._left_to_others = self._left_to_others, False
         for number in range(BURST):
             if self._has_its_share() and (number or not left_to_others):
-                self._left_to_others = True
-                self._pause(PAUSE)
+                if not number or _n_waiting(self._listener):  # else all have been taken
+                    self._left_to_others = True
+                    self._pause_end = self._pause(PAUSE)
                 return
             if not self._accept():
                 return
@@ -164,7 +193,7 @@ class BalancedListener:
     def _has_its_share(self) -> bool:
         """Whether others have fewer connections, and those that wait would not make up for it, evenly shared out."""
         count = self._count()
-        if count <= min(self._counts) + SLACK:
+        if count <= min(self._counts):
             return False
         counts = [each for each in self._counts if each != NOT_LISTENING]
         return count * len(counts) >= sum(counts) + _n_waiting(self._listener)

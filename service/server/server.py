@@ -39,7 +39,7 @@ from service.server.connection import ConnectionLimits
 from service.server.exposure import exposed_host, is_local
 from service.server.http_protocol import Protocol
 from service.server.known_heads import KnownHeads
-from service.server.listener import BalancedListener, listen
+from service.server.listener import BalancedListener, OpenConnections, listen
 from service.server.management import ManagementServer
 from service.server.tls import Certificate
 from service.settings import Settings
@@ -92,6 +92,7 @@ class Server(uvicorn.Server):
         self._tasks: list[asyncio.Task[None]] = []
         self._control = control
         self._known_heads = KnownHeads()
+        self._connections = self.server_state.connections = OpenConnections()
         self._changes: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -119,7 +120,7 @@ class Server(uvicorn.Server):
         self.servers = listening
 
     def _listener(self, listener: socket.socket, group: WorkerGroup | None) -> BalancedListener:
-        connections, tls = self.server_state.connections, self._tls()
+        connections, tls = self._connections, self._tls()
         if group is None:
             return BalancedListener(listener, self._protocol, connections, tls=tls)
         shared = group.shared

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.runtime.worker_group import NOT_LISTENING
-from service.server.listener import BURST, SLACK, BalancedListener, bind, listen
+from service.server.listener import BURST, BalancedListener, OpenConnections, bind, listen
 
 TIMEOUT = 200.0
 
@@ -23,7 +23,8 @@ class Process:
     def __init__(
         self, listener: socket.socket, counts: list[int] | None, index: int = 0, *, is_stopping: bool = True
     ) -> None:
-        self.open: set[asyncio.Protocol] = set()
+        self.open = OpenConnections()
+        self.is_empty = asyncio.Event()  # again
         self.listener = BalancedListener(listener.dup(), self.protocol, self.open, counts, index, lambda: is_stopping)
 
     def protocol(self) -> asyncio.Protocol:
@@ -36,13 +37,18 @@ class Process:
                 self.transport = transport
                 transport.write(b"hello")
 
+            def connection_lost(self, exc: Exception | None) -> None:
+                process.open.discard(self)
+                if not process.open:
+                    process.is_empty.set()
+
         return Greeting()
 
     def close(self) -> None:
         self.listener.close()
         self.listener.close()  # uvicorn does, too
         for each in self.open:
-            each.transport.abort()  # type: ignore[attr-defined]
+            each.transport.abort()
 
 
 @pytest.fixture
@@ -60,13 +66,28 @@ async def greeted(listener: socket.socket, count: int, stack: contextlib.ExitSta
             assert await reader.readexactly(5) == b"hello"
 
 
-async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
+@pytest.mark.parametrize("count", [2, 60])
+async def test_connections_are_shared_evenly(listener: socket.socket, count: int) -> None:
     counts = [NOT_LISTENING, NOT_LISTENING]
     with contextlib.ExitStack() as stack:
         first, second = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
-        await greeted(listener, 60, stack)
-        assert len(first.open) + len(second.open) == 60
-        assert abs(len(first.open) - len(second.open)) <= 2 * SLACK
+        await greeted(listener, count, stack)
+        assert len(first.open) + len(second.open) == count
+        assert abs(len(first.open) - len(second.open)) <= 1
+
+
+async def test_connections_that_are_closed_do_not_count(listener: socket.socket) -> None:
+    """Else those of an earlier load would be a reason to give one process all of the next."""
+    counts = [NOT_LISTENING, NOT_LISTENING]
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(contextlib.closing(Process(listener, counts, index))) for index in (0, 1))
+        with contextlib.ExitStack() as load:
+            await greeted(listener, 40, load)
+        async with asyncio.timeout(TIMEOUT):
+            await asyncio.gather(first.is_empty.wait(), second.is_empty.wait())
+        assert counts == [0, 0]
+        await greeted(listener, 2, stack)
+        assert len(first.open) == len(second.open) == 1
 
 
 async def test_a_process_takes_its_share_of_those_that_wait_at_once(
@@ -95,8 +116,8 @@ async def test_a_connection_that_no_other_process_takes_is_taken(listener: socke
     """The other process has no connections, and takes none: it may be stopped by a debugger."""
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(contextlib.closing(Process(listener, [0, 0])))
-        await greeted(listener, 3 * SLACK, stack)
-        assert len(first.open) == 3 * SLACK
+        await greeted(listener, 12, stack)
+        assert len(first.open) == 12
 
 
 async def test_a_process_that_does_not_listen_is_not_waited_for(
@@ -107,8 +128,8 @@ async def test_a_process_that_does_not_listen_is_not_waited_for(
         first = stack.enter_context(contextlib.closing(Process(listener, [0, NOT_LISTENING])))
         pauses: list[float] = []
         monkeypatch.setattr(BalancedListener, "_pause", lambda self, seconds: pauses.append(seconds))
-        await greeted(listener, 3 * SLACK, stack)
-        assert len(first.open) == 3 * SLACK
+        await greeted(listener, 12, stack)
+        assert len(first.open) == 12
         assert not pauses
 
 
@@ -119,9 +140,9 @@ async def test_a_process_that_has_closed_takes_no_more(listener: socket.socket) 
         first.listener.close()
         await first.listener.wait_closed()
         assert counts[0] == NOT_LISTENING
-        await greeted(listener, 2 * SLACK, stack)
+        await greeted(listener, 8, stack)
         assert len(first.open) == 0
-        assert len(second.open) == 2 * SLACK
+        assert len(second.open) == 8
 
 
 async def test_a_stop_takes_every_connection_that_waits(listener: socket.socket) -> None:
