@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving.versions FOLDER`: answers a second of this source tree beside those of another one.
+"""`python -m benchmarks.serving.versions FOLDER`: answers a second of this source tree and of another one.
 
 FOLDER is a checkout of an earlier commit, whose service runs in this environment with its own checkpoints. Both
 services are up all the time and asked in turn, the order changing with the round, and compared within a round.
@@ -28,7 +28,7 @@ from benchmarks.serving.processes import Server
 from benchmarks.table import ROOT, head, line
 
 RESULT = ROOT / "benchmarks/results/versions.csv"
-BEFORE, NOW = "before", "now"
+BASELINE, CURRENT = "before", "now"
 LEVELS = (1, 64, 256)
 MODELS = ("naive", "rnn-20")
 WORKLOADS = {
@@ -59,22 +59,22 @@ class Row:
 def report(rows: Sequence[Row]) -> list[str]:
     """A table, as lines of Markdown: rates of what was answered well, and the ratio within a round with its spread."""
     lines = list(head(["", "connections", "before", "now", "ratio in the same round"]))
-    rates: defaultdict[tuple[str, int], dict[str, dict[int, float]]] = defaultdict(lambda: {BEFORE: {}, NOW: {}})
+    rates: defaultdict[tuple[str, int], dict[str, dict[int, float]]] = defaultdict(lambda: {BASELINE: {}, CURRENT: {}})
     for row in rows:
         rates[row.workload, row.connections][row.service][row.round] = row.rate
-    for (workload, connections), both in rates.items():
-        ratios = [both[NOW][number] / rate for number, rate in both[BEFORE].items()]
-        medians = [f"{np.median(list(both[name].values())):,.0f}" for name in (BEFORE, NOW)]
+    for (workload, connections), by_service in rates.items():
+        ratios = [by_service[CURRENT][number] / rate for number, rate in by_service[BASELINE].items()]
+        medians = [f"{np.median(list(by_service[name].values())):,.0f}" for name in (BASELINE, CURRENT)]
         spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         lines.append(line([workload, str(connections), *medians, spread]))
     return lines
 
 
-def measure(other: Path, rounds: int, seconds: int) -> list[Row]:
+def measure(baseline: Path, rounds: int, seconds: int) -> list[Row]:
     """Every workload at every level in every round, both trees in turn."""
     require_wrk()
-    trees = {BEFORE: other.resolve(), NOW: ROOT}
-    facts: dict[str, Any] = table.circumstances(f"python -m benchmarks.serving.versions {other.name}")
+    trees = {BASELINE: baseline.resolve(), CURRENT: ROOT}
+    facts: dict[str, Any] = table.circumstances(f"python -m benchmarks.serving.versions {baseline.name}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
@@ -88,7 +88,7 @@ def measure(other: Path, rounds: int, seconds: int) -> list[Row]:
             write_requests(folder / workload, _requests(model, n_series))
             for connections in LEVELS:
                 for number in range(rounds):
-                    for service in (BEFORE, NOW) if number % 2 else (NOW, BEFORE):
+                    for service in (BASELINE, CURRENT) if number % 2 else (CURRENT, BASELINE):
                         load = run(servers[service].port, folder / workload, connections=connections, seconds=seconds)
                         rate = (load.requests - load.failed) / load.seconds
                         version = versions[service]
