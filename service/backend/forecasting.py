@@ -125,7 +125,7 @@ class ForecastBatch:
         self._longest = max(horizon for horizon, _ in self._sizes.values())
         self._common_size = next(iter(self._sizes.values())) if len(set(self._sizes.values())) == 1 else None
         self._pieces: dict[int, list[Floats]] = {row: [] for row, item in enumerate(items) if item.history}
-        fresh = {item.season: network.initial(item.season) for item in items}
+        fresh = {season: network.initial(season) for season in {item.season for item in items}}
         if len(fresh) == 1 and all(item.state is None for item in items):
             self._states = fresh[items[0].season][None].repeat(len(items), axis=0)
         else:
