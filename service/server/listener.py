@@ -20,7 +20,7 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import Any
 
 from service.runtime.worker_group import NOT_LISTENING
@@ -79,8 +79,8 @@ def _always() -> bool:
 class OpenConnections(set[Any]):
     """The connections of a process; `on_closed` is called where one of them is gone."""
 
-    def __init__(self, connections: Iterable[object] = ()) -> None:
-        super().__init__(connections)
+    def __init__(self) -> None:
+        super().__init__()
         self.on_closed: Callable[[], object] = _always
 
     def discard(self, connection: object) -> None:
