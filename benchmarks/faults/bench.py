@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -225,75 +225,11 @@ def series(count: int, values: list[Any], **fields: Any) -> bytes:
     return json.dumps({"model": "naive", "inputs": [{"target": values}] * count} | fields).encode()
 
 
-@dataclass
-class Bystanders:
-    """Clients beside a fault: fresh probes of the serving port, and a small caller that keeps its connection."""
-
-    probes: list[float] = field(default_factory=list)
-    calls: list[float] = field(default_factory=list)
-    refused: int = 0
-
-    def text(self) -> str:
-        total = len(self.calls) + self.refused
-        return (
-            f"/livez waits {1e3 * max(self.probes, default=0):.0f} ms at most; "
-            f"small caller: {len(self.calls)} of {total}, p50 {1e3 * quantile(self.calls, 0.5):.0f}, "
-            f"p99 {1e3 * quantile(self.calls, 0.99):.0f} ms"
-        )
-
-    @property
-    def worst_probe(self) -> float:
-        return max(self.probes, default=0.0)
-
-
 def quantile(values: list[float], level: float) -> float:
     """Of a list that may be empty."""
     if len(values) < 2:
         return max(values, default=0.0)
     return statistics.quantiles(values, n=1000, method="inclusive")[min(998, round(level * 1000) - 1)]
-
-
-@contextlib.contextmanager
-def bystanders_of(service: Service, body: bytes = SMALL, path: str = "/forecast") -> Iterator[Bystanders]:
-    """Probe and call while the block runs."""
-    bystanders, ended = Bystanders(), threading.Event()
-
-    def probe() -> None:
-        while not ended.is_set():
-            start = time.monotonic()
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                request(service.port, "GET", "/livez")
-            bystanders.probes.append(time.monotonic() - start)
-            ended.wait(0.05)
-
-    def call() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
-        while not ended.is_set():
-            start = time.monotonic()
-            try:
-                connection.request("POST", path, body, JSON)
-                answer = connection.getresponse()
-                answer.read()
-                good = answer.status == 200
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                good = False
-            if good:
-                bystanders.calls.append(time.monotonic() - start)
-            else:
-                bystanders.refused += 1
-            ended.wait(0.01)
-        connection.close()
-
-    threads = [threading.Thread(target=work, daemon=True) for work in (probe, call)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield bystanders
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join(60)
 
 
 class Flood:

@@ -18,7 +18,6 @@ from benchmarks.faults.bench import (
     SMALL,
     Outcome,
     SkippedError,
-    bystanders_of,
     connect,
     fault,
     head,
@@ -29,6 +28,7 @@ from benchmarks.faults.bench import (
     serving,
     status,
 )
+from benchmarks.faults.bystanders import bystanders_of
 
 MIB = 1 << 20
 MOST_MIB = 20.0  # that one connection may cost
@@ -218,7 +218,11 @@ def slow_connections() -> Outcome:
                 time.sleep(0.1)
         for sock in sockets:
             sock.close()
-        return Outcome(bystanders.worst_probe < WAIT, f"alone: {undisturbed.text()}", bystanders.text())
+        return Outcome(
+            bystanders.worst_probe < WAIT,
+            f"alone: {undisturbed.text()}",
+            bystanders.text(),
+        )
 
 
 @fault(
@@ -270,7 +274,9 @@ def empty_fragments() -> Outcome:
         grown = service.rss() - baseline
         sock.close()
         return Outcome(
-            grown < MOST_MIB and bystanders.worst_probe < WAIT, f"memory +{grown:.1f} MiB", bystanders.text()
+            grown < MOST_MIB and bystanders.worst_probe < WAIT,
+            f"memory +{grown:.1f} MiB",
+            bystanders.text(),
         )
 
 

@@ -22,7 +22,6 @@ from benchmarks.faults.bench import (
     Outcome,
     Service,
     SkippedError,
-    bystanders_of,
     connect,
     fault,
     models,
@@ -32,6 +31,7 @@ from benchmarks.faults.bench import (
     serving,
     started,
 )
+from benchmarks.faults.bystanders import bystanders_of
 
 DRAIN_TESTS = "tests/integration/test_drain.py"
 WORKER_TESTS = "tests/integration/test_workers.py; tests/service/server/test_supervisor.py"

@@ -18,7 +18,7 @@ class Priced(Protocol):
 
 
 def expected_seconds(network: Priced, items: Sequence[Item], observations: int) -> float:
-    """What `items` with so many `observations` together will take among others; 0 before the warm-up.
+    """What `items` with so many `observations` together will take among others; a guess before the warm-up.
 
     The items of a request differ in their observations only, so the first one stands for all.
     """

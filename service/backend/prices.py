@@ -5,7 +5,8 @@ Calls are noted where they are made, in a queue that any thread may fill, and lo
 A call of some rows and steps takes about `call + steps * stride + rows * (row + steps * step)` seconds. The four
 numbers differ by model, by kind of call (a step of `history` costs `forecaster` fifty of `step`) and by machine, so
 none of them is written down here. They bound how long one call lasts, and say what a request will cost before it is
-computed.
+computed. Until they are fitted a guess stands for them, so that what is small comes before what is large from the
+first request on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _CORRECTION = 1.02  # of a price by one call: about the median of many, since a 
 _TYPICAL_ROWS = 32  # of a call under load
 _TELLING = 0.001  # seconds of a call that is long enough to correct a price
 _MEASURED_EVERY = 8  # calls, once the prices are fitted: to ask for the time of a thread costs a system call
+_FIRST_ROW, _FIRST_STEP = 4e-4, 1e-6  # seconds, before the fit: no item is so light that the event loop computes it
 _MAX_SAMPLES, _MAX_CALLS = 16_384, 4096  # calls that are remembered until the fit, and until the next correction
 
 Call = tuple[str, float, int, int, int, float]  # method, rows, steps read, steps ahead, quantile levels, seconds
@@ -62,9 +64,9 @@ class CallPrices:
     """The prices of the three kinds of calls; `calls` may be noted by several threads, one uses the rest."""
 
     def __init__(self) -> None:
-        self.step = CallPrice()  # reading observations
-        self.stepwise = CallPrice()  # reading with an answer after each: `history`, `trace`
-        self.readout = CallPrice()  # answers from a state: `forecast`, `read`
+        self.step = CallPrice(step=_FIRST_STEP)  # reading observations
+        self.stepwise = CallPrice(step=_FIRST_STEP)  # reading with an answer after each: `history`, `trace`
+        self.readout = CallPrice(row=_FIRST_ROW)  # answers from a state: `forecast`, `read`
         self._by_method = {
             "step": self.step,
             "history": self.stepwise,

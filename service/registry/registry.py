@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-import gc
 import logging
 import math
 import threading
@@ -36,6 +35,7 @@ from service.registry.planning import first_plan
 from service.registry.repository import VersionFolder, digests_of, restrict, scan
 from service.registry.served import ModelVersion, Served
 from service.registry.warm_up_pauses import WarmUpPauses
+from service.runtime.garbage import collected_once, freeze
 from service.runtime.malloc import malloc_trim
 from service.runtime.model_plan import ModelPlan
 
@@ -355,7 +355,7 @@ class Registry:
     async def _import_engine(self) -> bool:
         """Import torch, and find the device; returns whether that could be done."""
         try:
-            self._loaded_on = await _in_daemon_thread(resolve_device, self._device)
+            self._loaded_on = await _in_daemon_thread(_resolve_device, self._device)
             self._threads = ComputeThreads(set_threads(self._n_threads, self._processes))
         except Exception as error:
             log.exception("no model can be loaded")
@@ -367,9 +367,7 @@ class Registry:
         """Warm up `versions`, which answer already, one after the other."""
         for version in versions:
             await self._warm_up(version)
-        # What is alive now stays: collections need not look at torch's hundred thousand objects ever again.
-        gc.collect()
-        gc.freeze()
+        freeze()  # the models, too, are there to stay
         await asyncio.to_thread(malloc_trim)
 
     def _load_model(self, folder: Path, device: str) -> LoadedModel:
@@ -522,6 +520,12 @@ def _may_load_now(version: ModelVersion, on_disk: VersionFolder | None, *, retri
     if version.state == "ready":
         return False
     return retried or (version.state == "failed" and on_disk is not None and on_disk.files != version.files)
+
+
+def _resolve_device(name: str) -> str:
+    """`resolve_device`, which imports torch, without garbage collections in between."""
+    with collected_once():
+        return resolve_device(name)
 
 
 async def _in_daemon_thread(function: Callable[..., T], *arguments: Any) -> T:

@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmarks import table
 from benchmarks.faults import __main__ as command
 from benchmarks.faults import stops
-from benchmarks.faults.bench import FAULTS, Bystanders, quantile
+from benchmarks.faults.bench import FAULTS, quantile
+from benchmarks.faults.bystanders import Latencies
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,8 +38,8 @@ def test_the_committed_rows_are_those_of_the_page(tmp_path: Path) -> None:
 
 
 def test_bystanders_say_what_they_saw() -> None:
-    seen = Bystanders(probes=[0.01, 0.2], calls=[0.001] * 99 + [0.1], refused=1)
-    assert seen.text().startswith("/livez waits 200 ms at most; small caller: 100 of 101, p50 1, p99 ")
+    latencies = Latencies(probes=[0.01, 0.2], calls=[0.001] * 99 + [0.1], refused=1)
+    assert latencies.text().startswith("/livez waits 200 ms at most; small caller: 100 of 101, p50 1, p99 ")
     assert quantile([], 0.5) == 0.0
     assert quantile([3.0], 0.99) == 3.0
 

@@ -1,4 +1,4 @@
-"""service.backend.estimate: more work is expected to take longer, and nothing before the warm-up."""
+"""service.backend.estimate: more work is expected to take longer, before the warm-up, too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from service.backend.estimate import expected_seconds
-from service.backend.prices import CallPrice, CallPrices
+from service.backend.prices import CallPrices
+from service.batching.queue import LIGHT_SECONDS, QUICK_SECONDS
 from service.contract.types import DigitItem, ForecastItem
 
 
@@ -32,9 +33,12 @@ def priced() -> Network:
     return network
 
 
-def test_nothing_is_expected_before_the_warm_up() -> None:
-    assert CallPrice().share(1, 1) == 0
-    assert expected_seconds(Network(), [SERIES], 100) == 0
+@pytest.mark.parametrize("item", [SERIES, replace(SERIES, history=True), DIGIT])
+def test_before_the_warm_up_one_item_is_quick_but_not_light_and_a_thousand_are_neither(
+    item: ForecastItem | DigitItem,
+) -> None:
+    assert LIGHT_SECONDS < expected_seconds(Network(), [item], 100) <= QUICK_SECONDS
+    assert expected_seconds(Network(), [item] * 1000, 1000) > 100 * QUICK_SECONDS
 
 
 @pytest.mark.parametrize(

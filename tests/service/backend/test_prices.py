@@ -41,11 +41,12 @@ def test_no_price_is_negative() -> None:
     assert min(prices.step.call, prices.step.stride, prices.step.row, prices.step.step) >= 0
 
 
-def test_nothing_costs_anything_before_the_fit() -> None:
+def test_calls_correct_no_guess_before_the_fit() -> None:
     prices = CallPrices()
+    guess = prices.step.seconds(8, 8)
     prices.calls.append(("step", 8, 8, 0, 0, 1.0))
     prices.correct()
-    assert prices.step.seconds(8, 8) == 0
+    assert prices.step.seconds(8, 8) == guess
 
 
 def test_later_calls_correct_the_price_about_their_median() -> None:
@@ -58,6 +59,7 @@ def test_later_calls_correct_the_price_about_their_median() -> None:
 
 def test_calls_that_read_and_answer_correct_both_prices() -> None:
     prices = fitted()
+    prices.readout.row = 0.0
     for _ in range(50):
         prices.calls.append(("service_finish", 32, 64, 1, 0, 3 * TRUE.seconds(32, 64)))
     prices.correct()
