@@ -137,7 +137,8 @@ class LoadedModel:
     def pad_safely(self) -> None:
         """Pad every call to the rows and steps that the warm-up would find at most: the answers have the same bits as
         after it, unless kernels agree only beyond these."""
-        self._pad(MAX_LEAST_ROWS, MAX_LEAST_STEPS, CallLimits(threads=self.network.threads))
+        limits = CallLimits(stepwise=self.network.prices.stepwise, threads=self.network.threads)
+        self._pad(MAX_LEAST_ROWS, MAX_LEAST_STEPS, limits)
 
     def _pad(self, least_rows: int, least_steps: int, limits: CallLimits) -> None:
         self.shapes = ShapeBuckets(least_rows, least_steps, self._rows, limits)

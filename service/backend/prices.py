@@ -24,7 +24,9 @@ _CORRECTION = 1.02  # of a price by one call: about the median of many, since a 
 _TYPICAL_ROWS = 32  # of a call under load
 _TELLING = 0.001  # seconds of a call that is long enough to correct a price
 _MEASURED_EVERY = 8  # calls, once the prices are fitted: to ask for the time of a thread costs a system call
-_FIRST_ROW, _FIRST_STEP = 4e-4, 1e-6  # seconds, before the fit: no item is so light that the event loop computes it
+# Seconds before the fit: no item is so light that the event loop computes it, and no call that answers every step has
+# so many rows that others wait for long.
+_FIRST_ROW, _FIRST_STEP, _FIRST_ANSWER = 4e-4, 1e-6, 1e-4
 _MAX_SAMPLES, _MAX_CALLS = 16_384, 4096  # calls that are remembered until the fit, and until the next correction
 
 Call = tuple[str, float, int, int, int, float]  # method, rows, steps read, steps ahead, quantile levels, seconds
@@ -65,7 +67,7 @@ class CallPrices:
 
     def __init__(self) -> None:
         self.step = CallPrice(step=_FIRST_STEP)  # reading observations
-        self.stepwise = CallPrice(step=_FIRST_STEP)  # reading with an answer after each: `history`, `trace`
+        self.stepwise = CallPrice(step=_FIRST_ANSWER)  # reading with an answer after each: `history`, `trace`
         self.readout = CallPrice(row=_FIRST_ROW)  # answers from a state: `forecast`, `read`
         self._by_method = {
             "step": self.step,

@@ -33,7 +33,7 @@ def priced() -> Network:
     return network
 
 
-@pytest.mark.parametrize("item", [SERIES, replace(SERIES, history=True), DIGIT])
+@pytest.mark.parametrize("item", [SERIES, DIGIT])
 def test_before_the_warm_up_one_item_is_quick_but_not_light_and_a_thousand_are_neither(
     item: ForecastItem | DigitItem,
 ) -> None:
