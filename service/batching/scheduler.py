@@ -73,6 +73,7 @@ class Scheduler:
         self._last_admitted = -math.inf  # time.monotonic()
         self._current: Batch | None = None
         self._interrupted_is_next = False
+        self._fresh_seconds = 0.0  # of batches begun since the last slice of an interrupted one
         self._others_run = False  # whether batches were begun besides that one
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._compute_lock = threading.Lock()  # the thread releases it only to sleep
@@ -276,22 +277,24 @@ class Scheduler:
     def _work(self, running: list[Batch]) -> bool:
         """Give a time slice to fresh work, or to the interrupted batch that is next; False without either.
 
-        They alternate, but fresh work that takes little time comes before an interrupted batch where the last slice
-        was that of a fresh batch that takes long: it waits for one call at most.
+        They alternate by time, not by batches: one after the other of many short pieces of fresh work would wait for a
+        slice of the interrupted batch each. And fresh work that takes little time comes before an interrupted batch
+        where the last slice was that of a fresh batch that takes long: it waits for one call at most.
         """
         queue = self._next_queue()
         if queue is None and not running:
             return False
         if running and (queue is None or (self._interrupted_is_next and not self._may_overtake(queue))):
             interrupted = min(running, key=_rank)  # of equal ones the oldest
-            self._interrupted_is_next = False
+            self._interrupted_is_next, self._fresh_seconds = False, 0.0
             if self._advance(interrupted, others_run=len(running) > 1):
                 running.remove(interrupted)
         elif queue is not None:
             fresh = Batch(queue)
-            self._interrupted_is_next = True
             if not self._advance(fresh, others_run=bool(running)):
                 running.append(fresh)
+            self._fresh_seconds += fresh.seconds
+            self._interrupted_is_next = self._fresh_seconds > TIME_SLICE
         return True
 
     def _may_overtake(self, queue: ModelQueue) -> bool:

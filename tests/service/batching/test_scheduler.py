@@ -437,6 +437,35 @@ async def test_long_batches_advance_in_turns(scheduler: Scheduler, monkeypatch: 
     assert min(progress for (progress,) in await results(a, b)) >= 5
 
 
+async def test_short_pieces_of_work_do_not_wait_for_a_slice_of_a_long_batch_each(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.batching.scheduler.TIME_SLICE", 0.1)
+    order: list[str] = []
+
+    def long_runner(*_: object) -> Iterator[list[Answer]]:
+        for _turn in range(4):
+            order.append("long")
+            time.sleep(0.12)
+            yield []
+        yield [(0, 1)]
+
+    def short_runner(*_: object) -> Iterator[list[Answer]]:
+        order.append("short")
+        yield [(0, 1)]
+
+    async with BlockedQueue(scheduler):
+        long_result = scheduler.new_queue("long", long_runner, Limits(), price=lambda *_: 0.004).submit(stubs(1))
+        short_results = [
+            scheduler.new_queue(f"short {n}", short_runner, Limits(), price=lambda *_: 0.005).submit(stubs(1))
+            for n in range(5)
+        ]
+    await results(long_result, *short_results)
+    first = order.index("short")
+    assert order[first : first + 5] == ["short"] * 5
+    assert order[-1] == "long"
+
+
 async def test_an_expired_submission_is_refused_or_dropped_before_it_is_computed(scheduler: Scheduler) -> None:
     async with BlockedQueue(scheduler) as blocked:
         with pytest.raises(DeadlineExceeded):
