@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
+from service.codec import strict_json
 from service.codec.forecast_types import ForecastRequest
 from service.codec.strict_json import LISTED, FieldErrors, StrictDecoder, suggestion
 from service.contract.errors import InvalidRequest
@@ -185,6 +186,52 @@ def test_both_parsers_agree_on_every_document(value: Any) -> None:
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     error = attempt(body)
     assert error is None or error.code
+
+
+def attempt_in_pieces(body: bytes) -> InvalidRequest | None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "_LARGE", -1)
+        return attempt(body)
+
+
+def facts(error: InvalidRequest | None) -> Any:
+    return error and (error.code, error.detail, error.errors, error.errors_total)
+
+
+@given(values, st.integers(0, 200), st.sampled_from(["", ",", "]", "}", "0", '"', "x", " ", "NaN", "1" * 5000]))
+def test_a_large_document_has_the_errors_of_a_small_one(value: Any, place: int, inserted: str) -> None:
+    text = json.dumps(value)
+    for body in (text, text[:place] + inserted + text[place:], text[:place]):
+        assert facts(attempt_in_pieces(body.encode())) == facts(attempt(body.encode()))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"inputs": [{}, [], "a", 1, {"target": [1, "x"]}, {"target": [NaN]}], "count": 0, "other": 1}',
+        '{"inputs": [[], {}], "share": 2}',
+        ' { "inputs" : [ { } , { } ] , "count" : 10 } ',
+        '{"inputs": [{"target": [1]},]}',
+        '{"inputs": [{"target": [1]} {}]}',
+        '{"inputs" [{}]}',
+        '{"inputs": [{}]',
+        '{"inputs": [{}]} x',
+        '{"inputs": [{}],}',
+        '{"inputs": [{"target": [' + "9" * 5000 + "]}]}",
+        '{"inputs": [' + "[" * 100_000,
+        "[{}, {}]",
+        "",
+    ],
+)
+def test_what_is_wrong_with_a_large_document(body: str) -> None:
+    error = facts(attempt(body.encode()))
+    assert error is not None
+    assert facts(attempt_in_pieces(body.encode())) == error
+
+
+def test_a_large_document_is_parsed_no_further_than_its_errors_are_counted() -> None:
+    error = refused(b'{"inputs":[' + b"{}," * 30_000 + b"x")
+    assert (error.code, error.errors_total) == ("missing_field", 1000)
 
 
 def bodies(size: int) -> dict[str, bytes]:
