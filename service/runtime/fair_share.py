@@ -2,7 +2,8 @@
 
 Room. Every piece of work takes part of a queue, the whole of which is 1. A group may hold as much as is left free (the
 dynamic threshold of Choudhury and Hahne, 1998): one alone gets half, and the more there are, the less each may add. The
-last tenth is left to pieces of less than a thousandth. A piece counts for a quarter at most, so that a large one is not
+last tenth is left to pieces of less than a thousandth, of which each member of a group may hold as much as is free:
+neighbours behind the same proxy do not shut it out. A piece counts for a quarter at most, so that a large one is not
 shut out of a busy queue for ever; an empty queue takes any.
 
 Turns. Work is ranked by virtual finish times: a client's next piece begins, on a clock of work done, where its last one
@@ -56,6 +57,7 @@ class Member(Struct, eq=False):
     """One of a group's members."""
 
     group: Group
+    room: float = 0.0  # that its work takes
     finish: float = 0.0  # virtual time at which all its work so far is done
     pending: int = 0  # pieces of work
 
@@ -91,10 +93,12 @@ class FairShare:
         # An empty queue takes any piece, and one in which all hold less than each of them may takes this one.
         if not self._pending or 2 * self.room + room <= 1.0 - RESERVE:
             return True
-        free = (1.0 if room <= SMALL else 1.0 - RESERVE) - self.room
-        group = self._groups.get(client.group)
-        group_room = 0.0 if group is None else group.room
-        return room <= free and (not group_room or group_room + room <= free)
+        holder: Group | Member | None
+        if room <= SMALL:
+            free, holder = 1.0 - self.room, self._members.get(client)
+        else:
+            free, holder = 1.0 - RESERVE - self.room, self._groups.get(client.group)
+        return room <= free and (holder is None or not holder.room or holder.room + room <= free)
 
     def claim(self, client: Client, room: float, seconds: float) -> Claim:
         """Take `room` for work of `client` that is expected to last `seconds`; `fits` is not asked again."""
@@ -106,6 +110,7 @@ class FairShare:
         self.room += room
         self.seconds += seconds
         group.room += room
+        member.room += room
         self._pending += 1
         if not member.pending:
             self._active_groups += not group.active
@@ -146,6 +151,7 @@ class FairShare:
         self.room -= claim.room
         self.seconds -= claim.seconds
         group.room -= claim.room
+        member.room -= claim.room
         if len(self._members) > self._next_sweep:
             self._sweep()
 

@@ -40,7 +40,7 @@ class Gate:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[FairPool]:
-    pool = FairPool(1, 10.0)
+    pool = FairPool(1, 10.0, quick_seconds=0.0)
     yield pool
     pool.close()
 
@@ -109,6 +109,30 @@ async def test_a_caller_who_leaves_makes_room(pool: FairPool) -> None:
     assert made == []
 
 
+async def test_quick_work_does_not_wait_for_slow_work() -> None:
+    pool = FairPool(2, 1000.0)
+    gates = [Gate() for _ in range(2)]
+    slow = [start(pool, gate, kind="slow", size=1_000_000) for gate in gates]
+    for gate in gates:
+        assert await asyncio.to_thread(gate.entered.wait, TIMEOUT)
+    waiting = start(pool, lambda: "slow", kind="slow", size=1_000_000)
+    for number in range(3):
+        assert await asyncio.wait_for(start(pool, lambda: "quick", size=number), TIMEOUT) == "quick"
+    assert not waiting.done()
+    quick_gate = Gate()
+    quick = start(pool, quick_gate)
+    assert await asyncio.to_thread(quick_gate.entered.wait, TIMEOUT)
+    more = [start(pool, lambda: "quick") for _ in range(3)]
+    await asyncio.sleep(0.01)
+    gates[0].open()  # its thread takes what is next, quick or slow
+    assert await asyncio.gather(*more) == ["quick"] * 3
+    assert await waiting == "slow"
+    for gate in (gates[1], quick_gate):
+        gate.open()
+    assert await asyncio.gather(*slow, quick) == ["through"] * 3
+    pool.close()
+
+
 async def test_what_is_dropped_is_not_kept_until_its_turn(pool: FairPool) -> None:
     class Body:
         def read(self) -> None:
@@ -143,7 +167,7 @@ async def test_clients_take_turns_whoever_came_first(pool: FairPool) -> None:
 @pytest.mark.parametrize(("pieces", "is_refused"), [(44, False), (45, False), (46, True)])
 async def test_one_client_may_not_fill_the_queue(pieces: int, is_refused: bool) -> None:
     """Of ten seconds one client gets nine halves, and a piece of a million takes a tenth of a second at first."""
-    pool = FairPool(1, 10.0)
+    pool = FairPool(1, 10.0, quick_seconds=0.0)
     gate, first = await blocked(pool)
     tasks = [start(pool, lambda: None, size=1_000_000) for _ in range(pieces)]
     await asyncio.sleep(0)
@@ -156,21 +180,44 @@ async def test_one_client_may_not_fill_the_queue(pieces: int, is_refused: bool) 
     pool.close()
 
 
+def work_for(seconds: float) -> None:
+    """Take so many seconds of a processor."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
 async def test_what_a_kind_of_work_took_is_what_it_is_expected_to_take(pool: FairPool) -> None:
     for _ in range(30):
-        await pool.run("slow", 10, ANYBODY, math.inf, time.sleep, 0.002)
+        await pool.run("slow", 10, ANYBODY, math.inf, work_for, 0.002)
+        await pool.run("slow", 10_000, ANYBODY, math.inf, work_for, 0.002)
     gate, first = await blocked(pool)
-    waiting = start(pool, lambda: None, size=10)
-    slow = start(pool, lambda: None, size=1000, kind="slow")
+    expected = pool.share.seconds
+    works = [
+        start(pool, lambda: None, size=10),  # of a kind that takes no time
+        start(pool, lambda: None, size=15, kind="slow"),
+        start(pool, lambda: None, size=10_000, kind="slow"),  # small pieces cost more for each byte
+        start(pool, lambda: None, size=1000, kind="slow"),  # of a size that was not measured: 0.1 us a byte at most
+    ]
     await asyncio.sleep(0)
-    assert 0.15 < pool.share.seconds < 5.0
+    assert 0.003 < pool.share.seconds - expected < 0.1
     gate.open()
-    await asyncio.gather(first, waiting, slow)
+    await asyncio.gather(first, *works)
+
+
+async def test_who_waits_for_others_is_not_charged_for_it(pool: FairPool) -> None:
+    await pool.run("waiting", 10, ANYBODY, math.inf, time.sleep, 0.05)
+    gate, first = await blocked(pool)
+    waiting = start(pool, lambda: None, size=10, kind="waiting")
+    await asyncio.sleep(0)
+    assert pool.share.seconds < 0.02
+    gate.open()
+    await asyncio.gather(first, waiting)
 
 
 async def test_the_interpreter_changes_hands_more_often_while_any_pool_works() -> None:
     usual = sys.getswitchinterval()
-    pools = [FairPool(1, 10.0), FairPool(1, 10.0)]
+    pools = [FairPool(1, 10.0, quick_seconds=0.0), FairPool(1, 10.0)]
     gates = [await blocked(pool) for pool in pools]
     assert sys.getswitchinterval() < usual
     for (gate, task), is_last in zip(gates, (False, True), strict=True):
@@ -186,7 +233,7 @@ async def test_the_interpreter_changes_hands_more_often_while_any_pool_works() -
 
 
 async def test_a_closed_pool_drops_what_waits_and_takes_nothing() -> None:
-    pool = FairPool(1, 10.0)
+    pool = FairPool(1, 10.0, quick_seconds=0.0)
     gate, first = await blocked(pool)
     waiting = start(pool, lambda: None)
     await asyncio.sleep(0)
@@ -210,7 +257,7 @@ async def main():
     def hang():
         entered.set()
         time.sleep(3600)
-    pool = FairPool(1, 10.0)
+    pool = FairPool(1, 10.0, quick_seconds=0.0)
     task = asyncio.ensure_future(pool.run("kind", 1, ANONYMOUS, math.inf, hang))
     await asyncio.to_thread(entered.wait)
     task.cancel()

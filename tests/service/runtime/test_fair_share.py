@@ -49,6 +49,20 @@ def test_small_pieces_find_room_where_large_ones_do_not() -> None:
     assert share.fits(Client("late", 0), SMALL * 0.99)
 
 
+def test_small_pieces_find_room_beside_large_ones_of_their_own_group() -> None:
+    share = FairShare()
+    fill(share, "proxy", 0.002)
+    assert not share.fits(Client("proxy", "small"), SMALL * 1.01)
+    assert share.fits(Client("proxy", "small"), SMALL)
+    claims = [share.claim(Client("proxy", "small"), SMALL, 1.0)]
+    while share.fits(Client("proxy", "small"), SMALL):
+        claims.append(share.claim(Client("proxy", "small"), SMALL, 1.0))
+    assert share.room < 1 - RESERVE  # one member leaves as much free as it holds
+    for claim in claims:
+        share.release(claim)
+    assert share.fits(Client("proxy", "small"), SMALL)
+
+
 def test_an_empty_queue_takes_any_piece_and_a_busy_one_counts_a_quarter_at_most() -> None:
     share = FairShare()
     assert share.fits(Client("a", 0), 50.0)
