@@ -1,6 +1,7 @@
 """Other clients beside a fault, in a process of their own: in that of the flood they would wait for its interpreter.
 
-`python -m benchmarks.faults.bystanders PORT` probes and calls until its standard input ends; then it prints latencies.
+`python -m benchmarks.faults.bystanders PORT CALLER...` probes and calls until its standard input ends; then it prints
+latencies.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from benchmarks.faults.bench import JSON, ROOT, SMALL, Service, quantile, request
@@ -22,21 +23,38 @@ PROBE_SECONDS = 0.05  # between two probes
 CALL_SECONDS = 0.01  # between two calls
 
 
+SERIES = json.dumps({"model": "forecaster", "inputs": [{"target": list(range(60))}]}).encode()
+TABLE = "date,value\n" + "".join(f"2024-01-{day:02},{day}\n" for day in range(1, 31))
+CALLERS: dict[str, tuple[str, dict[str, str], bytes]] = {  # path, headers and body of each
+    "small caller": ("/forecast", JSON, SMALL),
+    "series": ("/forecast", JSON, SERIES),
+    "picture": ("/classify-digit", {"Content-Type": "image/png"}, (ROOT / "docs" / "seven.png").read_bytes()),
+    "table": ("/forecast?model=naive", {"Content-Type": "text/csv"}, TABLE.encode()),
+}
+SMALL_CALLER = "small caller"
+
+
 @dataclass
 class Latencies:
-    """Of fresh probes of the serving port, and of a small caller that keeps its connection: the seconds of each."""
+    """Of fresh probes of the serving port, and of callers that keep their connections: the seconds of each."""
 
     probes: list[float] = field(default_factory=list)
-    calls: list[float] = field(default_factory=list)
+    calls_by_caller: dict[str, list[float]] = field(default_factory=dict)
     refused: int = 0  # calls
 
+    @property
+    def calls(self) -> list[float]:
+        """Those of the small caller."""
+        return self.calls_by_caller.get(SMALL_CALLER, [])
+
     def text(self) -> str:
-        total = len(self.calls) + self.refused
-        return (
-            f"/livez waits {1e3 * self.worst_probe:.0f} ms at most; "
-            f"small caller: {len(self.calls)} of {total}, p50 {1e3 * quantile(self.calls, 0.5):.0f}, "
-            f"p99 {1e3 * quantile(self.calls, 0.99):.0f} ms"
-        )
+        answered = sum(map(len, self.calls_by_caller.values()))
+        callers = [
+            f"{caller}: p50 {1e3 * quantile(calls, 0.5):.0f}, p99 {1e3 * quantile(calls, 0.99):.0f} ms"
+            for caller, calls in self.calls_by_caller.items()
+        ]
+        of_all = f"{answered} of {answered + self.refused} answered"
+        return "; ".join([f"/livez waits {1e3 * self.worst_probe:.0f} ms at most", of_all, *callers])
 
     @property
     def worst_probe(self) -> float:
@@ -46,8 +64,8 @@ class Latencies:
 class Bystanders:
     """The process; the first look at its latencies ends it."""
 
-    def __init__(self, port: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.faults.bystanders", str(port)]
+    def __init__(self, port: int, callers: Sequence[str]) -> None:
+        command = [sys.executable, "-m", "benchmarks.faults.bystanders", str(port), *callers]
         self._child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._child.stdout is not None
         self._child.stdout.readline()  # it has begun
@@ -66,17 +84,17 @@ class Bystanders:
 
 
 @contextlib.contextmanager
-def bystanders_of(service: Service) -> Iterator[Bystanders]:
+def bystanders_of(service: Service, callers: Sequence[str] = (SMALL_CALLER,)) -> Iterator[Bystanders]:
     """Probe and call while the block runs, or until the first look at their latencies."""
-    bystanders = Bystanders(service.port)
+    bystanders = Bystanders(service.port, callers)
     try:
         yield bystanders
     finally:
         _ = bystanders.latencies
 
 
-def main(port: int) -> None:
-    latencies, ended = Latencies(), threading.Event()
+def main(port: int, callers: Sequence[str]) -> None:
+    latencies, ended = Latencies(calls_by_caller={caller: [] for caller in callers}), threading.Event()
 
     def probe() -> None:
         while not ended.is_set():
@@ -86,12 +104,13 @@ def main(port: int) -> None:
             latencies.probes.append(time.monotonic() - start)
             ended.wait(PROBE_SECONDS)
 
-    def call() -> None:
+    def call(caller: str) -> None:
+        path, headers, body = CALLERS[caller]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while not ended.is_set():
             start = time.monotonic()
             try:
-                connection.request("POST", "/forecast", SMALL, JSON)
+                connection.request("POST", path, body, headers)
                 answer = connection.getresponse()
                 answer.read()
                 good = answer.status == 200
@@ -99,13 +118,14 @@ def main(port: int) -> None:
                 connection.close()
                 good = False
             if good:
-                latencies.calls.append(time.monotonic() - start)
+                latencies.calls_by_caller[caller].append(time.monotonic() - start)
             else:
                 latencies.refused += 1
             ended.wait(CALL_SECONDS)
         connection.close()
 
-    threads = [threading.Thread(target=work, daemon=True) for work in (probe, call)]
+    threads = [threading.Thread(target=probe, daemon=True)]
+    threads += [threading.Thread(target=call, args=(caller,), daemon=True) for caller in callers]
     for thread in threads:
         thread.start()
     print("begun", flush=True)
@@ -117,4 +137,4 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -38,8 +38,11 @@ def test_the_committed_rows_are_those_of_the_page(tmp_path: Path) -> None:
 
 
 def test_bystanders_say_what_they_saw() -> None:
-    latencies = Latencies(probes=[0.01, 0.2], calls=[0.001] * 99 + [0.1], refused=1)
-    assert latencies.text().startswith("/livez waits 200 ms at most; small caller: 100 of 101, p50 1, p99 ")
+    calls = {"small caller": [0.001] * 99 + [0.1], "picture": [0.002]}
+    latencies = Latencies(probes=[0.01, 0.2], calls_by_caller=calls, refused=1)
+    assert latencies.text().startswith("/livez waits 200 ms at most; 101 of 102 answered; small caller: p50 1, p99 ")
+    assert latencies.text().endswith("; picture: p50 2, p99 2 ms")
+    assert latencies.calls == calls["small caller"]
     assert quantile([], 0.5) == 0.0
     assert quantile([3.0], 0.99) == 3.0
 
