@@ -89,6 +89,11 @@ class Service(Server):
         self._until(lambda: request(self.management, "GET", "/readyz")[0] == 200)
         return self
 
+    def warm(self, versions: int) -> Service:
+        """Wait until so many versions are warm."""
+        self._until(lambda: self.text().count("is warm after") >= versions)
+        return self
+
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
@@ -132,10 +137,11 @@ def _match(pattern: re.Pattern[str], text: str) -> str:
 
 @contextlib.contextmanager
 def models(*names: str) -> Iterator[Path]:
-    """A folder with those of the committed models."""
+    """A folder with the last versions of those of the committed models."""
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            shutil.copytree(ROOT / "models" / name, Path(folder) / name)
+            version = max((ROOT / "models" / name).iterdir(), key=lambda path: int(path.name))
+            shutil.copytree(version, Path(folder) / name / version.name)
         yield Path(folder)
 
 

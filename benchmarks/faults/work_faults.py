@@ -8,6 +8,7 @@ import json
 import struct
 import time
 import zlib
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -26,7 +27,7 @@ from benchmarks.faults.bench import (
     serving,
     status,
 )
-from benchmarks.faults.bystanders import bystanders_of
+from benchmarks.faults.bystanders import CALLERS, bystanders_of
 
 MIB = 1 << 20
 PNG = {"Content-Type": "image/png"}
@@ -330,16 +331,27 @@ def slow_patterns() -> Outcome:
         )
 
 
-@fault(
-    "R35",
-    "bulk of every kind",
-    "8 connections each, one kind after the other: 1,024 series of 50 values, tables of 1.3 MB, forms of 64 pictures, "
-    "3 MB of faulty series, messages of 40,000 values for assistants",
-    "test_short_pieces_of_work_do_not_wait_for_a_slice_of_a_long_batch_each, "
-    "test_quick_work_does_not_wait_for_slow_work, "
-    "test_a_large_document_is_parsed_no_further_than_its_errors_are_counted",
-)
-def bulk() -> Outcome:
+def _bulk(path: str, body: bytes, headers: dict[str, str]) -> Outcome:
+    with serving("naive", "digits", "forecaster") as service:
+        service.warm(3)
+        with bystanders_of(service, tuple(CALLERS)) as undisturbed:
+            time.sleep(4)
+        with (
+            Flood(8, lambda: request(service.port, "POST", path, body, **headers)[0]) as flood,
+            bystanders_of(service, tuple(CALLERS)) as bystanders,
+        ):
+            time.sleep(8)
+        latencies = bystanders.latencies
+        slowest = max(quantile(calls, 0.5) for calls in latencies.calls_by_caller.values())
+        return Outcome(
+            latencies.worst_probe < 0.3 and not latencies.refused and slowest < 0.2,
+            f"bulk: {flood.text()}; alone: {undisturbed.text()}",
+            bystanders.text(),
+        )
+
+
+def _bulk_requests() -> dict[str, tuple[str, bytes, dict[str, str]]]:
+    """Path, body and headers of a request of each kind."""
     rng = np.random.default_rng(0)
     many = [{"target": np.round(rng.normal(10, 1, 50), 2).tolist()} for _ in range(1024)]
     dates = np.datetime64("2020-01-01") + np.arange(1200)
@@ -348,32 +360,19 @@ def bulk() -> Outcome:
     part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + picture + b"\r\n"
     tool = {"name": "forecast", "arguments": {"target": np.round(rng.normal(10, 1, 40_000), 2).tolist()}}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}
-    kinds: dict[str, tuple[str, bytes, dict[str, str]]] = {
-        "series": ("/forecast", json.dumps({"model": "forecaster", "inputs": many}).encode(), {}),
-        "tables": ("/forecast", "\n".join(["shop,date,sales", *rows]).encode(), {"Content-Type": "text/csv"}),
-        "forms": ("/classify-digit", part * 64 + b"--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}),
-        "faulty": ("/forecast", b'{"inputs":[' + b'{"target":[1,2,"x"]},' * 150_000 + b"1]}", {}),
-        "messages": ("/mcp", json.dumps(message).encode(), {}),
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    return {
+        "1,024 series of 50 values": ("/forecast", json.dumps({"model": "forecaster", "inputs": many}).encode(), {}),
+        "tables of 1.3 MB": ("/forecast", "\n".join(["shop,date,sales", *rows]).encode(), {"Content-Type": "text/csv"}),
+        "forms of 64 pictures": ("/classify-digit", part * 64 + b"--b--\r\n", form),
+        "3 MB of faulty series": ("/forecast", b'{"inputs":[' + b'{"target":[1,2,"x"]},' * 150_000 + b"1]}", {}),
+        "messages of 40,000 values for assistants": ("/mcp", json.dumps(message).encode(), {}),
     }
-    callers = ("small caller", "series", "picture", "table")
-    with serving("naive", "digits", "forecaster") as service:
-        time.sleep(20)  # until it is warm
-        with bystanders_of(service, callers) as bystanders:
-            time.sleep(4)
-        lines = [f"alone: {bystanders.text()}"]
-        passed = True
-        for kind, (path, body, headers) in kinds.items():
 
-            def ask(path: str = path, body: bytes = body, headers: dict[str, str] = headers) -> int:
-                return request(service.port, "POST", path, body, **headers)[0]
 
-            with Flood(8, ask) as flood, bystanders_of(service, callers) as bystanders:
-                time.sleep(7)
-            latencies = bystanders.latencies
-            slowest = max(quantile(calls, 0.5) for calls in latencies.calls_by_caller.values())
-            passed = passed and latencies.worst_probe < 0.3 and not latencies.refused and slowest < 0.2
-            lines.append(f"{kind} ({flood.text()}): {bystanders.text()}")
-        return Outcome(passed, "small callers are never refused and have a median below 200 ms", ". ".join(lines))
+for load, arguments in _bulk_requests().items():
+    tests = "tests/service/batching/test_scheduler.py, tests/service/runtime/test_fair_pool.py"
+    fault("R35", "bulk beside callers of four kinds", f"8 connections send {load}", tests)(partial(_bulk, *arguments))
 
 
 def _anagrams(size: int) -> bytes:
