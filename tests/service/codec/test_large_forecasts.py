@@ -74,6 +74,16 @@ def test_a_large_request_is_refused_as_a_small_one(document: dict[str, Any]) -> 
     assert refusals[0] == refusals[1]
 
 
+@pytest.mark.parametrize("last", [b"{}", b"1", b'{"target":[1],"item_id":"{{{{"}'])
+def test_series_are_counted_before_anything_is_made_of_them(last: bytes) -> None:
+    series = [b'{"target":[1,2,"x"],"item_id":"%d"}' % number for number in range(20_000)]
+    with pytest.raises(InvalidRequest) as caught:
+        decode_large(b'{"inputs":[' + b",".join([*series, last]) + b"]}", 1000)
+    assert caught.value.code == "too_many_items"
+    assert "20001 series" in caught.value.detail
+    assert decode_large(b'{"inputs":[' + b",".join(series) + b"]}", 20_000) is None
+
+
 def test_times_are_placed_in_a_large_request() -> None:
     series = {"target": [1, None, 3], "timestamps": ["2020-01-01", "2020-01-02", "2020-01-04"]}
     call = CODEC.to_items(CODEC.decode(sent({"inputs": [series]}, is_large=True)), MANIFEST)
