@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections import Counter
 from typing import Any, cast
@@ -30,6 +31,7 @@ from service.registry.served import ModelVersion, Served
 from service.runtime.version import version
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+_LENGTH = re.compile(r"[0-9]{1,12}")  # other digits than those of ASCII may be in a header, too
 _FORECAST_OPTIONS = ("prediction_length", "season_length", "quantile_levels", "return_state")
 _DIGIT_OPTIONS = ("return_state",)
 _OF_CLIENTS = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "binary_data_output")
@@ -117,7 +119,7 @@ class _Protocol:
 
     async def _outputs(self, pipeline: Pipeline, size: int, parsed: Infer, model: Served) -> dict[str, Tensor]:
         timeout = parsed.parameters.get("timeout")  # in microseconds
-        timeout_ms = max(1, timeout // 1000) if isinstance(timeout, int) and timeout > 0 else None
+        timeout_ms = max(1, timeout // 1000) if type(timeout) is int and timeout > 0 else None
         deadline = pipeline.deadline(timeout_ms)
         manifest = model.manifest
         make = self._forecast_call if manifest.task == "forecast" else self._digit_call
@@ -226,7 +228,7 @@ def _parse(content: bytes, headers: dict[str, str], limit: int, model: Served) -
     length = headers.get(HEADER_LENGTH.lower())
     split = len(content)
     if length is not None:
-        if not length.isdigit() or len(length) > 12 or int(length) > len(content):
+        if _LENGTH.fullmatch(length) is None or int(length) > len(content):
             raise InvalidRequest(
                 f"{HEADER_LENGTH} is not the number of bytes of the JSON in this body", code="bad_binary_header"
             )
