@@ -35,7 +35,7 @@ from service.runtime.fair_share import ANONYMOUS, Client
 from service.settings import Settings
 
 logger = logging.getLogger("service.http")
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -123,7 +123,7 @@ def parse_json(content: bytes) -> Any:
     text = content.decode()
     document = json.loads(text)
     if "\\u" in text:
-        _encode(document)
+        encode(document)
     return document
 
 
@@ -165,7 +165,7 @@ def _inflate_zstd(content: bytes, limit: int) -> bytes:
 
 def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with the Content-Type `application/json` exactly, which some clients compare as a whole."""
-    return Response(_encode(document), status, dict(headers or {}), JSON)
+    return Response(encode(document), status, dict(headers or {}), JSON)
 
 
 def error_answer(error: RitmoError, request: Request) -> Response:

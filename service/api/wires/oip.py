@@ -8,17 +8,17 @@ right, and answer `mean` and `quantiles`; readers of digits take `rows` (digits,
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections import Counter
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
-from service.api.wires.common import Pipeline, body_of, inflate, json_answer, parse_json, with_errors
+from service.api.wires.common import Pipeline, body_of, encode, inflate, json_answer, parse_json, with_errors
 from service.api.wires.tensors import Tensor, bad, datatype_of, parameters_of, parse_tensors, to_bytes
 from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitInput, DigitParameters
@@ -131,7 +131,7 @@ class _Protocol:
             "encode",
             call.answer_size,
             deadline,
-            lambda: _tensors(json.loads(codec.encode(call, results)), manifest.task),
+            lambda: _tensors(msgspec.json.decode(codec.encode(call, results)), manifest.task),
         )
 
     def _forecast_call(self, parsed: Infer, model: Served, _deadline: float) -> Any:
@@ -248,7 +248,10 @@ def _parse(content: bytes, headers: dict[str, str], limit: int, model: Served) -
     outputs = head.get("outputs") or []
     if not isinstance(outputs, list) or not all(isinstance(entry, dict) for entry in outputs):
         raise bad("outputs must be a list of objects")
-    _refuse_unknown("output", [str(entry.get("name")) for entry in outputs], _OUTPUTS[task])
+    names = [str(entry.get("name")) for entry in outputs]
+    _refuse_unknown("output", names, _OUTPUTS[task])
+    if len(set(names)) < len(names):
+        raise bad("outputs: each may be asked for once")
     _check_classification(outputs)
     return Infer(head, tensors, parameters)
 
@@ -348,7 +351,7 @@ def _answer(parsed: Infer, outputs: dict[str, Tensor], model: Served) -> tuple[b
     document = {"model_name": manifest.name, "model_version": str(manifest.version), "outputs": described}
     if parsed.head.get("id") is not None:
         document["id"] = str(parsed.head["id"])[:256]
-    return json.dumps(document).encode(), b"".join(data)
+    return encode(document), b"".join(data)
 
 
 def _classes(tensor: Tensor, count: int) -> Tensor:
