@@ -24,6 +24,7 @@ from msgspec import Struct
 from msgspec import inspect as kinds
 
 from service.contract.errors import FieldError, InvalidRequest
+from service.runtime.garbage import not_collected
 
 LISTED = 10  # errors that are spelled out
 COUNTED = 1000  # errors that `errors_total` counts; the document is not looked at any further
@@ -117,7 +118,8 @@ def _parse(content: bytes) -> Any:
 
 def _loads(text: str) -> Any:
     try:
-        return json.loads(text)
+        with not_collected():
+            return json.loads(text)
     except json.JSONDecodeError:
         raise
     except ValueError:  # an integer of more digits than Python converts; calling back for each one takes long
@@ -206,14 +208,17 @@ class _Inspector:
         if accepted and len(value) > 1 and set(map(type, value)) == {dict}:
             self._error("wrong_type", "must be an array of numbers, not of objects")
             return
-        for index, child in enumerate(value):
+        for start in range(0, len(value), COUNTED):
+            part = value[start : start + COUNTED]
+            if accepted and _all_numbers(part, accepted):
+                continue
             if accepted and self.errors.is_full:
-                for start in range(index, len(value), COUNTED):
-                    self._count(sum([not _is_number(entry, accepted) for entry in value[start : start + COUNTED]]))
-                return
-            self._path.append(index)
-            self._visit(child, kind.item_type)
-            self._path.pop()
+                self._count(sum([not _is_number(entry, accepted) for entry in part]))
+                continue
+            for index, child in enumerate(part, start):
+                self._path.append(index)
+                self._visit(child, kind.item_type)
+                self._path.pop()
 
     def _is_too_flat(self, value: list[Any], kind: kinds.Type) -> bool:
         """Whether `value` holds numbers where entries of `kind` hold them; recorded as one error, not one for each."""

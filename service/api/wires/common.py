@@ -32,6 +32,7 @@ from service.registry.registry import Registry
 from service.registry.served import Served
 from service.runtime.fair_pool import FairPool
 from service.runtime.fair_share import ANONYMOUS, Client
+from service.runtime.garbage import not_collected
 from service.settings import Settings
 
 logger = logging.getLogger("service.http")
@@ -121,7 +122,8 @@ def parse_json(content: bytes) -> Any:
     It is UTF-8, and no text has half of a surrogate pair, which UTF-8 cannot say.
     """
     text = content.decode()
-    document = json.loads(text)
+    with not_collected():
+        document = json.loads(text)
     if "\\u" in text:
         encode(document)
     return document

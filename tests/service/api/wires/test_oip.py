@@ -172,6 +172,7 @@ MALFORMED: dict[str, bytes | tuple[bytes, dict[str, str]]] = {
     "unknown input": changed(name="x"),
     "unknown parameter": json.dumps({"inputs": [TARGET], "parameters": {"horizon": 3}}).encode(),
     "unknown output": json.dumps({"inputs": [TARGET], "outputs": [{"name": "x"}]}).encode(),
+    "an output twice": json.dumps({"inputs": [TARGET], "outputs": [{"name": "mean"}] * 2}).encode(),
     "outputs no list": json.dumps({"inputs": [TARGET], "outputs": 3}).encode(),
     "bad length": json.dumps({"inputs": [TARGET], "parameters": {"prediction_length": 0}}).encode(),
     "bad levels": json.dumps({"inputs": [TARGET], "parameters": {"quantile_levels": "2"}}).encode(),
