@@ -134,7 +134,7 @@ def sized(size: object, data: bytes = b"\0" * 48, **fields: Any) -> tuple[bytes,
     return binary(tensor, data=data)
 
 
-MALFORMED: dict[str, bytes | tuple[bytes, dict[str, str]]] = {
+MALFORMED: dict[str, bytes | tuple[bytes, dict[str, Any]]] = {
     "no JSON": b"{",
     "no object": b"[]",
     "no inputs": b"{}",
