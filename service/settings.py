@@ -148,7 +148,7 @@ class Settings(EngineSettings, BaseSettings):
     max_image_scans: Count = Field(
         default=64, description="scans of a progressive JPEG, each of which goes over the whole image"
     )
-    max_image_chunks: Count = Field(default=8192, description="parts of a PNG file, and of the head of a JPEG")
+    max_image_chunks: Count = Field(default=8192, description="parts of a PNG or TIFF file, and of the head of a JPEG")
     max_run_length_bytes: Count = Field(default=1 << 20, description="bytes of a BMP that is run-length encoded")
     max_queue_seconds: float = Field(
         default=30.0,

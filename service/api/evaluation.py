@@ -23,7 +23,18 @@ from service.codec.anomalies import (
     anomaly_items,
     find_anomalies,
 )
-from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestParameters, BacktestRequest, plan, score
+from service.codec.backtest import (
+    BacktestAnswer,
+    BacktestOptions,
+    BacktestParameters,
+    BacktestRequest,
+    WindowErrors,
+    parts_of,
+    plan,
+    score,
+    seasons_of,
+    window_errors,
+)
 from service.codec.common import JSON, READ_TABLES, Body
 from service.codec.forecast import ForecastCall, ForecastCodec, season_of
 from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput, SeriesOpening
@@ -41,6 +52,8 @@ from service.settings import Settings
 
 ParametersT = TypeVar("ParametersT", BacktestParameters, AnomalyParameters)
 Request = BacktestRequest | AnomalyRequest
+
+_SCORED_AT_ONCE = 500_000  # values; about a tenth of a second
 
 _encoder = msgspec.json.Encoder()
 
@@ -149,7 +162,13 @@ class BacktestEndpoint(EvaluationEndpoint[BacktestParameters]):
             model.manifest,
         )
         results = await compute_in_parts(model, test.items, self._settings, client, deadline)
-        return await self._in_thread("score", len(results), client, deadline, score, test, results)
+        size, seasons = len(results), seasons_of(test, results)
+        errors: list[dict[str, WindowErrors]] = []
+        for part in parts_of(test, _SCORED_AT_ONCE):
+            errors += await self._in_thread(
+                "windows", _SCORED_AT_ONCE, client, deadline, window_errors, test, results, seasons, part
+            )
+        return await self._in_thread("score", size, client, deadline, score, test, results, seasons, errors)
 
 
 class AnomalyEndpoint(EvaluationEndpoint[AnomalyParameters]):

@@ -8,7 +8,7 @@ mean absolute scaled error of the median (MASE, Hyndman and Koehler 2006), the w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from service.contract.types import Floats, ForecastItem, ForecastResult
 
 LEVELS: Floats = np.arange(1, 10) / 10
 MAX_WINDOWS = 50
+_VALUES_OF_WINDOW = 3000  # that are scored in the time that each window takes besides
 _MIDDLE, _LOW, _HIGH = 4, 0, 8  # positions of 0.5, 0.1 and 0.9
 
 Windows = Annotated[
@@ -121,6 +122,16 @@ class Backtest(Struct, frozen=True, eq=False):
     items: list[ForecastItem]
 
 
+class WindowErrors(NamedTuple):
+    """What the scores of one method add up over windows."""
+
+    scaled: float | None  # mean distance of the median, in usual changes of the series; None where it never changes
+    loss: float  # pinball losses, doubled
+    size: float  # of the values together
+    covered: int  # values in the 80 % interval
+    n_values: int
+
+
 def plan(
     inputs: Sequence[SeriesInput],
     timelines: Sequence[Timeline | None],
@@ -154,22 +165,61 @@ def plan(
     return Backtest(manifest, parameters, list(inputs), timelines, list(seasons), windows, items)
 
 
-def score(test: Backtest, results: Sequence[ForecastResult]) -> BacktestAnswer:
-    """The scores of the model and of the simple methods."""
-    manifest = test.manifest
-    names = [manifest.name, *(name for name in METHODS if name != manifest.name)]
+def parts_of(test: Backtest, max_values: int) -> list[slice]:
+    """Which windows are scored at once: few enough that nothing else waits long, `max_values` in the past of them."""
+    parts: list[slice] = []
+    first, values = 0, 0
+    for index, window in enumerate(test.windows):
+        values += _VALUES_OF_WINDOW + len(window.past)
+        if values > max_values:
+            parts.append(slice(first, index + 1))
+            first, values = index + 1, 0
+    return [*parts, slice(first, len(test.windows))] if first < len(test.windows) else parts
+
+
+def seasons_of(test: Backtest, results: Sequence[ForecastResult]) -> list[int]:
+    """The season of each series: stated or suggested, else that which the model saw at last."""
+    last = {window.series: result.season for window, result in zip(test.windows, results, strict=True)}
+    return [season or last.get(series, 1) for series, season in enumerate(test.seasons)]
+
+
+def window_errors(
+    test: Backtest, results: Sequence[ForecastResult], seasons: Sequence[int], part: slice
+) -> list[dict[str, WindowErrors]]:
+    """The errors of the model and of the simple methods in a part of the windows.
+
+    `results` are those of all windows, `seasons` those of `seasons_of`.
+    """
+    errors = []
+    for window, result in zip(test.windows[part], results[part], strict=True):
+        season = seasons[window.series]
+        forecasts = {name: _simple(name, window.past, len(window.actual), season) for name in METHODS}
+        forecasts[test.manifest.name] = result.quantiles
+        scale = _scale(window.past, season)
+        errors.append({name: _errors(window, forecasts[name], scale) for name in _names(test.manifest)})
+    return errors
+
+
+def score(
+    test: Backtest,
+    results: Sequence[ForecastResult],
+    seasons: Sequence[int],
+    errors: Sequence[dict[str, WindowErrors]],
+) -> BacktestAnswer:
+    """The scores of the model and of the simple methods; `errors`: `window_errors` of all windows."""
+    manifest, names = test.manifest, _names(test.manifest)
+    members: dict[int, list[int]] = {}
+    for index, window in enumerate(test.windows):
+        members.setdefault(window.series, []).append(index)
     per_series: list[SeriesScores] = []
-    for index, series in enumerate(test.inputs):
-        pairs = [
-            (window, result) for window, result in zip(test.windows, results, strict=True) if window.series == index
-        ]
-        season = pairs[-1][1].season if pairs else 1
-        season = test.seasons[index] or season
-        scores = {name: _scores(name, pairs, season, manifest.name) for name in names} if pairs else {}
-        warnings = [] if len(pairs) == test.parameters.windows else ["too_short" if not pairs else "fewer_windows"]
-        entry = SeriesScores(series.item_id, len(pairs), season, scores, warnings)
+    for number, series in enumerate(test.inputs):
+        own = members.get(number, [])
+        scores = {name: _scores([errors[index][name] for index in own]) for name in names} if own else {}
+        warnings = [] if len(own) == test.parameters.windows else ["too_short" if not own else "fewer_windows"]
+        entry = SeriesScores(series.item_id, len(own), seasons[number], scores, warnings)
         if test.parameters.include:
-            entry = replace(entry, forecasts=_forecasts(pairs, test.timelines[index]))
+            pairs = [(test.windows[index], results[index]) for index in own]
+            entry = replace(entry, forecasts=_forecasts(pairs, test.timelines[number]))
         per_series.append(entry)
     scored = [entry.methods for entry in per_series if entry.methods]
     overall = {name: _mean_scores([methods[name] for methods in scored]) for name in names}
@@ -185,6 +235,10 @@ def score(test: Backtest, results: Sequence[ForecastResult]) -> BacktestAnswer:
     )
 
 
+def _names(manifest: Manifest) -> list[str]:
+    return [manifest.name, *(name for name in METHODS if name != manifest.name)]
+
+
 def _forecasts(pairs: Sequence[tuple[Window, ForecastResult]], timeline: Timeline | None) -> list[WindowForecast]:
     return [
         WindowForecast(
@@ -198,27 +252,25 @@ def _forecasts(pairs: Sequence[tuple[Window, ForecastResult]], timeline: Timelin
     ]
 
 
-def _scores(name: str, pairs: Sequence[tuple[Window, ForecastResult]], season: int, model: str) -> Scores:
+def _errors(window: Window, forecast: Floats, scale: float) -> WindowErrors:
+    """The errors of the quantiles (Q, H) of one method in a window, in the past of which values change by `scale`."""
+    present = np.isfinite(window.actual)
+    actual, forecast = window.actual[present], forecast[:, present]
+    gap = actual - forecast
+    loss = float(2 * np.maximum(LEVELS[:, None] * gap, (LEVELS[:, None] - 1) * gap).mean(0).sum())
+    covered = int(((actual >= forecast[_LOW]) & (actual <= forecast[_HIGH])).sum())
+    scaled = float(np.abs(gap[_MIDDLE]).mean() / scale) if scale > 0 else None
+    return WindowErrors(scaled, loss, float(np.abs(actual).sum()), covered, len(actual))
+
+
+def _scores(errors: Sequence[WindowErrors]) -> Scores:
     """The scores of one method on the windows of one series."""
-    scaled: list[float] = []
-    losses, sizes, covered, count = 0.0, 0.0, 0, 0
-    for window, result in pairs:
-        forecast = result.quantiles if name == model else _simple(name, window.past, len(window.actual), season)
-        present = np.isfinite(window.actual)
-        actual, forecast = window.actual[present], forecast[:, present]
-        error = np.abs(actual - forecast[_MIDDLE])
-        scale = _scale(window.past, season)
-        if scale > 0:
-            scaled.append(float(error.mean() / scale))
-        gap = actual - forecast
-        losses += float(2 * np.maximum(LEVELS[:, None] * gap, (LEVELS[:, None] - 1) * gap).mean(0).sum())
-        sizes += float(np.abs(actual).sum())
-        covered += int(((actual >= forecast[_LOW]) & (actual <= forecast[_HIGH])).sum())
-        count += len(actual)
+    scaled = [entry.scaled for entry in errors if entry.scaled is not None]
+    size, count = sum([entry.size for entry in errors]), sum([entry.n_values for entry in errors])
     return Scores(
         float(np.mean(scaled)) if scaled else None,
-        losses / sizes if sizes > 0 else None,
-        covered / count if count else None,
+        sum([entry.loss for entry in errors]) / size if size > 0 else None,
+        sum([entry.covered for entry in errors]) / count if count else None,
     )
 
 

@@ -7,6 +7,7 @@ Principles and Practice (3rd edition), 5.2, 5.5 and 8.1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from service.contract.types import Floats
 
 _ALPHAS = np.linspace(0.05, 1.0, 20)  # of simple exponential smoothing: the one with the least squared error is taken
+_BLOCK, _BLOCKS = 64, 64  # steps that one product of matrices smooths, and such blocks at once
 
 
 class Points(NamedTuple):
@@ -50,16 +52,12 @@ def drift(values: Floats, horizon: int, _season: int) -> Points:
 def exponential_smoothing(values: Floats, horizon: int, season: int) -> Points:
     """A level that follows the values, on top of the mean season where there is one and two of them are known."""
     pattern = _pattern(values, season)
-    flat = values - pattern[np.arange(len(values)) % len(pattern)]
-    level = np.full(len(_ALPHAS), flat[0])
-    errors = np.zeros((len(flat), len(_ALPHAS)))
-    for step, value in enumerate(flat):
-        errors[step] = value - level
-        level = level + _ALPHAS * errors[step]
-    best = int((errors[1:] ** 2).sum(0).argmin()) if len(flat) > 1 else 0
+    levels, errors = _smoothed(values - pattern[np.arange(len(values)) % len(pattern)])
+    best = int(errors.argmin())
     ahead = np.arange(1, horizon + 1)
-    deviation = _spread(errors[1:, best]) * np.sqrt(1 + (ahead - 1) * _ALPHAS[best] ** 2)
-    return Points(level[best] + pattern[(len(values) + ahead - 1) % len(pattern)], deviation)
+    spread = float(np.sqrt(errors[best] / max(1, len(values) - 1)))
+    deviation = spread * np.sqrt(1 + (ahead - 1) * _ALPHAS[best] ** 2)
+    return Points(levels[best] + pattern[(len(values) + ahead - 1) % len(pattern)], deviation)
 
 
 METHODS: dict[str, Callable[[Floats, int, int], Points]] = {
@@ -84,12 +82,48 @@ def filled(values: Floats) -> Floats:
     return values[last_present[first:]]
 
 
+def _smoothed(values: Floats) -> tuple[Floats, Floats]:
+    """For each of `_ALPHAS` (A,) the level behind the last of `values`, and the sum of the squared errors before it.
+
+    A level is the one before it and a share of the error: within a block it is a sum of the level at its beginning and
+    of the block's values, with weights that are the same for all blocks.
+    """
+    weights, decay = _weights()
+    start, values = values[0], values - values[0]  # the first error is zero then, whatever is rounded
+    level, errors = np.zeros(len(_ALPHAS)), np.zeros(len(_ALPHAS))
+    for first in range(0, len(values), _BLOCK * _BLOCKS):
+        known = values[first : first + _BLOCK * _BLOCKS]
+        blocks = np.zeros(-(-len(known) // _BLOCK) * _BLOCK)
+        blocks[: len(known)] = known
+        within = (weights @ blocks.reshape(-1, _BLOCK).T).reshape(len(_ALPHAS), _BLOCK + 1, -1)
+        begins = np.empty((len(_ALPHAS), within.shape[2]))
+        for block in range(within.shape[2]):
+            begins[:, block] = level
+            level = decay[:, -1] * level + within[:, -1, block]
+        within += decay[:, :, None] * begins[:, None, :]  # now the levels before each value, and behind the last
+        before = within[:, :-1].transpose(0, 2, 1).reshape(len(_ALPHAS), -1)
+        errors += ((known - before[:, : len(known)]) ** 2).sum(axis=1)
+        if len(known) % _BLOCK:
+            level = within[:, len(known) % _BLOCK, -1]
+    return level + start, errors
+
+
+@lru_cache(maxsize=1)
+def _weights() -> tuple[Floats, Floats]:
+    """Of the values of a block (A * (B + 1), B) and of the level before it (A, B + 1), for the levels within it."""
+    steps = np.arange(_BLOCK + 1)
+    decay = (1 - _ALPHAS[:, None]) ** steps
+    distance = steps[:, None] - 1 - steps[:-1]
+    shares = _ALPHAS[:, None, None] * (1 - _ALPHAS[:, None, None]) ** np.maximum(distance, 0)
+    return np.where(distance >= 0, shares, 0.0).reshape(-1, _BLOCK), decay
+
+
 def _pattern(values: Floats, season: int) -> Floats:
     """The mean distance of each phase of the season from the mean, zeros where there is no season."""
     if season < 2 or len(values) < 2 * season:
         return np.zeros(1)
     phase = np.arange(len(values)) % season
-    means = np.array([values[phase == index].mean() for index in range(season)])
+    means = np.bincount(phase, values) / np.bincount(phase)
     return np.asarray(means - means.mean())
 
 

@@ -25,6 +25,7 @@ from msgspec import Struct
 from msgspec import inspect as kinds
 
 from service.contract.errors import FieldError, InvalidRequest
+from service.runtime.garbage import not_collected
 
 LISTED = 10  # errors that are spelled out
 COUNTED = 1000  # errors that `errors_total` counts; the document is not looked at any further
@@ -115,10 +116,11 @@ def _inspect(content: bytes, kind: kinds.Type) -> None:
         raise InvalidRequest("the body starts with a byte order mark: send plain UTF-8", code="bad_encoding")
     inspector = _Inspector()
     try:
-        if len(text) > _LARGE and isinstance(kind, kinds.StructType):
-            inspector.inspect_in_pieces(_Reader(text), kind)
-        else:
-            inspector.inspect(_Reader(text).document(), kind)
+        with not_collected():
+            if len(text) > _LARGE and isinstance(kind, kinds.StructType):
+                inspector.inspect_in_pieces(_Reader(text), kind)
+            else:
+                inspector.inspect(_Reader(text).document(), kind)
     except json.JSONDecodeError as error:
         position = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"the body is not JSON: {error.msg} at {position}", code="malformed_json") from error
@@ -316,14 +318,17 @@ class _Inspector:
         if accepted and len(value) > 1 and set(map(type, value)) == {dict}:
             self._error("wrong_type", "must be an array of numbers, not of objects")
             return
-        for index, child in enumerate(value):
+        for start in range(0, len(value), COUNTED):
+            part = value[start : start + COUNTED]
+            if accepted and _all_numbers(part, accepted):
+                continue
             if accepted and self.errors.is_full:
-                for start in range(index, len(value), COUNTED):
-                    self._count(sum([not _is_number(entry, accepted) for entry in value[start : start + COUNTED]]))
-                return
-            self._path.append(index)
-            self._visit(child, kind.item_type)
-            self._path.pop()
+                self._count(sum([not _is_number(entry, accepted) for entry in part]))
+                continue
+            for index, child in enumerate(part, start):
+                self._path.append(index)
+                self._visit(child, kind.item_type)
+                self._path.pop()
 
     def _is_too_flat(self, value: list[Any], kind: kinds.Type) -> bool:
         """Whether `value` holds numbers where entries of `kind` hold them; recorded as one error, not one for each."""

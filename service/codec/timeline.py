@@ -47,7 +47,8 @@ SENTENCES = {
 MAX_TEXT = 64  # characters of a time
 _COMPARED = 1024  # newest values that are looked at for a season
 _MIN_FILLED = 0.4  # of the steps between the first and the last time: with fewer the spacing was guessed wrongly
-_MAX_YEAR = np.datetime64("10000-01-01", "us")
+_MIN_YEAR, _MAX_YEAR = np.datetime64("0001-01-01", "us"), np.datetime64("10000-01-01", "us")
+_LONGEST = {"time": 10_000 * 366 * DAY, "weekday": 10_000 * 366, "month": 10_000 * 12}  # that all steps are together
 _ZERO = dt.timedelta(0)
 _MIDNIGHT = dt.time()
 _ZONE_NAME = re.compile(r"(.*)\[!?([A-Za-z0-9_+/-]+)\]")
@@ -135,9 +136,11 @@ def from_start(start: str, freq: str, length: int) -> Placed:
     """`length` values from `start` on, a step of `freq` apart; raises `Fault`."""
     frequency = read_frequency(freq)
     moment = _moment(start, "start", None)
-    times = np.array([moment.clock], "M8[us]")
+    utc = _in_utc(np.array([moment.clock], "M8[us]"), [moment])
+    _check_years(utc, "start")
+    times = np.array([moment.clock], "M8[us]") if frequency.is_of_days else utc
     try:
-        grid, elsewhere = grid_from(frequency, _in_frame(times, [moment], frequency))
+        grid, elsewhere = grid_from(frequency, times)
     except ValueError as error:
         raise Fault(str(error), "start") from error
     warnings = [OFF_START] if elsewhere else []
@@ -161,10 +164,13 @@ def place_moments(
     names = _RowNames(lines)
     _check_zones(moments)
     clock = np.array([moment.clock for moment in moments], "M8[us]")
-    utc = clock if moments[0].offset is None else clock - np.array([moment.offset for moment in moments], "m8[us]")
+    utc = _in_utc(clock, moments)
     _check_order(utc, moments[0], names)
+    _check_years(utc, "timestamps")
     frequency = read_frequency(freq) if freq is not None else _spacing(clock, utc)
     times = clock if frequency.is_of_days else utc
+    if times is not utc:
+        _check_order(times, moments[0], names)
     try:
         grid, elsewhere = grid_from(frequency, times)
     except ValueError as error:
@@ -198,7 +204,10 @@ def spread(target: Sequence[float | None], placed: Placed) -> list[float | None]
 
 def check_end(timeline: Timeline, horizon: int) -> None:
     """Raise `Fault` where the forecast would go beyond the year 9999, after which ISO 8601 has no common form."""
-    if timeline.grid.at(np.array([timeline.length + horizon], np.int64))[0] >= _MAX_YEAR:
+    frequency, steps = timeline.grid.frequency, timeline.length + horizon
+    latest = _MAX_YEAR if timeline.moment.offset is None else _MAX_YEAR - np.timedelta64(1, "D")  # in any zone
+    is_beyond = frequency.count * steps > _LONGEST[frequency.unit]  # asked first: such times are more than numpy has
+    if is_beyond or timeline.grid.at(np.array([steps], np.int64))[0] >= latest:
         raise Fault("with this step the forecast goes beyond the year 9999", "freq")
 
 
@@ -290,10 +299,19 @@ def _zone_of(moment: Moment) -> dt.tzinfo | None:
     return None if moment.offset is None else dt.timezone(moment.offset)
 
 
-def _in_frame(times: Times, moments: Sequence[Moment], frequency: Frequency) -> Times:
-    """`times` of the wall as they are for steps of days, and in UTC for shorter steps."""
-    offset = moments[0].offset
-    return times if frequency.is_of_days or offset is None else times - np.timedelta64(offset)
+def _in_utc(clock: Times, moments: Sequence[Moment]) -> Times:
+    """The times of `moments`, which are `clock` on the wall, in UTC; `clock` itself where they have no zone."""
+    if moments[0].offset is None:
+        return clock
+    return np.asarray(clock - np.array([moment.offset for moment in moments], "m8[us]"))
+
+
+def _check_years(utc: Times, field: str) -> None:
+    """Raise `Fault` where ascending times begin or end in a year that Python has not, which a zone can make of them."""
+    for index in (0, len(utc) - 1):
+        if not _MIN_YEAR <= utc[index] < _MAX_YEAR:
+            at = index if field == "timestamps" else None
+            raise Fault("is not within the years 1 to 9999 of UTC", field, at)
 
 
 def _check_zones(moments: Sequence[Moment]) -> None:
@@ -335,9 +353,11 @@ def _spacing(clock: Times, utc: Times) -> Frequency:
     # By the clock on the wall where it gives whole days, which differ in seconds when clocks change.
     for times in (clock, utc):
         distances = np.diff(times).astype(np.int64)
+        if distances.min() <= 0:  # of a clock that was set back
+            continue
         step = common_step(distances)
         filled = len(times) * step / (int(distances.sum()) + step)
-        if (times is utc or step % DAY == 0) and step > 0 and filled >= _MIN_FILLED:
+        if (times is utc or step % DAY == 0) and filled >= _MIN_FILLED:
             return _days_or_weekdays(times) if step == DAY else of_microseconds(step)
     return of_microseconds(_rough_step(np.diff(utc).astype(np.int64)))
 

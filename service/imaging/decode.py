@@ -5,11 +5,12 @@ Size limit before decoding; first frame; EXIF orientation; transparency, palette
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from service.contract.errors import InvalidRequest
 from service.imaging.filters import Plane, to_grey
@@ -28,11 +29,16 @@ _TO_UPRIGHT = {  # EXIF orientation -> the turn that makes the image upright
     8: Image.Transpose.ROTATE_90,
 }
 
+_MAX_EXIF = 1 << 17  # bytes, or characters where they are written as text; its tags are read one by one
 _CAMERA_FORMATS = frozenset({"JPEG", "MPO", "AVIF"})
 _PHOTOGRAPH_SIDE = 640  # pixels: a drawing has fewer
 
 # Pillow warns at one size and refuses at its double; here the limit is a setting, checked before pixels are decoded.
 Image.MAX_IMAGE_PIXELS = None
+PngImagePlugin.MAX_TEXT_MEMORY = 16 << 20  # bytes that all texts of a PNG may have together, which are compressed there
+# It also warns of each tag that it leaves out. A file may have 65,535 of them, of which each would be a line of the log
+# and, since Python remembers what it warned of, be kept for ever.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -74,7 +80,7 @@ def decode(data: bytes, max_pixels: int) -> Picture:
             detail = f"{width} x {height} pixels; at most {max_pixels} in all"
             raise InvalidRequest(detail, code="image_too_large")
         frames = _frame_count(image)
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = _orientation(image)
         draft_side = PARAMETERS.draft_scale * PARAMETERS.plane_side
         image.draft(None, (draft_side, draft_side))
         image.load()
@@ -96,6 +102,13 @@ def decode(data: bytes, max_pixels: int) -> Picture:
 def view_of(image: Image.Image, box: Box) -> View:
     """`image`, which is what a decoded one has within `box`, at no more than `PARAMETERS.plane_side` pixels a side."""
     return View(_grey_plane(_reduced(image)), box)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the image is to be turned, as EXIF numbers it; an EXIF of an unusual length is not looked at."""
+    exif = image.info.get("exif") or image.info.get("Raw profile type exif") or b""
+    orientation: int = 1 if len(exif) > _MAX_EXIF else image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation
 
 
 def _frame_count(image: Image.Image) -> int:

@@ -29,3 +29,18 @@ def collected_once() -> Iterator[None]:
         freeze()
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def not_collected() -> Iterator[None]:
+    """A block that makes many objects, none of them garbage: each collection would look at all that there are yet.
+
+    Of blocks in several threads, the first to begin turns collections on again as it ends.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -32,10 +32,11 @@ from service.registry.registry import Registry
 from service.registry.served import Served
 from service.runtime.fair_pool import FairPool
 from service.runtime.fair_share import ANONYMOUS, Client
+from service.runtime.garbage import not_collected
 from service.settings import Settings
 
 logger = logging.getLogger("service.http")
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -121,9 +122,10 @@ def parse_json(content: bytes) -> Any:
     It is UTF-8, and no text has half of a surrogate pair, which UTF-8 cannot say.
     """
     text = content.decode()
-    document = json.loads(text)
+    with not_collected():
+        document = json.loads(text)
     if "\\u" in text:
-        _encode(document)
+        encode(document)
     return document
 
 
@@ -165,7 +167,7 @@ def _inflate_zstd(content: bytes, limit: int) -> bytes:
 
 def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with the Content-Type `application/json` exactly, which some clients compare as a whole."""
-    return Response(_encode(document), status, dict(headers or {}), JSON)
+    return Response(encode(document), status, dict(headers or {}), JSON)
 
 
 def error_answer(error: RitmoError, request: Request) -> Response:

@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from service.api.wires.common import Pipeline, body_of, json_answer, parse_json, with_errors
-from service.codec.backtest import BacktestParameters, plan, score
+from service.api.wires.common import Pipeline, body_of, encode, json_answer, parse_json, with_errors
+from service.codec.backtest import Backtest, BacktestParameters, plan, score, seasons_of, window_errors
 from service.codec.common import Body
 from service.codec.forecast import season_of
-from service.codec.forecast_types import ForecastParameters, ForecastRequest, SeriesInput
+from service.codec.forecast_types import DEFAULT_MODEL, ForecastParameters, ForecastRequest, SeriesInput
 from service.contract.errors import InvalidRequest, RitmoError
+from service.contract.manifest import Manifest
+from service.contract.types import ForecastResult
 from service.runtime.version import version
 
 VERSIONS = ("2026-07-28",)
@@ -98,25 +100,29 @@ def mcp_router(pipeline: Pipeline) -> APIRouter:
 
     async def call(request: Request) -> Response:
         async with body_of(request, pipeline) as content:
-            return await _answer(content, request, _Tools(pipeline.of(request)))
+            return await _answer(content, request, pipeline.of(request))
 
     router.add_api_route("/mcp", with_errors(call), methods=["POST"])
     return router
 
 
-async def _answer(content: bytes, request: Request, tools: _Tools) -> Response:
+async def _answer(content: bytes, request: Request, pipeline: Pipeline) -> Response:
     """The answer to one message, or to a batch of them, which revision 2025-03-26 has; notifications have none."""
-    spoken = request.headers.get("mcp-protocol-version")
+    spoken, tools = request.headers.get("mcp-protocol-version"), _Tools(pipeline)
+    size, deadline = len(content), pipeline.deadline()
     try:
-        message = parse_json(content)
+        message = await pipeline.in_thread("mcp", size, deadline, parse_json, content)
     except (ValueError, RecursionError):
         return json_answer(_error(None, _Fault(PARSE_ERROR, "the body is not JSON")), 400)
     if isinstance(message, list) and 0 < len(message) <= MAX_BATCH:
         answers = [await _answer_one(entry, spoken, tools) for entry in message]
-        documents = [document for document, _ in answers if document is not None]
-        return json_answer(documents) if documents else Response(status_code=202)
-    document, status = await _answer_one(message, spoken, tools)
-    return Response(status_code=202) if document is None else json_answer(document, status)
+        documents: Any = [document for document, _ in answers if document is not None] or None
+        status = 200
+    else:
+        documents, status = await _answer_one(message, spoken, tools)
+    if documents is None:
+        return Response(status_code=202)
+    return await pipeline.in_thread("mcp answer", size, pipeline.deadline(), json_answer, documents, status)
 
 
 async def _answer_one(message: Any, spoken: str | None, tools: _Tools) -> tuple[dict[str, Any] | None, int]:
@@ -192,7 +198,7 @@ class _Tools:
         except RitmoError as error:
             text = [{"type": "text", "text": error.detail}]
             return {"content": text, "isError": True, "resultType": "complete"}
-        text = [{"type": "text", "text": json.dumps(document)}]
+        text = [{"type": "text", "text": encode(document).decode()}]
         return {"content": text, "structuredContent": document, "isError": False, "resultType": "complete"}
 
     async def _forecast(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +215,16 @@ class _Tools:
         return {name: prediction[name] for name in ("label", "score", "probabilities", "warnings")}
 
     async def _backtest(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        pipeline = self._pipeline
+        model, deadline = pipeline.registry.get(DEFAULT_MODEL), pipeline.deadline()
+        size = _size(arguments["target"])
+        test = await pipeline.in_thread("mcp plan", size, deadline, self._test, arguments, model.manifest)
+        results = await pipeline.compute(model, test.items, deadline)
+        size = sum([len(window.past) for window in test.windows])
+        return await pipeline.in_thread("mcp score", size, deadline, _scores, test, results)
+
+    def _test(self, arguments: dict[str, Any], manifest: Manifest) -> Backtest:
+        """The test that is asked for; raises `InvalidRequest`."""
         try:
             options = {name: value for name, value in arguments.items() if name != "target"}
             parameters = msgspec.convert(options, BacktestParameters)
@@ -217,23 +233,38 @@ class _Tools:
             raise InvalidRequest(str(error), code="wrong_type") from error
         horizon = ForecastParameters(prediction_length=parameters.prediction_length)
         (timed,) = self._pipeline.forecasts.to_grids(ForecastRequest([series], parameters=horizon))
-        model = self._pipeline.registry.get("forecaster")
         seasons = [parameters.season_length or season_of(timed.series, timed.season)]
-        test = plan([timed.series], [timed.timeline], seasons, parameters, model.manifest)
-        results = await self._pipeline.compute(model, test.items, self._pipeline.deadline())
-        answer: dict[str, Any] = msgspec.to_builtins(score(test, results))
-        return {name: answer[name] for name in ("methods", "best", "prediction_length")}
+        return plan([timed.series], [timed.timeline], seasons, parameters, manifest)
 
     async def _predict(self, codec: Any, body: dict[str, Any]) -> dict[str, Any]:
         """The single prediction that an ordinary route would answer to `body`."""
-        pipeline, content = self._pipeline, json.dumps(body).encode()
-        size, deadline = len(content), pipeline.deadline()
+        pipeline, deadline = self._pipeline, self._pipeline.deadline()
+        size = max(map(_size, body["inputs"][0].values()))
+        content = await pipeline.in_thread("mcp body", size, deadline, lambda: json.dumps(body).encode())
+        size = len(content)
         request = await pipeline.in_thread("decode", size, deadline, codec.decode, Body(content))
         model = pipeline.registry.get(request.model)
         call = await pipeline.in_thread("items", size, deadline, codec.to_items, request, model.manifest, deadline)
         results = await pipeline.compute(model, call.items, deadline)
-        prediction: dict[str, Any] = json.loads(codec.encode(call, results))["predictions"][0]
-        return prediction
+        return await pipeline.in_thread("encode", call.answer_size, deadline, _prediction, codec, call, results)
+
+
+def _size(value: Any) -> int:
+    return len(value) if isinstance(value, (str, list)) else 1
+
+
+def _prediction(codec: Any, call: Any, results: list[Any]) -> dict[str, Any]:
+    """The single prediction of an answer."""
+    prediction: dict[str, Any] = msgspec.json.decode(codec.encode(call, results))["predictions"][0]
+    return prediction
+
+
+def _scores(test: Backtest, results: list[ForecastResult]) -> dict[str, Any]:
+    """What the tool answers of a test of one series."""
+    seasons = seasons_of(test, results)
+    errors = window_errors(test, results, seasons, slice(len(test.windows)))
+    answer: dict[str, Any] = msgspec.to_builtins(score(test, results, seasons, errors))
+    return {name: answer[name] for name in ("methods", "best", "prediction_length")}
 
 
 def _check_arguments(arguments: Any, schema: dict[str, Any]) -> None:

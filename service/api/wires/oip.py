@@ -8,16 +8,17 @@ right, and answer `mean` and `quantiles`; readers of digits take `rows` (digits,
 from __future__ import annotations
 
 import gzip
-import json
+import re
 import zlib
 from collections import Counter
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
-from service.api.wires.common import Pipeline, body_of, inflate, json_answer, parse_json, with_errors
+from service.api.wires.common import Pipeline, body_of, encode, inflate, json_answer, parse_json, with_errors
 from service.api.wires.tensors import Tensor, bad, datatype_of, parameters_of, parse_tensors, to_bytes
 from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitInput, DigitParameters
@@ -30,6 +31,7 @@ from service.registry.served import ModelVersion, Served
 from service.runtime.version import version
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+_LENGTH = re.compile(r"[0-9]{1,12}")  # other digits than those of ASCII may be in a header, too
 _FORECAST_OPTIONS = ("prediction_length", "season_length", "quantile_levels", "return_state")
 _DIGIT_OPTIONS = ("return_state",)
 _OF_CLIENTS = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "binary_data_output")
@@ -117,7 +119,7 @@ class _Protocol:
 
     async def _outputs(self, pipeline: Pipeline, size: int, parsed: Infer, model: Served) -> dict[str, Tensor]:
         timeout = parsed.parameters.get("timeout")  # in microseconds
-        timeout_ms = max(1, timeout // 1000) if isinstance(timeout, int) and timeout > 0 else None
+        timeout_ms = max(1, timeout // 1000) if type(timeout) is int and timeout > 0 else None
         deadline = pipeline.deadline(timeout_ms)
         manifest = model.manifest
         make = self._forecast_call if manifest.task == "forecast" else self._digit_call
@@ -129,7 +131,7 @@ class _Protocol:
             "encode",
             call.answer_size,
             deadline,
-            lambda: _tensors(json.loads(codec.encode(call, results)), manifest.task),
+            lambda: _tensors(msgspec.json.decode(codec.encode(call, results)), manifest.task),
         )
 
     def _forecast_call(self, parsed: Infer, model: Served, _deadline: float) -> Any:
@@ -226,7 +228,7 @@ def _parse(content: bytes, headers: dict[str, str], limit: int, model: Served) -
     length = headers.get(HEADER_LENGTH.lower())
     split = len(content)
     if length is not None:
-        if not length.isdigit() or len(length) > 12 or int(length) > len(content):
+        if _LENGTH.fullmatch(length) is None or int(length) > len(content):
             raise InvalidRequest(
                 f"{HEADER_LENGTH} is not the number of bytes of the JSON in this body", code="bad_binary_header"
             )
@@ -246,7 +248,10 @@ def _parse(content: bytes, headers: dict[str, str], limit: int, model: Served) -
     outputs = head.get("outputs") or []
     if not isinstance(outputs, list) or not all(isinstance(entry, dict) for entry in outputs):
         raise bad("outputs must be a list of objects")
-    _refuse_unknown("output", [str(entry.get("name")) for entry in outputs], _OUTPUTS[task])
+    names = [str(entry.get("name")) for entry in outputs]
+    _refuse_unknown("output", names, _OUTPUTS[task])
+    if len(set(names)) < len(names):
+        raise bad("outputs: each may be asked for once")
     _check_classification(outputs)
     return Infer(head, tensors, parameters)
 
@@ -346,7 +351,7 @@ def _answer(parsed: Infer, outputs: dict[str, Tensor], model: Served) -> tuple[b
     document = {"model_name": manifest.name, "model_version": str(manifest.version), "outputs": described}
     if parsed.head.get("id") is not None:
         document["id"] = str(parsed.head["id"])[:256]
-    return json.dumps(document).encode(), b"".join(data)
+    return encode(document), b"".join(data)
 
 
 def _classes(tensor: Tensor, count: int) -> Tensor:

@@ -10,7 +10,6 @@ them as rows of a frame (`dataframe_records`, `dataframe_split`) and parameters 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
@@ -75,12 +74,10 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
             "items", len(content), deadline, codec.to_items, decoded, model.manifest, deadline
         )
         results = await pipeline.compute(model, call.items, deadline)
-        document = json.loads(
-            await pipeline.in_thread("encode", call.answer_size, deadline, codec.encode, call, results)
-        )
+        content = await pipeline.in_thread("encode", call.answer_size, deadline, codec.encode, call, results)
         if media_type in IMAGES:
-            return json_answer(document)
-        return json_answer({"predictions": [_flat(prediction) for prediction in document["predictions"]]})
+            return Response(content, media_type=JSON)
+        return await pipeline.in_thread("flat", len(content), deadline, _flat_answer, content)
 
     async def version_of_service() -> Response:
         return PlainTextResponse(version())
@@ -156,6 +153,12 @@ def _records(frame: msgspec.Raw) -> list[dict[str, Any]]:
             detail = f"#/dataframe_split/data/{index}: must be an array of {len(split.columns)} cells"
             raise InvalidRequest(detail, code="wrong_type")
     return [dict(zip(split.columns, row, strict=True)) for row in split.data]
+
+
+def _flat_answer(content: bytes) -> Response:
+    """The answer that has the predictions of one of `POST /forecast`."""
+    document = msgspec.json.decode(content)
+    return json_answer({"predictions": [_flat(prediction) for prediction in document["predictions"]]})
 
 
 def _flat(prediction: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.codec.tables.dates import is_clock, looks_like_date
-from service.codec.tables.numerals import is_missing, looks_like_number, numbers_in
+from service.codec.tables.numerals import are_usual_numbers, is_missing, looks_like_number, numbers_in, whole_number
 from service.codec.tables.rows import Row
 from service.codec.tables.shapes import is_total
 from service.codec.tables.time_columns import TIME_NAMES, choose_times
@@ -68,14 +68,19 @@ def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool =
     if width > MAX_COLUMNS:
         detail = f"a table has at most {MAX_COLUMNS} columns, not {width}: send it as rows of series, time and value"
         raise bad_table(detail)
-    has_header = options.header if options.header is not None else _has_header(rows, width)
-    body = rows[1:] if has_header else rows
+    body = rows[1:]
+    columns = [_column(body, index) for index in range(width)]
+    has_header = options.header if options.header is not None else _has_header(rows, columns)
+    if not has_header:
+        body = rows
+        columns = [_column(body, index) for index in range(width)]
     if len(rows) == 1 and not has_header:
         _check_numbers(rows[0])
     if not body:
         raise bad_table("the table has names of columns, and no rows")
-    names = rows[0].cells if has_header else []
-    columns = [_column(body, index, names[index].strip() if index < len(names) else "") for index in range(width)]
+    if has_header:
+        names = [name.strip() for name in rows[0].cells]
+        columns[: len(names)] = [replace(column, name=name) for column, name in zip(columns, names, strict=False)]
     columns = _with_distinct_names(columns)
     return _Choice(columns, body, options, has_header, all_values=all_values).roles()
 
@@ -108,16 +113,19 @@ def _check_numbers(row: Row) -> None:
             raise bad_table(f"{cell.position} is no number, and there are no further rows", cell.pointer)
 
 
-def _column(body: Sequence[Row], index: int, name: str) -> Column:
+def _column(body: Sequence[Row], index: int) -> Column:
+    """The column at `index`, without its name."""
     cells = [row.cells[index].strip() for row in body[:_LOOKED_AT] if index < len(row.cells)]
     kind = _kind(cells)
-    counted = kind == "number" and len(cells) > 1 and cells[0].isdigit() and int(cells[0]) in {0, 1}
-    counted = counted and all(cell.isdigit() and int(cell) == int(cells[0]) + i for i, cell in enumerate(cells))
-    return Column(index, name, kind, counted, cells[:: max(1, len(cells) // _SAMPLE_SIZE)])
+    first = whole_number(cells[0]) if kind == "number" and len(cells) > 1 else None
+    counted = first in {0, 1} and all(whole_number(cell) == number for number, cell in enumerate(cells, first or 0))
+    return Column(index, "", kind, counted, cells[:: max(1, len(cells) // _SAMPLE_SIZE)])
 
 
 def _kind(cells: Sequence[str]) -> str:
     """What four in five of the cells that hold something are."""
+    if are_usual_numbers(cells):  # what most columns hold
+        return "number" if any(cells) else "empty"
     present = [cell for cell in cells if not is_missing(cell)]
     if not present:
         return "empty"
@@ -128,21 +136,20 @@ def _kind(cells: Sequence[str]) -> str:
     return "text"
 
 
-def _has_header(rows: Sequence[Row], width: int) -> bool:
-    """Whether the first row names the columns: a cell of it is a word where those below are numbers or dates.
+def _has_header(rows: Sequence[Row], below: Sequence[Column]) -> bool:
+    """Whether the first row names the columns `below`: a cell of it is a word where those are numbers or dates.
 
     A table of words alone has a header where its names are usual ones.
     """
     first = rows[0].cells
     if len(rows) == 1:
         return not any(looks_like_number(cell) for cell in first)
-    for index in range(min(width, len(first))):
-        below = _column(rows[1:], index, "").kind
-        cell = first[index].strip()
+    for text, column in zip(first, below, strict=False):
+        cell = text.strip()
         is_word = bool(cell) and not (
             looks_like_number(cell) or looks_like_date(cell) or is_clock(cell) or is_missing(cell)
         )
-        if below in {"number", "date", "clock", "empty"} and is_word:
+        if column.kind in {"number", "date", "clock", "empty"} and is_word:
             return True
     usual = TIME_NAMES | ID_NAMES | VALUE_NAMES
     return any(cell.strip().lower() in usual for cell in first)
@@ -265,7 +272,7 @@ class _Choice:
         """Whether a column holds codes that look like numbers: by the end of its name, or by zeros before them."""
         if column.kind != "number" or self._is_index(column) or column.key in TIME_NAMES:
             return False
-        has_zeros = any(_LEADING_ZERO.match(cell) for cell in column.sample)
+        has_zeros = any(map(_LEADING_ZERO.match, column.sample))
         return column.key.endswith(_ID_ENDINGS) or (has_zeros and bool(column.name))
 
     def _values(self, free: Sequence[Column], is_long: bool) -> list[Column]:

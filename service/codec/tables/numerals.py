@@ -53,7 +53,9 @@ _WHOLE_PRICE = re.compile(r"(?<=[0-9])[.,](?:-{1,2}|–|—)(?=\s|$)")  # 5,- an
 _DASHES = frozenset("-–—")
 _SHAPE = re.compile(r"[+-]?(?=[.,]?[0-9])(?P<whole>[0-9]*(?:[.,][0-9]+)*)[.,]?(?:[eE][+-]?[0-9]{1,4})?")
 _GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
+_USUAL = re.compile(r"(?:[+-]?[0-9]{1,7}(?:\.[0-9]*)?)?")
 _SMALL = re.compile(r"[+-]?[0-9]{1,2}(?![0-9])")
+_MOST_DIGITS = 18
 _SAMPLE_SIZE = 2000  # cells that are looked at for the decimal mark
 
 
@@ -77,7 +79,7 @@ class NumberFormat(Struct, frozen=True):
             values = list(map(float, texts))
         except ValueError:
             return None
-        return list(values) if all(map(math.isfinite, values)) and not any("_" in text for text in texts) else None
+        return list(values) if all(map(math.isfinite, values)) and "_" not in "".join(texts) else None
 
     def parse(self, text: str) -> float | None:
         """The number in `text`, None where it is missing; raises `ValueError` for anything else."""
@@ -116,6 +118,19 @@ def is_missing(text: str) -> bool:
 def looks_like_number(text: str) -> bool:
     """Whether a cell holds a number in some writing."""
     return bool(_SHAPE.fullmatch(text) or _SHAPE.fullmatch(_plain(text)[0]))
+
+
+def are_usual_numbers(cells: Iterable[str]) -> bool:
+    """Whether each cell is empty or a number that is written as in most files and could be no date."""
+    return all(map(_USUAL.fullmatch, cells))
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a text of digits is; None for other texts, and for a number beyond the counts of a table.
+
+    `int()` takes no more than 4,300 digits, and none of what else `str.isdigit` takes for a digit (`²`).
+    """
+    return int(text) if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit() else None
 
 
 def numbers_in(text: str) -> list[str]:

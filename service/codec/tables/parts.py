@@ -32,8 +32,9 @@ def read_parts(file: BinaryIO, media_type: str, options: TableOptions, limits: L
 
 def _tables(parts: Iterator[Rows], options: TableOptions, limits: Limits, file_format: str) -> Iterator[Table]:
     first = next(parts)
-    reading = read_table(first, options, limits, file_format).reading
-    splitter = _Splitter(first.rows, reading)
+    table = read_table(first, options, limits, file_format)
+    reading = table.reading
+    splitter = _Splitter(table, limits.max_observations)
     options = _settled(options, reading)
     header = first.rows[:1] if reading.header else []
     splitter.add(first.rows[len(header) :])
@@ -71,13 +72,13 @@ def _settled(options: TableOptions, reading: TableReading) -> TableOptions:
 class _Splitter:
     """Cuts rows where a series ends."""
 
-    def __init__(self, rows: Sequence[Row], reading: TableReading) -> None:
-        """`rows` and `reading`: of the first part."""
-        if reading.layout != "long":
-            detail = f"a table that is {reading.layout} is read as a whole: send it in several requests"
+    def __init__(self, first: Table, max_rows: int) -> None:
+        """`first`: the table in the first part; `max_rows`: of one series."""
+        if first.reading.layout != "long":
+            detail = f"a table that is {first.reading.layout} is read as a whole: send it in several requests"
             raise InvalidRequest(f"{detail}, or as rows of series, time and value", code="body_too_large")
-        names = [cell.strip() for cell in rows[0].cells] if reading.header else []
-        self._columns = [names.index(name) if reading.header else int(name) - 1 for name in reading.id]
+        self._columns = first.id_columns
+        self._max_rows = max_rows
         self._rows: list[Row] = []
         self._seen: set[int] = set()  # hashes of the series that are complete
 
@@ -86,12 +87,18 @@ class _Splitter:
         self._rows.extend(rows)
 
     def take(self) -> list[Row]:
-        """The rows of all series but the last one, which may go on; raises `InvalidRequest` where one begins again."""
+        """The rows of all series but the last one, which may go on; raises `InvalidRequest` where one begins again.
+
+        One that is longer than any series may be is refused before its end, so that its rows are not kept.
+        """
         last = self._key(self._rows[-1])
         end = len(self._rows)
         while end and self._key(self._rows[end - 1]) == last:
             end -= 1
         complete, self._rows = self._rows[:end], self._rows[end:]
+        if len(self._rows) > self._max_rows:
+            detail = f"series '{printable(' / '.join(last))}' has more than {self._max_rows} rows"
+            raise InvalidRequest(f"line {self._rows[0].line}: {detail}", code="series_too_long")
         self._check(complete)
         return complete
 

@@ -24,6 +24,7 @@ from service.codec.tables.numerals import (
     is_missing,
     numbers_in,
     unit_of,
+    whole_number,
 )
 from service.codec.tables.rows import Row, Rows, read_rows
 from service.codec.tables.shapes import is_total, reshaped
@@ -45,6 +46,7 @@ _DATED = "date datetime timestamp time day fecha datum data дата 日期 data
 _STAND_INS = frozenset({-99.9, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0})
 _MAX_STEP = 1_000_000
 _FEWEST_TIMES = 3  # that say how far apart they are
+_MOST_PLACES_PER_CELL, _FEW_PLACES = 4, 100_000  # of rows filled up to the widest one
 _OF_NUMBERS = "+-0123456789.,eE "  # characters of numbers without a unit
 _CALENDAR = dt.datetime(2000, 1, 1)  # noqa: DTZ001 (a clock without a zone)
 
@@ -78,6 +80,7 @@ def read_csv(content: bytes, options: TableOptions, limits: Limits) -> Table:
 
 def read_table(rows: Rows, options: TableOptions, limits: Limits, file_format: str) -> Table:
     """The series of a table; raises `InvalidRequest`."""
+    _check_shape(rows.rows)
     rows = reshaped(rows) if options.header is not False else rows
     roles = find_roles(rows.rows, options, all_values=rows.is_turned)
     if options.freq is not None:
@@ -85,6 +88,18 @@ def read_table(rows: Rows, options: TableOptions, limits: Limits, file_format: s
     reader = _Reader(rows, roles, options, limits)
     series = reader.list_of_numbers() if roles.layout == "list" else reader.series()
     return reader.table(series, file_format)
+
+
+def _check_shape(rows: Sequence[Row]) -> None:
+    """Raise `InvalidRequest` where rows differ so much in width that most of the table is no cell.
+
+    Each column is looked at in each row, so that one wide row would be paid for in all others.
+    """
+    longest = max(rows, key=lambda row: len(row.cells))
+    places, n_cells = len(rows) * len(longest.cells), sum(len(row.cells) for row in rows)
+    if places > _MOST_PLACES_PER_CELL * n_cells + _FEW_PLACES:
+        detail = f"line {longest.line} has {len(longest.cells)} cells, the table {n_cells / len(rows):.1f} in a row"
+        raise bad_table(f"{detail}: rows have as many cells as the table has columns")
 
 
 def parameters_of(options: TableOptions) -> ForecastParameters:
@@ -264,7 +279,8 @@ class _Reader:
             notes=self._notes,
         )
         parameters, with_series = parameters_of(self._options), self._options.include == "series"
-        return Table(inputs, timelines, seasons, parameters, self._options.model, reading, with_series)
+        places = [column.index for column in self._ids]
+        return Table(inputs, timelines, seasons, parameters, self._options.model, reading, with_series, places)
 
     # --- cells -------------------------------------------------------------------------------------------------------
 
@@ -312,7 +328,8 @@ class _Reader:
         if self._options.missing is not None:
             words = frozenset(word.strip().lower() for word in self._options.missing.split(","))
             number_format = replace(number_format, missing=words)
-        if any(counts_thousands(self._cells([column])) for column in self._roles.values):
+        has_kelvins = KELVIN in "".join(cells)  # asked of all columns first, since they may be many
+        if has_kelvins and any(counts_thousands(self._cells([column])) for column in self._roles.values):
             number_format = replace(number_format, k_is_thousand=True)
             self._notes.append("numbers before K were multiplied by 1000")
         if number_format.note:
@@ -404,7 +421,8 @@ class _Reader:
         numbers = step_numbers(texts)
         if numbers is None or max(numbers) > _MAX_STEP:
             if self._options.time is not None or sum(text.isdigit() for text in texts) > len(texts) // 2:
-                position = next((i for i, text in enumerate(texts) if not text.isdigit() or int(text) > _MAX_STEP), 0)
+                counts = map(whole_number, texts)
+                position = next((i for i, count in enumerate(counts) if count is None or count > _MAX_STEP), 0)
                 self._errors.at_cell(self._cell(position, self._roles.times[0]), "is no time")
                 self._errors.check()
             name, example = self._roles.times[0].label, printable(texts[0])

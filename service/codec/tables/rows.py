@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from service.codec.tables.dates import looks_like_date
 from service.codec.tables.delimiters import WIDE_BLANKS, find_delimiter, split_at_blanks, stated_delimiter
-from service.codec.tables.numerals import is_missing, looks_like_number
+from service.codec.tables.numerals import is_missing, looks_like_number, whole_number
 from service.codec.tables.sql import find_statement, read_inserts
 from service.codec.tables.types import bad_table, printable
 from service.contract.errors import InvalidRequest
@@ -380,4 +380,4 @@ def holds_values(row: Row) -> bool:
 def is_year(cell: str) -> bool:
     """Whether a cell is a year."""
     text = cell.strip()
-    return text.isdigit() and len(text) == 4 and 1600 <= int(text) <= 2200
+    return len(text) == 4 and 1600 <= (whole_number(text) or 0) <= 2200

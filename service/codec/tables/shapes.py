@@ -14,7 +14,7 @@ from service.codec.tables.date_writings import month_of
 from service.codec.tables.dates import looks_like_date
 from service.codec.tables.grids import unrolled_grid
 from service.codec.tables.headers import with_one_header
-from service.codec.tables.numerals import is_missing, looks_like_number
+from service.codec.tables.numerals import are_usual_numbers, is_missing, looks_like_number, whole_number
 from service.codec.tables.rows import Row, Rows, filled, holds_values, is_year, named_lines
 from service.codec.tables.types import printable
 
@@ -114,10 +114,15 @@ def _is_sparse(body: Sequence[Row], column: int) -> bool:
 def _with_series_in_columns(table: Rows) -> Rows | None:
     """`table` turned, where its rows are series; None elsewhere."""
     header = table.rows[0]
-    body, remarks = _with_numbers(header, table.rows[1:])
+    dated = {index for index, cell in enumerate(header.cells) if looks_like_date(cell)}
+    body, remarks = _with_numbers(dated, table.rows[1:])
+    if _names_dates(body):
+        return None
     is_name = _is_step if sum(month_of(cell) is not None for cell in header.cells) < _FEWEST_COLUMNS else _is_month
-    steps = [index for index, cell in enumerate(header.cells) if is_name(cell) and _holds_numbers(body, index)]
-    digits = [int(header.cells[index]) for index in steps if header.cells[index].strip().isdigit()]
+    named = [index for index, cell in enumerate(header.cells) if index in dated or is_name(cell)]
+    sample = body[:_SAMPLE_SIZE]
+    steps = [index for index in named if _holds_numbers(sample, index)]
+    digits = [number for index in steps if (number := whole_number(header.cells[index].strip())) is not None]
     if any(a >= b for a, b in pairwise(digits)):  # values, not numbers of steps
         return None
     totals = [index for index, cell in enumerate(header.cells) if is_total(cell)]
@@ -126,7 +131,7 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
         return None
     series = [row for row in body if not any(is_total(cell) for cell in row.cells[:first])]
     count = _columns_of_names(series, first)
-    if count == 0 or any(looks_like_date(row.cells[0]) for row in series[:200]):
+    if count == 0:
         return None
     notes = ["each row was read as a series, each column as a time"]
     notes += [f"left out, as no number is in them: {named_lines(remarks)}"] if remarks else []
@@ -139,9 +144,13 @@ def _with_series_in_columns(table: Rows) -> Rows | None:
     return replace(table, rows=rows, notes=[*table.notes, *notes], is_turned=True)
 
 
-def _with_numbers(header: Row, body: list[Row]) -> tuple[list[Row], list[Row]]:
+def _names_dates(body: Sequence[Row]) -> bool:
+    """Whether a row begins with a date, so that it is no series; a total may have one, too."""
+    return any(looks_like_date(row.cells[0]) and not any(map(is_total, row.cells)) for row in body[:_SAMPLE_SIZE])
+
+
+def _with_numbers(dated: set[int], body: list[Row]) -> tuple[list[Row], list[Row]]:
     """The rows that have a number in a column named by a date, and those that have words alone there, such as codes."""
-    dated = [index for index, cell in enumerate(header.cells) if looks_like_date(cell)]
     if len(dated) < _FEWEST_COLUMNS:
         return body, []
     words = []
@@ -206,10 +215,10 @@ def _is_outside(row: Row, *, has_times: bool) -> bool:
 
 
 def _is_step(name: str) -> bool:
-    """Whether a column is named by a date, or by a number with at most some letters before it (`d_1`, `V2`, `t3`)."""
+    """Whether a column is named by a number with at most some letters before it (`d_1`, `V2`, `t3`)."""
     text = name.strip()
     digits = text.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_ ")
-    return looks_like_date(text) or (digits.isdigit() and len(text) - len(digits) <= 6)
+    return digits.isdigit() and len(text) - len(digits) <= 6
 
 
 def _is_month(name: str) -> bool:
@@ -217,8 +226,11 @@ def _is_month(name: str) -> bool:
 
 
 def _holds_numbers(body: Sequence[Row], index: int) -> bool:
-    """Whether nearly all cells of a column are numbers or missing."""
-    cells = [row.cells[index] for row in body[:200] if index < len(row.cells) and not is_missing(row.cells[index])]
+    """Whether nearly all cells of a column in `body` are numbers or missing."""
+    cells = [row.cells[index] for row in body if index < len(row.cells)]
+    if are_usual_numbers(cells):
+        return True
+    cells = [cell for cell in cells if not is_missing(cell)]
     return sum(map(looks_like_number, cells)) >= 0.8 * len(cells)
 
 

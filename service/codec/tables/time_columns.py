@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from service.codec.tables.date_writings import month_of
 from service.codec.tables.dates import start_of
+from service.codec.tables.numerals import whole_number
 from service.codec.tables.types import Column, printable
 
 _TIME_WORDS = """
@@ -97,7 +98,7 @@ def _fits(part: str, column: Column) -> bool:
     if part == "quarter" and column.kind == "text":
         return all(_QUARTER.fullmatch(cell) for cell in cells)
     low, high = _RANGES[part]
-    return bool(cells) and all(cell.removesuffix(".0").isdigit() and low <= int(float(cell)) <= high for cell in cells)
+    return bool(cells) and all(low <= _integer(cell) <= high for cell in cells)
 
 
 def choose_times(columns: Sequence[Column], notes: list[str]) -> list[Column]:
@@ -181,8 +182,8 @@ def _joined(roles: dict[str, Column], columns: Sequence[Column], text: Text, shi
 
 def _integer(text: str) -> int:
     """A part of a time; -1, which no time has, for what is no number."""
-    plain = text.removesuffix(".0")
-    return int(plain) if plain.isdigit() and len(plain) < 10 else -1
+    number = whole_number(text.removesuffix(".0"))
+    return -1 if number is None else number
 
 
 def _ends_with_hour(hour: Column) -> bool:

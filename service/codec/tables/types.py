@@ -75,6 +75,7 @@ class Table(Struct, frozen=True, eq=False):
     model: str
     reading: TableReading
     includes_series: bool = False
+    id_columns: Sequence[int] = ()  # places of the columns that tell the series apart, from 0
 
     def series(self) -> list[ReadSeries]:
         """The series as an answer shows them."""

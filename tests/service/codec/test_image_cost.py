@@ -50,6 +50,23 @@ def bitmap(size: int, compression: int = 1) -> bytes:
     return header + palette + b"\x01\x00" * ((size - offset) // 2) + b"\x00" * ((size - offset) % 2)
 
 
+def tiff(tags: int, strips: int, order: str = "<", pages: int = 1) -> bytes:
+    """A TIFF of so many tags, whose last page has so many strips of one pixel, all in one place."""
+    data = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    for page in range(pages):
+        n_strips = strips if page == pages - 1 else 1
+        known = {256: 1, 257: n_strips, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+        entries = [(tag, 4, 1, number) for tag, number in known.items()]
+        end = len(data) + 2 + 12 * tags + 4
+        entries += [(273, 3, n_strips, end), (279, 3, n_strips, end + 2 * n_strips)]
+        entries += [(1000 + n, 4, 1, 0) for n in range(tags - len(entries))]
+        data += struct.pack(f"{order}H", tags) + b"".join(struct.pack(f"{order}HHII", *e) for e in sorted(entries))
+        following = end + 4 * n_strips if page < pages - 1 else 0
+        data += struct.pack(f"{order}I", following) + struct.pack(f"{order}{n_strips}H", *[8] * n_strips)
+        data += struct.pack(f"{order}{n_strips}H", *[1] * n_strips)
+    return data
+
+
 LIMITS = ImageLimits(scans=20, chunks=50, run_length_bytes=10_000)
 
 
@@ -62,6 +79,12 @@ LIMITS = ImageLimits(scans=20, chunks=50, run_length_bytes=10_000)
         (png(49), False),
         (png(50), False),
         (png(51), True),
+        (tiff(50, 50), False),
+        (tiff(51, 1), True),
+        (tiff(9, 51), True),
+        (tiff(9, 51, ">"), True),
+        (tiff(9, 50, ">", pages=2), False),
+        (tiff(9, 51, pages=2), True),
         (bitmap(9_999), False),
         (bitmap(10_000), False),
         (bitmap(10_001), True),
@@ -79,7 +102,11 @@ def test_what_a_picture_costs_is_bounded(data: bytes, is_refused: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"BM", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffabcd"]
+    "data",
+    [
+        *(b"", b"BM", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffabcd"),
+        *(b"II*\0", b"MM\0+\xff", b"II*\0\xff\xff\xff\xff", tiff(9, 1)[:60], b"MM\0+" + b"\xff" * 20),
+    ],
 )
 def test_what_is_cut_short_is_left_to_the_decoder(data: bytes) -> None:
     check_cost(data, LIMITS)
@@ -92,6 +119,7 @@ def test_what_is_cut_short_is_left_to_the_decoder(data: bytes) -> None:
         (Image.effect_noise((1_500, 1_500), 60), "PNG", {}),
         (Image.effect_noise((3_000, 1_000), 60), "BMP", {}),
         (Image.effect_noise((1_000, 1_000), 60), "WEBP", {}),
+        (Image.effect_noise((3_000, 3_000), 60), "TIFF", {"compression": "tiff_lzw"}),
     ],
 )
 def test_ordinary_pictures_are_far_from_the_limits(image: Image.Image, form: str, options: dict[str, object]) -> None:
@@ -107,7 +135,17 @@ def test_a_refusal_names_the_picture_and_the_limit() -> None:
     assert "21 scans; at most 20" in error.detail
 
 
-@pytest.mark.parametrize("data", [progressive(64), png(8192), bitmap(1 << 20)], ids=["jpeg", "png", "bmp"])
+def test_the_scans_of_a_large_picture_are_counted_by_the_pixel() -> None:
+    """55 scans of 62 million pixels took 5 s."""
+    limits = ImageLimits(pixels=20_000, scans=64)
+    check_cost(progressive(12), limits)
+    with pytest.raises(InvalidRequest, match="20 scans of"):
+        check_cost(progressive(20), limits)
+
+
+@pytest.mark.parametrize(
+    "data", [progressive(64), png(8192), bitmap(1 << 20), tiff(4096, 8192)], ids=["jpeg", "png", "bmp", "tiff"]
+)
 def test_the_largest_that_are_allowed_are_prepared_in_bounded_time(data: bytes) -> None:
     check_cost(data, ImageLimits())
     started = time.thread_time()

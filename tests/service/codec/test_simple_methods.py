@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,27 @@ def test_smoothing_follows_level_and_season() -> None:
     assert exponential_smoothing(flat, 1, 1).mean[0] == pytest.approx(10, abs=0.5)
     seasonal = np.tile([0.0, 5, 10, 5], 20)
     np.testing.assert_allclose(exponential_smoothing(seasonal, 4, 4).mean, [0, 5, 10, 5], atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 4096, 4097, 9000])
+def test_smoothing_in_blocks_is_smoothing(count: int) -> None:
+    values = 10 + np.random.default_rng(count).normal(0, 1, count).cumsum() / 9
+    alphas = np.linspace(0.05, 1.0, 20)
+    level, errors = np.full(20, values[0]), np.zeros(20)
+    for value in values:
+        errors += (value - level) ** 2
+        level = level + alphas * (value - level)
+    points, best = exponential_smoothing(values, 3, 1), int(errors.argmin())
+    np.testing.assert_allclose(points.mean, level[best])
+    spread = np.sqrt(errors[best] / max(1, count - 1))
+    np.testing.assert_allclose(points.deviation, spread * np.sqrt(1 + np.arange(3) * alphas[best] ** 2), atol=1e-12)
+
+
+def test_a_long_season_does_not_take_the_square_of_its_length() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 100_000)
+    start = time.process_time()
+    exponential_smoothing(values, 1, 49_999)
+    assert time.process_time() - start < 0.5  # one look at all values for each of the season: 3 s
 
 
 @pytest.mark.parametrize("name", METHODS)

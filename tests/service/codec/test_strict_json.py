@@ -252,6 +252,7 @@ def bodies(size: int) -> dict[str, bytes]:
         "arrays for numbers": filled(b"[]", target, b"]}]}"),
         "not finite": filled(b"NaN", target, b"]}]}"),
         "cut": filled(b"1", target, b""),
+        "one string behind numbers": filled(b"1", target, b',"a"]}]}'),
         "too many levels": filled(b"0.5", b'{"inputs":[{"target":[1]}],"parameters":{"quantile_levels":[', b"]}}"),
         "long integers": filled(b"1" * 4_000 + b"e400", target, b"]}]}"),
     }

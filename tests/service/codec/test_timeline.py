@@ -144,6 +144,51 @@ def test_weekends_are_refused_on_a_series_of_weekdays() -> None:
         from_start("2024-01-06", "B", 3)
 
 
+@pytest.mark.parametrize("freq", ["1000000W", "1000000B", "1000000YS", "1000000BME", "1000000s", "P1000000D", "h"])
+@pytest.mark.parametrize(
+    "start", ["0001-01-01", "2024-02-29", "9999-12-31T20:00:00+05:00", "9999-12-30T23:00[Asia/Tokyo]"]
+)
+@pytest.mark.parametrize(("length", "horizon"), [(1, 1), (100_000, 1), (1, 1_000_000), (100_000, 1_000_000)])
+def test_times_that_no_calendar_has_are_refused(freq: str, start: str, length: int, horizon: int) -> None:
+    """They overflowed: the answer had times such as -144066-12-21, or there was none."""
+    try:
+        timeline, _ = from_start(start, freq, length)
+        check_end(timeline, horizon)
+    except Fault as caught:
+        assert "9999" in caught.detail or "weekend" in caught.detail  # noqa: PT017 (the others are answered)
+    else:
+        times = [timeline.texts(step, 1)[0] for step in (0, length, length + horizon - 1)]
+        assert times == sorted(times)
+        assert times[0][:10] == start[:10]
+
+
+@pytest.mark.parametrize(
+    "timestamps",
+    ["0001-01-01T00:00+14:00 0001-01-01T01:00+14:00", "9999-12-31T22:00-05:00 9999-12-31T23:00-05:00"],
+)
+def test_years_that_only_a_zone_makes_are_refused(timestamps: str) -> None:
+    assert fault(*timestamps.split()).detail == "is not within the years 1 to 9999 of UTC"
+    with pytest.raises(Fault, match="of UTC") as caught:
+        from_start(timestamps.split(maxsplit=1)[0], "h", 2)
+    assert caught.value.field == "start"
+
+
+def test_an_hour_that_comes_twice_may_be_all_that_there_is() -> None:
+    """Its clock on the wall stands still: that was a division by zero."""
+    assert following("2024-10-27T02:30+02:00", "2024-10-27T02:30+01:00") == (
+        "h",
+        ["2024-10-27T03:30:00+01:00", "2024-10-27T04:30:00+01:00"],
+        None,
+    )
+
+
+def test_days_are_not_counted_backwards() -> None:
+    """Time goes on while the clock on the wall goes back a day."""
+    twisted = ("2024-01-02T00:00+23:00", "2024-01-01T00:00-23:00")
+    assert "times must ascend" in fault(*twisted, freq="D").detail
+    assert following(*twisted)[0] == "22h"
+
+
 def test_nothing_is_forecast_beyond_the_year_9999() -> None:
     timeline = from_start("9998", "Y", 1).timeline
     with pytest.raises(Fault, match="9999"):

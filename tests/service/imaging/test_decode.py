@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import io
+import struct
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from service.contract.errors import InvalidRequest
 from service.imaging.decode import decode
 from service.imaging.parameters import PARAMETERS
 from tests.pictures import drawn, encoded
@@ -42,3 +48,23 @@ def test_ink_that_differs_in_colour_alone(mode: str) -> None:
     plane = decode(encoded(colours.convert(mode)), PIXELS).whole.plane
     ink = np.asarray(drawn(size=140)) < 30
     assert abs(plane[ink].mean() - plane[~ink].mean()) > 0.4
+
+
+def test_what_decoders_warn_of_is_no_line_of_the_log() -> None:
+    """A line for each tag of a picture, and for each an entry in Python's list of warnings, which stays."""
+    tags = b"".join(struct.pack("<HHII", 1000 + n, 7, 5 + n, 1 << 20) for n in range(300))
+    exif = b"II*\0\x08\0\0\0" + struct.pack("<H", 300) + tags + bytes(4)
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "WEBP", exif=exif)
+    program = "import sys; from service.imaging.decode import decode; decode(sys.stdin.buffer.read(), 10_000)"
+    run = subprocess.run([sys.executable, "-c", program], input=file.getvalue(), capture_output=True, check=True)
+    assert run.stderr == b""
+
+
+def test_the_texts_of_a_picture_are_bounded() -> None:
+    """60 kB of a PNG became 51 MiB."""
+    info = PngImagePlugin.PngInfo()
+    for number in range(40):
+        info.add_text(f"text{number}", "a" * 900_000, zip=True)
+    with pytest.raises(InvalidRequest, match="cannot be decoded"):
+        decode(encoded(Image.new("L", (20, 20)), pnginfo=info), 10_000)

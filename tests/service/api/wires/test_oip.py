@@ -134,7 +134,7 @@ def sized(size: object, data: bytes = b"\0" * 48, **fields: Any) -> tuple[bytes,
     return binary(tensor, data=data)
 
 
-MALFORMED: dict[str, bytes | tuple[bytes, dict[str, str]]] = {
+MALFORMED: dict[str, bytes | tuple[bytes, dict[str, Any]]] = {
     "no JSON": b"{",
     "no object": b"[]",
     "no inputs": b"{}",
@@ -163,6 +163,7 @@ MALFORMED: dict[str, bytes | tuple[bytes, dict[str, str]]] = {
     "head beyond the body": (changed(), {HEADER_LENGTH: "999999"}),
     "head negative": (changed(), {HEADER_LENGTH: "-1"}),
     "head no number": (changed(), {HEADER_LENGTH: "x"}),
+    "head of other digits": (changed(), {HEADER_LENGTH: b"\xb2"}),
     "cut gzip": (gzip.compress(changed())[:-9], {"Content-Encoding": "gzip"}),
     "no gzip": (changed(), {"Content-Encoding": "gzip"}),
     "bomb": (gzip.compress(b" " * 3_000_000), {"Content-Encoding": "gzip"}),
@@ -171,6 +172,7 @@ MALFORMED: dict[str, bytes | tuple[bytes, dict[str, str]]] = {
     "unknown input": changed(name="x"),
     "unknown parameter": json.dumps({"inputs": [TARGET], "parameters": {"horizon": 3}}).encode(),
     "unknown output": json.dumps({"inputs": [TARGET], "outputs": [{"name": "x"}]}).encode(),
+    "an output twice": json.dumps({"inputs": [TARGET], "outputs": [{"name": "mean"}] * 2}).encode(),
     "outputs no list": json.dumps({"inputs": [TARGET], "outputs": 3}).encode(),
     "bad length": json.dumps({"inputs": [TARGET], "parameters": {"prediction_length": 0}}).encode(),
     "bad levels": json.dumps({"inputs": [TARGET], "parameters": {"quantile_levels": "2"}}).encode(),
@@ -189,7 +191,7 @@ MALFORMED: dict[str, bytes | tuple[bytes, dict[str, str]]] = {
 
 @pytest.mark.parametrize("request_", MALFORMED.values(), ids=MALFORMED)
 async def test_malformed_requests_are_refused_in_a_few_words(
-    harness: Harness, request_: bytes | tuple[bytes, dict[str, str]]
+    harness: Harness, request_: bytes | tuple[bytes, dict[str, Any]]
 ) -> None:
     content, headers = request_ if isinstance(request_, tuple) else (request_, {})
     response = await infer(harness, content, **headers)

@@ -685,6 +685,44 @@ def test_no_text_takes_the_square_of_its_length(content: str | bytes) -> None:
     assert time.process_time() - start < 1.0
 
 
+ODD_DIGITS = ("\u00b2", "1\u00b2", "\u2460", "\u0663", "9" * 5000)
+
+
+@pytest.mark.parametrize("options", [{}, {"time": ""}, {"time": "1"}, {"header": False}], ids=str)
+@pytest.mark.parametrize("digits", ODD_DIGITS, ids=lambda digits: digits[:4])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "id,{0},d_2,d_3,d_4\na,1,2,3,4\nb,1,2,3,4\n",
+        "x,v\n{0},1\n" + "".join(f"{row},{row}\n" for row in range(20)),
+        "year,month,v\n{0},1,4\n" + "".join(f"2020,{row + 1},{row}\n" for row in range(12)),
+        "{0},2\n1,2\n" * 3,
+        "week,v\n{0},3\n" * 3,
+        "{0}\t{0}\n" * 3,
+    ],
+)
+def test_digits_that_python_makes_no_number_of_are_read_or_refused(table: str, digits: str, options: Any) -> None:
+    """Some were a `ValueError`: what `str.isdigit` takes for digits, `int` does not, nor more than 4,300 of them."""
+    with contextlib.suppress(InvalidRequest):
+        read(table.format(digits), **options)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "date," + ",".join(f"c{column}" for column in range(5000)) + "\n" + f"{DAYS.strip()},1\n" * 3000,
+        "date,v\n" + "2024-01-01,1\n" * 900 + "2025," + "1," * 20_000 + "1\n",
+        ",".join(f"2024-01-{day % 28 + 1:02}" for day in range(5000)) + "\n" + "a,1\n" * 3000,
+    ],
+    ids=["names", "a row", "dates"],
+)
+def test_one_wide_row_is_not_paid_for_in_all_others(content: str) -> None:
+    start = time.process_time()
+    error = refusal(content)
+    assert time.process_time() - start < 0.5
+    assert "rows have as many cells as the table has columns" in error.detail
+
+
 def test_a_cell_that_is_no_date_is_named_however_long_it_is() -> None:
     assert "is no time" in refusal(f"date,value\n{DAYS}1{BLANKS}x,3\n").detail
 
