@@ -26,6 +26,11 @@ class FieldError:
     detail: str
 
 
+def readable(text: str) -> str:
+    """`text` as UTF-8 can hold it: Python has half a surrogate for each byte of a file's name that is no UTF-8."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 class RitmoError(Exception):
     """Root of all errors that have a documented answer. `code` is stable; `detail` says what to do about it.
 
@@ -41,6 +46,7 @@ class RitmoError(Exception):
         errors_total: int | None = None,
         retry_after: float | None = None,
     ) -> None:
+        detail = readable(detail)
         super().__init__(detail)
         self.detail = detail
         self.code = code

@@ -327,6 +327,11 @@ class Protocol(HttpToolsProtocol):
             return scope is None
         return cycle.response_complete and cycle.scope is self.scope
 
+    @property
+    def silent_since(self) -> float:
+        """When the last bytes came; before any, when the connection was opened."""
+        return max(self._received_at, self.connected_at)
+
     def close_if_idle(self) -> bool:
         """Close the connection unless a request has arrived, read or not: closing would destroy it; whether it is."""
         if self.transport.is_closing():

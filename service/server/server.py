@@ -31,6 +31,7 @@ from service.registry.control import ModelControl
 from service.registry.registry import Registry
 from service.registry.repository import folder_state
 from service.runtime import logs
+from service.runtime.descriptors import room_for_connections
 from service.runtime.malloc import limit_arenas
 from service.runtime.model_plan import Action, Change
 from service.runtime.watched_file import UnusableFile
@@ -46,6 +47,7 @@ from service.settings import Settings
 
 _POLL = 0.02  # seconds between two looks at the connections that are still open, while the server stops
 _IDLE_LINGER = 1.5  # seconds an idle connection stays open after the drain began: a request may be on its way
+_SPARED = 1.0  # seconds of silence for which a connection stays open, however many others wait
 _CLOSING = 5.0  # seconds for the end of the application, when all connections are closed
 _LAST_ANSWERS = 1.0  # seconds for requests that were cut to answer that the service stops
 _REPORT = 1.0  # seconds between two heartbeats, and between two reports of the engine's state to the other processes
@@ -112,7 +114,12 @@ class Server(uvicorn.Server):
         if self.should_exit:
             return
         if self._group is None:
-            listen(self._listeners, self._settings.host, self._settings.scheme)
+            try:
+                listen(self._listeners, self._settings.host, self._settings.scheme)
+            except OSError as error:
+                logger.error("%s", error.strerror)
+                await self.lifespan.shutdown()
+                sys.exit(STARTUP_FAILURE)
         listening: list[Any]  # what uvicorn expects of its servers: that they close
         listening = [self._listener(sock, self._group) for sock in self._listeners]
         if self._group is not None:
@@ -120,13 +127,23 @@ class Server(uvicorn.Server):
         self.servers = listening
 
     def _listener(self, listener: socket.socket, group: WorkerGroup | None) -> BalancedListener:
-        connections, tls = self._connections, self._tls()
-        if group is None:
-            return BalancedListener(listener, self._protocol, connections, tls=tls)
-        shared = group.shared
-        return BalancedListener(
-            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping, tls
-        )
+        options: dict[str, Any] = {"tls": self._tls(), "room": room_for_connections(), "make_room": self._close_unused}
+        if group is not None:
+            shared = group.shared
+            options |= {"counts": shared.connections, "index": group.index, "is_stopping": lambda: shared.stopping}
+        return BalancedListener(listener, self._protocol, self._connections, **options)
+
+    def _close_unused(self) -> None:
+        """Close some of the connections that have been silent for longest, without a request: others need the room."""
+        limit = asyncio.get_running_loop().time() - _SPARED
+        unused = [
+            connection
+            for connection in self._connections
+            if isinstance(connection, Protocol) and connection.is_idle and connection.silent_since < limit
+        ]
+        unused.sort(key=lambda connection: connection.silent_since)
+        for connection in unused[: math.ceil(len(unused) / 8)]:
+            connection.close_if_idle()
 
     def _tls(self) -> dict[str, Any]:
         """What the event loop needs to serve with TLS; nothing without."""
@@ -207,6 +224,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Called by the signal. uvicorn would send itself the signal again afterwards, and the exit status say so."""
         if self._registry.draining:  # a second signal: stop now; a third: without waiting for anything
+            if self._group is not None and self._group.shared.stop_signals == 1:
+                return  # the same stop: systemd signals all processes of a service, and the parent passes its signal on
             self.force_exit = self.should_exit
             self.should_exit = True
             return
@@ -223,7 +242,7 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(lambda: self._start_change("reload"))
 
     def _start_change(self, action: Action) -> None:
-        if self._control is None:
+        if self._control is None or len(self._changes) > 1:  # one is being made, and one reads the folder after it
             return
         change = asyncio.create_task(self._control.change(Change(action)))
         self._changes.add(change)
@@ -355,7 +374,7 @@ def run(
     )
     if management:
         ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, server.reload if settings.model_updates != "none" else signal.SIG_IGN)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         status = 0
