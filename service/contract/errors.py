@@ -68,6 +68,12 @@ class Unavailable(RitmoError):
     """`queue_full`, `draining` or `model_not_ready`: the same request may succeed in `retry_after` seconds."""
 
 
+def out_of_memory() -> Unavailable:
+    """What a request is told that the machine has no memory for at the moment."""
+    detail = "there is no memory left for this request: send less at once, or try again later"
+    return Unavailable(detail, code="queue_full", retry_after=1.0)
+
+
 class AccessDenied(RitmoError):
     """`unauthenticated`, `forbidden`, `host_not_allowed` or `origin_not_allowed`."""
 

@@ -271,6 +271,11 @@ class Registry:
         return self._scheduler.share.seconds if self._scheduler else 0.0
 
     @property
+    def call_seconds(self) -> float:
+        """How long the call of a model has taken so far that all other work waits for."""
+        return self._scheduler.call_seconds if self._scheduler else 0.0
+
+    @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
         return self.health().ready

@@ -309,8 +309,14 @@ class Protocol(HttpToolsProtocol):
             cycle.keep_alive = False
 
     def cut(self) -> None:
-        """Answer a request that is computed without a task: the server cannot wait any longer (tasks are cancelled)."""
+        """Answer a request that is computed without a task, or whose body is not there: the server cannot wait longer.
+
+        Tasks that compute are cancelled.
+        """
         self._cancel_fast(cut_off)
+        cycle = self.running
+        if cycle is not None and cycle.more_body and not cycle.response_started:
+            cycle.fail(Unavailable("the server stops and could not wait for this body", code="draining"))
 
     def _cancel_fast(self, answer: Callable[[str], Answer] | None) -> None:
         cycle = self.running

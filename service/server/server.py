@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Coroutine, Sequence
 from types import FrameType
@@ -49,8 +50,11 @@ _POLL = 0.02  # seconds between two looks at the connections that are still open
 _IDLE_LINGER = 1.5  # seconds an idle connection stays open after the drain began: a request may be on its way
 _SPARED = 1.0  # seconds of silence for which a connection stays open, however many others wait
 _CLOSING = 5.0  # seconds for the end of the application, when all connections are closed
+_LAST_REFUSALS = 0.2  # seconds for requests that wait for their bodies to answer that the service stops
 _LAST_ANSWERS = 1.0  # seconds for requests that were cut to answer that the service stops
 _REPORT = 1.0  # seconds between two heartbeats, and between two reports of the engine's state to the other processes
+_ENDLESS_CALL = 60.0  # seconds after which a model's call is one that does not return
+_HUNG_LOOKS = 30  # seconds, one after the other, in which a process alone does not turn
 _PING, _PONG = 30.0, 60.0  # seconds between two pings of a live connection, and for its answer
 _SWITCH = 0.001  # seconds the inference thread waits at most for a busy event loop; 5 ms is Python's default
 
@@ -185,11 +189,15 @@ class Server(uvicorn.Server):
             self.handle_exit(signal.SIGTERM, None)
 
     async def _beat(self) -> None:
-        """Show the parent and the management port, for as long as the process lives, that the event loop turns."""
+        """Show the parent and the management port, for as long as the process lives, that the event loop turns.
+
+        And that models are computed: where one of them does not return from a call, nobody gets an answer any more.
+        """
         while True:
-            self._turned = time.monotonic()
-            if self._group is not None:
-                self._group.beat()
+            if self._registry.call_seconds < _ENDLESS_CALL:
+                self._turned = time.monotonic()
+                if self._group is not None:
+                    self._group.beat()
             self._registry.metrics.refresh()
             if self._certificate is not None:
                 self._certificate.check()
@@ -198,6 +206,20 @@ class Server(uvicorn.Server):
     def silence(self) -> float:
         """Seconds since the event loop has turned."""
         return max(0.0, time.monotonic() - self._turned - _REPORT)
+
+    def end_when_hung(self) -> None:
+        """End the process when it has hung for long; for a thread of its own, where no parent does that.
+
+        It could not even be stopped by SIGTERM otherwise. Silent looks are counted, not seconds: a process that was
+        stopped, or got no processor, looks as seldom as it turns.
+        """
+        looks = 0
+        while looks < _HUNG_LOOKS:
+            time.sleep(_REPORT)
+            looks = looks + 1 if self.silence() > _REPORT else 0
+        logger.critical("the process ends: it has hung in a call of a model, or of the system")
+        logging.shutdown()
+        os._exit(1)
 
     async def _report(self, group: WorkerGroup) -> None:
         """Share with the other processes when this one is ready, and the state of its engine."""
@@ -298,7 +320,7 @@ class Server(uvicorn.Server):
             if isinstance(connection, Protocol):
                 connection.cut()
         # uvicorn cuts the rest, or finds none.
-        self.config.timeout_graceful_shutdown = 1 if not self._in_use() else _POLL  # type: ignore[assignment]
+        self.config.timeout_graceful_shutdown = 1 if not self._in_use() else _LAST_REFUSALS  # type: ignore[assignment]
         try:
             await asyncio.wait_for(super().shutdown(sockets), _CLOSING)
         except TimeoutError:
@@ -372,6 +394,8 @@ def run(
     server = Server(
         config, state.registry, state.streams, settings, listeners, limits, group, certificate, state.control
     )
+    if group is None:
+        threading.Thread(target=server.end_when_hung, name="watchdog", daemon=True).start()
     if management:
         ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup

@@ -228,6 +228,21 @@ def test_signals_do_not_make_the_end_of_several_processes_a_failure(one_model: P
         assert all("exception" not in entry for entry in server.log())
 
 
+@pytest.mark.parametrize("route", ["/forecast", "/v2/models/forecaster/infer", "/models/forecaster/load"])
+async def test_a_stop_refuses_what_has_not_arrived(one_model: Path, route: str) -> None:
+    with running(one_model, drain_delay_seconds=0, drain_seconds=0.5) as server:
+        server.settled()
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as client:
+            head = f"POST {route} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 99"
+            client.sendall(f"{head}\r\n\r\n{{".encode())
+            await asyncio.sleep(0.3)
+            server.signal(signal.SIGTERM)
+            answer = await asyncio.to_thread(client.recv, 1 << 16)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert server.wait() == 0
+        assert all("exception" not in entry for entry in server.log())
+
+
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_files(one_model: Path, closed: str) -> None:
     environment = {**os.environ, "RITMO_MODELS": str(one_model), "RITMO_PORT": "0", "RITMO_DRAIN_DELAY_SECONDS": "0"}

@@ -25,6 +25,14 @@ async def test_an_unexpected_failure_is_logged_and_not_revealed(
     assert (await harness.forecast(BODY)).status_code == 200
 
 
+async def test_where_memory_runs_out_the_request_may_come_again(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.forecaster.error = MemoryError("8 GB")
+    problem(await harness.forecast(BODY), 503, "queue_full")
+    assert all(record.exc_info is None for record in caplog.records)
+
+
 async def test_a_failure_of_an_ordinary_route(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     harness.registry.served = None  # type: ignore[assignment]
     response = await harness.client.get("/models", headers={"X-Request-ID": "find-me"})
