@@ -238,6 +238,10 @@ class Application(FastAPI):
 
         try:
             await super().__call__(inner, receive, send_with_id)
+        except asyncio.CancelledError:
+            if not status:
+                await send_answer(scope, send, cut_off(name), name)
+            raise
         except Exception:
             logger.exception("a request failed", extra={"request_id": name})
             if not status:

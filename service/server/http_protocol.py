@@ -114,6 +114,15 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = expect_100_continue
         self.body = bytearray(body)
 
+    async def run_asgi(self, app: Any) -> None:
+        """uvicorn's method; that a server which stops cancels a request, which has its answer then, is no failure."""
+
+        async def cancellable(scope: Any, receive: Any, send: Any) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await app(scope, receive, send)
+
+        await super().run_asgi(cancellable)
+
     def fail(self, error: RitmoError) -> None:
         """The body will not arrive: receiving it raises `error`."""
         self.fault = error
