@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from starlette.types import Message
+from starlette.types import Message, Scope
 
 from tests.service.api.harness import BODY, Harness, problem
 
@@ -148,8 +148,15 @@ async def test_a_route_that_is_cancelled_says_that_the_service_stops(harness: Ha
         return {"type": "http.request", "body": b"", "more_body": False}
 
     harness.app.add_api_route("/wait", wait)
-    scope = {"type": "http", "method": "GET", "path": "/wait", "raw_path": b"/wait", "query_string": b"", "headers": []}
-    scope |= {"root_path": "", "http_version": "1.1", "scheme": "http", "client": None, "server": None}
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/wait",
+        "raw_path": b"/wait",
+        "query_string": b"",
+        "headers": [],
+    }
+    scope.update({"root_path": "", "http_version": "1.1", "scheme": "http", "client": None, "server": None})
     answering = asyncio.ensure_future(harness.app(scope, receive, send))
     await asyncio.sleep(0.05)
     answering.cancel()
