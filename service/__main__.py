@@ -39,6 +39,7 @@ from service.runtime import logs, training_program
 from service.runtime.version import version
 from service.server.commands.doctor import Doctor
 from service.server.commands.keys import Keys
+from service.server.signals import handle_early_signals
 from service.settings import EngineSettings, Settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -342,6 +343,7 @@ def main(
 
     `application` makes the service that answers a one-shot command, from the settings and the model's name.
     """
+    logs.open_standard_files()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["train"]:
         return training_program.run("training.finetuning", words[1:])
@@ -387,6 +389,7 @@ def _end_by_interrupt() -> None:
 
 
 def _serve(settings: Settings) -> int:
+    handle_early_signals()
     from service.server.supervisor import serve
 
     return serve(settings)

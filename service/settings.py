@@ -20,6 +20,7 @@ PREFIX = "RITMO_"
 OTHER_VARIABLES = {"RITMO_DATA", "RITMO_REQUIRE_DATA"}  # of the training commands and of the tests
 LOCAL_NAMES = "local"  # in a list of hosts: addresses, and names without a dot
 MIN_KEY_BYTES = 16
+MAX_WORKERS = 1024  # a typing mistake of three more digits would start processes until nothing is left
 MAX_THREADS = 64  # a request brings 1,024 items at most: too few to keep more threads busy
 
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_][A-Za-z0-9._\-]*|\[?[0-9A-Fa-f:]+(%[A-Za-z0-9]+)?\]?")
@@ -84,7 +85,9 @@ class Settings(EngineSettings, BaseSettings):
     management_port: int | None = Field(
         default=None, ge=0, le=65535, description="another port for /livez, /readyz and /metrics, never behind requests"
     )
-    workers: Count = Field(default=1, description="processes that serve; each loads the models for itself")
+    workers: int = Field(
+        default=1, ge=1, le=MAX_WORKERS, description="processes that serve; each loads the models for itself"
+    )
 
     model_load_seconds: float = Field(
         default=300.0,
@@ -358,6 +361,12 @@ class Settings(EngineSettings, BaseSettings):
             raise ValueError("state_keys and state_keys_file: one of both")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.management_port == self.port != 0:
+            raise ValueError("management_port must be another port than port")
         return self
 
     @model_validator(mode="after")

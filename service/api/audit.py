@@ -8,9 +8,12 @@ lines.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import time
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -50,8 +53,12 @@ class AuditLog:
         self._dropped = 0
         self._has_failed = False
         self._encode = msgspec.json.Encoder().encode
-        with path.open("ab"):
+        with self._opened():
             pass
+
+    def _opened(self) -> FileIO:
+        """The file, which may be a named pipe: neither its reader's coming nor its reading is waited for."""
+        return FileIO(self._path, "ab", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK, 0o666))
 
     def record(
         self,
@@ -86,9 +93,12 @@ class AuditLog:
             return
         text, written = memoryview(b"\n".join(lines) + b"\n"), 0
         try:
-            with self._path.open("ab", buffering=0) as file:
+            with self._opened() as file:
                 while written < len(text):  # a disk that is nearly full takes a part
-                    written += file.write(text[written:]) or 0
+                    count = file.write(text[written:])
+                    if count is None:
+                        raise BlockingIOError(errno.EAGAIN, "its reader does not read")
+                    written += count
         except OSError as error:
             rest = bytes(text[written:-1]).split(b"\n")
             self._lines = [*rest, *self._lines][:_MAX_LINES]

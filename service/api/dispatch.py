@@ -39,7 +39,7 @@ from service.api.single_forecasts import SingleForecasts
 from service.api.websockets import refuse_handshake
 from service.api.wires.refusals import refuse
 from service.codec.common import Body
-from service.contract.errors import RitmoError, Unavailable
+from service.contract.errors import RitmoError, Unavailable, out_of_memory
 
 CHECKED = "ritmo.checked"  # key of a scope: the request has passed the checks of access
 _OTHER_ROUTES = "other"  # one label for all paths that no route has
@@ -238,6 +238,10 @@ class Application(FastAPI):
 
         try:
             await super().__call__(inner, receive, send_with_id)
+        except asyncio.CancelledError:
+            if not status:
+                await send_answer(scope, send, cut_off(name), name)
+            raise
         except Exception:
             logger.exception("a request failed", extra={"request_id": name})
             if not status:
@@ -307,6 +311,9 @@ def _add_allowance(answer: Answer, scope: Scope) -> None:
 
 def failure(error: Exception, name: str) -> Answer:
     """The answer to a request that ended in `error`, logged where that is a failure of the service."""
+    if isinstance(error, MemoryError):
+        logger.error("there is no memory left for a request: %s", error, extra={"request_id": name})
+        error = out_of_memory()
     if not isinstance(error, RitmoError):
         logger.error("a request failed", exc_info=error, extra={"request_id": name})
         return internal(name)

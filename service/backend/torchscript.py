@@ -308,7 +308,7 @@ class ScriptedNetwork:
     def _error(self, method: str, first: Array | int, error: Exception) -> Exception:
         """What takes the place of `error`, which `method` raised for arguments of which this is the `first`."""
         if any(words in str(error).lower() for words in NO_MEMORY):
-            return error
+            return MemoryError(last_line(error)[:MAX_MESSAGE])
         name = {"service_finish": "step() or what follows it", "service_forecast": "forecast() or season()"}
         shape = "" if isinstance(first, int) else f" for an argument of shape {first.shape}"
         return self.fault(f"{name.get(method, method + '()')} raised an error{shape}: {last_line(error)[:MAX_MESSAGE]}")

@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from operator import attrgetter
 
 from service.batching.queue import QUICK_SECONDS, Answer, BatchReport, Entry, ModelQueue, deadline_error
-from service.contract.errors import ModelFault
+from service.contract.errors import ModelFault, out_of_memory
 from service.contract.types import BatchResult, PaddingStats
 
 QUANTUM = 0.2  # seconds for which a batch goes on before another one of an equal client
@@ -173,6 +173,9 @@ class Batch:
     def _close(self, error: Exception | None) -> list[Entry]:
         """Settle the entries without an answer after the runner has ended, or send them back to be isolated."""
         unanswered = [entry for entry in self.entries if not entry.finished and not entry.future.done()]
+        if isinstance(error, MemoryError):
+            log.error("there is no memory left for a batch of %s: %s", self.queue.name, error)
+            error = out_of_memory()
         if error is not None and len(self.entries) > 1:
             log.warning("a batch of %s failed; each of its entries is tried alone: %r", self.queue.name, error)
             for entry in reversed(unanswered):

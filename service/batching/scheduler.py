@@ -72,6 +72,7 @@ class Scheduler:
         self._n_heavy = 0  # of these, those that are not light
         self._last_admitted = -math.inf  # time.monotonic()
         self._current: Batch | None = None
+        self._call_began = math.inf  # time.monotonic() of the call that the thread makes
         self._interrupted_is_next = False
         self._fresh_seconds = 0.0  # of batches begun since the last slice of an interrupted one
         self._others_run = False  # whether batches were begun besides that one
@@ -113,6 +114,11 @@ class Scheduler:
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def call_seconds(self) -> float:
+        """How long the call of a model has taken so far that the thread makes; 0 where it makes none."""
+        return max(0.0, time.monotonic() - self._call_began)
 
     def drain(self) -> None:
         """Refuse new submissions from now on; those that wait are still computed."""
@@ -318,10 +324,15 @@ class Scheduler:
     def _advance(self, batch: Batch, *, others_run: bool) -> bool:
         """Give a time slice to `batch`; whether it is then finished."""
         self._current, self._others_run = batch, others_run
-        return batch.run(self._preempts, self._post_settled)
+        self._call_began = time.monotonic()
+        try:
+            return batch.run(self._preempts, self._post_settled)
+        finally:
+            self._call_began = math.inf
 
     def _preempts(self, batch: Batch, seconds: float) -> bool:
         """Whether `batch` makes way for others after `seconds` of its slice."""
+        self._call_began = time.monotonic()
         if seconds > TIME_SLICE:
             return self._others_run or self._work_is_waiting()
         if seconds > SHORT_SLICE and batch.takes_long:

@@ -26,6 +26,11 @@ class FieldError:
     detail: str
 
 
+def readable(text: str) -> str:
+    """`text` as UTF-8 can hold it: Python has half a surrogate for each byte of a file's name that is no UTF-8."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 class RitmoError(Exception):
     """Root of all errors that have a documented answer. `code` is stable; `detail` says what to do about it.
 
@@ -41,6 +46,7 @@ class RitmoError(Exception):
         errors_total: int | None = None,
         retry_after: float | None = None,
     ) -> None:
+        detail = readable(detail)
         super().__init__(detail)
         self.detail = detail
         self.code = code
@@ -60,6 +66,12 @@ class UnknownModel(RitmoError):
 
 class Unavailable(RitmoError):
     """`queue_full`, `draining` or `model_not_ready`: the same request may succeed in `retry_after` seconds."""
+
+
+def out_of_memory() -> Unavailable:
+    """What a request is told that the machine has no memory for at the moment."""
+    detail = "there is no memory left for this request: send less at once, or try again later"
+    return Unavailable(detail, code="queue_full", retry_after=1.0)
 
 
 class AccessDenied(RitmoError):

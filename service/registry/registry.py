@@ -28,7 +28,7 @@ from service.backend.deferred import resolve_device, set_threads, warm_up_served
 from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
-from service.contract.errors import BrokenModel, ModelFault, RitmoError, Unavailable, UnknownModel
+from service.contract.errors import BrokenModel, ModelFault, RitmoError, Unavailable, UnknownModel, readable
 from service.contract.model_signatures import TrustedKeys
 from service.metrics.page import EngineState, Metrics, ModelState, QueueState
 from service.registry.planning import first_plan
@@ -271,6 +271,11 @@ class Registry:
         return self._scheduler.share.seconds if self._scheduler else 0.0
 
     @property
+    def call_seconds(self) -> float:
+        """How long the call of a model has taken so far that all other work waits for."""
+        return self._scheduler.call_seconds if self._scheduler else 0.0
+
+    @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
         return self.health().ready
@@ -283,7 +288,7 @@ class Registry:
         if self._scheduler is not None and not self._scheduler.alive:
             reasons.append("the inference thread is not running")
         if self._scanned and not self._fault and not self._versions and not self._unreadable:
-            reasons.append(f"there are no models in {self._models} any more")
+            reasons.append(readable(f"there are no models in {self._models} any more"))
         reasons += [f"{v.reference} is being loaded" for v in self._versions if v.state == "loading"]
         usable = {v.name for v in self._versions if v.state in ("loading", "ready")}
         hopeless = ({v.name for v in self._versions if v.state == "failed"} | set(self._unreadable)) - usable
@@ -419,7 +424,9 @@ class Registry:
             log.error("%s; the setting RITMO_MODELS names another one", self._fault)
             return False
         except TimeoutError:
-            self._fault = f"the folder of models {self._models} could not be read within {self._load_seconds:g} s"
+            self._fault = readable(
+                f"the folder of models {self._models} could not be read within {self._load_seconds:g} s"
+            )
             log.error("%s", self._fault)
             return False
         finally:
@@ -438,7 +445,8 @@ class Registry:
             version.withheld(*withheld[version.reference]) if version.reference in withheld else version
             for version in self._versions
         ]
-        self._fault = "" if folders or repository.unreadable else f"there are no models in {self._models.absolute()}"
+        empty = readable(f"there are no models in {self._models.absolute()}")
+        self._fault = "" if folders or repository.unreadable else empty
         if self._fault:
             log.error("%s; the setting RITMO_MODELS names another folder", self._fault)
         for version in self._versions:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from service.contract.errors import BrokenModel
+from service.contract.errors import BrokenModel, readable
 from service.contract.manifest import RECORD_FILE, Manifest, read_manifest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -55,16 +55,20 @@ def scan(models: Path) -> Repository:
     ignored: dict[str, str] = {}
     for folder in folders:
         if not NAME.fullmatch(folder.name):
-            ignored[folder.name] = "the folder's name is that of no model: lower-case letters, digits and hyphens"
+            ignored[readable(folder.name)] = (
+                "the folder's name is that of no model: lower-case letters, digits and hyphens"
+            )
             continue
         try:
             for version in _folders(folder):
                 if VERSION.fullmatch(version.name):
                     versions.append(_version_folder(folder.name, version))
                 else:
-                    ignored[f"{folder.name}/{version.name}"] = "the folder's name is that of no version: 1, 2, 3 …"
+                    ignored[readable(f"{folder.name}/{version.name}")] = (
+                        "the folder's name is that of no version: 1, 2, 3 …"
+                    )
         except OSError as error:
-            unreadable[folder.name] = f"{folder} cannot be read: {error.strerror}"
+            unreadable[folder.name] = readable(f"{folder} cannot be read: {error.strerror}")
     return Repository(sorted(versions, key=lambda version: (version.name, version.version)), unreadable, ignored)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import sys
+from pathlib import Path
+
+_RESERVED = 128  # for what else a process opens: models, tables that are large, connections of the management port
 
 
 def raise_limit() -> int:
@@ -14,3 +18,18 @@ def raise_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft
+
+
+def room_for_connections() -> int:
+    """How many connections this process may take, with files left for all else that it opens."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, limit - _in_use() - min(_RESERVED, limit // 8))
+
+
+def _in_use() -> int:
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError:
+        return 0

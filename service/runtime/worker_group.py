@@ -60,11 +60,16 @@ class SharedNumbers:
     @property
     def stopping(self) -> bool:
         """Whether the whole service stops; a worker that ends alone leaves the waiting connections to the others."""
-        return bool(self._parent[2])
+        return bool(self.stop_signals)
+
+    @property
+    def stop_signals(self) -> int:
+        """How many signals to stop the parent has received."""
+        return self._parent[2]
 
     def stop(self) -> None:
         """The whole service stops from now on."""
-        self._parent[2] = 1
+        self._parent[2] += 1
 
     def clear(self, index: int) -> None:
         """Forget the process at `index`, which is dead or has not started yet."""

@@ -12,7 +12,7 @@ def is_local(host: str) -> bool:
     """Whether `host` means this machine alone: every address of it is a loopback address."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
+    except (OSError, UnicodeError):  # it is no name: a part of it is empty, or longer than 63 characters
         return False
     return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 

@@ -114,6 +114,15 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = expect_100_continue
         self.body = bytearray(body)
 
+    async def run_asgi(self, app: Any) -> None:
+        """uvicorn's method; that a server which stops cancels a request, which has its answer then, is no failure."""
+
+        async def cancellable(scope: Any, receive: Any, send: Any) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await app(scope, receive, send)
+
+        await super().run_asgi(cancellable)
+
     def fail(self, error: RitmoError) -> None:
         """The body will not arrive: receiving it raises `error`."""
         self.fault = error
@@ -309,8 +318,14 @@ class Protocol(HttpToolsProtocol):
             cycle.keep_alive = False
 
     def cut(self) -> None:
-        """Answer a request that is computed without a task: the server cannot wait any longer (tasks are cancelled)."""
+        """Answer a request that is computed without a task, or whose body is not there: the server cannot wait longer.
+
+        Tasks that compute are cancelled.
+        """
         self._cancel_fast(cut_off)
+        cycle = self.running
+        if cycle is not None and cycle.more_body and not cycle.response_started:
+            cycle.fail(Unavailable("the server stops and could not wait for this body", code="draining"))
 
     def _cancel_fast(self, answer: Callable[[str], Answer] | None) -> None:
         cycle = self.running
@@ -326,6 +341,11 @@ class Protocol(HttpToolsProtocol):
             scope: object = self.scope
             return scope is None
         return cycle.response_complete and cycle.scope is self.scope
+
+    @property
+    def silent_since(self) -> float:
+        """When the last bytes came; before any, when the connection was opened."""
+        return max(self._received_at, self.connected_at)
 
     def close_if_idle(self) -> bool:
         """Close the connection unless a request has arrived, read or not: closing would destroy it; whether it is."""

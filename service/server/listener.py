@@ -17,6 +17,7 @@ import asyncio
 import ctypes
 import errno
 import logging
+import math
 import socket
 import struct
 import sys
@@ -28,6 +29,7 @@ from service.runtime.worker_group import NOT_LISTENING
 BURST = 64  # connections that are taken at once: they take a few milliseconds
 PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes one that is still there afterwards
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
+_REMINDER = 60.0  # seconds between two lines about that
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
 _BACKLOG = 2048
 _NO_SUCH_FAMILY = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
@@ -36,20 +38,36 @@ logger = logging.getLogger(__name__)
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """One socket for every address of `host`, not listening yet; raises `OSError` where an address is not free."""
+    """One socket for every address of `host`, not listening yet; raises `OSError` where an address is not free.
+
+    Port 0 takes a free one, the same for all addresses.
+    """
     sockets: list[socket.socket] = []
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = _addresses(host, port)
     for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
+        chosen = sockets[0].getsockname()[1] if sockets else port
         try:
-            sockets.append(_bound(family, kind, protocol, address))
+            sockets.append(_bound(family, kind, protocol, (address[0], chosen, *address[2:])))
         except OSError as error:
             if error.errno in _NO_SUCH_FAMILY and (sockets or number < len(addresses)):
                 continue  # a name with addresses of two families, on a machine that has one
             for sock in sockets:
                 sock.close()
-            reason = (error.strerror or str(error)).lower()
-            raise OSError(error.errno, f"cannot listen on {host}, port {port}: {reason}") from error
+            raise _cannot_listen(host, port, error) from error
     return sockets
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    try:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+    except UnicodeError as error:  # a part of the name is empty, or longer than 63 characters
+        raise OSError(errno.EINVAL, f"cannot listen on {host}: it is no name and no address") from error
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> OSError:
+    return OSError(error.errno, f"cannot listen on {host}, port {port}: {(error.strerror or str(error)).lower()}")
 
 
 def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
@@ -64,11 +82,17 @@ def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket
 
 
 def listen(sockets: Sequence[socket.socket], host: str, scheme: str = "http") -> None:
-    """Connections may come from now on; they wait until a process takes them."""
-    for sock in sockets:
-        sock.listen(_BACKLOG)
-    name = f"[{host}]" if ":" in host else host
+    """Connections may come from now on; they wait until a process takes them.
+
+    Raises `OSError` where another service, which started at the same time, listens already.
+    """
     port = sockets[0].getsockname()[1]
+    try:
+        for sock in sockets:
+            sock.listen(_BACKLOG)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    name = f"[{host}]" if ":" in host else host
     logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, name, port)
 
 
@@ -109,9 +133,17 @@ class BalancedListener:
         index: int = 0,
         is_stopping: Callable[[], bool] = _always,
         tls: Mapping[str, Any] | None = None,
+        room: int = sys.maxsize,
+        make_room: Callable[[], object] = _always,
     ) -> None:
-        """`tls`: what the event loop needs for a connection with TLS."""
+        """`tls`: what the event loop needs for a connection with TLS.
+
+        `room`: for so many connections; where there are as many, `make_room` closes some that are not in use.
+        """
         self._tls = tls or {}
+        self._room = room
+        self._make_room = make_room
+        self._reminded = -math.inf  # time of the event loop
         self._listener = listener
         self._make_protocol = make_protocol
         self._connections = connections
@@ -135,6 +167,7 @@ class BalancedListener:
         """
         if self._closed:
             return
+        self._room = sys.maxsize  # of the last ones none is to be lost
         if self._is_stopping():
             refuse_connections(self._listener)
             await asyncio.sleep(_HANDSHAKE)
@@ -200,6 +233,9 @@ class BalancedListener:
 
     def _accept(self) -> bool:
         """Take a connection; False where none is there, or none can be taken."""
+        if self._count() >= self._room:
+            self._run_short(f"there is room for {self._room} of them (`ulimit -n`)")
+            return False
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError):  # another process took it
@@ -207,8 +243,7 @@ class BalancedListener:
         except ConnectionAbortedError:  # its client has left
             return True
         except OSError as error:
-            logger.error("no connection can be taken: %s", errno.errorcode.get(error.errno or 0, error))
-            self._pause(_SHORTAGE)
+            self._run_short(errno.errorcode.get(error.errno or 0, str(error)))
             return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -217,6 +252,16 @@ class BalancedListener:
         self._registering.add(registering)
         registering.add_done_callback(self._registered)
         return True
+
+    def _run_short(self, reason: str) -> None:
+        """No connection can be taken for `reason`: try again when some that are not in use have been closed."""
+        time_now = self._loop.time()
+        if time_now - self._reminded > _REMINDER:
+            self._reminded = time_now
+            logger.error("new connections wait, idle ones are closed: %s", reason)
+        self._make_room()
+        if not self._closed:
+            self._pause_end = self._pause(_SHORTAGE)
 
     def _registered(self, registering: asyncio.Task[object]) -> None:
         self._registering.discard(registering)

@@ -2,7 +2,8 @@
 
 Every worker prepares the next plan (loads, proves and warms up what is new in it), then stages it; when all have, the
 parent writes the plan's number into shared memory, and with that all of them serve by it. A worker that dies meanwhile
-ends the change: everything stays as it was, and the change may be asked for again.
+ends the change: everything stays as it was, and the change may be asked for again. One prepares before the others: a
+version that kills its process (memory runs out, or torch aborts) kills that one, and the others serve on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -43,6 +44,7 @@ class ModelChanges:
         self._plan = self._prepared = ModelPlan()  # that is being made, and as it was prepared
         self._number = model_set.plan.number
         self._workers: dict[int, Pipe] = {}  # that take part in the current change
+        self._unprepared: list[int] = []  # in the order in which they prepare the plan
         self._silent: set[int] = set()  # those of them that have not answered yet
         self._failures: dict[str, str] = {}
         self._staging = False
@@ -53,7 +55,9 @@ class ModelChanges:
         return self._current is not None
 
     def ask(self, change: Change, origin: Origin = None) -> None:
-        """Have `change` made when its turn comes."""
+        """Have `change` made when its turn comes; a reload that nobody waits for is made once for all that wait."""
+        if change.action == "reload" and any(each[:2] == (change, origin) for each in self._queue):
+            return
         self._queue.append((change, origin, time.monotonic() + WAIT))
 
     def look(self, workers: Mapping[int, Pipe] | None) -> None:
@@ -84,7 +88,8 @@ class ModelChanges:
             return
         self._current, self._plan, self._staging, self._failures = (change, origin), plan, False, {}
         self._workers, self._silent = dict(workers), set(workers)
-        self._tell("prepare", plan)
+        self._unprepared = list(workers)
+        self._tell(self._unprepared[:1], "prepare", plan)
 
     def receive(self, index: int, pipe: Pipe) -> None:
         """Read what the worker at `index` says."""
@@ -99,7 +104,10 @@ class ModelChanges:
                         continue
                     self._silent.discard(index)
                     self._failures.update(argument or {})
-                    self._go_on()
+                    if kind == "prepared" and index == self._unprepared[0]:
+                        self._tell(self._unprepared[1:], "prepare", self._plan)
+                    if self.busy:
+                        self._go_on()
 
     def worker_ended(self, index: int) -> None:
         """The worker at `index` has ended."""
@@ -121,7 +129,7 @@ class ModelChanges:
             self._staging, self._silent = True, set(self._workers)
             self._prepared = self._plan
             self._plan = completed(self._plan, self._failures, self._set.plan)
-            self._tell("stage", self._plan, self._set.positions_for(self._plan.digests))
+            self._tell(self._workers, "stage", self._plan, self._set.positions_for(self._plan.digests))
             return
         if self._current is None:
             return
@@ -136,10 +144,10 @@ class ModelChanges:
     def _finish(self) -> None:
         self._current, self._workers, self._silent = None, {}, set()
 
-    def _tell(self, *message: object) -> None:
-        for index, pipe in list(self._workers.items()):
+    def _tell(self, indices: Iterable[int], *message: object) -> None:
+        for index in list(indices):
             try:
-                pipe.send(message)
+                self._workers[index].send(message)
             except OSError:
                 self.worker_ended(index)
                 return

@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Coroutine, Sequence
 from types import FrameType
@@ -31,6 +32,7 @@ from service.registry.control import ModelControl
 from service.registry.registry import Registry
 from service.registry.repository import folder_state
 from service.runtime import logs
+from service.runtime.descriptors import room_for_connections
 from service.runtime.malloc import limit_arenas
 from service.runtime.model_plan import Action, Change
 from service.runtime.watched_file import UnusableFile
@@ -46,9 +48,13 @@ from service.settings import Settings
 
 _POLL = 0.02  # seconds between two looks at the connections that are still open, while the server stops
 _IDLE_LINGER = 1.5  # seconds an idle connection stays open after the drain began: a request may be on its way
+_SPARED = 1.0  # seconds of silence for which a connection stays open, however many others wait
 _CLOSING = 5.0  # seconds for the end of the application, when all connections are closed
+_LAST_REFUSALS = 0.2  # seconds for requests that wait for their bodies to answer that the service stops
 _LAST_ANSWERS = 1.0  # seconds for requests that were cut to answer that the service stops
 _REPORT = 1.0  # seconds between two heartbeats, and between two reports of the engine's state to the other processes
+_ENDLESS_CALL = 60.0  # seconds after which a model's call is one that does not return
+_HUNG_LOOKS = 30  # seconds, one after the other, in which a process alone does not turn
 _PING, _PONG = 30.0, 60.0  # seconds between two pings of a live connection, and for its answer
 _SWITCH = 0.001  # seconds the inference thread waits at most for a busy event loop; 5 ms is Python's default
 
@@ -112,7 +118,12 @@ class Server(uvicorn.Server):
         if self.should_exit:
             return
         if self._group is None:
-            listen(self._listeners, self._settings.host, self._settings.scheme)
+            try:
+                listen(self._listeners, self._settings.host, self._settings.scheme)
+            except OSError as error:
+                logger.error("%s", error.strerror)
+                await self.lifespan.shutdown()
+                sys.exit(STARTUP_FAILURE)
         listening: list[Any]  # what uvicorn expects of its servers: that they close
         listening = [self._listener(sock, self._group) for sock in self._listeners]
         if self._group is not None:
@@ -120,13 +131,23 @@ class Server(uvicorn.Server):
         self.servers = listening
 
     def _listener(self, listener: socket.socket, group: WorkerGroup | None) -> BalancedListener:
-        connections, tls = self._connections, self._tls()
-        if group is None:
-            return BalancedListener(listener, self._protocol, connections, tls=tls)
-        shared = group.shared
-        return BalancedListener(
-            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping, tls
-        )
+        options: dict[str, Any] = {"tls": self._tls(), "room": room_for_connections(), "make_room": self._close_unused}
+        if group is not None:
+            shared = group.shared
+            options |= {"counts": shared.connections, "index": group.index, "is_stopping": lambda: shared.stopping}
+        return BalancedListener(listener, self._protocol, self._connections, **options)
+
+    def _close_unused(self) -> None:
+        """Close some of the connections that have been silent for longest, without a request: others need the room."""
+        limit = asyncio.get_running_loop().time() - _SPARED
+        unused = [
+            connection
+            for connection in self._connections
+            if isinstance(connection, Protocol) and connection.is_idle and connection.silent_since < limit
+        ]
+        unused.sort(key=lambda connection: connection.silent_since)
+        for connection in unused[: math.ceil(len(unused) / 8)]:
+            connection.close_if_idle()
 
     def _tls(self) -> dict[str, Any]:
         """What the event loop needs to serve with TLS; nothing without."""
@@ -168,11 +189,15 @@ class Server(uvicorn.Server):
             self.handle_exit(signal.SIGTERM, None)
 
     async def _beat(self) -> None:
-        """Show the parent and the management port, for as long as the process lives, that the event loop turns."""
+        """Show the parent and the management port, for as long as the process lives, that the event loop turns.
+
+        And that models are computed: where one of them does not return from a call, nobody gets an answer any more.
+        """
         while True:
-            self._turned = time.monotonic()
-            if self._group is not None:
-                self._group.beat()
+            if self._registry.call_seconds < _ENDLESS_CALL:
+                self._turned = time.monotonic()
+                if self._group is not None:
+                    self._group.beat()
             self._registry.metrics.refresh()
             if self._certificate is not None:
                 self._certificate.check()
@@ -181,6 +206,20 @@ class Server(uvicorn.Server):
     def silence(self) -> float:
         """Seconds since the event loop has turned."""
         return max(0.0, time.monotonic() - self._turned - _REPORT)
+
+    def end_when_hung(self) -> None:
+        """End the process when it has hung for long; for a thread of its own, where no parent does that.
+
+        It could not even be stopped by SIGTERM otherwise. Silent looks are counted, not seconds: a process that was
+        stopped, or got no processor, looks as seldom as it turns.
+        """
+        looks = 0
+        while looks < _HUNG_LOOKS:
+            time.sleep(_REPORT)
+            looks = looks + 1 if self.silence() > _REPORT else 0
+        logger.critical("the process ends: it has hung in a call of a model, or of the system")
+        logging.shutdown()
+        os._exit(1)
 
     async def _report(self, group: WorkerGroup) -> None:
         """Share with the other processes when this one is ready, and the state of its engine."""
@@ -207,6 +246,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Called by the signal. uvicorn would send itself the signal again afterwards, and the exit status say so."""
         if self._registry.draining:  # a second signal: stop now; a third: without waiting for anything
+            if self._group is not None and self._group.shared.stop_signals == 1:
+                return  # the same stop: systemd signals all processes of a service, and the parent passes its signal on
             self.force_exit = self.should_exit
             self.should_exit = True
             return
@@ -223,7 +264,7 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(lambda: self._start_change("reload"))
 
     def _start_change(self, action: Action) -> None:
-        if self._control is None:
+        if self._control is None or len(self._changes) > 1:  # one is being made, and one reads the folder after it
             return
         change = asyncio.create_task(self._control.change(Change(action)))
         self._changes.add(change)
@@ -279,7 +320,7 @@ class Server(uvicorn.Server):
             if isinstance(connection, Protocol):
                 connection.cut()
         # uvicorn cuts the rest, or finds none.
-        self.config.timeout_graceful_shutdown = 1 if not self._in_use() else _POLL  # type: ignore[assignment]
+        self.config.timeout_graceful_shutdown = 1 if not self._in_use() else _LAST_REFUSALS  # type: ignore[assignment]
         try:
             await asyncio.wait_for(super().shutdown(sockets), _CLOSING)
         except TimeoutError:
@@ -353,9 +394,11 @@ def run(
     server = Server(
         config, state.registry, state.streams, settings, listeners, limits, group, certificate, state.control
     )
+    if group is None:
+        threading.Thread(target=server.end_when_hung, name="watchdog", daemon=True).start()
     if management:
         ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it stays ignored
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, server.reload if settings.model_updates != "none" else signal.SIG_IGN)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         status = 0

@@ -42,6 +42,7 @@ from service.runtime.worker_group import ModelSet, SharedNumbers, WorkerGroup
 from service.server.exposure import refusal, with_hosts
 from service.server.listener import bind, listen
 from service.server.model_changes import ModelChanges
+from service.server.signals import handle_in_worker, held_back_from_child
 from service.settings import Settings
 
 HUNG_AFTER = 10.0  # seconds without a sign of life of the event loop, in which the process could have run
@@ -58,12 +59,12 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings) -> int:
     """Serve until a signal stops the service; the exit status."""
     logs.configure(settings.log_level)
-    if (reason := refusal(settings)) is not None:
-        logger.error("%s", reason)
-        return STARTUP_FAILURE
-    settings = with_hosts(settings)
     try:
         listeners = bind(settings.host, settings.port)
+        if (reason := refusal(settings)) is not None:
+            logger.error("%s", reason)
+            return STARTUP_FAILURE
+        settings = with_hosts(settings)
         management = _management_listeners(settings)
     except OSError as error:
         logger.error("%s", error.strerror or error)
@@ -75,10 +76,11 @@ def serve(settings: Settings) -> int:
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(scratch_folder())
+            supervisor = Supervisor(settings, folder, listeners, management=management)
         except OSError as error:
-            logger.error("the service cannot start, it needs a folder for temporary files: %s", error)
+            logger.error("the service cannot start, it needs a folder for temporary files and one to share: %s", error)
             return STARTUP_FAILURE
-        return Supervisor(settings, folder, listeners, management=management).run()
+        return supervisor.run()
 
 
 def _management_listeners(settings: Settings) -> list[socket.socket]:
@@ -108,7 +110,7 @@ def _work(
     """A worker process."""
     # A terminal sends Ctrl-C to its whole process group; the workers must have it from the parent only, and once.
     os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    handle_in_worker()
     logs.configure(settings.log_level)
     try:
         status = _run(settings, listeners, group, management)
@@ -227,8 +229,12 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until a signal stops the service, or a worker cannot start; the exit status."""
-        # A connection waits from now on until a worker is there.
-        listen(self._listeners, self._settings.host, self._settings.scheme)
+        try:
+            # A connection waits from now on until a worker is there.
+            listen(self._listeners, self._settings.host, self._settings.scheme)
+        except OSError as error:
+            logger.error("%s", error.strerror)
+            return STARTUP_FAILURE
         try:
             with self._received_signals() as wakeup:
                 while not self._is_over():
@@ -266,13 +272,14 @@ class Supervisor:
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
                 handled.append(signal.SIGHUP)
             descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-            handlers = {sig: signal.signal(sig, receive) for sig in handled}
+            for sig in handled:
+                signal.signal(sig, receive)
             try:
                 yield receiver
             finally:
-                for sig, handler in handlers.items():
-                    signal.signal(sig, handler)
                 signal.set_wakeup_fd(descriptor)
+                for sig in handled:  # the process ends, and a signal that comes now must not make that a death
+                    signal.signal(sig, signal.SIG_IGN)
 
     def _handle(self, sig: int) -> None:
         if sig == signal.SIGHUP:
@@ -350,6 +357,7 @@ class Supervisor:
 
     def _start(self, slot: Slot, time_now: float) -> None:
         try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)  # who cleans up temporary files may have deleted it
             slot.process_started(self._spawn(slot), time_now)
         except OSError as error:  # no memory, too many processes
             logger.error("a worker could not be started: %s", error)
@@ -426,7 +434,8 @@ class Supervisor:
             end,
         )
         worker = self._context.Process(target=_work, args=(self._settings, group, self._listeners, self._management))
-        worker.start()
+        with held_back_from_child():
+            worker.start()
         end.close()
         slot.connection = connection
         return worker

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import itertools
 import json
+import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.servers import TIMEOUT, new_client, running, until
+from tests.integration.servers import ROOT, TIMEOUT, Server, new_client, running, until
 from tests.models import LastValue, write_endless, write_model
 
 BODY = {"inputs": [{"target": [1, 2, 3]}]}
@@ -185,3 +191,72 @@ async def test_a_model_that_loads_for_ever_fails_and_the_others_are_ready(endles
         assert any("not loaded within 5 s" in line for line in server.lines)
         server.signal(signal.SIGTERM)
         assert await asyncio.wait_for(asyncio.to_thread(server.wait), 60) == 0
+
+
+def test_signals_of_every_kind_at_every_stage(one_model: Path) -> None:
+    """Only a signal to stop ends the service, and a late one does not make that a failure."""
+    with running(one_model, as_command=True, drain_delay_seconds=0) as server:
+        until_text(server, "small requests are served")  # the first line, long before it listens
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            server.signal(number)
+        server.settled()
+        server.signal(signal.SIGUSR2)
+        until_text(server, "one process alone")
+        server.ready()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert all("exception" not in entry for entry in server.log())
+
+
+def test_control_c_before_anything_is_served(one_model: Path) -> None:
+    with running(one_model, as_command=True, workers=2) as server:
+        until_text(server, "running on")
+        server.signal(signal.SIGINT)
+        assert server.wait() == 0
+        assert server.log()[-1]["level"] == "info"  # and no line is a traceback
+
+
+def test_signals_do_not_make_the_end_of_several_processes_a_failure(one_model: Path) -> None:
+    with running(one_model, as_command=True, workers=2, drain_delay_seconds=0) as server:
+        server.ready()
+        kinds = itertools.cycle((signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2))
+        while server.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                server.signal(next(kinds))
+            time.sleep(0.005)
+        assert server.wait() == 0
+        assert all("exception" not in entry for entry in server.log())
+
+
+@pytest.mark.parametrize("route", ["/forecast", "/v2/models/forecaster/infer", "/models/forecaster/load"])
+async def test_a_stop_refuses_what_has_not_arrived(one_model: Path, route: str) -> None:
+    with running(one_model, drain_delay_seconds=0, drain_seconds=0.5) as server:
+        server.settled()
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as client:
+            head = f"POST {route} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 99"
+            client.sendall(f"{head}\r\n\r\n{{".encode())
+            await asyncio.sleep(0.3)
+            server.signal(signal.SIGTERM)
+            answer = await asyncio.to_thread(client.recv, 1 << 16)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert server.wait() == 0
+        assert all("exception" not in entry for entry in server.log())
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_files(one_model: Path, closed: str) -> None:
+    environment = {**os.environ, "RITMO_MODELS": str(one_model), "RITMO_PORT": "0", "RITMO_DRAIN_DELAY_SECONDS": "0"}
+    command = ["sh", "-c", f"exec {sys.executable} -m service serve {closed}"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as process:
+        time.sleep(2)
+        process.terminate()
+        _, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+
+
+def until_text(server: Server, text: str) -> None:
+    limit = time.monotonic() + TIMEOUT
+    while not any(text in line for line in server.lines):
+        assert time.monotonic() < limit
+        time.sleep(0.005)

@@ -138,3 +138,14 @@ def test_traces_need_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings(traces_endpoint="http://collector:4318/v1/traces")
     with pytest.raises(ValidationError, match="pattern"):
         Settings(traces_endpoint="collector:4318")
+
+
+def test_a_typing_mistake_starts_no_thousands_of_processes() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 1024"):
+        Settings(workers=20_000)
+
+
+def test_the_two_ports_differ() -> None:
+    with pytest.raises(ValidationError, match="management_port must be another port"):
+        Settings(port=9000, management_port=9000)
+    assert Settings(port=0, management_port=0).management_port == 0

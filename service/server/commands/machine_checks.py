@@ -189,8 +189,6 @@ def check_temporary_files(settings: Settings) -> Iterator[Finding]:
 
 def check_ports(settings: Settings) -> Iterator[Finding]:
     """Whether the ports are free, and may be taken."""
-    if settings.port == settings.management_port != 0:
-        yield Finding("fault", "ports", f"RITMO_PORT and RITMO_MANAGEMENT_PORT are both {settings.port}: choose two")
     for name, port in (("RITMO_PORT", settings.port), ("RITMO_MANAGEMENT_PORT", settings.management_port)):
         if port is None:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,26 @@ async def test_without_keys_there_is_a_log_all_the_same(tmp_path: Path) -> None:
     await harness.forecast({"inputs": [{"target": [1]}]})
     flush(harness)
     assert lines(tmp_path / "log")[0].get("key") is None
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="No such device"):  # nobody reads it
+        AuditLog(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        log = AuditLog(path)
+        fields: dict[str, Any] = {"key": None, "address": "", "method": "GET", "status": 200, "size": 0, "seconds": 0.0}
+        for number in range(2000):
+            log.record("request", request_id=str(number), path="/" + "x" * 200, **fields)
+        log.flush()
+        assert "its reader does not read" in caplog.text
+        text = b""
+        while log._lines:
+            text += os.read(reader, 1 << 20)
+            log.flush()
+        text += os.read(reader, 1 << 20)
+        assert [json.loads(line)["request_id"] for line in text.splitlines()] == [str(number) for number in range(2000)]
+    finally:
+        os.close(reader)

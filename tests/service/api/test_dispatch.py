@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import threading
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.types import Message, Scope
 
 from tests.service.api.harness import BODY, Harness, problem
 
@@ -23,6 +26,14 @@ async def test_an_unexpected_failure_is_logged_and_not_revealed(
     assert "the secret" in caplog.text
     harness.forecaster.error = None
     assert (await harness.forecast(BODY)).status_code == 200
+
+
+async def test_where_memory_runs_out_the_request_may_come_again(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.forecaster.error = MemoryError("8 GB")
+    problem(await harness.forecast(BODY), 503, "queue_full")
+    assert all(record.exc_info is None for record in caplog.records)
 
 
 async def test_a_failure_of_an_ordinary_route(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
@@ -120,3 +131,36 @@ async def test_metrics_are_rendered_off_the_event_loop(harness: Harness, monkeyp
     assert (await harness.client.get("/metrics")).status_code == 200
     assert threads
     assert threading.get_ident() not in threads
+
+
+async def test_a_route_that_is_cancelled_says_that_the_service_stops(harness: Harness) -> None:
+    """The server cancels what takes longer than it waits at a stop."""
+    sent: list[Message] = []
+    never = asyncio.Event()
+
+    async def wait(request: Request) -> None:
+        await never.wait()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    harness.app.add_api_route("/wait", wait)
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/wait",
+        "raw_path": b"/wait",
+        "query_string": b"",
+        "headers": [],
+    }
+    scope.update({"root_path": "", "http_version": "1.1", "scheme": "http", "client": None, "server": None})
+    answering = asyncio.ensure_future(harness.app(scope, receive, send))
+    await asyncio.sleep(0.05)
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["code"] == "draining"

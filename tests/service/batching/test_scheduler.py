@@ -650,3 +650,28 @@ async def test_a_thread_that_took_an_entry_before_it_was_woken_is_woken_for_the_
     scheduler._wake_or_run_inline()
     async with asyncio.timeout(TIMEOUT):
         assert (await queue.submit(stubs(2))).results == [4]
+
+
+async def test_it_tells_how_long_a_call_takes(scheduler: Scheduler) -> None:
+    assert scheduler.call_seconds == 0.0
+    async with BlockedQueue(scheduler):
+        before = scheduler.call_seconds
+        await asyncio.sleep(0.05)
+        assert scheduler.call_seconds >= before + 0.04
+    await scheduler.new_queue("queue", Doubler(), Limits()).submit(stubs(1))
+    async with asyncio.timeout(TIMEOUT):
+        while scheduler.call_seconds:  # noqa: ASYNC110 - the thread sets no event for this
+            await asyncio.sleep(0.001)
+
+
+async def test_where_memory_runs_out_the_request_may_come_again(
+    scheduler: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    def runner(*_: object) -> Iterator[Sequence[Answer]]:
+        raise MemoryError("8000 GB")
+        yield ()
+
+    with pytest.raises(Unavailable, match="no memory left for this request") as error:
+        await scheduler.new_queue("queue", runner, Limits()).submit(stubs(1))
+    assert error.value.code == "queue_full"
+    assert "there is no memory left for a batch of queue: 8000 GB" in caplog.messages

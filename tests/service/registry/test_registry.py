@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -526,3 +528,14 @@ async def test_a_folder_that_hangs_holds_up_no_stop(models: Path) -> None:
 async def test_a_device_that_is_not_there_stops_the_start(models: Path) -> None:
     with pytest.raises(ValueError, match="choose cpu or auto"):
         await Registry(models, device="cuda:99").start()
+
+
+async def test_a_folder_with_a_name_that_is_no_utf_8_is_reported_in_words(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff")).mkdir()
+    registry = Registry(tmp_path, device="cpu")
+    await registry.start()
+    await registry.loaded()
+    health = registry.health()
+    assert json.dumps([*health.reasons, *health.warnings], ensure_ascii=False).encode()
+    assert any(r"\udcff" in warning for warning in health.warnings)
+    await registry.close()

@@ -3,12 +3,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import time
 import warnings
 from collections.abc import Iterator
 
 import pytest
 
 from service.runtime import logs
+from service.runtime.logs import MAX_WAITING_BYTES, BackgroundHandler
+
+TIMEOUT = 60.0
 
 
 @pytest.fixture
@@ -64,3 +69,70 @@ def test_warnings_are_logged_too(stream: io.StringIO) -> None:
         logging.captureWarnings(capture=True)
         warnings.warn("look out", UserWarning, stacklevel=1)
     assert "look out" in json.loads(stream.getvalue())["message"]
+
+
+def test_a_name_that_is_no_utf_8_is_written() -> None:
+    name = b"\xff".decode(errors="surrogateescape")
+    record = logging.LogRecord("x", logging.INFO, __file__, 0, "the folder %s", (name,), None)
+    assert json.loads(logs.JsonFormatter().format(record))["message"] == r"the folder \udcff"
+
+
+class Pipe:
+    """A pipe that is read when the test reads it, and what writes into it."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self.handler = BackgroundHandler(self.writer)
+        self.handler.setFormatter(logs.JsonFormatter())
+
+    def log(self, text: str) -> None:
+        self.handler.handle(logging.LogRecord("x", logging.INFO, __file__, 0, text, None, None))
+
+    def read(self) -> list[str]:
+        text = b""
+        until = time.monotonic() + TIMEOUT
+        is_empty = False
+        while not (is_empty and text.endswith(b"\n") and self.handler._written == self.handler._accepted):
+            assert time.monotonic() < until
+            try:
+                text += os.read(self.reader, 1 << 20)
+                is_empty = False
+            except BlockingIOError:
+                is_empty = True
+        return [json.loads(line)["message"] for line in text.splitlines()]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    os.set_blocking(pipe.reader, False)
+    yield pipe
+    pipe.handler.close()
+    os.close(pipe.reader)
+
+
+def test_nobody_waits_for_a_log_that_is_not_read(pipe: Pipe) -> None:
+    text = "x" * 1000
+    for _ in range(2 * MAX_WAITING_BYTES // 1000):
+        pipe.log(text)
+    start = time.monotonic()
+    pipe.handler.flush()
+    assert 0.9 < time.monotonic() - start < TIMEOUT  # it waits a little for the last lines
+    messages = pipe.read()
+    assert set(messages) == {text}
+    pipe.log("read again")
+    lost, last = pipe.read()
+    assert last == "read again"
+    assert lost == f"{2 * MAX_WAITING_BYTES // 1000 - len(messages)} lines of the log are lost: it was not read"
+
+
+def test_a_reader_that_has_left_and_a_pipe_that_is_shared(pipe: Pipe) -> None:
+    os.set_blocking(pipe.writer, False)  # as another process may make it
+    for number in range(2000):
+        pipe.log(f"{number} {'x' * 100}")
+    assert len(pipe.read()) == 2000
+    os.close(pipe.reader)
+    pipe.log("nobody reads this")
+    pipe.handler.flush()
+    assert pipe.handler._written == pipe.handler._accepted
+    pipe.reader, _ = os.pipe()

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.request import ARRIVED, COMPLETE_RESPONSE
+from service.contract.errors import RitmoError
 from service.server.http_protocol import Protocol
 from service.settings import Settings
 from tests.service.server.harness import HUGE, LARGE, TIMEOUT, Running, pause_reading, post, running, until
@@ -678,3 +679,49 @@ def test_the_release_is_the_one_this_was_written_for() -> None:
     pinned = re.search(r"^uvicorn(?:\[.*\])?==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert version("uvicorn") == pinned[1] == "0.54.0"
+
+
+async def test_a_request_that_a_stop_cancels_is_answered_and_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+            raise
+
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
+        server.server.config.loaded_app = app
+        reader, writer = await server.connect()
+        writer.write(post(b"/a", b"1"))
+        await until(lambda: bool(server.server.server_state.tasks))
+        (task,) = server.server.server_state.tasks
+        await asyncio.sleep(0)
+        task.cancel()
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+    assert "Exception in ASGI application" not in caplog.text
+
+
+async def test_a_body_that_has_not_come_is_refused_when_the_server_waits_no_longer() -> None:
+    errors: list[RitmoError] = []
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while (await receive())["more_body"]:
+                pass
+        except RitmoError as error:
+            errors.append(error)
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
+        server.server.config.loaded_app = app
+        reader, writer = await server.connect()
+        writer.write(post(b"/a", b"1" * 10)[:-5])
+        await until(lambda: bool(server.server.server_state.tasks))
+        only_connection(server).cut()
+        received = await reader.readuntil(b"\r\n\r\n")
+        assert b"connection: close" in received
+        writer.close()
+    assert [error.code for error in errors] == ["draining"]

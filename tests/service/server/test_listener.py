@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -259,3 +260,47 @@ def test_an_address_family_that_the_machine_lacks_is_left_out(monkeypatch: pytes
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses[:1])
     with pytest.raises(OSError, match="cannot listen on both"):
         bind("both", 0)
+
+
+@pytest.mark.parametrize("host", ["..", "a" * 64 + ".example", "name.invalid", "[::1]", "127.0.0.1:80"])
+def test_a_host_that_is_none_is_named(host: str) -> None:
+    with pytest.raises(OSError, match=re.escape(f"cannot listen on {host}")):
+        bind(host, 0)
+
+
+def test_all_addresses_of_a_name_have_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{number}", 0)) for number in (1, 2)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(each) for each in bind("both", 0)]
+        assert len({each.getsockname()[1] for each in sockets}) == 1
+
+
+def test_two_that_start_at_once_and_want_one_port() -> None:
+    with contextlib.ExitStack() as stack:
+        (first,) = (stack.enter_context(each) for each in bind("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        second = [stack.enter_context(each) for each in bind("127.0.0.1", port)]
+        listen([first], "127.0.0.1")
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {port}: address already in use"):
+            listen(second, "127.0.0.1")
+
+
+async def test_where_there_is_no_room_others_are_closed(
+    listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """New connections wait, and files that the process needs for other things are not taken by them."""
+    process = Process(listener, None)
+    process.listener._room = 3
+    process.listener._make_room = lambda: [each.transport.close() for each in list(process.open)[:1]]
+    readers = []
+    for _ in range(8):
+        reader, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+        readers.append(writer)
+        async with asyncio.timeout(TIMEOUT):
+            assert await reader.read(5) == b"hello"
+        assert len(process.open) <= 3
+    assert caplog.text.count("new connections wait, idle ones are closed: there is room for 3 of them") == 1
+    for writer in readers:
+        writer.close()
+    process.close()

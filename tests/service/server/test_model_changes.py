@@ -29,6 +29,18 @@ class Parent:
         self.parent_ends = dict(enumerate(pair[0] for pair in pairs))
         self.workers: list[Connection[Any, Any]] = [pair[1] for pair in pairs]
 
+    def prepared(self, failures: dict[str, str] | None = None) -> ModelPlan:
+        """Both prepare, one after the other; the plan. The other one reports `failures`."""
+        plan: ModelPlan = self.told(0)[1]
+        assert not self.workers[1].poll()  # what kills the first must not kill both
+        self.workers[0].send(("prepared", plan.number, {}))
+        self.look()
+        assert not self.workers[0].poll()  # the other one has not answered yet
+        assert self.told(1) == ("prepare", plan)
+        self.workers[1].send(("prepared", plan.number, failures or {}))
+        self.look()
+        return plan
+
     def look(self) -> None:
         for index, pipe in self.parent_ends.items():
             self.changes.receive(index, pipe)
@@ -56,14 +68,8 @@ def parent(tmp_path: Path) -> Iterator[Parent]:
 def test_all_switch_when_all_have_staged(parent: Parent) -> None:
     parent.workers[0].send(("change", 5, Change("load", "forecaster")))
     parent.look()
-    (_, plan), (_, same) = parent.told(0), parent.told(1)
+    plan = parent.prepared()
     assert list(plan.digests) == ["forecaster@1"]
-    assert plan == same
-    parent.workers[0].send(("prepared", plan.number, {}))
-    parent.look()
-    assert not parent.workers[0].poll()  # the other one has not answered yet
-    parent.workers[1].send(("prepared", plan.number, {}))
-    parent.look()
     for index in (0, 1):
         kind, staged, positions = parent.told(index)
         assert (kind, staged.number, positions) == ("stage", plan.number, {"forecaster@1": 0})
@@ -79,11 +85,7 @@ def test_all_switch_when_all_have_staged(parent: Parent) -> None:
 def test_what_one_worker_cannot_load_none_serves(parent: Parent) -> None:
     parent.workers[1].send(("change", 0, Change("load", "forecaster")))
     parent.look()
-    plan = parent.told(0)[1]
-    parent.told(1)
-    parent.workers[0].send(("prepared", plan.number, {}))
-    parent.workers[1].send(("prepared", plan.number, {"forecaster@1": "no memory"}))
-    parent.look()
+    plan = parent.prepared({"forecaster@1": "no memory"})
     for index in (0, 1):
         assert parent.told(index)[1].withheld == {"forecaster@1": ("failed", "no memory")}
         parent.workers[index].send(("staged", plan.number))
@@ -96,7 +98,6 @@ def test_a_worker_that_dies_ends_the_change_and_late_answers_do_not_count(parent
     parent.workers[0].send(("change", 0, Change("load", "forecaster")))
     parent.look()
     first = parent.told(0)[1]
-    parent.told(1)
     parent.changes.worker_ended(1)
     assert parent.told(0)[2] == "model_not_ready"
     assert not parent.changes.busy
@@ -128,3 +129,13 @@ def test_a_change_waits_until_all_are_ready_and_an_unknown_name_is_answered(pare
     assert not parent.workers[0].poll()
     parent.changes.look(parent.parent_ends)
     assert parent.told(0)[:3] == ("answer", 1, "model_not_found")
+
+
+def test_reloads_that_nobody_waits_for_become_one(parent: Parent) -> None:
+    for _ in range(1000):
+        parent.changes.ask(Change("reload"))
+    parent.look()
+    for index in (0, 1):
+        parent.workers[index].send(("refused", parent.changes._plan.number, "the folder cannot be read"))
+    parent.look()
+    assert not parent.changes._queue

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import multiprocessing
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +22,10 @@ import service.server.server as module
 from service.api.byte_budget import ByteBudget
 from service.api.request_metrics import RequestMetrics
 from service.metrics.page import Metrics
+from service.runtime.worker_group import SharedNumbers
 from service.server.connection import ConnectionLimits
 from service.server.http_protocol import Protocol
-from service.server.server import Server, default_headers
+from service.server.server import _ENDLESS_CALL, Server, default_headers
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,6 +41,7 @@ from service.settings import Settings
 
 class Registry:
     draining = False
+    call_seconds = 0.0
     metrics = SimpleNamespace(refresh=lambda: None)
     def drain(self):
         self.draining = True
@@ -45,6 +50,9 @@ pool = ThreadPoolExecutor(1)
 
 async def app(scope, receive, send):
     await receive()
+    if "hang" in sys.argv:
+        server._REPORT, server._HUNG_LOOKS = 0.05, 10
+        asyncio.get_running_loop().call_later(0.2, time.sleep, 600)
     pool.submit(time.sleep, 600)
     asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
     await send({"type": "lifespan.startup.complete"})
@@ -95,6 +103,19 @@ def test_a_process_whose_end_fails_ends_all_the_same() -> None:
             process.kill()
 
 
+def test_a_process_alone_that_hangs_ends(tmp_path: Path) -> None:
+    """Not even SIGTERM would end it: Python calls the handler between two steps of the thread that hangs."""
+    with (tmp_path / "log").open("w+") as log:
+        assert (
+            subprocess.run(
+                [sys.executable, "-c", BUSY, "hang"], check=False, cwd=ROOT, stderr=log, timeout=TIMEOUT
+            ).returncode
+            == 1
+        )
+        log.seek(0)
+        assert "it has hung in a call" in log.readlines()[-1]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("No space left on device")])
 def test_a_process_that_cannot_start_logs_why(
     error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -113,6 +134,8 @@ class Registry:
     """The part of a registry that ends a process."""
 
     draining = False
+    call_seconds = 0.0
+    metrics = SimpleNamespace(refresh=lambda: None)
 
     def drain(self) -> None:
         self.draining = True
@@ -166,6 +189,31 @@ async def test_a_connection_that_is_made_after_the_drain_began_is_told(server: t
         assert accepted.draining
         transport.close()
         await asyncio.sleep(0.01)
+
+
+async def test_a_call_that_does_not_return_is_no_sign_of_life(server: tuple[Server, Registry]) -> None:
+    for call_seconds, is_silent in ((0.0, False), (_ENDLESS_CALL + 1, True)):
+        server[0]._turned = -math.inf
+        server[1].call_seconds = call_seconds
+        beating = asyncio.create_task(server[0]._beat())
+        await asyncio.sleep(0)
+        beating.cancel()
+        assert (server[0].silence() == math.inf) == is_silent
+
+
+def test_a_stop_that_all_processes_hear_is_one_stop(server: tuple[Server, Registry]) -> None:
+    """systemd sends SIGTERM to every process of a service, and the parent passes on what it got."""
+    shared = SharedNumbers(multiprocessing.get_context("spawn"), 1)
+    group: Any = SimpleNamespace(shared=shared)
+    server[0]._group = group
+    server[0].handle_exit(signal.SIGTERM, None)
+    server[0].should_exit = False
+    shared.stop()
+    server[0].handle_exit(signal.SIGTERM, None)
+    assert not server[0].should_exit
+    shared.stop()  # a second one
+    server[0].handle_exit(signal.SIGTERM, None)
+    assert server[0].should_exit
 
 
 def test_a_second_signal_ends_the_drain_and_a_third_the_waiting(server: tuple[Server, Registry]) -> None:

@@ -40,7 +40,7 @@ def test_a_sound_installation_has_no_fault(models: Path, capsys: pytest.CaptureF
         ({"host": "0.0.0.0", "authentication": "none"}, "TLS", "docs/proxies.md"),
         ({"host": "0.0.0.0", "authentication": "none"}, "keys", "everybody"),
         ({"host": "192.0.2.1", "authentication": "none"}, "ports", "no address of this machine"),
-        ({"port": "54321", "management_port": "54321"}, "ports", "choose two"),
+        ({"port": "54321", "management_port": "54321"}, "settings", "management_port must be another port"),
         ({"device": "cuda:7"}, "software", "install its CUDA build"),
         ({"max_table_bytes": str(1 << 60)}, "temporary", "RITMO_MAX_TABLE_BYTES"),
         ({"model_pins": "forecaster=7"}, "models", "no such version"),
