@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import sys
+
+_MOST_OTHER_FILES = 256  # that a process may open beside its connections: models, tables, probes
 
 
 def raise_limit() -> int:
@@ -14,3 +17,9 @@ def raise_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft
+
+
+def max_connections() -> int:
+    """How many connections of clients leave a process the files that it needs itself."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(limit // 4, _MOST_OTHER_FILES)

@@ -11,6 +11,7 @@ The head of the handshake was parsed as HTTP already: only the fields that the h
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from typing import Any
@@ -24,13 +25,16 @@ from websockets.frames import Frame
 from service.api.problems import render
 from service.api.request import request_id
 from service.contract.errors import RitmoError, Unavailable
-from service.server.connection import ConnectionLimits, Deadline, Flow
+from service.server.connection import LINGER_IN_ALL_SECONDS, ConnectionLimits, Deadline, Flow
 
 _PIECE = 1 << 10  # bytes that are parsed at once
 _TURN_SECONDS = 0.002  # of parsing, until other connections have their turn
 _NO_TEXT, _POLICY_VIOLATION, _TRY_LATER = 1007, 1008, 1013  # close codes (RFC 6455 7.4.1 and its registry)
-_FIELDS_OF_HANDSHAKE = frozenset((b"host", b"upgrade", b"connection", b"origin"))
+_FIELDS_OF_HANDSHAKE = frozenset((b"host", b"origin"))
 _PREFIX_OF_HANDSHAKE = b"sec-websocket-"
+
+# Not uvicorn's own, to which each connection writes two lines: any client could fill the log.
+_logger = logging.getLogger("uvicorn.live")
 
 
 class LiveProtocol(WebSocketsSansIOProtocol):
@@ -48,6 +52,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         limits: ConnectionLimits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.logger = self.conn.logger = _logger
         self._limits = limits
         self._receiving = Deadline(self.loop, self._message_is_late)
         self._unparsed = bytearray()
@@ -57,6 +62,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         self._is_scheduled = False  # whether parsing goes on in the next turn of the event loop
         self._is_reading = True
         self._is_lost = False
+        self._has_sent = False  # whether anything came since the last ping
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
@@ -73,7 +79,8 @@ class LiveProtocol(WebSocketsSansIOProtocol):
 
     def shake_hands(self, scope: Any) -> None:
         """Begin with the request that `scope` describes, an ASGI scope of HTTP."""
-        lines = [b"GET / HTTP/1.1"]
+        # The offer was understood already; it may have been one of several, and in several fields.
+        lines = [b"GET / HTTP/1.1", b"connection: upgrade", b"upgrade: websocket"]
         for name, value in scope["headers"]:
             if name in _FIELDS_OF_HANDSHAKE or name.startswith(_PREFIX_OF_HANDSHAKE):
                 lines.append(name + b": " + value)
@@ -90,6 +97,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         """uvicorn's method, piece by piece."""
         if self.flow.discard(len(data)):
             return
+        self._has_sent = True
         if self._is_scheduled or not self._may_parse or self._unparsed or len(data) > _PIECE:
             self._unparsed += data
             if not self._is_scheduled:
@@ -170,7 +178,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
 
     def _count(self) -> None:
         """Count what is held, start the clock of what is to come, and read only where nothing waits."""
-        if self.transport.is_closing():
+        if self.flow.is_ending or self.transport.is_closing():
             return
         unfinished = len(self.conn.reader.buffer) + len(self._message)
         try:
@@ -190,6 +198,21 @@ class LiveProtocol(WebSocketsSansIOProtocol):
             else:
                 self.transport.resume_reading()
 
+    # --- pings -------------------------------------------------------------------------------------------------------
+
+    def send_keepalive_ping(self) -> None:
+        """uvicorn's method."""
+        self._has_sent = False
+        super().send_keepalive_ping()
+
+    def keepalive_timeout(self) -> None:
+        """uvicorn's method, for a client that is silent: the pong of another one may wait behind its own messages."""
+        if self._has_sent or not self._is_reading:
+            self._has_sent = False
+            self.pong_timer = self.loop.call_later(self.ping_timeout or 0.0, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
+
     # --- ends --------------------------------------------------------------------------------------------------------
 
     def _message_is_late(self) -> None:
@@ -205,6 +228,18 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         elif not self.close_sent:
             self.conn.fail(code, reason)
             self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """uvicorn's method: the connection has failed. The client may be sending, and shall hear why all the same."""
+        close = self.conn.close_sent
+        if close is not None and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.close_timer is None:  # else `run_asgi` would close at once
+            self.close_timer = self.loop.call_later(LINGER_IN_ALL_SECONDS, self.transport.abort)
+        self._receiving.clear()
+        self.flow.end(gently=True)
 
     def _refuse(self, error: RitmoError) -> None:
         """Answer the handshake with a problem."""

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -31,11 +32,13 @@ from service.registry.control import ModelControl
 from service.registry.registry import Registry
 from service.registry.repository import folder_state
 from service.runtime import logs
+from service.runtime.descriptors import max_connections
 from service.runtime.malloc import limit_arenas
 from service.runtime.model_plan import Action, Change
 from service.runtime.watched_file import UnusableFile
 from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
+from service.server.crowding import close_waiting
 from service.server.exposure import exposed_host, is_local
 from service.server.http_protocol import Protocol
 from service.server.known_heads import KnownHeads
@@ -121,11 +124,12 @@ class Server(uvicorn.Server):
 
     def _listener(self, listener: socket.socket, group: WorkerGroup | None) -> BalancedListener:
         connections, tls = self._connections, self._tls()
+        room = max_connections(), partial(close_waiting, connections)
         if group is None:
-            return BalancedListener(listener, self._protocol, connections, tls=tls)
+            return BalancedListener(listener, self._protocol, connections, None, 0, lambda: True, tls, *room)
         shared = group.shared
         return BalancedListener(
-            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping, tls
+            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping, tls, *room
         )
 
     def _tls(self) -> dict[str, Any]:

@@ -64,3 +64,12 @@ def test_warnings_are_logged_too(stream: io.StringIO) -> None:
         logging.captureWarnings(capture=True)
         warnings.warn("look out", UserWarning, stacklevel=1)
     assert "look out" in json.loads(stream.getvalue())["message"]
+
+
+def test_live_connections_are_no_news(stream: io.StringIO) -> None:
+    """Any client could fill the log with them."""
+    logger = logging.getLogger("uvicorn.live")
+    logger.info("connection open")
+    assert not stream.getvalue()
+    logger.error("Exception in ASGI application")
+    assert stream.getvalue()
