@@ -203,10 +203,7 @@ class Metrics(Collector):
         self.streams = scalar("gauge", "streams", "Live connections").labels()
         self.held_bytes = scalar("gauge", "held_bytes", "Bytes held for clients: sent, or not read by them").labels()
         self.connections_cut = scalar(
-            "counter",
-            "connections_cut",
-            "Connections ended since the client did not send or read in time, or for others",
-            "reason",
+            "counter", "connections_cut", "Connections ended since the client did not send or read in time", "reason"
         )
         self._items = scalar("gauge", "queue_items", "Series or digits waiting or being computed", "model")
         self._observations = scalar("gauge", "queue_observations", "Their observations", "model")
