@@ -59,6 +59,7 @@ from service.contract.errors import InvalidRequest, RitmoError, Unavailable
 from service.server.connection import ConnectionLimits, Deadline, Flow
 from service.server.known_heads import END, KnownHead, KnownHeads
 from service.server.live_protocol import LiveProtocol
+from service.server.tls_transport import TlsTransport
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
@@ -288,6 +289,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         self.connected_at = self.loop.time()
+        if transport.get_extra_info("sslcontext") is not None:
+            transport = TlsTransport(transport)
         super().connection_made(transport)
         # A drain that began since the connection was accepted could not tell this protocol.
         self.draining = self._is_draining()
