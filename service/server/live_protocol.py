@@ -20,10 +20,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 
 from service.api.problems import render
 from service.api.request import request_id
+from service.api.websockets import ANSWERS_FIRST
 from service.contract.errors import RitmoError, Unavailable
 from service.server.connection import LINGER_IN_ALL_SECONDS, ConnectionLimits, Deadline, Flow
 
@@ -31,6 +32,7 @@ _PIECE = 1 << 10  # bytes that are parsed at once
 _TURN_SECONDS = 0.002  # of parsing, until other connections have their turn
 _NO_TEXT, _POLICY_VIOLATION, _TRY_LATER = 1007, 1008, 1013  # close codes (RFC 6455 7.4.1 and its registry)
 _FIELDS_OF_HANDSHAKE = frozenset((b"host", b"origin"))
+_LAST_ANSWERS_SECONDS = 5.0  # for messages of a client that has closed since: it waits for as long, or has left
 _PREFIX_OF_HANDSHAKE = b"sec-websocket-"
 
 # Not uvicorn's own, to which each connection writes two lines: any client could fill the log.
@@ -62,6 +64,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         self._is_scheduled = False  # whether parsing goes on in the next turn of the event loop
         self._is_reading = True
         self._is_lost = False
+        self._farewell = b""  # the answer to the client's closing frame, until its messages are answered
         self._has_sent = False  # whether anything came since the last ping
 
     def connection_made(self, transport: Any) -> None:
@@ -72,6 +75,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._is_lost = True
+        self._farewell = b""
         self._receiving.close()
         self._unparsed.clear()
         super().connection_lost(exc)
@@ -123,6 +127,10 @@ class LiveProtocol(WebSocketsSansIOProtocol):
 
         A refusal of the handshake gets the headers of every answer, which uvicorn leaves out.
         """
+        if self._farewell and message["type"] == "websocket.send":  # the library sends nothing more
+            await self.writable.wait()
+            self.transport.write(Frame(Opcode.TEXT, message["text"].encode()).serialize(mask=False))
+            return
         if message["type"] == "websocket.http.response.start":
             message = {**message, "headers": [*self.default_headers, *message.get("headers", ())]}
         await super().send(message)
@@ -250,6 +258,31 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         lines += [b"content-length: %d" % len(answer.body), b"connection: close"]
         self.transport.write(STATUS_LINE[answer.status] + b"\r\n".join(lines) + b"\r\n\r\n" + answer.body)
         self.flow.end(gently=True)
+
+    async def run_asgi(self) -> None:
+        """uvicorn's method; the client that closed has its answers."""
+        await super().run_asgi()
+        if self._farewell:
+            self._part()
+
+    def handle_close(self, event: Frame) -> None:
+        """uvicorn's method; what the client sent before is answered first (RFC 6455 5.5.1), for a while."""
+        close = self.conn.close_rcvd
+        if close is None or self.close_sent or self.transport.is_closing():
+            super().handle_close(event)
+            return
+        self.stop_keepalive()
+        self._farewell = b"".join(self.conn.data_to_send())
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(_LAST_ANSWERS_SECONDS, self._part)
+        self.queue.put_nowait(
+            {"type": "websocket.disconnect", "code": close.code, "reason": close.reason, ANSWERS_FIRST: True}
+        )
+
+    def _part(self) -> None:
+        self.transport.write(self._farewell)
+        self._farewell = b""
+        self.transport.close()
 
     # --- frames ------------------------------------------------------------------------------------------------------
 

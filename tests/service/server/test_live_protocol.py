@@ -356,6 +356,34 @@ async def test_connections_are_no_lines_in_the_log(caplog: pytest.LogCaptureFixt
     assert {record.name for record in caplog.records} <= {"uvicorn.live"}  # which `logs.configure` silences
 
 
+async def test_messages_before_the_end_are_answered() -> None:
+    application = Application()
+    application.free.clear()
+    async with live(application) as client:
+        await client.send(frame(TEXT, b"1") * 3 + frame(PING) + frame(CLOSE, b"\x03\xe8bye"))
+        await asyncio.sleep(0.05)
+        application.free.set()
+        frames = [await client.frame() for _ in range(4)]
+        assert [opcode for opcode, _ in frames if opcode != PONG] == [TEXT, TEXT, TEXT]
+        while frames[-1][0] != CLOSE:
+            frames.append(await client.frame())
+        assert frames[-1] == (CLOSE, b"\x03\xe8bye")
+        assert await client.reader.read() == b""
+
+
+async def test_an_end_does_not_wait_for_answers_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.live_protocol._LAST_ANSWERS_SECONDS", 0.05)
+    application = Application()
+    async with live(application, ws_ping_interval=0.01) as client:
+        await client.send(frame(TEXT, b"1"))
+        assert await client.frame() == (TEXT, b"1")
+        application.free.clear()
+        await client.send(frame(TEXT, b"1") * 3 + frame(CLOSE))
+        while (await client.frame())[0] != CLOSE:
+            pass
+        assert await client.reader.read() == b""
+
+
 async def test_a_pong_that_waits_behind_messages_is_no_silence() -> None:
     application = Application()
     async with live(application, ws_ping_interval=0.05, ws_ping_timeout=0.05) as client:
