@@ -65,7 +65,8 @@ _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
 _BODY_SECONDS = 0.02  # for a small body that follows its head
 _LATE_LOOK = 0.01  # seconds until the next look at a connection that was to close, and has a request to be read
-_HALF_CLOSED_SECONDS = 5.0  # for requests of a client that sends no more: it has left, or waits for its answers
+_UNASKED_SECONDS = 5.0  # that a client of HTTP/1.0 which sends no more may wait for its answer
+_HALF_CLOSED_SECONDS = 2.0  # until a client that sends no more is asked whether it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _LONG_LENGTH = 18  # characters of a Content-Length: a longer one has leading zeros or white space, or means exabytes
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
@@ -487,7 +488,8 @@ class Protocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
 
-        Both look the same, so requests that are complete go on for a while. True keeps the connection open.
+        Both look the same, so requests that are complete go on, and the client is asked (`_is_there`). True keeps the
+        connection open.
         """
         cycle: Cycle | None = self.cycle
         if self.flow.is_ending or cycle is None or cycle.more_body or cycle.response_complete:
@@ -498,6 +500,21 @@ class Protocol(HttpToolsProtocol):
             return False
         self._is_half_closed = True
         self._reading.start(_HALF_CLOSED_SECONDS)
+        return True
+
+    def _may_wait(self) -> bool:
+        """Whether a client that sends no more may still wait for its answers.
+
+        The system of one that has left resets the connection once it is sent something: an interim answer, which says
+        nothing to a client that waits (RFC 9110 15.2).
+        """
+        cycle = self.running
+        if cycle is None or cycle.response_complete:
+            return False
+        if cycle.scope["http_version"] != "1.1":  # it knows no interim answers
+            return self._received_at > time.monotonic() - _UNASKED_SECONDS
+        if not cycle.response_started:  # else the parts of the answer ask
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 
     # --- parsing -----------------------------------------------------------------------------------------------------
@@ -675,7 +692,9 @@ class Protocol(HttpToolsProtocol):
         seconds = self._limits.settings.receive_seconds
         cycle: Cycle | None = self.cycle
         in_body = cycle is not None and cycle.scope is self.scope and cycle.more_body
-        if in_body and self.flow.read_paused:  # the application takes its time
+        if self._is_half_closed and not self.transport.is_closing() and self._may_wait():
+            self._reading.start(_HALF_CLOSED_SECONDS)
+        elif in_body and self.flow.read_paused:  # the application takes its time
             self._reading.start(seconds)
         elif in_body and not self.transport.is_closing():
             self._refuse(RitmoError(f"nothing of the body arrived for {seconds:g} s", code="request_timeout"))

@@ -515,6 +515,18 @@ async def test_a_half_closed_client_gets_its_answer(path: bytes) -> None:
         writer.close()
 
 
+async def test_a_half_closed_client_may_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.http_protocol._HALF_CLOSED_SECONDS", 0.02)
+    monkeypatch.setattr("service.server.http_protocol._UNASKED_SECONDS", 0.1)
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
+        for version, answers in ((b"1.1", rb"(HTTP/1.1 100 Continue\r\n\r\n){2,}HTTP/1.1 200 OK\r\n"), (b"1.0", rb"$")):
+            reader, writer = await server.connect()
+            writer.write(post(b"/slow", b"1", version=version))
+            writer.write_eof()
+            assert re.match(answers, await reader.read())
+            writer.close()
+
+
 async def test_half_a_request_of_a_client_that_left_is_dropped() -> None:
     async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
         for piece in (b"", post(b"/a", b"hello")[:20], post(b"/a", b"hello")[:-2]):
