@@ -275,9 +275,8 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         self._farewell = b"".join(self.conn.data_to_send())
         self.close_sent = True
         self.close_timer = self.loop.call_later(_LAST_ANSWERS_SECONDS, self._part)
-        self.queue.put_nowait(
-            {"type": "websocket.disconnect", "code": close.code, "reason": close.reason, ANSWERS_FIRST: True}
-        )
+        end: Any = {"type": "websocket.disconnect", "code": close.code, "reason": close.reason, ANSWERS_FIRST: True}
+        self.queue.put_nowait(end)
 
     def _part(self) -> None:
         self.transport.write(self._farewell)
