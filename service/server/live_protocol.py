@@ -22,8 +22,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
+from service.api.byte_budget import SMALL
 from service.api.problems import render
-from service.api.request import request_id
+from service.api.request import TLS_BYTES, request_id
 from service.api.websockets import ANSWERS_FIRST
 from service.contract.errors import RitmoError, Unavailable
 from service.server.connection import LINGER_IN_ALL_SECONDS, ConnectionLimits, Deadline, Flow
@@ -189,8 +190,11 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         if self.flow.is_ending or self.transport.is_closing():
             return
         unfinished = len(self.conn.reader.buffer) + len(self._message)
+        held_bytes = unfinished + len(self._unparsed) + self._queued
+        if held_bytes > SMALL and self.scheme == "wss":
+            held_bytes += TLS_BYTES
         try:
-            self.flow.hold(unfinished + len(self._unparsed) + self._queued)
+            self.flow.hold(held_bytes)
         except Unavailable:
             self._end(_TRY_LATER, "too many large messages at once")
             return

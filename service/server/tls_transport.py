@@ -21,6 +21,9 @@ class TlsTransport(asyncio.Transport):
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
+        limit_reading: Any = getattr(transport, "set_read_buffer_limits", None)
+        if limit_reading is not None:  # uvloop's, which would keep 256 KiB of what is not read
+            limit_reading(high=_PIECE)
         self._pending: deque[memoryview] = deque()
         self._size = 0  # bytes of them
         self._is_paused = False
