@@ -280,6 +280,17 @@ async def test_a_service_that_stops_lets_the_last_answer_out() -> None:
     await without.end()
 
 
+@pytest.mark.parametrize("path", ["/forecast", "/nothing"])
+async def test_a_path_without_live_connections_is_a_problem_that_names_those_with(path: str) -> None:
+    client = Client(Harness(), path)
+    start, body = await client.raw(), await client.raw()
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+    problem = json.loads(body["body"])
+    assert problem["code"] == "route_not_found"
+    assert "/forecast/stream and /classify-digit/stream" in problem["detail"]
+    await client.end()
+
+
 async def test_a_live_series_goes_on_at_another_service_with_the_last_state() -> None:
     key = "a key that both services have"
     first, second = Harness(state_keys=key), Harness(state_keys=key)
