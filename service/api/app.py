@@ -46,6 +46,7 @@ from service.registry.factory import make_registry, one_shot_registry
 from service.registry.registry import Registry
 from service.runtime import compiled
 from service.runtime.allowances import Allowances
+from service.runtime.descriptors import max_connections
 from service.runtime.fair_pool import FairPool
 from service.runtime.key_file import read_secrets
 from service.runtime.malloc import trim_periodically
@@ -130,7 +131,12 @@ def create_app(
         app.include_router(page_router())
         app.endpoints["/prepare-digit"] = PrepareDigitEndpoint(digits, registry, settings, texts, pictures)
     connections = LiveConnections(
-        settings.max_live_connections, registry.metrics.streams, metrics, budget, clients, audit
+        min(settings.max_live_connections, max_connections() * 3 // 4),
+        registry.metrics.streams,
+        metrics,
+        budget,
+        clients,
+        audit,
     )
     app.state.streams = connections
     for live in (

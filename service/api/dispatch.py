@@ -25,7 +25,7 @@ from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.cross_origin import CrossOrigin
 from service.api.fast_path import FastEndpoint, FastRequest, Reply
-from service.api.problems import NOT_ALLOWED, Answer, Header, StreamedAnswer, internal, render
+from service.api.problems import NOT_ALLOWED, NOT_FOUND, Answer, Header, StreamedAnswer, internal, render
 from service.api.request import (
     Disconnected,
     RawRequest,
@@ -127,6 +127,9 @@ class Application(FastAPI):
         if scope["type"] == "websocket":
             try:
                 self._access.check(scope, path, self._has_route)
+                if path not in self.live_endpoints:
+                    detail = f"no live connections here, but at {' and '.join(self.live_endpoints)}"
+                    raise RitmoError(detail, code=NOT_FOUND)
             except RitmoError as error:
                 name = request_id(dict(scope["headers"]).get(b"x-request-id"))
                 answer = refuse(error, path, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import secrets
@@ -15,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service.api.byte_budget import ByteBudget
 from service.api.problems import Answer, Header
 from service.codec.common import ANY_IMAGE, CSV, CSV_NAMES, JSON, TABLES, UNSPECIFIC, Body, unsupported_media_type
-from service.contract.errors import DeadlineExceeded, InvalidRequest
+from service.contract.errors import DeadlineExceeded, InvalidRequest, RitmoError, Unavailable
 from service.runtime.fair_share import Client
 
 # Seconds of work before the connection is watched, which takes a task that most requests never need.
@@ -89,6 +90,7 @@ class RawRequest:
         "_body_deadline",
         "_budget",
         "_file",
+        "_file_bytes",
         "_held_bytes",
         "_is_disconnected",
         "_is_late",
@@ -135,6 +137,7 @@ class RawRequest:
         self._max_body = 0  # bytes; the route says how many
         self._max_file = 0  # bytes of a body that may be kept in a file
         self._file: BinaryIO | None = None
+        self._file_bytes = 0  # that were taken for it
         self._watcher = watcher
         self._held_bytes = 0
         self._tls_bytes = 0  # of the buffers of its connection, while a body arrives in parts
@@ -224,7 +227,7 @@ class RawRequest:
                 parts.append(self._hold(part))
             if not message.get("more_body"):
                 if self._file is not None:
-                    self._file.seek(0)
+                    self._rewind(self._file)
                 return b"".join(parts)
             message = await self._receive()
         raise Disconnected
@@ -242,10 +245,23 @@ class RawRequest:
         if self.body_bytes > self._max_file:
             raise InvalidRequest(f"a table has at most {self._max_file} bytes", code="body_too_large")
         try:
+            if not self._budget.files.take(self.client.group, len(part), file.fileno()):
+                raise self._no_room("three quarters are the most")
+            self._file_bytes += len(part)
             file.write(part)
         except OSError as error:
-            detail = f"there is no room for a table of this size here: {error.strerror or error}"
-            raise InvalidRequest(detail, code="body_too_large") from error
+            raise self._no_room(error.strerror or str(error)) from error
+
+    def _rewind(self, file: BinaryIO) -> None:
+        try:
+            file.seek(0)  # which writes what Python holds of it still
+        except OSError as error:
+            raise self._no_room(error.strerror or str(error)) from error
+
+    def _no_room(self, reason: str) -> RitmoError:
+        if self._budget.files.held_bytes > self._file_bytes:
+            return Unavailable("too many large tables at once", code="queue_full", retry_after=1)
+        return InvalidRequest(f"there is no room for a table of this size here: {reason}", code="body_too_large")
 
     def _hold(self, part: bytes) -> bytes:
         """The `part` of the body, taken out of the budget until `close`."""
@@ -310,7 +326,10 @@ class RawRequest:
     def close(self) -> None:
         """Return the bytes of the body, and those of the answer, to the budget."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of what there was no room for
+                self._file.close()
+            self._budget.files.release(self.client.group, self._file_bytes)
+            self._file_bytes = 0
         if self._held_bytes or self._tls_bytes:
             self._budget.release(self._held_bytes + self._tls_bytes)
             self._held_bytes = self._tls_bytes = 0

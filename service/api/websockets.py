@@ -43,6 +43,7 @@ from service.runtime.fair_pool import FairPool
 from service.runtime.fair_share import Client
 from service.settings import Settings
 
+ANSWERS_FIRST = "ritmo.answers_first"  # key of `websocket.disconnect`: the client sends no more, but reads answers
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
 TRY_LATER = 1013
 _POLICY_VIOLATION = 1008
@@ -243,6 +244,8 @@ class Connection:
         "_held_bytes",
         "_is_closed",
         "_is_disconnected",
+        "_is_parting",
+        "_is_watched_again",
         "_next_message",
         "_receive",
         "_request_id",
@@ -276,6 +279,8 @@ class Connection:
         self._task: asyncio.Task[Any] | None = None  # while a message is worked on
         self._held_bytes = 0
         self._is_disconnected = False
+        self._is_parting = False  # whether the client sends no more, but reads the answers to what it has sent
+        self._is_watched_again = False  # since then
         self._is_closed = False
 
     @property
@@ -389,12 +394,19 @@ class Connection:
     def _cancel_at_end(self, next_message: asyncio.Future[Incoming | None]) -> None:
         if self._task is None or next_message.cancelled() or next_message.exception() is not None:
             return
-        if next_message.result() is None:
-            self._is_disconnected = True
-            self._task.cancel()
+        if next_message.result() is not None:
+            return
+        if self._is_parting and not self._is_watched_again:
+            self._is_watched_again = True
+            self._watch()  # its end may still come
+            return
+        self._is_disconnected = True
+        self._task.cancel()
 
     async def _read(self) -> Incoming | None:
         """The next message, None at the end of the connection."""
+        if self._is_parting:
+            return None
         if self._next_message is None:
             return await self._receive_message()
         message, self._next_message = await self._next_message, None
@@ -404,6 +416,7 @@ class Connection:
         """The next message from the server; its bytes are taken out of the budget until it is answered."""
         message = await self._receive()
         if message["type"] != "websocket.receive":
+            self._is_parting = bool(message.get(ANSWERS_FIRST))
             return None
         text: str | None = message.get("text")
         if text is None:

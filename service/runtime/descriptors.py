@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
-from pathlib import Path
 
-_RESERVED = 128  # for what else a process opens: models, tables that are large, connections of the management port
+_MOST_OTHER_FILES = 256  # that a process may open beside its connections: models, tables, probes
 
 
 def raise_limit() -> int:
@@ -20,16 +19,7 @@ def raise_limit() -> int:
     return soft
 
 
-def room_for_connections() -> int:
-    """How many connections this process may take, with files left for all else that it opens."""
+def max_connections() -> int:
+    """How many connections of clients leave a process the files that it needs itself."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return sys.maxsize
-    return max(1, limit - _in_use() - min(_RESERVED, limit // 8))
-
-
-def _in_use() -> int:
-    try:
-        return sum(1 for _ in Path("/dev/fd").iterdir())
-    except OSError:
-        return 0
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(limit // 4, _MOST_OTHER_FILES)

@@ -142,4 +142,5 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     # At its debug level the WebSocket protocol logs what its frames hold: nothing of a request is ever logged.
     logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.INFO))
+    logging.getLogger("uvicorn.live").setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)

@@ -19,12 +19,13 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from service.api.byte_budget import ByteBudget
 from service.api.request_metrics import RequestMetrics
+from service.server.tls_transport import TlsTransport
 from service.settings import Settings
 
 MIN_BYTES_PER_SECOND = 4096  # that a client takes of an answer that it is sent, on average over `send_seconds`
 LINGER_SECONDS = 2.0  # without a byte from a client that was refused while it still sent
 LINGER_IN_ALL_SECONDS = 30.0
-LINGER_BYTES = 64 << 20
+LINGER_BYTES = 1 << 30  # as much as a table may have: refusing one costs less than reading it
 _NO_ROUTE = "other"  # the label of requests that reached no route
 
 
@@ -144,8 +145,9 @@ class Flow(FlowControl):
         self._loop = loop
         self._lingering: _Lingering | None = None
         self._deadline = Deadline(loop, self._check_progress)
+        self._tls = transport if isinstance(transport, TlsTransport) else None
         # Under TLS, uvloop pauses a protocol whose buffer holds `high` bytes or more: with 0 also one that holds none.
-        transport.set_write_buffer_limits(high=1 if transport.get_extra_info("sslcontext") else 0, low=0)
+        transport.set_write_buffer_limits(high=1 if self._tls is not None else 0, low=0)
 
     def hold(self, count: int) -> None:
         """`count` bytes that came are held now; raises `Unavailable` where there is no room for more."""
@@ -184,12 +186,16 @@ class Flow(FlowControl):
     def pause_writing(self) -> None:
         """The system took only a part of what was written."""
         super().pause_writing()
+        if self._tls is not None:
+            self._tls.pause()
         self._count_unsent()
         self._untaken_bytes = self._untaken()
         self._deadline.start(self._limits.settings.send_seconds)
 
     def resume_writing(self) -> None:
         """All that was written has been taken."""
+        if self._tls is not None and not self._tls.resume():
+            return
         self._deadline.clear()
         self._limits.budget.release(self._unsent)
         self._unsent = 0

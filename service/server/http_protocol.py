@@ -59,13 +59,16 @@ from service.contract.errors import InvalidRequest, RitmoError, Unavailable
 from service.server.connection import ConnectionLimits, Deadline, Flow
 from service.server.known_heads import END, KnownHead, KnownHeads
 from service.server.live_protocol import LiveProtocol
+from service.server.tls_transport import TlsTransport
 
 _EXTENSIONS: dict[str, dict[str, object]] = {COMPLETE_RESPONSE: {}}
 _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
 _BODY_SECONDS = 0.02  # for a small body that follows its head
 _LATE_LOOK = 0.01  # seconds until the next look at a connection that was to close, and has a request to be read
-_HALF_CLOSED_SECONDS = 5.0  # for requests of a client that sends no more: it has left, or waits for its answers
+_UNASKED_SECONDS = 5.0  # that a client of HTTP/1.0 which sends no more may wait for its answer
+_HALF_CLOSED_SECONDS = 2.0  # until a client that sends no more is asked whether it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
+_LONG_LENGTH = 18  # characters of a Content-Length: a longer one has leading zeros or white space, or means exabytes
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
 _WAITING_REQUEST = 4 << 10  # bytes that a request costs which waits behind another one
 
@@ -90,7 +93,8 @@ class Cycle(RequestResponseCycle):
     flow: Flow
     disconnected = response_started = response_complete = False
     more_body = True
-    chunked_encoding = None
+    chunked_encoding: bool | None = None
+    length_is_unknown = False  # of the answer, which has no chunks either
     expected_content_length = 0
     fault: RitmoError | None = None  # of the body
     received = 0  # bytes of the body that have come
@@ -204,6 +208,8 @@ class Cycle(RequestResponseCycle):
 
     async def _send_part(self, message: Any) -> None:
         """uvicorn's `send`; the end of the connection is ours."""
+        if self.scope["http_version"] == "1.0":
+            self._send_without_chunks(message)
         ends = message["type"] == "http.response.body" and not message.get("more_body") and not self.keep_alive
         if ends and self.response_started and not self.response_complete:
             self.keep_alive = True
@@ -213,6 +219,16 @@ class Cycle(RequestResponseCycle):
         await super().send(message)
         if ends and self.response_complete:
             self.flow.end(gently=self._client_may_send)
+
+    def _send_without_chunks(self, message: Any) -> None:
+        """HTTP/1.0 has no chunks: an answer of unknown length ends with its connection (RFC 9112 6.1, 6.3)."""
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            self.length_is_unknown = b"content-length" not in names
+            if self.length_is_unknown:
+                self.chunked_encoding = False
+        elif self.length_is_unknown:
+            self.expected_content_length = len(message.get("body", b""))
 
     @property
     def _client_may_send(self) -> bool:
@@ -262,6 +278,7 @@ class Protocol(HttpToolsProtocol):
         self._max_head = limits.settings.max_head_bytes
         self._max_fields = limits.settings.max_header_fields
         self._reading = Deadline(self.loop, self._reading_expired)
+        self._connected_at = time.monotonic()
         self._received_at = 0.0  # time.monotonic() of the last bytes
         self._head_began_at = 0.0  # of the first bytes of a head that is not complete; 0 where none is
         self._unframed = 0  # bytes since the head began, or since the last bytes of a body
@@ -282,6 +299,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         self.connected_at = self.loop.time()
+        if transport.get_extra_info("sslcontext") is not None:
+            transport = TlsTransport(transport)
         super().connection_made(transport)
         # A drain that began since the connection was accepted could not tell this protocol.
         self.draining = self._is_draining()
@@ -343,9 +362,32 @@ class Protocol(HttpToolsProtocol):
         return cycle.response_complete and cycle.scope is self.scope
 
     @property
-    def silent_since(self) -> float:
-        """When the last bytes came; before any, when the connection was opened."""
-        return max(self._received_at, self.connected_at)
+    def address(self) -> str:
+        """Of the client; empty for a Unix socket, and where the client has left."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when (`time.monotonic`) the connection waits for its client to send a request, or the rest of one; None
+        while a request is worked on."""
+        if self.transport.is_closing():
+            return None
+        cycle: Cycle | None = self.cycle
+        if cycle is None or cycle.scope is not self.scope:  # before the end of a head, if not before its beginning
+            is_free = cycle is None or cycle.response_complete
+            return self._head_began_at or self._received_at or self._connected_at if is_free else None
+        if cycle.response_complete:
+            return self._received_at
+        scope: Any = cycle.scope
+        return scope[ARRIVED] if cycle.more_body else None
+
+    def make_room(self) -> bool:
+        """Close the connection, which waits for its client, for others; whether it is."""
+        if self.is_idle and not self.close_if_idle():
+            return False
+        self._limits.metrics.connection_cut("crowded")
+        self.transport.abort()
+        return True
 
     def close_if_idle(self) -> bool:
         """Close the connection unless a request has arrived, read or not: closing would destroy it; whether it is."""
@@ -461,7 +503,8 @@ class Protocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
 
-        Both look the same, so requests that are complete go on for a while. True keeps the connection open.
+        Both look the same, so requests that are complete go on, and the client is asked (`_is_there`). True keeps the
+        connection open.
         """
         cycle: Cycle | None = self.cycle
         if self.flow.is_ending or cycle is None or cycle.more_body or cycle.response_complete:
@@ -472,6 +515,21 @@ class Protocol(HttpToolsProtocol):
             return False
         self._is_half_closed = True
         self._reading.start(_HALF_CLOSED_SECONDS)
+        return True
+
+    def _may_wait(self) -> bool:
+        """Whether a client that sends no more may still wait for its answers.
+
+        The system of one that has left resets the connection once it is sent something: an interim answer, which says
+        nothing to a client that waits (RFC 9110 15.2).
+        """
+        cycle = self.running
+        if cycle is None or cycle.response_complete:
+            return False
+        if cycle.scope["http_version"] != "1.1":  # it knows no interim answers
+            return self._received_at > time.monotonic() - _UNASKED_SECONDS
+        if not cycle.response_started:  # else the parts of the answer ask
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 
     # --- parsing -----------------------------------------------------------------------------------------------------
@@ -649,7 +707,9 @@ class Protocol(HttpToolsProtocol):
         seconds = self._limits.settings.receive_seconds
         cycle: Cycle | None = self.cycle
         in_body = cycle is not None and cycle.scope is self.scope and cycle.more_body
-        if in_body and self.flow.read_paused:  # the application takes its time
+        if self._is_half_closed and not self.transport.is_closing() and self._may_wait():
+            self._reading.start(_HALF_CLOSED_SECONDS)
+        elif in_body and self.flow.read_paused:  # the application takes its time
             self._reading.start(seconds)
         elif in_body and not self.transport.is_closing():
             self._refuse(RitmoError(f"nothing of the body arrived for {seconds:g} s", code="request_timeout"))
@@ -708,6 +768,15 @@ class Protocol(HttpToolsProtocol):
         is_first = self.running is None or self.running.response_complete
         return is_first and self.scope["method"] == "GET" and super()._should_upgrade()
 
+    def _get_upgrade(self) -> bytes | None:
+        """uvicorn's method; fields of one name are one list, and a client may offer several protocols in it."""
+        options = self._listed(b"connection")
+        return b"websocket" if b"upgrade" in options and b"websocket" in self._listed(b"upgrade") else None
+
+    def _listed(self, field: bytes) -> list[bytes]:
+        values = (value for name, value in self.headers if name == field)
+        return [element.strip().lower() for value in values for element in value.split(b",")]
+
     def _handle_upgrade(self, method: str) -> bool:
         """Whether the request whose head was parsed is none for the application: it becomes a WebSocket, or is parsed
         again. The parser takes every CONNECT for an upgrade, whatever its fields.
@@ -755,7 +824,9 @@ class Protocol(HttpToolsProtocol):
             if _HOST.fullmatch(value.strip(b" \t")) is None:
                 raise _RefusalError(_bad_request("the Host field is a name or an address, and perhaps a port"))
         elif name == b"expect":
-            self.expect_100_continue |= value.lower() == b"100-continue"
+            self.expect_100_continue |= value.strip().lower() == b"100-continue"
+        elif name == b"content-length" and len(value) > _LONG_LENGTH:
+            value = value.strip().lstrip(b"0") or b"0"  # Python reads no number of thousands of digits
         elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
             raise _RefusalError(_bad_request("the only transfer coding that is read is 'chunked'"))
         self.headers.append((name, value))
@@ -773,6 +844,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """uvicorn's method; a message without its body, which will be parsed again, is not complete."""
+        self._hosts = 0  # one among the trailers is none of the next request
         if self.upgrade_declined or (self.parser.should_upgrade() and self._should_upgrade()):
             return
         if not self.cycle.response_complete:
@@ -810,7 +882,8 @@ class Protocol(HttpToolsProtocol):
             self.logger.warning("Exceeded concurrency limit.")
         previous: Cycle | None = self.cycle
         keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.draining
-        cycle = Cycle(self, scope, keep_alive=keep_alive, expect_100_continue=self.expect_100_continue)
+        expects = self.expect_100_continue and version != "1.0"  # a client of HTTP/1.0 knows no interim answers
+        cycle = Cycle(self, scope, keep_alive=keep_alive, expect_100_continue=expects)
         self.cycle = cycle
         if previous is None or previous.response_complete:
             self.running = cycle
@@ -852,6 +925,6 @@ def _bad_request(detail: str) -> RitmoError:
 def _split(url: bytes) -> tuple[bytes, str, bytes]:
     """Raw path, decoded path and query of a request's target."""
     parsed = httptools.parse_url(url)
-    raw_path: bytes = parsed.path
+    raw_path: bytes = parsed.path or b"/"  # `http://host` is `http://host/` (RFC 9110 4.2.3)
     path = raw_path.decode("ascii")
     return raw_path, urllib.parse.unquote(path) if "%" in path else path, parsed.query or b""

@@ -9,6 +9,9 @@ takes another. One listener for all is kept nevertheless, because a connection t
 by another worker.
 
 A stop loses no connection: those that are established or in their handshake are taken, and new ones refused meanwhile.
+
+A process that has as many connections as it may open files for makes room for the next: handshakes of TLS that do not
+come to an end are given up, and connections that wait for their clients closed (`service.server.crowding`).
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import itertools
 import logging
-import math
 import socket
 import struct
 import sys
@@ -29,7 +32,10 @@ from service.runtime.worker_group import NOT_LISTENING
 BURST = 64  # connections that are taken at once: they take a few milliseconds
 PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes one that is still there afterwards
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
-_REMINDER = 60.0  # seconds between two lines about that
+_SHORTAGE_NEWS = 10.0  # seconds between two lines in the log about that
+_TLS_HANDSHAKE = 1.5  # seconds that a stop, or a process without room, gives a client to end its handshake of TLS
+_MAX_HANDSHAKES = 1024  # of TLS at once: each takes 60 KiB
+_ROOM = 32  # connections that are closed at once, where there is no room for the next
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
 _BACKLOG = 2048
 _NO_SUCH_FAMILY = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
@@ -100,6 +106,10 @@ def _always() -> bool:
     return True
 
 
+def _no_room(_: int) -> int:
+    return 0
+
+
 class OpenConnections(set[Any]):
     """The connections of a process; `on_closed` is called where one of them is gone."""
 
@@ -133,17 +143,12 @@ class BalancedListener:
         index: int = 0,
         is_stopping: Callable[[], bool] = _always,
         tls: Mapping[str, Any] | None = None,
-        room: int = sys.maxsize,
-        make_room: Callable[[], object] = _always,
+        max_connections: int = sys.maxsize,
+        make_room: Callable[[int], int] = _no_room,
     ) -> None:
-        """`tls`: what the event loop needs for a connection with TLS.
-
-        `room`: for so many connections; where there are as many, `make_room` closes some that are not in use.
-        """
+        """`tls`: what the event loop needs for a connection with TLS; `make_room` closes so many connections, or as
+        many as it can, where there are `max_connections`, and returns their number."""
         self._tls = tls or {}
-        self._room = room
-        self._make_room = make_room
-        self._reminded = -math.inf  # time of the event loop
         self._listener = listener
         self._make_protocol = make_protocol
         self._connections = connections
@@ -151,7 +156,12 @@ class BalancedListener:
         self._index = index
         self._is_stopping = is_stopping
         self._loop = asyncio.get_running_loop()
-        self._registering: set[asyncio.Task[object]] = set()  # taken, and not among `connections` yet
+        self._max_connections = max_connections
+        self._make_room = make_room
+        self._room = 0  # connections that may be taken since others were closed for them
+        self._shortage_told = -_SHORTAGE_NEWS  # time of the event loop
+        # Taken, and not among `connections` yet: since when, the oldest first.
+        self._registering: dict[asyncio.Task[object], float] = {}
         self._left_to_others = False  # during a pause
         self._pause_end: asyncio.TimerHandle | None = None  # while others are left the connections that wait
         self._closed = False
@@ -185,9 +195,11 @@ class BalancedListener:
             self._counts[self._index] = NOT_LISTENING
 
     async def wait_closed(self) -> None:
-        """Wait until every connection that was taken is among `connections`."""
-        while self._registering:
-            await asyncio.wait(self._registering)
+        """Wait until every connection that was taken is among `connections`, but not for ever for its TLS."""
+        if self._registering:
+            await asyncio.wait(self._registering, timeout=_TLS_HANDSHAKE)
+        for registering in self._registering:
+            registering.cancel()
 
     def _resume(self) -> None:
         self._pause_end = None
@@ -233,8 +245,8 @@ class BalancedListener:
 
     def _accept(self) -> bool:
         """Take a connection; False where none is there, or none can be taken."""
-        if self._count() >= self._room:
-            self._run_short(f"there is room for {self._room} of them (`ulimit -n`)")
+        is_full = self._count() >= self._max_connections or len(self._registering) >= _MAX_HANDSHAKES
+        if is_full and not self._has_room():
             return False
         try:
             connection, _ = self._listener.accept()
@@ -243,28 +255,47 @@ class BalancedListener:
         except ConnectionAbortedError:  # its client has left
             return True
         except OSError as error:
-            self._run_short(errno.errorcode.get(error.errno or 0, str(error)))
+            self._report_shortage(errno.errorcode.get(error.errno or 0, str(error)))
+            self._pause(_SHORTAGE)
             return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connecting = self._loop.connect_accepted_socket(self._make_protocol, connection, **self._tls)
         registering = self._loop.create_task(connecting)
-        self._registering.add(registering)
+        self._registering[registering] = self._loop.time()
         registering.add_done_callback(self._registered)
         return True
 
-    def _run_short(self, reason: str) -> None:
-        """No connection can be taken for `reason`: try again when some that are not in use have been closed."""
-        time_now = self._loop.time()
-        if time_now - self._reminded > _REMINDER:
-            self._reminded = time_now
-            logger.error("new connections wait, idle ones are closed: %s", reason)
-        self._make_room()
-        if not self._closed:
-            self._pause_end = self._pause(_SHORTAGE)
+    def _has_room(self) -> bool:
+        """Whether one waits, and others could be closed for it, since the process has as many as it may."""
+        if sys.platform == "linux" and not _n_waiting(self._listener):
+            return False
+        if not self._room:  # else those that make room for the next few are closing still
+            self._room = self._give_up_handshakes()
+            if not self._room and self._count() >= self._max_connections:
+                self._room = self._make_room(_ROOM)
+        if not self._room:
+            self._report_shortage(f"there are {self._count()}, and all are in use")
+            self._pause(_SHORTAGE)
+            return False
+        self._room -= 1
+        return True
+
+    def _give_up_handshakes(self) -> int:
+        """End those that have taken long; their number."""
+        limit = self._loop.time() - _TLS_HANDSHAKE
+        late = [each for each, since in itertools.islice(self._registering.items(), _ROOM) if since < limit]
+        for registering in late:
+            registering.cancel()
+        return len(late)
+
+    def _report_shortage(self, reason: str) -> None:
+        if self._loop.time() - self._shortage_told >= _SHORTAGE_NEWS:
+            self._shortage_told = self._loop.time()
+            logger.error("no connection can be taken: %s", reason)
 
     def _registered(self, registering: asyncio.Task[object]) -> None:
-        self._registering.discard(registering)
+        self._registering.pop(registering, None)
         if not registering.cancelled() and (error := registering.exception()) is not None:
             logger.debug("a connection could not be opened: %s", error)  # no TLS, or an unfinished handshake
 

@@ -11,6 +11,7 @@ The head of the handshake was parsed as HTTP already: only the fields that the h
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from typing import Any
@@ -19,18 +20,24 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 
+from service.api.byte_budget import SMALL
 from service.api.problems import render
-from service.api.request import request_id
+from service.api.request import TLS_BYTES, request_id
+from service.api.websockets import ANSWERS_FIRST
 from service.contract.errors import RitmoError, Unavailable
-from service.server.connection import ConnectionLimits, Deadline, Flow
+from service.server.connection import LINGER_IN_ALL_SECONDS, ConnectionLimits, Deadline, Flow
 
 _PIECE = 1 << 10  # bytes that are parsed at once
 _TURN_SECONDS = 0.002  # of parsing, until other connections have their turn
 _NO_TEXT, _POLICY_VIOLATION, _TRY_LATER = 1007, 1008, 1013  # close codes (RFC 6455 7.4.1 and its registry)
-_FIELDS_OF_HANDSHAKE = frozenset((b"host", b"upgrade", b"connection", b"origin"))
+_FIELDS_OF_HANDSHAKE = frozenset((b"host", b"origin"))
+_LAST_ANSWERS_SECONDS = 5.0  # for messages of a client that has closed since: it waits for as long, or has left
 _PREFIX_OF_HANDSHAKE = b"sec-websocket-"
+
+# Not uvicorn's own, to which each connection writes two lines: any client could fill the log.
+_logger = logging.getLogger("uvicorn.live")
 
 
 class LiveProtocol(WebSocketsSansIOProtocol):
@@ -48,6 +55,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         limits: ConnectionLimits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.logger = self.conn.logger = _logger
         self._limits = limits
         self._receiving = Deadline(self.loop, self._message_is_late)
         self._unparsed = bytearray()
@@ -57,6 +65,8 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         self._is_scheduled = False  # whether parsing goes on in the next turn of the event loop
         self._is_reading = True
         self._is_lost = False
+        self._farewell = b""  # the answer to the client's closing frame, until its messages are answered
+        self._has_sent = False  # whether anything came since the last ping
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
@@ -66,6 +76,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._is_lost = True
+        self._farewell = b""
         self._receiving.close()
         self._unparsed.clear()
         super().connection_lost(exc)
@@ -73,7 +84,8 @@ class LiveProtocol(WebSocketsSansIOProtocol):
 
     def shake_hands(self, scope: Any) -> None:
         """Begin with the request that `scope` describes, an ASGI scope of HTTP."""
-        lines = [b"GET / HTTP/1.1"]
+        # The offer was understood already; it may have been one of several, and in several fields.
+        lines = [b"GET / HTTP/1.1", b"connection: upgrade", b"upgrade: websocket"]
         for name, value in scope["headers"]:
             if name in _FIELDS_OF_HANDSHAKE or name.startswith(_PREFIX_OF_HANDSHAKE):
                 lines.append(name + b": " + value)
@@ -90,6 +102,7 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         """uvicorn's method, piece by piece."""
         if self.flow.discard(len(data)):
             return
+        self._has_sent = True
         if self._is_scheduled or not self._may_parse or self._unparsed or len(data) > _PIECE:
             self._unparsed += data
             if not self._is_scheduled:
@@ -115,6 +128,10 @@ class LiveProtocol(WebSocketsSansIOProtocol):
 
         A refusal of the handshake gets the headers of every answer, which uvicorn leaves out.
         """
+        if self._farewell and message["type"] == "websocket.send":  # the library sends nothing more
+            await self.writable.wait()
+            self.transport.write(Frame(Opcode.TEXT, message["text"].encode()).serialize(mask=False))
+            return
         if message["type"] == "websocket.http.response.start":
             message = {**message, "headers": [*self.default_headers, *message.get("headers", ())]}
         await super().send(message)
@@ -170,11 +187,14 @@ class LiveProtocol(WebSocketsSansIOProtocol):
 
     def _count(self) -> None:
         """Count what is held, start the clock of what is to come, and read only where nothing waits."""
-        if self.transport.is_closing():
+        if self.flow.is_ending or self.transport.is_closing():
             return
         unfinished = len(self.conn.reader.buffer) + len(self._message)
+        held_bytes = unfinished + len(self._unparsed) + self._queued
+        if held_bytes > SMALL and self.scheme == "wss":
+            held_bytes += TLS_BYTES
         try:
-            self.flow.hold(unfinished + len(self._unparsed) + self._queued)
+            self.flow.hold(held_bytes)
         except Unavailable:
             self._end(_TRY_LATER, "too many large messages at once")
             return
@@ -189,6 +209,21 @@ class LiveProtocol(WebSocketsSansIOProtocol):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+    # --- pings -------------------------------------------------------------------------------------------------------
+
+    def send_keepalive_ping(self) -> None:
+        """uvicorn's method."""
+        self._has_sent = False
+        super().send_keepalive_ping()
+
+    def keepalive_timeout(self) -> None:
+        """uvicorn's method, for a client that is silent: the pong of another one may wait behind its own messages."""
+        if self._has_sent or not self._is_reading:
+            self._has_sent = False
+            self.pong_timer = self.loop.call_later(self.ping_timeout or 0.0, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
 
     # --- ends --------------------------------------------------------------------------------------------------------
 
@@ -206,6 +241,18 @@ class LiveProtocol(WebSocketsSansIOProtocol):
             self.conn.fail(code, reason)
             self.handle_parser_exception()
 
+    def handle_parser_exception(self) -> None:
+        """uvicorn's method: the connection has failed. The client may be sending, and shall hear why all the same."""
+        close = self.conn.close_sent
+        if close is not None and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.close_timer is None:  # else `run_asgi` would close at once
+            self.close_timer = self.loop.call_later(LINGER_IN_ALL_SECONDS, self.transport.abort)
+        self._receiving.clear()
+        self.flow.end(gently=True)
+
     def _refuse(self, error: RitmoError) -> None:
         """Answer the handshake with a problem."""
         self.handshake_complete = self.close_sent = True
@@ -215,6 +262,30 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         lines += [b"content-length: %d" % len(answer.body), b"connection: close"]
         self.transport.write(STATUS_LINE[answer.status] + b"\r\n".join(lines) + b"\r\n\r\n" + answer.body)
         self.flow.end(gently=True)
+
+    async def run_asgi(self) -> None:
+        """uvicorn's method; the client that closed has its answers."""
+        await super().run_asgi()
+        if self._farewell:
+            self._part()
+
+    def handle_close(self, event: Frame) -> None:
+        """uvicorn's method; what the client sent before is answered first (RFC 6455 5.5.1), for a while."""
+        close = self.conn.close_rcvd
+        if close is None or self.close_sent or self.transport.is_closing():
+            super().handle_close(event)
+            return
+        self.stop_keepalive()
+        self._farewell = b"".join(self.conn.data_to_send())
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(_LAST_ANSWERS_SECONDS, self._part)
+        end: Any = {"type": "websocket.disconnect", "code": close.code, "reason": close.reason, ANSWERS_FIRST: True}
+        self.queue.put_nowait(end)
+
+    def _part(self) -> None:
+        self.transport.write(self._farewell)
+        self._farewell = b""
+        self.transport.close()
 
     # --- frames ------------------------------------------------------------------------------------------------------
 

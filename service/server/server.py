@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -32,12 +33,13 @@ from service.registry.control import ModelControl
 from service.registry.registry import Registry
 from service.registry.repository import folder_state
 from service.runtime import logs
-from service.runtime.descriptors import room_for_connections
+from service.runtime.descriptors import max_connections
 from service.runtime.malloc import limit_arenas
 from service.runtime.model_plan import Action, Change
 from service.runtime.watched_file import UnusableFile
 from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
+from service.server.crowding import close_waiting
 from service.server.exposure import exposed_host, is_local
 from service.server.http_protocol import Protocol
 from service.server.known_heads import KnownHeads
@@ -48,7 +50,6 @@ from service.settings import Settings
 
 _POLL = 0.02  # seconds between two looks at the connections that are still open, while the server stops
 _IDLE_LINGER = 1.5  # seconds an idle connection stays open after the drain began: a request may be on its way
-_SPARED = 1.0  # seconds of silence for which a connection stays open, however many others wait
 _CLOSING = 5.0  # seconds for the end of the application, when all connections are closed
 _LAST_REFUSALS = 0.2  # seconds for requests that wait for their bodies to answer that the service stops
 _LAST_ANSWERS = 1.0  # seconds for requests that were cut to answer that the service stops
@@ -131,23 +132,14 @@ class Server(uvicorn.Server):
         self.servers = listening
 
     def _listener(self, listener: socket.socket, group: WorkerGroup | None) -> BalancedListener:
-        options: dict[str, Any] = {"tls": self._tls(), "room": room_for_connections(), "make_room": self._close_unused}
-        if group is not None:
-            shared = group.shared
-            options |= {"counts": shared.connections, "index": group.index, "is_stopping": lambda: shared.stopping}
-        return BalancedListener(listener, self._protocol, self._connections, **options)
-
-    def _close_unused(self) -> None:
-        """Close some of the connections that have been silent for longest, without a request: others need the room."""
-        limit = asyncio.get_running_loop().time() - _SPARED
-        unused = [
-            connection
-            for connection in self._connections
-            if isinstance(connection, Protocol) and connection.is_idle and connection.silent_since < limit
-        ]
-        unused.sort(key=lambda connection: connection.silent_since)
-        for connection in unused[: math.ceil(len(unused) / 8)]:
-            connection.close_if_idle()
+        connections, tls = self._connections, self._tls()
+        room = max_connections(), partial(close_waiting, connections)
+        if group is None:
+            return BalancedListener(listener, self._protocol, connections, None, 0, lambda: True, tls, *room)
+        shared = group.shared
+        return BalancedListener(
+            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping, tls, *room
+        )
 
     def _tls(self) -> dict[str, Any]:
         """What the event loop needs to serve with TLS; nothing without."""

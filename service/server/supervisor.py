@@ -34,7 +34,7 @@ from service.metrics.store import mark_process_dead
 from service.registry.planning import first_plan
 from service.registry.repository import folder_state, manifest_digests
 from service.runtime import compiled, logs
-from service.runtime.descriptors import raise_limit
+from service.runtime.descriptors import max_connections, raise_limit
 from service.runtime.model_plan import Change
 from service.runtime.scratch_folder import scratch_folder
 from service.runtime.starvation import longest_wait, waits
@@ -96,9 +96,9 @@ def _management_listeners(settings: Settings) -> list[socket.socket]:
 
 def _check_descriptors(settings: Settings) -> None:
     limit = raise_limit()
-    if limit < settings.max_live_connections:
+    if max_connections() < settings.max_live_connections:
         logger.warning(
-            "this process may open %d files, fewer than the %d live connections that are allowed: raise `ulimit -n`",
+            "this process may open %d files, too few for the %d live connections that are allowed: raise `ulimit -n`",
             limit,
             settings.max_live_connections,
         )

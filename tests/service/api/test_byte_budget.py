@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+from types import SimpleNamespace
+
 import pytest
 
-from service.api.byte_budget import SMALL, ByteBudget
+from service.api.byte_budget import SMALL, ByteBudget, FileSpace
 from service.contract.errors import Unavailable
 
 
@@ -37,3 +40,25 @@ def test_what_is_there_already_is_counted_in_any_case() -> None:
         budget.acquire(1)
     budget.release(11)
     budget.acquire(1)
+
+
+def test_a_client_leaves_room_for_the_files_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One alone has three quarters, the next three quarters of the rest."""
+    size, space = 64 << 20, FileSpace()
+
+    def free(_: int) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=size - space.held_bytes, f_frsize=1)
+
+    def fill(client: str) -> int:
+        count = 0
+        while space.take(client, 64 << 10, 0):
+            count += 64 << 10
+        return count
+
+    monkeypatch.setattr(os, "fstatvfs", free)
+    first, second = fill("a"), fill("b")
+    assert (first >> 20, second >> 20) == (48, 11)
+    assert fill("a") < 1 << 20
+    space.release("a", first)
+    assert fill("c") >> 20 > 30
+    assert space.held_bytes > second

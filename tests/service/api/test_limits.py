@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 
-from service.api.byte_budget import SMALL
+from service.api.byte_budget import SMALL, FileSpace
 from service.codec.common import CSV
 from service.codec.large_forecasts import LARGE
 from tests.service.api.harness import JSON, ROW, Harness, problem
@@ -125,6 +128,47 @@ async def test_the_largest_table(is_declared: bool) -> None:
                 assert response.status_code == 200, response.text
             else:
                 assert "at most 2000 bytes" in problem(response, 413, "body_too_large")["detail"]
+
+
+@pytest.mark.parametrize(("others", "status"), [(0, 413), (1, 503)])
+@pytest.mark.parametrize("fails", ["take", "write", "seek", "close"])
+async def test_a_table_without_room_is_refused(
+    others: int, status: int, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside others it may be sent again; what Python holds of a file is written when it is read, or closed."""
+
+    class File(io.BytesIO):
+        def fileno(self) -> int:
+            return 0
+
+        def write(self, data: Any) -> int:
+            return self._full() if fails == "write" else super().write(data)
+
+        def seek(self, *where: int) -> int:
+            return self._full() if fails == "seek" else super().seek(*where)
+
+        def close(self) -> None:
+            super().close()
+            if fails != "take":
+                self._full()
+
+        def _full(self) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    harness = Harness(max_body_bytes=500, max_table_bytes=2000)
+    files: FileSpace = harness.app._budget.files
+    monkeypatch.setattr(tempfile, "TemporaryFile", File)
+    if fails == "take":
+        monkeypatch.setattr(files, "take", lambda *_: False)
+    files.held_bytes += others
+    content = b"id,date,y\n" + b"".join(b"a,2024-01-%02d,%d\n" % (day, day) for day in range(1, 29)) + b"\n" * 500
+    async with harness.app.router.lifespan_context(harness.app), harness.client:
+        response = await harness.client.post("/forecast", content=content, headers={"Content-Type": CSV})
+    if fails == "close":
+        assert response.status_code == 200
+    else:
+        problem(response, status, "queue_full" if others else "body_too_large")
+    assert files.held_bytes == others
 
 
 @pytest.mark.parametrize(

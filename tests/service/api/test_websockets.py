@@ -12,6 +12,7 @@ import pytest
 from starlette.types import Message, Scope
 
 from service.api.request import DISCONNECT_CHECK_SECONDS
+from service.api.websockets import ANSWERS_FIRST
 from service.contract.errors import DeadlineExceeded, Unavailable
 from tests.service.api.harness import Harness
 
@@ -131,6 +132,27 @@ async def test_a_lost_connection_cancels_what_is_computed() -> None:
     client.leave()
     await client.end()
     assert harness.forecaster.cancelled.is_set()
+    assert len(harness.app.state.streams) == 0
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_client_that_closes_has_its_answer_unless_it_leaves(leaves: bool) -> None:
+    harness = Harness()
+    harness.forecaster.hold = asyncio.Event()
+    client = Client(harness)
+    await client.raw()
+    client.say({})
+    client.say({"target": [1]})
+    client._to_server.put_nowait({"type": "websocket.disconnect", "code": 1000, ANSWERS_FIRST: True})
+    await harness.forecaster.waiting.wait()
+    await client.received()  # by now the connection is watched
+    if leaves:
+        client.leave()
+    else:
+        harness.forecaster.hold.set()
+        assert (await client.answer())["context"]["observations"] == 1
+    await client.end()
+    assert harness.forecaster.cancelled.is_set() is leaves
     assert len(harness.app.state.streams) == 0
 
 
@@ -256,6 +278,17 @@ async def test_a_service_that_stops_lets_the_last_answer_out() -> None:
     without = Client(harness, extensions=False)
     assert await without.raw() == {"type": "websocket.close", "code": 1013}
     await without.end()
+
+
+@pytest.mark.parametrize("path", ["/forecast", "/nothing"])
+async def test_a_path_without_live_connections_is_a_problem_that_names_those_with(path: str) -> None:
+    client = Client(Harness(), path)
+    start, body = await client.raw(), await client.raw()
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+    problem = json.loads(body["body"])
+    assert problem["code"] == "route_not_found"
+    assert "/forecast/stream and /classify-digit/stream" in problem["detail"]
+    await client.end()
 
 
 async def test_a_live_series_goes_on_at_another_service_with_the_last_state() -> None:

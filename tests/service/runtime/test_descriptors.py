@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import resource
+import sys
 
 import pytest
 
-from service.runtime.descriptors import raise_limit
+from service.runtime.descriptors import max_connections, raise_limit
 
 INFINITE = resource.RLIM_INFINITY
 
@@ -28,3 +29,9 @@ def test_a_system_that_refuses_leaves_the_limit(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, INFINITE))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert raise_limit() == 1024
+
+
+@pytest.mark.parametrize(("limit", "count"), [(200, 150), (1024, 768), (16384, 16128), (INFINITE, sys.maxsize)])
+def test_connections_leave_some_files_to_the_process(limit: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert max_connections() == count

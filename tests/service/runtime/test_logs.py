@@ -136,3 +136,12 @@ def test_a_reader_that_has_left_and_a_pipe_that_is_shared(pipe: Pipe) -> None:
     pipe.handler.flush()
     assert pipe.handler._written == pipe.handler._accepted
     pipe.reader, _ = os.pipe()
+
+
+def test_live_connections_are_no_news(stream: io.StringIO) -> None:
+    """Any client could fill the log with them."""
+    logger = logging.getLogger("uvicorn.live")
+    logger.info("connection open")
+    assert not stream.getvalue()
+    logger.error("Exception in ASGI application")
+    assert stream.getvalue()

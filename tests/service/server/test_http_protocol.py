@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import socket
 import time
@@ -300,6 +301,47 @@ async def test_trailers_are_bounded_and_no_headers() -> None:
             assert b"HTTP/1.1 431 " in await server.ask(chunked + b"X: ", *[line] * 100)
 
 
+async def test_a_host_among_the_trailers_is_none_of_the_next_request() -> None:
+    chunked = CHUNKED + b"3\r\nabc\r\n0\r\nHost: other\r\n\r\n"
+    async with running(Protocol) as server:
+        assert (await server.ask(chunked, 0.05, LAST)).count(b"HTTP/1.1 200 ") == 2
+        assert b"HTTP/1.1 400 " in await server.ask(chunked, 0.05, LAST.replace(b"Host: test\r\n", b""))
+
+
+@pytest.mark.parametrize(("target", "query"), [(b"http://test", b""), (b"http://test?a=b", b"a=b")])
+async def test_a_target_without_a_path_is_the_root(target: bytes, query: bytes) -> None:
+    async with running(Protocol) as server:
+        assert (await server.ask(post(target, b"", CLOSE))).startswith(b"HTTP/1.1 200 ")
+        scope = server.application.scopes[-1]
+        assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/", b"/", query)
+
+
+async def test_a_length_may_have_thousands_of_zeros(caplog: pytest.LogCaptureFixture) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: " + b"0" * 5000
+    async with running(Protocol) as server:
+        for pieces in ((head + b"5\r\n\r\nhello",), (head + b"5\r\n\r\nhel", 0.05, b"lo"), (head + b"\r\n\r\n",)):
+            assert (await server.ask(*pieces)).startswith(b"HTTP/1.1 200 ")
+            assert (b"content-length", b"5" if b"5" in pieces[0][-12:] else b"0") in server.application.scopes[-1][
+                "headers"
+            ]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_an_answer_of_unknown_length_to_http_1_0_has_no_chunks() -> None:
+    async with running(Protocol) as server:
+        head, _, body = (await server.ask(post(b"/parts", b"x", version=b"1.0"))).partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        assert body == b"abcd"
+
+
+async def test_who_expects_to_be_asked_for_the_body() -> None:
+    async with running(Protocol) as server:
+        for version, expected in ((b"1.1", b"HTTP/1.1 100 "), (b"1.0", b"HTTP/1.1 200 ")):
+            request = post(b"/a", b"hello", b"Expect:  100-continue ", CLOSE, version=version)
+            assert (await server.ask(request[:-5], 0.05, b"hello")).startswith(expected)
+
+
 async def test_chunks_may_be_small_and_many() -> None:
     async with running(Protocol) as server:
         chunks = b"1;extension=1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
@@ -472,6 +514,18 @@ async def test_a_half_closed_client_gets_its_answer(path: bytes) -> None:
         received = await reader.read()
         assert received.count(b"HTTP/1.1 200 OK") == 2
         writer.close()
+
+
+async def test_a_half_closed_client_may_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.http_protocol._HALF_CLOSED_SECONDS", 0.02)
+    monkeypatch.setattr("service.server.http_protocol._UNASKED_SECONDS", 0.1)
+    async with running(Protocol) as server, asyncio.timeout(TIMEOUT):
+        for version, answers in ((b"1.1", rb"(HTTP/1.1 100 Continue\r\n\r\n){2,}HTTP/1.1 200 OK\r\n"), (b"1.0", rb"$")):
+            reader, writer = await server.connect()
+            writer.write(post(b"/slow", b"1", version=version))
+            writer.write_eof()
+            assert re.match(answers, await reader.read())
+            writer.close()
 
 
 async def test_half_a_request_of_a_client_that_left_is_dropped() -> None:

@@ -22,11 +22,19 @@ class Process:
     """The connections of one worker; `counts` are those of all."""
 
     def __init__(
-        self, listener: socket.socket, counts: list[int] | None, index: int = 0, *, is_stopping: bool = True
+        self,
+        listener: socket.socket,
+        counts: list[int] | None,
+        index: int = 0,
+        *,
+        is_stopping: bool = True,
+        limit: tuple[Any, ...] = (),
     ) -> None:
         self.open = OpenConnections()
         self.is_empty = asyncio.Event()  # again
-        self.listener = BalancedListener(listener.dup(), self.protocol, self.open, counts, index, lambda: is_stopping)
+        self.listener = BalancedListener(
+            listener.dup(), self.protocol, self.open, counts, index, lambda: is_stopping, None, *limit
+        )
 
     def protocol(self) -> asyncio.Protocol:
         process = self
@@ -233,6 +241,83 @@ async def test_a_stop_waits_for_connections_on_their_way(
             assert len(process.open) == 1
 
 
+async def test_a_stop_does_not_wait_for_handshakes_without_end(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = hold_handshakes(monkeypatch)
+    monkeypatch.setattr("service.server.listener._TLS_HANDSHAKE", 0.05)
+    async with asyncio.timeout(TIMEOUT):
+        with contextlib.closing(Process(listener, [0])) as process:
+            with socket.create_connection(listener.getsockname()):
+                await taken.wait()
+                await process.listener.drain()
+                await asyncio.sleep(0)
+            assert len(process.open) == 0
+
+
+def hold_handshakes(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Connections are taken, and never made; set when the first is."""
+    taken = asyncio.Event()
+
+    async def wait(_: object, connection: socket.socket) -> None:
+        with connection:
+            taken.set()
+            await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", wait)
+    return taken
+
+
+async def test_where_there_is_no_room_connections_are_closed_for_the_next(listener: socket.socket) -> None:
+    asked = []
+
+    def make_room(count: int) -> int:
+        asked.append(count)
+        for each in [*process.open][:2]:
+            each.transport.abort()
+        return min(2, len(process.open))
+
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(contextlib.closing(Process(listener, None, limit=(4, make_room))))
+        await greeted(listener, 4, stack)
+        assert not asked
+        await greeted(listener, 20, stack)
+        assert 8 <= len(asked) <= 10
+        assert len(process.open) <= 4
+
+
+async def test_where_all_connections_are_in_use_the_next_waits_and_the_log_stays_short(
+    listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(contextlib.closing(Process(listener, None, limit=(4, lambda _: 0))))
+        await greeted(listener, 4, stack)
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        stack.callback(writer.close)
+        await asyncio.sleep(0.25)
+        assert len(process.open) == 4
+        assert len(caplog.records) == 1
+        next(iter(process.open)).transport.abort()
+        async with asyncio.timeout(TIMEOUT):
+            assert await reader.readexactly(5) == b"hello"
+
+
+async def test_handshakes_that_take_long_are_given_up_for_others(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_handshakes(monkeypatch)
+    monkeypatch.setattr("service.server.listener._TLS_HANDSHAKE", 0.0)
+    monkeypatch.setattr("service.server.listener._MAX_HANDSHAKES", 3)
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(contextlib.closing(Process(listener, counts := [0])))
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+            await asyncio.sleep(0.01)
+            assert counts[0] <= 8
+        await process.listener.drain()
+        await asyncio.sleep(0)
+
+
 def test_every_address_of_a_name_is_bound_and_a_taken_port_is_named() -> None:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(each) for each in bind("127.0.0.1", 0)]
@@ -284,23 +369,3 @@ def test_two_that_start_at_once_and_want_one_port() -> None:
         listen([first], "127.0.0.1")
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {port}: address already in use"):
             listen(second, "127.0.0.1")
-
-
-async def test_where_there_is_no_room_others_are_closed(
-    listener: socket.socket, caplog: pytest.LogCaptureFixture
-) -> None:
-    """New connections wait, and files that the process needs for other things are not taken by them."""
-    process = Process(listener, None)
-    process.listener._room = 3
-    process.listener._make_room = lambda: [each.transport.close() for each in list(process.open)[:1]]
-    readers = []
-    for _ in range(8):
-        reader, writer = await asyncio.open_connection(*listener.getsockname()[:2])
-        readers.append(writer)
-        async with asyncio.timeout(TIMEOUT):
-            assert await reader.read(5) == b"hello"
-        assert len(process.open) <= 3
-    assert caplog.text.count("new connections wait, idle ones are closed: there is room for 3 of them") == 1
-    for writer in readers:
-        writer.close()
-    process.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -315,6 +316,87 @@ async def test_a_handshake_that_cannot_be_read_is_answered(fields: bytes, status
         assert server.metric('ritmo_requests_total{code="400"') == (status == 400)
         writer.transport.abort()
         await until(lambda: not server.server.server_state.connections)
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        b"Connection: Upgrade\r\nUpgrade: h2c, WebSocket",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c",
+        b"Connection: Upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket",
+        b"Connection: keep-alive\r\nConnection: close, Upgrade\r\nUpgrade: websocket",
+    ],
+)
+async def test_an_offer_may_be_one_of_several_and_in_several_fields(offer: bytes) -> None:
+    async with running(Protocol, ws="websockets-sansio") as server, asyncio.timeout(TIMEOUT):
+        server.server.config.loaded_app = Application()
+        reader, writer = await server.connect()
+        writer.write((HANDSHAKE % (b"", b"")).replace(b"Connection: Upgrade\r\nUpgrade: websocket", offer))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.transport.abort()
+        await until(lambda: not server.server.server_state.connections)
+
+
+async def test_a_client_that_sends_on_hears_why_its_connection_ends() -> None:
+    """Closing at once would reset the connection, and the reason could be lost."""
+    async with live(Application(), ws_max_size=1 << 20) as client:
+        await client.send(frame(TEXT, b"a" * (8 << 20)))
+        opcode, payload = await client.frame()
+        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1009))
+        assert await client.reader.read() == b""
+        assert not only_connection(client.server).transport.is_closing()
+
+
+async def test_connections_are_no_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with live(Application()) as client:
+        caplog.clear()
+        caplog.set_level(logging.INFO)
+        await client.send(frame(TEXT, b"1") + frame(CLOSE))
+        await client.reader.read()
+    assert {record.name for record in caplog.records} <= {"uvicorn.live"}  # which `logs.configure` silences
+
+
+async def test_messages_before_the_end_are_answered() -> None:
+    application = Application()
+    application.free.clear()
+    async with live(application) as client:
+        await client.send(frame(TEXT, b"1") * 3 + frame(PING) + frame(CLOSE, b"\x03\xe8bye"))
+        await asyncio.sleep(0.05)
+        application.free.set()
+        frames = [await client.frame() for _ in range(4)]
+        assert [opcode for opcode, _ in frames if opcode != PONG] == [TEXT, TEXT, TEXT]
+        while frames[-1][0] != CLOSE:
+            frames.append(await client.frame())
+        assert frames[-1] == (CLOSE, b"\x03\xe8bye")
+        assert await client.reader.read() == b""
+
+
+async def test_an_end_does_not_wait_for_answers_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.live_protocol._LAST_ANSWERS_SECONDS", 0.05)
+    application = Application()
+    async with live(application, ws_ping_interval=0.01) as client:
+        await client.send(frame(TEXT, b"1"))
+        assert await client.frame() == (TEXT, b"1")
+        application.free.clear()
+        await client.send(frame(TEXT, b"1") * 3 + frame(CLOSE))
+        while (await client.frame())[0] != CLOSE:
+            pass
+        assert await client.reader.read() == b""
+
+
+async def test_a_pong_that_waits_behind_messages_is_no_silence() -> None:
+    application = Application()
+    async with live(application, ws_ping_interval=0.05, ws_ping_timeout=0.05) as client:
+        application.free.clear()
+        await client.send(frame(TEXT, b"1") * 2000)
+        await asyncio.sleep(0.3)
+        application.free.set()
+        opcodes: list[int] = []
+        while opcodes.count(TEXT) < 2000:
+            opcodes.append((await client.frame())[0])
+        assert set(opcodes) == {TEXT, PING}
+        while (await client.frame())[0] != CLOSE:  # now it is silent
+            pass
 
 
 async def test_random_bytes_end_the_connection_and_nothing_else() -> None:

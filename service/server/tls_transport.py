@@ -1,0 +1,121 @@
+"""The transport of a connection with TLS, which hands over a large answer in pieces.
+
+uvloop encrypts all that it is given, and hands all of it to the connection below, of which the protocol above learns
+nothing: an answer of 9 MiB that its client does not read took 29 MiB, without an end and without being counted. So no
+more is handed over than what makes uvloop say that it has enough; the rest waits here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+_PIECE = 64 << 10  # bytes: with TLS around it more than the connection below takes before it wants no more
+
+
+class TlsTransport(asyncio.Transport):
+    """The part of `asyncio.Transport` that connections use, over uvloop's `transport`."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        limit_reading: Any = getattr(transport, "set_read_buffer_limits", None)
+        if limit_reading is not None:  # uvloop's, which would keep 256 KiB of what is not read
+            limit_reading(high=_PIECE)
+        self._pending: deque[memoryview] = deque()
+        self._size = 0  # bytes of them
+        self._is_paused = False
+        self._is_closing = False
+
+    def pause(self) -> None:
+        """uvloop has enough."""
+        self._is_paused = True
+
+    def resume(self) -> bool:
+        """uvloop takes more; whether all has been handed over, and it takes more still."""
+        self._is_paused = False
+        self._hand_over()
+        return not self._is_paused
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See `asyncio.WriteTransport`."""
+        if self._is_closing:
+            return
+        if len(data) <= _PIECE and not self._pending and not self._is_paused:
+            self._transport.write(data)
+            return
+        self._pending.append(memoryview(data))
+        self._size += len(data)
+        self._hand_over()
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """See `asyncio.WriteTransport`."""
+        for data in list_of_data:
+            self.write(data)
+
+    def _hand_over(self) -> None:
+        while self._pending and not self._is_paused:
+            data = self._pending.popleft()
+            if len(data) > _PIECE:
+                self._pending.appendleft(data[_PIECE:])
+                data = data[:_PIECE]
+            self._size -= len(data)
+            self._transport.write(data)
+        if self._is_closing and not self._pending:
+            self._transport.close()
+
+    def close(self) -> None:
+        """See `asyncio.BaseTransport`: what was written is sent before."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if self._pending:
+            self._transport.pause_reading()
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """See `asyncio.WriteTransport`."""
+        self._is_closing = True
+        self._pending.clear()
+        self._size = 0
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """See `asyncio.BaseTransport`."""
+        return self._is_closing or self._transport.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        """See `asyncio.WriteTransport`."""
+        return self._size + self._transport.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """See `asyncio.WriteTransport`."""
+        self._transport.set_write_buffer_limits(high, low)
+
+    def can_write_eof(self) -> bool:
+        """See `asyncio.WriteTransport`: TLS ends both directions at once."""
+        return False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See `asyncio.BaseTransport`."""
+        return self._transport.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """See `asyncio.BaseTransport`."""
+        self._transport.set_protocol(protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """See `asyncio.BaseTransport`."""
+        return self._transport.get_protocol()
+
+    def pause_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        if not (self._is_closing and self._pending):
+            self._transport.resume_reading()
