@@ -13,21 +13,21 @@ from service.codec.tables.types import bad_table, printable
 from service.contract.errors import InvalidRequest
 
 # A small file may hold very many equal values, and long texts once that stand in many rows.
-MAX_CELLS = 2_000_000
+MAX_CELLS, MAX_LOCAL_CELLS = 2_000_000, 20_000_000  # of a request; of a file on this machine
 _FEW_CELLS, _CELLS_PER_BYTE = 100_000, 16  # that a small file may have, and further ones for each of its bytes
-_MAX_CHARACTERS = 32 << 20  # of all texts that are read at once, those that are equal counted each
+_CHARACTERS = 16  # for each cell, that all texts have together, those that are equal counted each
 _MAX_PART_CELLS = 1_000_000
 
 
-def read_rows(content: bytes) -> Rows:
+def read_rows(content: bytes, max_cells: int = MAX_CELLS) -> Rows:
     """The rows of a Parquet file with the names of its columns first; raises `InvalidRequest`."""
     pyarrow, _ = _modules()
-    most = min(MAX_CELLS, _FEW_CELLS + _CELLS_PER_BYTE * len(content))
+    most = min(max_cells, _FEW_CELLS + _CELLS_PER_BYTE * len(content))
     try:
         file, read = _opened(io.BytesIO(content))
         if file.metadata.num_rows * file.metadata.num_columns > most:
             raise InvalidRequest(f"a table of this size has at most {most} cells", code="too_many_items")
-        names, columns = _texts_of(file.read(columns=read))
+        names, columns = _texts_of(file.read(columns=read), _CHARACTERS * max_cells)
     except _faults(pyarrow) as error:
         raise bad_table("the body is no Parquet file that can be read") from error
     rows = [Row(1, names), *(Row(line, list(cells)) for line, cells in enumerate(zip(*columns, strict=True), start=2))]
@@ -44,7 +44,7 @@ def row_parts(file: BinaryIO, part_rows: int) -> Iterator[Rows]:
         source, read = _opened(file)
         part_rows = max(1, min(part_rows, _MAX_PART_CELLS // max(1, source.metadata.num_columns)))
         for batch in source.iter_batches(batch_size=part_rows, columns=read):
-            names, columns = _texts_of(batch)
+            names, columns = _texts_of(batch, _CHARACTERS * MAX_CELLS)
             header = [Row(1, names)] if line == 1 else []
             rows = [Row(number, list(cells)) for number, cells in enumerate(zip(*columns, strict=True), start=line + 1)]
             line += len(rows)
@@ -81,10 +81,12 @@ def _faults(pyarrow: Any) -> tuple[type[Exception], ...]:
     return (pyarrow.ArrowException, OSError, ValueError, OverflowError)
 
 
-def _texts_of(table: Any) -> tuple[list[str], list[list[str]]]:
-    """The names and the cells of the columns of a table, or of a part of one; raises `InvalidRequest`."""
+def _texts_of(table: Any, room: int) -> tuple[list[str], list[list[str]]]:
+    """The names and the cells of the columns of a table, or of a part of one; raises `InvalidRequest`.
+
+    There is `room` for so many characters.
+    """
     columns: list[list[str]] = []
-    room = _MAX_CHARACTERS
     for column in table.columns:
         cells = [text for chunk in getattr(column, "chunks", [column]) for text in _texts(chunk, room)]
         room -= sum(map(len, cells))
@@ -99,9 +101,7 @@ def _texts(chunk: Any, room: int) -> list[str]:
         texts = [*map(_text, chunk.dictionary.to_pylist()), ""]
         numbers = chunk.indices.fill_null(len(texts) - 1).to_pylist()
         if sum(len(texts[number]) for number in numbers) > room:
-            raise InvalidRequest(
-                f"the texts of a table have at most {_MAX_CHARACTERS} characters", code="too_many_items"
-            )
+            raise InvalidRequest("the texts of a table are too long for so many rows", code="too_many_items")
         return [texts[number] for number in numbers]
     if pyarrow.types.is_timestamp(chunk.type) and chunk.type.unit == "ns":  # Python's times have microseconds
         chunk = chunk.cast(pyarrow.timestamp("us", chunk.type.tz), safe=False)
