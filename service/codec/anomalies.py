@@ -18,6 +18,8 @@ from service.contract.types import Floats, ForecastItem, ForecastResult
 
 WARM_UP = 8  # observed values at the beginning of a series that are not judged: too little is known before them
 
+_MAX_SCORE = 1e6
+
 IntervalLevel = Annotated[float, Meta(gt=0, lt=1, description="share of ordinary values that the interval holds")]
 
 
@@ -100,6 +102,9 @@ def outside(
     judged = np.isfinite(values) & np.isfinite(middle) & (observed > WARM_UP)
     found = np.flatnonzero(judged & ((values < lower) | (values > upper)))
     scores = _scores(values, lower, middle, upper)
+    times: Sequence[str | UnsetType] = [UNSET] * len(found)
+    if timeline is not None:
+        times = timeline.texts_at(first + found)
     anomalies = [
         Anomaly(
             first + index,
@@ -107,15 +112,16 @@ def outside(
             float(lower[index]),
             float(upper[index]),
             float(scores[index]),
-            timeline.texts(first + index, 1)[0] if timeline is not None else UNSET,
+            time,
         )
-        for index in found.tolist()
+        for index, time in zip(found.tolist(), times, strict=True)
     ]
     return int(judged.sum()), anomalies
 
 
 def _scores(values: Floats, lower: Floats, middle: Floats, upper: Floats) -> Floats:
-    """The distance from the median in widths of the half interval on that side, at most 1e6 for one of no width."""
-    width = np.where(values > middle, upper - middle, middle - lower)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.minimum(np.abs(values - middle) / width, 1e6))
+    """The distance from the median in widths of the half interval on that side, at most `_MAX_SCORE`."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        width = np.where(values > middle, upper - middle, middle - lower)
+        scores = np.minimum(np.abs(values - middle) / width, _MAX_SCORE)
+    return np.nan_to_num(scores, nan=_MAX_SCORE)  # of distances that are more than floats hold

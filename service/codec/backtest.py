@@ -7,6 +7,7 @@ mean absolute scaled error of the median (MASE, Hyndman and Koehler 2006), the w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -183,6 +184,7 @@ def seasons_of(test: Backtest, results: Sequence[ForecastResult]) -> list[int]:
     return [season or last.get(series, 1) for series, season in enumerate(test.seasons)]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def window_errors(
     test: Backtest, results: Sequence[ForecastResult], seasons: Sequence[int], part: slice
 ) -> list[dict[str, WindowErrors]]:
@@ -200,6 +202,7 @@ def window_errors(
     return errors
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def score(
     test: Backtest,
     results: Sequence[ForecastResult],
@@ -268,8 +271,8 @@ def _scores(errors: Sequence[WindowErrors]) -> Scores:
     scaled = [entry.scaled for entry in errors if entry.scaled is not None]
     size, count = sum([entry.size for entry in errors]), sum([entry.n_values for entry in errors])
     return Scores(
-        float(np.mean(scaled)) if scaled else None,
-        sum([entry.loss for entry in errors]) / size if size > 0 else None,
+        _finite(float(np.mean(scaled))) if scaled else None,
+        _finite(sum([entry.loss for entry in errors]) / size) if size > 0 else None,
         sum([entry.covered for entry in errors]) / count if count else None,
     )
 
@@ -288,11 +291,16 @@ def _scale(past: Floats, season: int) -> float:
     return 0.0
 
 
+def _finite(score: float) -> float | None:
+    """None for a score of values so large that their distance is none of those that floats hold."""
+    return score if math.isfinite(score) else None
+
+
 def _mean_scores(scores: Sequence[Scores]) -> Scores:
     def mean(name: str) -> float | None:
         values = [getattr(entry, name) for entry in scores]
         present = [value for value in values if value is not None]
-        return float(np.mean(present)) if present else None
+        return _finite(float(np.mean(present))) if present else None
 
     return Scores(mean("mase"), mean("wql"), mean("coverage"))
 

@@ -6,6 +6,7 @@ such a field, as `canvas.toDataURL()` gives one, is a file in base64.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from service.contract.errors import InvalidRequest
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the answer says what is wrong with a form
 FILE_FIELD = "file"
 # Names of the fields in which browsers' forms, upload widgets and examples of other services send pictures.
 _FILE_FIELDS = frozenset({FILE_FIELD, "files", "image", "images", "img", "picture", "pictures", "photo", "upload"})

@@ -111,7 +111,13 @@ class Timeline(Struct, frozen=True, eq=False):
 
     def texts(self, first: int, count: int) -> list[str]:
         """The times of `count` steps from step `first` on."""
-        times = self.grid.at(np.arange(first, first + count, dtype=np.int64))
+        return self.texts_at(np.arange(first, first + count, dtype=np.int64))
+
+    def texts_at(self, steps: Steps) -> list[str]:
+        """The times of `steps`."""
+        if not len(steps):
+            return []
+        times = self.grid.at(steps)
         zone = _zone_of(self.moment)
         if zone is None:
             return _texts(times, self.precision)
@@ -211,6 +217,7 @@ def check_end(timeline: Timeline, horizon: int) -> None:
         raise Fault("with this step the forecast goes beyond the year 9999", "freq")
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def is_likely(values: Floats, season: int) -> bool:
     """Whether `season`, which the name of a frequency suggests, is to be stated to a network: values show no other.
 
@@ -234,6 +241,7 @@ def is_likely(values: Floats, season: int) -> bool:
     return not bool((other & (inner < 0.8 * seasonal)).any())
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def comes_back(values: Floats, season: int) -> bool:
     """Whether values are nearer to those one `season` earlier than to others within it, by a fifth or more.
 

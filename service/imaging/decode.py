@@ -5,6 +5,7 @@ Size limit before decoding; first frame; EXIF orientation; transparency, palette
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
@@ -39,6 +40,7 @@ PngImagePlugin.MAX_TEXT_MEMORY = 16 << 20  # bytes that all texts of a PNG may h
 # It also warns of each tag that it leaves out. A file may have 65,535 of them, of which each would be a line of the log
 # and, since Python remembers what it warned of, be kept for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # the answer says what is wrong with a file
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 

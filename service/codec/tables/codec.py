@@ -112,7 +112,7 @@ def read_file(content: bytes, query: str) -> Table:
     try:
         options = decode_query(query.encode(), options_decoder, TEXT_OPTIONS)
         if content.startswith(b"PAR1"):
-            return read_table(parquet.read_rows(content), options, limits, "parquet")
+            return read_table(parquet.read_rows(content, parquet.MAX_LOCAL_CELLS), options, limits, "parquet")
         return read_csv(content, options, limits)
     except InvalidRequest as error:
         details = [fault.detail for fault in error.errors] or [error.detail]

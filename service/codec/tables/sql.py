@@ -102,8 +102,8 @@ def _tuples(text: str, position: int, line: int) -> tuple[list[Inserted], int]:
             cells = [] if depth == 1 else cells
         elif token["close"]:
             depth -= 1
-            if depth == 0 and cells is not None:
-                rows.append((line, cells))
+            if depth == 0:
+                rows += [(line, cells)] if cells else []
                 cells = None
         elif depth == 1 and cells is not None and (token["quoted"] or token["plain"]):
             cells.append(_value(token))

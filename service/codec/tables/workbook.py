@@ -21,14 +21,17 @@ from service.contract.errors import InvalidRequest
 
 MAX_BYTES = 16 << 20  # of one part of the archive, unpacked
 MAX_SHEET_BYTES = 64 << 20
+# Of a small archive a part may have fewer: what is mostly repeated takes long to read for its size.
+_UNPACKED, _RATIO = 4 << 20, 40  # bytes, and further ones for each byte of the archive
 MAX_CELLS = 1_000_000
+_FEW_CELLS, _APART = 100_000, 16  # cells, and further ones for each that is not empty
 MAX_COLUMNS = 16_384
 WORKBOOK_MAGIC = b"PK\x03\x04"
 _NO_WORKBOOK = "this is no CSV: the content is a zip file, and no Excel workbook; unpack it first"
 _EPOCHS = (dt.datetime(1899, 12, 30), dt.datetime(1904, 1, 1))  # noqa: DTZ001 (clocks without a zone)
 _DATE_FORMATS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])  # built in
-_NOT_OF_DATES = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.|_.|\*.')  # literal text, colours and conditions in a format
-_LONGEST_CODE = 255  # characters of a format, as in Excel; brackets without an end take the square of their number
+_NOT_OF_DATES = re.compile(r'"[^"]*"|\[[^][]*\]|\\.|_.|\*.')  # literal text, colours and conditions in a format
+_LONGEST_CODE = 255  # characters of a format, as in Excel
 _LETTERS = re.compile(r"[A-Z]+")
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
@@ -37,7 +40,7 @@ def read_workbook(content: bytes) -> Rows:
     """The rows of the first sheet with values in a workbook; raises `InvalidRequest` (`bad_table`)."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _Workbook(archive).rows()
+            return _Workbook(archive, _UNPACKED + _RATIO * len(content)).rows()
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -46,6 +49,7 @@ def read_workbook(content: bytes) -> Rows:
         ValueError,
         OverflowError,
         NotImplementedError,
+        RecursionError,
     ) as error:
         if isinstance(error, InvalidRequest):
             raise
@@ -55,8 +59,10 @@ def read_workbook(content: bytes) -> Rows:
 class _Workbook:
     """The parts of one archive."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, max_bytes: int) -> None:
+        """`max_bytes`: of any part, unpacked."""
         self._archive = archive
+        self._max_bytes = max_bytes
         if "xl/workbook.xml" not in archive.namelist():
             raise bad_table(_NO_WORKBOOK)
         root = self._part("xl/workbook.xml")
@@ -85,6 +91,7 @@ class _Workbook:
 
     def _content(self, name: str, limit: int) -> bytes:
         """A part of the archive; what is too large, or has definitions of its own, is refused before it is parsed."""
+        limit = min(limit, self._max_bytes)
         with self._archive.open(name) as file:
             content = file.read(limit + 1)
         if len(content) > limit:
@@ -112,7 +119,7 @@ class _Workbook:
         ]
 
     def _sheet_rows(self, path: str) -> Iterator[Row]:
-        n_cells = number = 0
+        n_cells = n_filled = number = 0
         columns: dict[str, int] = {}
         for _, row in ET.iterparse(io.BytesIO(self._content(path, MAX_SHEET_BYTES))):  # noqa: S314  # nosec B314
             if not row.tag.endswith("row") or not _is(row, "row"):
@@ -131,8 +138,10 @@ class _Workbook:
                     continue
                 cells += [""] * (column - len(cells)) + [text]
             n_cells += len(cells)
-            if n_cells > MAX_CELLS:
-                raise InvalidRequest(f"a sheet has at most {MAX_CELLS} cells: save it as CSV", code="too_many_items")
+            n_filled += len(cells) - cells.count("")
+            most = min(MAX_CELLS, _FEW_CELLS + _APART * n_filled)
+            if n_cells > most:
+                raise InvalidRequest(f"a sheet has at most {most} cells: save it as CSV", code="too_many_items")
             row.clear()
             if any(text.strip() for text in cells):
                 yield Row(number, cells)

@@ -112,3 +112,16 @@ async def test_an_ordinary_series_has_no_anomaly(harness: Harness) -> None:
 @pytest.mark.parametrize("level", [0, 1, 1.5, "x"])
 async def test_a_level_is_between_0_and_1(harness: Harness, level: object) -> None:
     assert (await post(harness, "/anomalies", [{"target": [1.0] * 20}], level=level)).status_code == 422
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308] * 20, [1.0, 2] * 20 + [1e308, -1e308], [5e-324, 0] * 20], ids=str)
+@pytest.mark.parametrize("path", ["/backtest", "/anomalies"])
+async def test_values_at_the_ends_of_what_floats_hold_are_judged(
+    harness: Harness, path: str, values: list[float]
+) -> None:
+    """Their distances are none of those that floats hold: warnings in the log, and scores that were no numbers."""
+    parameters = {"prediction_length": 2} if path == "/backtest" else {}
+    response = await post(harness, path, [{"target": values}], **parameters)
+    assert response.status_code == 200, response.text
+    anomalies = response.json().get("predictions", [{}])[0].get("anomalies", [])
+    assert all(isinstance(anomaly["score"], float) for anomaly in anomalies)

@@ -70,3 +70,9 @@ def test_parsing_ends_at_the_first_part_too_many() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_form(content, CONTENT_TYPE, 2)
     assert caught.value.code == "too_many_items"
+
+
+def test_what_the_parser_finds_wrong_is_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_form(b"PAR1", b"multipart/form-data; boundary=XX", 3)
+    assert not caplog.records

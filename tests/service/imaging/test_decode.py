@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def test_what_decoders_warn_of_is_no_line_of_the_log() -> None:
     program = "import sys; from service.imaging.decode import decode; decode(sys.stdin.buffer.read(), 10_000)"
     run = subprocess.run([sys.executable, "-c", program], input=file.getvalue(), capture_output=True, check=True)
     assert run.stderr == b""
+    assert not logging.getLogger("PIL.TiffImagePlugin").isEnabledFor(logging.ERROR)
 
 
 def test_the_texts_of_a_picture_are_bounded() -> None:

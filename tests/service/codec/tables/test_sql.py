@@ -77,3 +77,9 @@ def test_a_row_that_is_not_closed_ends_where_the_next_statement_begins() -> None
 def test_a_quote_without_an_end_ends_the_rows() -> None:
     rows, _ = read_inserts("INSERT INTO a VALUES (1,2),(3,'x\nINSERT INTO a VALUES (5,6)\n")
     assert [cells for _, cells in rows] == [["1", "2"]]
+
+
+@pytest.mark.parametrize("values", ["()", "(,,)", "(), ()"])
+def test_rows_without_a_value_are_none(values: str) -> None:
+    with pytest.raises(InvalidRequest, match="no row of values"):
+        read_inserts(f"INSERT INTO t VALUES {values};")

@@ -130,6 +130,25 @@ def test_cells_without_letters_follow_one_another() -> None:
 
 
 def test_only_the_beginning_of_a_long_format_is_looked_at() -> None:
-    """Brackets without an end take the square of their number."""
     assert workbook._is_date_code("[" * 10 + "yyyy")
     assert not workbook._is_date_code("[" * 1_000_000 + "yyyy")
+
+
+def test_a_small_archive_has_no_large_part() -> None:
+    """16 kB of `<c/>` took 5 s."""
+    with pytest.raises(InvalidRequest, match="MiB unpacked"):
+        read(archive([("Sheet", f"<row>{'<c/>' * 2_000_000}</row>")]))
+    zeros = "".join(row(line, number(f"A{line}", 0), number(f"B{line}", 1)) for line in range(1, 50_000))
+    assert len(workbook.read_workbook(archive([("Sheet", zeros)])).rows) == 49_999
+
+
+def test_cells_that_are_far_apart_are_not_filled_up() -> None:
+    rows = "".join(row(line, number(f"XFD{line}", line)) for line in range(1, 60))
+    with pytest.raises(InvalidRequest, match="a sheet has at most"):
+        read(archive([("Sheet", rows)]))
+
+
+def test_texts_within_texts_without_end_are_no_workbook() -> None:
+    strings = f"<sst><si>{'<r>' * 5000}<t>a</t>{'</r>' * 5000}</si></sst>"
+    with pytest.raises(InvalidRequest, match="no Excel workbook"):
+        read(archive([("Sheet", row(1, shared("A1", 0)))], strings=strings))
