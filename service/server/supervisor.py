@@ -117,6 +117,7 @@ def _work(
     except Exception:
         logger.exception("a worker failed")
         status = STARTUP_FAILURE
+    logging.shutdown()  # a process that was forked ends without it
     raise SystemExit(status)
 
 

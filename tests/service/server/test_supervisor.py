@@ -66,6 +66,16 @@ class Scripted(Supervisor):
             listener.close()
 
 
+@pytest.fixture(autouse=True)
+def _same_signals_afterwards() -> Iterator[None]:
+    """A supervisor that has ended leaves its process deaf to signals: nothing but the end of that is to come."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Scripted]]:
     supervisors: list[Scripted] = []
