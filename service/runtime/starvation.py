@@ -1,4 +1,4 @@
-"""How long the threads of another process were ready to run and got no processor: Linux counts it for each of them.
+"""How long the threads of a process were ready to run and got no processor: Linux counts it for each of them.
 
 A process that does nothing may hang, or may be starved by others on the machine; only the first is its own fault.
 """

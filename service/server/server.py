@@ -36,6 +36,7 @@ from service.runtime import logs
 from service.runtime.descriptors import max_connections
 from service.runtime.malloc import limit_arenas
 from service.runtime.model_plan import Action, Change
+from service.runtime.starvation import longest_wait, waits
 from service.runtime.watched_file import UnusableFile
 from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
@@ -202,13 +203,18 @@ class Server(uvicorn.Server):
     def end_when_hung(self) -> None:
         """End the process when it has hung for long; for a thread of its own, where no parent does that.
 
-        It could not even be stopped by SIGTERM otherwise. Silent looks are counted, not seconds: a process that was
-        stopped, or got no processor, looks as seldom as it turns.
+        It could not even be stopped by SIGTERM otherwise. Silent looks are counted, not seconds, as a process that was
+        stopped does not look; nor are looks in which a thread waited for a processor.
         """
-        looks = 0
+        looks, waited_before = 0, waits(os.getpid())
         while looks < _HUNG_LOOKS:
             time.sleep(_REPORT)
-            looks = looks + 1 if self.silence() > _REPORT else 0
+            if self.silence() <= _REPORT:
+                looks = 0
+                continue
+            waited = waits(os.getpid())
+            looks += longest_wait(waited_before, waited) < _REPORT / 2
+            waited_before = waited
         logger.critical("the process ends: it has hung in a call of a model, or of the system")
         logging.shutdown()
         os._exit(1)
