@@ -43,7 +43,7 @@ class ByteBudget:
 
 
 class FileSpace:
-    """The bytes of bodies in temporary files, whose file system others need, too.
+    """The bytes of bodies in temporary files, on a file system that serves other bodies, too.
 
     A client may have three times as much there as is free, so that one alone gets three quarters, and the next three
     quarters of the rest (the dynamic threshold of `service.runtime.fair_share`).
@@ -55,12 +55,12 @@ class FileSpace:
 
     def take(self, client: str, count: int, descriptor: int) -> bool:
         """Add `count` bytes of `client`, in a file of that `descriptor`; whether it may have so many."""
-        held = self._by_client[client] + count
-        if held // _LOOK != (held - count) // _LOOK:
+        total = self._by_client[client] + count
+        if total // _LOOK != (total - count) // _LOOK:
             system = os.fstatvfs(descriptor)
-            if held > _MOST_PER_FREE_BYTE * system.f_bavail * system.f_frsize:
+            if total > _MOST_PER_FREE_BYTE * system.f_bavail * system.f_frsize:
                 return False
-        self._by_client[client] = held
+        self._by_client[client] = total
         self.held_bytes += count
         return True
 

@@ -216,12 +216,12 @@ def score(
         members.setdefault(window.series, []).append(index)
     per_series: list[SeriesScores] = []
     for number, series in enumerate(test.inputs):
-        own = members.get(number, [])
-        scores = {name: _scores([errors[index][name] for index in own]) for name in names} if own else {}
-        warnings = [] if len(own) == test.parameters.windows else ["too_short" if not own else "fewer_windows"]
-        entry = SeriesScores(series.item_id, len(own), seasons[number], scores, warnings)
+        indices = members.get(number, [])
+        scores = {name: _scores([errors[index][name] for index in indices]) for name in names} if indices else {}
+        warnings = [] if len(indices) == test.parameters.windows else ["fewer_windows" if indices else "too_short"]
+        entry = SeriesScores(series.item_id, len(indices), seasons[number], scores, warnings)
         if test.parameters.include:
-            pairs = [(test.windows[index], results[index]) for index in own]
+            pairs = [(test.windows[index], results[index]) for index in indices]
             entry = replace(entry, forecasts=_forecasts(pairs, test.timelines[number]))
         per_series.append(entry)
     scored = [entry.methods for entry in per_series if entry.methods]

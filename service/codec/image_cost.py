@@ -78,8 +78,8 @@ def _has_more_parts(data: bytes, limit: int) -> bool:
     order = "<" if data.startswith(b"II") else ">"
     is_large = b"+" in data[2:4]
     entry = struct.Struct(f"{order}HHQ8x" if is_large else f"{order}HHI4x")
-    count, place = (f"{order}Q", f"{order}Q") if is_large else (f"{order}H", f"{order}I")
-    (position,) = _number(data, 8 if is_large else 4, place)
+    count, offset = (f"{order}Q", f"{order}Q") if is_large else (f"{order}H", f"{order}I")
+    (position,) = _number(data, 8 if is_large else 4, offset)
     for _ in range(2):
         if not position:
             break
@@ -88,10 +88,10 @@ def _has_more_parts(data: bytes, limit: int) -> bool:
             return True
         first = position + struct.calcsize(count)
         end = first + n_tags * entry.size
-        whole = data[first:end][: (len(data[first:end]) // entry.size) * entry.size]
-        if any(tag in _PARTS_OF_TIFF and n_parts > limit for tag, _, n_parts in entry.iter_unpack(whole)):
+        entries = data[first:end][: (len(data[first:end]) // entry.size) * entry.size]
+        if any(tag in _PARTS_OF_TIFF and n_parts > limit for tag, _, n_parts in entry.iter_unpack(entries)):
             return True
-        (position,) = _number(data, end, place)
+        (position,) = _number(data, end, offset)
     return False
 
 

@@ -89,22 +89,22 @@ def _smoothed(values: Floats) -> tuple[Floats, Floats]:
     of the block's values, with weights that are the same for all blocks.
     """
     weights, decay = _weights()
-    start, values = values[0], values - values[0]  # the first error is zero then, whatever is rounded
+    start, values = values[0], values - values[0]  # the first error is then zero, with any rounding
     level, errors = np.zeros(len(_ALPHAS)), np.zeros(len(_ALPHAS))
     for first in range(0, len(values), _BLOCK * _BLOCKS):
-        known = values[first : first + _BLOCK * _BLOCKS]
-        blocks = np.zeros(-(-len(known) // _BLOCK) * _BLOCK)
-        blocks[: len(known)] = known
+        chunk = values[first : first + _BLOCK * _BLOCKS]
+        blocks = np.zeros(-(-len(chunk) // _BLOCK) * _BLOCK)
+        blocks[: len(chunk)] = chunk
         within = (weights @ blocks.reshape(-1, _BLOCK).T).reshape(len(_ALPHAS), _BLOCK + 1, -1)
         begins = np.empty((len(_ALPHAS), within.shape[2]))
         for block in range(within.shape[2]):
             begins[:, block] = level
             level = decay[:, -1] * level + within[:, -1, block]
         within += decay[:, :, None] * begins[:, None, :]  # now the levels before each value, and behind the last
-        before = within[:, :-1].transpose(0, 2, 1).reshape(len(_ALPHAS), -1)
-        errors += ((known - before[:, : len(known)]) ** 2).sum(axis=1)
-        if len(known) % _BLOCK:
-            level = within[:, len(known) % _BLOCK, -1]
+        earlier_levels = within[:, :-1].transpose(0, 2, 1).reshape(len(_ALPHAS), -1)
+        errors += ((chunk - earlier_levels[:, : len(chunk)]) ** 2).sum(axis=1)
+        if len(chunk) % _BLOCK:
+            level = within[:, len(chunk) % _BLOCK, -1]
     return level + start, errors
 
 

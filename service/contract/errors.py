@@ -69,7 +69,7 @@ class Unavailable(RitmoError):
 
 
 def out_of_memory() -> Unavailable:
-    """What a request is told that the machine has no memory for at the moment."""
+    """The error of a request that the machine has no memory for at the moment."""
     detail = "there is no memory left for this request: send less at once, or try again later"
     return Unavailable(detail, code="queue_full", retry_after=1.0)
 

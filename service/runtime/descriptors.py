@@ -6,7 +6,7 @@ import contextlib
 import resource
 import sys
 
-_MOST_OTHER_FILES = 256  # that a process may open beside its connections: models, tables, probes
+_MOST_OTHER_FILES = 256  # that a process may open besides its connections: models, tables, probes
 
 
 def raise_limit() -> int:

@@ -101,8 +101,8 @@ class FairPool:
         self._threads: list[threading.Thread] = []
         # By kind and magnitude of size: seconds of a processor for one byte or number. Small pieces cost more for each.
         self._prices: dict[str, dict[int, float]] = {}
-        self._quick: list[_Ranked] = []  # heaps: the next one first
-        self._slow: list[_Ranked] = []
+        self._quick_work: list[_Ranked] = []  # heaps: the next one first
+        self._other_work: list[_Ranked] = []
         self._numbers = itertools.count()  # of equal ones the first comes first
         self._lock = threading.Lock()  # of the heaps, and of:
         self._n_idle = threads  # threads for all work
@@ -137,7 +137,9 @@ class FairPool:
         if deadline < math.inf:
             work.timer = loop.call_later(deadline - time.monotonic(), self._expire, work)
         with self._lock:
-            heapq.heappush(self._quick if work.is_quick else self._slow, (claim.rank, next(self._numbers), work))
+            heapq.heappush(
+                self._quick_work if work.is_quick else self._other_work, (claim.rank, next(self._numbers), work)
+            )
             self._call_quick_thread()
         if not self._threads:
             self._start_thread(loop, self._work_quickly)
@@ -153,14 +155,14 @@ class FairPool:
             return _FIRST_PRICE
         if magnitude in prices:
             return prices[magnitude]
-        return min(_FIRST_PRICE, prices[min(prices, key=lambda known: abs(known - magnitude))])
+        return min(_FIRST_PRICE, prices[min(prices, key=lambda measured: abs(measured - magnitude))])
 
     def close(self) -> None:
         """Take no more work, and drop what waits; a call that runs is left to itself."""
         self._closed = True
         with self._lock:
-            dropped = [*self._quick, *self._slow]
-            self._quick, self._slow = [], []
+            dropped = [*self._quick_work, *self._other_work]
+            self._quick_work, self._other_work = [], []
         for _, _, work in dropped:
             if work.future is not None:
                 work.future.cancel()
@@ -191,14 +193,14 @@ class FairPool:
 
     def _call_quick_thread(self) -> None:
         """Wake the thread for quick work where such work waits and no other thread is idle."""
-        if self._quick and not self._n_idle:
+        if self._quick_work and not self._n_idle:
             self._quick_tokens.put(True)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """The body of a thread for all work."""
         while self._tokens.get():
             with self._lock:
-                heap = min((heap for heap in (self._quick, self._slow) if heap), default=None)
+                heap = min((heap for heap in (self._quick_work, self._other_work) if heap), default=None)
                 work = heapq.heappop(heap)[2] if heap else None
                 self._n_idle -= 1
                 self._call_quick_thread()
@@ -211,7 +213,7 @@ class FairPool:
         """The body of the thread for quick work."""
         while self._quick_tokens.get():
             with self._lock:
-                work = heapq.heappop(self._quick)[2] if self._quick else None
+                work = heapq.heappop(self._quick_work)[2] if self._quick_work else None
             self._run(work, loop)
             with self._lock:
                 self._call_quick_thread()

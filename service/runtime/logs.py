@@ -1,6 +1,6 @@
 """Logs as JSON, one object a line, to stderr; `extra={"request_id": …}` and other extras become fields.
 
-A thread writes the lines. Whoever reads them may stop reading: a pipe is full then, and a write into it waits for ever.
+A thread writes the lines. Their reader may stop reading: a pipe is full then, and a write into it waits for ever.
 Only the thread waits; lines that find no room are counted and dropped.
 """
 
@@ -53,9 +53,8 @@ class BackgroundHandler(logging.Handler):
         super().__init__()
         self._descriptor = descriptor
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
-        self._accepted = self._written = (
-            0  # bytes; only a caller with the lock adds to the first, the thread to the other
-        )
+        # A caller with the lock adds to the first, the thread to the second.
+        self._accepted_bytes = self._written_bytes = 0
         self._dropped = 0  # lines
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
@@ -67,24 +66,24 @@ class BackgroundHandler(logging.Handler):
             self.handleError(record)
 
     def _add(self, record: logging.LogRecord) -> None:
-        if self._accepted - self._written > MAX_WAITING_BYTES:
+        if self._accepted_bytes - self._written_bytes > MAX_WAITING_BYTES:
             self._dropped += 1
             return
         if self._dropped:
             text = "%d lines of the log are lost: it was not read"
             dropped, self._dropped = self._dropped, 0
-            self._put(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (dropped,), None))
-        self._put(record)
+            self._enqueue(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (dropped,), None))
+        self._enqueue(record)
 
-    def _put(self, record: logging.LogRecord) -> None:
+    def _enqueue(self, record: logging.LogRecord) -> None:
         line = self.format(record).encode(errors="backslashreplace") + b"\n"
-        self._accepted += len(line)
+        self._accepted_bytes += len(line)
         self._lines.put(line)
 
     def flush(self) -> None:
         """Wait until everything is written, but not for long."""
         until = time.monotonic() + _LAST_LINES
-        while self._written < self._accepted and time.monotonic() < until:
+        while self._written_bytes < self._accepted_bytes and time.monotonic() < until:
             time.sleep(0.001)
 
     def close(self) -> None:
@@ -96,7 +95,7 @@ class BackgroundHandler(logging.Handler):
         while (line := self._lines.get()) is not None:
             with contextlib.suppress(OSError):  # the reader has left, the disk is full
                 _write(self._descriptor, line)
-            self._written += len(line)
+            self._written_bytes += len(line)
 
 
 def _write(descriptor: int, line: bytes) -> None:

@@ -66,7 +66,7 @@ _CACHED_TARGET = 64  # bytes: the split of a longer target is not cached
 _BODY_SECONDS = 0.02  # for a small body that follows its head
 _LATE_LOOK = 0.01  # seconds until the next look at a connection that was to close, and has a request to be read
 _UNASKED_SECONDS = 5.0  # that a client of HTTP/1.0 which sends no more may wait for its answer
-_HALF_CLOSED_SECONDS = 2.0  # until a client that sends no more is asked whether it has left, or waits for its answers
+_HALF_CLOSED_SECONDS = 2.0  # until a client that sends no more is probed: it has left, or waits for its answers
 _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head is less work than a second buffer
 _LONG_LENGTH = 18  # characters of a Content-Length: a longer one has leading zeros or white space, or means exabytes
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
@@ -337,7 +337,7 @@ class Protocol(HttpToolsProtocol):
             cycle.keep_alive = False
 
     def cut(self) -> None:
-        """Answer a request that is computed without a task, or whose body is not there: the server cannot wait longer.
+        """Answer a request that is computed without a task, or has no body yet: the server cannot wait longer.
 
         Tasks that compute are cancelled.
         """
@@ -503,7 +503,7 @@ class Protocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn annotates it as never keeping the connection
         """The client sends no more; it may have left, or wait for its answers (a half-closed connection).
 
-        Both look the same, so requests that are complete go on, and the client is asked (`_is_there`). True keeps the
+        Both look the same, so requests that are complete go on, and the client is probed (`_is_there`). True keeps the
         connection open.
         """
         cycle: Cycle | None = self.cycle
@@ -526,7 +526,7 @@ class Protocol(HttpToolsProtocol):
         cycle = self.running
         if cycle is None or cycle.response_complete:
             return False
-        if cycle.scope["http_version"] != "1.1":  # it knows no interim answers
+        if cycle.scope["http_version"] != "1.1":  # it has no interim answers
             return self._received_at > time.monotonic() - _UNASKED_SECONDS
         if not cycle.response_started:  # else the parts of the answer ask
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -882,7 +882,7 @@ class Protocol(HttpToolsProtocol):
             self.logger.warning("Exceeded concurrency limit.")
         previous: Cycle | None = self.cycle
         keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.draining
-        expects = self.expect_100_continue and version != "1.0"  # a client of HTTP/1.0 knows no interim answers
+        expects = self.expect_100_continue and version != "1.0"  # HTTP/1.0 has no interim answers
         cycle = Cycle(self, scope, keep_alive=keep_alive, expect_100_continue=expects)
         self.cycle = cycle
         if previous is None or previous.response_complete:

@@ -34,7 +34,7 @@ PAUSE = 0.002  # seconds a process leaves a connection to the others; it takes o
 _SHORTAGE = 0.1  # seconds until the next try where the process may open no more files
 _SHORTAGE_NEWS = 10.0  # seconds between two lines in the log about that
 _TLS_HANDSHAKE = 1.5  # seconds that a stop, or a process without room, gives a client to end its handshake of TLS
-_MAX_HANDSHAKES = 1024  # of TLS at once: each takes 60 KiB
+_MAX_HANDSHAKES = 1024  # of TLS at once: 60 KiB each
 _ROOM = 32  # connections that are closed at once, where there is no room for the next
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
 _BACKLOG = 2048
@@ -284,7 +284,7 @@ class BalancedListener:
     def _give_up_handshakes(self) -> int:
         """End those that have taken long; their number."""
         limit = self._loop.time() - _TLS_HANDSHAKE
-        late = [each for each, since in itertools.islice(self._registering.items(), _ROOM) if since < limit]
+        late = [handshake for handshake, since in itertools.islice(self._registering.items(), _ROOM) if since < limit]
         for registering in late:
             registering.cancel()
         return len(late)

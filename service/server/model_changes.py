@@ -55,8 +55,8 @@ class ModelChanges:
         return self._current is not None
 
     def ask(self, change: Change, origin: Origin = None) -> None:
-        """Have `change` made when its turn comes; a reload that nobody waits for is made once for all that wait."""
-        if change.action == "reload" and any(each[:2] == (change, origin) for each in self._queue):
+        """Have `change` made when its turn comes; reloads without an origin that wait are one."""
+        if change.action == "reload" and any(waiting[:2] == (change, origin) for waiting in self._queue):
             return
         self._queue.append((change, origin, time.monotonic() + WAIT))
 

@@ -184,7 +184,7 @@ class Server(uvicorn.Server):
     async def _beat(self) -> None:
         """Show the parent and the management port, for as long as the process lives, that the event loop turns.
 
-        And that models are computed: where one of them does not return from a call, nobody gets an answer any more.
+        And that models are computed: where one of them does not return from a call, no request gets an answer any more.
         """
         while True:
             if self._registry.call_seconds < _ENDLESS_CALL:

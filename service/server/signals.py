@@ -1,4 +1,4 @@
-"""Signals while a process starts: it has no handlers of its own yet, and nobody waits for an answer of it.
+"""Signals while a process starts: it has no handlers of its own yet, and no client waits for its answer.
 
 Python would end it with a traceback at Ctrl-C, and the system at a SIGHUP or SIGUSR2, which ask for no end at all.
 """
@@ -36,11 +36,11 @@ def handle_in_worker() -> None:
 @contextlib.contextmanager
 def held_back_from_child() -> Iterator[None]:
     """A process that is started meanwhile gets no such signal before it calls `handle_in_worker`."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IMPATIENT)
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _IMPATIENT)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

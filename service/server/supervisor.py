@@ -358,7 +358,7 @@ class Supervisor:
 
     def _start(self, slot: Slot, time_now: float) -> None:
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)  # who cleans up temporary files may have deleted it
+            self._folder.mkdir(mode=0o700, exist_ok=True)  # a cleaner of temporary files may have deleted it
             slot.process_started(self._spawn(slot), time_now)
         except OSError as error:  # no memory, too many processes
             logger.error("a worker could not be started: %s", error)

@@ -1,4 +1,4 @@
-"""The transport of a connection with TLS, which hands over a large answer in pieces.
+"""The transport of a connection with TLS, which passes a large answer on in pieces.
 
 uvloop encrypts all that it is given, and hands all of it to the connection below, of which the protocol above learns
 nothing: an answer of 9 MiB that its client does not read took 29 MiB, without an end and without being counted. So no
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-_PIECE = 64 << 10  # bytes: with TLS around it more than the connection below takes before it wants no more
+_PIECE = 64 << 10  # bytes: with TLS around it more than the connection below takes before it pauses
 
 
 class TlsTransport(asyncio.Transport):

@@ -224,7 +224,7 @@ class _Tools:
         return await pipeline.in_thread("mcp score", size, deadline, _scores, test, results)
 
     def _test(self, arguments: dict[str, Any], manifest: Manifest) -> Backtest:
-        """The test that is asked for; raises `InvalidRequest`."""
+        """The requested test; raises `InvalidRequest`."""
         try:
             options = {name: value for name, value in arguments.items() if name != "target"}
             parameters = msgspec.convert(options, BacktestParameters)

@@ -22,11 +22,11 @@ _MAX_PART_CELLS = 1_000_000
 def read_rows(content: bytes, max_cells: int = MAX_CELLS) -> Rows:
     """The rows of a Parquet file with the names of its columns first; raises `InvalidRequest`."""
     pyarrow, _ = _modules()
-    most = min(max_cells, _FEW_CELLS + _CELLS_PER_BYTE * len(content))
+    limit = min(max_cells, _FEW_CELLS + _CELLS_PER_BYTE * len(content))
     try:
         file, read = _opened(io.BytesIO(content))
-        if file.metadata.num_rows * file.metadata.num_columns > most:
-            raise InvalidRequest(f"a table of this size has at most {most} cells", code="too_many_items")
+        if file.metadata.num_rows * file.metadata.num_columns > limit:
+            raise InvalidRequest(f"a table of this size has at most {limit} cells", code="too_many_items")
         names, columns = _texts_of(file.read(columns=read), _CHARACTERS * max_cells)
     except _faults(pyarrow) as error:
         raise bad_table("the body is no Parquet file that can be read") from error

@@ -96,8 +96,8 @@ def _check_shape(rows: Sequence[Row]) -> None:
     Each column is looked at in each row, so that one wide row would be paid for in all others.
     """
     longest = max(rows, key=lambda row: len(row.cells))
-    places, n_cells = len(rows) * len(longest.cells), sum(len(row.cells) for row in rows)
-    if places > _MOST_PLACES_PER_CELL * n_cells + _FEW_PLACES:
+    n_places, n_cells = len(rows) * len(longest.cells), sum(len(row.cells) for row in rows)
+    if n_places > _MOST_PLACES_PER_CELL * n_cells + _FEW_PLACES:
         detail = f"line {longest.line} has {len(longest.cells)} cells, the table {n_cells / len(rows):.1f} in a row"
         raise bad_table(f"{detail}: rows have as many cells as the table has columns")
 
@@ -279,8 +279,8 @@ class _Reader:
             notes=self._notes,
         )
         parameters, with_series = parameters_of(self._options), self._options.include == "series"
-        places = [column.index for column in self._ids]
-        return Table(inputs, timelines, seasons, parameters, self._options.model, reading, with_series, places)
+        id_columns = [column.index for column in self._ids]
+        return Table(inputs, timelines, seasons, parameters, self._options.model, reading, with_series, id_columns)
 
     # --- cells -------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ MAX_SHEET_BYTES = 64 << 20
 # Of a small archive a part may have fewer: what is mostly repeated takes long to read for its size.
 _UNPACKED, _RATIO = 4 << 20, 40  # bytes, and further ones for each byte of the archive
 MAX_CELLS = 1_000_000
-_FEW_CELLS, _APART = 100_000, 16  # cells, and further ones for each that is not empty
+_FEW_CELLS, _CELLS_PER_FILLED = 100_000, 16  # cells, and further ones for each that is not empty
 MAX_COLUMNS = 16_384
 WORKBOOK_MAGIC = b"PK\x03\x04"
 _NO_WORKBOOK = "this is no CSV: the content is a zip file, and no Excel workbook; unpack it first"
@@ -139,9 +139,9 @@ class _Workbook:
                 cells += [""] * (column - len(cells)) + [text]
             n_cells += len(cells)
             n_filled += len(cells) - cells.count("")
-            most = min(MAX_CELLS, _FEW_CELLS + _APART * n_filled)
-            if n_cells > most:
-                raise InvalidRequest(f"a sheet has at most {most} cells: save it as CSV", code="too_many_items")
+            limit = min(MAX_CELLS, _FEW_CELLS + _CELLS_PER_FILLED * n_filled)
+            if n_cells > limit:
+                raise InvalidRequest(f"a sheet has at most {limit} cells: save it as CSV", code="too_many_items")
             row.clear()
             if any(text.strip() for text in cells):
                 yield Row(number, cells)

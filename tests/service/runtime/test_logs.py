@@ -93,7 +93,7 @@ class Pipe:
         text = b""
         until = time.monotonic() + TIMEOUT
         while time.monotonic() < until:
-            is_written = self.handler._written == self.handler._accepted
+            is_written = self.handler._written_bytes == self.handler._accepted_bytes
             try:
                 text += os.read(self.reader, 1 << 20)
             except BlockingIOError:
@@ -136,7 +136,7 @@ def test_a_reader_that_has_left_and_a_pipe_that_is_shared(pipe: Pipe) -> None:
     os.close(pipe.reader)
     pipe.log("nobody reads this")
     pipe.handler.flush()
-    assert pipe.handler._written == pipe.handler._accepted
+    assert pipe.handler._written_bytes == pipe.handler._accepted_bytes
     pipe.reader, _ = os.pipe()
 
 
