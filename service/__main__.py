@@ -392,7 +392,10 @@ def _serve(settings: Settings) -> int:
     handle_early_signals()
     from service.server.supervisor import serve
 
-    return serve(settings)
+    try:
+        return serve(settings)
+    finally:
+        logging.shutdown()  # the last lines are written, however the process ends
 
 
 def _answer(command: _OneShotCommand, settings: Settings, application: Callable[[Settings, str], Application]) -> int:
