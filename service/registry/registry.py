@@ -288,7 +288,7 @@ class Registry:
         if self._scheduler is not None and not self._scheduler.alive:
             reasons.append("the inference thread is not running")
         if self._scanned and not self._fault and not self._versions and not self._unreadable:
-            reasons.append(readable(f"there are no models in {self._models} any more"))
+            reasons.append(f"there are no models in {self._models} any more")
         reasons += [f"{v.reference} is being loaded" for v in self._versions if v.state == "loading"]
         usable = {v.name for v in self._versions if v.state in ("loading", "ready")}
         hopeless = ({v.name for v in self._versions if v.state == "failed"} | set(self._unreadable)) - usable
@@ -306,7 +306,7 @@ class Registry:
         warnings += [f"{v.reference}: {note}" for v in self._versions for note in v.notes]
         if self._scheduler is not None and self._scheduler.restarts:
             warnings.append(f"the inference thread died and was replaced {self._scheduler.restarts} times")
-        return Health(not reasons, tuple(reasons), tuple(warnings))
+        return Health(not reasons, tuple(map(readable, reasons)), tuple(map(readable, warnings)))
 
     def _look_up(self, reference: str) -> Served:
         name, at, number = reference.partition("@")
@@ -424,9 +424,7 @@ class Registry:
             log.error("%s; the setting RITMO_MODELS names another one", self._fault)
             return False
         except TimeoutError:
-            self._fault = readable(
-                f"the folder of models {self._models} could not be read within {self._load_seconds:g} s"
-            )
+            self._fault = f"the folder of models {self._models} could not be read within {self._load_seconds:g} s"
             log.error("%s", self._fault)
             return False
         finally:
@@ -445,8 +443,7 @@ class Registry:
             version.withheld(*withheld[version.reference]) if version.reference in withheld else version
             for version in self._versions
         ]
-        empty = readable(f"there are no models in {self._models.absolute()}")
-        self._fault = "" if folders or repository.unreadable else empty
+        self._fault = "" if folders or repository.unreadable else f"there are no models in {self._models.absolute()}"
         if self._fault:
             log.error("%s; the setting RITMO_MODELS names another folder", self._fault)
         for version in self._versions:
