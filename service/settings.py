@@ -86,7 +86,10 @@ class Settings(EngineSettings, BaseSettings):
         default=None, ge=0, le=65535, description="another port for /livez, /readyz and /metrics, never behind requests"
     )
     workers: int = Field(
-        default=1, ge=1, le=MAX_WORKERS, description="processes that serve; each loads the models for itself"
+        default=1,
+        ge=1,
+        le=MAX_WORKERS,
+        description="processes that serve (at most 1,024); each loads the models for itself",
     )
 
     model_load_seconds: float = Field(
