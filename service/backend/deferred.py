@@ -44,6 +44,15 @@ def load(
     return model.load(folder, device, warm=warm, threads=threads, trusted=trusted)
 
 
+def load_served(
+    folder: Path, device: str, *, threads: ComputeThreads | None = None, trusted: TrustedKeys | None = None
+) -> LoadedModel:
+    """See `service.backend.model`."""
+    from service.backend import model
+
+    return model.load_served(folder, device, threads=threads, trusted=trusted)
+
+
 def warm_up_served(loaded: LoadedModel, folder: Path, should_continue: Callable[[], bool]) -> None:
     """See `service.backend.model`."""
     from service.backend import model

@@ -21,7 +21,7 @@ from service.backend.network import IndexedResults
 from service.backend.reading import read_batch
 from service.backend.sharding import ComputeThreads
 from service.backend.torchscript import MODULE_ERRORS, CudaNetwork, ScriptedNetwork, last_line, load_module
-from service.backend.warmup import MAX_LEAST_ROWS, MAX_LEAST_STEPS, warm_up
+from service.backend.warmup import MAX_LEAST_ROWS, MAX_LEAST_STEPS, rows_before_warm_up, warm_up
 from service.contract.errors import BrokenModel, ModelFault
 from service.contract.manifest import Manifest, read_manifest
 from service.contract.model_signatures import TrustedKeys
@@ -45,6 +45,32 @@ def load(
 
     Raises `BrokenModel` when manifest, digest, module or golden sample do not agree. Warming up takes seconds.
     """
+    model, sample = _load_proved(folder, device, threads, trusted)
+    if warm:
+        model.warm_up(sample)
+    return model
+
+
+def load_served(
+    folder: Path,
+    device: str | torch.device = "cpu",
+    *,
+    threads: ComputeThreads | None = None,
+    trusted: TrustedKeys | None = None,
+) -> LoadedModel:
+    """`load` without the warm-up, for a service that answers before it is over: see `LoadedModel.pad_safely`."""
+    model, sample = _load_proved(folder, device, threads, trusted)
+    try:
+        model.pad_safely(sample)
+    except MODULE_ERRORS as error:
+        raise BrokenModel(f"it fails for a batch of {MAX_LEAST_ROWS} rows: {last_line(error)}") from error
+    return model
+
+
+def _load_proved(
+    folder: Path, device: str | torch.device, threads: ComputeThreads | None, trusted: TrustedKeys | None
+) -> tuple[LoadedModel, golden.Sample]:
+    """The model in `folder`, verified and proved by its golden sample."""
     model = open_model(folder, device, threads, trusted)
     manifest = model.manifest
     sample = golden.read(folder, manifest)
@@ -55,13 +81,11 @@ def load(
         raise
     refuse_breaches(model.network, manifest)
     model.network.prices.calls.clear()  # first calls of a shape tell nothing of its price
-    if warm:
-        model.warm_up(sample)
-    return model
+    return model, sample
 
 
 def warm_up_served(model: LoadedModel, folder: Path, should_continue: Callable[[], bool] = lambda: True) -> None:
-    """Warm up `model`, which was loaded from `folder` without that, while it answers already (`pad_safely`).
+    """Warm up `model`, which `load_served` loaded from `folder`, while it answers already.
 
     Raises `Unavailable` as soon as `should_continue()` is false, `BrokenModel` where it fails for a shape.
     """
@@ -134,11 +158,12 @@ class LoadedModel:
         except (*MODULE_ERRORS, ModelFault) as error:
             raise BrokenModel(f"the golden sample cannot be computed: {last_line(error)}") from error
 
-    def pad_safely(self) -> None:
-        """Pad every call to the rows and steps that the warm-up would find at most: the answers have the same bits as
-        after it, unless kernels agree only beyond these."""
+    def pad_safely(self, sample: golden.Sample) -> None:
+        """Pad every call until the warm-up to rows and steps from which on kernels agree, as far as a few calls tell:
+        the answers have the same bits as after it, unless kernels agree only beyond these."""
+        rows = rows_before_warm_up(self.network, sample.items, self.manifest.input.max_length)
         limits = CallLimits(stepwise=self.network.prices.stepwise, threads=self.network.threads)
-        self._pad(MAX_LEAST_ROWS, MAX_LEAST_STEPS, limits)
+        self._pad(rows, MAX_LEAST_STEPS, limits)
 
     def _pad(self, least_rows: int, least_steps: int, limits: CallLimits) -> None:
         self.shapes = ShapeBuckets(least_rows, least_steps, self._rows, limits)

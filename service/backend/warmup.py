@@ -26,6 +26,7 @@ PIECES_PER_LENGTH = 4  # of one item
 STEPS = PIECE_LENGTHS[-1]  # length at which all row counts are compared
 ROWS = 16  # row count at which all lengths are compared
 LARGE_CALLS = (32, 64), (64, 32), (16, 128), (32, 128), (4, 512)  # rows, steps
+FEW_ROWS = 4  # to which the calls of most networks may be padded until their warm-up has compared all row counts
 LATE = 1024  # values after which a series costs a step with an answer as much as it ever will
 LARGE_HISTORIES = (4, 64), (16, 64)  # rows, steps
 LARGE_READOUTS = (8, 64, 9), (8, 64, 99), (32, 24, 9)  # rows, steps ahead, quantile levels
@@ -60,7 +61,7 @@ def warm_up(
     calls = _Calls(network, should_continue)
     late_state = None if max_length else _late_state(calls, items)
     probe = _Probe(calls, items, late_state)
-    lengths = [n for n in LENGTHS if max_length is None or n < 2 * max_length] or [LENGTHS[0]]
+    lengths = _lengths(max_length)
     # From the largest down: the first, well-filled runs are the reference of all others.
     by_rows: dict[int, float] = {}
     for rows in reversed(shapes.rows):  # all pieces where a difference would decide
@@ -83,6 +84,20 @@ def warm_up(
     if least_rows is None or least_steps is None:
         return Invariance(False, few_rows, least_steps or 1, max(*by_rows.values(), *by_steps.values()))
     return Invariance(True, least_rows, least_steps, 0.0)
+
+
+def rows_before_warm_up(network: Network, items: Sequence[Item], max_length: int | None) -> int:
+    """The row count to which calls are padded until `warm_up` has compared all: `FEW_ROWS` where a call of so many rows
+    has the bits of one of `MAX_LEAST_ROWS`, else these. A history in calls of 32 rows would hold all others up."""
+    probe = _Probe(_Calls(network, lambda: True), items, None)
+    steps = min(STEPS, _lengths(max_length)[-1])
+    differs = [probe.difference(rows, steps, all_pieces=False) > 0 for rows in (MAX_LEAST_ROWS, FEW_ROWS)]
+    return MAX_LEAST_ROWS if any(differs) else FEW_ROWS
+
+
+def _lengths(max_length: int | None) -> list[int]:
+    """The lengths that calls of a network may have, from 1 to the first that is no shorter than `max_length`."""
+    return [n for n in LENGTHS if max_length is None or n < 2 * max_length] or [LENGTHS[0]]
 
 
 class _Calls:

@@ -23,8 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from service.backend.deferred import load as load_model
-from service.backend.deferred import resolve_device, set_threads, warm_up_served
+from service.backend.deferred import load_served, resolve_device, set_threads, warm_up_served
 from service.backend.sharding import ComputeThreads
 from service.batching.queue import Limits
 from service.batching.scheduler import Scheduler
@@ -376,9 +375,7 @@ class Registry:
         await asyncio.to_thread(malloc_trim)
 
     def _load_model(self, folder: Path, device: str) -> LoadedModel:
-        model = load_model(folder, device, warm=False, threads=self._threads, trusted=self._trusted)
-        model.pad_safely()
-        return model
+        return load_served(folder, device, threads=self._threads, trusted=self._trusted)
 
     async def _warm_up(self, version: ModelVersion) -> None:
         """Find the shapes and prices of a version that is served; where that fails, it is taken out."""

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.backend.buckets import LENGTHS, ROWS, Ints, ShapeBuckets
-from service.backend.warmup import Invariance, warm_up
+from service.backend.warmup import Invariance, rows_before_warm_up, warm_up
 from service.contract.errors import Unavailable
 from service.contract.types import DigitItem, Floats, ForecastItem, Item
 from tests.networks import InOneCall
@@ -81,6 +81,22 @@ def test_the_largest_difference_of_what_never_agrees_is_reported(kind: str, netw
     invariance = warm_up(network, ShapeBuckets(), sample(kind), None)
     assert not invariance.exact
     assert invariance.deviation == pytest.approx(1e-9, rel=0.2)
+
+
+@pytest.mark.parametrize("kind", ["series", "digits"])
+@pytest.mark.parametrize(("threshold", "rows"), [(1, 4), (4, 4), (5, 32), (32, 32)])
+def test_calls_before_the_warm_up_have_few_rows_where_these_agree_with_many(
+    kind: str, threshold: int, rows: int
+) -> None:
+    network = Wavering(threshold)
+    assert rows_before_warm_up(network, sample(kind), None) == rows
+    assert {steps for _, steps in network.shapes} == {8}
+
+
+def test_calls_before_the_warm_up_are_no_longer_than_a_model_takes() -> None:
+    network = Wavering()
+    rows_before_warm_up(network, sample("series"), 1)
+    assert {steps for _, steps in network.shapes} == {1}
 
 
 def test_every_row_count_and_every_length_is_run() -> None:

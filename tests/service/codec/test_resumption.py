@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.backend.buckets import CHUNK
-from service.backend.model import LoadedModel, load
+from service.backend.model import LoadedModel, load_served
 from service.codec.digit_items import DigitBatch
 from service.codec.digit_types import DigitAnswer, DigitInput, DigitParameters, DigitPrediction
 from service.codec.digits import DigitCodec
@@ -51,9 +51,7 @@ def named(*names: str) -> list[str]:
 @cache
 def loaded(name: str) -> LoadedModel:
     newest = max((MODELS / name).iterdir(), key=lambda folder: int(folder.name))
-    model = load(newest, warm=False)
-    model.pad_safely()  # the bits are those after the warm-up, which takes seconds
-    return model
+    return load_served(newest)  # the bits are those after the warm-up, which takes seconds
 
 
 def forecast(name: str, target: Sequence[float | None], token: str | None = None) -> SeriesPrediction:
