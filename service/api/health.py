@@ -1,4 +1,4 @@
-"""`/livez`: the process turns. `/readyz`: models are loaded, self-tested and warm, and the server is not draining."""
+"""`/livez`: the process turns. `/readyz`: models are loaded and self-tested, and the server is not draining."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def health_router(
     async def livez() -> Alive:
         return Alive()
 
-    @router.get("/readyz", summary="Models are loaded, self-tested and warm", response_model=Ready, responses=unready)
+    @router.get(
+        "/readyz", summary="Models are loaded and self-tested, and answer", response_model=Ready, responses=unready
+    )
     async def readyz(request: Request) -> Ready | Response:
         health, models = registry.health(), states(registry)
         reasons = [*health.reasons, *(group.reasons() if group else ())]

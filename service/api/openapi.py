@@ -18,6 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from service.api import examples
 from service.api.problems import KINDS, MEDIA_TYPE, RETRY_STATUSES, Problem, describe
 from service.api.request import MAX_TIMEOUT_MS
+from service.api.route_scopes import ADMIN, needed
 from service.codec.anomalies import AnomalyAnswer, AnomalyOptions, AnomalyRequest
 from service.codec.backtest import BacktestAnswer, BacktestOptions, BacktestRequest
 from service.codec.common import JSON, READ_TABLES, TABLES
@@ -203,14 +204,26 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for operation in path.values():
             if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
                 operation["responses"].pop("422", None)
-            if not any(status.startswith("4") for status in operation["responses"]):
-                refusals = problem_responses(("host_not_allowed",))
-                operation["responses"] |= {str(status): response for status, response in refusals.items()}
     for name, route in DIRECT_ROUTES.items():
         # The options are parameters and fields of a form, not a schema of their own.
         options = document["components"]["schemas"].pop(route.options.__name__)["properties"] if route.options else {}
         document["paths"][name] = {"post": _operation(route, options)}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            refusals = problem_responses(_access_codes(method.upper(), path))
+            operation["responses"] |= {str(status): response for status, response in refusals.items()}
     return document
+
+
+def _access_codes(method: str, path: str) -> list[str]:
+    """The codes with which `service.api.access` may refuse an operation: most of them where keys are in use."""
+    scopes = needed(method, path)
+    codes = ["host_not_allowed"]
+    if scopes:
+        codes += ["unauthenticated", "forbidden", "rate_limited"]
+    if scopes is ADMIN:
+        codes.append("origin_not_allowed")
+    return codes
 
 
 def _operation(route: DirectRoute, options: dict[str, Any]) -> dict[str, Any]:

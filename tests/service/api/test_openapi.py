@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from service.api.app import create_app
 from service.api.openapi import DIGIT_CODES, FORECAST_CODES
 from service.api.problems import KINDS
 from service.codec.forecast_types import ForecastParameters
+from service.runtime.key_file import KeyLimits, add_key
 from service.settings import Settings
 from tests.fakes import FakeModel, FakeRegistry, as_registry, manifest
 from tests.pictures import drawn, encoded
@@ -32,7 +34,8 @@ def app(**changes: Any) -> Any:
 
 
 DOCUMENT: dict[str, Any] = app().openapi()
-HOT = {"/forecast": FORECAST_CODES, "/classify-digit": DIGIT_CODES}
+KEY_CODES = ("unauthenticated", "forbidden", "rate_limited", "host_not_allowed")
+HOT = {"/forecast": (*FORECAST_CODES, *KEY_CODES), "/classify-digit": (*DIGIT_CODES, *KEY_CODES)}
 
 
 @pytest.fixture
@@ -185,3 +188,26 @@ async def test_ordinary_refusals_are_declared(client: httpx.AsyncClient) -> None
     draining = create_app(Settings(), registry=as_registry(house))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(draining), base_url="http://t") as client_of_draining:
         declared("/readyz", "get", await client_of_draining.get("/readyz"))
+
+
+async def test_refusals_of_access_are_declared_for_every_operation(tmp_path: Path) -> None:
+    """Without a key, with one of another scope, with one that is used up, and under another name."""
+    keys = {scope: add_key(tmp_path / "keys.json", [scope])[0] for scope in ("infer", "observe")}
+    used_up, _ = add_key(tmp_path / "keys.json", ["admin"], limits=KeyLimits(requests="1/h"))
+    house = app(api_keys=tmp_path / "keys.json", allowed_hosts="t")
+    statuses = set()
+    async with (
+        house.router.lifespan_context(house),
+        httpx.AsyncClient(transport=httpx.ASGITransport(house), base_url="http://t") as client,
+    ):
+        await client.get("/models", headers={"Authorization": f"Bearer {used_up}"})
+        for path, operations in DOCUMENT["paths"].items():
+            for method in operations:
+                for headers in ({}, *({"Authorization": f"Bearer {key}"} for key in (*keys.values(), used_up))):
+                    response = await client.request(method, path.replace("{name}", "digits"), headers=headers)
+                    statuses.add(response.status_code)
+                    assert str(response.status_code) in operations[method]["responses"], (method, path, response.text)
+                response = await client.request(method, path, headers={"Host": "elsewhere.example"})
+                assert response.status_code == 403
+                declared(path, method, response)
+    assert {401, 403, 429} <= statuses
