@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service.runtime.key_file import add_key
 from tests.integration.servers import ROOT, running
 from tests.models import LastValue, LSTMDigits, write_model
 
@@ -19,18 +20,23 @@ EXAMPLES = str(max(10, int(os.environ.get("FUZZ_EXAMPLES", "20000")) // 50))  # 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3600)]
 
 
-@pytest.mark.parametrize("management", ["off", "on"])
-def test_every_operation_keeps_its_contract(management: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("management", "has_keys"), [("off", False), ("on", False), ("on", True)])
+def test_every_operation_keeps_its_contract(
+    management: str, has_keys: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """With management, the models are loaded and unloaded meanwhile: what is gone is a 404 or a 503."""
     command = Path(sys.executable).with_name("schemathesis")
     if not command.exists() and shutil.which("schemathesis") is None:
         pytest.skip("schemathesis is not installed: `make fuzz` installs it")
-    write_model(tmp_path, "forecaster", LastValue())
-    write_model(tmp_path, "digits", LSTMDigits())
+    write_model(tmp_path / "models", "forecaster", LastValue())
+    write_model(tmp_path / "models", "digits", LSTMDigits())
     seed = str(request.config.getoption("hypothesis_seed") or 0)
-    with running(tmp_path, model_management=management) as server:
-        url = f"{server.settled().url}/openapi.json"
-        options = ["--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
+    settings, options = {}, ["--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
+    if has_keys:
+        key, _ = add_key(tmp_path / "keys.json", ["admin"])
+        settings, options = {"api_keys": tmp_path / "keys.json"}, [*options, "--header", f"Authorization: Bearer {key}"]
+    with running(tmp_path / "models", model_management=management, **settings) as server:
+        url = f"{server.ready().url}/openapi.json"
         environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
         result = subprocess.run(
             [str(command), "--config-file", str(CONFIGURATION), "run", url, *options],
