@@ -71,7 +71,9 @@ class LiveProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self.flow = Flow(transport, self.loop, self._limits)
+        self.flow = Flow(transport, self.loop, self._limits, self.client[0] if self.client else "")
+        if transport.get_write_buffer_size():  # an answer that the client does not read: it goes on being waited for
+            self.pause_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""

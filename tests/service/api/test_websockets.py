@@ -23,13 +23,20 @@ class Client:
     """The other end of a connection."""
 
     def __init__(
-        self, harness: Harness, path: str = "/forecast/stream", extensions: bool = True, query: bytes = b""
+        self,
+        harness: Harness,
+        path: str = "/forecast/stream",
+        extensions: bool = True,
+        query: bytes = b"",
+        address: str = "",
     ) -> None:
         self._to_server: asyncio.Queue[Message] = asyncio.Queue()
         self._to_client: asyncio.Queue[Message] = asyncio.Queue()
         self.broken: Exception | None = None  # what sending to this client raises
         scope: Scope = {"type": "websocket", "path": path, "headers": [(b"x-request-id", b"mine")]}
         scope["query_string"] = query
+        if address:
+            scope["client"] = (address, 1)
         if extensions:
             scope["extensions"] = {"websocket.http.response": {}}
         self._to_server.put_nowait({"type": "websocket.connect"})
@@ -72,8 +79,8 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(harness: Harness) -> AsyncIterator[Client]:
-    client = Client(harness)
+async def connected(harness: Harness, address: str = "") -> AsyncIterator[Client]:
+    client = Client(harness, address=address)
     assert await client.raw() == {"type": "websocket.accept", "headers": [(b"x-request-id", b"mine")]}
     client.say({})
     yield client
@@ -217,6 +224,39 @@ async def test_one_connection_more_than_there_may_be_is_refused() -> None:
     async with connected(harness) as again:
         again.say({"target": [1]})
         assert (await again.answer())["context"]["observations"] == 1
+
+
+async def test_a_client_that_has_fewer_takes_the_place_of_one_that_has_most() -> None:
+    harness = Harness(max_live_connections=4, state_keys="a-secret-of-thirty-two-characters")
+    many = []
+    for number in range(4):
+        many.append(Client(harness, address="192.0.2.1"))
+        assert (await many[-1].raw())["type"] == "websocket.accept"
+        many[-1].say({"target": [number]})
+        await many[-1].answer()
+    many[0].say({"target": [5]})  # so that the second one is idle for longest
+    await many[0].answer()
+    async with connected(harness, "192.0.2.2"):
+        last = await many[1].answer()
+        assert (last["code"], last["status"], last["retryable"]) == ("queue_full", 503, True)
+        assert await many[1].raw() == {"type": "websocket.close", "code": 1013}
+        await many[1].end()
+        harness.forecaster.hold = asyncio.Event()
+        many[2].say({"target": [1]})  # one that is worked on stays
+        await harness.forecaster.waiting.wait()
+        async with connected(harness, "192.0.2.2"):
+            assert (await many[3].answer())["state"]
+            for address in ("192.0.2.1", "192.0.2.2"):  # both have their share
+                refused = Client(harness, address=address)
+                assert (await refused.raw())["status"] == 503
+                await refused.end()
+            harness.forecaster.hold.set()
+            assert (await many[2].answer())["context"]["observations"] == 2
+            await many[3].end()
+    for client in (many[0], many[2]):
+        client.leave()
+        await client.end()
+    assert len(harness.app.state.streams) == 0
 
 
 async def test_large_messages_share_the_memory_of_large_bodies() -> None:
