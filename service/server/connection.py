@@ -7,11 +7,7 @@ is held for it is counted in the budget of the process (`Flow`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import math
-import struct
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from service.api.byte_budget import ByteBudget
 from service.api.clients import group_of
 from service.api.request_metrics import RequestMetrics
-from service.server.tls_transport import TlsTransport
+from service.server.tls_transport import TlsTransport, untaken_in_system
 from service.settings import Settings
 
 MIN_BYTES_PER_SECOND = 4096  # that a client takes of an answer that it is sent, on average over `send_seconds`
@@ -211,8 +207,10 @@ class Flow(FlowControl):
         super().resume_writing()
 
     def close(self) -> None:
-        """The connection is lost: nothing is held any more."""
+        """The connection is lost, or another protocol's: nothing is held any more."""
         self._deadline.close()
+        if self._tls is not None:
+            self._tls.connection_lost()
         if self._lingering is not None:
             self._lingering.close()
         self._limits.budget.release(self.held_bytes + self._unsent, self._client)
@@ -225,11 +223,7 @@ class Flow(FlowControl):
 
     def _untaken(self) -> int:
         """Bytes of answers that the client has not taken: those in the transport, and those in the system's buffer."""
-        in_system = 0
-        with contextlib.suppress(OSError, AttributeError):
-            descriptor = self._transport.get_extra_info("socket").fileno()
-            in_system = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
-        return self._transport.get_write_buffer_size() + in_system
+        return self._transport.get_write_buffer_size() + untaken_in_system(self._transport)
 
     def _check_progress(self) -> None:
         seconds = self._limits.settings.send_seconds

@@ -39,6 +39,7 @@ _SHORTAGE = 0.1  # seconds until the next try where the process may open no more
 _SHORTAGE_NEWS = 10.0  # seconds between two lines in the log about that
 _TLS_HANDSHAKE = 1.5  # seconds that a stop, or a process without room, gives a client to end its handshake of TLS
 _MAX_HANDSHAKES = 1024  # of TLS at once: 60 KiB each
+_HANDSHAKES_IN_A_ROUND = 8  # that begin: they take a millisecond each
 _ROOM = 32  # connections that are closed at once, where there is no room for the next, at least
 _SHARE_OF_ROOM = 64  # one in so many is: all are looked at each time
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
@@ -159,6 +160,7 @@ class BalancedListener:
         self._tls = tls or {}
         self._make_refusal = make_refusal or make_protocol
         self._handshakes: dict[asyncio.Task[Any], None] = {}  # of TLS that have begun, the oldest first
+        self._turns = asyncio.Semaphore(_HANDSHAKES_IN_A_ROUND)
         self._listener = listener
         self._make_protocol = make_protocol
         self._connections = connections
@@ -281,10 +283,13 @@ class BalancedListener:
     async def _begin_tls(self, connection: socket.socket) -> None:
         """Make the protocol of a connection once its client has begun a handshake, or a request without one."""
         try:
-            if (await self._first_byte(connection)).isalpha():
+            first = await self._first_byte(connection)
+            if first.isalpha():
                 await self._loop.connect_accepted_socket(self._make_refusal, connection)
-            else:
+            elif first:
                 await self._shake_hands(connection)
+            else:
+                connection.close()
         except BaseException:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # the event loop, which may have it, would wait for its client
@@ -303,7 +308,9 @@ class BalancedListener:
         return connection.recv(1, socket.MSG_PEEK)
 
     async def _shake_hands(self, connection: socket.socket) -> None:
-        """The handshake of TLS; where too many are under way, the oldest of them is given up."""
+        """The handshake of TLS, a few in each round of the event loop; of too many the oldest is given up."""
+        await self._turns.acquire()
+        self._loop.call_soon(self._turns.release)
         task: Any = asyncio.current_task()
         if len(self._handshakes) >= _MAX_HANDSHAKES:
             oldest = next(iter(self._handshakes))
