@@ -294,6 +294,21 @@ async def test_every_message_counts_from_the_moment_it_arrives() -> None:
     budget.acquire(2 * len(message) - 1)  # all of it was released
 
 
+async def test_a_stop_ends_many_connections_a_few_at_a_time() -> None:
+    """Ten thousand at once would keep all who wait for their answers waiting for a second."""
+    harness = Harness()
+    clients = [Client(harness) for _ in range(100)]
+    for client in clients:
+        await client.raw()
+    harness.app.state.streams.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert 0 < sum(client.task.done() or not client._to_client.empty() for client in clients) < 100
+    for client in clients:
+        assert await client.raw() == {"type": "websocket.close", "code": 1001}
+        await client.end()
+
+
 async def test_a_service_that_stops_lets_the_last_answer_out() -> None:
     harness = Harness()
     harness.forecaster.hold = asyncio.Event()
