@@ -766,8 +766,15 @@ class Protocol(HttpToolsProtocol):
     # --- upgrades ----------------------------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
+        """uvicorn's method, for a request as RFC 6455 4.2.1 has it; one with a body would have it read as frames."""
         is_first = self.running is None or self.running.response_complete
-        return is_first and self.scope["method"] == "GET" and super()._should_upgrade()
+        is_right = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        return is_first and is_right and super()._should_upgrade() and not self._has_body()
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers
+        )
 
     def _get_upgrade(self) -> bytes | None:
         """uvicorn's method; fields of one name are one list, and a client may offer several protocols in it."""

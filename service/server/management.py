@@ -57,8 +57,8 @@ class ManagementServer:
             with asyncio.Runner(loop_factory=self._config.get_loop_factory()) as runner:
                 runner.run(self._serve())
         except Exception as error:
-            self.failure = error
             logger.critical("the management port is not served any more", exc_info=error)
+            self.failure = error
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()

@@ -198,6 +198,12 @@ DECLINED: dict[str, tuple[bytes | float, ...]] = {
     "another connection option": (post(b"/a", b"hello", b"Connection: upgrade, close", b"Upgrade: TLS/1.0"),),
     "several fields": (post(b"/a", b"hello", b"Connection: upgrade", b"Connection: close", b"Upgrade: a, b"),),
     "HTTP/1.0": (post(b"/a", b"hello", *OFFER, version=b"1.0"),),
+    "a WebSocket with a body": (
+        b"GET /a HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello",
+        0.05,
+        LAST,
+    ),
+    "a WebSocket of HTTP/1.0": (b"GET /a HTTP/1.0\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",),
     "a WebSocket by POST": (post(b"/a", b"hello", b"Connection: upgrade", b"Upgrade: websocket"), 0.05, LAST),
 }
 
