@@ -202,7 +202,9 @@ class Settings(EngineSettings, BaseSettings):
     )
     state_ttl_seconds: Count = Field(default=604_800, description="how long a state token is good for")
     max_live_connections: Count = Field(
-        default=10_000, description="live connections (WebSocket) of one process; more get 503"
+        default=10_000,
+        description="live connections (WebSocket) of one process; more get 503, or the place of a client that has more "
+        "of them",
     )
     max_message_bytes: Count = Field(default=1 << 20, description="largest message of a live connection")
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
 JSON = {"Content-Type": "application/json"}
 SMALL = json.dumps({"model": "naive", "inputs": [{"target": [1, 2, 3]}]}).encode()
-_SERVING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
+_SERVING = re.compile(r"running on https?://127\.0\.0\.1:(\d+)")
 _MANAGEMENT = re.compile(r"management port: (\d+)")
 
 
@@ -146,15 +146,16 @@ def models(*names: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def started(folder: Path, **settings: object) -> Iterator[Service]:
-    """A service that may not be listening yet."""
+def started(folder: Path, *, open_files: int | None = None, **settings: object) -> Iterator[Service]:
+    """A service that may not be listening yet; it may open so many files."""
     defaults: dict[str, object] = {"models": folder, "port": 0, "management_port": 0, "device": "cpu", "threads": 1}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RITMO_")}
     environment |= {f"RITMO_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
         with log.open("wb") as out:
-            command = [sys.executable, "-m", "service", "serve"]
+            limit = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
+            command = [*limit, sys.executable, "-m", "service", "serve"]
             child = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -166,15 +167,17 @@ def started(folder: Path, **settings: object) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def serving(*names: str, **settings: object) -> Iterator[Service]:
+def serving(*names: str, open_files: int | None = None, **settings: object) -> Iterator[Service]:
     """A service that is ready, with those of the committed models (`naive` where none is named)."""
-    with models(*(names or ("naive",))) as folder, started(folder, **settings) as service:
+    with models(*(names or ("naive",))) as folder, started(folder, open_files=open_files, **settings) as service:
         yield service.ready()
 
 
-def connect(port: int, *, receive_buffer: int | None = None) -> socket.socket:
-    """A connection; with a small `receive_buffer`, answers stay with the service."""
+def connect(port: int, *, receive_buffer: int | None = None, address: str = "") -> socket.socket:
+    """A connection, from that `address` of this machine; with a small `receive_buffer`, answers stay unsent."""
     sock = socket.socket()
+    if address:
+        sock.bind((address, 0))
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.settimeout(60)

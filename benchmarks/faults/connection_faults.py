@@ -7,11 +7,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
+import ssl
 import struct
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.faults.bench import (
     ROOT,
@@ -369,6 +372,186 @@ def half_closed() -> Outcome:
                 sock.shutdown(socket.SHUT_WR)
                 good += status(received(sock, 10)) == 200
         return Outcome(good == 20, f"{good} of 20 answered")
+
+
+@fault(
+    "R36",
+    "idle connections where few files may be open",
+    "ulimit -n 256; 600 connections, half of them idle after a request, half of them silent",
+    "tests/service/server/test_crowding.py",
+)
+def idle_connections() -> Outcome:
+    with serving(open_files=256) as service, contextlib.ExitStack() as stack, bystanders_of(service) as bystanders:
+        for number in range(600):
+            sock = stack.enter_context(connect(service.port))
+            if number % 2:
+                send_all(sock, head("/livez", method="GET"))
+            time.sleep(0.005)
+        time.sleep(1)
+        closed = service.metric('ritmo_connections_cut_total{reason="crowded"}')
+        passed = bystanders.worst_probe < WAIT and bystanders.latencies.refused <= 1 and closed > 0
+        return Outcome(passed, f"{closed:.0f} closed for others", bystanders.text())
+
+
+@fault(
+    "R37",
+    "answers that are not read, over TLS",
+    "5 connections with TLS ask for 747,000 numbers each and read nothing (send_seconds 3)",
+    "tests/service/server/test_tls_transport.py",
+)
+def unread_with_tls() -> Outcome:
+    body = _large_request()
+    with serving(send_seconds=3, **_certificate()) as service, contextlib.ExitStack() as stack:
+        service.warm(1)
+        baseline, highest, small = service.rss(), 0.0, 0
+        for _ in range(5):
+            sock = stack.enter_context(_with_tls(connect(service.port, receive_buffer=4096)))
+            sock.sendall(head("/forecast", len(body)) + body)
+        until, cut = time.monotonic() + 10, 0.0
+        while time.monotonic() < until and cut < 5:
+            highest = max(highest, service.rss() - baseline)
+            cut = service.metric('ritmo_connections_cut_total{reason="slow_reader"}')
+            with _with_tls(connect(service.port)) as sock:
+                sock.sendall(head("/forecast", len(SMALL), "Connection: close") + SMALL)
+                small += status(received(sock, 10)) != 200
+            time.sleep(0.1)
+        held = service.metric("ritmo_held_bytes")
+        return Outcome(
+            cut == 5 and highest < 10 * MOST_MIB and not small and held < MIB,
+            f"memory +{highest:.0f} MiB at most; {cut:.0f} cut off; {small} small callers refused",
+        )
+
+
+@fault(
+    "R38",
+    "SIGTERM beside handshakes of TLS that never end",
+    "1,000 connections that send nothing, 200 that send half a handshake, a client that goes on; SIGTERM",
+    "tests/service/server/test_listener.py",
+)
+def stop_beside_handshakes() -> Outcome:
+    settings = _certificate() | {"drain_delay_seconds": 0.5}
+    with serving(**settings) as service, contextlib.ExitStack() as stack:
+        baseline = service.rss()
+        for number in range(1200):
+            sock = stack.enter_context(connect(service.port))
+            if number % 6 == 0:
+                sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        time.sleep(0.5)
+        grown = service.rss() - baseline
+        client = stack.enter_context(_with_tls(connect(service.port)))
+        lost = answered = 0
+        service.signal(signal.SIGTERM)
+        begun, is_open = time.monotonic(), True
+        while is_open and time.monotonic() < begun + 10:
+            client.sendall(head("/forecast", len(SMALL)) + SMALL)
+            answer = client.recv(MIB)
+            answered += status(answer) == 200
+            lost += status(answer) != 200
+            is_open = b"connection: close" not in answer
+        seconds = service.wait(20)
+        gone = f"gone after {seconds and time.monotonic() - begun:.1f} s" if seconds is not None else "still there"
+        passed = seconds is not None and time.monotonic() - begun < 5 and not lost and answered > 0 and grown < 40
+        return Outcome(passed, f"memory +{grown:.0f} MiB; {answered} answered, {lost} lost; {gone}")
+
+
+@fault(
+    "R39",
+    "half-closed clients with slow answers",
+    "5 clients ask four times for 747,000 numbers each at once, and close their sending sides",
+    f"{PROTOCOL_TESTS}: test_a_half_closed_client_gets_its_answer",
+)
+def half_closed_and_slow() -> Outcome:
+    body = _large_request()
+    with serving() as service, contextlib.ExitStack() as stack, bystanders_of(service) as bystanders:
+        sockets = [stack.enter_context(connect(service.port)) for _ in range(5)]
+        start = time.monotonic()
+        for sock in sockets:
+            sock.sendall((head("/forecast", len(body)) + body) * 4)
+            sock.shutdown(socket.SHUT_WR)
+        good, seconds = 0, 0.0
+        for sock in sockets:
+            answers = received(sock, 30)
+            lengths = re.findall(rb"HTTP/1\.1 200 (?:.+\r\n)+?content-length: (\d+)", answers)
+            good += len(lengths) * (len(answers) > sum(map(int, lengths)))
+            seconds = time.monotonic() - start
+        passed = good == 20 and bystanders.worst_probe < WAIT
+        return Outcome(passed, f"{good} of 20 answered, the last after {seconds:.1f} s", bystanders.text())
+
+
+@fault(
+    "R40",
+    "live connections taken by one address",
+    "60 live connections from 127.0.0.1 where 50 may be, then 10 from 127.0.0.2",
+    "tests/service/api/test_websockets.py: test_a_client_that_has_fewer_takes_the_place_of_one_that_has_most",
+)
+def live_connections_of_one() -> Outcome:
+    with serving(max_live_connections=50) as service, contextlib.ExitStack() as stack:
+        taken = []
+        for _ in range(60):
+            sock = stack.enter_context(connect(service.port))
+            sock.sendall(_handshake())
+            taken.append((sock, status(sock.recv(10_000))))
+        opened = 0
+        for _ in range(10):
+            sock = stack.enter_context(connect(service.port, address="127.0.0.2"))
+            sock.sendall(_handshake())
+            if status(sock.recv(10_000)) == 101:
+                send_all(sock, frame(1, json.dumps({"model": "naive", "target": [1, 2]}).encode()))
+                opened += b'"mean"' in sock.recv(10_000)
+        codes = [code for _, code in taken]
+        closed = sum(_closed_with(sock) == 1013 for sock, code in taken if code == 101)
+        passed = (codes.count(101), codes.count(503), opened, closed) == (50, 10, 10, 10)
+        figures = f"of 60: {codes.count(101)} opened, {codes.count(503)} x 503; of 10 others: {opened} answered"
+        return Outcome(passed, f"{figures}; {closed} closed with 1013")
+
+
+@fault(
+    "R41",
+    "room for large answers taken by one address",
+    "30 connections ask for 747,000 numbers each and read 10 kB a second; another address asks for as many",
+    "tests/service/api/test_byte_budget.py: test_a_client_leaves_room_for_others",
+)
+def slow_readers_of_one_address() -> Outcome:
+    body = _large_request()
+    with serving(send_seconds=3) as service, contextlib.ExitStack() as stack, bystanders_of(service) as bystanders:
+        sockets: list[socket.socket] = []
+        good = asked = 0
+        until = time.monotonic() + 9
+        while time.monotonic() < until:
+            if len(sockets) < 30:
+                sockets.append(stack.enter_context(connect(service.port, receive_buffer=4096)))
+                send_all(sockets[-1], head("/forecast", len(body)) + body)
+                sockets[-1].setblocking(False)
+            else:
+                with connect(service.port, address="127.0.0.2") as sock:
+                    send_all(sock, head("/forecast", len(body), "Connection: close") + body)
+                    good += status(received(sock, 30)) == 200
+                asked += 1
+            for sock in sockets:
+                with contextlib.suppress(OSError):
+                    sock.recv(2500)
+            time.sleep(0.2)
+        held = service.metric("ritmo_held_bytes") / MIB
+        passed = good == asked > 0 and bystanders.worst_probe < WAIT
+        return Outcome(passed, f"{held:.0f} MiB held; another address: {good} of {asked} answered", bystanders.text())
+
+
+def _large_request() -> bytes:
+    """Nine series of which 83,000 numbers each are asked for."""
+    levels = [round(level / 100, 2) for level in range(1, 100)]
+    values = [1234567.123, 7654321.987, 123.4567]
+    return series(9, values, parameters={"prediction_length": 830, "quantile_levels": levels})
+
+
+def _certificate() -> dict[str, Any]:
+    """The settings that name one."""
+    folder = ROOT / "tests" / "certificates"
+    return {"tls_certificate": folder / "first.pem", "tls_key": folder / "first-key.pem"}
+
+
+def _with_tls(sock: socket.socket) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=str(_certificate()["tls_certificate"]))
+    return context.wrap_socket(sock, server_hostname="localhost")
 
 
 def _flooded(opened: Callable[[int], socket.socket], piece: bytes) -> Outcome:

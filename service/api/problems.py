@@ -170,9 +170,9 @@ def headers_of(error: RitmoError, status: int) -> list[Header]:
     return []
 
 
-def render_last_state(state: str, request_id: str) -> bytes:
-    """The last message of a live connection: the service stops, and `state` goes on elsewhere."""
-    problem = describe("draining", "the service is going down: go on with `state` at another one", request_id)
+def render_last_state(state: str, code: str, detail: str, request_id: str) -> bytes:
+    """The last message of a live connection that the service closes: `state` goes on elsewhere, or later."""
+    problem = describe(code, detail, request_id)
     return _encoder.encode(LastState(**structs.asdict(problem), state=state))
 
 

@@ -216,7 +216,7 @@ class RawRequest:
         parts: list[bytes] = []
         if self.scope.get("scheme") == "https":
             self._tls_bytes = TLS_BYTES
-            self._budget.add(TLS_BYTES)
+            self._budget.add(TLS_BYTES, self.client.group)
         while message["type"] != "http.disconnect":
             part = message.get("body", b"")  # the last one is often empty
             if self._file is None and self._max_file and self._held_bytes + len(part) > self._max_body:
@@ -272,12 +272,12 @@ class RawRequest:
 
     def hold(self, count: int) -> None:
         """Take `count` bytes out of the budget until `close`; raises `Unavailable`."""
-        self._budget.acquire(count)
+        self._budget.acquire(count, self.client.group, self._held_bytes + count)
         self._held_bytes += count
 
     def release(self, count: int) -> None:
         """Return `count` bytes to the budget before `close`."""
-        self._budget.release(count)
+        self._budget.release(count, self.client.group)
         self._held_bytes -= count
 
     def _too_large(self) -> InvalidRequest:
@@ -331,7 +331,7 @@ class RawRequest:
             self._budget.files.release(self.client.group, self._file_bytes)
             self._file_bytes = 0
         if self._held_bytes or self._tls_bytes:
-            self._budget.release(self._held_bytes + self._tls_bytes)
+            self._budget.release(self._held_bytes + self._tls_bytes, self.client.group)
             self._held_bytes = self._tls_bytes = 0
 
 

@@ -9,6 +9,9 @@ One message of a connection is worked on at a time, and the next is read when it
 sends faster than it reads is held up by its own socket, not kept in memory. What is being computed when a connection is
 lost is dropped. All connections share the queues of the models with every other request, so live series are computed
 together.
+
+Where there are as many connections as there may be, a client (a key, an address) that has fewer than another takes the
+place of one of those: the one that has been idle for longest is closed as at a stop, with its state.
 """
 
 from __future__ import annotations
@@ -46,9 +49,12 @@ from service.settings import Settings
 ANSWERS_FIRST = "ritmo.answers_first"  # key of `websocket.disconnect`: the client sends no more, but reads answers
 GOING_AWAY = 1001  # the close code of a server that stops (RFC 6455)
 TRY_LATER = 1013
+_GOING_DOWN = "the service is going down: go on with `state` at another one"
+_ROOM_FOR_OTHERS = "there are too many live connections, and most of them are yours: go on with `state` later"
 _POLICY_VIOLATION = 1008
 _SWITCHING = 101  # the status of a handshake that is accepted
 _LAST_MESSAGE_SECONDS = 1.0  # that the last message to a slow client may take
+_ENDS_IN_A_ROUND = 32  # of the event loop, of idle connections at a stop: 0.1 ms each
 _REFUSAL_SECONDS = 5.0  # that a refused handshake may take to end
 
 logger = logging.getLogger("service.http")
@@ -74,27 +80,55 @@ class LiveConnections:
         self._limit = limit
         self._gauge = gauge
         self._connections: set[Connection] = set()
+        self._n_staying = 0  # of them, those that are not being closed for others
+        self._staying: dict[str, set[Connection]] = {}  # these, by the group of their clients
         self._closing_tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def check(self) -> None:
-        """Raise `Unavailable` when there is no room for another one."""
+    def check(self, group: str) -> None:
+        """Raise `Unavailable` when there is no room for another one of the client `group`."""
         if self.is_closing:
             raise Unavailable("the service is going down", code="draining", retry_after=5)
-        if len(self._connections) >= self._limit:
+        if self._n_staying >= self._limit and self._dispensable(group) is None:
             raise Unavailable("too many live connections", code="queue_full", retry_after=5)
 
     def add(self, connection: Connection) -> None:
-        """A connection was accepted."""
+        """A connection is accepted, for which there is room (`check`)."""
+        if self._n_staying >= self._limit and (dispensable := self._dispensable(connection.group)) is not None:
+            self._leave(dispensable)
+            self._end(dispensable, TRY_LATER, _ROOM_FOR_OTHERS)
         self._connections.add(connection)
+        self._n_staying += 1
+        self._staying.setdefault(connection.group, set()).add(connection)
         self._gauge.inc()
 
     def remove(self, connection: Connection) -> None:
         """A connection has ended."""
+        self._leave(connection)
         self._connections.discard(connection)
         self._gauge.inc(-1)
+
+    def _leave(self, connection: Connection) -> None:
+        """A connection does not count any more among those that there may be."""
+        staying = self._staying.get(connection.group, set())
+        if connection in staying:
+            staying.remove(connection)
+            self._n_staying -= 1
+            if not staying:
+                del self._staying[connection.group]
+
+    def _dispensable(self, group: str) -> Connection | None:
+        """The connection that makes room for one of the client `group`; None where that has its share.
+
+        The client that has most is left with no fewer than `group` has then.
+        """
+        most = max(self._staying.values(), key=len)
+        if len(most) < len(self._staying.get(group, ())) + 2:
+            return None
+        idle = (connection for connection in most if not connection.is_computing)
+        return min(idle, key=lambda connection: connection.idle_since, default=None)
 
     def record(self, event: str, scope: Scope, name: str, seconds: float, connection: Connection | None = None) -> None:
         """Add the beginning or the end of a connection to the audit log, where there is one."""
@@ -118,9 +152,15 @@ class LiveConnections:
     def close(self) -> None:
         """Close all connections: the idle ones now, the others with the answer that they wait for."""
         self.is_closing = True
-        for connection in self._connections:
+        self._start(self._end_idle())
+
+    async def _end_idle(self) -> None:
+        """A few in each round of the event loop, for those that wait for an answer."""
+        for number, connection in enumerate([*self._connections], 1):
             if not connection.is_busy:
                 self._end(connection)
+            if number % _ENDS_IN_A_ROUND == 0:
+                await asyncio.sleep(0)
 
     async def cut(self) -> None:
         """Close the connections that still wait for an answer, without it."""
@@ -129,8 +169,11 @@ class LiveConnections:
         if self._closing_tasks:
             await asyncio.wait(self._closing_tasks, timeout=_LAST_MESSAGE_SECONDS)
 
-    def _end(self, connection: Connection) -> None:
-        task = asyncio.create_task(connection.go_away())
+    def _end(self, connection: Connection, code: int = GOING_AWAY, reason: str = _GOING_DOWN) -> None:
+        self._start(connection.go_away(code, reason))
+
+    def _start(self, ending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(ending)
         self._closing_tasks.add(task)
         task.add_done_callback(self._closing_tasks.discard)
 
@@ -161,7 +204,8 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
         try:
             if scope["query_string"]:
                 refuse_query(scope["query_string"], "the first message of a live connection holds its options")
-            self.connections.check()
+            client = self.connections.clients.find(scope, request_headers)
+            self.connections.check(client.group)
             if account is not None:
                 account.connect()
         except (InvalidRequest, Unavailable, RateLimited) as error:
@@ -169,7 +213,6 @@ class LiveEndpoint(ModelRoute[RequestT, CallT, OpeningT]):
             await refuse_handshake(scope, receive, send, answer, name)
             self.connections.metrics.record(self.path, "", answer.status, 0)
             return
-        client = self.connections.clients.find(scope, request_headers)
         connection = Connection(self, name, client, account, receive, send)
         self.connections.add(connection)
         started = time.monotonic()
@@ -252,6 +295,7 @@ class Connection:
         "_send",
         "_session",
         "_task",
+        "idle_since",
         "is_busy",
         "messages",
         "received_bytes",
@@ -267,6 +311,7 @@ class Connection:
         send: Send,
     ) -> None:
         self.is_busy = False
+        self.idle_since = time.monotonic()
         self.messages = self.received_bytes = 0
         self._account = account
         self._client = client
@@ -288,6 +333,16 @@ class Connection:
         """The name of its model, empty before it is open."""
         return self._session.manifest.name if self._session else ""
 
+    @property
+    def group(self) -> str:
+        """Of its client: what has a share of its own."""
+        return self._client.group
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether a message is worked on."""
+        return self._task is not None
+
     async def run(self, subprotocol: str | None = None) -> None:
         """Answer message after message, until either side closes, or the key is valid no more."""
         headers = [id_header(self._request_id)]
@@ -299,12 +354,13 @@ class Connection:
                 self.is_busy = True
                 answer = await self._cancel_if_disconnected(self._handle(message))
                 self._held_bytes -= len(message.content)
-                self._endpoint.connections.budget.release(len(message.content))
+                self._endpoint.connections.budget.release(len(message.content), self.group)
                 if self._is_closed:
                     return
                 if answer and not await self._send_or_false({"type": "websocket.send", "text": answer.decode()}):
                     return
                 self.is_busy = False
+                self.idle_since = time.monotonic()
                 if self._account is not None and not self._account.is_valid:
                     await self._send_or_false({"type": "websocket.close", "code": _POLICY_VIOLATION})
                     return
@@ -313,18 +369,20 @@ class Connection:
         finally:
             if self._next_message is not None:
                 self._next_message.cancel()
-            self._endpoint.connections.budget.release(self._held_bytes)
+            self._endpoint.connections.budget.release(self._held_bytes, self.group)
 
-    async def go_away(self) -> None:
+    async def go_away(self, code: int = GOING_AWAY, reason: str = _GOING_DOWN) -> None:
         """Close from this side, after a last message with the state so far; a message that is worked on ends."""
         if self._is_closed:
             return
         self._is_closed = True
         token = self._session.last_token() if self._session else None
         if token is not None:
-            last = render_last_state(token, self._request_id)
+            last = render_last_state(
+                token, "draining" if code == GOING_AWAY else "queue_full", reason, self._request_id
+            )
             await self._send_or_false({"type": "websocket.send", "text": last.decode()})
-        await self._send_or_false({"type": "websocket.close", "code": GOING_AWAY})
+        await self._send_or_false({"type": "websocket.close", "code": code})
         if self._task is not None:
             self._task.cancel()
 
@@ -424,7 +482,7 @@ class Connection:
             return Incoming(error=InvalidRequest(detail, code="unsupported_media_type"))
         content = text.encode()
         try:
-            self._endpoint.connections.budget.acquire(len(content))
+            self._endpoint.connections.budget.acquire(len(content), self.group)
         except Unavailable as error:
             return Incoming(error=error)
         self._held_bytes += len(content)

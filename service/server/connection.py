@@ -7,19 +7,16 @@ is held for it is counted in the budget of the process (`Flow`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import math
-import struct
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from service.api.byte_budget import ByteBudget
+from service.api.clients import group_of
 from service.api.request_metrics import RequestMetrics
-from service.server.tls_transport import TlsTransport
+from service.server.tls_transport import TlsTransport, untaken_in_system
 from service.settings import Settings
 
 MIN_BYTES_PER_SECOND = 4096  # that a client takes of an answer that it is sent, on average over `send_seconds`
@@ -134,8 +131,16 @@ class Flow(FlowControl):
     once; from then on it is counted, and the client has to take some of it, or it is cut off.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, limits: ConnectionLimits) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        limits: ConnectionLimits,
+        address: str,
+    ) -> None:
+        """`address`: of the client."""
         super().__init__(transport)
+        self._client = group_of(address)
         self.has_backlog = False  # whether requests wait that have arrived: no more are read
         self.is_ending = False  # whether the last answer has been written
         self.held_bytes = 0
@@ -153,15 +158,15 @@ class Flow(FlowControl):
         """`count` bytes that came are held now; raises `Unavailable` where there is no room for more."""
         growth = count - self.held_bytes
         if growth > 0:
-            self._limits.budget.acquire(growth)
+            self._limits.budget.acquire(growth, self._client, count)
         else:
-            self._limits.budget.release(-growth)
+            self._limits.budget.release(-growth, self._client)
         self.held_bytes = count
 
     def release(self, count: int) -> None:
         """`count` of the bytes that are held are held no more, or counted elsewhere."""
         count = min(count, self.held_bytes)
-        self._limits.budget.release(count)
+        self._limits.budget.release(count, self._client)
         self.held_bytes -= count
 
     def end(self, *, gently: bool) -> None:
@@ -197,30 +202,28 @@ class Flow(FlowControl):
         if self._tls is not None and not self._tls.resume():
             return
         self._deadline.clear()
-        self._limits.budget.release(self._unsent)
+        self._limits.budget.release(self._unsent, self._client)
         self._unsent = 0
         super().resume_writing()
 
     def close(self) -> None:
-        """The connection is lost: nothing is held any more."""
+        """The connection is lost, or another protocol's: nothing is held any more."""
         self._deadline.close()
+        if self._tls is not None:
+            self._tls.connection_lost()
         if self._lingering is not None:
             self._lingering.close()
-        self._limits.budget.release(self.held_bytes + self._unsent)
+        self._limits.budget.release(self.held_bytes + self._unsent, self._client)
         self.held_bytes = self._unsent = 0
 
     def _count_unsent(self) -> None:
         size = self._transport.get_write_buffer_size()
-        self._limits.budget.add(size - self._unsent)
+        self._limits.budget.add(size - self._unsent, self._client)
         self._unsent = size
 
     def _untaken(self) -> int:
         """Bytes of answers that the client has not taken: those in the transport, and those in the system's buffer."""
-        in_system = 0
-        with contextlib.suppress(OSError, AttributeError):
-            descriptor = self._transport.get_extra_info("socket").fileno()
-            in_system = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
-        return self._transport.get_write_buffer_size() + in_system
+        return self._transport.get_write_buffer_size() + untaken_in_system(self._transport)
 
     def _check_progress(self) -> None:
         seconds = self._limits.settings.send_seconds

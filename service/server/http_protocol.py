@@ -71,6 +71,7 @@ _JOINED_BODY = 64 << 10  # bytes: copying a body up to this size behind its head
 _LONG_LENGTH = 18  # characters of a Content-Length: a longer one has leading zeros or white space, or means exabytes
 _PIECE = 2 << 10  # bytes that are parsed at once where several requests may be among them
 _WAITING_REQUEST = 4 << 10  # bytes that a request costs which waits behind another one
+_TLS, _HTTP_2 = b"\x16\x03", b"PRI * HTTP/2.0"  # how connections of these protocols begin
 
 
 # A name or an address, and perhaps a port (RFC 9110 7.2, RFC 3986 3.2.2); nothing, where the target has no authority.
@@ -304,7 +305,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         # A drain that began since the connection was accepted could not tell this protocol.
         self.draining = self._is_draining()
-        self.flow = Flow(transport, self.loop, self._limits)
+        self.flow = Flow(transport, self.loop, self._limits, self.address)
         self._scope_of_all = {  # what uvicorn says of each request
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -632,7 +633,7 @@ class Protocol(HttpToolsProtocol):
                 if isinstance(reason, _RefusalError):
                     self._refuse(reason.error)
                 else:
-                    self._refuse(_bad_request("what was sent is no valid HTTP request"))
+                    self._refuse(_no_request(piece))
                 return False
             except httptools.HttpParserUpgrade as upgrade:
                 if self._should_upgrade():
@@ -765,8 +766,15 @@ class Protocol(HttpToolsProtocol):
     # --- upgrades ----------------------------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
+        """uvicorn's method, for a request as RFC 6455 4.2.1 has it; one with a body would have it read as frames."""
         is_first = self.running is None or self.running.response_complete
-        return is_first and self.scope["method"] == "GET" and super()._should_upgrade()
+        is_right = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        return is_first and is_right and super()._should_upgrade() and not self._has_body()
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers
+        )
 
     def _get_upgrade(self) -> bytes | None:
         """uvicorn's method; fields of one name are one list, and a client may offer several protocols in it."""
@@ -917,8 +925,27 @@ class Protocol(HttpToolsProtocol):
             self._count()
 
 
+class PlainProtocol(Protocol):
+    """A connection that sends plain HTTP where TLS is spoken: it hears so, as plain HTTP."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._refuse(_bad_request("plain HTTP was sent to a port with TLS: its addresses begin with https://"))
+
+
 def _bad_request(detail: str) -> RitmoError:
     return InvalidRequest(detail, code="bad_request")
+
+
+def _no_request(data: bytes | memoryview) -> RitmoError:
+    """The answer to what the parser does not take; `data` is often the beginning of another protocol."""
+    beginning = bytes(data[: len(_HTTP_2)])
+    if beginning.startswith(_TLS):
+        return _bad_request("a handshake of TLS was sent to a port without: its addresses begin with http://")
+    if beginning == _HTTP_2:
+        return _bad_request("HTTP/2 is not spoken here: HTTP/1.1 is")
+    return _bad_request("what was sent is no valid HTTP request")
 
 
 @lru_cache(maxsize=256)

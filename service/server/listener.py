@@ -12,11 +12,15 @@ A stop loses no connection: those that are established or in their handshake are
 
 A process that has as many connections as it may open files for makes room for the next: handshakes of TLS that do not
 come to an end are given up, and connections that wait for their clients closed (`service.server.crowding`).
+
+Where connections have TLS, a connection costs no more than its socket until its client has sent something. What begins
+like plain HTTP gets an answer as plain HTTP, which says what is wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import itertools
@@ -35,7 +39,9 @@ _SHORTAGE = 0.1  # seconds until the next try where the process may open no more
 _SHORTAGE_NEWS = 10.0  # seconds between two lines in the log about that
 _TLS_HANDSHAKE = 1.5  # seconds that a stop, or a process without room, gives a client to end its handshake of TLS
 _MAX_HANDSHAKES = 1024  # of TLS at once: 60 KiB each
-_ROOM = 32  # connections that are closed at once, where there is no room for the next
+_HANDSHAKES_IN_A_ROUND = 8  # that begin: they take a millisecond each
+_ROOM = 32  # connections that are closed at once, where there is no room for the next, at least
+_SHARE_OF_ROOM = 64  # one in so many is: all are looked at each time
 _HANDSHAKE = 0.2  # seconds for the last handshakes to complete: more than a round trip to most clients
 _BACKLOG = 2048
 _NO_SUCH_FAMILY = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
@@ -102,7 +108,8 @@ def listen(sockets: Sequence[socket.socket], host: str, scheme: str = "http") ->
     logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, name, port)
 
 
-def _always() -> bool:
+def always() -> bool:
+    """The service stops as a whole where one process is all of it."""
     return True
 
 
@@ -115,7 +122,7 @@ class OpenConnections(set[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.on_closed: Callable[[], object] = _always
+        self.on_closed: Callable[[], object] = always
 
     def discard(self, connection: object) -> None:
         super().discard(connection)
@@ -141,14 +148,19 @@ class BalancedListener:
         connections: OpenConnections,
         counts: MutableSequence[int] | None = None,
         index: int = 0,
-        is_stopping: Callable[[], bool] = _always,
+        is_stopping: Callable[[], bool] = always,
         tls: Mapping[str, Any] | None = None,
         max_connections: int = sys.maxsize,
         make_room: Callable[[int], int] = _no_room,
+        make_refusal: Callable[[], asyncio.Protocol] | None = None,
     ) -> None:
         """`tls`: what the event loop needs for a connection with TLS; `make_room` closes so many connections, or as
-        many as it can, where there are `max_connections`, and returns their number."""
+        many as it can, where there are `max_connections`, and returns their number; `make_refusal` makes the protocol
+        of a connection that sends plain HTTP in place of TLS."""
         self._tls = tls or {}
+        self._make_refusal = make_refusal or make_protocol
+        self._handshakes: dict[asyncio.Task[Any], None] = {}  # of TLS that have begun, the oldest first
+        self._turns = asyncio.Semaphore(_HANDSHAKES_IN_A_ROUND)
         self._listener = listener
         self._make_protocol = make_protocol
         self._connections = connections
@@ -245,8 +257,7 @@ class BalancedListener:
 
     def _accept(self) -> bool:
         """Take a connection; False where none is there, or none can be taken."""
-        is_full = self._count() >= self._max_connections or len(self._registering) >= _MAX_HANDSHAKES
-        if is_full and not self._has_room():
+        if self._count() >= self._max_connections and not self._has_room():
             return False
         try:
             connection, _ = self._listener.accept()
@@ -260,11 +271,56 @@ class BalancedListener:
             return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connecting = self._loop.connect_accepted_socket(self._make_protocol, connection, **self._tls)
-        registering = self._loop.create_task(connecting)
+        if self._tls:
+            connecting: Any = self._begin_tls(connection)
+        else:
+            connecting = self._loop.connect_accepted_socket(self._make_protocol, connection)
+        registering: asyncio.Task[object] = self._loop.create_task(connecting)
         self._registering[registering] = self._loop.time()
         registering.add_done_callback(self._registered)
         return True
+
+    async def _begin_tls(self, connection: socket.socket) -> None:
+        """Make the protocol of a connection once its client has begun a handshake, or a request without one."""
+        try:
+            first = await self._first_byte(connection)
+            if first.isalpha():
+                await self._loop.connect_accepted_socket(self._make_refusal, connection)
+            elif first:
+                await self._shake_hands(connection)
+            else:
+                connection.close()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # the event loop, which may have it, would wait for its client
+            connection.close()
+            raise
+
+    async def _first_byte(self, connection: socket.socket) -> bytes:
+        """The first byte that comes, which stays to be read; empty where the client closes."""
+        is_readable = self._loop.create_future()
+        self._loop.add_reader(connection.fileno(), _resolve, is_readable)
+        try:
+            async with asyncio.timeout(self._tls["ssl_handshake_timeout"]):
+                await is_readable
+        finally:
+            self._loop.remove_reader(connection.fileno())
+        return connection.recv(1, socket.MSG_PEEK)
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        """The handshake of TLS, a few in each round of the event loop; of too many the oldest is given up."""
+        await self._turns.acquire()
+        self._loop.call_soon(self._turns.release)
+        task: Any = asyncio.current_task()
+        if len(self._handshakes) >= _MAX_HANDSHAKES:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.cancel()
+        self._handshakes[task] = None
+        try:
+            await self._loop.connect_accepted_socket(self._make_protocol, connection, **self._tls)
+        finally:
+            self._handshakes.pop(task, None)
 
     def _has_room(self) -> bool:
         """Whether one waits, and others could be closed for it, since the process has as many as it may."""
@@ -272,8 +328,8 @@ class BalancedListener:
             return False
         if not self._room:  # else those that make room for the next few are closing still
             self._room = self._give_up_handshakes()
-            if not self._room and self._count() >= self._max_connections:
-                self._room = self._make_room(_ROOM)
+            if not self._room:
+                self._room = self._make_room(max(_ROOM, self._max_connections // _SHARE_OF_ROOM))
         if not self._room:
             self._report_shortage(f"there are {self._count()}, and all are in use")
             self._pause(_SHORTAGE)
@@ -298,6 +354,11 @@ class BalancedListener:
         self._registering.pop(registering, None)
         if not registering.cancelled() and (error := registering.exception()) is not None:
             logger.debug("a connection could not be opened: %s", error)  # no TLS, or an unfinished handshake
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _n_waiting(listener: socket.socket) -> int:

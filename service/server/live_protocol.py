@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 
 from service.api.byte_budget import SMALL
 from service.api.problems import render
@@ -71,7 +72,9 @@ class LiveProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self.flow = Flow(transport, self.loop, self._limits)
+        self.flow = Flow(transport, self.loop, self._limits, self.client[0] if self.client else "")
+        if transport.get_write_buffer_size():  # an answer that the client does not read: it goes on being waited for
+            self.pause_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -90,13 +93,18 @@ class LiveProtocol(WebSocketsSansIOProtocol):
             if name in _FIELDS_OF_HANDSHAKE or name.startswith(_PREFIX_OF_HANDSHAKE):
                 lines.append(name + b": " + value)
         super().data_received(b"\r\n".join(lines) + b"\r\n\r\n")
-        if not self.handshake_initiated:
-            self._refuse(RitmoError("the fields of the WebSocket handshake cannot be read", code="bad_request"))
-        elif self.response.status_code != 101:
-            self._limits.record_refusal(self.response.status_code, 0.0)
-        else:
+        if self.handshake_initiated:
             for key in ("headers", "raw_path", "path", "query_string"):
                 self.scope[key] = scope[key]
+        elif not self.flow.is_ending:
+            self._refuse("its fields cannot be read")
+
+    def handle_connect(self, event: Request) -> None:
+        """uvicorn's method; a refusal is a problem, as every other."""
+        if self.conn.accept(event).status_code == 101:
+            super().handle_connect(event)
+        else:
+            self._refuse(str(self.conn.handshake_exc))
 
     def data_received(self, data: bytes) -> None:
         """uvicorn's method, piece by piece."""
@@ -253,10 +261,10 @@ class LiveProtocol(WebSocketsSansIOProtocol):
         self._receiving.clear()
         self.flow.end(gently=True)
 
-    def _refuse(self, error: RitmoError) -> None:
+    def _refuse(self, reason: str) -> None:
         """Answer the handshake with a problem."""
         self.handshake_complete = self.close_sent = True
-        answer = render(error, request_id(None))
+        answer = render(RitmoError(f"the WebSocket handshake: {reason}", code="bad_request"), request_id(None))
         self._limits.record_refusal(answer.status, 0.0)
         lines = [name + b": " + value for name, value in [*self.default_headers, *answer.headers]]
         lines += [b"content-length: %d" % len(answer.body), b"connection: close"]

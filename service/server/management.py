@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -22,7 +23,9 @@ from service.api.byte_budget import ByteBudget
 from service.api.request_metrics import RequestMetrics
 from service.metrics.page import Metrics
 from service.server.connection import ConnectionLimits
+from service.server.crowding import close_waiting
 from service.server.http_protocol import Protocol
+from service.server.listener import BalancedListener, OpenConnections
 from service.settings import Settings
 
 _MAX_CONNECTIONS = 64
@@ -37,13 +40,12 @@ class ManagementServer:
 
     def __init__(self, app: Any, listeners: Sequence[socket.socket], settings: Settings) -> None:
         self._listeners = listeners
-        self._config = uvicorn.Config(
-            app, lifespan="off", ws="none", log_config=None, access_log=False, limit_concurrency=_MAX_CONNECTIONS
-        )
+        self._config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False)
         self._config.load()
         # Its requests are not counted: the numbers of the process belong to the event loop that serves.
         self._limits = ConnectionLimits(settings, ByteBudget(_MAX_HELD_BYTES), RequestMetrics(Metrics()))
         self._state = ServerState()
+        self._connections = self._state.connections = OpenConnections()
         self.failure: Exception | None = None
 
     def start(self) -> None:
@@ -55,15 +57,22 @@ class ManagementServer:
             with asyncio.Runner(loop_factory=self._config.get_loop_factory()) as runner:
                 runner.run(self._serve())
         except Exception as error:
-            self.failure = error
             logger.critical("the management port is not served any more", exc_info=error)
+            self.failure = error
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_PAGES, thread_name_prefix="page"))
-        for listener in self._listeners:
-            await loop.create_server(self._protocol, sock=listener)
+        make_room = partial(close_waiting, self._connections)
+        listeners = [  # kept, as long as they listen
+            BalancedListener(
+                each, self._protocol, self._connections, max_connections=_MAX_CONNECTIONS, make_room=make_room
+            )
+            for each in self._listeners
+        ]
         await loop.create_future()
+        for each in listeners:
+            each.close()
 
     def _protocol(self) -> Protocol:
         return Protocol(self._config, self._state, {}, limits=self._limits)

@@ -42,9 +42,9 @@ from service.runtime.worker_group import WorkerGroup
 from service.server.connection import ConnectionLimits
 from service.server.crowding import close_waiting
 from service.server.exposure import exposed_host, is_local
-from service.server.http_protocol import Protocol
+from service.server.http_protocol import PlainProtocol, Protocol
 from service.server.known_heads import KnownHeads
-from service.server.listener import BalancedListener, OpenConnections, listen
+from service.server.listener import BalancedListener, OpenConnections, always, listen
 from service.server.management import ManagementServer
 from service.server.tls import Certificate
 from service.settings import Settings
@@ -135,11 +135,12 @@ class Server(uvicorn.Server):
     def _listener(self, listener: socket.socket, group: WorkerGroup | None) -> BalancedListener:
         connections, tls = self._connections, self._tls()
         room = max_connections(), partial(close_waiting, connections)
-        if group is None:
-            return BalancedListener(listener, self._protocol, connections, None, 0, lambda: True, tls, *room)
-        shared = group.shared
+        counts, index, is_stopping = None, 0, always
+        if group is not None:
+            shared = group.shared
+            counts, index, is_stopping = shared.connections, group.index, lambda: shared.stopping
         return BalancedListener(
-            listener, self._protocol, connections, shared.connections, group.index, lambda: shared.stopping, tls, *room
+            listener, self._protocol, connections, counts, index, is_stopping, tls, *room, self._plain_protocol
         )
 
     def _tls(self) -> dict[str, Any]:
@@ -149,7 +150,13 @@ class Server(uvicorn.Server):
         return {"ssl": self._certificate.context, "ssl_handshake_timeout": self._settings.receive_seconds}
 
     def _protocol(self) -> asyncio.Protocol:
-        return Protocol(
+        return self._new_protocol(Protocol)
+
+    def _plain_protocol(self) -> asyncio.Protocol:
+        return self._new_protocol(PlainProtocol)
+
+    def _new_protocol(self, kind: type[Protocol]) -> asyncio.Protocol:
+        return kind(
             self.config,
             self.server_state,
             self.lifespan.state,

@@ -8,11 +8,24 @@ more is handed over than what makes uvloop say that it has enough; the rest wait
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import struct
+import termios
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+_PARTING_SECONDS = 2.0  # that a client has to close its side, too, once it has taken all that was sent
 _PIECE = 64 << 10  # bytes: with TLS around it more than the connection below takes before it pauses
+
+
+def untaken_in_system(transport: asyncio.BaseTransport) -> int:
+    """Bytes in the system's buffer that the client has not taken; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        descriptor = transport.get_extra_info("socket").fileno()
+        return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0])
+    return 0
 
 
 class TlsTransport(asyncio.Transport):
@@ -28,6 +41,7 @@ class TlsTransport(asyncio.Transport):
         self._size = 0  # bytes of them
         self._is_paused = False
         self._is_closing = False
+        self._parting: asyncio.TimerHandle | None = None
 
     def pause(self) -> None:
         """uvloop has enough."""
@@ -64,7 +78,7 @@ class TlsTransport(asyncio.Transport):
             self._size -= len(data)
             self._transport.write(data)
         if self._is_closing and not self._pending:
-            self._transport.close()
+            self._close()
 
     def close(self) -> None:
         """See `asyncio.BaseTransport`: what was written is sent before."""
@@ -74,7 +88,23 @@ class TlsTransport(asyncio.Transport):
         if self._pending:
             self._transport.pause_reading()
         else:
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._transport.close()
+        self._parting = asyncio.get_running_loop().call_later(_PARTING_SECONDS, self._part)
+
+    def _part(self) -> None:
+        """End the connection once its client has taken all that was sent: uvloop waits for it to close, for 30 s."""
+        if self.get_write_buffer_size() or untaken_in_system(self):
+            self._parting = asyncio.get_running_loop().call_later(_PARTING_SECONDS, self._part)
+        else:
+            self._transport.abort()
+
+    def connection_lost(self) -> None:
+        """The connection is lost."""
+        if self._parting is not None:
+            self._parting.cancel()
 
     def abort(self) -> None:
         """See `asyncio.WriteTransport`."""

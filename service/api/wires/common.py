@@ -83,7 +83,7 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
 
     Raises `InvalidRequest` (`body_too_large`), `Unavailable`, and `DeadlineExceeded` where it does not arrive in time.
     """
-    limit, budget = pipeline.settings.max_body_bytes, pipeline.budget
+    limit, budget, group = pipeline.settings.max_body_bytes, pipeline.budget, pipeline.of(request).client.group
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and (len(declared) > len(str(limit)) or int(declared) > limit):
         raise InvalidRequest(f"a body has at most {limit} bytes", code="body_too_large")
@@ -95,7 +95,7 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
                 async for part in request.stream():
                     if size + len(part) > limit:
                         raise InvalidRequest(f"a body has at most {limit} bytes", code="body_too_large")
-                    budget.acquire(len(part))
+                    budget.acquire(len(part), group, size + len(part))
                     size += len(part)
                     parts.append(part)
         except TimeoutError as error:
@@ -103,7 +103,7 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
         request.scope[SIZE] = size
         yield b"".join(parts)
     finally:
-        budget.release(size)
+        budget.release(size, group)
 
 
 @contextmanager

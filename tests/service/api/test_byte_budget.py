@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from types import SimpleNamespace
 
@@ -40,6 +41,37 @@ def test_what_is_there_already_is_counted_in_any_case() -> None:
         budget.acquire(1)
     budget.release(11)
     budget.acquire(1)
+
+
+def test_a_client_leaves_room_for_others() -> None:
+    """As of files; what an answer takes that is not read is counted, too."""
+    budget, size = ByteBudget(256 << 20), 1 << 20
+
+    def fill(client: str) -> int:
+        count = 0
+        with contextlib.suppress(Unavailable):
+            while True:
+                budget.acquire(size, client)
+                count += size
+        return count
+
+    budget.add(10 << 20, "a")
+    first, second, third = fill("a"), fill("b"), fill("c")
+    assert (first >> 20, second >> 20, third >> 20) == (134, 36, 9)
+    budget.acquire(SMALL, "a")  # what is small has all of the room
+    budget.release(SMALL, "a")
+    budget.release(first + (10 << 20), "a")
+    assert fill("b") >> 20 > 50
+
+
+def test_a_large_request_in_small_parts_is_a_large_one() -> None:
+    budget = ByteBudget(100 * SMALL)
+    count = 0
+    with contextlib.suppress(Unavailable):
+        for total in range(SMALL // 2, 200 * SMALL, SMALL // 2):
+            budget.acquire(SMALL // 2, "", total)
+            count += SMALL // 2
+    assert count == 75 * SMALL
 
 
 def test_a_client_leaves_room_for_the_files_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

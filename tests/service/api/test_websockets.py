@@ -23,13 +23,20 @@ class Client:
     """The other end of a connection."""
 
     def __init__(
-        self, harness: Harness, path: str = "/forecast/stream", extensions: bool = True, query: bytes = b""
+        self,
+        harness: Harness,
+        path: str = "/forecast/stream",
+        extensions: bool = True,
+        query: bytes = b"",
+        address: str = "",
     ) -> None:
         self._to_server: asyncio.Queue[Message] = asyncio.Queue()
         self._to_client: asyncio.Queue[Message] = asyncio.Queue()
         self.broken: Exception | None = None  # what sending to this client raises
         scope: Scope = {"type": "websocket", "path": path, "headers": [(b"x-request-id", b"mine")]}
         scope["query_string"] = query
+        if address:
+            scope["client"] = (address, 1)
         if extensions:
             scope["extensions"] = {"websocket.http.response": {}}
         self._to_server.put_nowait({"type": "websocket.connect"})
@@ -72,8 +79,8 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(harness: Harness) -> AsyncIterator[Client]:
-    client = Client(harness)
+async def connected(harness: Harness, address: str = "") -> AsyncIterator[Client]:
+    client = Client(harness, address=address)
     assert await client.raw() == {"type": "websocket.accept", "headers": [(b"x-request-id", b"mine")]}
     client.say({})
     yield client
@@ -219,6 +226,39 @@ async def test_one_connection_more_than_there_may_be_is_refused() -> None:
         assert (await again.answer())["context"]["observations"] == 1
 
 
+async def test_a_client_that_has_fewer_takes_the_place_of_one_that_has_most() -> None:
+    harness = Harness(max_live_connections=4, state_keys="a-secret-of-thirty-two-characters")
+    many = []
+    for number in range(4):
+        many.append(Client(harness, address="192.0.2.1"))
+        assert (await many[-1].raw())["type"] == "websocket.accept"
+        many[-1].say({"target": [number]})
+        await many[-1].answer()
+    many[0].say({"target": [5]})  # so that the second one is idle for longest
+    await many[0].answer()
+    async with connected(harness, "192.0.2.2"):
+        last = await many[1].answer()
+        assert (last["code"], last["status"], last["retryable"]) == ("queue_full", 503, True)
+        assert await many[1].raw() == {"type": "websocket.close", "code": 1013}
+        await many[1].end()
+        harness.forecaster.hold = asyncio.Event()
+        many[2].say({"target": [1]})  # one that is worked on stays
+        await harness.forecaster.waiting.wait()
+        async with connected(harness, "192.0.2.2"):
+            assert (await many[3].answer())["state"]
+            for address in ("192.0.2.1", "192.0.2.2"):  # both have their share
+                refused = Client(harness, address=address)
+                assert (await refused.raw())["status"] == 503
+                await refused.end()
+            harness.forecaster.hold.set()
+            assert (await many[2].answer())["context"]["observations"] == 2
+            await many[3].end()
+    for client in (many[0], many[2]):
+        client.leave()
+        await client.end()
+    assert len(harness.app.state.streams) == 0
+
+
 async def test_large_messages_share_the_memory_of_large_bodies() -> None:
     harness = Harness(max_held_bytes=100_000)
     harness.forecaster.hold = asyncio.Event()
@@ -252,6 +292,21 @@ async def test_every_message_counts_from_the_moment_it_arrives() -> None:
         assert (await client.answer())["context"]["observations"] == 2
     budget = harness.app.state.streams.budget
     budget.acquire(2 * len(message) - 1)  # all of it was released
+
+
+async def test_a_stop_ends_many_connections_a_few_at_a_time() -> None:
+    """Ten thousand at once would keep all who wait for their answers waiting for a second."""
+    harness = Harness()
+    clients = [Client(harness) for _ in range(100)]
+    for client in clients:
+        await client.raw()
+    harness.app.state.streams.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert 0 < sum(client.task.done() or not client._to_client.empty() for client in clients) < 100
+    for client in clients:
+        assert await client.raw() == {"type": "websocket.close", "code": 1001}
+        await client.end()
 
 
 async def test_a_service_that_stops_lets_the_last_answer_out() -> None:

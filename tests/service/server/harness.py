@@ -117,7 +117,7 @@ class Running:
         settings = settings or Settings()
         self.budget = ByteBudget(settings.max_held_bytes)
         limits = ConnectionLimits(settings, self.budget, RequestMetrics(self.metrics))
-        http: Any = functools.partial(protocol, limits=limits) if protocol is Protocol else protocol
+        http: Any = functools.partial(protocol, limits=limits) if issubclass(protocol, Protocol) else protocol
         config = uvicorn.Config(
             self.application,
             http=http,

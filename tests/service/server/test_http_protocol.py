@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.request import ARRIVED, COMPLETE_RESPONSE
 from service.contract.errors import RitmoError
-from service.server.http_protocol import Protocol
+from service.server.http_protocol import PlainProtocol, Protocol
 from service.settings import Settings
 from tests.service.server.harness import HUGE, LARGE, TIMEOUT, Running, pause_reading, post, running, until
 
@@ -112,6 +112,30 @@ async def test_what_is_no_request_is_a_problem(name: str) -> None:
         assert server.metric('ritmo_requests_total{code="400"') == (not reached)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300), "a handshake of TLS was sent"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2 is not spoken here"),
+        (b"hello\r\n\r\n", "no valid HTTP request"),
+    ],
+)
+async def test_another_protocol_is_named(data: bytes, words: str) -> None:
+    async with running(Protocol) as server:
+        received = await server.ask(data)
+        assert received.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert words.encode() in received
+
+
+async def test_plain_http_where_tls_is_spoken_has_its_answer() -> None:
+    async with running(PlainProtocol) as server:
+        received = await server.ask(post(b"/a", b"hello"))
+        assert received.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"https://" in received
+        assert not server.application.scopes
+        assert server.metric('ritmo_requests_total{code="400"') == 1
+
+
 @pytest.mark.parametrize("host", [b"", b"a", b"127.0.0.1:80", b"[::1]:8000", b"shop_1.example.:", b"%C3%A9.example "])
 async def test_a_host_is_a_name_or_an_address_and_perhaps_a_port(host: bytes) -> None:
     async with running(Protocol) as server:
@@ -174,6 +198,12 @@ DECLINED: dict[str, tuple[bytes | float, ...]] = {
     "another connection option": (post(b"/a", b"hello", b"Connection: upgrade, close", b"Upgrade: TLS/1.0"),),
     "several fields": (post(b"/a", b"hello", b"Connection: upgrade", b"Connection: close", b"Upgrade: a, b"),),
     "HTTP/1.0": (post(b"/a", b"hello", *OFFER, version=b"1.0"),),
+    "a WebSocket with a body": (
+        b"GET /a HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello",
+        0.05,
+        LAST,
+    ),
+    "a WebSocket of HTTP/1.0": (b"GET /a HTTP/1.0\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",),
     "a WebSocket by POST": (post(b"/a", b"hello", b"Connection: upgrade", b"Upgrade: websocket"), 0.05, LAST),
 }
 
@@ -410,8 +440,8 @@ async def test_pipelined_bodies_of_all_sizes_are_told_apart() -> None:
 
 
 async def test_an_unfinished_head_without_room_is_refused() -> None:
-    async with running(Protocol, Settings(max_held_bytes=300)) as server, asyncio.timeout(TIMEOUT):
-        for size, status in ((299, 200), (300, 200), (301, 503)):
+    async with running(Protocol, Settings(max_held_bytes=400)) as server, asyncio.timeout(TIMEOUT):
+        for size, status in ((299, 200), (300, 200), (301, 503)):  # three quarters: the client is one alone
             head = HEAD + b"Connection: close\r\nX: "
             head += b"a" * (size - len(head))
             received = await server.ask(head, 0.1, b"\r\n\r\n")

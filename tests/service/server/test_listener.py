@@ -7,14 +7,18 @@ import contextlib
 import errno
 import re
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.runtime.worker_group import NOT_LISTENING
 from service.server.listener import BURST, BalancedListener, OpenConnections, bind, listen
+from service.server.tls import new_context
 
+FILES = Path(__file__).resolve().parents[2] / "certificates"
 TIMEOUT = 200.0
 
 
@@ -29,11 +33,13 @@ class Process:
         *,
         is_stopping: bool = True,
         limit: tuple[Any, ...] = (),
+        tls: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         self.open = OpenConnections()
         self.is_empty = asyncio.Event()  # again
         self.listener = BalancedListener(
-            listener.dup(), self.protocol, self.open, counts, index, lambda: is_stopping, None, *limit
+            listener.dup(), self.protocol, self.open, counts, index, lambda: is_stopping, tls, *limit, **options
         )
 
     def protocol(self) -> asyncio.Protocol:
@@ -302,20 +308,73 @@ async def test_where_all_connections_are_in_use_the_next_waits_and_the_log_stays
             assert await reader.readexactly(5) == b"hello"
 
 
+def tls() -> dict[str, Any]:
+    return {"ssl": new_context(FILES / "first.pem", FILES / "first-key.pem"), "ssl_handshake_timeout": 20.0}
+
+
 async def test_handshakes_that_take_long_are_given_up_for_others(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold_handshakes(monkeypatch)
     monkeypatch.setattr("service.server.listener._TLS_HANDSHAKE", 0.0)
-    monkeypatch.setattr("service.server.listener._MAX_HANDSHAKES", 3)
     with contextlib.ExitStack() as stack:
-        process = stack.enter_context(contextlib.closing(Process(listener, counts := [0])))
+        process = stack.enter_context(
+            contextlib.closing(Process(listener, counts := [0], limit=(3, lambda _: 0), tls=tls()))
+        )
         for _ in range(20):
             stack.enter_context(socket.create_connection(listener.getsockname()))
             await asyncio.sleep(0.01)
             assert counts[0] <= 8
         await process.listener.drain()
         await asyncio.sleep(0)
+
+
+async def test_no_more_handshakes_are_under_way_than_there_may_be(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those that are given up keep no socket, whatever their clients do."""
+    monkeypatch.setattr("service.server.listener._MAX_HANDSHAKES", 3)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.load_verify_locations(FILES / "first.pem")
+    client.check_hostname = False
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(Process(listener, [0], tls=tls())))
+        for _ in range(30):  # they cost nothing, and stay
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        begun = []
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            stack.callback(writer.close)
+            writer.write(b"\x16\x03\x01\x02\x00\x01")
+            begun.append(reader)
+            await asyncio.sleep(0.02)
+        async with asyncio.timeout(TIMEOUT):
+            for reader in begun[:2]:
+                assert await reader.read() == b""
+            reader, writer = await asyncio.open_connection(*listener.getsockname(), ssl=client)
+            stack.callback(writer.close)
+            assert await reader.readexactly(5) == b"hello"
+            assert await begun[2].read() == b""
+        assert not begun[4].at_eof()
+
+
+async def test_plain_http_in_place_of_tls_is_answered(listener: socket.socket) -> None:
+    class Refusal(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(b"https:// not " + data)
+            self.transport.close()
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(Process(listener, [0], tls=tls(), make_refusal=Refusal)))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        stack.callback(writer.close)
+        await asyncio.sleep(0.02)
+        assert not reader.at_eof()
+        writer.write(b"GET /")
+        async with asyncio.timeout(TIMEOUT):
+            assert await reader.read() == b"https:// not GET /"
 
 
 def test_every_address_of_a_name_is_bound_and_a_taken_port_is_named() -> None:

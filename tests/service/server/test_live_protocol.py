@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from service.server.http_protocol import Protocol
 from service.server.live_protocol import LiveProtocol
 from service.settings import Settings
-from tests.service.server.harness import TIMEOUT, Running, pause_reading, running, until
+from tests.service.server.harness import TIMEOUT, Running, pause_reading, post, running, until
+from tests.service.server.harness import Application as HttpApplication
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 HANDSHAKE = (
@@ -220,12 +221,12 @@ async def test_a_message_without_room_ends_the_connection(size: int) -> None:
     async with live(application, Settings(max_held_bytes=10_000)) as client:
         data = frame(BINARY, b"a" * 100_000)
         head = len(data) - 100_000
-        await client.send(data[: 10_000 + head + size])
+        await client.send(data[: 7_500 + head + size])  # three quarters of what there is
         if size > 0:
             assert (await client.frame())[1].startswith(struct.pack("!H", 1013))
         else:
             await client.send(frame(PING)[:0])
-            await until(lambda: client.server.budget.held_bytes == 10_000 + size)
+            await until(lambda: client.server.budget.held_bytes == 7_500 + size)
 
 
 async def test_a_message_that_does_not_arrive_ends_the_connection() -> None:
@@ -267,6 +268,30 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off() -> None:
         await client.send(frame(TEXT, b"1") * 10)
         await until(lambda: client.server.metric('ritmo_connections_cut_total{reason="slow_reader"}') == 1)
         await until(lambda: not client.server.server.server_state.connections)
+
+
+async def test_an_answer_that_is_not_read_is_waited_for_by_the_live_connection_behind_it() -> None:
+    http, application = HttpApplication(), Application()
+
+    async def both(scope: Scope, receive: Receive, send: Send) -> None:
+        await (http if scope["type"] == "http" else application)(scope, receive, send)
+
+    async with (
+        running(Protocol, Settings(send_seconds=0.3), ws="websockets-sansio") as server,
+        asyncio.timeout(TIMEOUT),
+    ):
+        server.server.config.loaded_app = both
+        _, writer = await server.connect()
+        pause_reading(writer)
+        writer.write(post(b"/huge"))
+        await until(lambda: server.budget.held_bytes > 1 << 20)
+        writer.write(HANDSHAKE % (b"", b""))
+        await until(lambda: isinstance(next(iter(server.server.server_state.connections)), LiveProtocol))
+        assert server.budget.held_bytes > 1 << 20
+        await until(lambda: not server.server.server_state.connections)
+        assert server.metric('ritmo_connections_cut_total{reason="slow_reader"}') == 1
+        await until(lambda: server.budget.held_bytes == 0)
+        writer.transport.abort()
 
 
 async def test_what_comes_before_the_handshake_is_accepted_waits() -> None:
@@ -311,8 +336,8 @@ async def test_a_handshake_that_cannot_be_read_is_answered(fields: bytes, status
         writer.write(HANDSHAKE % (b"", fields))
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 %d " % status), head
-        if b"problem+json" in head:
-            assert json.loads(await reader.read())["code"] == "bad_request"
+        assert b"problem+json" in head
+        assert json.loads(await reader.read())["code"] == "bad_request"
         assert server.metric('ritmo_requests_total{code="400"') == (status == 400)
         writer.transport.abort()
         await until(lambda: not server.server.server_state.connections)

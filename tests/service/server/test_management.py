@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import Any
@@ -48,6 +49,17 @@ def test_heads_and_bodies_are_bounded_as_everywhere() -> None:
     with socket.create_connection(sock.getsockname(), timeout=TIMEOUT) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 5 + b"\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 431 ")
+
+
+def test_connections_that_are_left_open_make_room_for_probes() -> None:
+    sock = listening()
+    ManagementServer(application, [sock], Settings()).start()
+    with contextlib.ExitStack() as stack:
+        for _ in range(150):
+            stack.enter_context(socket.create_connection(sock.getsockname(), timeout=TIMEOUT))
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}/livez"
+        for _ in range(3):
+            assert httpx.get(url, timeout=TIMEOUT).text == "alive"
 
 
 def test_a_port_that_cannot_be_served_is_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 import uvloop
 
 from service.api.request import TLS_BYTES
@@ -80,3 +82,27 @@ def test_a_live_message_over_tls_is_counted_with_its_buffers() -> None:
         writer.transport.abort()
 
     run(test, ws="websockets-sansio")
+
+
+def test_a_client_that_does_not_close_its_side_is_not_waited_for() -> None:
+    """But for what it has not taken yet."""
+
+    async def test(server: Running, context: ssl.SSLContext) -> None:
+        def ask(path: bytes) -> ssl.SSLSocket:
+            client = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT))
+            client.sendall(post(path, b"", CLOSE))
+            client.recv(1)
+            return client
+
+        with await asyncio.to_thread(ask, b"/huge") as slow:
+            with await asyncio.to_thread(ask, b"/a"):
+                await until(lambda: len(server.server.server_state.connections) == 1)
+            received = 1
+            while piece := await asyncio.to_thread(slow.recv, 1 << 20):
+                received += len(piece)
+            assert received > HUGE
+            await until(lambda: not server.server.server_state.connections)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.server.tls_transport._PARTING_SECONDS", 0.1)
+        run(test)
