@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,8 @@ def test_every_operation_keeps_its_contract(
     write_model(tmp_path / "models", "forecaster", LastValue())
     write_model(tmp_path / "models", "digits", LSTMDigits())
     seed = str(request.config.getoption("hypothesis_seed") or 0)
-    settings, options = {}, ["--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
+    settings: dict[str, Any] = {}
+    options = ["--max-examples", EXAMPLES, "--seed", seed, "--workers", "1"]
     if has_keys:
         key, _ = add_key(tmp_path / "keys.json", ["admin"])
         settings, options = {"api_keys": tmp_path / "keys.json"}, [*options, "--header", f"Authorization: Bearer {key}"]

@@ -314,7 +314,7 @@ async def test_a_model_is_told_whose_request_it_is(harness: Harness) -> None:
 
 
 async def test_an_answer_without_room_is_not_computed() -> None:
-    harness = Harness(max_held_bytes=50_000)
+    harness = Harness(max_held_bytes=70_000)
     levels = [level / 10 for level in range(1, 10)]
     parameters = {"prediction_length": 256, "quantile_levels": levels}
     async with harness.app.router.lifespan_context(harness.app), harness.client:
