@@ -2,7 +2,8 @@
 
 On the port that serves, a probe waits behind the connections and the requests that came before it. Here it does not,
 however many they are: an orchestrator neither takes a busy service for a dead one, nor a hung one for a busy one. Where
-several processes serve, they share the port, and any of them answers.
+several processes serve, they share the port, and any of them answers; one that starts or ends leaves the answers to the
+others, which are what the service is meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,6 +29,7 @@ from service.settings import Settings
 _MAX_CONNECTIONS = 64
 _MAX_HELD_BYTES = 1 << 20
 _PAGES = 2  # pages of metrics that are written at once
+_POLL = 0.1  # seconds between two looks at whether this process is to answer
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,16 @@ logger = logging.getLogger(__name__)
 class ManagementServer:
     """Serves the ASGI application `app` on `listeners`, which listen already, until the process ends."""
 
-    def __init__(self, app: Any, listeners: Sequence[socket.socket], settings: Settings) -> None:
+    def __init__(
+        self,
+        app: Any,
+        listeners: Sequence[socket.socket],
+        settings: Settings,
+        may_answer: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`may_answer()`: whether connections are to be taken at the moment, and not left to other processes."""
         self._listeners = listeners
+        self._may_answer = may_answer
         self._config = uvicorn.Config(
             app, lifespan="off", ws="none", log_config=None, access_log=False, limit_concurrency=_MAX_CONNECTIONS
         )
@@ -61,9 +71,15 @@ class ManagementServer:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_PAGES, thread_name_prefix="page"))
-        for listener in self._listeners:
-            await loop.create_server(self._protocol, sock=listener)
-        await loop.create_future()
+        while True:
+            while not self._may_answer():
+                await asyncio.sleep(_POLL)
+            # Copies: a server closes its socket with it, and may be needed again.
+            servers = [await loop.create_server(self._protocol, sock=each.dup()) for each in self._listeners]
+            while self._may_answer():
+                await asyncio.sleep(_POLL)
+            for server in servers:
+                server.close()
 
     def _protocol(self) -> Protocol:
         return Protocol(self._config, self._state, {}, limits=self._limits)

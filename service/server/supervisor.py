@@ -373,7 +373,7 @@ class Supervisor:
             self._changes.receive(slot.index, slot.connection)
             slot.connection.close()
             slot.connection = None
-        self._changes.worker_ended(slot.index)
+        self._changes.worker_ended(slot.index, status if slot.enabled else 0)
         mark_process_dead(self._folder, pid)
         self._shared.clear(slot.index)
         slot.worker_died(time_now, was_ready=was_ready)

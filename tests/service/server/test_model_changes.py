@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.runtime.model_plan import Change, ModelPlan
+from service.registry.repository import manifest_digests
+from service.runtime.model_plan import Change, ModelPlan, Preparation
 from service.runtime.worker_group import ModelSet, SharedNumbers
 from service.server.model_changes import ModelChanges
 from tests.models import LastValue, write_model
@@ -110,6 +112,54 @@ def test_a_worker_that_dies_ends_the_change_and_late_answers_do_not_count(parent
     parent.look()
     assert not parent.workers[0].poll()
     assert parent.shared.plan_number[0] == 0
+
+
+def die(parent: Parent, index: int, digest: str | None) -> None:
+    """The worker ends while it loads the version."""
+    preparing = (Preparation("forecaster@1", digest, "loaded"),)
+    parent.workers[index].send(("preparing", 0, preparing))
+    parent.changes.receive(index, parent.parent_ends[index])
+    parent.changes.worker_ended(index, -signal.SIGSEGV)
+
+
+def test_a_version_that_kills_two_workers_is_left_out_of_the_change(parent: Parent) -> None:
+    parent.changes.ask(Change("reload"))
+    parent.look()
+    first = parent.told(0)[1]
+    die(parent, 0, first.digests["forecaster@1"])
+    assert not parent.changes.busy  # a replacement may start
+    parent.look()
+    assert parent.told(0)[1].digests == first.digests
+    die(parent, 0, first.digests["forecaster@1"])
+    parent.look()
+    plan = parent.prepared()
+    reason = "2 processes ended while it was loaded, the last one by SIGSEGV"
+    assert (plan.digests, plan.withheld) == ({}, {"forecaster@1": ("failed", reason)})
+
+
+def test_who_asks_for_a_version_that_kills_is_answered(parent: Parent) -> None:
+    parent.workers[1].send(("change", 4, Change("load", "forecaster")))
+    for _ in range(2):
+        parent.look()
+        assert not parent.workers[1].poll()
+        die(parent, 0, parent.told(0)[1].digests["forecaster@1"])
+    assert parent.told(1)[:3] == ("answer", 4, "model_not_ready")
+    parent.look()
+    assert not parent.changes.busy
+
+
+def test_processes_start_without_a_version_that_kills_them(parent: Parent, tmp_path: Path) -> None:
+    digests = manifest_digests(tmp_path)
+    parent.set.replace(ModelPlan(digests=digests))
+    for index in (0, 1):
+        assert parent.set.loadable(complete=False) == digests
+        die(parent, index, digests["forecaster@1"])
+    assert parent.set.loadable(complete=False) == {}
+    assert parent.set.plan.number == 0
+    assert list(parent.set.plan.withheld) == ["forecaster@1"]
+    assert parent.set.missing([]) == []
+    parent.look()  # then those that serve it, if any, are to be without it, too
+    assert parent.told(0)[1].withheld == parent.set.plan.withheld
 
 
 def test_more_versions_than_there_is_room_for_are_refused(
