@@ -284,6 +284,7 @@ class Registry:
 
     def health(self) -> Health:
         """Readiness, with the reasons; see the module's docstring."""
+        self._switch()
         reasons = [fault for fault in (self._fault, self._engine_fault) if fault]
         if self._draining:
             reasons.append("the service is going down")
@@ -482,6 +483,8 @@ class Registry:
             version.fail(error.detail)
         except TimeoutError:
             version.fail(f"it was not loaded within {self._load_seconds:g} s (RITMO_MODEL_LOAD_SECONDS)")
+        except MemoryError as error:
+            version.fail(f"there was no memory to load it: {error}".removesuffix(": "))
         except Exception as error:  # a model must not keep the others from loading, however broken it is
             log.exception("model %s could not be loaded", version.reference)
             version.fail(f"{type(error).__name__} while it was loaded")

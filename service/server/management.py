@@ -71,15 +71,16 @@ class ManagementServer:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_PAGES, thread_name_prefix="page"))
+        servers: list[asyncio.Server] = []
         while True:
-            while not self._may_answer():
-                await asyncio.sleep(_POLL)
-            # Copies: a server closes its socket with it, and may be needed again.
-            servers = [await loop.create_server(self._protocol, sock=each.dup()) for each in self._listeners]
-            while self._may_answer():
-                await asyncio.sleep(_POLL)
-            for server in servers:
-                server.close()
+            if self._may_answer() and not servers:
+                # Copies: a server closes its socket with it, and may be needed again.
+                servers = [await loop.create_server(self._protocol, sock=each.dup()) for each in self._listeners]
+            elif not self._may_answer():
+                for server in servers:
+                    server.close()
+                servers = []
+            await asyncio.sleep(_POLL)
 
     def _protocol(self) -> Protocol:
         return Protocol(self._config, self._state, {}, limits=self._limits)

@@ -74,6 +74,8 @@ def serve(settings: Settings) -> int:
     if settings.workers == 1:
         return _run(settings, listeners, None, management)
     with contextlib.ExitStack() as stack:
+        for listener in management:
+            stack.enter_context(listener)
         try:
             folder = stack.enter_context(scratch_folder())
             supervisor = Supervisor(settings, folder, listeners, management=management)

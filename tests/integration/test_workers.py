@@ -182,8 +182,8 @@ async def test_versions_that_end_their_processes_are_set_aside(one_model: Path, 
             "warming@1: 2 processes ended while it was warmed up, the last one by SIGFPE",
         ]
         assert (await ask(server, "/forecast", {"target": [1, 2]})).status_code == 200
-        died = sum("a worker died" in line for line in server.lines)
-        assert died == 4
+        # Two for each, and those that had started with it when the second one died.
+        assert 4 <= sum("a worker died" in line for line in server.lines) <= 6
         server.signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait) == 0
 

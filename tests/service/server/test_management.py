@@ -48,15 +48,15 @@ def test_it_answers_while_the_main_thread_is_busy() -> None:
 def test_a_process_that_starts_or_ends_leaves_the_answers_to_the_others() -> None:
     sock, answers = listening(), [True, False]
 
-    def named(name: bytes) -> Any:
+    def named(body: bytes) -> Any:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
-            await send({"type": "http.response.body", "body": name})
+            await send({"type": "http.response.body", "body": body})
 
         return answer
 
-    for index, name in enumerate((b"a", b"b")):
-        ManagementServer(named(name), [sock], Settings(), partial(answers.__getitem__, index)).start()
+    for index, body in enumerate((b"a", b"b")):
+        ManagementServer(named(body), [sock], Settings(), partial(answers.__getitem__, index)).start()
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/readyz"
     for index, name in [(0, "a"), (1, "b"), (0, "a")]:
         answers[:] = [index == 0, index == 1]
