@@ -9,23 +9,27 @@ begun again then, and a version that has killed two processes is left out of it,
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from service.contract.errors import RitmoError
+from service.contract.errors import RitmoError, Unavailable
 from service.registry.planning import completed, failure, next_plan, read_digests
+from service.runtime.background_call import call_in_background
 from service.runtime.model_plan import Change, ModelPlan
 from service.runtime.worker_group import ModelSet, SharedNumbers
 from service.server.preparations import Preparations
 
-WAIT = 120.0  # seconds that a change waits for all workers to be ready
+WAIT = 120.0  # seconds that a change waits for all workers to be ready, and for the folder to be read
+QUICK_READING = 0.05  # seconds that the parent waits for the folder; then it looks after the workers in between
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,7 @@ class ModelChanges:
         self._failures: dict[str, str] = {}
         self._staging = False
         self._preparations = Preparations()
+        self._reading: Future[dict[str, str | None]] | None = None  # of the folder, for the next change
 
     @property
     def busy(self) -> bool:
@@ -69,26 +74,33 @@ class ModelChanges:
             return
         change, origin, deadline = self._queue[0]
         if workers is None:
+            self._reading = None
             if time.monotonic() > deadline:
                 self._queue.popleft()
                 self._answer(origin, "model_not_ready", "not all processes of the service are ready")
             return
+        if self._reading is None:
+            self._reading = call_in_background(read_digests, self._models, self._set.plan)
+        concurrent.futures.wait([self._reading], QUICK_READING)
+        if not self._reading.done() and time.monotonic() < deadline:
+            return
+        reading, self._reading = self._reading, None
         self._queue.popleft()
         try:
-            plan = next_plan(self._set.plan, change, read_digests(self._models, self._set.plan), self._keep)
+            if not reading.done():
+                raise Unavailable(f"the folder of models could not be read within {WAIT:g} s", code="model_not_ready")
+            plan = next_plan(self._set.plan, change, reading.result(), self._keep)
             plan = completed(plan, self._faults(plan, but=plan.retried), self._set.plan)
             # A plan that was given up has its number for ever: what is still said about it must not count.
             self._number += 1
             plan = replace(plan, number=self._number)
+            if not self._set.has_room_for(plan.digests):
+                raise Unavailable(
+                    "there are more versions than the processes have room for: restart the service",
+                    code="model_not_ready",
+                )
         except RitmoError as error:
             self._answer(origin, error.code, error.detail)
-            return
-        if not self._set.has_room_for(plan.digests):
-            self._answer(
-                origin,
-                "model_not_ready",
-                "there are more versions than the processes have room for: restart the service",
-            )
             return
         self._current, self._plan, self._staging, self._failures = (change, origin), plan, False, {}
         self._workers, self._silent = dict(workers), set(workers)

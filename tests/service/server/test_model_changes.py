@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from service.registry.repository import manifest_digests
 from service.runtime.model_plan import Change, ModelPlan, Preparation
 from service.runtime.worker_group import ModelSet, SharedNumbers
+from service.server import model_changes
 from service.server.model_changes import ModelChanges
 from tests.models import LastValue, write_model
 
@@ -170,6 +173,23 @@ def test_more_versions_than_there_is_room_for_are_refused(
     parent.look()
     assert parent.told(0)[:3] == ("answer", 2, "model_not_ready")
     assert not parent.changes.busy
+
+
+def test_a_folder_that_hangs_holds_up_nothing(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one on a file server that does not answer; what is asked for is refused when its time is over."""
+    hanging = threading.Event()
+    monkeypatch.setattr(model_changes, "read_digests", lambda *_: hanging.wait(60))
+    monkeypatch.setattr(model_changes, "WAIT", 0.5)
+    parent.workers[0].send(("change", 3, Change("load", "forecaster")))
+    started = time.monotonic()
+    parent.look()
+    assert not parent.workers[0].poll()
+    while not parent.workers[0].poll(0.1):
+        parent.look()
+        assert time.monotonic() - started < 30
+    assert parent.told(0)[3] == "the folder of models could not be read within 0.5 s"
+    assert not parent.changes.busy
+    hanging.set()
 
 
 def test_a_change_waits_until_all_are_ready_and_an_unknown_name_is_answered(parent: Parent) -> None:
