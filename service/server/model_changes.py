@@ -4,7 +4,7 @@ Every worker prepares the next plan (loads, proves and warms up what is new in i
 parent writes the plan's number into shared memory, and with that all of them serve by it. A worker that dies meanwhile
 ends the change: everything stays as it was, and the change may be asked for again. One prepares before the others: a
 version that kills its process (memory runs out, or torch aborts) kills that one, and the others serve on. The change is
-begun again then, and a version that has killed two processes is left out of it, as it is when the service starts.
+begun again then, and a version that has killed several is left out of it, as it is when the service starts.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from service.runtime.model_plan import Preparation
 
 MAX_ENDS = 2  # of processes during the same preparation, after which the version is not tried again
+MAX_KILLS = 4  # the same by SIGKILL: where memory runs out, the system may kill two that need it for a moment only
 
 
 class Preparations:
@@ -42,7 +43,8 @@ class Preparations:
     def fault(self, reference: str, digest: str | None) -> str | None:
         """Why that version must not be prepared any more, if so."""
         for preparation, exit_codes in self._exit_codes.items():
-            if (preparation.reference, preparation.digest) == (reference, digest) and len(exit_codes) >= MAX_ENDS:
+            most = MAX_KILLS if exit_codes[-1] == -signal.SIGKILL else MAX_ENDS
+            if (preparation.reference, preparation.digest) == (reference, digest) and len(exit_codes) >= most:
                 return (
                     f"{len(exit_codes)} processes ended while it was {preparation.part}, the last one "
                     f"{_in_words(exit_codes[-1])}"

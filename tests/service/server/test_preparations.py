@@ -25,6 +25,16 @@ def test_a_version_that_two_processes_died_of_is_faulty_with_these_files() -> No
     assert preparations.fault("forecaster@1", "abc") is None
 
 
+def test_kills_that_may_have_other_reasons_count_less() -> None:
+    preparations = Preparations()
+    for count in range(4):
+        assert preparations.fault("forecaster@1", "abc") is None, count
+        preparations.report(count % 2, [LOADED])
+        preparations.worker_ended(count % 2, -signal.SIGKILL)
+    reason = "4 processes ended while it was loaded, the last one by SIGKILL"
+    assert preparations.fault("forecaster@1", "abc") == reason
+
+
 def test_what_a_living_worker_has_prepared_is_not_suspected() -> None:
     preparations = Preparations()
     preparations.report(0, [LOADED])
