@@ -8,11 +8,14 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.faults.bench import (
     JSON,
@@ -265,6 +268,164 @@ def many_connections() -> Outcome:
         return Outcome(max(waits) < 0.3, figures, f"busy clients: {flood.text()}")
 
 
+@fault(
+    "R42",
+    "a log that nobody reads",
+    "standard error is a full pipe, every request is logged; 16 clients, then SIGTERM",
+    "tests/service/runtime/test_logs.py; tests/integration/test_lifecycle.py",
+)
+def unread_log() -> Outcome:
+    port, management = _free_port(), _free_port()
+    receiver, sender = os.pipe()  # of 64 KiB
+    with models("naive") as folder:
+        settings = {
+            "models": folder,
+            "port": port,
+            "management_port": management,
+            "device": "cpu",
+            "access_log": "true",
+        }
+        environment = os.environ | {f"RITMO_{name.upper()}": str(value) for name, value in settings.items()}
+        child = subprocess.Popen([sys.executable, "-m", "service", "serve"], cwd=ROOT, env=environment, stderr=sender)
+        os.close(sender)
+        try:
+            until(lambda: request(management, "GET", "/readyz")[0] == 200)
+            with Flood(16, lambda: request(port, "POST", "/forecast", SMALL)[0]) as flood:
+                time.sleep(5)
+                ready = request(management, "GET", "/readyz")[0]
+            start = time.monotonic()
+            child.terminate()
+            status = child.wait(30)
+            seconds = time.monotonic() - start
+        finally:
+            child.kill()
+            os.close(receiver)
+    passed = set(flood.statuses) == {200} and (ready, status) == (200, 0) and seconds < 6
+    return Outcome(passed, f"{flood.text()}; gone after {seconds:.1f} s with status {status}")
+
+
+@fault(
+    "R43",
+    "a model that never returns",
+    "from its first call; a model beside it is asked; then SIGTERM (model_load_seconds 3)",
+    "tests/integration/test_lifecycle.py: test_a_stop_is_heard_while_a_model_loads_for_ever",
+)
+def endless_model() -> Outcome:
+    from tests.models import write_endless
+
+    with models("naive") as folder:
+        write_endless(folder)
+        with started(folder, model_load_seconds=3) as service:
+            service.ready()
+            with bystanders_of(service) as bystanders:
+                time.sleep(3)
+            failed = b"it was not loaded within 3 s" in request(service.management, "GET", "/readyz")[1]
+            service.signal(signal.SIGTERM)
+            seconds = service.wait(30)
+        passed = failed and seconds is not None and seconds < 5
+        figures = f"{'set aside' if failed else 'not set aside'}; gone after {seconds and round(seconds, 1)} s"
+        return Outcome(passed and bystanders.worst_probe < 0.3, figures, bystanders.text())
+
+
+@fault(
+    "R44",
+    "a version that kills its process",
+    "two workers start with a version that divides the least integer by -1 (SIGFPE)",
+    "tests/integration/test_workers.py: test_versions_that_end_their_processes_are_set_aside",
+)
+def fatal_version() -> Outcome:
+    from tests.models import Fatal, write_model
+
+    with models("naive") as folder:
+        write_model(folder, "fatal", Fatal(rows=1))
+        with started(folder, workers=2) as service:
+            service.ready()
+            text = request(service.management, "GET", "/readyz")[1]
+            status = request(service.port, "POST", "/forecast", SMALL)[0]
+            deaths = service.text().count("a worker died")
+        reason = b"processes ended while it was loaded, the last one by SIGFPE" in text
+        figures = (
+            f"{deaths} processes lost; {'with' if reason else 'without'} the reason in /readyz; a forecast {status}"
+        )
+        return Outcome(reason and status == 200 and deaths <= 4, figures)
+
+
+@fault(
+    "R45",
+    "the parent is killed",
+    "two workers, 16 clients, SIGKILL to the parent; then the service is started again",
+    "tests/integration/test_workers.py: test_two_processes_are_one_service",
+)
+def killed_parent() -> Outcome:
+    with models("naive") as folder, tempfile.TemporaryDirectory() as scratch:
+        environment = patch.dict(os.environ, TMPDIR=scratch)
+        with environment, started(folder, workers=2, drain_delay_seconds=0.2) as service:
+            service.ready()
+            workers = workers_of(service)
+            with Flood(16, lambda: request(service.port, "POST", "/forecast", SMALL)[0]) as flood:
+                time.sleep(1)
+                service.signal(signal.SIGKILL)
+                start = time.monotonic()
+                until(lambda: not any(_is_worker(pid) for pid in workers))
+                seconds = time.monotonic() - start
+            abandoned = len(list(Path(scratch).glob("ritmo-*")))
+        with environment, started(folder, workers=2) as service:
+            service.ready()
+            remaining = len(list(Path(scratch).glob("ritmo-*")))
+        passed = seconds < 5 and (abandoned, remaining) == (1, 1) and set(flood.statuses) <= {0, 200}
+        return Outcome(
+            passed,
+            f"workers gone after {seconds:.1f} s; temporary folders: {abandoned}, after the next start {remaining}",
+        )
+
+
+@fault(
+    "R46",
+    "a worker that starts or ends beside others",
+    "two workers, one is killed, then SIGUSR2; /readyz of the management port every 50 ms",
+    "tests/service/server/test_management.py: test_a_process_that_starts_or_ends_leaves_the_answers_to_the_others",
+)
+def readiness_of_the_others() -> Outcome:
+    with serving(workers=2) as service:
+        before = set(workers_of(service))
+
+        def probe() -> int:
+            time.sleep(0.05)
+            return request(service.management, "GET", "/readyz")[0]
+
+        with Flood(1, probe) as probes:
+            os.kill(min(before), signal.SIGKILL)
+            until(lambda: service.text().count("is ready after") == 3)
+            service.signal(signal.SIGUSR2)
+            until(lambda: not before & set(workers_of(service)) and service.text().count("is ready after") == 5)
+            until(lambda: len(workers_of(service)) == 2)
+        refused = sum(probes.statuses.values()) - probes.statuses.get(200, 0)
+        # A process that ends is asked for a tenth of a second more; a probe is lost with the one that is killed.
+        return Outcome(refused <= 4, f"probes: {probes.text()}")
+
+
+@fault(
+    "R47",
+    "a storm of signals",
+    "two workers, 16 clients, SIGHUP 100 times in a second, a new version on disk",
+    "tests/service/server/test_model_changes.py: test_reloads_that_nobody_waits_for_become_one",
+)
+def storm() -> Outcome:
+    from tests.models import LastValue, write_model
+
+    with models("naive") as folder, started(folder, workers=2) as service:
+        service.ready()
+        with Flood(16, lambda: request(service.port, "POST", "/forecast", SMALL)[0]) as flood:
+            write_model(folder, "fresh", LastValue())
+            for _ in range(100):
+                service.signal(signal.SIGHUP)
+                time.sleep(0.01)
+            until(lambda: b'"fresh"' in request(service.management, "GET", "/readyz")[1])
+            time.sleep(1)
+        reloads = service.text().count("the models are served by plan")
+        return Outcome(set(flood.statuses) == {200} and reloads <= 20, f"{reloads} reloads; {flood.text()}")
+
+
 def _page_seconds(service: Service) -> float:
     times = []
     for _ in range(10):
@@ -283,6 +444,11 @@ def _is_worker(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def until(condition: object) -> None:

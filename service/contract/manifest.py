@@ -20,6 +20,7 @@ GOLDEN_FILE = "golden.npz"
 RECORD_FILE = "training.json"
 
 MAX_FAULTS = 10  # of a manifest that are named
+MAX_FAULT_CHARACTERS = 200  # of the place of each, and of what is wrong
 DIGIT_FEATURES = 28  # pixels of a row
 DIGIT_CLASSES = 10
 MAX_CLASSES = 100
@@ -162,10 +163,14 @@ def read_manifest(folder: Path, trusted: TrustedKeys | None = None) -> Manifest:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg'].removeprefix('Value error, ')}"
+            f"{_place(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')[:MAX_FAULT_CHARACTERS]}"
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise BrokenModel(f"{path} is not a valid manifest: {'; '.join(faults[:MAX_FAULTS])}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))[:MAX_FAULT_CHARACTERS] or "manifest"
 
 
 def verify_files(folder: Path) -> None:

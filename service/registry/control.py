@@ -7,8 +7,10 @@ it is sent and says so, and all of them switch when the parent writes the plan's
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +18,7 @@ from typing import Any, Protocol
 from service.contract.errors import RitmoError, Unavailable, UnknownModel
 from service.registry.planning import completed, failure, next_plan, read_digests
 from service.registry.registry import Registry
-from service.runtime.model_plan import Change
+from service.runtime.model_plan import Change, Preparation
 from service.runtime.worker_group import WorkerGroup
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class GroupControl:
         """Listen to the parent."""
         asyncio.get_running_loop().add_reader(self._connection.fileno(), self._receive)
         self._registry.on_taken_out = self._report_taken_out
+        self._registry.on_preparation = self._report_preparations
 
     async def change(self, change: Change) -> None:
         """See `ModelControl.change`."""
@@ -93,6 +96,10 @@ class GroupControl:
 
     def _report_taken_out(self, name: str, version: int, reason: str) -> None:
         self._send("change", next(self._ids), Change("take-out", name, version, reason))
+
+    def _report_preparations(self, preparations: Sequence[Preparation]) -> None:
+        with contextlib.suppress(Unavailable):  # the parent has died
+            self._send("preparing", 0, tuple(preparations))
 
     def _send(self, *message: object) -> None:
         try:

@@ -17,11 +17,11 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from service.backend.deferred import load_served, resolve_device, set_threads, warm_up_served
 from service.backend.sharding import ComputeThreads
@@ -36,7 +36,7 @@ from service.registry.served import ModelVersion, Served
 from service.registry.warm_up_pauses import WarmUpPauses
 from service.runtime.garbage import collected_once, freeze
 from service.runtime.malloc import malloc_trim
-from service.runtime.model_plan import ModelPlan
+from service.runtime.model_plan import ModelPlan, Preparation
 
 if TYPE_CHECKING:
     from service.backend.model import LoadedModel
@@ -113,6 +113,8 @@ class Registry:
         self._prepared: dict[tuple[str, str | None], ModelVersion] = {}
         self._staged: tuple[ModelPlan, list[ModelVersion]] | None = None
         self.on_taken_out: Callable[[str, int, str], None] = lambda _name, _version, _reason: None
+        self._preparations: list[Preparation] = []  # that are being made
+        self.on_preparation: Callable[[Sequence[Preparation]], None] = lambda _preparations: None
         self._loaded_on = device
         self._taken_out: set[str] = set()  # versions that are not served, though the plan has them
         self._threads = ComputeThreads()
@@ -281,6 +283,7 @@ class Registry:
 
     def health(self) -> Health:
         """Readiness, with the reasons; see the module's docstring."""
+        self._switch()
         reasons = [fault for fault in (self._fault, self._engine_fault) if fault]
         if self._draining:
             reasons.append("the service is going down")
@@ -374,6 +377,18 @@ class Registry:
         freeze()  # the models, too, are there to stay
         await asyncio.to_thread(malloc_trim)
 
+    @contextlib.contextmanager
+    def _preparation(self, version: ModelVersion, part: Literal["loaded", "warmed up"]) -> Iterator[None]:
+        """Report what is being prepared: a network may end the process."""
+        preparation = Preparation(version.reference, version.digest, part)
+        self._preparations.append(preparation)
+        self.on_preparation(self._preparations)
+        try:
+            yield
+        finally:
+            self._preparations.remove(preparation)
+            self.on_preparation(self._preparations)
+
     def _load_model(self, folder: Path, device: str) -> LoadedModel:
         return load_served(folder, device, threads=self._threads, trusted=self._trusted)
 
@@ -397,7 +412,8 @@ class Registry:
 
         started = time.monotonic()
         try:
-            await _in_daemon_thread(warm_up_served, version.served.model, version.folder, should_continue)
+            with self._preparation(version, "warmed up"):
+                await _in_daemon_thread(warm_up_served, version.served.model, version.folder, should_continue)
         except Unavailable:  # the service stops, or serves it no longer
             return
         except Exception as error:  # what fails for a shape here would fail for a request
@@ -456,13 +472,16 @@ class Registry:
         start = time.monotonic()
         try:
             async with asyncio.timeout(self._load_seconds):
-                model = await _in_daemon_thread(load, version.folder)
+                with self._preparation(version, "loaded"):
+                    model = await _in_daemon_thread(load, version.folder)
             if model.manifest != version.manifest:
                 raise BrokenModel("its manifest was changed while it was loaded")
         except RitmoError as error:
             version.fail(error.detail)
         except TimeoutError:
             version.fail(f"it was not loaded within {self._load_seconds:g} s (RITMO_MODEL_LOAD_SECONDS)")
+        except MemoryError as error:
+            version.fail(f"there was no memory to load it: {error}".removesuffix(": "))
         except Exception as error:  # a model must not keep the others from loading, however broken it is
             log.exception("model %s could not be loaded", version.reference)
             version.fail(f"{type(error).__name__} while it was loaded")

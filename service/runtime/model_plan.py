@@ -25,6 +25,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """A part of the preparation of a version that calls its network, and may therefore end the process."""
+
+    reference: str
+    digest: str | None  # of its manifest
+    part: Literal["loaded", "warmed up"]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPlan:
     """The versions to serve, each with the digest of its manifest, None where that cannot be read."""
 

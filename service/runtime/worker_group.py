@@ -114,6 +114,12 @@ class ModelSet:
         self.plan = plan
         self.add_served(plan.digests)
 
+    def leave_out(self, plan: ModelPlan) -> None:
+        """Processes that start from now on serve by `plan`, which has less than the others serve, in the parent."""
+        for reference in self._digests.keys() - plan.digests.keys():
+            self._served[self._positions[reference]] = 0
+        self._digests, self.plan = dict(plan.digests), plan
+
     def loadable(self, *, complete: bool) -> Mapping[str, str | None]:
         """The digests for a new process; once all processes are ready (`complete`), None for what none of them serves.
 
@@ -153,6 +159,11 @@ class WorkerGroup:
     def beat(self) -> None:
         """The event loop of this process turns."""
         self.shared.heartbeats[self.index] = time.monotonic()
+
+    def others_listen(self) -> bool:
+        """Whether another process of the service takes connections."""
+        counts = self.shared.connections
+        return any(count != NOT_LISTENING for index, count in enumerate(counts) if index != self.index)
 
     def mark_ready(self) -> None:
         """The models of this process are loaded."""

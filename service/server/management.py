@@ -2,7 +2,8 @@
 
 On the port that serves, a probe waits behind the connections and the requests that came before it. Here it does not,
 however many they are: an orchestrator neither takes a busy service for a dead one, nor a hung one for a busy one. Where
-several processes serve, they share the port, and any of them answers.
+several processes serve, they share the port, and any of them answers; one that starts or ends leaves the answers to the
+others, which are what the service is meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from service.settings import Settings
 _MAX_CONNECTIONS = 64
 _MAX_HELD_BYTES = 1 << 20
 _PAGES = 2  # pages of metrics that are written at once
+_POLL = 0.1  # seconds between two looks at whether this process is to answer
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,16 @@ logger = logging.getLogger(__name__)
 class ManagementServer:
     """Serves the ASGI application `app` on `listeners`, which listen already, until the process ends."""
 
-    def __init__(self, app: Any, listeners: Sequence[socket.socket], settings: Settings) -> None:
+    def __init__(
+        self,
+        app: Any,
+        listeners: Sequence[socket.socket],
+        settings: Settings,
+        may_answer: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`may_answer()`: whether connections are to be taken at the moment, and not left to other processes."""
         self._listeners = listeners
+        self._may_answer = may_answer
         self._config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False)
         self._config.load()
         # Its requests are not counted: the numbers of the process belong to the event loop that serves.
@@ -64,15 +74,26 @@ class ManagementServer:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_PAGES, thread_name_prefix="page"))
         make_room = partial(close_waiting, self._connections)
-        listeners = [  # kept, as long as they listen
-            BalancedListener(
-                each, self._protocol, self._connections, max_connections=_MAX_CONNECTIONS, make_room=make_room
-            )
-            for each in self._listeners
-        ]
-        await loop.create_future()
-        for each in listeners:
-            each.close()
+        listeners: list[BalancedListener] = []
+        while True:
+            if self._may_answer() and not listeners:
+                # Copies: a listener closes its socket with it, and may be needed again.
+                listeners = [
+                    BalancedListener(
+                        each.dup(),
+                        self._protocol,
+                        self._connections,
+                        max_connections=_MAX_CONNECTIONS,
+                        make_room=make_room,
+                    )
+                    for each in self._listeners
+                ]
+            elif not self._may_answer():
+                for listener in listeners:
+                    listener.close()
+                    await listener.wait_closed()
+                listeners = []
+            await asyncio.sleep(_POLL)
 
     def _protocol(self) -> Protocol:
         return Protocol(self._config, self._state, {}, limits=self._limits)

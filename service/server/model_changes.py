@@ -3,27 +3,33 @@
 Every worker prepares the next plan (loads, proves and warms up what is new in it), then stages it; when all have, the
 parent writes the plan's number into shared memory, and with that all of them serve by it. A worker that dies meanwhile
 ends the change: everything stays as it was, and the change may be asked for again. One prepares before the others: a
-version that kills its process (memory runs out, or torch aborts) kills that one, and the others serve on.
+version that kills its process (memory runs out, or torch aborts) kills that one, and the others serve on. The change is
+begun again then, and a version that has killed several is left out of it, as it is when the service starts.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from service.contract.errors import RitmoError
+from service.contract.errors import RitmoError, Unavailable
 from service.registry.planning import completed, failure, next_plan, read_digests
+from service.runtime.background_call import call_in_background
 from service.runtime.model_plan import Change, ModelPlan
 from service.runtime.worker_group import ModelSet, SharedNumbers
+from service.server.preparations import Preparations
 
-WAIT = 120.0  # seconds that a change waits for all workers to be ready
+WAIT = 120.0  # seconds that a change waits for all workers to be ready, and for the folder to be read
+QUICK_READING = 0.05  # seconds that the parent waits for the folder; then it looks after the workers in between
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +54,8 @@ class ModelChanges:
         self._silent: set[int] = set()  # those of them that have not answered yet
         self._failures: dict[str, str] = {}
         self._staging = False
+        self._preparations = Preparations()
+        self._reading: Future[dict[str, str | None]] | None = None  # of the folder, for the next change
 
     @property
     def busy(self) -> bool:
@@ -66,25 +74,33 @@ class ModelChanges:
             return
         change, origin, deadline = self._queue[0]
         if workers is None:
+            self._reading = None
             if time.monotonic() > deadline:
                 self._queue.popleft()
                 self._answer(origin, "model_not_ready", "not all processes of the service are ready")
             return
+        if self._reading is None:
+            self._reading = call_in_background(read_digests, self._models, self._set.plan)
+        concurrent.futures.wait([self._reading], QUICK_READING)
+        if not self._reading.done() and time.monotonic() < deadline:
+            return
+        reading, self._reading = self._reading, None
         self._queue.popleft()
         try:
-            plan = next_plan(self._set.plan, change, read_digests(self._models, self._set.plan), self._keep)
+            if not reading.done():
+                raise Unavailable(f"the folder of models could not be read within {WAIT:g} s", code="model_not_ready")
+            plan = next_plan(self._set.plan, change, reading.result(), self._keep)
+            plan = completed(plan, self._faults(plan, but=plan.retried), self._set.plan)
             # A plan that was given up has its number for ever: what is still said about it must not count.
             self._number += 1
             plan = replace(plan, number=self._number)
+            if not self._set.has_room_for(plan.digests):
+                raise Unavailable(
+                    "there are more versions than the processes have room for: restart the service",
+                    code="model_not_ready",
+                )
         except RitmoError as error:
             self._answer(origin, error.code, error.detail)
-            return
-        if not self._set.has_room_for(plan.digests):
-            self._answer(
-                origin,
-                "model_not_ready",
-                "there are more versions than the processes have room for: restart the service",
-            )
             return
         self._current, self._plan, self._staging, self._failures = (change, origin), plan, False, {}
         self._workers, self._silent = dict(workers), set(workers)
@@ -98,6 +114,8 @@ class ModelChanges:
                 kind, number, argument = (*pipe.recv(), None)[:3]
                 if kind == "change":
                     self.ask(argument, (pipe, number))
+                elif kind == "preparing":
+                    self._preparations.report(index, argument)
                 elif self.busy and number == self._plan.number and index in self._silent:
                     if kind == "refused":
                         self.abandon(str(argument))
@@ -109,10 +127,42 @@ class ModelChanges:
                     if self.busy:
                         self._go_on()
 
-    def worker_ended(self, index: int) -> None:
-        """The worker at `index` has ended."""
-        if index in self._workers:
+    def worker_ended(self, index: int, exit_code: int = 0) -> None:
+        """The worker at `index` has ended; `exit_code` is 0 where it was to end."""
+        suspects = self._preparations.worker_ended(index, exit_code)
+        faults = {
+            suspect.reference: fault
+            for suspect in suspects
+            if (fault := self._preparations.fault(suspect.reference, suspect.digest)) is not None
+        }
+        for reference, fault in faults.items():
+            logger.error("model %s failed: %s", reference, fault)
+        self._leave_out(self._faults(self._set.plan).keys() & faults.keys(), faults)
+        if self._current is None or index not in self._workers:
+            return
+        (change, origin), plan = self._current, self._plan
+        error = failure(change, faults, plan)
+        if not suspects:
             self.abandon("a process of the service ended meanwhile: ask again")
+        elif error is not None:
+            self._finish()
+            self._answer(origin, error.code, error.detail)
+        else:  # its replacement, or another worker, prepares what is left of the plan
+            self._finish()
+            self._queue.appendleft((change, origin, time.monotonic() + WAIT))
+
+    def _faults(self, plan: ModelPlan, but: Collection[str] = ()) -> dict[str, str]:
+        """The versions of `plan` that end the processes that prepare them."""
+        faults = ((name, self._preparations.fault(name, digest)) for name, digest in plan.digests.items())
+        return {name: fault for name, fault in faults if fault is not None and name not in but}
+
+    def _leave_out(self, references: Collection[str], faults: Mapping[str, str]) -> None:
+        """Have new workers start without these versions, and then all workers be without them."""
+        for reference in references:
+            name, _, version = reference.partition("@")
+            change = Change("take-out", name, int(version), faults[reference])
+            self._set.leave_out(replace(next_plan(self._set.plan, change, {}), number=self._set.plan.number))
+            self.ask(change)
 
     def abandon(self, why: str) -> None:
         """End the change that is being made, if any; everything stays as it was."""
@@ -146,11 +196,8 @@ class ModelChanges:
 
     def _tell(self, indices: Iterable[int], *message: object) -> None:
         for index in list(indices):
-            try:
+            with contextlib.suppress(OSError):  # it has died: `worker_ended` follows
                 self._workers[index].send(message)
-            except OSError:
-                self.worker_ended(index)
-                return
 
     @staticmethod
     def _answer(origin: Origin, code: str | None, detail: str) -> None:

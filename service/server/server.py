@@ -207,6 +207,13 @@ class Server(uvicorn.Server):
         """Seconds since the event loop has turned."""
         return max(0.0, time.monotonic() - self._turned - _REPORT)
 
+    def may_answer_probes(self) -> bool:
+        """Whether this process speaks for the service: not while it starts, or ends alone, and another one serves."""
+        group = self._group
+        if group is None or group.shared.stopping or not group.others_listen():
+            return True
+        return bool(getattr(self, "servers", None)) and not self._registry.draining
+
     def end_when_hung(self) -> None:
         """End the process when it has hung for long; for a thread of its own, where no parent does that.
 
@@ -402,7 +409,8 @@ def run(
     if group is None:
         threading.Thread(target=server.end_when_hung, name="watchdog", daemon=True).start()
     if management:
-        ManagementServer(create_management_app(app.state.registry, server.silence, group), management, settings).start()
+        probes = create_management_app(app.state.registry, server.silence, group)
+        ManagementServer(probes, management, settings, server.may_answer_probes).start()
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, server.reload if settings.model_updates != "none" else signal.SIG_IGN)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

@@ -22,6 +22,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -34,6 +35,7 @@ from service.metrics.store import mark_process_dead
 from service.registry.planning import first_plan
 from service.registry.repository import folder_state, manifest_digests
 from service.runtime import compiled, logs
+from service.runtime.background_call import call_in_background
 from service.runtime.descriptors import max_connections, raise_limit
 from service.runtime.model_plan import Change
 from service.runtime.scratch_folder import scratch_folder
@@ -74,6 +76,8 @@ def serve(settings: Settings) -> int:
     if settings.workers == 1:
         return _run(settings, listeners, None, management)
     with contextlib.ExitStack() as stack:
+        for listener in management:
+            stack.enter_context(listener)
         try:
             folder = stack.enter_context(scratch_folder())
             supervisor = Supervisor(settings, folder, listeners, management=management)
@@ -224,6 +228,7 @@ class Supervisor:
         self._changes = ModelChanges(settings.models, self._models, self._shared, settings.model_versions)
         self._loaded_folder = self._previous_folder = folder_state(settings.models) if self._polls else ()
         self._polled = time.monotonic()
+        self._folder_state: Future[tuple[tuple[str, int, int], ...]] | None = None  # that is being read
         self._signals: list[int] = []  # received, and not handled yet
         self._looked = time.monotonic()
         self._status = 0
@@ -314,8 +319,12 @@ class Supervisor:
 
     def _poll_folder(self) -> None:
         """Reload when the folder of models has changed, and has not gone on changing since the look before."""
+        if self._folder_state is None:
+            self._folder_state = call_in_background(folder_state, self._settings.models)
+        if not self._folder_state.done():
+            return
         self._polled = time.monotonic()
-        current = folder_state(self._settings.models)
+        current, self._folder_state = self._folder_state.result(), None
         if current == self._previous_folder != self._loaded_folder:
             self._loaded_folder = current
             self._changes.ask(Change("reload"))
@@ -373,7 +382,7 @@ class Supervisor:
             self._changes.receive(slot.index, slot.connection)
             slot.connection.close()
             slot.connection = None
-        self._changes.worker_ended(slot.index)
+        self._changes.worker_ended(slot.index, status if slot.enabled else 0)
         mark_process_dead(self._folder, pid)
         self._shared.clear(slot.index)
         slot.worker_died(time_now, was_ready=was_ready)

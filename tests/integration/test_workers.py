@@ -16,7 +16,7 @@ import pytest
 from benchmarks.faults.stop_load import StopLoad
 from service.runtime.scratch_folder import scratch_folder
 from tests.integration.servers import Server, new_client, running, until
-from tests.models import LastValue, write_model
+from tests.models import Fatal, LastValue, write_model
 
 STARTED = re.compile(r"Started server process \[(\d+)\]")
 
@@ -156,6 +156,43 @@ async def test_a_replacement_serves_what_the_others_do_or_does_not_listen(tmp_pa
         await clients
         assert load.errors == []
         assert await asyncio.to_thread(server.wait) == 0
+
+
+@pytest.mark.slow
+async def test_versions_that_end_their_processes_are_set_aside(one_model: Path, tmp_path: Path) -> None:
+    """One when it is loaded, one when it is warmed up; the others are served."""
+    shutil.copytree(one_model, tmp_path, dirs_exist_ok=True)
+    write_model(tmp_path, "loading", Fatal(rows=1))
+    write_model(tmp_path, "warming", Fatal(rows=40))
+    with running(tmp_path, workers=2) as server:
+        server.listening()
+
+        async def set_aside() -> bool:
+            try:
+                states = (await ask(server, "/readyz")).json()
+            except httpx.TransportError:  # taken by one that died
+                return False
+            return [each["state"] for each in states["models"]] == ["ready", "failed", "failed"]
+
+        await until(set_aside)
+        await until(lambda: _answers(server, 200))
+        health = (await ask(server, "/readyz")).json()
+        assert health["warnings"][:2] == [
+            "loading@1: 2 processes ended while it was loaded, the last one by SIGFPE",
+            "warming@1: 2 processes ended while it was warmed up, the last one by SIGFPE",
+        ]
+        assert (await ask(server, "/forecast", {"target": [1, 2]})).status_code == 200
+        # Two for each, and those that had started with it when the second one died.
+        assert 4 <= sum("a worker died" in line for line in server.lines) <= 6
+        server.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def _answers(server: Server, status: int) -> bool:
+    try:
+        return (await ask(server, "/readyz")).status_code == status
+    except httpx.TransportError:
+        return False
 
 
 def test_workers_that_cannot_start_end_the_service(one_model: Path) -> None:

@@ -41,6 +41,14 @@ def test_what_the_schema_does_not_know_is_refused(folder: Path, change: dict[str
         read_manifest(folder)
 
 
+def test_what_is_wrong_is_reported_in_few_characters(folder: Path) -> None:
+    path = folder / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"x" * 900_000: 1}))
+    with pytest.raises(BrokenModel, match="Extra inputs are not permitted") as raised:
+        read_manifest(folder)
+    assert len(raised.value.detail) < 1000
+
+
 def test_a_named_pipe_and_a_huge_file_are_refused(folder: Path) -> None:
     path = folder / MANIFEST_FILE
     path.unlink()

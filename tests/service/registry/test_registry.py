@@ -259,6 +259,18 @@ async def test_an_unexpected_error_fails_that_model_alone(models: Path) -> None:
         assert registry.get("digits").manifest.name == "digits"
 
 
+async def test_a_lack_of_memory_is_a_reason(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def too_large(folder: Path, device: str) -> LoadedModel:
+        if folder.parent.name == "mean":
+            raise MemoryError("you tried to allocate 9 bytes")
+        return load_unwarmed(folder, device)
+
+    async with running(models, load=too_large) as registry:
+        failed = next(s for s in registry.models() if s.reference == "mean@1")
+        assert failed.reason == "there was no memory to load it: you tried to allocate 9 bytes"
+        assert not any(record.exc_info for record in caplog.records)
+
+
 async def test_closing_while_models_load(models: Path) -> None:
     started, go = threading.Event(), threading.Event()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from service.server.management import ManagementServer
 from service.settings import Settings
 
 TIMEOUT = 100.0
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default one takes longer than the test
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,6 +44,26 @@ def test_it_answers_while_the_main_thread_is_busy() -> None:
             assert client.get(url).text == "alive"
         assert client.head(url).status_code == 200
     assert server.failure is None
+
+
+def test_a_process_that_starts_or_ends_leaves_the_answers_to_the_others() -> None:
+    sock, answers = listening(), [True, False]
+
+    def named(body: bytes) -> Any:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+            await send({"type": "http.response.body", "body": body})
+
+        return answer
+
+    for index, body in enumerate((b"a", b"b")):
+        ManagementServer(named(body), [sock], Settings(), partial(answers.__getitem__, index)).start()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/readyz"
+    for index, name in [(0, "a"), (1, "b"), (0, "a")]:
+        answers[:] = [index == 0, index == 1]
+        time.sleep(0.5)
+        with httpx.Client(timeout=TIMEOUT, verify=NO_TLS, headers={"Connection": "close"}) as client:
+            assert {client.get(url).text for _ in range(10)} == {name}
 
 
 def test_heads_and_bodies_are_bounded_as_everywhere() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -10,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from service.runtime.model_plan import Change, ModelPlan
+from service.registry.repository import manifest_digests
+from service.runtime.model_plan import Change, ModelPlan, Preparation
 from service.runtime.worker_group import ModelSet, SharedNumbers
+from service.server import model_changes
 from service.server.model_changes import ModelChanges
 from tests.models import LastValue, write_model
 
@@ -112,6 +117,54 @@ def test_a_worker_that_dies_ends_the_change_and_late_answers_do_not_count(parent
     assert parent.shared.plan_number[0] == 0
 
 
+def die(parent: Parent, index: int, digest: str | None) -> None:
+    """The worker ends while it loads the version."""
+    preparing = (Preparation("forecaster@1", digest, "loaded"),)
+    parent.workers[index].send(("preparing", 0, preparing))
+    parent.changes.receive(index, parent.parent_ends[index])
+    parent.changes.worker_ended(index, -signal.SIGSEGV)
+
+
+def test_a_version_that_kills_two_workers_is_left_out_of_the_change(parent: Parent) -> None:
+    parent.changes.ask(Change("reload"))
+    parent.look()
+    first = parent.told(0)[1]
+    die(parent, 0, first.digests["forecaster@1"])
+    assert not parent.changes.busy  # a replacement may start
+    parent.look()
+    assert parent.told(0)[1].digests == first.digests
+    die(parent, 0, first.digests["forecaster@1"])
+    parent.look()
+    plan = parent.prepared()
+    reason = "2 processes ended while it was loaded, the last one by SIGSEGV"
+    assert (plan.digests, plan.withheld) == ({}, {"forecaster@1": ("failed", reason)})
+
+
+def test_who_asks_for_a_version_that_kills_is_answered(parent: Parent) -> None:
+    parent.workers[1].send(("change", 4, Change("load", "forecaster")))
+    for _ in range(2):
+        parent.look()
+        assert not parent.workers[1].poll()
+        die(parent, 0, parent.told(0)[1].digests["forecaster@1"])
+    assert parent.told(1)[:3] == ("answer", 4, "model_not_ready")
+    parent.look()
+    assert not parent.changes.busy
+
+
+def test_processes_start_without_a_version_that_kills_them(parent: Parent, tmp_path: Path) -> None:
+    digests = manifest_digests(tmp_path)
+    parent.set.replace(ModelPlan(digests=digests))
+    for index in (0, 1):
+        assert parent.set.loadable(complete=False) == digests
+        die(parent, index, digests["forecaster@1"])
+    assert parent.set.loadable(complete=False) == {}
+    assert parent.set.plan.number == 0
+    assert list(parent.set.plan.withheld) == ["forecaster@1"]
+    assert parent.set.missing([]) == []
+    parent.look()  # then those that serve it, if any, are to be without it, too
+    assert parent.told(0)[1].withheld == parent.set.plan.withheld
+
+
 def test_more_versions_than_there_is_room_for_are_refused(
     parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +173,23 @@ def test_more_versions_than_there_is_room_for_are_refused(
     parent.look()
     assert parent.told(0)[:3] == ("answer", 2, "model_not_ready")
     assert not parent.changes.busy
+
+
+def test_a_folder_that_hangs_holds_up_nothing(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one on a file server that does not answer; what is asked for is refused when its time is over."""
+    hanging = threading.Event()
+    monkeypatch.setattr(model_changes, "read_digests", lambda *_: hanging.wait(60))
+    monkeypatch.setattr(model_changes, "WAIT", 0.5)
+    parent.workers[0].send(("change", 3, Change("load", "forecaster")))
+    started = time.monotonic()
+    parent.look()
+    assert not parent.workers[0].poll()
+    while not parent.workers[0].poll(0.1):
+        parent.look()
+        assert time.monotonic() - started < 30
+    assert parent.told(0)[3] == "the folder of models could not be read within 0.5 s"
+    assert not parent.changes.busy
+    hanging.set()
 
 
 def test_a_change_waits_until_all_are_ready_and_an_unknown_name_is_answered(parent: Parent) -> None:
