@@ -93,6 +93,14 @@ class DigitCodec(DigitItems, DigitAnswers):
             ]
         )
 
+    def check_inputs(self, batch: DigitBatch) -> None:
+        """Raise `InvalidRequest` for what is wrong with the inputs of `batch`, which came without files."""
+        self._check_count(len(batch.inputs))
+        errors = FieldErrors()
+        for index, digit in enumerate(batch.inputs):
+            _check_input(digit, ALL_INPUTS.format(index), errors)
+        errors.check()
+
     def decode_opening(self, content: bytes) -> DigitOpening:
         """The first message of a live stroke."""
         return _opening_decoder.decode(content)
@@ -134,12 +142,9 @@ class DigitCodec(DigitItems, DigitAnswers):
         if body.query_string:
             refuse_query(body.query_string)
         request = _request_decoder.decode(body.content)
-        self._check_count(len(request.inputs))
-        errors = FieldErrors()
-        for index, digit in enumerate(request.inputs):
-            _check_input(digit, ALL_INPUTS.format(index), errors)
-        errors.check()
-        return DigitBatch(request.model, request.inputs, request.parameters)
+        batch = DigitBatch(request.model, request.inputs, request.parameters)
+        self.check_inputs(batch)
+        return batch
 
     def _from_files(self, files: Sequence[File], options: DigitOptions) -> DigitBatch:
         self._check_count(len(files))

@@ -72,6 +72,10 @@ class Moment(Struct, frozen=True, gc=False):
     is_utc: bool = False  # written as Z
 
 
+class UnknownZone(ValueError):
+    """There is no time zone of that name."""
+
+
 class Fault(Exception):
     """What is wrong with the times of one series; `index` is that of the time, None where it is about all of them."""
 
@@ -279,7 +283,7 @@ def parse_moment(text: str) -> Moment:
 def _moment(text: str, field: str, index: int | None) -> Moment:
     try:
         return parse_moment(text)
-    except zoneinfo.ZoneInfoNotFoundError as error:
+    except UnknownZone as error:
         raise Fault("names a zone that is not known", field, index) from error
     except ValueError as error:
         detail = "is no time in ISO 8601, such as 2024-01-31 or 2024-01-31T13:00:00+01:00"
@@ -295,10 +299,12 @@ def read_frequency(name: str) -> Frequency:
 
 
 def _named_zone(name: str) -> zoneinfo.ZoneInfo:
+    """The zone of that name; raises `UnknownZone`."""
     try:
         return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError) as error:  # a name that is a folder, or leads out of the folder of zones
-        raise zoneinfo.ZoneInfoNotFoundError(name) from error
+    # ValueError and OSError: of a name that is a folder, or leads out of the folder of zones.
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UnknownZone(name) from error
 
 
 def _zone_of(moment: Moment) -> dt.tzinfo | None:
