@@ -51,8 +51,9 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
         return json_answer({"status": "healthy" if is_ready else "loading"}, 200 if is_ready else 503)
 
     async def invocations(request: Request) -> Response:
-        async with body_of(request, pipeline) as content:
-            return await answer(content, request, pipeline.of(request))
+        own = pipeline.of(request)
+        async with body_of(request, own) as content:
+            return await answer(content, request, own)
 
     async def answer(content: bytes, request: Request, pipeline: Pipeline) -> Response:
         media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
