@@ -121,6 +121,15 @@ async def test_a_body_that_is_declared_too_long_is_not_waited_for(harness: Harne
         assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/v2/models/forecaster/infer"])
+async def test_a_document_of_many_arrays_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.wires.common.MAX_CONTAINERS", 1000)
+    harness = Harness()
+    for count, status in ((999, 400), (1000, 413)):
+        response = await harness.client.post(path, content=b"[" + b",".join([b"[]"] * count) + b"]", headers=JSON)
+        assert response.status_code == status
+
+
 async def test_a_tensor_of_many_empty_rows_is_refused(harness: Harness) -> None:
     tensor = TENSOR | {"shape": [99_999_999_999, 0], "data": []}
     content = json.dumps({"inputs": [tensor]}).encode()
@@ -184,9 +193,21 @@ def test_what_is_held_for_a_while_is_given_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b'["\\ud800"]', b'{"\\udfff": 1}', b"\xed\xa0\x80", b"\xff", b"\xef\xbb\xbf1", b"{"]
+    "content",
+    [
+        *(b'["\\ud800"]', b'{"\\udfff": 1}', b'["\\ud800", NaN]', b'["\xed\xa0\x80"]', b'["\xff"]', b'{"\xc3": 1}'),
+        *(b"\xed\xa0\x80", b"\xff", b"\xef\xbb\xbf1", b"{", b"9" * 5000),
+    ],
 )
 def test_what_could_not_be_sent_back_is_not_read(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"codec|BOM|delimiter|Expecting|utf-8"):
+    with pytest.raises(ValueError, match=r"codec|BOM|delimiter|Expecting|utf-8|digits"):
         parse_json(content)
-    assert parse_json(b'["\\ud83d\\ude00", NaN]')[0] == "\U0001f600"
+    assert parse_json(b'["\\ud83d\\ude00", NaN]')[0] == parse_json(b'["\\ud83d\\ude00"]')[0] == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 30, "-0", "1E5", "0.1e-400", "1e999", "1.0", '{"a":1,"a":2}', '"\\u0000"', "[[]]"]
+)
+def test_values_are_those_of_python(text: str) -> None:
+    value, expected = parse_json(text.encode()), json.loads(text)
+    assert (value, type(value)) == (expected, type(expected))
