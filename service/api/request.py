@@ -212,10 +212,6 @@ class RawRequest:
             self.timeout_ms = read_timeout_ms(timeout)
         return media_type
 
-    def _body(self, content: bytes, media_type: str) -> Body:
-        self.body_bytes = len(content)
-        return Body(content, media_type, self.headers.get(b"content-type", b""), self.scope["query_string"])
-
     async def _read_parts(self, message: Message) -> bytes:
         """A body that arrives in parts, each counted as it comes, since the declared length may be wrong."""
         parts: list[bytes] = []

@@ -49,7 +49,6 @@ _COMPARED = 1024  # newest values that are looked at for a season
 _MIN_FILLED = 0.4  # of the steps between the first and the last time: with fewer the spacing was guessed wrongly
 _MIN_YEAR, _MAX_YEAR = np.datetime64("0001-01-01", "us"), np.datetime64("10000-01-01", "us")
 _LONGEST = {"time": 10_000 * 366 * DAY, "weekday": 10_000 * 366, "month": 10_000 * 12}  # that all steps are together
-_ZERO = dt.timedelta(0)
 _MIDNIGHT = dt.time()
 _ZONE_NAME = re.compile(r"(.*)\[!?([A-Za-z0-9_+/-]+)\]")
 _SHORTEST_DATE = 8  # characters of a whole date: 20240131

@@ -39,9 +39,7 @@ from service.settings import Settings
 logger = logging.getLogger("service.http")
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-MAX_CONTAINERS = (
-    100_000  # arrays and objects of a document: to make each keeps others waiting as long as many numbers do
-)
+MAX_CONTAINERS = 100_000  # arrays and objects of a document: each keeps others waiting for as long as many numbers
 P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -147,7 +145,7 @@ def held(budget: ByteBudget, count: int) -> Iterator[None]:
 def parse_json(content: bytes) -> Any:
     """The document in `content`, of which any part may be sent back; raises `ValueError` or `RecursionError`.
 
-    And `InvalidRequest` where it has more arrays and objects than rows of digits in a tensor.
+    Raises `InvalidRequest` (`too_many_items`) where it has more arrays and objects than a tensor of digits.
 
     It is UTF-8, and no text has half of a surrogate pair, which UTF-8 cannot say.
     """

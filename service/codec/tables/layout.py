@@ -43,7 +43,6 @@ _LONGEST_NAME = 100  # characters of a name that a misspelt one is compared with
 MAX_COLUMNS = 1 << 14  # as spreadsheets have: what each of them is, is looked at one by one
 _MAX_TURNED = 1 << 16  # columns of a table that was turned: they are what its rows were
 _SAMPLE_SIZE = 200  # cells
-_KINDS = ("number", "date", "clock", "text", "empty")
 
 
 class Roles(Struct, frozen=True):
