@@ -82,6 +82,9 @@ class FakeModel:
             raise self.error
         return BatchResult([self._result(item) for item in items], 0.001, 0.002)
 
+    def check_time(self, items: Sequence[Item], values: int, deadline: float) -> None:
+        """See `Served.check_time`."""
+
     def charge(self, client: Client, items: int, values: int) -> Client:
         """See `Served.charge`."""
         if client.account is not None:

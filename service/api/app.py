@@ -117,7 +117,7 @@ def create_app(
     app.single_forecasts = _single_forecasts(app, forecasts, registry, settings, access)
     reading = InferenceEndpoint(digits, registry, settings, texts, pictures)
     app.endpoints["/classify-digit"] = app.fast_endpoints["/classify-digit"] = reading
-    pipeline = Pipeline(forecasts, digits, registry, settings, budget, pictures, clients)
+    pipeline = Pipeline(forecasts, digits, registry, settings, budget, texts, pictures, clients)
     for name in settings.served_wires:
         app.include_router(_WIRES[name](pipeline))
     app.include_router(docs_router())

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from service.api.problems import Header
-from service.api.request import MAX_TIMEOUT_MS, RawRequest
+from service.api.request import RawRequest, deadline_of
 from service.codec.common import CallT, Codec, OpeningT, RequestT
 from service.contract.errors import DeadlineExceeded, UnknownModel
 from service.contract.manifest import Manifest, Task
@@ -56,9 +56,8 @@ class ModelRoute(Generic[RequestT, CallT, OpeningT]):
         return model, deadline
 
     def _deadline_of(self, request: RawRequest, asked_ms: int | None = None) -> float:
-        """When the answer is due (`time.monotonic()`): what the header says, else the body, which may ask for less."""
-        timeout_ms = min(request.timeout_ms or asked_ms or self.default_timeout_ms, asked_ms or MAX_TIMEOUT_MS)
-        return request.started + timeout_ms / 1000
+        """When the answer is due (`time.monotonic()`)."""
+        return deadline_of(request.started, request.timeout_ms, asked_ms, self.default_timeout_ms)
 
     def _in_thread(
         self,
@@ -83,6 +82,7 @@ async def compute_in_parts(
 ) -> list[Any]:
     """The results of `items`, computed in parts, each within the limits of a request and half the queue's values."""
     lengths = [item.length for item in items]
+    model.check_time(items, sum(lengths), deadline)
     client = model.charge(client, len(items), sum(lengths))
     results: list[Any] = []
     for part in parts(lengths, settings.max_items, settings.max_queue_observations // 2):

@@ -50,6 +50,11 @@ def request_id(header: bytes | None) -> str:
     return f"{_process_id}-{next(_counter):x}"
 
 
+def deadline_of(started: float, stated_ms: int | None, asked_ms: int | None, default_ms: int) -> float:
+    """When an answer is due (`time.monotonic()`): what the head states, else what the body asks, which may be less."""
+    return started + min(stated_ms or asked_ms or default_ms, asked_ms or MAX_TIMEOUT_MS) / 1000
+
+
 class RequestWatcher:
     """Looks after requests that take longer than `DISCONNECT_CHECK_SECONDS`, with one timer for all.
 
@@ -204,12 +209,8 @@ class RawRequest:
             raise self._too_large()
         timeout = headers.get(b"x-request-timeout-ms")
         if timeout is not None:
-            self.timeout_ms = _timeout_ms(timeout)
+            self.timeout_ms = read_timeout_ms(timeout)
         return media_type
-
-    def _body(self, content: bytes, media_type: str) -> Body:
-        self.body_bytes = len(content)
-        return Body(content, media_type, self.headers.get(b"content-type", b""), self.scope["query_string"])
 
     async def _read_parts(self, message: Message) -> bytes:
         """A body that arrives in parts, each counted as it comes, since the declared length may be wrong."""
@@ -373,7 +374,8 @@ def _media_type(content_type: bytes, media_types: tuple[str, ...]) -> str:
     raise unsupported_media_type(media_type, media_types)
 
 
-def _timeout_ms(header: bytes) -> int:
+def read_timeout_ms(header: bytes) -> int:
+    """The milliseconds in the header X-Request-Timeout-Ms; raises `InvalidRequest`."""
     if not header.isdigit() or not 0 < len(header) < 10 or not 1 <= int(header) <= MAX_TIMEOUT_MS:
         detail = f"X-Request-Timeout-Ms must be an integer from 1 to {MAX_TIMEOUT_MS}"
         raise InvalidRequest(detail, code="out_of_range")

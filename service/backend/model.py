@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,10 @@ class LoadedModel:
         self.seconds = functools.partial(expected_seconds, network)  # of items, and their observations
         self.batch_invariant: bool | None = None  # None: not measured
         self.batch_deviation: float | None = None  # largest relative difference between row counts, 0.0 if invariant
+
+    def speed(self) -> float:
+        """Seconds of work, as `seconds` counts them, that it does in a second at most; infinite before its warm-up."""
+        return self.network.threads if self.network.prices.is_fitted else math.inf
 
     def run_batch(
         self, items: Sequence[Item], cancelled: CancelledRows, n_requests: int, padding: PaddingStats

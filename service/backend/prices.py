@@ -80,10 +80,15 @@ class CallPrices:
         self.of_kinds: dict[Hashable, tuple[float, float]] = {}  # what `estimate` made of the prices as they are
         self.measured_every = 1  # calls: each one until the fit, and then some
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the prices are more than a guess."""
+        return self.measured_every > 1
+
     def correct(self) -> None:
         """Correct the prices by the calls that were noted; nothing happens before the fit."""
         self.of_kinds.clear()
-        while self.measured_every > 1 and self.calls:
+        while self.is_fitted and self.calls:
             method, rows, steps, ahead, levels, seconds = self.calls.popleft()
             if seconds <= _TELLING:
                 continue

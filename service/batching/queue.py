@@ -35,12 +35,18 @@ BatchRunner = Callable[[Sequence[Any], CancelledItems, int, PaddingStats], Itera
 Price = Callable[[Sequence[Any], int], float]  # items, their observations -> seconds that they are expected to take
 
 MAX_RETRY_SECONDS = 60.0
+# Work is not begun that is expected to take so many times the time until its deadline: expectations may be double.
+_MAX_OVERRUN = 2.0
 QUICK_SECONDS = 0.003  # of a submission that takes little time
 LIGHT_SECONDS = 0.0003  # of one that takes hardly more than to read its request and to write its answer
 
 
 def _nothing(_items: Sequence[Any], _observations: int) -> float:
     return 0.0
+
+
+def _unknown() -> float:
+    return math.inf
 
 
 class Limits(Struct, frozen=True):
@@ -157,7 +163,9 @@ class ModelQueue:
         limits: Limits,
         on_batch: Callable[[BatchReport], None] | None = None,
         price: Price = _nothing,
+        speed: Callable[[], float] = _unknown,
     ) -> None:
+        """`speed()`: seconds of work by `price` that are done in a second at most; infinite while that is a guess."""
         self.name = name
         self.limits = limits
         self.runner = runner
@@ -169,6 +177,7 @@ class ModelQueue:
         self.typical_seconds = math.inf  # of a batch that is one small item
         self._owner = owner
         self._price = price
+        self._speed = speed
 
     @property
     def share(self) -> FairShare:
@@ -219,6 +228,8 @@ class ModelQueue:
         else:
             observations, is_small = sum([item.length for item in items]), False
         share, limits, seconds = self._owner.share, self.limits, self._price(items, observations)
+        if seconds > _MAX_OVERRUN * (deadline - time_now):
+            self._refuse_if_too_long(seconds, deadline)
         room = max(
             seconds / limits.queue_seconds, len(items) / limits.queue_items, observations / limits.queue_observations
         )
@@ -234,6 +245,18 @@ class ModelQueue:
         entry.is_light = 0.0 < seconds <= LIGHT_SECONDS
         self._owner.admit(entry)
         return future
+
+    def check_time(self, items: Sequence[Sized], observations: int, deadline: float) -> None:
+        """Raise `DeadlineExceeded` where `items`, which come in parts, would take far longer than until `deadline`."""
+        self._refuse_if_too_long(self._price(items, observations), deadline)
+
+    def _refuse_if_too_long(self, seconds: float, deadline: float) -> None:
+        least, until = seconds / self._speed(), deadline - time.monotonic()
+        if least > _MAX_OVERRUN * until:
+            raise DeadlineExceeded(
+                f"this would take about {least:.0f} s, and the request's deadline is in {max(0.0, until):.1f} s: "
+                "send less at once, or allow more time (timeout_ms)"
+            )
 
     def submit_probe(self, items: Sequence[Sized]) -> ResultFuture | None:
         """Like `submit`, in a batch of its own and only while nothing else is to be computed; None when that is not so.

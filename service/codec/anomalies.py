@@ -19,6 +19,7 @@ from service.contract.types import Floats, ForecastItem, ForecastResult
 WARM_UP = 8  # observed values at the beginning of a series that are not judged: too little is known before them
 
 _MAX_SCORE = 1e6
+_LEAST_LEVEL = 1e-10  # of a quantile: at 0 it is none that models have
 
 IntervalLevel = Annotated[float, Meta(gt=0, lt=1, description="share of ordinary values that the interval holds")]
 
@@ -66,7 +67,8 @@ def anomaly_items(
 ) -> list[ForecastItem]:
     """The items, with the intervals in their histories; raises `InvalidRequest` for what the model cannot read."""
     contract = manifest.input
-    levels = np.array([round((1 - level) / 2, 10), 0.5, round((1 + level) / 2, 10)])
+    lower = max(round((1 - level) / 2, 10), _LEAST_LEVEL)
+    levels = np.array([lower, 0.5, round(1 - lower, 10)])
     items = []
     for series, season in zip(inputs, seasons, strict=True):
         values = np.array(series.target, np.float64)

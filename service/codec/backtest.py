@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
@@ -303,6 +302,3 @@ def _mean_scores(scores: Sequence[Scores]) -> Scores:
         return _finite(float(np.mean(present))) if present else None
 
     return Scores(mean("mase"), mean("wql"), mean("coverage"))
-
-
-encode_backtest = msgspec.json.Encoder().encode

@@ -20,7 +20,7 @@ from service.codec.common import (
     unsupported_media_type,
 )
 from service.codec.digit_answers import DigitAnswers
-from service.codec.digit_calls import DigitCall
+from service.codec.digit_calls import MAX_ROWS, DigitCall
 from service.codec.digit_items import DigitBatch, DigitItems, check_rows
 from service.codec.digit_types import (
     IMAGE_ROWS,
@@ -43,6 +43,7 @@ from service.settings import Settings
 
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/avif")
 FORM = "multipart/form-data"
+_MAX_ID = 300  # characters of an item's id that may look like numbers and objects, and objects of an item
 IMAGE_NUMBERS = 100_000  # numbers of a series that are read in the time of a small image: 2 ms
 
 _TEXT_OPTIONS = frozenset({"model", "item_id"})
@@ -93,6 +94,14 @@ class DigitCodec(DigitItems, DigitAnswers):
             ]
         )
 
+    def check_inputs(self, batch: DigitBatch) -> None:
+        """Raise `InvalidRequest` for what is wrong with the inputs of `batch`, which came without files."""
+        self._check_count(len(batch.inputs))
+        errors = FieldErrors()
+        for index, digit in enumerate(batch.inputs):
+            _check_input(digit, ALL_INPUTS.format(index), errors)
+        errors.check()
+
     def decode_opening(self, content: bytes) -> DigitOpening:
         """The first message of a live stroke."""
         return _opening_decoder.decode(content)
@@ -133,13 +142,23 @@ class DigitCodec(DigitItems, DigitAnswers):
     def _decode_json(self, body: Body) -> DigitBatch:
         if body.query_string:
             refuse_query(body.query_string)
+        if len(body.content) > self._settings.max_body_bytes:
+            self._check_entries(body.content)
         request = _request_decoder.decode(body.content)
-        self._check_count(len(request.inputs))
-        errors = FieldErrors()
-        for index, digit in enumerate(request.inputs):
-            _check_input(digit, ALL_INPUTS.format(index), errors)
-        errors.check()
-        return DigitBatch(request.model, request.inputs, request.parameters)
+        batch = DigitBatch(request.model, request.inputs, request.parameters)
+        self.check_inputs(batch)
+        return batch
+
+    def _check_entries(self, content: bytes) -> None:
+        """Raise `InvalidRequest` for a document that has more numbers, or objects, than any request may.
+
+        Bodies are as large as pictures may be; decoded as numbers, such a one would keep everybody waiting for seconds.
+        """
+        n_texts = self._settings.max_items * _MAX_ID
+        n_numbers = self._settings.max_items * MAX_ROWS * WIDTH
+        if content.count(b",") > n_numbers + n_texts or content.count(b"{") > n_texts:
+            detail = f"more than {self._settings.max_items} digits of {MAX_ROWS} rows in one request"
+            raise InvalidRequest(detail, code="too_many_items")
 
     def _from_files(self, files: Sequence[File], options: DigitOptions) -> DigitBatch:
         self._check_count(len(files))

@@ -32,8 +32,10 @@ COUNTED = 1000  # errors that `errors_total` counts; the document is not looked 
 _MAX_NAME = 64  # characters of an unknown field's name that a pointer repeats, and that are compared with known names
 _MAX_INTEGER_DIGITS = 400  # a float holds fewer than 310
 _LARGE = 64 << 10  # bytes of a document that is parsed in pieces
+_PIECE = 8 << 10  # characters of numbers that are parsed at once then
 _BLANKS = re.compile(r"[ \t\n\r]+")
-_ARRAY = re.compile(r"[ \t\n\r]*\[[ \t\n\r]*[^] \t\n\r0-9NI-]")  # that begins with no number
+_FIRST_ENTRY = re.compile(r"\[[ \t\n\r]*(.)")
+_FLAT = re.compile(r'[^][{}"]*')  # numbers, null, true and false
 
 _NUMBERS: set[type] = {int, float}
 
@@ -119,7 +121,7 @@ def _inspect(content: bytes, kind: kinds.Type, *, in_pieces: bool) -> None:
     inspector = _Inspector()
     try:
         with not_collected():
-            if in_pieces and isinstance(kind, kinds.StructType):
+            if in_pieces:
                 inspector.inspect_in_pieces(_Reader(text), kind)
             else:
                 inspector.inspect(_Reader(text).document(), kind)
@@ -149,9 +151,11 @@ class _Reader:
             self._at = blanks.end()
         return self.text[self._at : self._at + 1]
 
-    def is_array_of_no_numbers(self) -> bool:
-        """Whether the next value is an array, the first entry of which is no number."""
-        return _ARRAY.match(self.text, self._at) is not None
+    def first_entry(self) -> str:
+        """The first character of the first entry of the next value, an array; `]` where it has none."""
+        self.next_character()
+        match = _FIRST_ENTRY.match(self.text, self._at)
+        return match[1] if match else ""
 
     def value(self) -> Any:
         """The next value."""
@@ -176,6 +180,36 @@ class _Reader:
                 self._skip(end, "")
                 return
             self._skip(",", "',' delimiter")
+
+    def parts(self) -> Iterator[list[Any]]:
+        """The entries of the next value, an array, in their order: numbers, null, true and false many at a time."""
+        self._skip(self.next_character(), "value")
+        while True:
+            self.next_character()
+            match = _FLAT.match(self.text, self._at, self._at + _PIECE)
+            flat = match.end() if match else self._at
+            is_last = self.text.startswith("]", flat)
+            end = flat if is_last else self.text.rfind(",", self._at, flat)
+            if is_last or self.text[self._at : max(end, self._at)].strip():
+                yield self._flat_entries(end)
+                self._at = end + 1
+                if is_last:
+                    return
+                continue
+            yield [self.value()]
+            if self.next_character() == "]":
+                self._skip("]", "")
+                return
+            self._skip(",", "',' delimiter")
+
+    def _flat_entries(self, end: int) -> list[Any]:
+        """The entries of an array from here to `end`."""
+        reader = _Reader(f"[{self.text[self._at : end]}]")
+        try:
+            entries: list[Any] = reader.document()
+        except json.JSONDecodeError as error:
+            raise json.JSONDecodeError(error.msg, self.text, self._at + error.pos - 1) from error
+        return entries
 
     def name(self) -> str:
         """The name of the next entry of an object, and the colon behind it."""
@@ -221,19 +255,25 @@ class _Inspector:
             self._visit(value, kind)
         self.errors.check()
 
-    def inspect_in_pieces(self, reader: _Reader, kind: kinds.StructType) -> None:
-        """Likewise of the only value of a text; arrays of objects in it are parsed entry by entry.
+    def inspect_in_pieces(self, reader: _Reader, kind: kinds.Type) -> None:
+        """Likewise of the only value of a text, of which objects and arrays are parsed entry by entry.
 
         A call of the parser keeps all other threads waiting: 0.1 s for 3 MB. And what need not be looked at any more is
         not parsed.
         """
         with contextlib.suppress(_Enough):
-            if reader.next_character() == "{":
-                self._struct_in_pieces(reader, kind)
-            else:
-                self._visit(reader.value(), kind)
+            self._visit_in_pieces(reader, kind)
             reader.check_end()
         self.errors.check()
+
+    def _visit_in_pieces(self, reader: _Reader, kind: kinds.Type) -> None:
+        inner, first = _without_description(kind), reader.next_character()
+        if isinstance(inner, kinds.StructType) and first == "{":
+            self._struct_in_pieces(reader, inner)
+        elif isinstance(inner, kinds.ListType) and first == "[" and _is_visited_in_pieces(inner, reader.first_entry()):
+            self._list_in_pieces(reader, inner)
+        else:
+            self._visit(reader.value(), kind)
 
     def _struct_in_pieces(self, reader: _Reader, kind: kinds.StructType) -> None:
         fields, _ = _fields(kind.cls)
@@ -241,17 +281,25 @@ class _Inspector:
         for _ in reader.entries("}"):
             name = reader.name()
             names.add(name)
-            entry = _entry_of_array(fields[name].type) if name in fields else None
-            if entry is not None and reader.is_array_of_no_numbers():
+            if name in fields:
                 self._path.append(name)
-                for index, _ in enumerate(reader.entries("]")):
-                    self._path.append(index)
-                    self._visit(reader.value(), entry)
-                    self._path.pop()
+                self._visit_in_pieces(reader, fields[name].type)
                 self._path.pop()
             else:
                 self._field(kind, name, reader.value())
         self._required(kind, names)
+
+    def _list_in_pieces(self, reader: _Reader, kind: kinds.ListType) -> None:
+        if not _number_types(kind.item_type):
+            for index, _ in enumerate(reader.entries("]")):
+                self._path.append(index)
+                self._visit_in_pieces(reader, kind.item_type)
+                self._path.pop()
+            return
+        start = 0
+        for part in reader.parts():
+            self._entries(part, kind, start)
+            start += len(part)
 
     def _visit(self, value: Any, kind: kinds.Type) -> None:
         visit = _VISITS.get(type(kind))
@@ -321,16 +369,20 @@ class _Inspector:
             self._error("wrong_type", "must be an array of numbers, not of objects")
             return
         for start in range(0, len(value), COUNTED):
-            part = value[start : start + COUNTED]
-            if accepted and _all_numbers(part, accepted):
-                continue
-            if accepted and self.errors.is_full:
-                self._count(sum([not _is_number(entry, accepted) for entry in part]))
-                continue
-            for index, child in enumerate(part, start):
-                self._path.append(index)
-                self._visit(child, kind.item_type)
-                self._path.pop()
+            self._entries(value[start : start + COUNTED], kind, start)
+
+    def _entries(self, entries: list[Any], kind: kinds.ListType, start: int) -> None:
+        """Those of an array of `kind` from the index `start` on."""
+        accepted = _number_types(kind.item_type)
+        if accepted and _all_numbers(entries, accepted):
+            return
+        if accepted and self.errors.is_full:
+            self._count(sum([not _is_number(entry, accepted) for entry in entries]))
+            return
+        for index, entry in enumerate(entries, start):
+            self._path.append(index)
+            self._visit(entry, kind.item_type)
+            self._path.pop()
 
     def _is_too_flat(self, value: list[Any], kind: kinds.Type) -> bool:
         """Whether `value` holds numbers where entries of `kind` hold them; recorded as one error, not one for each."""
@@ -412,17 +464,25 @@ def _fields(struct: type[Struct]) -> tuple[dict[str, kinds.Field], list[str]]:
     return fields, [name for name, field in fields.items() if field.required]
 
 
-def _entry_of_array(kind: kinds.Type) -> kinds.StructType | None:
-    """What the entries are of an array of objects, of any number of them; None for all else."""
-    kind = _without_description(kind)
-    if not isinstance(kind, kinds.ListType) or kind.max_length is not None:
-        return None
-    entry = _without_description(kind.item_type)
-    return entry if isinstance(entry, kinds.StructType) else None
+def _is_visited_in_pieces(kind: kinds.ListType, first: str) -> bool:
+    """Whether an array of `kind` with an entry that begins with `first` may be parsed entry by entry.
+
+    Not where its errors are those of the whole: too many entries, numbers in place of arrays, objects in that of those.
+    """
+    if kind.max_length is not None:
+        return False
+    if _number_types(kind.item_type):
+        return first != "{"
+    return isinstance(_without_description(kind.item_type), (kinds.ListType, kinds.StructType)) and first in "[{"
 
 
 def _without_description(kind: kinds.Type) -> kinds.Type:
-    return kind.type if isinstance(kind, kinds.Metadata) else kind
+    """`kind` without its description, and without null where it is one kind or null."""
+    kind = kind.type if isinstance(kind, kinds.Metadata) else kind
+    if isinstance(kind, kinds.UnionType):
+        choices = [choice for choice in kind.types if not isinstance(choice, kinds.NoneType)]
+        return _without_description(choices[0]) if len(choices) == 1 else kind
+    return kind
 
 
 def _number_types(kind: kinds.Type) -> set[type]:

@@ -49,7 +49,6 @@ _COMPARED = 1024  # newest values that are looked at for a season
 _MIN_FILLED = 0.4  # of the steps between the first and the last time: with fewer the spacing was guessed wrongly
 _MIN_YEAR, _MAX_YEAR = np.datetime64("0001-01-01", "us"), np.datetime64("10000-01-01", "us")
 _LONGEST = {"time": 10_000 * 366 * DAY, "weekday": 10_000 * 366, "month": 10_000 * 12}  # that all steps are together
-_ZERO = dt.timedelta(0)
 _MIDNIGHT = dt.time()
 _ZONE_NAME = re.compile(r"(.*)\[!?([A-Za-z0-9_+/-]+)\]")
 _SHORTEST_DATE = 8  # characters of a whole date: 20240131
@@ -70,6 +69,10 @@ class Moment(Struct, frozen=True, gc=False):
     zone: str | None  # by name
     precision: str  # "Y", "M", "D" or "s"
     is_utc: bool = False  # written as Z
+
+
+class UnknownZone(ValueError):
+    """There is no time zone of that name."""
 
 
 class Fault(Exception):
@@ -279,7 +282,7 @@ def parse_moment(text: str) -> Moment:
 def _moment(text: str, field: str, index: int | None) -> Moment:
     try:
         return parse_moment(text)
-    except zoneinfo.ZoneInfoNotFoundError as error:
+    except UnknownZone as error:
         raise Fault("names a zone that is not known", field, index) from error
     except ValueError as error:
         detail = "is no time in ISO 8601, such as 2024-01-31 or 2024-01-31T13:00:00+01:00"
@@ -295,10 +298,12 @@ def read_frequency(name: str) -> Frequency:
 
 
 def _named_zone(name: str) -> zoneinfo.ZoneInfo:
+    """The zone of that name; raises `UnknownZone`."""
     try:
         return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError) as error:  # a name that is a folder, or leads out of the folder of zones
-        raise zoneinfo.ZoneInfoNotFoundError(name) from error
+    # ValueError and OSError: of a name that is a folder, or leads out of the folder of zones.
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UnknownZone(name) from error
 
 
 def _zone_of(moment: Moment) -> dt.tzinfo | None:

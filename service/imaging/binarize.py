@@ -164,7 +164,7 @@ def threshold(ink: Binarized, *, is_faint: bool = False) -> float:
     strength between the two. With `is_faint` the least strength that is no noise: next to broad strokes, hairlines are
     fainter than the edges of these.
     """
-    noise_level = min(3.5 * ink.paper_noise / ink.contrast, 0.45)
+    noise_level = min(3.5 * ink.paper_noise / max(ink.contrast, 1e-6), 0.45)
     level = max(_FAINT, noise_level)
     if not is_faint:
         level = float(np.clip(ink.level, max(PARAMETERS.min_threshold, noise_level), 0.5))
@@ -210,9 +210,10 @@ def _histogram(values: Plane) -> NDArray[np.int64]:
 def _smooth_paper(plane: Plane) -> Paper:
     """A quadratic surface, fitted in turns to the pixels that the surface of the turn before comes near to."""
     step = -(-max(plane.shape) // PARAMETERS.paper_side)
-    coarse = plane[step // 2 :: step, step // 2 :: step].ravel()
+    rows, columns = (slice(min(step // 2, size - 1), None, step) for size in plane.shape)
+    coarse = plane[rows, columns].ravel()
     basis = _quadratic_basis(plane.shape)
-    design = basis[step // 2 :: step, step // 2 :: step].reshape(len(coarse), -1)
+    design = basis[rows, columns].reshape(len(coarse), -1)
     border = (np.abs(design[:, 1:3]) > 0.85).any(axis=1)
     inliers = border if border.sum() >= 3 * design.shape[1] else np.ones(len(coarse), np.bool_)
     level = float(np.median(coarse[inliers]))

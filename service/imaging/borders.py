@@ -49,7 +49,8 @@ def weighed_on_margin(view: View, marks: Sequence[Mark]) -> list[Mark]:
 
 def _is_clean(view: View) -> bool:
     """Whether a view has no grain, as pictures have that no camera took."""
-    return float(np.median(np.abs(np.diff(view.plane, axis=1)))) < _CLEAN
+    axis = 1 if view.plane.shape[1] > 1 else 0
+    return float(np.median(np.abs(np.diff(view.plane, axis=axis)))) < _CLEAN
 
 
 def _is_region(mark: Mark, view: View, band: int) -> bool:

@@ -40,7 +40,9 @@ class Served:
         self.model = model
         reference = f"{self.manifest.name}@{self.manifest.version}"
         reports = BatchReports(metrics, on_fault)
-        self.queue = scheduler.new_queue(reference, model.run_batch, limits, reports.record, price=model.seconds)
+        self.queue = scheduler.new_queue(
+            reference, model.run_batch, limits, reports.record, price=model.seconds, speed=model.speed
+        )
         # A version that was replaced goes with the last request or live connection that uses it. Nothing that the
         # scheduler holds may therefore refer back to this object.
         weakref.finalize(self, scheduler.remove_queue, self.queue).atexit = False
@@ -70,6 +72,10 @@ class Served:
         if probes and self._monitor is not None:
             self._monitor.submit_after(answer, probes)
         return answer
+
+    def check_time(self, items: Sequence[Item], values: int, deadline: float) -> None:
+        """Raise `DeadlineExceeded` where `items` with so many `values` would take far longer than until `deadline`."""
+        self.queue.check_time(items, values, deadline)
 
     def charge(self, client: Client, items: int, values: int) -> Client:
         """`client` for work that is submitted in parts: its account has paid for the whole, or this raises.

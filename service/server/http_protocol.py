@@ -416,9 +416,11 @@ class Protocol(HttpToolsProtocol):
         elif self._begin_fast is None or not self._is_between_requests:
             self._parse(data)
         elif not self._begin_known(data):
+            earlier: Cycle | None = self.cycle
             self._parse(data)
             cycle: Cycle | None = self.cycle
-            if cycle is not None and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
+            is_new = cycle is not earlier  # else the head was refused, or is not whole
+            if cycle and is_new and cycle.keep_alive and (cycle.fast is not None or cycle.response_complete):
                 scope: Any = cycle.scope
                 is_plain = self._singles is not None and self._singles.takes(scope)
                 self._known_heads.learn(data, scope, asks_plainly=is_plain)

@@ -22,7 +22,8 @@ from service.api.byte_budget import ByteBudget
 from service.api.clients import ClientFinder
 from service.api.model_route import compute_in_parts
 from service.api.problems import describe, headers_of
-from service.api.request import MAX_TIMEOUT_MS, MODEL, SIZE
+from service.api.request import ARRIVED, MODEL, SIZE, deadline_of, read_timeout_ms
+from service.api.request_recorder import CLIENT_CLOSED_REQUEST
 from service.codec.common import JSON
 from service.codec.digits import DigitCodec
 from service.codec.forecast import ForecastCodec
@@ -37,6 +38,8 @@ from service.settings import Settings
 
 logger = logging.getLogger("service.http")
 encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+MAX_CONTAINERS = 100_000  # arrays and objects of a document: each keeps others waiting for as long as many numbers
 P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -50,25 +53,37 @@ class Pipeline(Struct, frozen=True, eq=False):
     registry: Registry
     settings: Settings
     budget: ByteBudget
-    pool: FairPool
+    texts: FairPool
+    pictures: FairPool
     clients: ClientFinder
     client: Client = ANONYMOUS  # that sent the request
     scope: Scope | None = None  # of the request
+    started: float = 0.0  # time.monotonic() of its first byte
+    timeout_ms: int | None = None  # as its head says
 
     def of(self, request: Request) -> Pipeline:
-        """The pipeline for the client of `request`."""
+        """The pipeline for `request`; raises `InvalidRequest` for the time-out in its head."""
         scope = request.scope
-        return replace(self, client=self.clients.find(scope, dict(scope["headers"])), scope=scope)
+        headers = dict(scope["headers"])
+        stated = headers.get(b"x-request-timeout-ms")
+        return replace(
+            self,
+            client=self.clients.find(scope, headers),
+            scope=scope,
+            started=scope.setdefault(ARRIVED, time.monotonic()),
+            timeout_ms=None if stated is None else read_timeout_ms(stated),
+        )
 
     def in_thread(
         self, kind: str, size: int, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> Awaitable[R]:
         """`function` in a thread; see `service.api.thread_pools`."""
-        return self.pool.run(f"wire {kind}", size, self.client, deadline, function, *args, **kwargs)
+        pool = self.pictures if kind == "items" else self.texts
+        return pool.run(f"wire {kind}", size, self.client, deadline, function, *args, **kwargs)
 
     def deadline(self, timeout_ms: int | None = None) -> float:
-        """The deadline (`time.monotonic()`) of a request that begins now."""
-        return time.monotonic() + min(timeout_ms or self.settings.timeout_ms, MAX_TIMEOUT_MS) / 1000
+        """When the answer is due (`time.monotonic()`), where the body asks for it in `timeout_ms`."""
+        return deadline_of(self.started, self.timeout_ms, timeout_ms, self.settings.timeout_ms)
 
     async def compute(self, model: Served, items: Sequence[Item], deadline: float) -> list[Any]:
         """The results of `items`, in parts that the queue of the model takes."""
@@ -79,7 +94,9 @@ class Pipeline(Struct, frozen=True, eq=False):
 
 @asynccontextmanager
 async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
-    """The body, counted among the bytes that the process holds while the block runs.
+    """The body, counted among the bytes that the process holds while the block runs; `pipeline`: that of `request`.
+
+    From then until its answer, the task of the request is cancelled when its connection is lost (see `with_errors`).
 
     Raises `InvalidRequest` (`body_too_large`), `Unavailable`, and `DeadlineExceeded` where it does not arrive in time.
     """
@@ -91,7 +108,7 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
     size = 0
     try:
         try:
-            async with asyncio.timeout(pipeline.settings.timeout_ms / 1000):
+            async with asyncio.timeout(pipeline.deadline() - time.monotonic()):
                 async for part in request.stream():
                     if size + len(part) > limit:
                         raise InvalidRequest(f"a body has at most {limit} bytes", code="body_too_large")
@@ -101,9 +118,18 @@ async def body_of(request: Request, pipeline: Pipeline) -> AsyncIterator[bytes]:
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline passed before the body had arrived") from error
         request.scope[SIZE] = size
+        request.state.watch = asyncio.create_task(_cancel_at_disconnect(request, asyncio.current_task()))
         yield b"".join(parts)
     finally:
         budget.release(size, group)
+
+
+async def _cancel_at_disconnect(request: Request, task: asyncio.Task[Any] | None) -> None:
+    """Cancel `task` as soon as the connection of `request` is lost."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect" and task is not None:
+        request.state.is_disconnected = True
+        task.cancel()
 
 
 @contextmanager
@@ -119,11 +145,19 @@ def held(budget: ByteBudget, count: int) -> Iterator[None]:
 def parse_json(content: bytes) -> Any:
     """The document in `content`, of which any part may be sent back; raises `ValueError` or `RecursionError`.
 
+    Raises `InvalidRequest` (`too_many_items`) where it has more arrays and objects than a tensor of digits.
+
     It is UTF-8, and no text has half of a surrogate pair, which UTF-8 cannot say.
     """
-    text = content.decode()
+    if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
+        detail = f"a document has at most {MAX_CONTAINERS} arrays and objects"
+        raise InvalidRequest(detail, code="too_many_items")
     with not_collected():
-        document = json.loads(text)
+        try:
+            return _decode(content)  # an eighth of the time for numbers, and nothing else runs meanwhile
+        except msgspec.DecodeError:  # it may have NaN, as clients of tensors send it
+            text = content.decode()
+            document = json.loads(text)
     if "\\u" in text:
         encode(document)
     return document
@@ -178,11 +212,17 @@ def error_answer(error: RitmoError, request: Request) -> Response:
 
 
 def with_errors(handler: Handler) -> Handler:
-    """`handler` with its errors answered as the clients of these protocols read them."""
+    """`handler` with its errors answered as the clients of these protocols read them, dropped with its connection."""
 
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not getattr(request.state, "is_disconnected", False):
+                raise
+            task.uncancel()
+            return Response(status_code=CLIENT_CLOSED_REQUEST)  # it is not sent
         except RitmoError as error:
             answer = error_answer(error, request)
             if answer.status_code == 500:
@@ -190,6 +230,10 @@ def with_errors(handler: Handler) -> Handler:
                 logger.error("a request failed: %s", error.detail, exc_info=error, extra=extra)
             return answer
         except ClientDisconnect:
-            return Response(status_code=400)  # it is not sent
+            return Response(status_code=CLIENT_CLOSED_REQUEST)  # likewise
+        finally:
+            watch: asyncio.Task[None] | None = getattr(request.state, "watch", None)
+            if watch is not None:
+                watch.cancel()
 
     return handle

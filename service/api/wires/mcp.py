@@ -99,8 +99,9 @@ def mcp_router(pipeline: Pipeline) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     async def call(request: Request) -> Response:
-        async with body_of(request, pipeline) as content:
-            return await _answer(content, request, pipeline.of(request))
+        own = pipeline.of(request)
+        async with body_of(request, own) as content:
+            return await _answer(content, request, own)
 
     router.add_api_route("/mcp", with_errors(call), methods=["POST"])
     return router

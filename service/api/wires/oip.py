@@ -171,9 +171,9 @@ class _Protocol:
             for row, state in zip(rows, states or [None] * len(rows), strict=True)
         ]
         parameters = DigitParameters(return_state=_flag(parsed.parameters, "return_state"))
-        return self._pipeline.digits.to_items(
-            DigitBatch(model.manifest.name, inputs, parameters), model.manifest, deadline
-        )
+        batch = DigitBatch(model.manifest.name, inputs, parameters)
+        self._pipeline.digits.check_inputs(batch)
+        return self._pipeline.digits.to_items(batch, model.manifest, deadline)
 
     def _model(self, request: Request) -> Served:
         name, number = request.path_params["name"], request.path_params.get("number")

@@ -10,6 +10,7 @@ them as rows of a frame (`dataframe_records`, `dataframe_split`) and parameters 
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import msgspec
@@ -51,8 +52,9 @@ def sagemaker_router(pipeline: Pipeline) -> APIRouter:
         return json_answer({"status": "healthy" if is_ready else "loading"}, 200 if is_ready else 503)
 
     async def invocations(request: Request) -> Response:
-        async with body_of(request, pipeline) as content:
-            return await answer(content, request, pipeline.of(request))
+        own = pipeline.of(request)
+        async with body_of(request, own) as content:
+            return await answer(content, request, own)
 
     async def answer(content: bytes, request: Request, pipeline: Pipeline) -> Response:
         media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
@@ -95,7 +97,7 @@ def _as_forecast(content: bytes, max_items: int) -> bytes:
         document = _fields_decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return content  # the codec words the error
-    _rename(document)
+    _rename(document, max_items)
     try:
         series, freq = _series_of(document, max_items), _freq_of(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -109,7 +111,7 @@ def _as_forecast(content: bytes, max_items: int) -> bytes:
     return msgspec.json.encode(document | {"inputs": series})
 
 
-def _rename(document: dict[str, Any]) -> None:
+def _rename(document: dict[str, Any], max_items: int) -> None:
     """Give the names of Vertex AI and MLflow those of `POST /forecast`; raises `InvalidRequest` for two of a kind."""
     for ours, names in (("inputs", _SERIES), ("parameters", ("parameters", "params"))):
         found = [name for name in names if name in document]
@@ -118,7 +120,7 @@ def _rename(document: dict[str, Any]) -> None:
         if found:
             document[ours] = document.pop(found[0])
             if found == ["dataframe_split"]:
-                document[ours] = _records(document[ours])
+                document[ours] = _records(document[ours], max_items)
 
 
 def _series_of(document: dict[str, Any], max_items: int) -> list[dict[str, Any]]:
@@ -126,9 +128,13 @@ def _series_of(document: dict[str, Any], max_items: int) -> list[dict[str, Any]]
     items = document.get("inputs", NULL)
     if isinstance(items, msgspec.Raw):
         items = _items_decoder.decode(items)
+    _check_count(items, max_items)
+    return [_fields_decoder.decode(item) if isinstance(item, msgspec.Raw) else item for item in items]
+
+
+def _check_count(items: Sized, max_items: int) -> None:
     if len(items) > max_items:
         raise InvalidRequest(f"{len(items)} series in one request; at most {max_items}", code="too_many_items")
-    return [_fields_decoder.decode(item) if isinstance(item, msgspec.Raw) else item for item in items]
 
 
 def _freq_of(document: dict[str, Any]) -> msgspec.Raw:
@@ -141,13 +147,14 @@ def _freq_of(document: dict[str, Any]) -> msgspec.Raw:
     return freq
 
 
-def _records(frame: msgspec.Raw) -> list[dict[str, Any]]:
+def _records(frame: msgspec.Raw, max_items: int) -> list[dict[str, Any]]:
     """The rows of a frame that is split into `columns` and `data`; raises `InvalidRequest`."""
     try:
         split = _frame_decoder.decode(frame)
     except msgspec.ValidationError as error:
         detail = f"#/dataframe_split: must have arrays columns and data: {error}"
         raise InvalidRequest(detail, code="wrong_type") from error
+    _check_count(split.data, max_items)
     for index, row in enumerate(split.data):
         if len(row) != len(split.columns):
             detail = f"#/dataframe_split/data/{index}: must be an array of {len(split.columns)} cells"

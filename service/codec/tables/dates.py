@@ -73,7 +73,7 @@ def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).replace(",", "", 1).isdigit()
 
 
-@functools.lru_cache(maxsize=4096)  # the same cells are asked again and again while the form of a table is looked for
+@functools.lru_cache(maxsize=16_384)  # the same cells are asked again and again while the form of a table is looked for
 def _is_date(text: str) -> bool:
     text = start_of(text)
     if text.isdigit():

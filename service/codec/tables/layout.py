@@ -40,9 +40,9 @@ _INDEX_NAMES = frozenset(
 )
 _LOOKED_AT = 1000  # rows, and columns for a name like a stated one
 _LONGEST_NAME = 100  # characters of a name that a misspelt one is compared with: that takes their square
-MAX_COLUMNS = 1 << 16  # what each of them is, is looked at one by one
+MAX_COLUMNS = 1 << 14  # as spreadsheets have: what each of them is, is looked at one by one
+_MAX_TURNED = 1 << 16  # columns of a table that was turned: they are what its rows were
 _SAMPLE_SIZE = 200  # cells
-_KINDS = ("number", "date", "clock", "text", "empty")
 
 
 class Roles(Struct, frozen=True):
@@ -62,12 +62,11 @@ def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool =
 
     With `all_values` every column but that of times is a series, of any name.
     """
-    if _is_list(rows) and options.value is options.time is options.id is None:
+    if is_list(rows) and options.value is options.time is options.id is None:
         return Roles("list", [], [], [], [], [], has_header=False)
     width = max(len(row.cells) for row in rows[:_LOOKED_AT])
-    if width > MAX_COLUMNS:
-        detail = f"a table has at most {MAX_COLUMNS} columns, not {width}: send it as rows of series, time and value"
-        raise bad_table(detail)
+    if width > _MAX_TURNED:
+        raise too_many_columns(width, _MAX_TURNED)
     body = rows[1:]
     columns = [_column(body, index) for index in range(width)]
     has_header = options.header if options.header is not None else _has_header(rows, columns)
@@ -85,6 +84,11 @@ def find_roles(rows: Sequence[Row], options: TableOptions, *, all_values: bool =
     return _Choice(columns, body, options, has_header, all_values=all_values).roles()
 
 
+def too_many_columns(width: int, most: int) -> InvalidRequest:
+    """The error of a table that has more than `most` columns."""
+    return bad_table(f"a table has at most {most} columns, not {width}: send it as rows of series, time and value")
+
+
 def _with_distinct_names(columns: list[Column]) -> list[Column]:
     """`columns` of which those of numbers that have the name of one before them are numbered: `sales (2)`."""
     seen: Counter[str] = Counter()
@@ -96,7 +100,7 @@ def _with_distinct_names(columns: list[Column]) -> list[Column]:
     return distinct
 
 
-def _is_list(rows: Sequence[Row]) -> bool:
+def is_list(rows: Sequence[Row]) -> bool:
     """Whether a file is nothing but numbers in one line, or in lines of different lengths: one series."""
     widths = {len(row.cells) for row in rows}
     if len(rows) > 1 and len(widths) == 1:

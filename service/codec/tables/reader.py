@@ -15,7 +15,7 @@ from service.codec.forecast_types import ForecastParameters, SeriesInput
 from service.codec.tables.clock_changes import joined_hours, second_hours
 from service.codec.tables.dates import DateFormat, find_date_format, find_excel_format
 from service.codec.tables.groups import Group, Placements, groups_of
-from service.codec.tables.layout import Roles, find_roles
+from service.codec.tables.layout import MAX_COLUMNS, Roles, find_roles, is_list, too_many_columns
 from service.codec.tables.numerals import (
     KELVIN,
     NumberFormat,
@@ -91,7 +91,7 @@ def read_table(rows: Rows, options: TableOptions, limits: Limits, file_format: s
 
 
 def _check_shape(rows: Sequence[Row]) -> None:
-    """Raise `InvalidRequest` where rows differ so much in width that most of the table is no cell.
+    """Raise `InvalidRequest` where rows are too wide, or differ so much in width that most of the table is no cell.
 
     Each column is looked at in each row, so that one wide row would be paid for in all others.
     """
@@ -100,6 +100,8 @@ def _check_shape(rows: Sequence[Row]) -> None:
     if n_places > _MOST_PLACES_PER_CELL * n_cells + _FEW_PLACES:
         detail = f"line {longest.line} has {len(longest.cells)} cells, the table {n_cells / len(rows):.1f} in a row"
         raise bad_table(f"{detail}: rows have as many cells as the table has columns")
+    if len(longest.cells) > MAX_COLUMNS and not is_list(rows):
+        raise too_many_columns(len(longest.cells), MAX_COLUMNS)
 
 
 def parameters_of(options: TableOptions) -> ForecastParameters:

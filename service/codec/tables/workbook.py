@@ -26,6 +26,7 @@ _UNPACKED, _RATIO = 4 << 20, 40  # bytes, and further ones for each byte of the 
 MAX_CELLS = 1_000_000
 _FEW_CELLS, _CELLS_PER_FILLED = 100_000, 16  # cells, and further ones for each that is not empty
 MAX_COLUMNS = 16_384
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may take any memory, and raise errors of their own
 WORKBOOK_MAGIC = b"PK\x03\x04"
 _NO_WORKBOOK = "this is no CSV: the content is a zip file, and no Excel workbook; unpack it first"
 _EPOCHS = (dt.datetime(1899, 12, 30), dt.datetime(1904, 1, 1))  # noqa: DTZ001 (clocks without a zone)
@@ -48,8 +49,8 @@ def read_workbook(content: bytes) -> Rows:
         LookupError,
         ValueError,
         OverflowError,
-        NotImplementedError,
-        RecursionError,
+        EOFError,  # of a part that is cut
+        RuntimeError,  # of one that is encrypted, or of texts nested without end
     ) as error:
         if isinstance(error, InvalidRequest):
             raise
@@ -92,7 +93,10 @@ class _Workbook:
     def _content(self, name: str, limit: int) -> bytes:
         """A part of the archive; what is too large, or has definitions of its own, is refused before it is parsed."""
         limit = min(limit, self._max_bytes)
-        with self._archive.open(name) as file:
+        part = self._archive.getinfo(name)
+        if part.compress_type not in _COMPRESSIONS:
+            raise ValueError("the parts of a workbook are stored or deflated")
+        with self._archive.open(part) as file:
             content = file.read(limit + 1)
         if len(content) > limit:
             detail = f"a part of a workbook may have {limit >> 20} MiB unpacked: save it as CSV"

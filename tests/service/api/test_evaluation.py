@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.contract.types import ForecastItem
 from tests.service.api.harness import Harness, problem
 
 WEEK = [1.0, 2, 3, 4, 5, 9, 9]
@@ -125,3 +126,13 @@ async def test_values_at_the_ends_of_what_floats_hold_are_judged(
     assert response.status_code == 200, response.text
     anomalies = response.json().get("predictions", [{}])[0].get("anomalies", [])
     assert all(isinstance(anomaly["score"], float) for anomaly in anomalies)
+
+
+@pytest.mark.parametrize("level", [1e-300, 1 - 1e-12, 1 - 1e-16])
+async def test_intervals_of_any_level_have_ends(harness: Harness, level: float) -> None:
+    response = await post(harness, "/anomalies", [{"target": WEEK * 2}], level=level)
+    assert response.status_code == 200, response.text
+    (item,) = harness.forecaster.items
+    assert isinstance(item, ForecastItem)
+    levels = item.levels
+    assert 0 < levels[0] <= levels[1] <= levels[2] < 1

@@ -142,3 +142,21 @@ async def test_a_closing_scheduler_takes_no_probe(scheduler: Scheduler) -> None:
     queue = scheduler.new_queue("queue", Doubler(), Limits())
     scheduler.drain()
     assert queue.submit_probe(stubs(1)) is None
+
+
+async def test_work_that_takes_far_longer_than_its_time_is_refused_at_once(scheduler: Scheduler) -> None:
+    """A second for every item, of which two are done in a second."""
+    queue = scheduler.new_queue("queue", Doubler(), Limits(queue_seconds=1e9), price=priced, speed=lambda: 2.0)
+    deadline = time.monotonic() + 10
+    assert await results(queue.submit(stubs(*range(39)), deadline))
+    queue.check_time(stubs(*range(39)), 39, deadline)
+    with pytest.raises(DeadlineExceeded, match="about 50 s"):
+        queue.submit(stubs(*range(100)), deadline)
+    with pytest.raises(DeadlineExceeded, match="about 50 s"):
+        queue.check_time(stubs(*range(100)), 100, deadline)
+    assert (queue.items, scheduler.share.seconds) == (0, 0)
+
+
+async def test_a_guess_refuses_nothing(scheduler: Scheduler) -> None:
+    queue = scheduler.new_queue("queue", Doubler(), Limits(queue_seconds=1e9), price=priced)
+    assert await results(queue.submit(stubs(*range(100)), time.monotonic() + 10))

@@ -8,8 +8,9 @@ import pytest
 
 from service.codec.common import Body, SequenceState
 from service.codec.digit_calls import FLAG_0_1, FLAG_HAS_INK
-from service.codec.digits import decode_options
+from service.codec.digits import DigitCodec, decode_options
 from service.contract.errors import InvalidRequest
+from service.settings import Settings
 from tests.pictures import drawn, encoded
 from tests.service.codec.digit_calls import (
     CODEC,
@@ -24,6 +25,18 @@ from tests.service.codec.digit_calls import (
     resumed,
     to_items,
 )
+
+
+@pytest.mark.parametrize("rows", ["[" + "0," * 27 + "0],", "[],", '{"a":1},'], ids=["numbers", "arrays", "objects"])
+def test_a_body_as_large_as_a_picture_has_no_more_numbers_than_digits_have(rows: str) -> None:
+    count = 100_000 // len(rows)
+    content = f'{{"inputs":[{{"rows":[{rows * count}1]}}]}}'.encode()
+    codec = DigitCodec(Settings(max_items=3, max_body_bytes=1000), TOKENS)
+    with pytest.raises(InvalidRequest) as caught:
+        codec.decode(Body(content))
+    assert caught.value.code == "too_many_items"
+    picture = f'{{"inputs":[{{"image":"{"A" * 2000}"}}]}}'.encode()
+    assert codec.decode(Body(picture)).inputs[0].image == "A" * 2000
 
 
 @pytest.mark.parametrize(

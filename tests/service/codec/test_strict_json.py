@@ -192,6 +192,7 @@ def attempt_in_pieces(body: bytes) -> InvalidRequest | None:
     with pytest.MonkeyPatch.context() as patch:
         inspect = strict_json._inspect
         patch.setattr(strict_json, "_inspect", lambda content, kind, **_: inspect(content, kind, in_pieces=True))
+        patch.setattr(strict_json, "_PIECE", 6)
         return attempt(body)
 
 
@@ -220,6 +221,28 @@ def test_a_large_document_has_the_errors_of_a_small_one(value: Any, place: int, 
         '{"inputs": [{}],}',
         '{"inputs": [{"target": [' + "9" * 5000 + "]}]}",
         '{"inputs": [' + "[" * 100_000,
+        *(
+            f'{{"inputs": [{{"target": [{entries}]}}]}}'
+            for entries in (
+                *(
+                    "1, 2, true, 3, 4, 5, 6, null, false",
+                    "1,,2",
+                    ", []",
+                    ",1",
+                    "1, 2, 3, 4, 5,",
+                    "1 2, 3, 4, 5, 6",
+                    " ,",
+                ),
+                *(
+                    "1, 2, [], 3, {}, 4, 5, 6, [1, 2]",
+                    '"a", 1, "b]", 2, 3, 4, 5, "c"',
+                    "[], [], 1, NaN",
+                    "{}, {}",
+                    "{}",
+                ),
+                *("1, 123456789, 1234567890123456789, x", "1, 2, 3, 4, 5, 6, 7, 8, 9" + " " * 50 + "x", "01, 2"),
+            )
+        ),
         "[{}, {}]",
         "",
     ],
@@ -233,6 +256,8 @@ def test_what_is_wrong_with_a_large_document(body: str) -> None:
 def test_a_large_document_is_parsed_no_further_than_its_errors_are_counted() -> None:
     error = refused(b'{"inputs":[' + b"{}," * 30_000 + b"x")  # msgspec stops at the first entry
     assert (error.code, error.errors_total) == ("missing_field", 1000)
+    error = refused(b'{"inputs":[{"target":[1,' + b"[]," * 30_000 + b"x")
+    assert (error.code, error.errors_total) == ("wrong_type", 1000)
 
 
 def bodies(size: int) -> dict[str, bytes]:

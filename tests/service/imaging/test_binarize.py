@@ -235,3 +235,16 @@ def test_fainter_ink_at_the_border_is_no_ink(rows: int, faint: float, strong_row
 def test_ink_of_one_kind_may_lie_at_the_border() -> None:
     strength = np.random.default_rng(3).normal(0.65, 0.1, (100, 100)).astype(np.float32)
     assert threshold(binarized(np.where(two_kinds(52, 0.6) > 0, strength, 0), 0.3)) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("shape", [(3, 2000), (2000, 3), (1, 300), (2, 3000)])
+def test_a_strip_of_any_proportions_has_its_paper(shape: tuple[int, int]) -> None:
+    plane = np.random.default_rng(1).uniform(0.6, 1.0, shape).astype(np.float32)
+    plane[:, shape[1] // 2 :][:, :1] = 0
+    ink = separate_ink(plane)
+    assert ink is None or 0 <= threshold(ink) <= 1
+
+
+def test_ink_without_contrast_has_a_threshold() -> None:
+    flat = Binarized(np.zeros((9, 9), np.float32), True, "even", contrast=0.0, level=0.1, paper_noise=0.0)
+    assert threshold(flat) == pytest.approx(0.3)

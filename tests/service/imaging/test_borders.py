@@ -54,3 +54,8 @@ def test_a_stroke_that_reaches_all_sides_fills_a_tight_crop() -> None:
         first, second = weighed_on_margin(view(200, plane), [loose, tight])
         assert (first.box, first.prior) == (tight.box, prior)
         assert (second.box, second.prior < PERHAPS_TIGHT) == (loose.box, True)
+
+
+def test_a_view_of_one_column_is_looked_at() -> None:
+    column = View(np.resize(np.array([0, 1], np.float32), (300, 1)), (0, 0, 1, 300))
+    assert weighed_on_margin(column, [mark(0, 0, 1, 300)])[0].prior == PERHAPS_TIGHT

@@ -108,6 +108,31 @@ async def test_a_declined_request_with_a_known_head_takes_a_task(monkeypatch: py
         writer.close()
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        variant(b"X-Other: 1", b"X-Other: \x7f"),
+        variant(b"X-Other: 1", b"Host: test"),
+        variant(b"Host: test", b"Host: te\xff"),
+        variant(b"X-Other: 1", b"Transfer-Encoding: gzip, chunked"),
+    ],
+    ids=["a control character", "two hosts", "no host", "an unknown coding"],
+)
+async def test_a_refused_head_is_not_known_by_what_came_before_it(
+    refused: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be answered as that request, with its path and its fields, whoever sends it next."""
+    of_the_process = KnownHeads()
+    monkeypatch.setattr("service.server.http_protocol.KnownHeads", lambda: of_the_process)
+    async with running_fast() as (server, application):
+        earlier = FIRST.replace(b"/a?q=1", b"/earlier")
+        assert b"HTTP/1.1 400 Bad Request" in await server.ask(earlier, 0.05, refused)
+        n_begun = len(application.begun)
+        for _ in range(2):
+            assert (await server.ask(refused, 0.05, LAST)).startswith(b"HTTP/1.1 400 Bad Request")
+        assert len(application.begun) == n_begun
+
+
 def test_heads_are_forgotten_when_they_are_too_many() -> None:
     heads = KnownHeads()
     scope = {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from service.api.byte_budget import ByteBudget
+from service.api.request import ARRIVED
 from service.api.wires.common import held, parse_json
 from service.contract.errors import Unavailable
 from tests.service.api.harness import JSON, ROW, Harness
@@ -118,11 +121,66 @@ async def test_a_body_that_is_declared_too_long_is_not_waited_for(harness: Harne
         assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/v2/models/forecaster/infer"])
+async def test_a_document_of_many_arrays_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.wires.common.MAX_CONTAINERS", 1000)
+    harness = Harness()
+    for count, status in ((999, 400), (1000, 413)):
+        response = await harness.client.post(path, content=b"[" + b",".join([b"[]"] * count) + b"]", headers=JSON)
+        assert response.status_code == status
+
+
 async def test_a_tensor_of_many_empty_rows_is_refused(harness: Harness) -> None:
     tensor = TENSOR | {"shape": [99_999_999_999, 0], "data": []}
     content = json.dumps({"inputs": [tensor]}).encode()
     response = await harness.client.post("/v2/models/forecaster/infer", content=content, headers=JSON)
     assert (response.status_code, response.json()["code"]) == (413, "too_many_items")
+
+
+async def posted(harness: Harness, path: str, body: Any, left: asyncio.Event, **scope: Any) -> int:
+    """The status of an answer; `left`: when the client leaves."""
+    bodies = [{"type": "http.request", "body": json.dumps(body).encode()}]
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        if bodies:
+            return bodies.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"test")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers} | scope
+    await harness.app({**scope, "client": ("127.0.0.1", 1), "root_path": ""}, receive, send)
+    return statuses[0]
+
+
+@pytest.mark.parametrize("name", [name for name in REQUESTS if "digit" not in name])
+async def test_work_for_a_caller_who_left_is_dropped(name: str, harness: Harness) -> None:
+    model = harness.digits if name.startswith("readers") else harness.forecaster
+    model.hold, left = asyncio.Event(), asyncio.Event()
+    path, document = REQUESTS[name]
+    request = asyncio.create_task(posted(harness, path, document, left))
+    await model.waiting.wait()
+    left.set()
+    assert await request == 499
+    assert model.cancelled.is_set()
+    assert harness.app.state.budget.held_bytes == 0
+
+
+@pytest.mark.parametrize("name", [name for name in REQUESTS if "digit" not in name])
+async def test_one_deadline_holds_for_all_of_a_request(name: str, harness: Harness) -> None:
+    arrived, (path, document) = time.monotonic(), REQUESTS[name]
+    document = {name: value for name, value in document.items() if name != "parameters" or path == "/invocations"}
+    headers = [(b"content-type", b"application/json"), (b"host", b"test"), (b"x-request-timeout-ms", b"5000")]
+    scope = {ARRIVED: arrived, "headers": headers}
+    assert await posted(harness, path, document, asyncio.Event(), **scope) == 200
+    model = harness.digits if name.startswith("readers") else harness.forecaster
+    assert model.deadline == pytest.approx(arrived + 5, abs=1e-6)
+    scope["headers"] = [*headers[:2], (b"x-request-timeout-ms", b"soon")]
+    assert await posted(harness, path, document, asyncio.Event(), **scope) == 422
 
 
 def test_what_is_held_for_a_while_is_given_back() -> None:
@@ -135,9 +193,21 @@ def test_what_is_held_for_a_while_is_given_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b'["\\ud800"]', b'{"\\udfff": 1}', b"\xed\xa0\x80", b"\xff", b"\xef\xbb\xbf1", b"{"]
+    "content",
+    [
+        *(b'["\\ud800"]', b'{"\\udfff": 1}', b'["\\ud800", NaN]', b'["\xed\xa0\x80"]', b'["\xff"]', b'{"\xc3": 1}'),
+        *(b"\xed\xa0\x80", b"\xff", b"\xef\xbb\xbf1", b"{", b"9" * 5000),
+    ],
 )
 def test_what_could_not_be_sent_back_is_not_read(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"codec|BOM|delimiter|Expecting|utf-8"):
+    with pytest.raises(ValueError, match=r"codec|BOM|delimiter|Expecting|utf-8|digits"):
         parse_json(content)
-    assert parse_json(b'["\\ud83d\\ude00", NaN]')[0] == "\U0001f600"
+    assert parse_json(b'["\\ud83d\\ude00", NaN]')[0] == parse_json(b'["\\ud83d\\ude00"]')[0] == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 30, "-0", "1E5", "0.1e-400", "1e999", "1.0", '{"a":1,"a":2}', '"\\u0000"', "[[]]"]
+)
+def test_values_are_those_of_python(text: str) -> None:
+    value, expected = parse_json(text.encode()), json.loads(text)
+    assert (value, type(value)) == (expected, type(expected))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import struct
 import zlib
 from typing import Any
@@ -200,6 +201,13 @@ async def test_malformed_requests_are_refused_in_a_few_words(
     assert isinstance(response.json()["error"], str)
     assert len(response.content) < 2000
     assert harness.forecaster.items == ()
+
+
+@pytest.mark.parametrize("shape", [[0, 28, 28], [1, 0, 28], [1, 2, 14], [1, 28, 27], [1, 1, 0]])
+async def test_rows_of_digits_are_checked_as_those_of_json(harness: Harness, shape: list[int]) -> None:
+    rows = {"name": "rows", "shape": shape, "datatype": "FP32", "data": [1] * math.prod(shape)}
+    response = await infer(harness, {"inputs": [rows]}, "/v2/models/digits/infer")
+    assert (response.status_code, response.json()["errors"][0]["pointer"][:8]) == (422, "#/inputs")
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,8 @@ async def test_other_bodies_are_refused(harness: Harness) -> None:
     headers = {"Content-Type": "application/x-npy"}
     response = await harness.client.post("/invocations", content=b"x", headers=headers)
     assert response.status_code == 415
+
+
+async def test_rows_of_a_frame_are_counted_before_they_are_series(harness: Harness) -> None:
+    response = await invoke(harness, {"dataframe_split": {"columns": ["target"], "data": [[1, 2]] * 65}})
+    assert (response.status_code, response.json()["code"]) == (413, "too_many_items")

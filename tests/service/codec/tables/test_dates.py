@@ -80,6 +80,10 @@ def test_what_is_no_date(text: str) -> None:
     assert not looks_like_date(text)
 
 
+def test_a_zone_that_is_not_known_makes_no_date() -> None:
+    assert not looks_like_date("2024-01-01T00:00[America/Nowhere]")
+
+
 def test_numbers_are_not_taken_for_dates() -> None:
     assert not looks_like_date("2024")
     assert not looks_like_date("1709643600")

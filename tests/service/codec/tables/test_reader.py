@@ -615,9 +615,16 @@ def test_options_are_those_of_a_request() -> None:
 
 
 def test_the_number_of_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.codec.tables.layout.MAX_COLUMNS", 100)
+    monkeypatch.setattr("service.codec.tables.reader.MAX_COLUMNS", 100)
     for words in (99, 100, 101):
         assert ("at most 100 columns" in refusal(" ".join(["a"] * words)).detail) == (words > 100)
+
+
+def test_series_in_rows_and_numbers_in_a_line_may_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.codec.tables.reader.MAX_COLUMNS", 100)
+    in_rows = "name,2024-01-01,2024-01-02,2024-01-03\n" + "".join(f"s{number},1,2,3\n" for number in range(101))
+    assert len(read(in_rows).inputs) == 101
+    assert len(read(",".join(["1"] * 101)).inputs[0].target) == 101
 
 
 def wide(columns: int) -> str:

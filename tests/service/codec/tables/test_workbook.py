@@ -152,3 +152,20 @@ def test_texts_within_texts_without_end_are_no_workbook() -> None:
     strings = f"<sst><si>{'<r>' * 5000}<t>a</t>{'</r>' * 5000}</si></sst>"
     with pytest.raises(InvalidRequest, match="no Excel workbook"):
         read(archive([("Sheet", row(1, shared("A1", 0)))], strings=strings))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_parts_that_no_spreadsheet_packs_so_are_not_unpacked(method: int) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive([("a", SALES)]))) as given, zipfile.ZipFile(packed, "w", method) as file:
+        for name in given.namelist():
+            file.writestr(name, given.read(name))
+    with pytest.raises(InvalidRequest, match="no Excel workbook that can be read"):
+        read(packed.getvalue())
+
+
+def test_an_encrypted_part_is_none_that_can_be_read() -> None:
+    content = bytearray(archive([("a", SALES)]))
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of the first part
+    with pytest.raises(InvalidRequest, match="no Excel workbook that can be read"):
+        read(bytes(content))
