@@ -612,3 +612,27 @@ def _closed_with(sock: socket.socket) -> int:
     """The close code that came, 0 for none."""
     match = re.search(rb"\x88.(..)", received(sock, 0.05), re.DOTALL)
     return struct.unpack("!H", match[1])[0] if match else 0
+
+
+@fault(
+    "R48",
+    "a refused head behind a valid request",
+    "a forecast, then its head with two Hosts, and with a coding that is none, on its connection and on others",
+    "tests/service/server/test_known_heads.py: test_a_refused_head_is_not_known_by_what_came_before_it",
+)
+def refused_heads() -> Outcome:
+    valid = head("/forecast", len(SMALL))
+    refused = [valid.replace(b"\r\n", b"\r\n" + field, 1) for field in (b"Host: b\r\n", b"Transfer-Encoding: gzip\r\n")]
+    codes = []
+    with serving() as service:
+        for bad in refused:
+            with connect(service.port) as sock:
+                sock.sendall(valid + SMALL)
+                time.sleep(0.1)
+                sock.sendall(bad + SMALL)
+                codes.append(received(sock, 5).count(b"HTTP/1.1 200"))
+            for _ in range(3):
+                with connect(service.port) as sock:
+                    sock.sendall(bad + SMALL)
+                    codes.append(status(received(sock, 5)))
+    return Outcome(codes == [1, 400, 400, 400] * 2, f"answered 200 and then: {codes[1:4]}, {codes[5:]}")
