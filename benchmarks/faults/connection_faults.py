@@ -419,7 +419,7 @@ def unread_with_tls() -> Outcome:
         held = service.metric("ritmo_held_bytes") / MIB
         return Outcome(
             cut == 5 and highest < 10 * MOST_MIB and not small and held < 1,
-            f"memory +{highest:.0f} MiB at most; {cut:.0f} cut off, then {held:.1f} held; {small} small callers refused",
+            f"memory +{highest:.0f} MiB at most; {cut:.0f} cut off, then {held:.1f} held; {small} small ones refused",
         )
 
 
