@@ -416,10 +416,10 @@ def unread_with_tls() -> Outcome:
                 small += status(received(sock, 10)) != 200
             time.sleep(0.1)
         time.sleep(2)  # what was cut is released as soon as its request finds the connection lost
-        held = service.metric("ritmo_held_bytes") / MIB
+        held_mib = service.metric("ritmo_held_bytes") / MIB
         return Outcome(
-            cut == 5 and highest < 10 * MOST_MIB and not small and held < 1,
-            f"memory +{highest:.0f} MiB at most; {cut:.0f} cut off, then {held:.1f} held; {small} small ones refused",
+            cut == 5 and highest < 10 * MOST_MIB and not small and held_mib < 1,
+            f"memory +{highest:.0f} MiB at most; {cut:.0f} cut off, then {held_mib:.1f} held; {small} small refused",
         )
 
 
@@ -440,19 +440,19 @@ def stop_beside_handshakes() -> Outcome:
         time.sleep(0.5)
         grown = service.rss() - baseline
         client = stack.enter_context(_with_tls(connect(service.port)))
-        lost = answered = 0
+        n_lost = answered = 0
         service.signal(signal.SIGTERM)
-        begun, is_open = time.monotonic(), True
-        while is_open and time.monotonic() < begun + 10:
+        signalled, is_open = time.monotonic(), True
+        while is_open and time.monotonic() < signalled + 10:
             client.sendall(head("/forecast", len(SMALL)) + SMALL)
             answer = client.recv(MIB)
             answered += status(answer) == 200
-            lost += status(answer) != 200
+            n_lost += status(answer) != 200
             is_open = b"connection: close" not in answer
         seconds = service.wait(20)
-        gone = f"gone after {seconds and time.monotonic() - begun:.1f} s" if seconds is not None else "still there"
-        passed = seconds is not None and time.monotonic() - begun < 5 and not lost and answered > 0 and grown < 40
-        return Outcome(passed, f"memory +{grown:.0f} MiB; {answered} answered, {lost} lost; {gone}")
+        end = f"gone after {seconds and time.monotonic() - signalled:.1f} s" if seconds is not None else "still there"
+        passed = seconds is not None and time.monotonic() - signalled < 5 and not n_lost and answered > 0 and grown < 40
+        return Outcome(passed, f"memory +{grown:.0f} MiB; {answered} answered, {n_lost} lost; {end}")
 
 
 @fault(
@@ -487,11 +487,11 @@ def half_closed_and_slow() -> Outcome:
 )
 def live_connections_of_one() -> Outcome:
     with serving(max_live_connections=50) as service, contextlib.ExitStack() as stack:
-        taken = []
+        connections = []
         for _ in range(60):
             sock = stack.enter_context(connect(service.port))
             sock.sendall(_handshake())
-            taken.append((sock, status(sock.recv(10_000))))
+            connections.append((sock, status(sock.recv(10_000))))
         opened = 0
         for _ in range(10):
             sock = stack.enter_context(connect(service.port, address="127.0.0.2"))
@@ -499,8 +499,8 @@ def live_connections_of_one() -> Outcome:
             if status(sock.recv(10_000)) == 101:
                 send_all(sock, frame(1, json.dumps({"model": "naive", "target": [1, 2]}).encode()))
                 opened += b'"mean"' in sock.recv(10_000)
-        codes = [code for _, code in taken]
-        closed = sum(_closed_with(sock) == 1013 for sock, code in taken if code == 101)
+        codes = [code for _, code in connections]
+        closed = sum(_closed_with(sock) == 1013 for sock, code in connections if code == 101)
         passed = (codes.count(101), codes.count(503), opened, closed) == (50, 10, 10, 10)
         figures = f"of 60: {codes.count(101)} opened, {codes.count(503)} x 503; of 10 others: {opened} answered"
         return Outcome(passed, f"{figures}; {closed} closed with 1013")
@@ -516,7 +516,7 @@ def slow_readers_of_one_address() -> Outcome:
     body = _large_request()
     with serving(send_seconds=3) as service, contextlib.ExitStack() as stack, bystanders_of(service) as bystanders:
         sockets: list[socket.socket] = []
-        good = asked = 0
+        good = n_requests = 0
         until = time.monotonic() + 9
         while time.monotonic() < until:
             if len(sockets) < 30:
@@ -527,14 +527,16 @@ def slow_readers_of_one_address() -> Outcome:
                 with connect(service.port, address="127.0.0.2") as sock:
                     send_all(sock, head("/forecast", len(body), "Connection: close") + body)
                     good += status(received(sock, 30)) == 200
-                asked += 1
+                n_requests += 1
             for sock in sockets:
                 with contextlib.suppress(OSError):
                     sock.recv(2500)
             time.sleep(0.2)
-        held = service.metric("ritmo_held_bytes") / MIB
-        passed = good == asked > 0 and bystanders.worst_probe < WAIT
-        return Outcome(passed, f"{held:.0f} MiB held; another address: {good} of {asked} answered", bystanders.text())
+        held_mib = service.metric("ritmo_held_bytes") / MIB
+        passed = good == n_requests > 0 and bystanders.worst_probe < WAIT
+        return Outcome(
+            passed, f"{held_mib:.0f} MiB held; another address: {good} of {n_requests} answered", bystanders.text()
+        )
 
 
 def _large_request() -> bytes:

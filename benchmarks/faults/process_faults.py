@@ -387,17 +387,17 @@ def killed_parent() -> Outcome:
 )
 def readiness_of_the_others() -> Outcome:
     with serving(workers=2) as service:
-        before = set(workers_of(service))
+        first_workers = set(workers_of(service))
 
         def probe() -> int:
             time.sleep(0.05)
             return request(service.management, "GET", "/readyz")[0]
 
         with Flood(1, probe) as probes:
-            os.kill(min(before), signal.SIGKILL)
+            os.kill(min(first_workers), signal.SIGKILL)
             until(lambda: service.text().count("is ready after") == 3)
             service.signal(signal.SIGUSR2)
-            until(lambda: not before & set(workers_of(service)) and service.text().count("is ready after") == 5)
+            until(lambda: not first_workers & set(workers_of(service)) and service.text().count("is ready after") == 5)
             until(lambda: len(workers_of(service)) == 2)
         refused = sum(probes.statuses.values()) - probes.statuses.get(200, 0)
         # A process that ends is asked for a tenth of a second more; a probe is lost with the one that is killed.
