@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -41,6 +43,19 @@ class Harness:
         """The sum of the lines of the metrics page that begin with `sample`."""
         lines = self.registry.metrics.render().decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
+
+
+def receiver(body: bytes, departure: asyncio.Event) -> Callable[[], Awaitable[Any]]:
+    """The `receive` of a request with that body, whose client leaves at its `departure`."""
+    bodies = [{"type": "http.request", "body": body}]
+
+    async def receive() -> Any:
+        if bodies:
+            return bodies.pop()
+        await departure.wait()
+        return {"type": "http.disconnect"}
+
+    return receive
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

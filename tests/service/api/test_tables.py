@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.codec.common import CSV, PARQUET, XLSX
-from tests.service.api.harness import BODY, Harness, problem
+from tests.service.api.harness import BODY, Harness, problem, receiver
 from tests.workbooks import SALES, archive
 
 LONG = "id,date,y\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-02,5\nb,2024-01-03,6\n"
@@ -178,14 +178,7 @@ async def sent(content: str, *, leaves: bool = False) -> list[Any]:
     """The messages of an answer in parts; with `leaves` the connection is lost after the second one."""
     harness = Harness(max_body_bytes=1000)
     messages: list[Any] = []
-    bodies = [{"type": "http.request", "body": content.encode()}]
     left = asyncio.Event()
-
-    async def receive() -> Any:
-        if bodies:
-            return bodies.pop()
-        await left.wait()
-        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         messages.append(message)
@@ -196,7 +189,9 @@ async def sent(content: str, *, leaves: bool = False) -> list[Any]:
     headers = [(b"content-type", b"text/csv"), (b"host", b"test")]
     scope = {"type": "http", "method": "POST", "path": "/forecast", "query_string": b"", "headers": headers}
     async with harness.app.router.lifespan_context(harness.app):
-        await harness.app({**scope, "client": ("127.0.0.1", 1), "root_path": ""}, receive, send)
+        await harness.app(
+            {**scope, "client": ("127.0.0.1", 1), "root_path": ""}, receiver(content.encode(), left), send
+        )
     return messages
 
 

@@ -16,7 +16,7 @@ from service.api.byte_budget import ByteBudget
 from service.api.request import ARRIVED
 from service.api.wires.common import held, parse_json
 from service.contract.errors import Unavailable
-from tests.service.api.harness import JSON, ROW, Harness
+from tests.service.api.harness import JSON, ROW, Harness, receiver
 
 STRANGE = (
     *("null", "true", '"x"', "[]", "{}", "[[1]]", "-1", "1e999", "9" * 30, "9" * 5000),
@@ -139,21 +139,16 @@ async def test_a_tensor_of_many_empty_rows_is_refused(harness: Harness) -> None:
 
 async def posted(harness: Harness, path: str, body: Any, left: asyncio.Event, **scope: Any) -> int:
     """The status of an answer; `left`: when the client leaves."""
-    bodies = [{"type": "http.request", "body": json.dumps(body).encode()}]
     statuses: list[int] = []
-
-    async def receive() -> Any:
-        if bodies:
-            return bodies.pop()
-        await left.wait()
-        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         statuses.append(message.get("status"))
 
     headers = [(b"content-type", b"application/json"), (b"host", b"test")]
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers} | scope
-    await harness.app({**scope, "client": ("127.0.0.1", 1), "root_path": ""}, receive, send)
+    await harness.app(
+        {**scope, "client": ("127.0.0.1", 1), "root_path": ""}, receiver(json.dumps(body).encode(), left), send
+    )
     return statuses[0]
 
 
